@@ -1,0 +1,140 @@
+"""The protocols that parts keep. A part is any class of this shape in its room's folder; nothing is inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from nearfar.column import Column, Ids
+from nearfar.pairs import Pairs
+from nearfar.tasks import Task
+
+
+class Data(Protocol):
+    """Where examples come from: named columns of equal length, split by name ("train", "heldout", ...)."""
+
+    columns: list[str]
+    fingerprint: str  # of the content: the same rows give the same one
+
+    def __len__(self) -> int: ...
+    def column(self, name: str) -> Column:
+        """Return one column; an unknown name is an error that lists the known ones."""
+        ...
+
+    def split(self, name: str) -> Data:
+        """Return the rows of one split; the data set itself is its training rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees: rows of each view, and who is near whom."""
+
+    rows: dict[str, Ids]
+    pairs: Pairs
+
+
+class Positives(Protocol):
+    """Module 1, who is near whom: named views of the data, and the batch of any set of examples."""
+
+    views: dict[str, Column]
+    query_views: list[str]  # encoded and stacked in this order, they are the loss's queries
+    key_views: list[str]  # ... and these its keys
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+    def batch(self, examples: Ids) -> Batch:
+        """Return the rows and relations of some examples."""
+        ...
+
+    def task(self, split: str) -> Task:
+        """Return a held-out split as a task."""
+        ...
+
+
+class Inputs(Protocol):
+    """What an encoder eats, n rows of it."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice) -> Self: ...
+    def join(self, others: Sequence[Self]) -> Self:
+        """Return self followed by the others."""
+        ...
+
+    def costs(self) -> npt.NDArray[np.int64]:
+        """Return what each row costs (tokens, pixels), (n,)."""
+        ...
+
+    def to(self, device: Any) -> Self:
+        """Return the same on another device."""
+        ...
+
+
+class Store(Protocol):
+    """The inputs of a whole column, made once and read by row."""
+
+    def __getitem__(self, rows: Ids) -> Inputs: ...
+
+
+class Encoder(Protocol):
+    """Module 2, an `nn.Module`: inputs to raw vectors (n, dim)."""
+
+    dim: int
+
+    def __call__(self, inputs: Any) -> Tensor: ...
+    def prepare(self, columns: Sequence[Column]) -> None:
+        """Learn from the data what training needs (a tokenizer, statistics); a second call changes nothing."""
+        ...
+
+    def inputs(self, cells: Sequence[Any]) -> Inputs:
+        """Return raw cells as inputs."""
+        ...
+
+    def store(self, column: Column) -> Store:
+        """Return the inputs of a whole column, from the disk's cache where they are known."""
+        ...
+
+    def save(self, folder: Path) -> list[dict[str, Any]]:
+        """Write the encoder; return its rows of sentence-transformers' modules.json, if it has such a form."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
+        """Read what `save` wrote."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's settings, for `load`."""
+        ...
+
+    def identity(self) -> Iterator[tuple[str, Any]]:
+        """Yield named arrays and values that make this embedding space what it is, for the fingerprint."""
+        ...
+
+
+class Loss(Protocol):
+    """Module 3, an `nn.Module`: (n, d) queries, (m, d) keys and their pairs to a scalar."""
+
+    unit: ClassVar[bool]  # wants vectors on the unit sphere
+    cacheable: ClassVar[bool]  # a function of the vectors alone: gradient caching is exact
+    needs_negatives: ClassVar[bool]  # a batch without negatives is an error
+
+    def __call__(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor: ...
+
+
+class Objective(Protocol):
+    """What is no comparison of vectors (masked language modelling, CPC heads): model and batch to a scalar."""
+
+    def __call__(self, model: Any, batch: Batch) -> Tensor: ...
+
+
+class View(Protocol):
+    """An augmentation: one raw cell to another that means the same."""
+
+    def __call__(self, cell: Any, generator: np.random.Generator) -> Any: ...

@@ -1,0 +1,13 @@
+"""Where examples come from. A file is a part; its one public class is an attribute here."""
+
+from typing import Any
+
+from nearfar.registry import attribute, attributes
+
+
+def __getattr__(name: str) -> Any:
+    return attribute("data", name)
+
+
+def __dir__() -> list[str]:
+    return attributes("data")

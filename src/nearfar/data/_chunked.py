@@ -1,0 +1,72 @@
+"""Columns of an Arrow table: read in slices, some of the rows or all, without a Python object for each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nearfar.column import Ids
+
+_WINDOW = 1 << 16  # rows looked at together
+
+
+class ChunkedColumn:
+    """A column over Arrow arrays, of all rows or of some; `fill` takes the place of nulls."""
+
+    def __init__(self, name: str, arrays: list[Any], rows: Ids | None = None, fill: Any = None) -> None:
+        self.name = name
+        self._arrays = [array for array in arrays if len(array)]
+        self._ends = np.cumsum([len(array) for array in self._arrays], dtype=np.int64)
+        self._rows = rows
+        self._fill = fill
+
+    def __len__(self) -> int:
+        if self._rows is not None:
+            return len(self._rows)
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Return the cells of rows `start` to `stop`."""
+        cells = [cell for array in self.arrays(start, stop) for cell in _cells(array)]
+        return cells if self._fill is None else [self._fill if cell is None else cell for cell in cells]
+
+    def arrays(self, start: int = 0, stop: int | None = None) -> Iterator[Any]:
+        """Yield rows `start` to `stop` as arrays of at most 65,536 rows, in order."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        for low in range(start, stop, _WINDOW):
+            high = min(low + _WINDOW, stop)
+            yield from self._slices(low, high) if self._rows is None else self._picked(self._rows[low:high])
+
+    def _slices(self, low: int, high: int) -> Iterator[Any]:
+        i = int(np.searchsorted(self._ends, low, side="right"))
+        while low < high:
+            start = int(self._ends[i]) - len(self._arrays[i])
+            end = min(high, int(self._ends[i]))
+            yield self._arrays[i].slice(low - start, end - low)
+            low, i = end, i + 1
+
+    def _picked(self, rows: Ids) -> Iterator[Any]:
+        owner = np.searchsorted(self._ends, rows, side="right")
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(owner)) + 1):
+            array = self._arrays[owner[run[0]]]
+            yield array.take(pa.array(rows[run] - (self._ends[owner[run[0]]] - len(array))))
+
+
+def _cells(array: Any) -> list[Any]:
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        return list(array.to_numpy(zero_copy_only=False))  # several times faster than to_pylist
+    return list(array.to_pylist())
+
+
+def flat_rows(lengths: Ids, rows: Ids | None) -> tuple[Ids | None, Ids]:
+    """Return which of the flattened values the lists of `rows` hold, and their (n + 1,) offsets."""
+    ends = np.cumsum(lengths)
+    if rows is None:
+        return None, np.concatenate([[0], ends])
+    picked = lengths[rows]
+    offsets = np.concatenate([[0], np.cumsum(picked)])
+    shift = np.repeat(ends[rows] - picked - offsets[:-1], picked)
+    return np.arange(offsets[-1]) + shift, offsets

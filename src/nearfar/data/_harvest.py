@@ -1,0 +1,142 @@
+"""The harvest of some files of one distribution: what a worker process runs. It imports nothing heavy."""
+
+from __future__ import annotations
+
+import gc
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nearfar.column import content_id
+from nearfar.data._arrow_column import numbers, texts
+from nearfar.data._near_duplicates import PLACES, signatures, without_comments
+from nearfar.data._slices import Limits, Slice, slices
+
+FORMAT = 1  # of the cache: raise it whenever the same files would give other rows
+HUGE = 1_000_000  # bytes; longer files are tables or generated
+
+_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("docstring", pa.large_string()),
+    ("code", pa.large_string()),
+    ("name", pa.large_string()),
+    ("module", pa.large_string()),
+    ("distribution", pa.large_string()),
+    ("kind", pa.large_string()),
+    ("row_id", pa.int64()),  # of the six columns above
+    ("query_id", pa.int64()),  # of the docstring without case and white space
+    ("code_id", pa.int64()),  # of the code without comments and white space
+    ("signature", pa.binary(4 * PLACES)),
+]
+SCHEMA = pa.schema(_FIELDS)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a distribution: where it is, the module it holds, and its size in bytes as far as it is known."""
+
+    path: str
+    module: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some files of one distribution."""
+
+    distribution: str
+    files: tuple[File, ...]
+    limits: Limits
+
+    @property
+    def size(self) -> int:
+        """Bytes of source."""
+        return sum(file.size for file in self.files)
+
+
+def harvest(job: Job) -> tuple[pa.Table, Counter[str]]:
+    """Return the rows of a job's files in order, and the number of files by outcome: "read" or why it was skipped."""
+    outcomes: Counter[str] = Counter()
+    found: list[tuple[str, Slice]] = []
+    collecting = gc.isenabled()
+    gc.disable()  # syntax trees have no cycles, and walking them for some is a sixth of the time
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes and the like in other people's code
+            for file in job.files:
+                outcome, rows = _read(file, job.limits)
+                outcomes[outcome] += 1
+                found += ((file.module, row) for row in rows)
+    finally:
+        if collecting:
+            gc.enable()
+    return _table(job.distribution, found), outcomes
+
+
+def _read(file: File, limits: Limits) -> tuple[str, list[Slice]]:
+    try:
+        data = _bytes(file.path)
+        if len(data) > HUGE:
+            return "huge", []
+        if b"\0" in data:
+            return "null bytes", []
+        text = data.decode("utf-8-sig")
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        return "read", list(slices(text, limits)) if _MAYBE_DOCSTRING.search(text) else []
+    except FileNotFoundError:
+        return "missing", []
+    except OSError:
+        return "unreadable", []
+    except UnicodeDecodeError:
+        return "not UTF-8", []
+    except (SyntaxError, ValueError):
+        return "syntax error", []
+    except (RecursionError, MemoryError):  # both are what the parser makes of deep nesting
+        return "nested too deeply", []
+
+
+def _bytes(path: str) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(HUGE + 1)
+
+
+# A file without any of these holds no docstring and need not be parsed (a seventh of all source, mostly tests and
+# tables): a string on the line below a colon, or behind the colon that ends a header.
+_MAYBE_DOCSTRING = re.compile(
+    r"""
+      :[ \t]*(?:\#.*)?\\?\n (?:[ \t\f]*(?:\#.*)?\n)* [ \t\f]*\(*[rRuU]?["']
+    | ^[ \t\f]*(?:(?:async[ \t]+)?def|class|\)).*:[ \t]*\(*[rRuU]?["']
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+
+
+def _table(distribution: str, found: list[tuple[str, Slice]]) -> pa.Table:
+    plain = [without_comments(row.code) for _, row in found]
+    columns = [
+        [row.summary for _, row in found],
+        [row.code for _, row in found],
+        [row.name for _, row in found],
+        [module for module, _ in found],
+        [distribution] * len(found),
+        [row.kind for _, row in found],
+    ]
+    arrays: list[pa.Array[Any]] = [
+        *map(texts, columns),
+        _ids("\0".join(cells) for cells in zip(*columns)),
+        _ids(" ".join(row.summary.casefold().split()) for _, row in found),
+        _ids("".join(code.split()) for code in plain),
+        numbers(signatures(plain), pa.binary(4 * PLACES)),
+    ]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _ids(cells: Iterable[str]) -> pa.Array[Any]:
+    return numbers(np.array([content_id(cell) for cell in cells], np.int64), pa.int64())

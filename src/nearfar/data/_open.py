@@ -1,0 +1,132 @@
+"""Opening a file: what it holds by its name, how it is packed by its first bytes; every refusal says what to do."""
+
+from __future__ import annotations
+
+import bz2
+import difflib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from nearfar.errors import InputError
+
+FORMATS = {
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+}
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+# Reading these can run the code of whoever wrote them, or they are arrays and archives without named columns.
+REFUSED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz")
+KNOWN = ".jsonl, .json, .csv, .tsv or .parquet, also with .gz, .bz2, .xz or .zst behind it"
+_UNPACK: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes of the file
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+    # The standard library reads zstd from Python 3.14 only; Arrow always does.
+    b"\x28\xb5\x2f\xfd": lambda path: pa.input_stream(str(path), compression="zstd"),
+}
+_BOM = b"\xef\xbb\xbf"
+
+
+def suffix(path: Path) -> str:
+    """Return the suffix that names the format: `.csv` of `a.csv.gz`."""
+    bare = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    return bare.suffix.lower()
+
+
+def check_file(path: Path) -> None:
+    """Raise InputError unless `path` is a readable, non-empty file of a kind that is safe to read."""
+    if suffix(path) in REFUSED:
+        raise InputError(
+            f"{path}: {suffix(path)} files are not read, because loading one can run code that is hidden in it; "
+            f"save the table as {KNOWN}"
+        )
+    if not path.exists():
+        raise InputError(f"{path}: no such file; {_similar(path)}check the path")
+    if not path.is_file():
+        raise InputError(f"{path}: is not a regular file; give {KNOWN}, or a folder of them")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; write at least one row")
+
+
+def _similar(path: Path) -> str:
+    folder = path.parent
+    siblings = [other.name for other in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.6)
+    return f"did you mean {str(folder / close[0])!r}? " if close else ""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system says about an unreadable or damaged file into an InputError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{path}: permission denied; allow reading it, e.g. chmod u+r {path.name}") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _damaged(path, error) from error
+    except OSError as error:  # bz2 and zstd speak of damage in a plain OSError without a number
+        if error.errno is None:
+            raise _damaged(path, error) from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file and its disk") from error
+
+
+def _damaged(path: Path, error: BaseException) -> InputError:
+    return InputError(f"{path}: the compressed file is damaged or cut off ({error}); copy or download it again")
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file for reading: unpacked, whatever its name says, and without a byte-order mark."""
+    with path.open("rb") as plain:
+        head = plain.read(6)
+    unpack = next((unpack for magic, unpack in _UNPACK.items() if head.startswith(magic)), None)
+    stream = io.BufferedReader(unpack(path) if unpack else path.open("rb", buffering=0), 1 << 20)
+    if stream.peek(3)[:3] == _BOM:
+        stream.read(3)
+    return stream
+
+
+class NotTextError(ValueError):
+    """A line is not UTF-8."""
+
+    def __init__(self, line: int, cause: UnicodeDecodeError, path: Path) -> None:
+        super().__init__(
+            f"is not UTF-8 text (byte 0x{cause.object[cause.start]:02x}); "
+            f"convert the file, e.g. iconv -f LATIN1 -t UTF-8 {path.name} > utf8-{path.name}"
+        )
+        self.line = line
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file with their ends, slowly; NotTextError says which one is not UTF-8."""
+    with open_bytes(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise NotTextError(number, error, path) from error
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return the start of a text file, at most 64 kB unpacked; raise InputError where it cannot be UTF-8 text."""
+    with reading(path), open_bytes(path) as stream:
+        head = stream.read(1 << 16)
+    if not head.strip():
+        raise InputError(f"{path}: the file is empty; write at least one row")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{path}: is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}")
+    if b"\0" in head:
+        raise InputError(f"{path}: is a binary file, not text (a zero byte at {head.index(0)}); give {KNOWN}")
+    return head

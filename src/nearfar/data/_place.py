@@ -1,0 +1,47 @@
+"""Where each row stands: the file, the row and the line, for the errors that name them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import pyarrow as pa
+
+from nearfar.data._reader import Reader
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of rows from one place; `reader` knows its lines, where it is a file."""
+
+    where: str
+    rows: int
+    reader: Reader | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of one split, and the places they come from, in order."""
+
+    table: pa.Table
+    parts: list[Part]
+
+    @property
+    def where(self) -> str:
+        """Return the name of the file, or of the folder of several."""
+        return self.parts[0].where if len(self.parts) == 1 else str(Path(self.parts[0].where).parent)
+
+    def place(self, row: int) -> str:
+        """Return the file, the row from 1 and, where there are lines, the line of a row from 0."""
+        ends = list(accumulate(part.rows for part in self.parts))
+        i = bisect_right(ends, row)
+        part, row = self.parts[i], row - (ends[i - 1] if i else 0)
+        line = part.reader.line(row) if part.reader is not None else None
+        return f"{part.where}: row {row + 1}" + (f" (line {line})" if line is not None else "")
+
+
+def whole(where: str, table: pa.Table, reader: Reader | None = None) -> Source:
+    """Return a table that comes from one place."""
+    return Source(table, [Part(where, table.num_rows, reader)])

@@ -1,0 +1,102 @@
+"""Which rows are held out: chosen by content, and sharing no text with those that are trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.column import Ids, chunks, content_ids
+from nearfar.data._cells import is_text, is_text_list
+from nearfar.data._selection import Selection
+from nearfar.errors import InputError
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The contents of one text column: ids of its texts, and the row of each; blank cells are left out."""
+
+    name: str
+    ids: Ids
+    rows: Ids
+
+
+def texts(selection: Selection, names: Sequence[str] | None) -> list[Texts]:
+    """Return the contents of some columns, by default of all that hold text or lists of text, texts first."""
+    kinds = {name: selection.kind(name) for name in names or selection.names}
+    chosen = [name for name, kind in kinds.items() if is_text(kind) or is_text_list(kind)]
+    if names is None:
+        chosen.sort(key=lambda name: is_text_list(kinds[name]))
+    if not chosen or len(chosen) < len(names or ()):
+        raise InputError(
+            f"{selection.source.where}: heldout needs columns of text, these hold "
+            f"{', '.join(f'{name!r} {kind}' for name, kind in kinds.items())}; name some with heldout_by"
+        )
+    return [_texts(selection, name, is_text_list(kinds[name])) for name in chosen]
+
+
+def _texts(selection: Selection, name: str, in_lists: bool) -> Texts:
+    column, rows = selection.column(name, fill=""), np.arange(len(selection))
+    if in_lists:
+        column, offsets = selection.flat(name, fill="")
+        rows = np.repeat(rows, np.diff(offsets))
+    blank = np.concatenate([np.zeros(0, bool), *([not text.strip() for text in cells] for cells in chunks(column))])
+    return Texts(name, content_ids(column)[~blank], rows[~blank])
+
+
+def split(where: str, columns: Sequence[Texts], n: int, heldout: float, seed: int) -> tuple[Ids, Ids, int]:
+    """Return the training rows, the held-out rows, both ascending, and how many were dropped for sharing a text.
+
+    Rows whose first column has the same text go together; the order of the rows does not matter.
+    Errors: a size that leaves a side empty; held-out rows that all share a text with training.
+    """
+    size = _size(where, heldout, n)
+    key = np.full(n, np.iinfo(np.uint64).max, np.uint64)  # a row whose first text is blank is trained on
+    first = columns[0]
+    np.minimum.at(key, first.rows, _mixed(first.ids, seed))
+    if heldout < 1:
+        out = key < np.uint64(heldout * 2**64)
+    else:
+        ordered = np.sort(key)
+        # All rows of a text go with it: as many whole texts as fit, and at least one.
+        ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, n)
+        fitting = ends[ends <= size]
+        out = key <= ordered[(fitting[-1] if len(fitting) else ends[0]) - 1]
+    if not out.any() or out.all():
+        raise InputError(
+            f"{where}: heldout={heldout:g} of {n} rows leaves {'nothing held out' if not out.any() else 'no training'}"
+            f" (column {first.name!r} decides); choose another size"
+        )
+    trained = np.unique(np.concatenate([texts.ids[~out[texts.rows]] for texts in columns]))
+    shared = {texts.name: texts.rows[np.isin(texts.ids, trained) & out[texts.rows]] for texts in columns}
+    leaks = np.unique(np.concatenate(list(shared.values())))
+    kept = out.copy()
+    kept[leaks] = False
+    if not kept.any():
+        worst = max(shared, key=lambda name: len(np.unique(shared[name])))
+        others = [texts.name for texts in columns if texts.name != worst] or [worst]
+        raise InputError(
+            f"{where}: all {len(leaks)} held-out rows share a text with training, most by column {worst!r}; "
+            f"name the columns whose texts matter, e.g. heldout_by={others}"
+        )
+    return np.flatnonzero(~out), np.flatnonzero(kept), len(leaks)
+
+
+def _size(where: str, heldout: float, n: int) -> int:
+    if not (0 < heldout < 1 or (heldout >= 1 and float(heldout).is_integer())):
+        raise InputError(f"{where}: heldout={heldout:g}; give a fraction below 1 or a whole number of rows")
+    if heldout >= n:
+        raise InputError(f"{where}: heldout={heldout:g} of {n} rows leaves no training; hold out fewer")
+    return int(heldout)
+
+
+def _mixed(ids: Ids, seed: int) -> npt.NDArray[np.uint64]:
+    """Return contents as uniform 64-bit numbers that another seed shuffles (the finaliser of SplitMix64)."""
+    salt = int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "little")
+    key = ids.view(np.uint64) ^ np.uint64(salt)
+    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(key ^ (key >> np.uint64(31)), np.uint64)

@@ -1,0 +1,117 @@
+"""A BEIR folder: documents, queries, and which documents people found relevant to which query."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearfar.column import Column, ListColumn, chunks, content_ids, take
+from nearfar.data._open import PACKED
+from nearfar.data._qrels import judgements
+from nearfar.data.table import Table
+from nearfar.errors import InputError, nearest
+from nearfar.tasks import Retrieval
+
+
+class Beir:
+    """Retrieval from a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv` or `qrels.tsv`.
+
+    Each file may be compressed (.gz and so on). Rows of the first two have `_id`, `text` and, for documents, maybe a
+    `title`; the judgements are TAB-separated with the header `query-id corpus-id score`, more columns do no harm.
+    A document's text is its title, a space and its text; an empty one is kept, as every document is part of the pool.
+    Only queries with a relevant document are scored: `task().notes` counts the others.
+
+    Errors: InputError: a missing file or column, an id that is there twice, judgements of unknown queries or
+    documents (with their number and the first), a score that is no whole number, a judged query without text.
+
+        task = Beir("scifact", split="test").task()
+        task.relevance[0]  # {position of a document: grade}
+    """
+
+    def __init__(self, path: str | Path, split: str = "test") -> None:
+        self.path = Path(path).expanduser()
+        self.split = split
+        if not self.path.is_dir():
+            raise InputError(f"{self.path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels.tsv")
+        self._corpus = Table(_file(self.path, "corpus.jsonl"))
+        self._queries = Table(_file(self.path, "queries.jsonl"))
+        self._qrels = Table(_qrels_file(self.path, split))
+
+    def task(self) -> Retrieval:
+        """Return the judged queries (q,), all documents (m,) and the grades; `clusters` (q,) join equal queries."""
+        document_ids, query_ids = _ids(self._corpus), _ids(self._queries)
+        relevance, notes = judgements(self._qrels, query_ids, document_ids)
+        positions = np.array(sorted(relevance), np.int64)  # (q,)
+        texts = take(self._queries.text("text", empty=True), positions)
+        for position, text in zip(positions, texts):
+            if not text.strip():
+                raise InputError(
+                    f"{self._queries.where(int(position))}: query {query_ids[position]!r} is empty but has judgements "
+                    f"in {self._qrels.where()}; write its text or remove them"
+                )
+        documents = _Documents(self._corpus)
+        queries = ListColumn("query", texts)
+        empty = sum(not text for cells in chunks(documents) for text in cells)
+        counts = {"queries": len(texts), "documents": len(documents), "empty documents": empty}
+        return Retrieval(
+            name=self.path.resolve().name,
+            queries=queries,
+            documents=documents,
+            query_ids=[query_ids[position] for position in positions],
+            document_ids=document_ids,
+            relevance={row: relevance[int(position)] for row, position in enumerate(positions)},
+            clusters=np.unique(content_ids(queries), return_inverse=True)[1].astype(np.int64),
+            notes={"split": self.split, **counts, **notes},
+        )
+
+
+class _Documents:
+    """Documents (m,): title and text in one, put together where they are read."""
+
+    def __init__(self, corpus: Table) -> None:
+        self.name = "document"
+        self._text = corpus.text("text", empty=True)
+        self._title: Column | None = corpus.text("title", empty=True) if "title" in corpus.columns else None
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Return the texts of documents `start` to `stop`."""
+        texts = self._text.read(start, stop)
+        titles = self._title.read(start, stop) if self._title is not None else [""] * len(texts)
+        return [f"{title} {text}".strip() for title, text in zip(titles, texts)]
+
+
+def _ids(table: Table) -> list[str]:
+    seen: dict[str, int] = {}
+    for cells in chunks(table.column("_id")):
+        for cell in cells:
+            row = len(seen)
+            if cell is None or str(cell) == "":
+                raise InputError(f"{table.where(row)}, column '_id': is empty; give each row an id")
+            if seen.setdefault(str(cell), row) != row:
+                raise InputError(
+                    f"{table.where(row)}, column '_id': {cell!r} is the id of row {seen[str(cell)] + 1} too; "
+                    "give each row its own"
+                )
+    return list(seen)
+
+
+def _file(folder: Path, name: str) -> Path:
+    candidates = [folder / f"{name}{packed}" for packed in ("", *PACKED)]
+    found = next((path for path in candidates if path.exists()), None)
+    if found is None:
+        raise InputError(f"{folder}: has no {name} or {name}.gz; a BEIR folder has corpus.jsonl, queries.jsonl, qrels")
+    return found
+
+
+def _qrels_file(folder: Path, split: str) -> Path:
+    if not (folder / "qrels").is_dir():
+        return _file(folder, "qrels.tsv")
+    known = {path.name.partition(".tsv")[0] for path in (folder / "qrels").iterdir() if ".tsv" in path.name}
+    if split not in known:
+        raise InputError(f"{folder / 'qrels'}: no split {split!r}; {nearest(split, known)}")
+    return _file(folder / "qrels", f"{split}.tsv")

@@ -1,0 +1,130 @@
+"""A table: rows with named columns, from a file, a folder, a Hugging Face data set or plain dictionaries."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.column import Column, Ids
+from nearfar.data import _roles, _table_split
+from nearfar.data._read import Form, read
+from nearfar.data._selection import Selection
+from nearfar.errors import InputError, nearest
+
+
+class Table:
+    """Named columns of n rows, read in slices from a memory-mapped Arrow copy.
+
+    `path` is a file (JSON Lines, CSV, TSV, Parquet, each also .gz, .bz2, .xz or .zst; an original STS benchmark file),
+    a folder of such files (a file whose name says train, dev or test is that split), a folder that `save_to_disk`
+    wrote, a data set's name on the Hugging Face hub (`config` names its configuration), a `datasets.Dataset`, or a
+    list of dictionaries. In CSV and TSV every cell is text ("NA" and "007" stay as they are); in TSV, quotation marks
+    are plain characters. `delimiter` overrides what the file's name says (a TAB switches quoting off); `header` names
+    the columns of a file that does not.
+
+    The table itself is the training rows (of several splits without a "train": the first). `heldout` keeps rows back
+    as the split "heldout": a fraction below 1, or a number of rows. They are chosen by a hash of the seed and of the
+    text in the first of the columns `heldout_by` (default: all columns of text, lists included); then rows that share
+    a text of any of these columns with training are dropped, so that nothing leaks. `notes` counts train, heldout and
+    dropped.
+
+    Errors: InputError, of one or two lines: the file, the row and its line, the column, what is wrong, the fix.
+
+        table = Table([{"query": "how to sort a list", "key": "sorted(xs)"}])
+        table.text("query").read(0, 1)  # ["how to sort a list"]
+    """
+
+    def __init__(
+        self,
+        path: str | Path | list[dict[str, Any]] | Any,
+        *,
+        heldout: float = 0.0,
+        heldout_by: list[str] | None = None,
+        delimiter: str | None = None,
+        header: list[str] | None = None,
+        config: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        if delimiter is not None and len(delimiter.encode()) != 1:
+            raise InputError(f"table: delimiter {delimiter!r} is not one plain character; give one, e.g. delimiter=','")
+        found = read(path, Form(delimiter, None if header is None else tuple(header), config))
+        self._splits = {name: Selection(source) for name, source in found.items()}
+        self._show("train" if "train" in found else next(iter(found)))
+        self.notes: dict[str, Any] = {"train": len(self), "heldout": 0, "dropped": 0}
+        if heldout:
+            self._hold_out(heldout, heldout_by, seed)
+
+    def _show(self, split: str) -> None:
+        self._name = split
+        self._rows = self._splits[split]
+        self.columns: list[str] = self._rows.names
+        self._checked: dict[tuple[str, bool], Column] = {}
+        self.__dict__.pop("fingerprint", None)
+
+    def _hold_out(self, heldout: float, by: list[str] | None, seed: int) -> None:
+        rows = self._rows
+        train, kept, dropped = _table_split.split(
+            rows.source.where, _table_split.texts(rows, by), len(rows), heldout, seed
+        )
+        self._splits |= {self._name: Selection(rows.source, train), "heldout": Selection(rows.source, kept)}
+        self._show(self._name)
+        self.notes = {"train": len(train), "heldout": len(kept), "dropped": dropped}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def splits(self) -> list[str]:
+        """The names that `split` knows."""
+        return list(self._splits)
+
+    def split(self, name: str) -> Table:
+        """Return the rows of one split as a table; an unknown name is an InputError that lists the known ones."""
+        if name not in self._splits:
+            fix = "; heldout=0.1 keeps a tenth of the rows back" if name == "heldout" else ""
+            raise InputError(f"{self.where()}: no split {name!r}; {nearest(name, self._splits)}{fix}")
+        other = copy.copy(self)
+        other._show(name)
+        return other
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The identity of the rows by content, 32 hexadecimal digits; the file's format and name do not matter."""
+        return self._rows.fingerprint()
+
+    def where(self, row: int | None = None) -> str:
+        """Return the file, or the place of a row (from 0), for an error's first words: "faq.jsonl: row 3 (line 4)"."""
+        return self._rows.source.where if row is None else self._rows.place(row)
+
+    def column(self, name: str) -> Column:
+        """Return the cells of a column as they are, (n,); an unknown name is an InputError that lists the known."""
+        return self._rows.column(name)
+
+    def text(self, name: str, *, empty: bool = False) -> Column:
+        """Return a column of text, (n,) str; with `empty`, a cell may be blank, and a null is the empty text.
+
+        Errors: a column of another type; a cell that is null or blank, not Unicode, or longer than 10 MB.
+        """
+        if (name, empty) not in self._checked:
+            self._checked[name, empty] = _roles.text(self._rows, name, empty=empty)
+        return self._checked[name, empty]
+
+    def lists(self, name: str) -> tuple[Column, Ids]:
+        """Return a column of lists of text, flattened to (v,) str, and the (n + 1,) offsets at which each row starts.
+
+        A row without a list (null) has an empty one; a column of plain text has lists of one.
+        Errors: as `text`, with the element.
+        """
+        return _roles.lists(self._rows, name)
+
+    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a column of numbers, or of text that spells them, (n,) float64.
+
+        Errors: a column of another type; a cell that is null, no number, or not finite.
+        """
+        return _roles.numbers(self._rows, name)

@@ -1,0 +1,13 @@
+"""Module 2: raw things to vectors. A file is a part; its one public class is an attribute here."""
+
+from typing import Any
+
+from nearfar.registry import attribute, attributes
+
+
+def __getattr__(name: str) -> Any:
+    return attribute("encoders", name)
+
+
+def __dir__() -> list[str]:
+    return attributes("encoders")

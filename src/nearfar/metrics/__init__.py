@@ -1,0 +1,13 @@
+"""One number or curve each. A file is a part; its one public class is an attribute here."""
+
+from typing import Any
+
+from nearfar.registry import attribute, attributes
+
+
+def __getattr__(name: str) -> Any:
+    return attribute("metrics", name)
+
+
+def __dir__() -> list[str]:
+    return attributes("metrics")

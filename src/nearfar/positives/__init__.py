@@ -1,0 +1,13 @@
+"""Module 1: who is near whom. A file is a part; its one public class is an attribute here."""
+
+from typing import Any
+
+from nearfar.registry import attribute, attributes
+
+
+def __getattr__(name: str) -> Any:
+    return attribute("positives", name)
+
+
+def __dir__() -> list[str]:
+    return attributes("positives")

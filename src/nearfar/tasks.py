@@ -1,0 +1,56 @@
+"""Tasks: data ready to judge a space by. A data set or a table of positives makes one; evaluation judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.column import Column
+from nearfar.errors import InputError
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Find the relevant documents of each query.
+
+    `relevance` maps a query's position to its documents' positions and grades (more is better; a grade of zero is
+    judged and not relevant). `clusters` (q,) says which queries are not independent of each other (same module, same
+    source): the bootstrap resamples whole clusters.
+    """
+
+    name: str
+    queries: Column
+    documents: Column
+    query_ids: list[str]
+    document_ids: list[str]
+    relevance: dict[int, dict[int, int]]
+    clusters: npt.NDArray[np.int64]
+    notes: dict[str, Any] = field(default_factory=dict)  # shown under "protocol": pool sizes, what was dropped
+
+    def __post_init__(self) -> None:
+        n, m = len(self.queries), len(self.documents)
+        if len(self.query_ids) != n or len(self.document_ids) != m or len(self.clusters) != n:
+            raise InputError(
+                f"{self.name}: {n} queries need {n} ids and clusters (have {len(self.query_ids)} and "
+                f"{len(self.clusters)}); {m} documents need {m} ids (have {len(self.document_ids)})"
+            )
+        if not any(grade > 0 for judged in self.relevance.values() for grade in judged.values()):
+            raise InputError(f"{self.name}: no query has a relevant document; check that the qrels use the same ids")
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Order pairs by how alike they are: `scores` (n,) are the people's grades of `first[i]` against `second[i]`."""
+
+    name: str
+    first: Column
+    second: Column
+    scores: npt.NDArray[np.float64]
+    clusters: npt.NDArray[np.int64]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+Task = Retrieval | Similarity

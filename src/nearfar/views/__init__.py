@@ -1,0 +1,13 @@
+"""Augmentations: another look at the same thing. A file is a part; its one public class is an attribute here."""
+
+from typing import Any
+
+from nearfar.registry import attribute, attributes
+
+
+def __getattr__(name: str) -> Any:
+    return attribute("views", name)
+
+
+def __dir__() -> list[str]:
+    return attributes("views")

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nearfar.errors import InputError
+from nearfar.losses import _relations
+from nearfar.losses.infonce import InfoNCE
+from nearfar.pairs import Known, Pairs
+from tests.losses import naive
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, Pairs]:
+    n, m, d = draw(st.integers(1, 12)), draw(st.integers(1, 14)), draw(st.integers(1, 5))
+    ids = lambda size, high: torch.tensor(draw(st.lists(st.integers(0, high), min_size=size, max_size=size)))  # noqa: E731
+    groups, items = draw(st.integers(1, 6)), draw(st.integers(2, 40))
+    scopes = draw(st.sampled_from([None, 1, 2]))
+    seed = draw(st.integers(0, 2**31))
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    k = torch.randn(m, d, generator=generator, dtype=torch.float64)
+    known = None
+    if draw(st.booleans()):
+        e = draw(st.integers(0, 8))
+        weight = torch.tensor(draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=e, max_size=e)))
+        known = Known(ids(e, n - 1).long(), ids(e, m - 1).long(), weight.double())
+    query_scope, key_scope = (None, None) if scopes is None else (ids(n, scopes), ids(m, scopes))
+    pairs = Pairs(ids(n, groups), ids(n, items), ids(m, groups), ids(m, items) + draw(st.sampled_from([0, 100])),
+                  query_scope, key_scope, known)  # fmt: skip
+    return q, k, pairs
+
+
+@settings(max_examples=400, deadline=None)
+@given(batches(), st.integers(1, 9), st.booleans(), st.booleans(), st.booleans(), st.floats(0.02, 5.0))
+def test_equals_the_naive_form(batch, tile, symmetric, listed, unit, temperature):
+    q, k, pairs = batch
+    q, k = (F.normalize(q, dim=1), F.normalize(k, dim=1)) if unit else (q, k)
+    loss = InfoNCE(temperature, learnable=True, symmetric=symmetric, tile=tile).double()
+    near, candidate = naive.relation(pairs)
+    lonely, far = (near > 0).any(1).logical_not(), candidate & (near == 0)
+    with pytest.MonkeyPatch.context() as patch:
+        if not listed:
+            patch.setattr(_relations, "LIST_LIMIT", 0)
+        q.requires_grad_(), k.requires_grad_()
+        if lonely.any() or not far.any():
+            with pytest.raises(InputError, match="rows of the batch"):
+                loss(q, k, pairs)
+            return
+        ours = loss(q, k, pairs)
+        theirs = naive.infonce(q, k, pairs, loss.log_scale, symmetric)
+        got = torch.autograd.grad(ours, (q, k, loss.log_scale))
+        want = torch.autograd.grad(theirs, (q, k, loss.log_scale))
+    scale = max(1.0, abs(theirs.item()))
+    assert abs(ours.item() - theirs.item()) <= 1e-10 * scale
+    for a, b in zip(got, want, strict=True):
+        assert float((a - b).abs().max()) <= 1e-10 * max(1.0, float(b.abs().max()))
+
+
+def unit(n: int, d: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)).to(dtype)
+
+
+def gradients(q: Tensor, k: Tensor, **settings) -> tuple[Tensor, Tensor, Tensor]:
+    q, k = q.clone().requires_grad_(), k.clone().requires_grad_()
+    loss = InfoNCE(tile=256, **settings)(q, k, Pairs.aligned(len(q)))
+    return loss.detach(), *torch.autograd.grad(loss, (q, k))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale, noise", [(5, 0.3), (20, 0.3), (60, 0.3), (100, 0.3), (20, 3.0), (45, 3.0), (100, 3.0)])
+def test_half_precision_stays_close(scale, dtype, noise):
+    """Easy batches (noise 0.3) are the hard ones for rounding: what is left of the loss at scale 20 is 3e-5."""
+    q = unit(600, 64)
+    k = F.normalize(q + noise * unit(600, 64, 1) / 2)
+    exact = gradients(q.double(), k.double(), temperature=1 / scale)
+    with torch.autocast("cpu", dtype):
+        half = gradients(q, k, temperature=1 / scale)
+    assert torch.isfinite(half[0])
+    for got, want in zip(half[1:], exact[1:], strict=True):
+        assert float((got - want).norm() / want.norm()) < 0.03
+
+
+def test_half_precision_vectors_at_scale_100_are_finite():
+    for dtype in (torch.bfloat16, torch.float16):
+        loss, *grads = gradients(unit(64, 8, 0, dtype), unit(64, 8, 1, dtype), temperature=0.01)
+        assert torch.isfinite(loss) and all(torch.isfinite(g).all() for g in grads)
+
+
+def test_a_duplicate_document_changes_nothing():
+    q, k = unit(6, 4, 0, torch.float64), unit(6, 4, 1, torch.float64)
+    pairs = Pairs.aligned(6)
+    copy = Pairs(pairs.query_group, pairs.query_item,
+                 torch.cat([pairs.key_group, pairs.key_group[2:3]]), torch.cat([pairs.key_item, pairs.key_item[2:3]]))  # fmt: skip
+    loss = InfoNCE()
+    assert float(loss(q, torch.cat([k, k[2:3]]), copy)) == pytest.approx(float(loss(q, k, pairs)), abs=1e-12)
+
+
+def test_permuting_rows_permutes_gradients():
+    q, k = unit(40, 8, 0, torch.float64), unit(40, 8, 1, torch.float64)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    _, grad_q, grad_k = gradients(q, k)
+    _, again_q, again_k = gradients(q[order], k[order])
+    assert torch.allclose(again_q, grad_q[order], atol=1e-12)
+    assert torch.allclose(again_k, grad_k[order], atol=1e-12)
+
+
+def test_rows_without_positives_or_negatives_are_named():
+    q = unit(3, 4)
+    lonely = Pairs(torch.tensor([0, 1, 9]), torch.arange(3), torch.arange(3), torch.arange(3, 6))
+    with pytest.raises(InputError, match=r"without a positive.*1 rows of the batch \(2\)"):
+        InfoNCE()(q, q, lonely)
+    same = Pairs(torch.zeros(3, dtype=torch.int64), torch.arange(3), torch.zeros(3, dtype=torch.int64), torch.arange(3, 6))
+    with pytest.raises(InputError, match=r"no query has a negative.*\(0, 1, 2\)"):
+        InfoNCE()(q, q, same)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.inf, math.nan])
+def test_temperature_must_be_a_positive_number(bad):
+    with pytest.raises(InputError, match=r"infonce\.temperature"):
+        InfoNCE(bad)
+
+
+def test_shapes_are_checked():
+    with pytest.raises(InputError, match="one d"):
+        InfoNCE()(unit(3, 4), unit(3, 5), Pairs.aligned(3))
+    with pytest.raises(InputError, match="3 queries"):
+        InfoNCE()(unit(4, 4), unit(4, 4), Pairs.aligned(3))
+    with pytest.raises(InputError, match="int64"):
+        Pairs(torch.zeros(2), *[torch.zeros(2, dtype=torch.int64)] * 3)
+    with pytest.raises(InputError, match="known.rows"):
+        Pairs(*[torch.zeros(2, dtype=torch.int64)] * 4, known=Known(torch.tensor([2]), torch.tensor([0]), torch.ones(1)))
+
+
+def test_a_learnt_temperature_is_clamped():
+    loss = InfoNCE(0.05, learnable=True)
+    with torch.no_grad():
+        loss.log_scale.fill_(9.0)
+    loss.clamp_()
+    assert loss.temperature == pytest.approx(0.01)
