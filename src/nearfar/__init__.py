@@ -1,1 +1,37 @@
-"""nearfar."""
+"""nearfar: contrastive learning from raw data to a trained, judged and searchable embedding model."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {  # heavy imports wait until a name is asked for
+    "Model": "nearfar.model",
+    "Pairs": "nearfar.pairs",
+    "Known": "nearfar.pairs",
+    "Run": "nearfar.training.fit",
+    "Report": "nearfar.evaluation.report",
+    "InputError": "nearfar.errors",
+    "NearfarError": "nearfar.errors",
+    "RunError": "nearfar.errors",
+    "evaluate": "nearfar.evaluation.evaluate",
+    "fit": "nearfar.training.fit",
+    "search": "nearfar.search.exact",
+}
+_ROOMS = ("data", "encoders", "losses", "metrics", "positives", "views")
+
+__all__ = [*_HOMES, *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS or name in ("column", "tasks"):
+        return importlib.import_module(f"nearfar.{name}")
+    raise AttributeError(f"nearfar has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

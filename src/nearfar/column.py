@@ -62,15 +62,3 @@ def content_ids(column: Column) -> Ids:
         return np.empty(0, np.int64)
     return np.concatenate([np.fromiter(map(content_id, cells), np.int64, len(cells)) for cells in chunks(column)])
 
-
-def fingerprint(*parts: Any) -> str:
-    """Return 32 hexadecimal digits that identify arrays and plain values, in order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).data)
-        else:
-            digest.update(repr(part).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()

@@ -57,6 +57,10 @@ class Positives(Protocol):
         """Return a held-out split as a task."""
         ...
 
+    def describe(self, examples: Ids) -> list[dict[str, Any]]:
+        """Return some examples for people to read."""
+        ...
+
 
 class Inputs(Protocol):
     """What an encoder eats, n rows of it."""

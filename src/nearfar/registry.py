@@ -116,3 +116,10 @@ def attribute(room: str, class_name: str) -> Any:
 def attributes(room: str) -> list[str]:
     """Return the class names of a room's parts (imports them all)."""
     return [public_class(f"nearfar.{room}.{name}").__name__ for name in names(room)]
+
+
+def name_of(part: type[Any]) -> str:
+    """Return the name under which a recipe asks for a part."""
+    module = part.__module__
+    inside = module.startswith("nearfar.") and module.split(".")[1] in ROOMS
+    return module.split(".")[-1] if inside else f"{module}:{part.__name__}"

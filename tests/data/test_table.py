@@ -281,6 +281,13 @@ def test_shared_lists_leak_too_and_columns_can_be_named() -> None:
     assert Table(rows, heldout=5, heldout_by=["query"]).notes["heldout"] == 5
 
 
+def test_blank_cells_are_nothing_to_share() -> None:
+    rows = [{"query": f"q{i}", "key": ""} for i in range(20)] + [{"query": None, "key": " "}]
+    table = Table(rows, heldout=5)
+    assert table.notes == {"train": 16, "heldout": 5, "dropped": 0}
+    assert None in cells(table.column("query"))
+
+
 COUNTS = {
     "B-mrpc/msr-para-train.tsv.gz": (3576, "Quality"),
     "B-mrpc/msr-para-val.tsv.gz": (500, "Quality"),

@@ -57,9 +57,9 @@ def _bad_texts(array: Any, *, empty: bool) -> tuple[int, str] | None:
         array.validate(full=True)
     except pa.ArrowInvalid:
         return _not_utf8(array), "is not UTF-8 text; write it as UTF-8"
-    masks = [pc.fill_null(pc.greater(pc.binary_length(array), LONGEST_CELL), False)]
+    masks = [pc.fill_null(pc.greater(pc.binary_length(array), pa.scalar(LONGEST_CELL)), False)]
     if not empty:
-        masks += [array.is_null(), pc.fill_null(pc.equal(pc.binary_length(array), 0), False)]
+        masks += [array.is_null(), pc.fill_null(pc.equal(pc.binary_length(array), pa.scalar(0)), False)]
         masks += [pc.fill_null(pc.utf8_is_space(array), False)]
     bad = np.logical_or.reduce([mask.to_numpy(zero_copy_only=False) for mask in masks])
     if not bad.any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from nearfar.errors import InputError
 _LONGEST_ROW = 1 << 30  # bytes; Arrow counts them in 31 bits
 
 
-def records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def records(path: Path, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
     """Yield the first line's number and the fields of each record, slowly; blank lines are no records.
 
     Errors: NotTextError and csv.Error, as they come.

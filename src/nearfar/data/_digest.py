@@ -32,7 +32,7 @@ class Digest:
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
             self._feed(path, "valid", array.is_valid().to_numpy(zero_copy_only=False))
             values = array.fill_null(False if pa.types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
-            wide = np.float64 if pa.types.is_floating(kind) else np.int64
+            wide = {"f": np.float64, "b": np.bool_}.get(values.dtype.kind, np.int64)  # int8 and int64 may be equal
             self._feed(path, np.dtype(wide).name, values.astype(wide))
         else:
             self._text(path, array)

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearfar.column import fingerprint
 from nearfar.data._harvest import File
 from nearfar.errors import InputError
+from nearfar.fingerprint import fingerprint
 
 STANDARD_LIBRARY = "python"
 _TESTS = {"test", "tests", "idle_test"}  # of the standard library
@@ -105,14 +105,14 @@ def _installed(name: str, version: str, distribution: importlib.metadata.Distrib
             digests.append((relative, digest, size))
     if not files:
         raise _NotHarvestedError("without Python source")
-    return Distribution(name, version, tuple(files), fingerprint(digests))
+    return Distribution(name, version, tuple(files), fingerprint(repr(digests)))
 
 
 def _folder(name: str, version: str, root: Path, excluded: set[str]) -> Distribution:
     found = sorted((path.relative_to(root).as_posix(), path, status) for path, status in _walk(root, excluded))
     files = tuple(File(os.fspath(path), _module(relative), status.st_size) for relative, path, status in found)
     stamps = [(relative, status.st_size, status.st_mtime_ns) for relative, _, status in found]
-    return Distribution(name, version, files, fingerprint(stamps))
+    return Distribution(name, version, files, fingerprint(repr(stamps)))
 
 
 def _walk(root: Path, excluded: set[str]) -> Iterator[tuple[Path, os.stat_result]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -21,7 +21,8 @@ class Documented(NamedTuple):
 def documented(tree: ast.Module) -> Iterator[Documented]:
     """Yield the documented definitions of a module in source order."""
     # A stack, not recursion: long chains of elif nest deeply.
-    stack: list[tuple[ast.AST, str, bool]] = [(node, "", False) for node in reversed(tree.body)]
+    stack: list[tuple[ast.AST, str, bool]] = []
+    _push(stack, tree.body, "", False)
     while stack:
         node, scope, in_class = stack.pop()
         if isinstance(node, Definition):
@@ -29,11 +30,14 @@ def documented(tree: ast.Module) -> Iterator[Documented]:
             if (docstring := _docstring(node)) is not None:
                 kind = "class" if is_class else "method" if in_class else "function"
                 yield Documented(node, docstring, name, kind)
-            inside = f"{name}." if is_class else f"{name}.<locals>."
-            stack.extend((child, inside, is_class) for child in reversed(node.body))
+            _push(stack, node.body, f"{name}." if is_class else f"{name}.<locals>.", is_class)
         else:
-            for block in _BLOCKS.get(type(node), ()):
-                stack.extend((child, scope, in_class) for child in reversed(getattr(node, block)))
+            for block in _BLOCKS[type(node)]:
+                _push(stack, getattr(node, block), scope, in_class)
+
+
+def _push(stack: list[tuple[ast.AST, str, bool]], nodes: Sequence[ast.AST], scope: str, in_class: bool) -> None:
+    stack.extend((node, scope, in_class) for node in reversed(nodes) if type(node) in _NESTING)  # one in ten
 
 
 _BLOCKS: dict[type[ast.AST], tuple[str, ...]] = {  # blocks of a statement, last first
@@ -49,6 +53,7 @@ _BLOCKS: dict[type[ast.AST], tuple[str, ...]] = {  # blocks of a statement, last
     ast.Match: ("cases",),
     ast.match_case: ("body",),
 }
+_NESTING = {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *_BLOCKS}
 
 
 def _docstring(node: Definition) -> str | None:

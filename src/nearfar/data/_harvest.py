@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ import pyarrow as pa
 from nearfar.column import content_id
 from nearfar.data._arrow_column import numbers, texts
 from nearfar.data._near_duplicates import PLACES, signatures, without_comments
+from nearfar.data._parts import promising_parts
 from nearfar.data._slices import Limits, Slice, slices
 
 FORMAT = 1  # of the cache: raise it whenever the same files would give other rows
@@ -81,15 +81,16 @@ def harvest(job: Job) -> tuple[pa.Table, Counter[str]]:
 
 def _read(file: File, limits: Limits) -> tuple[str, list[Slice]]:
     try:
-        data = _bytes(file.path)
-        if len(data) > HUGE:
+        path = Path(file.path)
+        if path.stat().st_size > HUGE:
             return "huge", []
+        data = path.read_bytes()
         if b"\0" in data:
             return "null bytes", []
         text = data.decode("utf-8-sig")
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        return "read", list(slices(text, limits)) if _MAYBE_DOCSTRING.search(text) else []
+        return "read", _slices(text, limits)
     except FileNotFoundError:
         return "missing", []
     except OSError:
@@ -102,20 +103,11 @@ def _read(file: File, limits: Limits) -> tuple[str, list[Slice]]:
         return "nested too deeply", []
 
 
-def _bytes(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        return file.read(HUGE + 1)
-
-
-# A file without any of these holds no docstring and need not be parsed (a seventh of all source, mostly tests and
-# tables): a string on the line below a colon, or behind the colon that ends a header.
-_MAYBE_DOCSTRING = re.compile(
-    r"""
-      :[ \t]*(?:\#.*)?\\?\n (?:[ \t\f]*(?:\#.*)?\n)* [ \t\f]*\(*[rRuU]?["']
-    | ^[ \t\f]*(?:(?:async[ \t]+)?def|class|\)).*:[ \t]*\(*[rRuU]?["']
-    """,
-    re.VERBOSE | re.MULTILINE,
-)
+def _slices(text: str, limits: Limits) -> list[Slice]:
+    try:
+        return [row for part in promising_parts(text) for row in slices(part, limits)]
+    except SyntaxError:  # of the file, or of a part because the text was cut in the middle of something
+        return list(slices(text, limits))
 
 
 def _table(distribution: str, found: list[tuple[str, Slice]]) -> pa.Table:

@@ -14,10 +14,10 @@ import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nearfar.column import fingerprint
 from nearfar.data._distributions import Distribution
 from nearfar.data._harvest import FORMAT, HUGE, SCHEMA
 from nearfar.data._slices import Limits
+from nearfar.fingerprint import fingerprint
 
 _PASSING = ("missing", "unreadable")  # a later look may find these files, so what lacks them is not kept
 

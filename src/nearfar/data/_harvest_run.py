@@ -95,6 +95,7 @@ def _progress_bar(size: int, shown: bool | None) -> Iterator[Callable[[int], obj
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=console.is_terminal) as bar:
         task = bar.add_task("reading Python source", total=size)
         yield lambda advance: bar.update(task, advance=advance)

@@ -37,7 +37,8 @@ class Groups:
     def choose(self, among: Flags, wanted: int, largest: int, seed: int) -> Flags:
         """Return the rows (n,) of groups that hold about `wanted` of the rows `among`, in order of a seeded hash.
 
-        Groups larger than `largest` are chosen only where the smaller ones do not hold enough.
+        Groups larger than `largest` are chosen only where the smaller ones do not hold enough, and none that holds
+        more than a tenth of all rows.
         """
         sizes = np.bincount(self.of[among], minlength=len(self.names))  # (groups,)
         limit = len(self.of) // _SHARE
@@ -47,7 +48,7 @@ class Groups:
         order = np.argsort([content_id(f"{seed}\0{name}") for name in self.names], kind="stable")
         chosen, total = np.zeros(len(self.names), bool), 0
         for group in order[small[order]]:
-            if total + sizes[group] <= wanted * 1.05:
+            if wanted and (not total or total + sizes[group] <= wanted * 1.05):
                 chosen[group] = True
                 total += int(sizes[group])
         return chosen[self.of] & among
@@ -96,7 +97,7 @@ def hold_out(
     """Return the rows of "train", "heldout" (modules) and "unseen" (distributions, none of `unsplit`), and notes.
 
     Held-out rows are dropped that share their query or (nearly) their code with a training row. `wanted` gives the
-    sizes of the two after that; they are met within a few percent where the data has enough rows.
+    most rows of the two after that: a surplus is dropped by hash, and too few only where the data has too few groups.
     """
     rows = Rows(table)
     names = list(map(str, table["distribution"].to_pylist()))
@@ -112,23 +113,22 @@ def hold_out(
         held = {"heldout": heldout, "unseen": unseen}
         leaks = {name: rows.leaks(flags, train) for name, flags in held.items()}
         clean = {name: np.flatnonzero(held[name])[~np.any(list(leaks[name].values()), axis=0)] for name in held}
-        more = {name: _more(taken[name], wanted[name], len(clean[name]), len(rows)) for name in held}
+        more = {name: _more(int(held[name].sum()), len(clean[name]), wanted[name]) for name in held}
         if more == taken:
             break
         taken = more
-    notes: dict[str, Any] = {
-        f"{name} scaled down": f"{asked[name]} rows asked, {count} are a tenth of all"
-        for name, count in wanted.items()
-        if count < asked[name]
+    kept = {name: np.sort(ids[np.argsort(rows.row[ids])][: wanted[name]]) for name, ids in clean.items()}
+    dropped = {name: {reason: int(flags.sum()) for reason, flags in leaks[name].items()} for name in held}
+    for name, ids in clean.items():
+        dropped[name]["surplus"] = len(ids) - len(kept[name])
+    few = {
+        name: f"{asked[name]} asked, a tenth of all is {wanted[name]}" for name in held if wanted[name] < asked[name]
     }
-    notes["dropped"] = {name: {reason: int(flags.sum()) for reason, flags in leaks[name].items()} for name in held}
-    kept = np.unique(distributions.of[clean["unseen"]])
-    notes["unseen distributions"] = sorted(distributions.names[i] for i in kept)
-    return {"train": np.flatnonzero(train), **clean}, notes
+    unseen_names = sorted({names[row] for row in kept["unseen"]})
+    notes = {"dropped": dropped, "scaled down": few, "unseen distributions": unseen_names}
+    return {"train": np.flatnonzero(train), **kept}, notes
 
 
-def _more(taken: int, wanted: int, left: int, rows: int) -> int:
-    """Return how many rows to take out next time so that about `wanted` are left."""
-    if left >= 0.97 * wanted or not left:
-        return taken
-    return min(round(taken * 1.02 * wanted / left), 2 * rows // _SHARE)
+def _more(taken: int, left: int, wanted: int) -> int:
+    """Return how many rows to take out so that about `wanted` are left, if the same share is dropped again."""
+    return min(round(wanted * taken / left), 2 * wanted) if left else wanted

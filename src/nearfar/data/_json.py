@@ -71,9 +71,10 @@ class JsonLines:
 
 def _parse(chunk: bytes, known: pa.Schema) -> pa.Table:
     """Return some lines as a table of the known schema, or of their own where it does not fit them."""
+    source: Any = pa.BufferReader(chunk)
     try:
         table = pajson.read_json(
-            pa.BufferReader(chunk),
+            source,
             pajson.ReadOptions(use_threads=False, block_size=len(chunk) + 1),
             pajson.ParseOptions(explicit_schema=known, newlines_in_values=False, unexpected_field_behavior="infer"),
         )
@@ -123,18 +124,16 @@ class JsonArray:
         self.path = path
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield one table."""
-        yield table_of(str(self.path), self._rows())
-
-    def _rows(self) -> list[Any]:
+        """Yield one table, or none for an empty array."""
         with open_bytes(self.path) as stream:
-            rows: list[Any] = json.loads(stream.read())
-        return rows
+            rows = json.loads(stream.read())
+        if rows:
+            yield table_of(str(self.path), rows)
 
     def explain(self, error: Exception) -> InputError:
         """Return what is wrong, with its line where JSON itself is broken."""
         return InputError(f"{self.path}: is not a JSON array of objects ({first_line(error)}); repair it there")
 
-    def line(self, row: int) -> int | None:
+    def line(self, row: int) -> None:
         """Return None: the rows of an array have no lines of their own."""
         del row

@@ -33,7 +33,7 @@ class Parquet:
         """Return what is wrong; the format has no rows to point at before it is read."""
         return InputError(f"{self.path}: is not a Parquet file, or damaged ({first_line(error)}); write it again")
 
-    def line(self, row: int) -> int | None:
+    def line(self, row: int) -> None:
         """Return None: Parquet has no lines."""
         del row
 

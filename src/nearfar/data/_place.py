@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
@@ -38,7 +39,10 @@ class Source:
         ends = list(accumulate(part.rows for part in self.parts))
         i = bisect_right(ends, row)
         part, row = self.parts[i], row - (ends[i - 1] if i else 0)
-        line = part.reader.line(row) if part.reader is not None else None
+        try:
+            line = part.reader.line(row) if part.reader is not None else None
+        except (OSError, EOFError, ValueError, csv.Error):  # the file is no longer what was read
+            line = None
         return f"{part.where}: row {row + 1}" + (f" (line {line})" if line is not None else "")
 
 

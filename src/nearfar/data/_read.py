@@ -38,24 +38,33 @@ def read(path: Any, form: Form) -> dict[str, Source]:
     """Return the splits of whatever `path` is; each has at least one row."""
     if isinstance(path, list):
         found = {"train": whole("the list of rows", table_of("the list of rows", path))}
-    elif not isinstance(path, str | Path):
-        found = from_dataset("the data set", path)
-    elif Path(path).expanduser().is_dir():
-        found = _folder(Path(path).expanduser(), form)
-    elif isinstance(path, Path) or _is_file_name(path):
-        found = {"train": _file(Path(path).expanduser(), form)}
+    elif isinstance(path, str | Path):
+        found = _named(path, form)
     else:
-        found = from_hub(path, form.config)
+        found = from_dataset("the data set", path)
     for source in found.values():
         if source.table.num_rows == 0:
             raise InputError(f"{source.where}: holds no rows; write at least one")
     return found
 
 
+def _named(name: str | Path, form: Form) -> dict[str, Source]:
+    if name == "":
+        raise InputError("table: the path is empty; give a file, a folder or a data set's name")
+    path = Path(name).expanduser()
+    with reading(path):
+        is_folder, exists = path.is_dir(), path.exists()
+    if is_folder:
+        return _folder(path, form)
+    if exists or isinstance(name, Path) or _is_file_name(name):
+        return {"train": _file(path, form)}
+    return from_hub(name, form.config)
+
+
 def _is_file_name(name: str) -> bool:
-    kind = suffix(Path(name))
-    known = kind in FORMATS or kind in REFUSED or Path(name).suffix in (*PACKED, ".txt", ".arrow", ".zip")
-    return known or Path(name).exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
+    """Say whether a name that is no file must have meant one, rather than a data set."""
+    known = suffix(Path(name)) in (*FORMATS, *REFUSED) or Path(name).suffix in (*PACKED, ".txt", ".arrow", ".zip")
+    return known or name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
 
 
 def _file(path: Path, form: Form) -> Source:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from nearfar.column import Ids, fingerprint
+from nearfar.column import Ids
 from nearfar.data._chunked import ChunkedColumn, flat_rows
 from nearfar.data._digest import Digest
 from nearfar.data._place import Source
 from nearfar.errors import InputError, nearest
+from nearfar.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Selection:
 
     def flat(self, name: str, fill: str | None = None) -> tuple[ChunkedColumn, Ids]:
         """Return what the lists of a column hold, end to end, and the (n + 1,) offsets of the rows."""
-        chunks = self.source.table.column(name).chunks
+        chunks: list[Any] = self.source.table.column(name).chunks
         lengths = [pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False) for chunk in chunks]
         rows, offsets = flat_rows(np.concatenate(lengths).astype(np.int64), self.rows)
         return ChunkedColumn(name, [chunk.flatten() for chunk in chunks], rows, fill), offsets

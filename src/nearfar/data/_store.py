@@ -51,12 +51,13 @@ def stored(reader: Reader) -> pa.Table:
         if not path.exists():
             _write(reader, path)
         try:
-            return datasets.Dataset.from_file(str(path)).data.table
+            table: pa.Table = datasets.Dataset.from_file(str(path)).data.table
         except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
             raise InputError(
                 f"{reader.path}: the datasets library has no type for one of its columns ({first_line(error)}); "
                 "leave that column out"
             ) from error
+    return table
 
 
 def _write(reader: Reader, path: Path) -> None:

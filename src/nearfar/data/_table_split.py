@@ -23,6 +23,16 @@ class Texts:
     ids: Ids
     rows: Ids
 
+    def among(self, out: npt.NDArray[np.bool_], trained: Ids) -> Ids:
+        """Return the rows of `out` whose text is among those `trained`, which are sorted."""
+        if len(trained) == 0:
+            return self.rows[:0]
+        here = out[self.rows]
+        ids, rows = self.ids[here], self.rows[here]
+        place = np.minimum(np.searchsorted(trained, ids), len(trained) - 1)  # numpy's isin is slow on millions
+        found: Ids = rows[trained[place] == ids]
+        return found
+
 
 def texts(selection: Selection, names: Sequence[str] | None) -> list[Texts]:
     """Return the contents of some columns, by default of all that hold text or lists of text, texts first."""
@@ -70,8 +80,8 @@ def split(where: str, columns: Sequence[Texts], n: int, heldout: float, seed: in
             f"{where}: heldout={heldout:g} of {n} rows leaves {'nothing held out' if not out.any() else 'no training'}"
             f" (column {first.name!r} decides); choose another size"
         )
-    trained = np.unique(np.concatenate([texts.ids[~out[texts.rows]] for texts in columns]))
-    shared = {texts.name: texts.rows[np.isin(texts.ids, trained) & out[texts.rows]] for texts in columns}
+    trained = np.sort(np.concatenate([texts.ids[~out[texts.rows]] for texts in columns]))
+    shared = {texts.name: texts.among(out, trained) for texts in columns}
     leaks = np.unique(np.concatenate(list(shared.values())))
     kept = out.copy()
     kept[leaks] = False

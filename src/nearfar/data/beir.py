@@ -41,6 +41,7 @@ class Beir:
 
     def task(self) -> Retrieval:
         """Return the judged queries (q,), all documents (m,) and the grades; `clusters` (q,) join equal queries."""
+        documents = _Documents(self._corpus)
         document_ids, query_ids = _ids(self._corpus), _ids(self._queries)
         relevance, notes = judgements(self._qrels, query_ids, document_ids)
         positions = np.array(sorted(relevance), np.int64)  # (q,)
@@ -51,7 +52,6 @@ class Beir:
                     f"{self._queries.where(int(position))}: query {query_ids[position]!r} is empty but has judgements "
                     f"in {self._qrels.where()}; write its text or remove them"
                 )
-        documents = _Documents(self._corpus)
         queries = ListColumn("query", texts)
         empty = sum(not text for cells in chunks(documents) for text in cells)
         counts = {"queries": len(texts), "documents": len(documents), "empty documents": empty}

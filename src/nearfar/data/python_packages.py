@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from nearfar.column import fingerprint
 from nearfar.data._arrow_column import ArrowColumn, take, values
 from nearfar.errors import InputError, nearest
+from nearfar.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from nearfar.contracts import Data
@@ -73,7 +73,11 @@ class PythonPackages:
         progress: bool | None = None,
     ) -> None:
         wanted = {"heldout": heldout, "unseen": unseen}
-        for name, value, least in (("heldout", heldout, 0), ("unseen", unseen, 0), ("workers", workers or 1, 1)):
+        for name, value, least in (
+            ("heldout", heldout, 0),
+            ("unseen", unseen, 0),
+            ("workers", 1 if workers is None else workers, 1),
+        ):
             if value < least:
                 raise InputError(f"data.python_packages.{name}: {value} must be at least {least}")
         splits = self._split(self._harvest(paths, workers, progress), wanted, seed)
@@ -104,7 +108,7 @@ class PythonPackages:
         return self._held[name]
 
     def _harvest(self, paths: list[Path] | None, workers: int | None, progress: bool | None) -> pa.Table:
-        # Imported here: `nearfar --help` lists this part and needs neither pool nor Parquet.
+        # Imported here: reading the settings of this part, to list or to check them, needs no Parquet and no processes.
         from nearfar.data._distributions import environment, folders
         from nearfar.data._harvest_run import harvest_all
         from nearfar.data._slices import Limits

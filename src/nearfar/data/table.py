@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,10 @@ class Table:
         table.text("query").read(0, 1)  # ["how to sort a list"]
     """
 
+    # The identity of the rows by content; format and name of the file do not matter. Computed when first asked for (a
+    # second for each GB), and yet a plain variable to the type checker, as `contracts.Data` has it.
+    fingerprint: str = cast("str", cached_property(lambda self: self._rows.fingerprint()))
+
     def __init__(
         self,
         path: str | Path | list[dict[str, Any]] | Any,
@@ -68,6 +72,8 @@ class Table:
 
     def _hold_out(self, heldout: float, by: list[str] | None, seed: int) -> None:
         rows = self._rows
+        if "heldout" in self._splits:
+            raise InputError(f"{self.where()}: has a split 'heldout' already; leave heldout={heldout:g} out")
         train, kept, dropped = _table_split.split(
             rows.source.where, _table_split.texts(rows, by), len(rows), heldout, seed
         )
@@ -91,11 +97,6 @@ class Table:
         other = copy.copy(self)
         other._show(name)
         return other
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The identity of the rows by content, 32 hexadecimal digits; the file's format and name do not matter."""
-        return self._rows.fingerprint()
 
     def where(self, row: int | None = None) -> str:
         """Return the file, or the place of a row (from 0), for an error's first words: "faq.jsonl: row 3 (line 4)"."""

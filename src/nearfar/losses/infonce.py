@@ -67,7 +67,7 @@ class InfoNCE(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable)
         self.learnable, self.symmetric = learnable, symmetric
         self.precision, self.tile = precision, tile
-        self._scale = 1.0 / temperature  # a fixed scale stays exact in float64
+        self.first_scale = 1.0 / temperature  # a fixed scale stays exact in float64
 
     @property
     def temperature(self) -> float:
@@ -86,7 +86,7 @@ class InfoNCE(nn.Module):
         with torch.autocast(queries.device.type, enabled=False):
             relations = Relations.of(pairs).to(queries.device)
             exact = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-            scale = self.log_scale.to(exact).exp() if self.learnable else self._scale
+            scale = self.log_scale.to(exact).exp() if self.learnable else self.first_scale
             z, k = queries.to(exact) * scale, keys.to(exact)  # (n, d), (m, d): the loss sees nothing but scale q.k
             plan = Plan.of(z, k, relations, columns=self.symmetric, tile=self.tile, precision=precision)
             rows, columns = log_sum_exp(z, k, plan)  # (n,), (m,)

@@ -1,0 +1,46 @@
+# Every target does its own set-up: Python 3.11 or newer, pip and make are all it takes.
+PYTHON ?= python3
+VENV := .venv
+UV := $(VENV)/boot/bin/uv
+RUN := $(VENV)/bin
+SET_UP := pyproject.toml constraints.txt
+
+.PHONY: install demo test check bench docs clean
+
+install: $(VENV)/.installed  ## the tool itself
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)/boot
+	$(VENV)/boot/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+
+$(RUN)/python: $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+
+$(VENV)/.installed: $(SET_UP) | $(RUN)/python
+	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(SET_UP) | $(RUN)/python
+	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e '.[dev,bench]'
+	touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed  ## harvest, train, judge, search: about two minutes on two cores
+	$(RUN)/nearfar demo
+
+test: $(VENV)/.installed-dev
+	$(RUN)/python -m pytest
+
+check: $(VENV)/.installed-dev  ## format, lint, types
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+
+bench: $(VENV)/.installed-dev  ## ours and the peers, side by side in one run
+	$(RUN)/python benchmarks/loss.py
+	$(RUN)/python benchmarks/static_training.py
+
+docs: $(VENV)/.installed-dev  ## the reference, from the docstrings, into site/
+	$(RUN)/python docs/reference.py site
+
+clean:
+	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis

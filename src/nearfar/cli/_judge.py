@@ -1,0 +1,114 @@
+"""Train by a recipe, judge on its splits, keep everything: what `train` and `demo` have in common."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nearfar.cli._output import finite
+from nearfar.folders import made, write_text
+
+if TYPE_CHECKING:
+    from nearfar.config import Parts, Recipe
+    from nearfar.evaluation.report import Report
+    from nearfar.training.fit import Run
+
+VERSIONS = ("nearfar", "torch", "numpy", "tokenizers", "datasets")
+BRIEF = ("task", "metrics", "intervals", "baseline", "difference", "fusion", "fusion_difference", "protocol")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run, its reports by split (the first is the recipe's main one), and what results.json says."""
+
+    run: Run
+    reports: dict[str, Report]
+    facts: dict[str, Any]
+
+
+def train_and_judge(
+    recipe: Recipe, parts: Parts, out: Path, baselines: list[str], *, resume: bool, overwrite: bool, quiet: bool
+) -> Judged:
+    """Train, judge on every split that the recipe names, and write recipe.yaml, results.json, model/ and report.html."""
+    from nearfar.evaluation.evaluate import evaluate
+    from nearfar.training.fit import fit, refuse_used
+
+    began = time.perf_counter()
+    refuse_used(made(out), resume or overwrite)
+    whole = _write_recipe(out, recipe)
+    tasks = {split: parts.positives.task(split) for split in _splits(parts)}
+    run = fit(
+        parts.encoder,
+        parts.positives,
+        parts.loss,
+        out=out,
+        evaluate=None if not tasks else lambda model: evaluate(model, next(iter(tasks.values()))).metrics,
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet,
+        notes={"recipe": whole},
+        **parts.training,
+    )
+    chosen = [name for name in baselines if name != "none"]
+    reports = {split: evaluate(run.model, task, baselines=chosen) for split, task in tasks.items()}
+    facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
+    keep(run, reports, facts)
+    return Judged(run, reports, facts)
+
+
+def keep(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -> None:
+    """Write results.json, the model card and report.html into the run's folder."""
+    from nearfar.evaluation.page import write_page
+
+    brief = {split: {k: v for k, v in report.to_json().items() if k in BRIEF} for split, report in reports.items()}
+    run.model.notes |= {"metrics": facts.get("metrics", {}), "reports": finite(brief)}
+    run.model.describe(run.folder / "model")
+    write_text(run.folder / "results.json", json.dumps(finite(facts), indent=1, ensure_ascii=False) + "\n")
+    write_page(run.folder)
+
+
+def show(judged: Judged) -> None:
+    """Print tables and places."""
+    from rich.console import Console
+
+    console = Console()
+    for report in judged.reports.values():
+        console.print(report.table())
+    facts = judged.facts
+    console.print(
+        f"{facts['pairs']:,} pairs, {facts['train_pairs_per_second']:,.0f} a second in training, {facts['seconds']:.0f} s in "
+        f"all, {facts['peak_memory_mb']:,.0f} MB at most\nmodel   {facts['model']}\nreport  {judged.run.folder}/report.html",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _splits(parts: Parts) -> list[str]:
+    return list(dict.fromkeys(str(entry.get("split", "heldout")) for entry in parts.evaluate))
+
+
+def _write_recipe(folder: Path, recipe: Recipe) -> Recipe:
+    from nearfar.config import dumped, plain, resolved
+
+    whole: Recipe = plain(resolved(recipe))
+    write_text(folder / "recipe.yaml", dumped(whole, {name: version(name) for name in VERSIONS}))
+    return whole
+
+
+def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> dict[str, Any]:
+    result: dict[str, Any] = {"metrics": {}}
+    for i, (split, report) in enumerate(reports.items()):
+        result |= report.to_json() if i == 0 else {split: report.to_json()}
+    return result | {
+        "run": str(run.folder),
+        "model": str(run.folder / "model"),
+        "pairs": pairs,
+        "train_pairs_per_second": round(run.train_pairs_per_second, 1),
+        "peak_memory_mb": round(run.peak_memory_mb, 1),
+        "seconds": round(seconds, 2),
+        "warnings": run.warnings,
+    }

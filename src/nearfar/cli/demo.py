@@ -1,0 +1,89 @@
+"""nearfar demo: code search from nothing, on the packages of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nearfar.cli._output import Json, Quiet, emit
+
+if TYPE_CHECKING:
+    from nearfar.cli._judge import Judged
+    from nearfar.config import Parts
+
+QUERIES = ("split a path into directory and file name", "wait until all threads have finished", "draw random numbers")
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="The run's folder; an older demo there is replaced.")] = Path("runs/demo"),
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings by path, e.g. training.epochs=1.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a code-search model from nothing on the Python packages of this machine, judge it, search with it."""
+    import time
+
+    from nearfar import config
+    from nearfar.cli import _judge
+
+    began = time.perf_counter()
+    say = (lambda text: None) if as_json or quiet else (lambda text: print(text, flush=True))
+    recipe = config.load("python-packages", overrides or [])
+    say("1  Harvest: docstrings and source of the functions, methods and classes of installed packages")
+    parts = config.build(recipe)
+    say(_harvested(parts))
+    say("2  Train: a tokenizer and an embedding for each token, from random; then judge beside BM25")
+    judged = _judge.train_and_judge(recipe, parts, out, ["bm25"], resume=False, overwrite=True, quiet=quiet or as_json)
+    searches, corpus = _search(judged, parts)
+    judged.facts.update(searches=searches, seconds=round(time.perf_counter() - began, 2))
+    _judge.keep(judged.run, judged.reports, judged.facts)
+    emit(judged.facts, as_json, lambda: _show(judged, searches, corpus))
+
+
+def _harvested(parts: Parts) -> str:
+    notes: dict[str, Any] = getattr(parts.data, "notes", {})
+    pools = ", ".join(f"{split} {len(parts.data.split(split)):,}" for split in ("heldout", "unseen"))
+    dropped = {split: sum(reasons.values()) for split, reasons in notes.get("dropped", {}).items()}
+    return (
+        f"   {notes.get('files read', 0):,} files of {notes.get('distributions', 0)} distributions: {len(parts.data):,} "
+        f"pairs to train on; held out: {pools}\n   (dropped, since training holds the same query or nearly the same code: "
+        + ", ".join(f"{split} {count:,}" for split, count in dropped.items())
+        + ")"
+    )
+
+
+def _search(judged: Judged, parts: Parts) -> tuple[list[dict[str, Any]], Path]:
+    """Write all harvested code as a corpus beside the model, and search it."""
+    import json
+
+    from nearfar.folders import writing
+    from nearfar.search.exact import search
+
+    path = judged.run.folder / "corpus.jsonl"
+    columns = [parts.data.column(name) for name in ("module", "name", "code")]
+    rows = list(zip(*(column.read(0, len(column)) for column in columns), strict=True))
+    documents = [{"id": f"{module}.{name}", "text": code} for module, name, code in rows]
+    with writing(path), path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+    found = search(judged.run.model, documents, list(QUERIES), k=3)
+    return [{"query": query, "found": hits} for query, hits in zip(QUERIES, found, strict=True)], path
+
+
+def _show(judged: Judged, searches: list[dict[str, Any]], corpus: Path) -> None:
+    from nearfar.cli import _judge
+
+    _judge.show(judged)
+    print("\n3  Search all of it, in words")
+    for entry in searches:
+        print(f'\n   "{entry["query"]}"')
+        for hit in entry["found"]:
+            print(f"   {hit['score']:.3f}  {hit['id']}")
+    folder = judged.run.folder
+    print(
+        f"\nNext:\n"
+        f'   nearfar search {folder}/model {corpus} "parse a date"\n'
+        f"   nearfar train static data.path=YOUR_PAIRS.jsonl --out runs/mine   # columns query and key, or question, answer\n"
+        f"   nearfar evaluate runs/mine/model YOUR_TEST_PAIRS.jsonl --baseline bm25 --baseline {folder}/model"
+    )

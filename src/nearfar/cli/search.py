@@ -1,0 +1,39 @@
+"""nearfar search: the texts nearest to a query."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nearfar.cli._output import Json, emit
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A model's folder.")],
+    corpus: Annotated[str, typer.Argument(help="A .txt file (a text a line), a table, or a BEIR folder.")],
+    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    k: Annotated[int, typer.Option("-k", help="How many to show.")] = 10,
+    column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search a corpus for a query, exactly."""
+    from nearfar.cli import _sources
+    from nearfar.errors import InputError
+    from nearfar.model import Model
+    from nearfar.search.exact import search
+
+    if k < 1:
+        raise InputError(f"-k {k}: ask for at least one result")
+    if not query.strip():
+        raise InputError("the query is empty; say in words what to look for")
+    loaded = Model.load(model)
+    ids, texts = _sources.texts(corpus, column)
+    found = search(loaded, texts, query, k=k, ids=ids)
+
+    def show() -> None:
+        for hit in found:
+            text = " ".join(str(hit["text"]).split())
+            print(f"{hit['score']:.3f}  {hit['id']}  {text[:160]}{'...' if len(text) > 160 else ''}")
+
+    emit(found, as_json, show)

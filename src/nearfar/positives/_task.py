@@ -1,0 +1,63 @@
+"""A split as a retrieval task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from nearfar.column import Column, Ids, ListColumn, content_ids, take
+from nearfar.contracts import Data
+from nearfar.errors import InputError
+from nearfar.positives._roles import Roles, flatten
+from nearfar.tasks import Retrieval
+
+
+def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> Retrieval:
+    """Return distinct queries against distinct keys; every key that a query occurs with is relevant to it.
+
+    Queries of one cluster, or that share it through another query, are resampled together.
+    """
+    queries, keys = flatten(data, roles.query), flatten(data, roles.key)
+    examples = queries.pairs(keys)
+    if len(examples) == 0:
+        raise InputError(f"split {name!r} has no rows to judge with; hold out more")
+    query_place, asked = _distinct(queries.column)
+    key_place, answers = _distinct(keys.column)
+    query, key = query_place[examples[:, 1]], key_place[examples[:, 2]]
+    relevance: dict[int, dict[int, int]] = {}
+    for q, k in zip(query.tolist(), key.tolist()):
+        relevance.setdefault(q, {})[k] = 1
+    clusters = np.arange(len(asked))
+    if roles.cluster is not None:
+        row_cluster = np.unique(data.column(roles.cluster).read(0, len(data)), return_inverse=True)[1]
+        clusters = _connected(query, row_cluster[examples[:, 0]], len(asked))
+    sizes = {"queries": len(asked), "documents": len(answers), "clusters": len(np.unique(clusters))}
+    return Retrieval(
+        name,
+        ListColumn(roles.query, asked),
+        ListColumn(roles.key, answers),
+        [f"q{i}" for i in range(len(asked))],
+        [f"d{i}" for i in range(len(answers))],
+        relevance,
+        clusters,
+        {**sizes, "split": dict(notes)},
+    )
+
+
+def _distinct(column: Column) -> tuple[Ids, list[Any]]:
+    """Return each cell's place among the distinct ones, and those, in order of appearance."""
+    _, first, inverse = np.unique(content_ids(column), return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse], take(column, np.sort(first))
+
+
+def _connected(query: Ids, cluster: Ids, n: int) -> Ids:
+    m = int(cluster.max()) + 1
+    graph = coo_array((np.ones(len(query)), (query, n + cluster)), shape=(n + m, n + m))
+    labels: Ids = connected_components(graph, directed=False)[1][:n].astype(np.int64)
+    return labels

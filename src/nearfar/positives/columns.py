@@ -1,0 +1,104 @@
+"""Columns: a table's row says what is near; everything else in the batch is far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from nearfar.column import Column, Ids, content_id, content_ids, take
+from nearfar.contracts import Batch, Data
+from nearfar.errors import InputError
+from nearfar.pairs import Known, Pairs
+from nearfar.positives._relation import Relation
+from nearfar.positives._roles import Roles, flatten
+from nearfar.positives._task import retrieval
+from nearfar.tasks import Retrieval
+from nearfar.fingerprint import fingerprint
+
+QUERY_SIDE, KEY_SIDE = content_id("query side"), content_id("key side")  # an item is a side and its content
+
+
+class Columns:
+    """Each row's query is near its key and far from other rows' keys and from the row's negatives.
+
+    Nearness follows content, not position: equal keys are one document, a query that occurs with several keys is near
+    all of them wherever they meet in a batch, and no copy is ever a false negative.
+
+    Args:
+        data: a table, or any data set with columns.
+        query, key: columns; left out, the names are recognised: query/key, anchor/positive, query/positive,
+            query/pos (lists), question/answer, sentence1/sentence2.
+        negative: columns with texts far from the row's query, one text or a list a cell; recognised: negative, neg.
+        cluster: column that says which rows are not independent (module, source), for intervals.
+
+    A list in a query or key cell makes one example for each pair. Errors: `InputError` naming the column and those that
+    exist; an empty or non-text cell, by row; a table without rows.
+
+    Example:
+        >>> import nearfar as nf
+        >>> rows = [{"question": "what is near?", "answer": "positives"}, {"question": "and far?", "answer": "negatives"}]
+        >>> faq = nf.positives.Columns(nf.data.Table(rows), query="question", key="answer")
+        >>> len(faq), faq.batch(np.arange(2)).pairs.shape
+        (2, (2, 2))
+
+    When not to use it: rows with grades (sentence1, sentence2, score) need a graded loss.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        query: str | None = None,
+        key: str | None = None,
+        negative: str | list[str] | None = None,
+        cluster: str | None = None,
+    ) -> None:
+        self.data = data
+        self.roles = Roles.of(data, query, key, negative, cluster)
+        queries, keys = flatten(data, self.roles.query), flatten(data, self.roles.key)
+        self.views: dict[str, Column] = {"query": queries.column, "key": keys.column}
+        self.query_views, self.key_views = ["query"], ["key"]
+        self.examples = queries.pairs(keys)  # (n, 3): row, cell of the query, cell of the key
+        if len(self.examples) == 0:
+            raise InputError("positives.columns: the data has no rows, so nothing is near anything; give a table with rows")
+        self.negatives = {}
+        for name in self.roles.negatives:
+            flat = flatten(data, name)
+            self.views[name], self.negatives[name] = flat.column, flat
+            self.key_views.append(name)
+        self.ids = {view: content_ids(column) for view, column in self.views.items()}
+        self.relation = Relation(self.ids["query"][self.examples[:, 1]], self.ids["key"][self.examples[:, 2]])
+        self.fingerprint = fingerprint("columns 1", self.examples, *self.ids.values())
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batch(self, examples: Ids) -> Batch:
+        """Return rows of each view and the pairs of some examples (b,): b queries, b keys, then the negatives."""
+        row, query, key = self.examples[examples].T
+        rows = {"query": query, "key": key}
+        for name, flat in self.negatives.items():
+            rows[name] = flat.cells_of(np.unique(row))
+        queries = self.ids["query"][query]  # (b,)
+        keys = np.concatenate([self.ids[view][rows[view]] for view in self.key_views])  # (m,)
+        known = self.relation.known(queries, keys)
+        pairs = Pairs(
+            query_group=torch.from_numpy(keys[: len(queries)].copy()),
+            query_item=torch.from_numpy(queries ^ QUERY_SIDE),
+            key_group=torch.from_numpy(keys),
+            key_item=torch.from_numpy(keys ^ KEY_SIDE),
+            known=None if known is None else Known(*map(torch.from_numpy, known)),
+        )
+        return Batch(rows, pairs)
+
+    def task(self, split: str) -> Retrieval:
+        """Return a split as a retrieval task: its distinct queries against its distinct keys."""
+        return retrieval(split, self.data.split(split), self.roles, getattr(self.data, "notes", {}))
+
+    def describe(self, examples: Ids) -> list[dict[str, Any]]:
+        """Return some examples as texts, for people: errors, `--dry-run`, the model card."""
+        row, query, key = self.examples[examples].T
+        texts = zip(row, take(self.views["query"], query), take(self.views["key"], key))
+        return [{"row": int(r) + 1, "query": q, "key": k} for r, q, k in texts]
+

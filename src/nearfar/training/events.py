@@ -1,0 +1,62 @@
+"""What happened in a run, one JSON object a line: events.jsonl, and TensorBoard's files if asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from nearfar.errors import InputError
+from nearfar.folders import made, writing
+
+
+class Events:
+    """Appends to folder/events.jsonl; numbers that are not finite become null. Errors: `RunError` if disk is full."""
+
+    def __init__(self, folder: Path, *, resumed: bool, tensorboard: bool) -> None:
+        self.path = made(folder) / "events.jsonl"
+        with writing(self.path):
+            self._file = self.path.open("a" if resumed else "w", encoding="utf-8")
+            if resumed and self.path.stat().st_size:
+                self._file.write("\n")  # a killed run may have left half a line; an empty line is none
+        self._board = _board(folder / "tensorboard") if tensorboard else None
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Write one event now: a crash loses nothing."""
+        line = {"event": event, "time": round(time.time(), 3), **facts}
+        with writing(self.path):
+            self._file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
+            self._file.flush()
+        if self._board is not None and "step" in facts:
+            for name, value in (facts.get("metrics") or facts).items():
+                if isinstance(value, int | float) and name not in ("step", "time"):
+                    self._board.add_scalar(f"{event}/{name}", value, facts["step"])
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("training.tensorboard needs an extra: pip install 'nearfar[tensorboard]'") from error
+    return SummaryWriter(str(folder))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return value

@@ -1,0 +1,52 @@
+"""The monitor: the geometry of the space while it is trained, and the alarm when it collapses."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nearfar import geometry
+from nearfar.losses._relations import Relations
+from nearfar.pairs import Pairs
+
+SAMPLE = 512  # rows looked at: effective rank costs a singular value decomposition
+COSINE_ALARM = 0.7  # mean cosine of random pairs: an even space has 0, a point 1
+RANK_ALARM = 0.1  # of the first look's effective rank
+
+
+class Monitor:
+    """Looks at a batch's vectors: alignment, uniformity, mean random cosine, effective rank; warns of collapse once."""
+
+    def __init__(self) -> None:
+        self.first_rank: float | None = None
+        self.warned = False
+
+    def look(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> dict[str, float]:
+        """Return the geometry of queries (n, d) and keys (m, d): numbers that depend on the batch, so not for papers."""
+        near = Relations.of(pairs).near
+        facts = {}
+        if near is not None and len(near[0]):
+            i, j = (entries[:SAMPLE].to(queries.device) for entries in near)
+            facts["alignment"] = geometry.alignment(queries[i], keys[j]).item()
+        sample = keys[:SAMPLE].float()
+        facts["uniformity"] = geometry.uniformity(sample).item()
+        facts["random_cosine"] = geometry.random_cosine(sample).item()
+        facts["effective_rank"] = geometry.effective_rank(sample).item()
+        return facts
+
+    def alarm(self, facts: dict[str, float]) -> str | None:
+        """Return a warning if the space collapses to a point or to few directions; once a run."""
+        if self.first_rank is None:
+            self.first_rank = facts["effective_rank"]
+        point = facts["random_cosine"] > COSINE_ALARM
+        few = facts["effective_rank"] < RANK_ALARM * self.first_rank
+        if self.warned or not (point or few):
+            return None
+        self.warned = True
+        what = (
+            f"random pairs have cosine {facts['random_cosine']:.2f} on average"
+            if point
+            else f"the effective rank fell from {self.first_rank:.0f} to {facts['effective_rank']:.1f}"
+        )
+        return f"the space is collapsing: {what}; lower the learning rate, use more negatives or a higher temperature"
+
+

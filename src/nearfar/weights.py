@@ -1,0 +1,41 @@
+"""Weights on disk: safetensors, and nothing that could run code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nearfar.errors import InputError
+from nearfar.folders import writing
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors. Errors: `RunError` where the place cannot be written (disk full)."""
+    with writing(path):
+        try:
+            save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
+        except SafetensorError as error:  # how the library reports the operating system's errors
+            raise OSError(str(error)) from error
+
+
+def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
+    """Read exactly these tensors. Errors: `InputError`, also for a pickle under a safetensors name."""
+    if not path.is_file():
+        others = sorted(p.name for p in path.parent.glob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"})
+        why = f" ({', '.join(others)} is a pickle, which can run code and is never read)" if others else ""
+        raise InputError(f"{path}: no such file{why}; a model folder holds its weights as model.safetensors")
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
+        raise InputError(f"{path}: this is a pickle, which can run code and is never read; save it as safetensors")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not whole safetensors ({error}); copy or train the model again") from error
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(sorted(tensors)) or 'nothing'}")
+    return {name: tensors[name] for name in names}
