@@ -68,7 +68,9 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
         rows.append(row)
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     protocol = _section("Protocol", report.get("protocol"), level=3)
-    return f"## Evaluation: {name}\n\n{table}\n\nIntervals are 95 %, from a paired bootstrap over clusters.\n\n{protocol}"
+    return (
+        f"## Evaluation: {name}\n\n{table}\n\nIntervals are 95 %, from a paired bootstrap over clusters.\n\n{protocol}"
+    )
 
 
 def _section(title: str, content: Any, level: int = 2) -> str:

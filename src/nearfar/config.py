@@ -1,12 +1,9 @@
-"""From a recipe to its parts: load, override, build."""
+"""From a recipe to its parts."""
 
 from __future__ import annotations
 
-import copy
-import importlib.resources
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import yaml
@@ -14,11 +11,12 @@ import yaml
 from nearfar import registry
 from nearfar.contracts import Data, Encoder, Loss, Positives
 from nearfar.errors import InputError, nearest
+from nearfar.recipes import Recipe, load
 from nearfar.training.settings import Settings
 
-SECTIONS = ("data", "positives", "encoder", "loss", "training", "evaluate")
+__all__ = ["Parts", "Recipe", "build", "dumped", "load", "plain", "resolved"]
+
 ROOM = {"data": "data", "positives": "positives", "encoder": "encoders", "loss": "losses"}
-Recipe = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,82 +28,7 @@ class Parts:
     encoder: Encoder
     loss: Loss
     training: dict[str, Any]
-    evaluate: list[dict[str, Any]]
-
-
-def recipes() -> dict[str, str]:
-    """Return the recipes that ship: name and first comment line."""
-    found = {}
-    for entry in importlib.resources.files("nearfar.recipes").iterdir():
-        if entry.name.endswith(".yaml"):
-            found[entry.name[:-5].replace("_", "-")] = entry.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-    return dict(sorted(found.items()))
-
-
-def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Return a recipe, by its name or its file, with settings overridden by path ("training.epochs=3").
-
-    Errors: `InputError` for an unknown name, a file that is no recipe, an unknown section, an override that is not
-    path=value.
-    """
-    known = recipes()
-    if str(recipe) in known:
-        name = str(recipe).replace("-", "_") + ".yaml"
-        text = importlib.resources.files("nearfar.recipes").joinpath(name).read_text(encoding="utf-8")
-    elif Path(recipe).is_file():
-        try:
-            text = Path(recipe).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{recipe}: not readable as a recipe ({error}); a recipe is a YAML file") from error
-    else:
-        raise InputError(f"{recipe}: no recipe of that name and no such file; {nearest(str(recipe), known)}")
-    result = _parsed(str(recipe), text)
-    for override in overrides:
-        _override(result, override)
-    return result
-
-
-def _parsed(where: str, text: str) -> Recipe:
-    try:
-        result = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(result, dict):
-        raise InputError(f"{where}: a recipe has the sections {', '.join(SECTIONS)}; this has none")
-    result.pop("versions", None)  # written into a run's recipe for people
-    for section in result:
-        if section not in SECTIONS:
-            raise InputError(f"{where}: no section {section!r}; {nearest(str(section), SECTIONS)}")
-    for section in (*ROOM, "training"):
-        if not isinstance(result.get(section, {}), dict):
-            raise InputError(f"{where}: {section} must be settings by name, like {{name: ...}}")
-    return result
-
-
-def _override(recipe: Recipe, text: str) -> None:
-    path, sign, value = text.partition("=")
-    keys = path.strip().split(".")
-    if not sign or not all(keys):
-        raise InputError(f"{text!r}: write settings as path=value, e.g. training.epochs=3")
-    if keys[0] not in SECTIONS:
-        raise InputError(f"{text!r}: no section {keys[0]!r}; {nearest(keys[0], SECTIONS)}")
-    place: Any = recipe
-    for key in keys[:-1]:
-        if isinstance(place, list) and key.isdigit() and int(key) < len(place):
-            place = place[int(key)]
-        elif isinstance(place, dict):
-            place = place.setdefault(key, {})
-        else:
-            raise InputError(f"{text!r}: {key!r} leads nowhere in this recipe")
-    try:
-        parsed = yaml.safe_load(value) if value else ""
-    except yaml.YAMLError:
-        parsed = value  # a text with YAML's own signs in it
-    if isinstance(place, list):
-        raise InputError(f"{text!r}: name an entry of the list, as evaluate.0.split=...")
-    if not isinstance(place, dict) or len(keys) == 1:
-        raise InputError(f"{text!r}: {path} is a whole section; set one of its settings, e.g. {path}.name=...")
-    place[keys[-1]] = parsed
+    evaluate: list[dict[str, str]]
 
 
 def build(recipe: Recipe) -> Parts:
@@ -113,42 +36,49 @@ def build(recipe: Recipe) -> Parts:
 
     Errors: `InputError` for an unknown part or setting, with the nearest known one; a value of another type.
     """
-    recipe = copy.deepcopy(recipe)
-    for section in ROOM:
-        if not recipe.get(section):
-            raise InputError(f"recipe: section {section} is missing; write {section}: {{name: ...}}")
-    training = registry.coerce(Settings, recipe.get("training") or {}, "training")
-    Settings(**training)  # wrong values stop here, before anything is read
-    encoder = registry.build("encoders", recipe["encoder"], outside=True)
-    loss = registry.build("losses", recipe["loss"], outside=True, dim=encoder.dim)
-    evaluate = _tasks(recipe.get("evaluate") or [])
-    data = registry.build("data", recipe["data"], outside=True)
-    positives = registry.build("positives", recipe["positives"], outside=True, data=data)
-    return Parts(data, positives, encoder, loss, training, evaluate)
+    checked = resolved(recipe)  # what is wrong stops here, before anything is read
 
+    def part(section: str, **context: Any) -> Any:
+        return registry.build(ROOM[section], checked[section], section=section, outside=True, **context)
 
-def _tasks(evaluate: Any) -> list[dict[str, Any]]:
-    if not isinstance(evaluate, list) or not all(isinstance(entry, Mapping) for entry in evaluate):
-        raise InputError("evaluate: a list of {name: metric, split: split}")
-    for entry in evaluate:
-        registry.find("metrics", str(entry.get("name")))
-        unknown = set(entry) - {"name", "split"}
-        if unknown:
-            raise InputError(f"evaluate: no setting {min(unknown)!r}; known: name, split")
-    return [dict(entry) for entry in evaluate]
+    encoder = part("encoder")
+    loss = part("loss", dim=encoder.dim)
+    data = part("data")
+    return Parts(data, part("positives", data=data), encoder, loss, checked["training"], checked["evaluate"])
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """Return the recipe with every default written out, as a run keeps it: it re-runs to the same numbers."""
+    """Return the recipe with every default written out, as a run keeps it: it re-runs to the same numbers.
+
+    Errors: those of `build`, as far as they show without reading any data.
+    """
     result: Recipe = {}
     for section, room in ROOM.items():
-        part = registry.find(room, str(recipe[section]["name"]), outside=True)
-        defaults = {n: p.default for n, p in registry.settings(part).items() if p.default is not p.empty}
-        result[section] = {**defaults, **recipe[section]}
-    defaults = {f.name: f.default for f in fields(Settings)}
-    result["training"] = {**defaults, **(recipe.get("training") or {})}
-    result["evaluate"] = recipe.get("evaluate") or []
-    return result
+        spec = recipe.get(section) or {}
+        if not spec.get("name"):
+            some = ", ".join(registry.names(room))
+            raise InputError(f"recipe: which part is {section}? give {section}.name=...; known: {some}")
+        part = registry.find(room, str(spec["name"]), outside=True)
+        known = registry.recipe_settings(room, part)
+        own = {key: value for key, value in spec.items() if key != "name"}
+        given = registry.coerce(part, own, section, but=registry.GIVEN.get(room, ()))
+        whole = {key: given.get(key, p.default) for key, p in known.items() if key in given or p.default is not p.empty}
+        result[section] = {"name": str(spec["name"]), **whole}
+    training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
+    return {**result, "training": asdict(training), "evaluate": _tasks(recipe.get("evaluate") or [])}
+
+
+def _tasks(entries: list[Any]) -> list[dict[str, str]]:
+    known = {"name": registry.names("metrics"), "split": []}
+    for i, entry in enumerate(entries):
+        where = f"evaluate.{i}"
+        if not isinstance(entry, Mapping) or "name" not in entry:
+            raise InputError(f"{where}: write {{name: metric, split: split}}; metrics: {', '.join(known['name'])}")
+        registry.find("metrics", str(entry["name"]))
+        for key in entry:
+            if key not in known:
+                raise InputError(f"{where}: no setting {key!r}; {nearest(str(key), known)}")
+    return [{str(key): str(value) for key, value in entry.items()} for entry in entries]
 
 
 def dumped(recipe: Recipe, versions: Mapping[str, str]) -> str:

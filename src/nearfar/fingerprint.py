@@ -24,5 +24,7 @@ def _add(digest: Any, part: Any) -> None:
         for inner in part:
             _add(digest, inner)
     else:
+        if isinstance(part, np.generic):
+            part = part.item()  # numpy's own repr changed between its releases
         digest.update(repr(part).encode("utf-8", "surrogatepass"))
     digest.update(b"\0")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +14,16 @@ import platformdirs
 
 from nearfar.errors import InputError, RunError
 
+ABANDONED = 86_400  # seconds after which a half-written folder has no writer any more
+
 
 def cache_folder(name: str) -> Path:
     """Return (and make) a folder of nearfar's cache; the environment variable NEARFAR_CACHE moves it."""
     root = Path(os.environ.get("NEARFAR_CACHE") or platformdirs.user_cache_path("nearfar"))
-    return made(root / name)
+    try:
+        return made(root / name)
+    except InputError as error:
+        raise InputError(f"{error}; this is the cache, which NEARFAR_CACHE=FOLDER moves") from error
 
 
 def made(folder: Path) -> Path:
@@ -43,25 +50,90 @@ def writing(path: Path) -> Iterator[None]:
         raise _cannot_write(path, error) from error
 
 
+@contextmanager
+def folder_aside(place: Path) -> Iterator[Path]:
+    """Give an empty folder to write in; what was written then takes the place at once, or not at all after an error.
+
+    Its parent must exist. Killed at any moment, the old folder or the new one is whole at `standing(place)`.
+    """
+    with writing(place):
+        _sweep(place)
+        aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
+        try:
+            yield aside
+            aside.chmod(0o755)
+            _sync_all(aside)
+            _replace(aside, place)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _replace(new: Path, place: Path) -> None:
+    """No system call but Linux's own swaps two folders: the old one steps aside under a name that `standing` knows."""
+    old = _stepped_aside(place)
+    if place.exists():
+        shutil.rmtree(old, ignore_errors=True)  # left by a crash after the new one stood
+        place.replace(old)
+    try:
+        new.replace(place)
+    except OSError:
+        if old.exists():
+            old.replace(place)
+        raise
+    sync_folder(place.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what a crash left half-written; a young one may be another process at work."""
+    for left in place.parent.glob(f".{place.name}-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def standing(place: Path) -> Path:
+    """Return where the folder of a place lies: there, or beside it where a crash came just before its replacement."""
+    old = _stepped_aside(place)
+    return old if old.is_dir() and not place.exists() else place
+
+
+def _stepped_aside(place: Path) -> Path:
+    return place.parent / f".{place.name}.old"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole: aside, synced, then renamed over the old one."""
     with writing(path):
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        aside = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(aside, 0o644)
-            os.replace(aside, path)
+            aside.chmod(0o644)
+            _sync_file(aside)
+            aside.replace(path)
         finally:
-            Path(aside).unlink(missing_ok=True)
-    sync_folder(path.parent)
+            aside.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def _sync_all(folder: Path) -> None:
+    """Make what lies in a folder last through a power cut."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync_file(path)
+        else:
+            sync_folder(path)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside a folder last through a crash."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Make a rename inside a folder last through a power cut."""
+    _sync_file(folder)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,8 @@ class Bm25:
         if not (k1 >= 0 and 0 <= b <= 1):
             raise InputError(f"bm25: k1 must be at least 0 and b within 0 to 1, they are {k1} and {b}")
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # the library sets DEBUG when it is imported
-        self.settings = dict(k1=k1, b=b, identifiers=identifiers, stop_words=stop_words, stemming=stemming)
+        self.settings: dict[str, Any] = {"k1": k1, "b": b}
+        self.settings |= {"identifiers": identifiers, "stop_words": stop_words, "stemming": stemming}
         self._stop = frozenset(STOPWORDS_EN_PLUS if stop_words else ())
         self._vocabulary: dict[str, int] = {}
         column = documents if not isinstance(documents, Sequence) else ListColumn("document", documents)
@@ -114,13 +116,13 @@ def words(text: str, identifiers: bool = True) -> list[str]:
     """Return a text's lower-cased tokens: of an identifier its parts, then the whole where it has several."""
     if not identifiers:
         return _RUN.findall(text.lower())
-    tokens: list[str] = []
-    for word in _WORD.findall(text):
-        parts = [part.lower() for part in _SEAM.split(word) if part]
-        tokens += parts
-        if len(parts) > 1:
-            tokens.append(word.lower().strip("_"))
-    return tokens
+    return [token for word in _WORD.findall(text) for token in _parts(word)]
+
+
+@lru_cache(maxsize=200_000)
+def _parts(word: str) -> tuple[str, ...]:
+    parts = tuple(part.lower() for part in _SEAM.split(word) if part)
+    return parts if len(parts) < 2 else (*parts, word.lower().strip("_"))
 
 
 def reciprocal_rank_fusion(rankings: Sequence[Ranking], k: int = 60, depth: int | None = None) -> Ranking:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -14,14 +12,14 @@ from typing import Any, Literal, Self, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import normalize
 
 from nearfar import registry
 from nearfar.card import card
 from nearfar.contracts import Encoder
-from nearfar.errors import InputError
+from nearfar.errors import InputError, nearest
 from nearfar.fingerprint import fingerprint
-from nearfar.folders import made, sync_folder, write_text, writing
+from nearfar.folders import folder_aside, made, standing, write_text
 
 Role = Literal["query", "key"] | None
 FORMAT = 1
@@ -48,8 +46,9 @@ class Model:
         self, encoder: Encoder, prompts: Mapping[str, str] | None = None, notes: Mapping[str, Any] | None = None
     ) -> None:
         self.encoder = encoder
-        self.prompts = {role: (prompts or {}).get(role, "") for role in ROLES}
+        self.prompts = dict.fromkeys(ROLES, "") | _checked_prompts(prompts or {})
         self.notes = dict(notes or {})
+        self.folder: Path | None = None  # where it was loaded from, its name in comparisons
 
     @property
     def dim(self) -> int:
@@ -65,83 +64,94 @@ class Model:
         return fingerprint("space 1", sorted(self.prompts.items()), self.dim, "unit", *self.encoder.identity())
 
     def embed(
-        self, cells: Sequence[Any], role: Role = None, *, batch_size: int = 4096
+        self, cells: Sequence[Any], role: Role = None, *, batch_size: int = 4096, first: int = 0
     ) -> npt.NDArray[np.float32]:
         """Return unit vectors of raw things, (n, dim) float32, in order.
 
-        Errors: `InputError` naming the row of an empty text, or of something that is no text; an unknown role.
+        first: added to row numbers in errors, where `cells` are a slice of something longer.
+
+        Errors: `InputError` naming the row of an empty text, of something that is no text, or of a text of which the
+        encoder knows no token; an unknown role.
         """
         if isinstance(cells, str):
             raise InputError("embed takes a list of texts, not one text; write embed([text])")
-        vectors = np.empty((len(cells), self.dim), np.float32)
-        for start, part in self._parts(cells, role, batch_size):
-            vectors[start : start + len(part)] = part
-        return vectors
-
-    def _parts(
-        self, cells: Sequence[Any], role: Role, batch_size: int
-    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         if role is not None and role not in ROLES:
             raise InputError(f"embed: no role {role!r}; known: query, key, or None for no prompt")
-        prompt = "" if role is None else self.prompts[role]
+        if batch_size < 1:
+            raise InputError(f"embed: batch_size must be at least 1, it is {batch_size}")
+        vectors = np.empty((len(cells), self.dim), np.float32)
         module = cast("torch.nn.Module", self.encoder)
-        device, training = next(module.parameters()).device, module.training
+        training = module.training
         module.eval()
-        with torch.inference_mode():
+        try:
             for start in range(0, len(cells), batch_size):
-                texts = [_checked(cell, start + i, prompt) for i, cell in enumerate(cells[start : start + batch_size])]
-                raw = self.encoder(self.encoder.inputs(texts).to(device))  # (b, d)
-                yield start, F.normalize(raw.float(), dim=1).cpu().numpy()  # (b, d)
-        module.train(training)
+                part = cells[start : start + batch_size]
+                vectors[start : start + batch_size] = self._unit(part, role, first + start)
+        finally:
+            module.train(training)
+        return vectors
+
+    @torch.inference_mode()
+    def _unit(self, cells: Sequence[Any], role: Role, first: int) -> npt.NDArray[np.float32]:
+        prompt = "" if role is None else self.prompts[role]
+        kind = getattr(self.encoder, "takes", object)
+        texts = [_checked(cell, kind, first + i, prompt) for i, cell in enumerate(cells)]
+        inputs = self.encoder.inputs(texts)  # first: an encoder that is not ready has no parameters, and says so
+        parameter = next(cast("torch.nn.Module", self.encoder).parameters(), None)
+        raw = self.encoder(inputs if parameter is None else inputs.to(parameter.device)).float()  # (b, d)
+        lost = ~(raw.norm(dim=1) > 1e-12)  # (b,) zero, as of no token at all, or not a number
+        if bool(lost.any()):
+            row = int(lost.nonzero()[0])
+            raise InputError(
+                f"embed: row {first + row + 1} has no place in the space ({str(cells[row])[:40]!r}): the encoder knows "
+                "no part of it; leave it out"
+            )
+        vectors: npt.NDArray[np.float32] = normalize(raw, dim=1).cpu().numpy()  # (b, d)
+        return vectors
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model folder: aside first, then in the place of an older one. It loads in sentence-transformers.
+        """Write the model folder, which loads in sentence-transformers, too: aside, then in the place of an older one.
 
-        Errors: `InputError` for a place that cannot be a folder, `RunError` for one that cannot be written (disk full).
+        Errors: `InputError` for a place that cannot be a folder, or holds something else than a model; `RunError` for
+        one that cannot be written (disk full). The older model is there until the new one is whole.
         """
         folder = Path(folder)
         made(folder.parent)
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        try:
-            with writing(folder):
-                self._write(aside)
-                os.chmod(aside, 0o755)
-                if folder.exists():
-                    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-old-"))
-                    os.replace(folder, old / "model")
-                    shutil.rmtree(old, ignore_errors=True)
-                os.replace(aside, folder)
-                sync_folder(folder.parent)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: a file stands where the model's folder is to be; choose another place")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "nearfar.json").is_file():
+            raise InputError(
+                f"{folder}: holds other things than a model, which saving would delete; choose another place"
+            )
+        with folder_aside(folder) as aside:
+            self._write(aside)
         return folder
 
     def _write(self, folder: Path) -> None:
         modules = self.encoder.save(folder)
         modules.append({"type": "sentence_transformers.models.Normalize", "path": "normalize"})
         (folder / "normalize").mkdir()
-        rows = [{"idx": i, "name": str(i), "path": "", **module} for i, module in enumerate(modules)]
-        prompts = {theirs: self.prompts[ours] for ours, theirs in ROLES.items()}
         sentence_transformers = {
             "model_type": "SentenceTransformer",
-            "prompts": prompts,
+            "prompts": {theirs: self.prompts[ours] for ours, theirs in ROLES.items()},
             "default_prompt_name": None,
             "similarity_fn_name": "cosine",
         }
-        (folder / "modules.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
-        (folder / "config_sentence_transformers.json").write_text(json.dumps(sentence_transformers, indent=2), encoding="utf-8")
+        rows = [{"idx": i, "name": str(i), "path": "", **module} for i, module in enumerate(modules)]
+        for name, content in (("modules", rows), ("config_sentence_transformers", sentence_transformers)):
+            (folder / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
         self.describe(folder)
 
     def describe(self, folder: Path) -> None:
         """Write what is told of the model beside its weights: nearfar.json and the model card, from `notes`."""
-        known = {
+        space = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
             "encoder": {"name": registry.name_of(type(self.encoder)), **self.encoder.settings()},
             "prompts": self.prompts,
-            **self.notes,
         }
-        write_text(folder / "nearfar.json", json.dumps(known, indent=2, ensure_ascii=False) + "\n")
+        known = {**space, **self.notes, **space}  # in this order, and no note takes the place of what loading needs
+        write_text(folder / "nearfar.json", json.dumps(known, indent=2, ensure_ascii=False, default=str) + "\n")
         write_text(folder / "README.md", card(self.dim, self.fingerprint, self.notes))
 
     @classmethod
@@ -150,7 +160,10 @@ class Model:
 
         Errors: `InputError` for a folder that is missing, not whole, or whose files do not match their fingerprint.
         """
-        folder = Path(folder)
+        place = Path(folder)
+        folder = standing(place)
+        if folder != place:
+            warnings.warn(f"{place}: its replacement was broken off; the model before it is read", stacklevel=2)
         known = _read_description(folder)
         settings = {key: value for key, value in known["encoder"].items() if key != "name"}
         part = registry.find("encoders", str(known["encoder"].get("name")))
@@ -162,6 +175,7 @@ class Model:
                 f"{folder}: the files give fingerprint {model.fingerprint}, nearfar.json says "
                 f"{known.get('fingerprint')}; weights or tokenizer were changed after saving: copy or train it again"
             )
+        model.folder = place
         return model
 
 
@@ -170,24 +184,43 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such model folder; nearfar train writes one to OUT/model")
     if not path.is_file():
-        raise InputError(f"{folder}: no nearfar.json, so this is no model of nearfar; a run keeps its model in RUN/model")
+        raise InputError(
+            f"{folder}: no nearfar.json, so this is no model of nearfar; a run keeps its model in RUN/model"
+        )
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable ({error}); copy the model folder again") from error
-    whole = isinstance(known, dict) and isinstance(known.get("encoder"), dict) and isinstance(known.get("prompts"), dict)
+    whole = isinstance(known, dict) and all(isinstance(known.get(key), dict) for key in ("encoder", "prompts"))
     if not whole or known.get("format") != FORMAT:
         raise InputError(f"{path}: not a description of format {FORMAT}; was it written by another release of nearfar?")
     return cast("dict[str, Any]", known)
 
 
-def _checked(cell: Any, row: int, prompt: str) -> Any:
+def _checked_prompts(prompts: Mapping[str, str]) -> dict[str, str]:
+    for role, prompt in prompts.items():
+        if role not in ROLES:
+            raise InputError(f"prompts: no role {role!r}; {nearest(str(role), ROLES)}")
+        if not isinstance(prompt, str) or _no_text(prompt):
+            raise InputError(f"prompts: {role} must be a text without lone surrogates, it is {prompt!r}")
+    return dict(prompts)
+
+
+def _checked(cell: Any, kind: type, row: int, prompt: str) -> Any:
+    if not isinstance(cell, kind):
+        raise InputError(f"embed: row {row + 1} is no {kind.__name__} but {type(cell).__name__}: {str(cell)[:40]!r}")
     if not isinstance(cell, str):
         return cell
     if not cell.strip():
         raise InputError(f"embed: text {row + 1} is empty; leave it out, an empty text has no place in the space")
-    try:
-        cell.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"embed: text {row + 1} holds a lone surrogate, which is no text; decode it again") from error
+    if _no_text(cell):
+        raise InputError(f"embed: text {row + 1} holds a lone surrogate, which is no text; decode it again")
     return prompt + cell
+
+
+def _no_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -11,7 +11,8 @@ def ranges(start: Ids, count: Ids) -> Ids:
     """Return start[i], start[i] + 1, ... (count[i] of them) for each i, one after the other."""
     ends = np.cumsum(count)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(start - (ends - count), count)
+    places: Ids = np.arange(total) + np.repeat(start - (ends - count), count)
+    return places
 
 
 def meetings(left: Ids, right: Ids) -> tuple[Ids, Ids]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nearfar.errors import InputError, nearest
 
 ROOMS = ("data", "positives", "views", "encoders", "losses", "metrics")
+GIVEN = {"positives": ("data",), "losses": ("dim",)}  # by room, what a constructor is handed and no recipe sets
 
 
 def names(room: str) -> list[str]:
@@ -28,8 +31,8 @@ def find(room: str, name: str, *, outside: bool = False) -> type[Any]:
     if ":" in name or "." in name:
         if not outside:
             raise InputError(
-                f"{room}: {name!r} would run code from outside nearfar; a stored model may name built-in parts only "
-                f"({', '.join(names(room))}). Train with your own recipe to use it"
+                f"{room}: {name!r} would run code from outside nearfar; here only built-in parts are allowed "
+                f"({', '.join(names(room))}). Name it in a recipe of your own, and train with that"
             )
         return _outside(room, name)
     if name not in names(room):
@@ -52,54 +55,81 @@ def public_class(module_name: str) -> type[Any]:
 
 def _outside(room: str, name: str) -> type[Any]:
     module_name, _, class_name = name.partition(":")
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a script on the PATH does not see the folder it is called from
     try:
-        return typing.cast("type[Any]", getattr(importlib.import_module(module_name), class_name))
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{room}: cannot import {name!r} ({error}); write it as package.module:Class") from error
+        part = getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # whatever the user's module raises when it is imported
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(f"{room}: cannot import {name!r} ({why}); write it as package.module:Class") from error
+    if not inspect.isclass(part):
+        raise InputError(f"{room}: {name!r} is no class but a {type(part).__name__}; name the part's class")
+    return part
 
 
 def settings(part: type[Any]) -> dict[str, inspect.Parameter]:
-    """Return a part's settings: its constructor's parameters by name."""
+    """Return what a part's constructor takes, by name."""
     parameters = list(inspect.signature(part).parameters.values())
     return {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def coerce(part: type[Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+def recipe_settings(room: str, part: type[Any]) -> dict[str, inspect.Parameter]:
+    """Return a part's settings as a recipe may give them: without what nearfar hands in itself."""
+    return {name: p for name, p in settings(part).items() if name not in GIVEN.get(room, ())}
+
+
+def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return `given` with each value turned into its parameter's annotated type ("2e-5" becomes a number).
 
-    Errors: an unknown setting, with the nearest known one; a value that does not fit its type.
+    Errors: an unknown setting (those in `but` count as such), with the nearest known one; a value that does not fit.
     """
-    from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
-
-    known = settings(part)
+    known = {name for name in settings(part) if name not in but}
     hints = typing.get_type_hints(part.__init__)
-    result = {}
-    for key, value in given.items():
+    for key in given:
         if key not in known:
-            raise InputError(f"{where}: no setting is called {key!r}; {nearest(key, known)}")
-        hint = hints.get(key, Any)
-        try:
-            result[key] = TypeAdapter(hint).validate_python(value)
-        except PydanticSchemaGenerationError:  # a part's own class: checked by isinstance
-            result[key] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
-        except ValidationError as error:
-            shown = getattr(hint, "__name__", str(hint))
-            why = error.errors()[0]["msg"]
-            raise InputError(f"{where}.{key}: {value!r} does not fit {shown}: {why}") from error
-    return result
+            raise InputError(f"{where}: no setting is called {key!r}; {nearest(str(key), known)}")
+    return {key: _fitted(hints.get(key, Any), value, f"{where}.{key}") for key, value in given.items()}
 
 
-def build(room: str, spec: Mapping[str, Any], *, outside: bool = False, **context: Any) -> Any:
-    """Build a part from `{name: ..., setting: value}`; it also gets those of `context` that its constructor names."""
-    if "name" not in spec:
-        raise InputError(f"{room}: which part? give a name; known: {', '.join(names(room))}")
+def _fitted(hint: Any, value: Any, where: str) -> Any:
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    # A column may be called 2020, which YAML reads as a number.
+    config = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
+    try:
+        adapter = TypeAdapter(hint, config=config)
+    except PydanticUserError:  # a class with settings of its own refuses ours
+        adapter = TypeAdapter(hint)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        shown = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "").replace("pathlib.", "")
+        why = error.errors()[0]["msg"]
+        raise InputError(f"{where}: {repr(value)[:60]} does not fit {shown}: {why}") from error
+
+
+def build(
+    room: str, spec: Mapping[str, Any], *, section: str | None = None, outside: bool = False, **context: Any
+) -> Any:
+    """Build a part from `{name: ..., setting: value}`; it also gets those of `context` that its constructor names.
+
+    section: what a recipe calls the room, for errors. Errors: those of `find` and `coerce`; a setting that must be
+    given and is not.
+    """
+    section = section or room
+    if not spec.get("name"):
+        raise InputError(f"{section}: which part? give {section}.name=...; known: {', '.join(names(room))}")
     part = find(room, str(spec["name"]), outside=outside)
-    given = coerce(part, {key: value for key, value in spec.items() if key != "name"}, f"{room}.{spec['name']}")
+    own = {key: value for key, value in spec.items() if key != "name"}
+    given = coerce(part, own, section, but=tuple(context))
     known = settings(part)
-    given |= {key: value for key, value in context.items() if key in known and key not in given}
+    given |= {key: value for key, value in context.items() if key in known}
     missing = [n for n, p in known.items() if p.default is p.empty and n not in given]
     if missing:
-        raise InputError(f"{room}.{spec['name']}: {', '.join(missing)} must be given, e.g. {room}.{missing[0]}=...")
+        raise InputError(
+            f"{section}.{spec['name']}: {', '.join(missing)} must be given, e.g. {section}.{missing[0]}=..."
+        )
     return part(**given)
 
 

@@ -11,6 +11,9 @@ from torch import Tensor
 from nearfar.errors import InputError
 from nearfar.folders import writing
 
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")  # of pickles, and of torch.save's zip around one
+
 
 def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors. Errors: `RunError` where the place cannot be written (disk full)."""
@@ -24,18 +27,21 @@ def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
 def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
     """Read exactly these tensors. Errors: `InputError`, also for a pickle under a safetensors name."""
     if not path.is_file():
-        others = sorted(p.name for p in path.parent.glob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"})
+        others = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
         why = f" ({', '.join(others)} is a pickle, which can run code and is never read)" if others else ""
         raise InputError(f"{path}: no such file{why}; a model folder holds its weights as model.safetensors")
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
-        raise InputError(f"{path}: this is a pickle, which can run code and is never read; save it as safetensors")
     try:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start in STARTS:
+            raise InputError(f"{path}: this is a pickle, which can run code and is never read; save it as safetensors")
         tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not whole safetensors ({error}); copy or train the model again") from error
     missing = [name for name in names if name not in tensors]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(sorted(tensors)) or 'nothing'}")
+    for name in names:
+        if not bool(tensors[name].isfinite().all()):  # one NaN in a row makes NaN of every text that has the token
+            raise InputError(f"{path}: {name} holds numbers that are not finite; copy or train the model again")
     return {name: tensors[name] for name in names}

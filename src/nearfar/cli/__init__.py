@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -13,9 +15,9 @@ import typer
 from nearfar.errors import NearfarError
 
 
-def _app() -> typer.Typer:
+def app() -> typer.Typer:
     """Gather the commands: every file here whose name does not begin with an underscore defines `command`."""
-    app = typer.Typer(
+    gathered = typer.Typer(
         name="nearfar",
         help="Contrastive learning: from raw data to a trained, judged and searchable embedding model.",
         no_args_is_help=True,
@@ -27,53 +29,87 @@ def _app() -> typer.Typer:
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
             command = importlib.import_module(f"nearfar.cli.{module.name}").command
-            app.command(name=module.name)(command)
-    return app
+            gathered.command(name=module.name)(command)
+    return gathered
 
 
 def main() -> None:
-    """Run the command line; exit codes are 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run the command line on the words it was called with, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to fail
+    sys.exit(run())
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+
+    What the user can cause is said in a line or two on standard error; anything else is a bug, and shown whole.
+    """
     warnings.showwarning = _warn
-    sys.exit(_run())
-
-
-def _run() -> int:
     try:
-        result = _app()(standalone_mode=False)
+        command: Any = typer.main.get_command(app())
+        result = command.main(args=words, prog_name="nearfar", standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that has gone is noticed
     except NearfarError as error:
         return _say(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
-        sys.stderr.close()
-        return 0
-    except MemoryError:
-        return _say("out of memory; take a smaller batch_size, or fewer rows", 1)
+    except BrokenPipeError:
+        return _reader_gone()
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):  # which typer makes an exit of
+            raise
+        return _reader_gone()
     except OSError as error:
-        return _say(f"{error.filename or 'the system'}: {error.strerror or error}; see the place named", 1)
+        return _system(error)
     except Exception as error:
+        if isinstance(error, MemoryError) or _is_memory(error):
+            return _say("out of memory; take a smaller training.batch_size, fewer rows, or a smaller encoder.dim", 1)
         return _usage(error)
+    if result == 130:  # Ctrl-C, which typer takes for itself
+        return _say("interrupted", 130)
     return result if isinstance(result, int) else 0
 
 
+def _reader_gone() -> int:
+    """Nothing is wrong: the reader of our output has seen enough, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes standard output at the end
+    return 0
+
+
+def _system(error: OSError) -> int:
+    """Say what the system refused: a wrong place is the user's input, a full disk is not."""
+    wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+    where = error.filename or "the system"
+    return _say(f"{where}: {error.strerror or error}; check the place named", 2 if isinstance(error, wrong) else 1)
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("can't allocate memory", "out of memory", "not enough memory")
+    )
+
+
 def _usage(error: Exception) -> int:
-    """Say what click found wrong with the words given; anything else is a bug, and shown whole."""
+    """Say what is wrong with the words given, as far as the parser of the command line found it."""
     form, code = getattr(error, "format_message", None), getattr(error, "exit_code", None)
     if form is None or code is None:
         raise error
     context: Any = getattr(error, "ctx", None)
-    hint = f"; see {context.command_path} --help" if context is not None else ""
-    return _say(f"{form()}{hint}" if form() else "", int(code))
+    message = str(form())
+    if message.startswith("Usage:"):  # no command at all: that is its whole help
+        print(message, file=sys.stderr)
+        return int(code)
+    command = "nearfar" if context is None else context.command_path
+    return _say(f"{message.rstrip('.')}; see {command} --help", int(code))
 
 
 def _say(message: str, code: int) -> int:
-    if message:
-        print(f"nearfar: {message}", file=sys.stderr)
+    print(f"nearfar: {message}", file=sys.stderr)
     return code
 
 
-def _warn(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
-) -> None:
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; the libraries' deprecations are not the user's concern
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"nearfar: warning: {message}", file=sys.stderr)

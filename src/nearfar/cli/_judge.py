@@ -15,6 +15,7 @@ from nearfar.folders import made, write_text
 if TYPE_CHECKING:
     from nearfar.config import Parts, Recipe
     from nearfar.evaluation.report import Report
+    from nearfar.model import Model
     from nearfar.training.fit import Run
 
 VERSIONS = ("nearfar", "torch", "numpy", "tokenizers", "datasets")
@@ -30,31 +31,47 @@ class Judged:
     facts: dict[str, Any]
 
 
+def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that is used or cannot be written, before the time that reading the data takes is spent."""
+    from nearfar.training.fit import refuse_used
+
+    refuse_used(made(out), resume or overwrite)
+
+
 def train_and_judge(
-    recipe: Recipe, parts: Parts, out: Path, baselines: list[str], *, resume: bool, overwrite: bool, quiet: bool
+    recipe: Recipe, parts: Parts, out: Path, baselines: list[str | Model], *, resume: bool, overwrite: bool, quiet: bool
 ) -> Judged:
-    """Train, judge on every split that the recipe names, and write recipe.yaml, results.json, model/ and report.html."""
+    """Train, judge on every split that the recipe names; write recipe.yaml, results.json, model/ and report.html."""
+    from nearfar.config import plain, resolved
     from nearfar.evaluation.evaluate import evaluate
-    from nearfar.training.fit import fit, refuse_used
+    from nearfar.training.fit import fit
 
     began = time.perf_counter()
-    refuse_used(made(out), resume or overwrite)
-    whole = _write_recipe(out, recipe)
-    tasks = {split: parts.positives.task(split) for split in _splits(parts)}
+    splits = dict.fromkeys(entry.get("split", "heldout") for entry in parts.evaluate)
+    tasks = {split: parts.positives.task(split) for split in splits}
+    whole: Recipe = plain(resolved(recipe))
+    if not resume or not (out / "recipe.yaml").exists():
+        _write_recipe(out, whole)
+        for stale in ("results.json", "report.html"):  # of the run that is replaced
+            (out / stale).unlink(missing_ok=True)
+
+    def metrics(model: Model) -> dict[str, float]:
+        return evaluate(model, next(iter(tasks.values())), resamples=1).metrics
+
     run = fit(
         parts.encoder,
         parts.positives,
         parts.loss,
         out=out,
-        evaluate=None if not tasks else lambda model: evaluate(model, next(iter(tasks.values()))).metrics,
+        evaluate=metrics if tasks else None,
         resume=resume,
         overwrite=overwrite,
         quiet=quiet,
         notes={"recipe": whole},
         **parts.training,
     )
-    chosen = [name for name in baselines if name != "none"]
-    reports = {split: evaluate(run.model, task, baselines=chosen) for split, task in tasks.items()}
+    _write_recipe(out, whole)  # a resumed run may have other settings of those that change no number
+    reports = {split: evaluate(run.model, task, baselines=baselines) for split, task in tasks.items()}
     facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
     keep(run, reports, facts)
     return Judged(run, reports, facts)
@@ -73,30 +90,22 @@ def keep(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -> None:
 
 def show(judged: Judged) -> None:
     """Print tables and places."""
-    from rich.console import Console
+    from nearfar.cli import _table
 
-    console = Console()
     for report in judged.reports.values():
-        console.print(report.table())
+        _table.show(report)
     facts = judged.facts
-    console.print(
-        f"{facts['pairs']:,} pairs, {facts['train_pairs_per_second']:,.0f} a second in training, {facts['seconds']:.0f} s in "
-        f"all, {facts['peak_memory_mb']:,.0f} MB at most\nmodel   {facts['model']}\nreport  {judged.run.folder}/report.html",
-        highlight=False,
-        soft_wrap=True,
+    print(
+        f"{facts['pairs']:,} pairs, {facts['train_pairs_per_second']:,.0f} a second in training; "
+        f"{facts['seconds']:.0f} s in all, {facts['peak_memory_mb']:,.0f} MB at most\n"
+        f"model   {facts['model']}\nreport  {judged.run.folder}/report.html"
     )
 
 
-def _splits(parts: Parts) -> list[str]:
-    return list(dict.fromkeys(str(entry.get("split", "heldout")) for entry in parts.evaluate))
+def _write_recipe(folder: Path, whole: Recipe) -> None:
+    from nearfar.config import dumped
 
-
-def _write_recipe(folder: Path, recipe: Recipe) -> Recipe:
-    from nearfar.config import dumped, plain, resolved
-
-    whole: Recipe = plain(resolved(recipe))
     write_text(folder / "recipe.yaml", dumped(whole, {name: version(name) for name in VERSIONS}))
-    return whole
 
 
 def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> dict[str, Any]:

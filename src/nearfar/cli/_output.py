@@ -1,4 +1,4 @@
-"""What a command prints: text for people on a terminal, or one JSON object and nothing else."""
+"""What a command prints: text for people on a terminal, or one JSON value and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON object on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 

@@ -1,68 +1,97 @@
-"""What a command's DATA, INPUT or CORPUS argument is: told by its content, not by a flag."""
+"""What a command's DATA, INPUT, CORPUS or MODEL argument is: told by its content, not by a flag."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-
+from typing import TYPE_CHECKING
 
 from nearfar.column import Column, ListColumn
-from nearfar.errors import InputError
+from nearfar.errors import InputError, nearest
 from nearfar.tasks import Task
 
+if TYPE_CHECKING:
+    from nearfar.model import Model
+
 TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")
+GRADED = {"sentence1", "sentence2", "score"}
 
 
 def is_beir(path: Path) -> bool:
     """Say whether a folder is of BEIR's form."""
-    return path.is_dir() and any((path / f"corpus.jsonl{ending}").is_file() for ending in ("", ".gz"))
+    return path.is_dir() and any(path.glob("corpus.jsonl*"))
 
 
-def task(path: str, split: str) -> Task:
-    """Return DATA as a task: a BEIR folder, a file of graded sentence pairs, or a table of pairs."""
+def task(path: str, split: str | None) -> Task:
+    """Return DATA as a task: a BEIR folder, a file of graded sentence pairs, or a table of pairs.
+
+    Errors: those of the data; a split that was asked for and is not there.
+    """
     from nearfar import data, positives
 
     if is_beir(Path(path)):
-        found: Task = data.Beir(path, split=split).task()
+        found: Task = data.Beir(path, split=split or "test").task()
         return found
     table = data.Table(path)
-    if "score" in table.columns and len(table.columns) >= 3:
-        graded: Task = data.Similarity(path).task()
+    if split is None:
+        split = "test" if "test" in table.splits else table.splits[0]
+    if set(table.columns) >= GRADED:
+        graded: Task = data.Similarity(table.split(split)).task()
         return graded
-    pairs: Task = positives.Columns(table).task(split if split in table.splits else table.splits[0])
+    pairs: Task = positives.Columns(table).task(split)
     return pairs
 
 
+def baselines(names: Sequence[str]) -> list[str | Model]:
+    """Return what to compare with: "bm25" as it is, "none" as nothing, a model's folder as the model."""
+    from nearfar.model import Model
+
+    found: list[str | Model] = []
+    for name in dict.fromkeys(names):
+        if name == "bm25":
+            found.append(name)
+        elif name != "none":
+            if not Path(name).exists():
+                raise InputError(
+                    f"--baseline {name}: no such folder; {nearest(name, ['bm25', 'none'])}, or a model's folder"
+                )
+            found.append(Model.load(name))
+    return found
+
+
 def texts(path: str, column: str | None) -> tuple[list[str], Column]:
-    """Return ids and texts of INPUT or CORPUS: lines of a .txt file, a BEIR corpus, or a column of a table."""
+    """Return ids and texts of INPUT or CORPUS: lines of a .txt file, a BEIR corpus, or a column of a table.
+
+    Errors: those of the data; a table whose columns do not say which one holds the texts.
+    """
     from nearfar import data
 
     place = Path(path)
     if is_beir(place):
-        beir = data.Beir(path)
-        return beir.corpus()
+        documents: tuple[list[str], Column] = data.Beir.corpus(path)
+        return documents
     if place.suffix == ".txt":
         lines = _lines(place)
-        return [str(i + 1) for i in range(len(lines))], ListColumn("line", lines)
+        return list(lines), ListColumn("line", list(lines.values()))
     table = data.Table(path)
     name = column or next((c for c in TEXT_COLUMNS if c in table.columns), None)
     if name is None:
         raise InputError(f"{path}: which column holds the texts? give --column; columns: {', '.join(table.columns)}")
     found = table.text(name)
     key = next((c for c in ("_id", "id") if c in table.columns), None)
-    ids = [str(cell) for cell in table.column(key).read(0, len(table))] if key else [str(i + 1) for i in range(len(table))]
-    return ids, found
+    ids = range(1, len(table) + 1) if key is None else table.column(key).read(0, len(table))
+    return [str(cell) for cell in ids], found
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> dict[str, str]:
+    """Return the lines that hold text, by their number from 1."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .txt file, a table or a BEIR folder")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    kept = [line for line in lines if line.strip()]
+    kept = {str(number): line for number, line in enumerate(lines, 1) if line.strip()}
     if not kept:
-        raise InputError(f"{path}: empty; put a text on each line")
+        raise InputError(f"{path}: the file is empty; put a text on each line")
     return kept
-
-

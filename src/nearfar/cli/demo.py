@@ -17,24 +17,32 @@ QUERIES = ("split a path into directory and file name", "wait until all threads 
 
 
 def command(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings by path: training.epochs=1.")] = None,
     out: Annotated[Path, typer.Option(help="The run's folder; an older demo there is replaced.")] = Path("runs/demo"),
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings by path, e.g. training.epochs=1.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a code-search model from nothing on the Python packages of this machine, judge it, search with it."""
+    """Train a code-search model from nothing, judge and search it.
+
+    It learns from the docstrings and source of the Python packages on this machine: no label, no download.
+    """
     import time
 
     from nearfar import config
     from nearfar.cli import _judge
 
     began = time.perf_counter()
-    say = (lambda text: None) if as_json or quiet else (lambda text: print(text, flush=True))
+
+    def say(text: str) -> None:
+        if not as_json and not quiet:
+            print(text, flush=True)
+
     recipe = config.load("python-packages", overrides or [])
-    say("1  Harvest: docstrings and source of the functions, methods and classes of installed packages")
+    _judge.check_out(out, resume=False, overwrite=True)
+    say("1  Harvest docstrings and source of the installed packages")
     parts = config.build(recipe)
     say(_harvested(parts))
-    say("2  Train: a tokenizer and an embedding for each token, from random; then judge beside BM25")
+    say("2  Train a tokenizer and its vectors from nothing; judge beside BM25")
     judged = _judge.train_and_judge(recipe, parts, out, ["bm25"], resume=False, overwrite=True, quiet=quiet or as_json)
     searches, corpus = _search(judged, parts)
     judged.facts.update(searches=searches, seconds=round(time.perf_counter() - began, 2))
@@ -44,14 +52,14 @@ def command(
 
 def _harvested(parts: Parts) -> str:
     notes: dict[str, Any] = getattr(parts.data, "notes", {})
-    pools = ", ".join(f"{split} {len(parts.data.split(split)):,}" for split in ("heldout", "unseen"))
-    dropped = {split: sum(reasons.values()) for split, reasons in notes.get("dropped", {}).items()}
-    return (
-        f"   {notes.get('files read', 0):,} files of {notes.get('distributions', 0)} distributions: {len(parts.data):,} "
-        f"pairs to train on; held out: {pools}\n   (dropped, since training holds the same query or nearly the same code: "
-        + ", ".join(f"{split} {count:,}" for split, count in dropped.items())
-        + ")"
-    )
+    lines = [
+        f"{notes.get('files read', 0):,} files of {notes.get('distributions', 0):,} distributions; "
+        f"{len(parts.data):,} pairs to train on"
+    ]
+    for split in dict.fromkeys(entry.get("split", "heldout") for entry in parts.evaluate):
+        reasons = notes.get("dropped", {}).get(split, {})
+        lines.append(f"{len(parts.data.split(split)):,} {split} ({sum(reasons.values()):,} dropped: too like training)")
+    return "\n".join(f"   {line}" for line in lines)
 
 
 def _search(judged: Judged, parts: Parts) -> tuple[list[dict[str, Any]], Path]:
@@ -80,10 +88,11 @@ def _show(judged: Judged, searches: list[dict[str, Any]], corpus: Path) -> None:
         print(f'\n   "{entry["query"]}"')
         for hit in entry["found"]:
             print(f"   {hit['score']:.3f}  {hit['id']}")
-    folder = judged.run.folder
+    model = judged.run.folder / "model"
     print(
         f"\nNext:\n"
-        f'   nearfar search {folder}/model {corpus} "parse a date"\n'
-        f"   nearfar train static data.path=YOUR_PAIRS.jsonl --out runs/mine   # columns query and key, or question, answer\n"
-        f"   nearfar evaluate runs/mine/model YOUR_TEST_PAIRS.jsonl --baseline bm25 --baseline {folder}/model"
+        f'   nearfar search {model} {corpus} "parse a date"\n'
+        f"   nearfar train static data.path=PAIRS.jsonl --out runs/mine\n"
+        f"   nearfar evaluate runs/mine/model TEST.jsonl --baseline bm25\n"
+        '   (a line of PAIRS.jsonl: {"query": "sort a list", "key": "sorted(items)"})'
     )

@@ -6,7 +6,7 @@ from nearfar.cli._output import Json, emit
 
 
 def command(as_json: Json = False) -> None:
-    """Show versions, processor, accelerator and cache, and check what training needs."""
+    """Show versions, processor, accelerator and cache."""
     import platform
     import shutil
     from importlib.metadata import version
@@ -35,6 +35,8 @@ def command(as_json: Json = False) -> None:
         for name, value in facts.items():
             if isinstance(value, dict):
                 value = ", ".join(f"{key} {inner}" for key, inner in value.items())
-            print(f"{name.replace('_', ' '):18} {'none' if value in (None, []) else value}")
+            elif isinstance(value, bool):
+                value = "yes" if value else "no"
+            print(f"{name.replace('_', ' ').replace(' gb', ' (GB)'):18} {'none' if value in (None, []) else value}")
 
     emit(facts, as_json, show)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,30 +10,59 @@ from nearfar.cli._output import Json, emit
 
 
 def command(
-    room: Annotated[str | None, typer.Argument(help="data, positives, views, encoders, losses, metrics or recipes.")] = None,
+    room: Annotated[str | None, typer.Argument(help="A room (losses, data, ...) or recipes.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the parts that a recipe can name, or those of one room with their settings."""
-    from nearfar import config, registry
+    """List the parts that a recipe can name, and the recipes.
+
+    With a room: its parts and their settings.
+    """
+    from nearfar import recipes, registry
     from nearfar.errors import InputError, nearest
 
     rooms = {name: registry.names(name) for name in registry.ROOMS}
-    known = config.recipes()
+    known = recipes.catalogue()
     if room is None:
-        facts = {**rooms, "recipes": list(known)}
-        emit(facts, as_json, lambda: print("\n".join(f"{name:10} {'  '.join(parts)}" for name, parts in facts.items())))
+        everything = {**rooms, "recipes": list(known)}
+        emit(everything, as_json, lambda: _show({name: ", ".join(parts) for name, parts in everything.items()}))
     elif room == "recipes":
-        emit(known, as_json, lambda: print("\n".join(f"{name:16} {about}" for name, about in known.items())))
+        emit(known, as_json, lambda: _show(known))
     elif room in rooms:
         parts = {name: _part(room, name) for name in rooms[room]}
-        emit(parts, as_json, lambda: print("\n".join(f"{name:16} {text}" for name, text in parts.items())))
+        emit(parts, as_json, lambda: _show({name: _told(part) for name, part in parts.items()}))
     else:
         raise InputError(f"no room {room!r}; {nearest(room, [*rooms, 'recipes'])}")
 
 
-def _part(room: str, name: str) -> str:
-    """One line: settings with their defaults."""
+def _part(room: str, name: str) -> dict[str, Any]:
+    """Return a part's first sentence and its settings with their defaults; None stands for those without one too."""
+    import inspect
+
     from nearfar import registry
 
-    settings = registry.settings(registry.find(room, name)).values()
-    return ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in settings)
+    part = registry.find(room, name)
+    settings = registry.recipe_settings(room, part)
+    return {
+        "about": (inspect.getdoc(part) or "").partition("\n")[0],
+        "settings": {key: None if p.default is p.empty else p.default for key, p in settings.items()},
+        "required": [key for key, p in settings.items() if p.default is p.empty],
+    }
+
+
+def _told(part: dict[str, Any]) -> str:
+    settings = part["settings"].items()
+    shown = ", ".join(key if key in part["required"] else f"{key}={value!r}" for key, value in settings)
+    return f"{part['about']}\n{shown}".strip()
+
+
+def _show(rows: dict[str, str]) -> None:
+    """Print names and what is said of them, wrapped to the terminal."""
+    import shutil
+    import textwrap
+
+    left = max(map(len, rows), default=0) + 2
+    width = max(40, min(shutil.get_terminal_size().columns, 120)) - left
+    for name, text in rows.items():
+        lines = [line for part in text.splitlines() or ["none"] for line in textwrap.wrap(part, width)] or ["none"]
+        for i, line in enumerate(lines):
+            print(f"{name if i == 0 else '':{left}}{line}".rstrip())

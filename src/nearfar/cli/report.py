@@ -14,7 +14,10 @@ def command(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     as_json: Json = False,
 ) -> None:
-    """Write RUN/report.html from what the run recorded: a single page that needs no network."""
+    """Write a run's report.html again.
+
+    From what the run recorded: a single page that needs no network.
+    """
     import json
 
     from nearfar.errors import InputError

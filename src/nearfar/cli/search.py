@@ -29,11 +29,27 @@ def command(
         raise InputError("the query is empty; say in words what to look for")
     loaded = Model.load(model)
     ids, texts = _sources.texts(corpus, column)
-    found = search(loaded, texts, query, k=k, ids=ids)
+    found = [{**hit, "id": ids[hit["id"]]} for hit in search(loaded, texts, query, k=k)]
 
     def show() -> None:
         for hit in found:
-            text = " ".join(str(hit["text"]).split())
-            print(f"{hit['score']:.3f}  {hit['id']}  {text[:160]}{'...' if len(text) > 160 else ''}")
+            print(f"{hit['score']:.3f}  {hit['id']}\n{_excerpt(hit['text'])}")
 
     emit(found, as_json, show)
+
+
+def _excerpt(text: str) -> str:
+    """Return a text's beginning, two lines that fit the terminal, indented."""
+    import shutil
+    import textwrap
+
+    width = min(shutil.get_terminal_size().columns, 120)
+    return textwrap.fill(
+        text[:1000],
+        width,
+        initial_indent=" " * 7,
+        subsequent_indent=" " * 7,
+        max_lines=2,
+        placeholder=" ...",
+        break_on_hyphens=False,
+    )

@@ -12,29 +12,36 @@ from nearfar.cli._output import Json, Quiet, emit
 
 def command(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (nearfar list recipes) or a YAML file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings by path, e.g. data.path=pairs.jsonl.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings by path: data.path=pairs.jsonl.")] = None,
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/latest"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that lies in --out.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show a batch, estimate time and memory, train nothing.")] = False,
-    baseline: Annotated[list[str] | None, typer.Option(help="bm25 (the default), none, or another model's folder.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show a batch and estimates, train nothing.")] = False,
+    baseline: Annotated[list[str] | None, typer.Option(help="bm25 (the default), none, a model's folder.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train an embedding model by a recipe, judge it on held-out data, write everything under --out."""
-    from nearfar import config
+    """Train a model by a recipe and judge it.
 
+    Everything goes into --out: the model, recipe.yaml, results.json, report.html, the checkpoints.
+    """
+    from nearfar import config
+    from nearfar.cli import _judge, _sources
+    from nearfar.errors import InputError
+
+    if resume and overwrite:
+        raise InputError("--resume goes on with a run, --overwrite throws it away; give one of them")
     chosen = config.load(recipe, overrides or [])
-    parts = config.build(chosen)
     if dry_run:
         from nearfar.training.dry_run import dry_run as estimate
 
+        parts = config.build(chosen)
         found = estimate(parts.encoder, parts.positives, parts.loss, **parts.training)
         emit(found.facts, as_json, found.show)
         return
-    from nearfar.cli import _judge
-
+    others = _sources.baselines(baseline or ["bm25"])
+    _judge.check_out(out, resume=resume, overwrite=overwrite)
     judged = _judge.train_and_judge(
-        chosen, parts, out, baseline or ["bm25"], resume=resume, overwrite=overwrite, quiet=quiet or as_json
+        chosen, config.build(chosen), out, others, resume=resume, overwrite=overwrite, quiet=quiet or as_json
     )
     emit(judged.facts, as_json, lambda: _judge.show(judged))

@@ -39,6 +39,12 @@ class Beir:
         self._queries = Table(_file(self.path, "queries.jsonl"))
         self._qrels = Table(_qrels_file(self.path, split))
 
+    @staticmethod
+    def corpus(path: str | Path) -> tuple[list[str], Column]:
+        """Return ids and texts of a folder's documents (m,); queries and judgements need not be there."""
+        table = Table(_file(Path(path).expanduser(), "corpus.jsonl"))
+        return _ids(table), _Documents(table)
+
     def task(self) -> Retrieval:
         """Return the judged queries (q,), all documents (m,) and the grades; `clusters` (q,) join equal queries."""
         documents = _Documents(self._corpus)

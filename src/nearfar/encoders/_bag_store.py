@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,21 +12,23 @@ import numpy.typing as npt
 import torch
 
 from nearfar.column import Column, Ids, chunks, content_ids
-from nearfar.encoders._bags import Bags, distinct
-from nearfar.folders import cache_folder, sync_folder
-from nearfar.ragged import ranges
+from nearfar.encoders._bags import Bags, distinct, shares
+from nearfar.errors import InputError
 from nearfar.fingerprint import fingerprint
+from nearfar.folders import cache_folder, folder_aside
+from nearfar.ragged import ranges
 
 Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]
+MOST_TOKENS = 65_535  # of a text: a count takes two bytes
 
 
 class BagStore:
     """The bags of a whole column: tokens (t,) int32 and counts (t,) uint16 on disk, offsets (n + 1,) in memory."""
 
     def __init__(self, folder: Path) -> None:
-        sizes = json.loads((folder / "sizes.json").read_text())
+        sizes = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))
         self.offsets = np.fromfile(folder / "offsets", np.int64)
-        self.lengths = np.fromfile(folder / "lengths", np.int32)  # tokens of each text, repeated ones too
+        self.lengths = np.fromfile(folder / "lengths", np.int64)  # tokens of each text, repeated ones too
         if len(self.offsets) != sizes["texts"] + 1 or len(self.lengths) != sizes["texts"]:
             raise OSError("offsets are cut off")
         self.tokens = _mapped(folder / "tokens", np.int32, sizes["tokens"])
@@ -37,37 +36,18 @@ class BagStore:
 
     @classmethod
     def of(cls, column: Column, tokenise: Tokenise, vocabulary: int, *identity: Any) -> Self:
-        """Return the column's bags, from the cache if it has been tokenised so before."""
-        key = fingerprint("bags 1", *identity, content_ids(column))
+        """Return the column's bags, from the cache if it has been tokenised so before.
+
+        Errors: `InputError` naming the row of a text without any token.
+        """
+        key = fingerprint("bags 2", *identity, content_ids(column))
         folder = cache_folder("tokens") / key
         try:
             return cls(folder)
-        except (OSError, ValueError, KeyError):  # not there, or cut off: made anew
-            cls._write(folder, column, tokenise, vocabulary)
+        except (OSError, ValueError, KeyError, TypeError):  # not there, or cut off: made anew
+            with folder_aside(folder) as aside:
+                _write(aside, column, tokenise, vocabulary)
         return cls(folder)
-
-    @staticmethod
-    def _write(folder: Path, column: Column, tokenise: Tokenise, vocabulary: int) -> None:
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tokens-"))
-        try:
-            with open(aside / "tokens", "wb") as tokens, open(aside / "counts", "wb") as counts:
-                lengths, sizes = [], []
-                for cells in chunks(column, 5_000):
-                    ids, length = tokenise(cells)
-                    distinct_ids, count, offsets = distinct(ids, length, vocabulary)
-                    distinct_ids.tofile(tokens)
-                    np.minimum(count, 65_535).astype(np.uint16).tofile(counts)
-                    lengths.append(length.astype(np.int32))
-                    sizes.append(np.diff(offsets))
-            ends = np.concatenate([np.zeros(1, np.int64), *sizes]).cumsum()
-            ends.tofile(aside / "offsets")
-            np.concatenate([np.empty(0, np.int32), *lengths]).tofile(aside / "lengths")
-            (aside / "sizes.json").write_text(json.dumps({"texts": len(ends) - 1, "tokens": int(ends[-1])}))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(aside, folder)
-            sync_folder(folder.parent)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -77,12 +57,39 @@ class BagStore:
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(size, out=offsets[1:])
         place = ranges(start, size)  # (t,)
-        share = np.repeat(1.0 / np.maximum(self.lengths[rows], 1), size)
         return Bags(
             torch.from_numpy(self.tokens[place].astype(np.int64)),
-            torch.from_numpy((self.counts[place] * share).astype(np.float32)),
+            torch.from_numpy(shares(self.counts[place], self.lengths[rows], size)),
             torch.from_numpy(offsets),
         )
+
+
+def _write(folder: Path, column: Column, tokenise: Tokenise, vocabulary: int) -> None:
+    lengths, sizes = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
+    done = 0
+    with (folder / "tokens").open("wb") as tokens, (folder / "counts").open("wb") as counts:
+        for cells in chunks(column, 5_000):
+            ids, length = tokenise(cells)
+            if not length.all():
+                raise _no_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
+            distinct_ids, count, offsets = distinct(ids, length, vocabulary)
+            distinct_ids.tofile(tokens)
+            count.astype(np.uint16).tofile(counts)
+            lengths.append(length)
+            sizes.append(np.diff(offsets))
+            done += len(cells)
+    ends = np.concatenate(sizes).cumsum()
+    ends.tofile(folder / "offsets")
+    np.concatenate(lengths).tofile(folder / "lengths")
+    sizes_json = json.dumps({"texts": done, "tokens": int(ends[-1])})
+    (folder / "sizes.json").write_text(sizes_json, encoding="utf-8")
+
+
+def _no_token(column: str, row: int, cell: str) -> InputError:
+    return InputError(
+        f"column {column!r}, row {row + 1}: the tokenizer has no token for {cell[:40]!r}, so it has no vector; leave "
+        "the row out, or take another tokenizer"
+    )
 
 
 def _mapped(path: Path, kind: type[np.generic], size: int) -> npt.NDArray[Any]:

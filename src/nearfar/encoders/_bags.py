@@ -9,8 +9,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,8 @@ class Bags:
     def of(cls, ids: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.int64], vocabulary: int) -> Self:
         """Count the tokens of texts: ids (t,) one text after the other, lengths (n,)."""
         tokens, counts, offsets = distinct(ids, lengths, vocabulary)
-        weights = counts / np.repeat(np.maximum(lengths, 1), np.diff(offsets))
-        return cls(
-            torch.from_numpy(tokens.astype(np.int64)),
-            torch.from_numpy(weights.astype(np.float32)),
-            torch.from_numpy(offsets),
-        )
+        weights = shares(counts, lengths, np.diff(offsets))
+        return cls(torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(weights), torch.from_numpy(offsets))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -75,6 +72,14 @@ def distinct(
     return (cells % vocabulary).astype(np.int32), counts, offsets
 
 
+def shares(
+    counts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Return counts (t,) over the lengths (n,) of the texts they belong to; sizes (n,): distinct tokens of each."""
+    weights: npt.NDArray[np.float32] = (counts / np.repeat(lengths, sizes)).astype(np.float32)
+    return weights
+
+
 def bag_sum(table: Tensor, bags: Bags) -> Tensor:
     """Return the weighted sum of each bag's rows of the table (v, d): (n, d)."""
     if table.device.type == "cpu" and table.requires_grad and torch.is_grad_enabled():
@@ -85,7 +90,7 @@ def bag_sum(table: Tensor, bags: Bags) -> Tensor:
 
 def _sum(table: Tensor, tokens: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
     weights = weights.to(table.dtype)
-    return F.embedding_bag(tokens, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True)
+    return embedding_bag(tokens, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True)
 
 
 class _BagSum(torch.autograd.Function):
@@ -101,6 +106,7 @@ class _BagSum(torch.autograd.Function):
         return _sum(table.detach(), bags.tokens, bags.weights, bags.offsets)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         texts, weights, offsets = transposed(ctx.bags, ctx.vocabulary)
         return _sum(grads[0].contiguous(), texts, weights, offsets), None

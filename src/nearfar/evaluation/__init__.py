@@ -1,0 +1,1 @@
+"""Is the space any good? Metrics over a task, with intervals, beside the peers: a report."""

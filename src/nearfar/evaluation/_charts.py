@@ -28,8 +28,8 @@ class Axis:
     def over(cls, values: Iterable[float], ticks: int = 5, *, whole: bool = False, tight: bool = False) -> Axis:
         """Return an axis that holds all values; `whole` ticks are integers, a `tight` axis ends at the extremes."""
         low, high = min(values := list(values)), max(values)
-        if high - low <= 1e-9 * max(abs(low), abs(high)):
-            low, high = low - (pad := 0.5 if whole or not low else 0.1 * abs(low)), high + pad
+        if high - low <= 1e-9 * max(abs(low), abs(high), 1.0):
+            low, high = low - (pad := 0.5 if whole or not low else max(1e-6, 0.1 * abs(low))), high + pad
         rough = (high - low) / ticks
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
@@ -92,17 +92,17 @@ def lines(title: str, series: dict[str, tuple[str, Sequence[Point]]], x_name: st
 def path(title: str, points: Sequence[tuple[float, float, float]], x_name: str, y_name: str) -> Markup:
     """Draw a way through the plane (x, y, step), hollow where it starts, with an arrow to the corner that is better."""
     most = min(60, len(points))
-    points = [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
+    points = [points[i * (len(points) - 1) // max(1, most - 1)] for i in range(most)]
     x, y = Axis.over(_room(p[0] for p in points)), Axis.over(_room(p[1] for p in points))
     tips = [f"step {step:,.0f}: {x_name} {_short(u)}, {y_name} {_short(v)}" for u, v, step in points]
     looks = ["hollow", *["small model"] * (len(points) - 2), "model"]
     dots = [_dot(x.at(u), y.at(v), look, tip) for (u, v, _), look, tip in zip(points, looks, tips)]
-    names = [_words(text, x.at(p[0]), y.at(p[1]), "name") for text, p in (("start", points[0]), ("end", points[-1]))]
-    # Training goes from the top right to the bottom left: the bottom right is free for the arrow.
-    arrow = _tag("path", d="M-12 -44L-42 -14M-42 -26V-14H-30", class_="arrow")
-    better = _tag(
-        "svg", arrow, _tag("text", "better", x=-50, y=-11, class_="better"), x="100%", y="100%", overflow="visible"
-    )
+    names = [
+        _words(text, x.at(p[0]), y.at(p[1]), f"name {text}") for text, p in (("start", points[0]), ("end", points[-1]))
+    ]
+    # Below the plot: no way through the plane ever crosses it there.
+    arrow = _tag("path", d="M17 27L5 39M5 30V39H14", class_="arrow")
+    better = _tag("svg", arrow, _tag("text", "better", x=24, y=39), y="100%", overflow="visible")
     line = _stretched(_line([p[:2] for p in points], x, y, "thin model"))
     return _plot(title, f"From {tips[0]} to {tips[-1]}.", x, y, [better, line, *dots, *names], x_name)
 

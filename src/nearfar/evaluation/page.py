@@ -27,8 +27,9 @@ def page(facts: dict[str, Any], events: list[dict[str, Any]]) -> str:
     """Return the HTML page of a run.
 
     Arguments:
-        facts: what `results.json` holds (the shape of `evaluate`), all of it optional; "recipe" (its text or the
-            mapping) and "run" (a name) are shown too. A number that is null or not finite shows as a dash.
+        facts: what `results.json` holds (the shape of `evaluate`; further splits have that shape again, under their
+            names), all of it optional; "recipe" (its text or the mapping) and "run" (a name or a folder) are shown
+            too. A number that is null or not finite shows as a dash.
         events: the lines of `events.jsonl`, in the order written; of a repeated step the later line wins.
 
     Every text is untrusted: escaped, and cut where it is very long.
@@ -38,11 +39,13 @@ def page(facts: dict[str, Any], events: list[dict[str, Any]]) -> str:
     # Only the rows of installed packages are modules and functions; anything else is data and answers.
     packages = "unseen" in facts or "name: python_packages" in text
     sections = [_section(facts, str(facts.get("task") or ""))]
-    if unseen := _mapping(facts.get("unseen")):
-        sections.append(_section(unseen, "unseen"))
+    splits = {key: told for key, told in facts.items() if key != "protocol" and "metrics" in _mapping(told)}
+    sections += [_section(told, split) for split, told in splits.items()]
+    log = _log(events)
+    log["warnings"] = log["warnings"] or [(None, message) for message in facts.get("warnings") or []]
     run = {"name": Path(str(facts.get("run") or "")).name, "recipe": text, "packages": packages}
     told = {key: _number(facts.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
-    return _template().render(run=run | told, sections=sections, log=_log(events))
+    return _template().render(run=run | told, sections=sections, log=log)
 
 
 def write_page(folder: Path) -> Path:

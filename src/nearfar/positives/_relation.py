@@ -13,7 +13,8 @@ class Relation:
     """The distinct (query, key) content ids of queries that have several keys; the others need no look-up."""
 
     def __init__(self, queries: Ids, keys: Ids) -> None:
-        edges = np.unique(np.stack([queries, keys], 1), axis=0)  # (e, 2), by query, then key
+        some = _repeated(queries)  # most have one key: only the others are worth a sort by two columns
+        edges = np.unique(np.stack([queries[some], keys[some]], 1), axis=0)  # (e, 2), by query, then key
         query, place, count = np.unique(edges[:, 0], return_inverse=True, return_counts=True)
         self.key = edges[count[place] > 1, 1]
         self.query, self.count = query[count > 1], count[count > 1]
@@ -39,3 +40,12 @@ class Relation:
             return None
         weights = np.repeat(np.array([1, 0], np.float32), [len(near_row), len(same_row)])
         return np.concatenate([near_row, same_row]), np.concatenate([near_column, same_column]), weights
+
+
+def _repeated(ids: Ids) -> npt.NDArray[np.bool_]:
+    """Say which ids occur more than once, (n,)."""
+    order = np.argsort(ids)
+    same = np.concatenate([[False], np.diff(ids[order]) == 0, [False]])  # as the one before, (n + 1,)
+    found = np.empty(len(ids), np.bool_)
+    found[order] = same[:-1] | same[1:]
+    return found

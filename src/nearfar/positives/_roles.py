@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,8 @@ KNOWN = [
     ("sentence1", "sentence2"),
     ("sentence_1", "sentence_2"),
 ]
-NEGATIVE = ("negative", "neg")
+NEGATIVE = re.compile(r"neg(ative)?s?(_?\d+)?")  # negative, negatives, negative_1, neg; not "negotiated"
+GRADES = ("score", "label", "similarity", "similarity_score")
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,14 @@ class Roles:
             query, key = found
         if query is None or key is None:
             raise InputError(f"positives.columns: give both query and key; columns: {', '.join(columns)}")
-        if query.startswith("sentence") and "score" in columns:
+        grade = next((name for name in GRADES if name in columns), None)
+        if query.startswith("sentence") and grade is not None:
             raise InputError(
-                "positives.columns: sentence pairs with a score are graded, not near or far; judge with them "
-                "(nearfar evaluate), train with a graded loss, or name query and key columns of true pairs"
+                f"positives.columns: sentence pairs with a {grade} are graded, not near or far; judge with them "
+                "(nearfar evaluate), or keep only the rows whose two sentences are near, without that column"
             )
         if negative is None:
-            negatives = [name for name in columns if name.startswith(NEGATIVE) and name not in (query, key)]
+            negatives = [name for name in columns if NEGATIVE.fullmatch(name) and name not in (query, key)]
         else:
             negatives = [negative] if isinstance(negative, str) else negative
         for role, name in [("query", query), ("key", key), ("cluster", cluster), *(("negative", n) for n in negatives)]:

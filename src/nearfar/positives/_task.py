@@ -25,15 +25,15 @@ def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> 
     examples = queries.pairs(keys)
     if len(examples) == 0:
         raise InputError(f"split {name!r} has no rows to judge with; hold out more")
-    query_place, asked = _distinct(queries.column)
-    key_place, answers = _distinct(keys.column)
-    query, key = query_place[examples[:, 1]], key_place[examples[:, 2]]
+    query, asked = _distinct(queries.column, examples[:, 1])  # only those that have a key
+    place, answers = _distinct(keys.column, np.arange(len(keys.column)))
+    key = place[examples[:, 2]]
     relevance: dict[int, dict[int, int]] = {}
     for q, k in zip(query.tolist(), key.tolist()):
         relevance.setdefault(q, {})[k] = 1
     clusters = np.arange(len(asked))
     if roles.cluster is not None:
-        row_cluster = np.unique(data.column(roles.cluster).read(0, len(data)), return_inverse=True)[1]
+        row_cluster = np.unique(content_ids(data.column(roles.cluster)), return_inverse=True)[1]
         clusters = _connected(query, row_cluster[examples[:, 0]], len(asked))
     sizes = {"queries": len(asked), "documents": len(answers), "clusters": len(np.unique(clusters))}
     return Retrieval(
@@ -48,12 +48,12 @@ def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> 
     )
 
 
-def _distinct(column: Column) -> tuple[Ids, list[Any]]:
-    """Return each cell's place among the distinct ones, and those, in order of appearance."""
-    _, first, inverse = np.unique(content_ids(column), return_index=True, return_inverse=True)
+def _distinct(column: Column, rows: Ids) -> tuple[Ids, list[Any]]:
+    """Return the place of some rows' cells among the distinct ones, and those, in order of appearance."""
+    _, first, inverse = np.unique(content_ids(column)[rows], return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse], take(column, np.sort(first))
+    return rank[inverse], take(column, rows[np.sort(first)])
 
 
 def _connected(query: Ids, cluster: Ids, n: int) -> Ids:

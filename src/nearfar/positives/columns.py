@@ -10,12 +10,12 @@ import torch
 from nearfar.column import Column, Ids, content_id, content_ids, take
 from nearfar.contracts import Batch, Data
 from nearfar.errors import InputError
+from nearfar.fingerprint import fingerprint
 from nearfar.pairs import Known, Pairs
 from nearfar.positives._relation import Relation
 from nearfar.positives._roles import Roles, flatten
 from nearfar.positives._task import retrieval
 from nearfar.tasks import Retrieval
-from nearfar.fingerprint import fingerprint
 
 QUERY_SIDE, KEY_SIDE = content_id("query side"), content_id("key side")  # an item is a side and its content
 
@@ -38,7 +38,7 @@ class Columns:
 
     Example:
         >>> import nearfar as nf
-        >>> rows = [{"question": "what is near?", "answer": "positives"}, {"question": "and far?", "answer": "negatives"}]
+        >>> rows = [{"question": "near?", "answer": "positives"}, {"question": "far?", "answer": "negatives"}]
         >>> faq = nf.positives.Columns(nf.data.Table(rows), query="question", key="answer")
         >>> len(faq), faq.batch(np.arange(2)).pairs.shape
         (2, (2, 2))
@@ -61,15 +61,16 @@ class Columns:
         self.query_views, self.key_views = ["query"], ["key"]
         self.examples = queries.pairs(keys)  # (n, 3): row, cell of the query, cell of the key
         if len(self.examples) == 0:
-            raise InputError("positives.columns: the data has no rows, so nothing is near anything; give a table with rows")
-        self.negatives = {}
-        for name in self.roles.negatives:
-            flat = flatten(data, name)
-            self.views[name], self.negatives[name] = flat.column, flat
-            self.key_views.append(name)
+            raise InputError(
+                "positives.columns: the data has no rows, so nothing is near anything; give a table with rows"
+            )
+        self.negatives = {f"negative {name}": flatten(data, name) for name in self.roles.negatives}
+        self.views |= {view: flat.column for view, flat in self.negatives.items()}
+        self.key_views += self.negatives
         self.ids = {view: content_ids(column) for view, column in self.views.items()}
         self.relation = Relation(self.ids["query"][self.examples[:, 1]], self.ids["key"][self.examples[:, 2]])
-        self.fingerprint = fingerprint("columns 1", self.examples, *self.ids.values())
+        offsets = [flat.offsets for flat in self.negatives.values()]
+        self.fingerprint = fingerprint("columns 2", self.examples, offsets, *self.ids.values())
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -101,4 +102,3 @@ class Columns:
         row, query, key = self.examples[examples].T
         texts = zip(row, take(self.views["query"], query), take(self.views["key"], key))
         return [{"row": int(r) + 1, "query": q, "key": k} for r, q, k in texts]
-

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.folders import made, sync_folder, writing
+from nearfar.folders import folder_aside, made
 from nearfar.weights import write_weights
 
 FILES = ("state.safetensors", "state.json")
@@ -34,30 +32,13 @@ class Checkpoint:
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write folder/step-000500. Errors: `RunError` where it cannot be written; then nothing half-written stays."""
-    place = folder / f"step-{checkpoint.step:06d}"
-    made(folder)
-    with writing(place):
-        aside = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
-        try:
-            _write_files(aside, checkpoint)
-            os.chmod(aside, 0o755)
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(aside, place)
-            sync_folder(folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+    place = made(folder) / f"step-{checkpoint.step:06d}"
+    with folder_aside(place) as aside:
+        write_weights(aside / FILES[0], checkpoint.tensors)
+        (aside / FILES[1]).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}), encoding="utf-8")
+        manifest = {name: _sum(aside / name) for name in FILES}
+        (aside / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return place
-
-
-def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
-    write_weights(folder / FILES[0], checkpoint.tensors)
-    (folder / FILES[1]).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}), encoding="utf-8")
-    sums = {name: {"sha256": _sum(folder / name), "bytes": (folder / name).stat().st_size} for name in FILES}
-    (folder / "manifest.json").write_text(json.dumps(sums), encoding="utf-8")
-    for name in (*FILES, "manifest.json"):
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(folder)
 
 
 def newest(folder: Path) -> Checkpoint | None:
@@ -65,9 +46,8 @@ def newest(folder: Path) -> Checkpoint | None:
 
     Errors: `InputError` where there are some and none is whole.
     """
-    places = steps(folder)
     broken = []
-    for place in reversed(places):
+    for place in reversed(steps(folder)):
         try:
             return load(place)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -82,9 +62,9 @@ def newest(folder: Path) -> Checkpoint | None:
 
 def load(place: Path) -> Checkpoint:
     """Read one checkpoint after checking its sums. Errors: `ValueError` or `OSError` where it is not whole."""
-    sums = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     for name in FILES:
-        if _sum(place / name) != sums[name]["sha256"]:
+        if _sum(place / name) != manifest[name]:
             raise ValueError(f"{name} does not match its sum")
     state = json.loads((place / FILES[1]).read_text(encoding="utf-8"))
     return Checkpoint(int(state.pop("step")), load_file(place / FILES[0]), state)
@@ -93,18 +73,33 @@ def load(place: Path) -> Checkpoint:
 def steps(folder: Path) -> list[Path]:
     """Return the checkpoints' folders, oldest first."""
     found = [place for place in folder.glob("step-*") if place.name[5:].isdigit()]
-    return sorted(found, key=lambda place: int(place.name[5:]))
+    return sorted(found, key=_step)
 
 
-def prune(folder: Path, keep: int, best: int | None) -> None:
-    """Delete all but the last `keep` checkpoints and the best, and what a crash left half-written."""
-    for place in steps(folder)[:-keep]:
-        if best is None or int(place.name[5:]) != best:
+def prune(folder: Path, now: int, keep: int, best: int | None) -> None:
+    """Keep the last `keep` checkpoints up to step `now`, and the best; delete the others and what a crash left.
+
+    Later ones than `now` are of a run that lay here before, or broken and passed over: they must not count as the last.
+    """
+    found = steps(folder)
+    last = [place for place in found if _step(place) <= now][-keep:]
+    for place in found:
+        if place not in last and _step(place) != best:
             shutil.rmtree(place, ignore_errors=True)
-    for left in folder.glob(".writing-*"):
+    for left in folder.glob(".step-*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _sum(path: Path) -> str:
+def clear(folder: Path) -> None:
+    """Delete all checkpoints: a new run begins here."""
+    for place in (*steps(folder), *folder.glob(".step-*")):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _step(place: Path) -> int:
+    return int(place.name[5:])
+
+
+def _sum(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}

@@ -13,7 +13,7 @@ from nearfar.errors import InputError
 
 
 def device(asked: str) -> torch.device:
-    """Return the device to train on; "auto" is a GPU if there is one. Errors: `InputError` for one that is not there."""
+    """Return the device to train on; "auto" is a GPU if there is one. Errors: `InputError` for one that is missing."""
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -45,7 +45,7 @@ def cpu_bf16() -> bool:
 
 def peak_memory_mb() -> float:
     """Return the most memory this process has held, in MB: of the GPU where one is used, else resident."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

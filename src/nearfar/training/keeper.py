@@ -2,85 +2,106 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+from safetensors import SafetensorError
 
 from nearfar.errors import InputError
 from nearfar.training import checkpoint
 from nearfar.training.checkpoint import Checkpoint
-from nearfar.training.optimizer import Named
-from nearfar.training.state import collect, restore
+from nearfar.training.state import Moving
 
 
 class Keeper:
-    """Checkpoints of one run in `folder`; `identity` is what must be the same for a run to be resumed."""
+    """Checkpoints of one run in `folder`.
+
+    identity: what must be the same for a run to be resumed; machine: what may differ, at the price of the last digits.
+    `memory` holds the plain values that outlive a stop: the best evaluation, the last one, whether patience has run
+    out, what the monitor compares with.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        module: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        parameters: Named,
-        identity: Mapping[str, Any],
-        keep: int,
+        self, folder: Path, moving: Moving, identity: Mapping[str, Any], machine: Mapping[str, Any], keep: int
     ) -> None:
-        self.folder, self.keep = folder, keep
-        self.module, self.optimiser, self.parameters = module, optimiser, parameters
-        self.identity = dict(_flat(identity))
-        self.best: dict[str, Any] | None = None  # {"step", "value"} of the best evaluation so far
+        self.folder, self.moving, self.keep = folder, moving, keep
+        self.identity, self.machine = dict(_flat(identity)), dict(machine)
+        self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False}
         self.last: int | None = None
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best evaluation so far: {"step", "value", "metrics"}."""
+        best: dict[str, Any] | None = self.memory["best"]
+        return best
 
     def save(self, step: int) -> Path:
         """Write the checkpoint of a step, drop those no longer wanted."""
         state = {
             "identity": self.identity,
-            "best": self.best,
-            "threads": torch.get_num_threads(),
+            "machine": self.machine,
+            "memory": self.memory,
             "versions": {name: version(name) for name in ("torch", "numpy", "nearfar")},
         }
-        tensors = collect(self.module, self.optimiser, self.parameters)
-        place = checkpoint.save(self.folder, Checkpoint(step, tensors, state))
-        checkpoint.prune(self.folder, self.keep, None if self.best is None else self.best["step"])
+        place = checkpoint.save(self.folder, Checkpoint(step, self.moving.collect(), state))
         self.last = step
+        checkpoint.prune(self.folder, step, self.keep, None if self.best is None else self.best["step"])
         return place
 
-    def resume(self) -> int:
-        """Restore the newest whole checkpoint and return its step; 0, untouched, where none was ever written.
+    def begin(self, *, resume: bool) -> int:
+        """Return the step to begin at: 0, with an older run's checkpoints deleted, or where the newest whole one is.
 
         Errors: `InputError` where it belongs to other data or settings, by name, or where none is whole.
         """
-        found = checkpoint.newest(self.folder)
+        found = checkpoint.newest(self.folder) if resume else None
         if found is None:
+            checkpoint.clear(self.folder)
             return 0
-        before = found.state["identity"]
-        for name in sorted({*before, *self.identity}):
-            if before.get(name) != self.identity.get(name):
-                raise InputError(
-                    f"{self.folder}: cannot resume, {name} was {before.get(name)!r} and is {self.identity.get(name)!r}; "
-                    "give the same, or start a new run with another --out"
+        self._refuse_others(found.state["identity"])
+        for name, value in self.machine.items():
+            before = found.state["machine"].get(name)
+            if before != value:
+                warnings.warn(
+                    f"the run had {name} {before} and has {value} now: it goes on, but not to the same last digits",
+                    stacklevel=3,
                 )
-        if found.state["threads"] != torch.get_num_threads():
-            warnings.warn(
-                f"the run had {found.state['threads']} threads and has {torch.get_num_threads()} now: it goes on, but "
-                "not to the same last digits",
-                stacklevel=2,
-            )
-        restore(self.module, self.optimiser, self.parameters, found.tensors)
-        self.best, self.last = found.state["best"], found.step
+        self.moving.restore(found.tensors)
+        self.memory |= found.state["memory"]
+        self.last = found.step
         return found.step
 
-    def better(self, step: int, value: float | None) -> bool:
-        """Note an evaluation; say whether it is the best so far."""
-        if value is None or (self.best is not None and value <= self.best["value"]):
+    def _refuse_others(self, before: Mapping[str, Any]) -> None:
+        names = sorted(name for name in {*before, *self.identity} if before.get(name) != self.identity.get(name))
+        others = {name.split(".")[0] for name in names if name.endswith(".name")}  # another part: its settings follow
+        names = [name for name in names if name.split(".")[0] not in others or name.endswith(".name")]
+        if names:
+            told = "; ".join(f"{name} was {before.get(name)!r} and is {self.identity.get(name)!r}" for name in names)
+            raise InputError(f"{self.folder}: cannot resume, {told}; give the same, or start anew with another --out")
+
+    def judged(self, step: int, metrics: Mapping[str, float], by: str) -> bool:
+        """Note an evaluation; say whether it is the best so far. A metric that is missing or no number never is."""
+        self.memory["metrics"] = dict(metrics)
+        value = metrics.get(by, math.nan)
+        if math.isnan(value) or (self.best is not None and value <= self.best["value"]):
             return False
-        self.best = {"step": step, "value": value}
+        self.memory["best"] = {"step": step, "value": value, "metrics": dict(metrics)}
         return True
+
+    def restore_best(self) -> None:
+        """Put back the weights and the metrics of the best evaluation."""
+        if self.best is None or self.best["step"] == self.last:
+            return
+        place = self.folder / f"step-{self.best['step']:06d}"
+        try:
+            self.moving.restore_module(checkpoint.load(place).tensors)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            warnings.warn(f"{place}, the best, is not whole ({error}): the last weights are kept", stacklevel=3)
+            return
+        self.memory["metrics"] = self.best["metrics"]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from nearfar import geometry
@@ -10,18 +12,21 @@ from nearfar.pairs import Pairs
 
 SAMPLE = 512  # rows looked at: effective rank costs a singular value decomposition
 COSINE_ALARM = 0.7  # mean cosine of random pairs: an even space has 0, a point 1
+POINT = 0.01  # one minus that cosine: nothing can be told apart, whatever it was at first
 RANK_ALARM = 0.1  # of the first look's effective rank
 
 
 class Monitor:
-    """Looks at a batch's vectors: alignment, uniformity, mean random cosine, effective rank; warns of collapse once."""
+    """Looks at a batch's vectors: alignment, uniformity, mean random cosine, effective rank; warns of collapse once.
 
-    def __init__(self) -> None:
-        self.first_rank: float | None = None
-        self.warned = False
+    Collapse is told from the first look: an encoder that was trained elsewhere may begin in a narrow cone.
+    """
+
+    def __init__(self, memory: dict[str, Any] | None = None) -> None:
+        self.memory = {} if memory is None else memory  # outlives a stop: it travels with the checkpoints
 
     def look(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> dict[str, float]:
-        """Return the geometry of queries (n, d) and keys (m, d): numbers that depend on the batch, so not for papers."""
+        """Return the geometry of queries (n, d) and keys (m, d). It depends on the batch: no figures for papers."""
         near = Relations.of(pairs).near
         facts = {}
         if near is not None and len(near[0]):
@@ -35,18 +40,16 @@ class Monitor:
 
     def alarm(self, facts: dict[str, float]) -> str | None:
         """Return a warning if the space collapses to a point or to few directions; once a run."""
-        if self.first_rank is None:
-            self.first_rank = facts["effective_rank"]
-        point = facts["random_cosine"] > COSINE_ALARM
-        few = facts["effective_rank"] < RANK_ALARM * self.first_rank
-        if self.warned or not (point or few):
+        first = self.memory.setdefault("first_look", facts)
+        spread, before = 1 - facts["random_cosine"], 1 - first["random_cosine"]
+        point = spread < POINT or (facts["random_cosine"] > COSINE_ALARM and spread < before / 2)
+        few = facts["effective_rank"] < RANK_ALARM * first["effective_rank"]
+        if self.memory.get("warned") or not (point or few):
             return None
-        self.warned = True
+        self.memory["warned"] = True
         what = (
             f"random pairs have cosine {facts['random_cosine']:.2f} on average"
             if point
-            else f"the effective rank fell from {self.first_rank:.0f} to {facts['effective_rank']:.1f}"
+            else f"the effective rank fell from {first['effective_rank']:.0f} to {facts['effective_rank']:.1f}"
         )
         return f"the space is collapsing: {what}; lower the learning rate, use more negatives or a higher temperature"
-
-

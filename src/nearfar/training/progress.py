@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Bar:
-    """One line: step, loss, pairs a second, alignment, uniformity, time left. Silent where standard error is no terminal."""
+    """One line: step, loss, pairs a second, alignment, uniformity, time left; silent where there is no terminal."""
 
     def __init__(self, steps: int, *, quiet: bool = False) -> None:
         console = Console(stderr=True)
@@ -38,7 +38,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._progress.console.print(text, highlight=False, soft_wrap=True)
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> Bar:
         self._progress.start()

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from nearfar.errors import InputError
+
+ABOVE_ZERO = ("epochs", "batch_size", "learning_rate", "checkpoint_every", "keep", "monitor_every")
+NOT_NEGATIVE = ("weight_decay", "clip", "seed", "evaluate_every", "patience")
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to train.
 
-    epochs: passes over the data; steps: of the optimiser, instead of epochs. batch_size: examples a step.
-    learning_rate: the highest; warmup: share of the steps over which it rises; schedule: how it falls after that.
-    weight_decay: on matrices only, never on biases and scales. clip: norm of the gradient at most, 0 for no clipping.
-    precision: "auto" is bf16 autocast where the machine is fast at it, else fp32. seed: of batches and dropout.
+    epochs: passes over the data; steps: of the optimiser, instead of epochs. batch_size: examples a step, at most all.
+    learning_rate: the highest; warmup: share of the steps over which it rises; schedule: how it falls to zero after
+    that, or "constant". optimizer: sgd has momentum 0.9. weight_decay: on matrices only, never on biases and scales.
+    clip: longest gradient, as the norm over all parameters; a longer one is scaled down to it, 0 for never.
+    precision: "auto" is bf16 autocast where the machine is fast at it, else fp32. device: "auto" is a GPU if there is
+    one. seed: of batches and dropout.
     checkpoint_every: steps between checkpoints; keep: how many of the last ones stay, beside the best.
     evaluate_every: steps between evaluations, 0 for none before the end; best: the metric, higher is better, by which
-    the best checkpoint is known; patience: evaluations without a better one before the run stops, 0 for never.
+    the best checkpoint is known; patience: evaluations without a better one before the run stops, 0 for never; with
+    patience, the model is the best evaluation's, else the last step's.
     monitor_every: steps between looks at the geometry. tensorboard: write event files, too (extra `tensorboard`).
     """
 
@@ -43,14 +50,17 @@ class Settings:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        positive |= {"checkpoint_every": self.checkpoint_every, "keep": self.keep, "monitor_every": self.monitor_every}
-        for name, value in positive.items():
-            if not value > 0:
-                raise InputError(f"training.{name} must be above zero, it is {value}")
+        for name in ABOVE_ZERO:
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"training.{name} must be a number above zero, it is {getattr(self, name)}")
+        for name in NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"training.{name} must be zero or more, it is {getattr(self, name)}")
         if self.batch_size < 2:
             raise InputError("training.batch_size must be at least 2: the other examples of a batch are the negatives")
         if not 0 <= self.warmup < 1:
             raise InputError(f"training.warmup is a share of the steps, 0 to below 1; it is {self.warmup}")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"training.steps must be at least 1, it is {self.steps}")
+        if self.patience and not self.evaluate_every:
+            raise InputError("training.patience counts evaluations: give training.evaluate_every, too")

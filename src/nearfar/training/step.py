@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from nearfar.column import Ids
 from nearfar.contracts import Encoder, Inputs, Loss, Positives, Store
@@ -50,8 +50,9 @@ def forward(
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         vectors = encoder(prepared.inputs.to(device))  # (rows of all views, d)
         if loss.unit:
-            vectors = F.normalize(vectors.float(), dim=1)
-        views = dict(zip(prepared.sizes, vectors.split(list(prepared.sizes.values())), strict=True))
+            vectors = normalize(vectors.float(), dim=1)
+        parts = torch.split(vectors, list(prepared.sizes.values()))
+        views = dict(zip(prepared.sizes, parts, strict=True))
         queries = torch.cat([views[view] for view in positives.query_views])  # (n, d)
         keys = torch.cat([views[view] for view in positives.key_views])  # (m, d)
         return Outcome(loss(queries, keys, prepared.pairs), queries.detach(), keys.detach())

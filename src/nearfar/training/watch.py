@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from nearfar.errors import RunError
 from nearfar.pairs import Pairs
 from nearfar.training.events import Events
 from nearfar.training.monitor import Monitor
@@ -17,65 +19,86 @@ from nearfar.training.settings import Settings
 from nearfar.training.step import Outcome
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a run sets out to do: from step `first` to `steps`, over so many pairs, in batches, with what machine."""
+
+    steps: int
+    first: int
+    pairs: int
+    batch_size: int
+    precision: str
+    threads: int
+
+
 class Watch:
-    """Events, progress bar and monitor of one run; open it around the loop."""
+    """Events, progress bar and monitor of one run; open it around the loop. `memory` outlives a stop of the run."""
 
     def __init__(
-        self, folder: Path, settings: Settings, steps: int, first: int, pairs: int, batch_size: int, precision: str, *, quiet: bool
+        self, folder: Path, settings: Settings, start: Start, memory: dict[str, Any], *, quiet: bool = False
     ) -> None:
-        self.settings, self.steps, self.first, self.batch_size = settings, steps, first, batch_size
-        self.events = Events(folder, resumed=first > 0, tensorboard=settings.tensorboard)
-        self.bar = Bar(steps, quiet=quiet)
-        self.monitor = Monitor()
-        self.metrics: dict[str, float] = {}
+        self.start, self.monitor_every = start, settings.monitor_every
+        self.monitor = Monitor(memory)
+        self.bar = Bar(start.steps, quiet=quiet)
+        self.events = Events(folder, resumed=start.first > 0, tensorboard=settings.tensorboard)
         self.warnings: list[str] = []
         self.began = self.done = time.perf_counter()
-        self.step = first
+        self.step = start.first
         self._stack = ExitStack()
-        self._start = {"steps": steps, "first": first, "pairs": pairs, "batch_size": batch_size, "precision": precision}
 
     @property
     def pairs_per_second(self) -> float:
         """Examples a second between the first step and the last, with all that happened in between."""
-        return (self.step - self.first) * self.batch_size / max(self.done - self.began, 1e-9)
+        return (self.step - self.start.first) * self.start.batch_size / max(self.done - self.began, 1e-9)
 
     def stepped(self, step: int, outcome: Outcome, pairs: Pairs, norm: float, rate: float) -> None:
-        """Note a step that was made."""
+        """Note a step that was made, with the gradient's norm and the learning rate that it was made with."""
         self.step, self.done = step, time.perf_counter()
-        loss, speed = outcome.loss.item(), self.pairs_per_second
-        self.events.write("step", step=step, loss=loss, learning_rate=rate, gradient_norm=norm, pairs_per_second=round(speed, 1))
-        facts: dict[str, float] = {}
-        if step % self.settings.monitor_every == 0 or step in (self.first + 1, self.steps):
-            facts = self.monitor.look(outcome.queries, outcome.keys, pairs)
-            self.events.write("monitor", step=step, **facts)
-            self.warn(step, self.monitor.alarm(facts))
-        self.bar.show(step, loss=loss, pairs_per_second=speed, **facts)
+        loss, speed = outcome.loss.item(), round(self.pairs_per_second, 1)
+        facts = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "pairs_per_second": speed}
+        self.events.write("step", step=step, **facts)
+        looked: dict[str, float] = {}
+        if step % self.monitor_every == 0 or step in (self.start.first + 1, self.start.steps):
+            looked = self.monitor.look(outcome.queries, outcome.keys, pairs)
+            self.events.write("monitor", step=step, **looked)
+            self.warn(step, self.monitor.alarm(looked))
+        self.bar.show(step, loss=loss, pairs_per_second=speed, **looked)
 
     def warn(self, step: int, message: str | None) -> None:
-        """Write and show a warning, if there is one."""
-        if message is not None:
+        """Write and show a warning, if there is one; each is told once."""
+        if message is not None and message not in self.warnings:
             self.warnings.append(message)
             self.events.write("warning", step=step, message=message)
             self.bar.say(f"warning: step {step}: {message}")
 
-    def evaluated(self, step: int, metrics: dict[str, float]) -> None:
-        """Note an evaluation."""
-        self.metrics = metrics
-        self.events.write("evaluate", step=step, metrics=metrics)
+    def failed(self, step: int, loss: float, norm: float, rows: list[int], good: int | None) -> RunError:
+        """Note a step that gave numbers which are not finite; return the error, which names rows and checkpoint."""
+        what = "the weights are no longer finite"
+        if not math.isfinite(loss + norm):
+            what = f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        last = "no checkpoint was written yet" if good is None else f"the last good checkpoint is step {good}"
+        self.events.write("step", step=step, loss=loss, gradient_norm=norm)
+        self.events.write("failure", step=step, message=what, rows=rows)
+        return RunError(
+            f"step {step}: {what}; the batch holds rows {', '.join(map(str, rows[:8]))}, ... (all in events.jsonl); "
+            f"{last}; try a lower learning_rate, or training.precision=fp32"
+        )
 
     def note(self, event: str, **facts: Any) -> None:
         """Write any other event."""
         self.events.write(event, **facts)
 
     def ended(self, seconds: float) -> None:
-        """Note the end of the run; the loss is the last step's."""
-        speed = self.pairs_per_second if math.isfinite(self.pairs_per_second) else None
+        """Note the end of the run."""
+        speed = round(self.pairs_per_second, 1)
         self.events.write("end", step=self.step, seconds=round(seconds, 3), train_pairs_per_second=speed)
 
     def __enter__(self) -> Watch:
-        self._stack.enter_context(self.events)
-        self._stack.enter_context(self.bar)
-        self.events.write("start", **self._start)
+        with ExitStack() as stack:
+            stack.enter_context(self.events)
+            self.events.write("start", **asdict(self.start))
+            stack.enter_context(self.bar)
+            self._stack = stack.pop_all()
         self.began = self.done = time.perf_counter()
         return self
 

@@ -1,0 +1,76 @@
+"""Judge a model by a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nearfar.errors import InputError
+from nearfar.evaluation._embed import Embedder
+from nearfar.evaluation._retrieval import judge_retrieval
+from nearfar.evaluation._similarity import judge_similarity
+from nearfar.evaluation.report import Report
+from nearfar.tasks import Retrieval, Task
+
+
+def evaluate(
+    model: Embedder,
+    task: Task,
+    *,
+    baselines: Sequence[str | Embedder] = (),
+    fusion: bool = True,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Report:
+    """Return a model's metrics on a task with 95 % intervals, beside those of baselines.
+
+    Retrieval: queries (embedded with role "query") are ranked against all documents (role "key") by cosine, exactly and
+    to a depth of 1,000; an empty document has a zero vector. Metrics are those of `metrics.Retrieval`, over the queries
+    with a relevant document. Similarity: Spearman's and Pearson's correlation of cosine (no role) and grade.
+
+    Intervals come from a paired bootstrap that resamples whole clusters of queries or pairs that are not independent.
+    They say how far the numbers might move with other queries of the same kind, not with another training run.
+
+    alignment, uniformity, effective_rank and random_cosine describe the space and have no interval. They are computed
+    on a sample (by `seed`) of at most 5,000 vectors, half queries and half documents where there are enough of both;
+    alignment on at most 5,000 pairs of a query and its best-graded relevant documents, or of pairs of texts graded in
+    the top fifth of the scale.
+
+    Args:
+        model: anything with `embed(cells, role=...)` that returns unit vectors (n, d).
+        task: `tasks.Retrieval` or `tasks.Similarity`; data sets make them.
+        baselines: "bm25" (for retrieval), or other models. They are named by their folder, or "model 2" and so on.
+        fusion: also judge the reciprocal rank fusion of the model with each baseline (retrieval).
+        resamples: of the bootstrap, at least 1; the time it takes is in proportion.
+        seed: of resamples and samples; the same seed gives the same report.
+
+    Errors: `InputError`: an unknown baseline; an empty query; vectors that are not finite, by row; a task that is none.
+
+    Example:
+        >>> report = nf.evaluate(model, nf.data.Beir("scifact").task(), baselines=["bm25"])  # doctest: +SKIP
+        >>> report.difference["bm25"]["ndcg@10"]  # doctest: +SKIP
+        {'value': 0.021, 'low': 0.004, 'high': 0.039}
+    """
+    if resamples < 1:
+        raise InputError(f"evaluate: resamples must be at least 1, it is {resamples}; 2000 is usual")
+    named = _named([baselines] if isinstance(baselines, str) else baselines)
+    if isinstance(task, Retrieval):
+        return judge_retrieval(model, task, named, fusion=fusion, resamples=resamples, seed=seed)
+    if hasattr(task, "scores"):
+        return judge_similarity(model, task, named, resamples=resamples, seed=seed)
+    raise InputError(f"evaluate: a {type(task).__name__} is no task; e.g. nf.data.Beir(folder).task() makes one")
+
+
+def _named(baselines: Sequence[str | Embedder]) -> dict[str, Embedder | None]:
+    """Return baselines by distinct names; None stands for BM25."""
+    named: dict[str, Embedder | None] = {}
+    for baseline in baselines:
+        if isinstance(baseline, str) and baseline != "bm25":
+            raise InputError(
+                f"evaluate: no baseline is called {baseline!r}; give 'bm25', or a model: Model.load(folder)"
+            )
+        name = baseline if isinstance(baseline, str) else str(getattr(baseline, "folder", None) or "model")
+        taken, number, stem = {"model", *named}, 2, name  # "model" is the one that is judged
+        while name in taken:
+            name, number = f"{stem} {number}", number + 1
+        named[name] = None if isinstance(baseline, str) else baseline
+    return named

@@ -1,0 +1,69 @@
+"""The report of an evaluation: numbers with their intervals, how they came about, and what to look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nearfar.evaluation._bootstrap import Interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Numbers = dict[str, float]
+Differences = dict[str, dict[str, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `evaluate` found.
+
+    task: the task's name. metrics: the model's, by name. intervals: their 95 % intervals, {"low", "high"}, of those
+    that are means over queries or correlations.
+    baseline: metrics by baseline. difference: model minus baseline by baseline and metric, {"value", "low", "high"}.
+    fusion: metrics of the model's ranking fused with each baseline's. fusion_difference: fusion minus that baseline,
+    and minus the model under "model".
+    protocol: sizes, settings and meanings, all that is needed to read the numbers and to repeat them.
+    histogram: {"edges" (41), "positive" (40), "random" (40)}, cosines of relevant and of random pairs.
+    worst: the ten queries answered worst: {"query", "value", "rank", "expected", "found"}.
+    A number that could not be computed is NaN, in JSON null; `protocol` says why.
+    """
+
+    task: str
+    metrics: Numbers
+    intervals: dict[str, Interval]
+    baseline: dict[str, Numbers] = field(default_factory=dict)
+    difference: Differences = field(default_factory=dict)
+    fusion: dict[str, Numbers] = field(default_factory=dict)
+    fusion_difference: Differences = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    histogram: dict[str, list[Any]] = field(default_factory=dict)
+    worst: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values that `json.dumps` writes; numbers that are not finite become None."""
+        return {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+
+    def table(self) -> Table:
+        """Return the numbers as a table for a console: differences that exclude zero are coloured and say so."""
+        from nearfar.evaluation._table import table  # rich takes its time
+
+        return table(self.to_json())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Sequence | set | frozenset):
+        return [_plain(item) for item in value]
+    return str(value)  # notes may hold anything, such as paths

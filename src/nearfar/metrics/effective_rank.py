@@ -1,0 +1,25 @@
+"""How many dimensions are in use?"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from nearfar import geometry
+from nearfar.metrics._protocol import Sample
+
+
+class EffectiveRank:
+    """RankMe, exp of the entropy of normalised singular values: `geometry.effective_rank`; 1 to min(n, d).
+
+    Call: a sample with n >= 1 vectors (n, d) -> one scalar. Errors: those of the function.
+
+    When not to use it: on fewer vectors than several times d, or to compare samples of different size.
+    """
+
+    meaning: ClassVar[dict[str, str]] = {
+        "effective_rank": "exp(entropy of the normalised singular values): dimensions in use, 1 to d",
+    }
+
+    def __call__(self, sample: Sample) -> dict[str, float]:
+        """Return the value by name."""
+        return {"effective_rank": float(geometry.effective_rank(sample.vectors))}

@@ -1,0 +1,91 @@
+"""Exact search: every document is compared, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.column import Column, ListColumn
+from nearfar.errors import InputError
+from nearfar.topk import TopK
+
+_SLICE = 10_000  # documents embedded at a time
+Hit = dict[str, Any]  # "id", "score" and "text"
+Corpus = Sequence[str] | Sequence[Mapping[str, Any]] | Column
+
+
+class Embedder(Protocol):
+    """What can search: texts to float32 unit vectors (n, d)."""
+
+    def embed(self, cells: list[Any], /, role: Literal["query", "key"] | None = None) -> npt.NDArray[np.float32]:
+        """Return the cells' vectors in order."""
+        ...
+
+
+@overload
+def search(model: Embedder, corpus: Corpus, queries: str, k: int = 10) -> list[Hit]: ...
+@overload
+def search(model: Embedder, corpus: Corpus, queries: list[str], k: int = 10) -> list[list[Hit]]: ...
+def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+    """Return the k documents nearest to a query, best first: [{"id", "score", "text"}]; a list of those for a list.
+
+    The score is the cosine; equal scores in the corpus's order. Documents are embedded in slices and compared as they
+    come, so what is held is a slice of vectors and the best so far, whatever the size of the corpus. An empty document
+    is never found. For many searches of one corpus build an index instead: this embeds the corpus on every call.
+
+    Args:
+        model: anything with `embed(cells, role=...)` that returns unit vectors.
+        corpus: texts, whose id is their position from 0; or rows with "text", maybe "title" (put in front of the text)
+            and "id" or "_id"; or a column.
+        queries: a text, or a list of them.
+        k: how many, at least 1; the whole corpus where it has fewer.
+
+    Errors: `InputError`: an empty query; a corpus of something else, or with nothing but empty documents; k < 1.
+
+    Example:
+        >>> nf.search(model, ["a red fox", "a grey goose"], "foxes", k=1)  # doctest: +SKIP
+        [{'id': 0, 'score': 0.83, 'text': 'a red fox'}]
+    """
+    asked = [queries] if isinstance(queries, str) else list(queries)
+    for row, query in enumerate(asked):
+        if not isinstance(query, str) or not query.strip():
+            raise InputError(f"search: query {row + 1} is empty or no text ({query!r:.60}); write what to look for")
+    if not asked:
+        return []
+    if isinstance(corpus, str):
+        raise InputError("search: the corpus is one text; give a list of texts, or of rows with id and text")
+    column: Column = ListColumn("corpus", corpus) if isinstance(corpus, Sequence) else corpus
+    best, places = TopK(np.asarray(model.embed(asked, role="query"), np.float32), k), np.empty(0, np.int64)
+    for start in range(0, len(column), _SLICE):
+        cells = column.read(start, min(start + _SLICE, len(column)))
+        texts = [_text(cell, start + i) for i, cell in enumerate(cells)]
+        full = [i for i, text in enumerate(texts) if text.strip()]
+        if full:
+            best.add(np.asarray(model.embed([texts[i] for i in full], role="key"), np.float32))
+            places = np.append(places, np.array(full) + start)  # rows of the corpus, without its empty documents
+    if not len(places):
+        raise InputError(f"search: all {len(column)} documents of the corpus are empty; there is nothing to find")
+    ranking = best.ranking()
+    hits = [
+        [_hit(column, row, score) for row, score in zip(places[rows].tolist(), scores.tolist())]
+        for rows, scores in zip(ranking.rows, ranking.scores)
+    ]
+    return hits[0] if isinstance(queries, str) else hits
+
+
+def _hit(column: Column, row: int, score: float) -> Hit:
+    cell = column.read(row, row + 1)[0]
+    identity = cell.get("id", cell.get("_id", row)) if isinstance(cell, Mapping) else row
+    return {"id": identity, "score": score, "text": _text(cell, row)}
+
+
+def _text(cell: Any, row: int) -> str:
+    """Return a document's text, with its title in front as BEIR has it."""
+    if isinstance(cell, str):
+        return cell
+    if not isinstance(cell, Mapping) or "text" not in cell:
+        raise InputError(f"search: document {row + 1} of the corpus is no text and no row with 'text' ({cell!r:.60})")
+    return f"{cell.get('title') or ''} {cell['text'] or ''}".strip()

@@ -1,0 +1,35 @@
+"""What must be the same for a run to be resumed, by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from nearfar import registry
+from nearfar.contracts import Encoder, Loss, Positives
+from nearfar.fingerprint import fingerprint
+from nearfar.training.settings import Settings
+
+FREE = ("device", "checkpoint_every", "keep", "evaluate_every", "best", "patience", "monitor_every", "tensorboard")
+
+
+def run_identity(encoder: Encoder, positives: Positives, loss: Loss, settings: Settings) -> dict[str, Any]:
+    """Return the settings and the data that make a run this one, nested under the recipe's names."""
+    space = {name: fingerprint(value) for name, value in encoder.identity() if not isinstance(value, np.ndarray)}
+    return {
+        "training": {key: value for key, value in asdict(settings).items() if key not in FREE},
+        "positives": {"name": registry.name_of(type(positives)), "data": positives.fingerprint},
+        "encoder": {"name": registry.name_of(type(encoder)), **space, **encoder.settings(), **_settings(encoder)},
+        "loss": {"name": registry.name_of(type(loss)), **_settings(loss)},
+    }
+
+
+def _settings(part: Any) -> dict[str, Any]:
+    """Return a part's settings as it keeps them; of one that renames them, all its plain attributes."""
+    names = registry.settings(type(part))
+    kept = {name: getattr(part, name) for name in names} if all(hasattr(part, name) for name in names) else vars(part)
+    plain = {name: value for name, value in kept.items() if isinstance(value, int | float | str) and name != "training"}
+    # A temperature that is kept as the logarithm of its inverse comes back as 0.05000000075.
+    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in plain.items()}

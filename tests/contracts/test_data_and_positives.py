@@ -1,0 +1,85 @@
+"""Every data set: columns of one length, splits, a fingerprint. Every definition of positives: batches and a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nearfar import registry
+from nearfar.errors import InputError
+from nearfar.losses.infonce import InfoNCE
+from nearfar.tasks import Retrieval, Similarity
+from tests.contracts import samples
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", registry.names("data"))
+def test_data_has_columns_or_is_a_task(name: str, tmp_path: Path) -> None:
+    found = samples.data(name, tmp_path)
+    if not hasattr(found, "column"):
+        assert isinstance(found.task(), Retrieval | Similarity)
+        return
+    assert found.columns
+    for name in found.columns:
+        column = found.column(name)
+        assert len(column) == len(found)
+        assert [*column.read(0, 2), *column.read(2, len(found))] == list(column.read(0, len(found)))
+    with pytest.raises(InputError, match=found.columns[0]):
+        found.column("no such column")
+    with pytest.raises(InputError, match="no such split"):
+        found.split("no such split")
+
+
+@pytest.mark.parametrize("name", registry.names("data"))
+def test_the_same_rows_have_the_same_fingerprint(name: str, tmp_path: Path) -> None:
+    first, second = samples.data(name, tmp_path), samples.data(name, tmp_path)
+    if hasattr(first, "column"):
+        assert first.fingerprint == second.fingerprint
+        held = next(split for split in ("heldout", "test") if split in getattr(first, "splits", ["heldout"]))
+        assert first.split(held).columns == first.columns
+        assert first.split(held).fingerprint != first.fingerprint
+
+
+def positives(name: str) -> Any:
+    return registry.build("positives", {"name": name}, data=samples.table())
+
+
+@pytest.mark.parametrize("name", registry.names("positives"))
+def test_a_batch_is_rows_and_who_is_near_whom(name: str) -> None:
+    found = positives(name)
+    batch = found.batch(np.arange(6))
+    sizes = [sum(len(batch.rows[view]) for view in views) for views in (found.query_views, found.key_views)]
+    assert batch.pairs.shape == tuple(sizes)
+    for view, rows in batch.rows.items():
+        assert 0 <= rows.min() <= rows.max() < len(found.views[view])
+    vectors = torch.nn.functional.normalize(torch.randn(sum(sizes), 8), dim=1)
+    assert InfoNCE()(vectors[: sizes[0]], vectors[sizes[0] :], batch.pairs).isfinite()  # each query has a positive
+
+
+@pytest.mark.parametrize("name", registry.names("positives"))
+def test_ids_mean_the_same_in_every_batch(name: str) -> None:
+    found = positives(name)
+    one, other = found.batch(np.array([0, 1, 2, 3])).pairs, found.batch(np.array([9, 8, 3, 2, 1])).pairs
+    for word in ("query_item", "query_group", "key_item"):
+        first, second = getattr(one, word), getattr(other, word)
+        assert torch.equal(first[1:4], second[:5].flip(0)[:3]), word
+
+
+@pytest.mark.parametrize("name", registry.names("positives"))
+def test_it_describes_examples_and_makes_a_task(name: str) -> None:
+    found = positives(name)
+    assert found.fingerprint == positives(name).fingerprint
+    told = found.describe(np.array([3, 1]))
+    assert len(told) == 2
+    assert all(isinstance(example, dict) for example in told)
+    assert isinstance(found.task("heldout"), Retrieval | Similarity)
+    with pytest.raises(InputError, match="no split 'nowhere'"):
+        found.task("nowhere")

@@ -1,0 +1,58 @@
+"""Every part of every room: found by its file's name, its settings typed, its purpose told."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+
+import numpy as np
+import pytest
+
+from nearfar import registry
+from tests.contracts import samples
+
+PARTS = [(room, name) for room in registry.ROOMS for name in registry.names(room)]
+
+
+@pytest.mark.parametrize(("room", "name"), PARTS)
+def test_has_one_name_everywhere(room: str, name: str) -> None:
+    part = registry.find(room, name)
+    assert registry.name_of(part) == name
+    assert registry.attribute(room, part.__name__) is part
+
+
+@pytest.mark.parametrize(("room", "name"), PARTS)
+def test_says_what_it_is_in_one_sentence(room: str, name: str) -> None:
+    first = (inspect.getdoc(registry.find(room, name)) or "").partition("\n\n")[0]
+    assert first, f"{room}.{name} has no docstring"
+    assert first.splitlines()[0].rstrip()[-1] in ".:;", f"{room}.{name}: {first!r} does not end"
+
+
+@pytest.mark.parametrize(("room", "name"), PARTS)
+def test_every_setting_has_a_type(room: str, name: str) -> None:
+    part = registry.find(room, name)
+    typed = typing.get_type_hints(part.__init__)
+    assert [setting for setting in registry.settings(part) if setting not in typed] == []
+
+
+@pytest.mark.parametrize(("room", "name"), PARTS)
+def test_its_defaults_pass_its_own_types(room: str, name: str) -> None:
+    part = registry.find(room, name)
+    settings = registry.recipe_settings(room, part).items()
+    defaults = {key: p.default for key, p in settings if p.default is not p.empty}
+    assert registry.coerce(part, defaults, name) == defaults
+
+
+@pytest.mark.parametrize("name", registry.names("views"))
+def test_a_view_is_random_by_its_generator_only(name: str) -> None:
+    part = registry.find("views", name)
+    for column in samples.columns():
+        view = registry.build("views", {"name": name, **samples.settings("views", part)})
+        try:
+            once, again = (view(column.cells[0], np.random.default_rng(5)) for _ in range(2))
+        except (TypeError, ValueError, AttributeError):
+            continue
+        np.testing.assert_array_equal(once, again)
+        assert isinstance(once, type(column.cells[0]))
+        return
+    raise AssertionError(f"views.{name} understands none of the samples")

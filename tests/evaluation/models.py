@@ -1,0 +1,60 @@
+"""Models that need no training, and tasks small enough to work out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nearfar.column import ListColumn, content_id
+from nearfar.tasks import Retrieval
+
+
+class Words:
+    """A text's words, hashed to signed dimensions; it keeps what it was asked to embed."""
+
+    fingerprint = "words"
+
+    def __init__(self, dim: int = 64) -> None:
+        self.dim = dim
+        self.asked: list[tuple[str | None, list[Any]]] = []
+
+    def embed(self, cells: list[Any], /, role: str | None = None) -> np.ndarray:
+        self.asked.append((role, list(cells)))
+        vectors = np.zeros((len(cells), self.dim), np.float32)
+        for vector, cell in zip(vectors, cells):
+            assert cell.strip(), "an empty text must never be embedded"
+            for word in cell.split():
+                identity = content_id(word)
+                vector[identity % self.dim] += 1 if identity >> 40 & 1 else -1
+            vector[0] += 0.01  # words may cancel; a unit vector is due all the same
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class Table:
+    """Given vectors for given texts."""
+
+    def __init__(self, vectors: dict[str, list[float]]) -> None:
+        self.vectors = {text: np.array(v, np.float32) / np.linalg.norm(v) for text, v in vectors.items()}
+
+    def embed(self, cells: list[Any], /, role: str | None = None) -> np.ndarray:
+        return np.stack([self.vectors[cell] for cell in cells])
+
+
+def retrieval(
+    queries: list[str],
+    documents: list[str],
+    relevance: dict[int, dict[int, int]],
+    clusters: list[int] | None = None,
+    **notes: Any,
+) -> Retrieval:
+    return Retrieval(
+        "small",
+        ListColumn("query", queries),
+        ListColumn("document", documents),
+        [f"q{i}" for i in range(len(queries))],
+        [f"d{i}" for i in range(len(documents))],
+        relevance,
+        np.arange(len(queries)) if clusters is None else np.array(clusters),
+        notes,
+    )

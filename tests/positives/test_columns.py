@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nearfar.column import Column, Ids, ListColumn, content_id
+from nearfar.data.table import Table
+from nearfar.errors import InputError
+from nearfar.losses.infonce import InfoNCE
+from nearfar.positives.columns import Columns
+from tests.losses.naive import relation
+from tests.training.runs import Rows
+
+TEXT = st.sampled_from("abcde")  # few: queries and keys repeat, and repeat each other
+LISTS = st.lists(TEXT, max_size=3)
+TABLE = st.lists(st.tuples(LISTS, LISTS, LISTS, TEXT), min_size=1, max_size=8).filter(
+    lambda rows: any(query and key for query, key, *_ in rows)
+)
+
+
+class ListRows(Rows):
+    """Cells that may hold lists."""
+
+    def lists(self, name: str) -> tuple[Column, Ids]:
+        cells = [cell if isinstance(cell, list) else [cell] for cell in self.cells[name]]
+        return ListColumn(name, sum(cells, [])), np.cumsum([0, *map(len, cells)])
+
+
+def table(rows: list[tuple[list[str], list[str], list[str], str]]) -> ListRows:
+    query, key, neg, other = (list(cells) for cells in zip(*rows, strict=True))
+    return ListRows(query=query, pos=key, neg=neg, other=other)
+
+
+def columns(rows: Any) -> Columns:
+    return Columns(table(rows), query="query", key="pos", negative=["neg", "other"])
+
+
+def naive(rows: Any, examples: Any) -> tuple[list[str], list[str], torch.Tensor, torch.Tensor]:
+    """Queries, keys, who is near (n, m) and who is compared (n, m), as one would say it row by row."""
+    all_pairs = [(row, q, k) for row, (query, key, *_) in enumerate(rows) for q in query for k in key]
+    chosen = [all_pairs[example] for example in examples]
+    queries, keys = [q for _, q, _ in chosen], [k for *_, k in chosen]
+    members = sorted({row for row, *_ in chosen})
+    keys += [text for row in members for text in rows[row][2]] + [rows[row][3] for row in members]
+    answers = {(q, k) for _, q, k in all_pairs}
+    near = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
+    compared = near | torch.tensor([[q != k for k in keys] for q in queries])
+    return queries, keys, near, compared
+
+
+@given(TABLE, st.data())
+def test_a_batch_is_what_the_whole_table_says(rows: Any, data: st.DataObject) -> None:
+    some = columns(rows)
+    examples = data.draw(st.lists(st.integers(0, len(some) - 1), min_size=1, max_size=8))
+    batch = some.batch(np.array(examples))
+    queries, keys, near, compared = naive(rows, examples)
+    texts = {view: [some.views[view].read(0, 99)[row] for row in chosen] for view, chosen in batch.rows.items()}
+    assert [text for view in some.query_views for text in texts[view]] == queries
+    assert [text for view in some.key_views for text in texts[view]] == keys
+    weight, candidate = relation(batch.pairs)
+    assert torch.equal(weight, near.double())
+    assert torch.equal(candidate, compared)
+
+
+@given(TABLE)
+def test_ids_are_of_the_content_and_mean_the_same_in_every_batch(rows: Any) -> None:
+    some, again = columns(rows), columns(rows)
+    items: dict[tuple[str, str], set[int]] = {}
+    for example in range(len(some)):
+        for positives in (some, again):
+            pairs = positives.batch(np.array([example])).pairs
+            queries, keys, *_ = naive(rows, [example])
+            for side, texts, ids in (("q", queries, pairs.query_item), ("k", keys, pairs.key_item)):
+                for text, identity in zip(texts, ids.tolist(), strict=True):
+                    items.setdefault((side, text), set()).add(identity)
+            assert pairs.key_group.tolist() == [content_id(text) for text in keys]
+            assert pairs.query_group.tolist() == [content_id(keys[0])]
+    assert all(len(found) == 1 for found in items.values())
+    assert len({identity for found in items.values() for identity in found}) == len(items)
+
+
+def test_copies_change_nothing() -> None:
+    """A duplicate of a row, in the batch, moves neither the loss of the others nor the set of negatives."""
+    rows = Rows(query=["a", "b", "c", "a"], key=["A", "B", "C", "A"])
+    some = Columns(rows)
+    vectors = {
+        text: v for text, v in zip("abcABC", torch.nn.functional.normalize(torch.randn(6, 8), dim=1), strict=True)
+    }
+
+    def loss(examples: list[int]) -> float:
+        batch = some.batch(np.array(examples))
+        q = torch.stack([vectors[rows.cells["query"][row]] for row in batch.rows["query"]])
+        k = torch.stack([vectors[rows.cells["key"][row]] for row in batch.rows["key"]])
+        back = InfoNCE()(q, k, batch.pairs) * 2 - InfoNCE(symmetric=False)(q, k, batch.pairs)
+        return back.item()
+
+    assert loss([0, 1, 2, 3]) == pytest.approx(loss([0, 1, 2]), rel=1e-5)
+
+
+@given(TABLE)
+def test_a_task_has_each_text_once_and_all_that_is_relevant(rows: Any) -> None:
+    pairs = [(row, q, k) for row, (query, key, *_) in enumerate(rows) for q in query for k in key]
+    task = Columns(table(rows), query="query", key="pos", cluster="other").task("heldout")
+    asked, documents = task.queries.read(0, 99), task.documents.read(0, 99)
+    assert asked == list(dict.fromkeys(q for _, q, _ in pairs))
+    assert documents == list(dict.fromkeys(text for _, key, *_ in rows for text in key))
+    found = {(asked[q], documents[d]): grade for q, judged in task.relevance.items() for d, grade in judged.items()}
+    assert found == {(q, k): 1 for _, q, k in pairs}
+    joined = {(a, b) for _, a, _ in pairs for b in [a]}
+    for _ in range(len(pairs)):  # queries that share a row's cluster, or another query that does
+        same = {(a, b) for r, a, _ in pairs for s, b, _ in pairs if rows[r][3] == rows[s][3]}
+        joined |= same | {(a, c) for a, b in joined for d, c in joined | same if b == d}
+    for i, a in enumerate(asked):
+        for j, b in enumerate(asked):
+            if a != b:
+                assert (task.clusters[i] == task.clusters[j]) == ((a, b) in joined)
+
+
+def test_a_task_without_a_cluster_counts_each_query_for_itself() -> None:
+    task = Columns(Rows(query=["a", "b", "a"], key=["A", "B", "C"])).task("heldout")
+    assert task.clusters.tolist() == [0, 1]
+    assert task.notes == {"queries": 2, "documents": 3, "clusters": 2, "split": {}}
+    assert (task.query_ids, task.document_ids) == (["q0", "q1"], ["d0", "d1", "d2"])
+
+
+@pytest.mark.parametrize(
+    ("row", "query", "key", "negatives"),
+    [
+        ({"query": "a", "key": "b", "negative": "c"}, "query", "key", ["negative"]),
+        (
+            {"query": "a", "key": "b", "negative_1": "c", "negative_2": "d"},
+            "query",
+            "key",
+            ["negative_1", "negative_2"],
+        ),
+        ({"anchor": "a", "positive": "b", "negative": "c"}, "anchor", "positive", ["negative"]),
+        ({"query": "a", "positive": "b"}, "query", "positive", []),
+        ({"query": "a", "pos": ["b", "c"], "neg": ["d"]}, "query", "pos", ["neg"]),
+        ({"query": "a", "answer": "b"}, "query", "answer", []),
+        ({"question": "a", "answer": "b", "id": "7"}, "question", "answer", []),
+        ({"sentence1": "a", "sentence2": "b"}, "sentence1", "sentence2", []),
+        ({"sentence_1": "a", "sentence_2": "b"}, "sentence_1", "sentence_2", []),
+        ({"query": "a", "key": "b", "negotiated": "c", "negative_score": 0.5}, "query", "key", []),
+    ],
+)
+def test_roles_are_known_by_name(row: dict[str, Any], query: str, key: str, negatives: list[str]) -> None:
+    roles = Columns(Table([row, row])).roles
+    assert (roles.query, roles.key, roles.negatives) == (query, key, negatives)
+
+
+@pytest.mark.parametrize("grade", ["score", "label"])
+def test_graded_pairs_are_refused(grade: str) -> None:
+    rows = [{"sentence1": "a", "sentence2": "b", grade: 3}]
+    with pytest.raises(InputError, match=f"sentence pairs with a {grade} are graded, not near or far"):
+        Columns(Table(rows))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "which column asks and which answers.*columns: ask, reply, source"),
+        ({"query": "ask"}, "give both query and key"),
+        ({"query": "aks", "key": "reply"}, r"columns.query: no column 'aks'; did you mean 'ask'\? known: ask, reply"),
+        ({"query": "ask", "key": "replies"}, "columns.key: no column 'replies'; did you mean 'reply'"),
+        ({"query": "ask", "key": "reply", "negative": "x"}, "columns.negative: no column 'x'; known: ask"),
+        (
+            {"query": "ask", "key": "reply", "cluster": "sauce"},
+            "columns.cluster: no column 'sauce'; did you mean 'source'",
+        ),
+    ],
+)
+def test_wrong_columns_are_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Columns(Table([{"ask": "a", "reply": "b", "source": "s"}]), **settings)
+
+
+def test_an_empty_cell_is_named_by_row() -> None:
+    with pytest.raises(InputError, match="row 2, column 'key'"):
+        Columns(Table([{"query": "a", "key": "b"}, {"query": "c", "key": " "}]))
+
+
+def test_rows_without_a_pair_are_an_error() -> None:
+    with pytest.raises(InputError, match="the data has no rows"):
+        Columns(Rows(query=[], key=[]))
+    with pytest.raises(InputError, match="has no rows to judge with"):
+        some = columns([(["a"], ["b"], [], "c")])
+        some.data = ListRows(query=[[]], pos=[[]])
+        some.task("heldout")
+
+
+def test_a_column_may_play_two_parts() -> None:
+    """A negative column that is called like a view does not take its place."""
+    some = Columns(Rows(ask=["a", "b"], reply=["A", "B"], key=["x", "y"]), query="ask", key="reply", negative="key")
+    batch = some.batch(np.array([1]))
+    assert [some.views[view].read(0, 2)[batch.rows[view][0]] for view in some.key_views] == ["B", "y"]
+
+
+def test_the_fingerprint_is_of_what_is_near_whom() -> None:
+    def of(**cells: Any) -> str:
+        return Columns(ListRows(**cells)).fingerprint
+
+    prints = [
+        of(query=["a", "b"], pos=[["A"], ["B"]]),
+        of(query=["a", "b"], pos=[["B"], ["A"]]),
+        of(query=["a", "b"], pos=[["A"], ["B", "C"]]),
+        of(query=["a", "b"], pos=[["A", "B"], ["C"]]),
+        of(query=["a", "b"], pos=[["A"], ["B"]], neg=[["x"], ["y", "z"]]),
+        of(query=["a", "b"], pos=[["A"], ["B"]], neg=[["x", "y"], ["z"]]),
+    ]
+    assert len(set(prints)) == len(prints)
+    assert prints[0] == of(query=["a", "b"], pos=[["A"], ["B"]])
+
+
+def test_examples_are_told_by_their_row() -> None:
+    some = columns([(["a"], ["A", "B"], [], "x"), (["b"], ["C"], [], "y")])
+    assert some.describe(np.array([2, 1])) == [
+        {"row": 2, "query": "b", "key": "C"},
+        {"row": 1, "query": "a", "key": "B"},
+    ]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nearfar import column
+from nearfar.column import ListColumn, chunks, content_id, content_ids, take
+from nearfar.fingerprint import fingerprint
+from nearfar.ragged import meetings, ranges
+
+IDS = st.lists(st.integers(-3, 3), max_size=8).map(lambda ids: np.array(ids, np.int64))
+
+
+class Counted(ListColumn):
+    """Counts the cells that are read."""
+
+    cost = 0
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        self.cost += stop - start
+        return super().read(start, stop)
+
+
+@dataclass(eq=True)
+class Plain:
+    """A column of a class that cannot be hashed."""
+
+    name: str
+    cells: list[str]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def read(self, start: int, stop: int) -> list[str]:
+        return self.cells[start:stop]
+
+
+@dataclass(slots=True)
+class Unwatched(Plain):
+    """... nor be watched for its end."""
+
+
+@given(st.lists(st.text()))
+def test_ids_are_those_of_the_cells(cells: list[str]) -> None:
+    found = content_ids(ListColumn("text", cells))
+    assert found.dtype == np.int64
+    assert found.tolist() == [content_id(cell) for cell in cells]
+
+
+def test_an_id_means_the_same_in_every_run() -> None:
+    assert content_id("near") == -211398600310908443 == content_id(b"near")
+    assert content_id("\ud800") != content_id("?")  # a lone surrogate has an identity, too
+
+
+def test_arrays_are_told_apart_by_all_that_they_hold() -> None:
+    one = np.zeros((100, 100))
+    other = one.copy()
+    other[50, 50] = 1
+    assert len({content_id(a) for a in (one, other, one.reshape(-1), one.astype(np.float32))}) == 4
+    assert content_id(one) == content_id(one.copy())
+
+
+@pytest.mark.parametrize("kind", [ListColumn, Plain])
+def test_a_column_is_read_once(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = Counted("text", ["a", "b"]) if kind is ListColumn else Plain("text", ["a", "b"])
+    first = content_ids(some)
+    monkeypatch.setattr(column, "_digest", lambda cell: pytest.fail("read again"))
+    assert content_ids(some) is first
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 1
+
+
+def test_ids_go_with_their_column() -> None:
+    before = len(column._IDS)
+    some = ListColumn("text", ["a"])
+    content_ids(some)
+    assert len(column._IDS) == before + 1
+    del some
+    assert len(column._IDS) == before
+
+
+def test_a_column_that_cannot_be_watched_is_read_again() -> None:
+    some = Unwatched("text", ["a"])
+    assert content_ids(some).tolist() == content_ids(some).tolist() == [content_id("a")]
+
+
+def test_chunks_hold_everything_in_order() -> None:
+    assert list(chunks(ListColumn("n", range(7)), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(chunks(ListColumn("n", []))) == []
+
+
+@given(st.lists(st.integers(0, 199), max_size=30))
+def test_some_rows_are_read_in_the_order_asked_for(rows: list[int]) -> None:
+    some = Counted("n", range(200))
+    assert take(some, np.array(rows, np.int64)) == rows
+    assert some.cost <= 9 * len(set(rows))
+
+
+def test_neighbours_are_read_together() -> None:
+    some = Counted("n", range(10_000))
+    reads: list[int] = []
+    some.read = lambda start, stop: reads.append(start) or list(range(start, stop))  # type: ignore[method-assign,func-returns-value]
+    assert take(some, np.arange(9_999, -1, -1)) == list(range(9_999, -1, -1))
+    assert reads == [0]
+
+
+@given(IDS, IDS)
+def test_meetings_are_all_pairs_of_equal_ids(left: Any, right: Any) -> None:
+    i, j = meetings(left, right)
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == [
+        (a, b) for a in range(len(left)) for b in range(len(right)) if left[a] == right[b]
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=8))
+def test_ranges_are_one_after_the_other(spans: list[tuple[int, int]]) -> None:
+    start, count = np.array(spans, np.int64).reshape(-1, 2).T
+    assert ranges(start, count).tolist() == [s + i for s, c in spans for i in range(c)]
+
+
+def test_a_fingerprint_is_of_kind_shape_order_and_value() -> None:
+    zeros = np.zeros((2, 3))
+    parts: list[Any] = [
+        zeros,
+        zeros.T,
+        zeros.astype(np.float32),
+        zeros[:0],
+        np.ones((2, 3)),
+        [zeros],
+        (zeros, 1),
+        1,
+        "1",
+    ]
+    assert len({fingerprint(part) for part in parts}) == len(parts)
+    assert fingerprint("a", "b") != fingerprint("b", "a") != fingerprint("ab")
+    assert fingerprint(["a"], "b") != fingerprint(["a", "b"])
+    assert fingerprint(zeros.T) == fingerprint(np.ascontiguousarray(zeros.T))
+    assert fingerprint(np.float64(0.5), np.int32(2)) == fingerprint(0.5, 2)
+    assert fingerprint("\ud800") != fingerprint("?")

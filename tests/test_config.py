@@ -1,0 +1,212 @@
+"""Recipes: read, overridden by path, resolved to every default, built; each mistake named with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nearfar import config, recipes
+from nearfar.config import build, dumped, load, plain, resolved
+from nearfar.errors import InputError
+from nearfar.positives.columns import Columns
+
+ROWS = [{"query": f"question {i}", "key": f"answer {i}"} for i in range(10)]
+RECIPE: dict[str, Any] = {
+    "data": {"name": "table", "path": ROWS},
+    "positives": {"name": "columns"},
+    "encoder": {"name": "static", "dim": 8, "vocabulary": 300},
+    "loss": {"name": "infonce", "temperature": "5e-2"},
+    "training": {"epochs": 2, "learning_rate": "2e-2"},
+    "evaluate": [{"name": "retrieval", "split": "heldout"}],
+}
+
+
+def written(folder: Path, recipe: Any) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(recipe if isinstance(recipe, str) else yaml.safe_dump(recipe), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", recipes.catalogue())
+def test_a_recipe_that_ships_is_whole(name: str) -> None:
+    assert recipes.catalogue()[name], "its first line says what it is for"
+    recipe = load(name, ["data.path=pairs.jsonl"] if name == "static" else [])
+    assert resolved(recipe)["data"]["name"] == recipe["data"]["name"]
+    assert resolved(recipe)["evaluate"] == recipe["evaluate"]
+
+
+def test_a_recipe_file_is_read_and_built(tmp_path: Path) -> None:
+    parts = build(load(written(tmp_path, RECIPE)))
+    assert isinstance(parts.positives, Columns)
+    assert (len(parts.data), len(parts.positives), parts.encoder.dim) == (10, 10, 8)
+    assert (parts.training["epochs"], parts.training["learning_rate"]) == (2.0, 0.02)
+    assert parts.evaluate == [{"name": "retrieval", "split": "heldout"}]
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("training.learning_rate=2e-5", "training", "learning_rate", 2e-5),
+        ("training.epochs=0.5", "training", "epochs", 0.5),
+        ("training.steps=7", "training", "steps", 7),
+        ("training.precision=fp32", "training", "precision", "fp32"),
+        ("loss.temperature=0.1", "loss", "temperature", 0.1),
+        ("loss.learnable=true", "loss", "learnable", True),
+        ("encoder.tokenizer=null", "encoder", "tokenizer", None),
+        ("data.path=pairs.jsonl", "data", "path", "pairs.jsonl"),
+        ("data.path=a=b.jsonl", "data", "path", "a=b.jsonl"),
+        ("data.header=[a, b]", "data", "header", ["a", "b"]),
+        ("data.delimiter={", "data", "delimiter", "{"),  # not YAML, so it is itself
+        ("positives.query=2020", "positives", "query", "2020"),
+        ("positives.negative=[n1, n2]", "positives", "negative", ["n1", "n2"]),
+    ],
+)
+def test_a_setting_is_overridden_by_its_path(override: str, section: str, key: str, value: Any) -> None:
+    found = resolved(load("static", ["data.path=x.jsonl", override]))[section][key]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_an_entry_of_a_list_is_overridden_by_its_number(tmp_path: Path) -> None:
+    recipe = load("python-packages", ["evaluate.1.split=heldout", "evaluate.0.split=unseen"])
+    assert [entry["split"] for entry in recipe["evaluate"]] == ["unseen", "heldout"]
+
+
+def test_an_empty_section_is_filled_by_an_override(tmp_path: Path) -> None:
+    recipe = load(written(tmp_path, {**RECIPE, "training": None, "evaluate": None}), ["training.epochs=5"])
+    assert resolved(recipe)["training"]["epochs"] == 5
+    assert resolved(recipe)["evaluate"] == []
+
+
+def test_a_part_may_be_changed_by_its_name() -> None:
+    assert load("static", ["data.name=python_packages"])["data"]["name"] == "python_packages"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.epochs", ["'training.epochs'", "path=value"]),
+        ("=3", ["path=value"]),
+        ("training..epochs=3", ["path=value"]),
+        ("trainig.epochs=3", ["no section 'trainig'", "did you mean 'training'"]),
+        ("training=3", ["training is a whole section", "training.epochs=3"]),
+        ("loss=infonce", ["loss is a whole section", "loss.name=..."]),
+        ("evaluate=[]", ["evaluate is a whole section", "evaluate.0.split=heldout"]),
+        ("evaluate.0=x", ["evaluate.0 leads nowhere", "entries 0 to 0"]),
+        ("evaluate.9.split=x", ["evaluate.9 leads nowhere", "entries 0 to 0"]),
+        ("evaluate.one.split=x", ["evaluate.one leads nowhere"]),
+        ("data.name.first=x", ["data.name.first leads nowhere"]),
+    ],
+)
+def test_an_override_that_leads_nowhere_says_so(override: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        load("static", [override])
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("data: [1, {", ["not YAML", "line 1"]),
+        ("", ["this is empty"]),
+        ("- a list", ["this is a list"]),
+        ("just words", ["this is a str"]),
+        ("data: 2020-13-45", ["not YAML"]),
+        ("a: " + "[" * 2000, ["not YAML"]),
+        ({**RECIPE, "trainig": {}}, ["no section 'trainig'", "did you mean 'training'"]),
+        ({**RECIPE, "loss": "infonce"}, ["section loss is 'infonce'", "loss: {name: ..., ...}"]),
+        ({**RECIPE, "training": 3}, ["section training is '3'", "{epochs: 3, ...}"]),
+        ({**RECIPE, "evaluate": {"name": "x"}}, ["section evaluate", "[{name: ..., split: ...}]"]),
+    ],
+)
+def test_a_file_that_is_no_recipe_says_why(tmp_path: Path, recipe: Any, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        load(written(tmp_path, recipe))
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path))
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+def test_what_is_no_file_names_the_nearest_recipe(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="statc: no recipe of that name and no such file; did you mean 'static'"):
+        load("statc")
+    with pytest.raises(InputError, match="not readable as a recipe"):
+        load("x" * 5000)
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not readable as a recipe"):
+        load(tmp_path / "bytes.yaml")
+    written(tmp_path, RECIPE)
+    with pytest.raises(InputError, match=r"a folder; to run its recipe again name .*recipe\.yaml"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"loss": None}, ["which part is loss?", "loss.name=...", "infonce"]),
+        ({"loss": {"temperature": 1}}, ["which part is loss?"]),
+        ({"loss": {"name": "infonse"}}, ["losses: no part is called 'infonse'", "'infonce'"]),
+        ({"encoder": {"name": "static", "dimension": 8}}, ["encoder: no setting is called 'dimension'", "known: dim"]),
+        ({"encoder": {"name": "static", "dim": "wide"}}, ["encoder.dim: 'wide' does not fit int"]),
+        ({"data": {"name": "table"}}, ["data.table: path must be given", "data.path=..."]),
+        ({"positives": {"name": "columns", "data": 1}}, ["positives: no setting is called 'data'"]),
+        ({"training": {"epoch": 3}}, ["training: no setting is called 'epoch'", "did you mean 'epochs'"]),
+        ({"training": {"epochs": -1}}, ["training.epochs", "above zero"]),
+        ({"training": {"batch_size": 1}}, ["training.batch_size must be at least 2"]),
+        ({"evaluate": ["retrieval"]}, ["evaluate.0: write {name: metric, split: split}"]),
+        ({"evaluate": [{"split": "test"}]}, ["evaluate.0", "retrieval"]),
+        ({"evaluate": [{"name": "retreival"}]}, ["no part is called 'retreival'", "did you mean 'retrieval'"]),
+        ({"evaluate": [{"name": "retrieval", "on": "x"}]}, ["evaluate.0: no setting 'on'", "known: name, split"]),
+    ],
+)
+def test_a_recipe_that_cannot_be_built_says_where(change: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        build({**RECIPE, **change})
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_mistake_is_found_before_the_data_is_read() -> None:
+    with pytest.raises(InputError, match=r"training\.epochs"):
+        build({**RECIPE, "data": {"name": "table", "path": "nowhere.jsonl"}, "training": {"epochs": -1}})
+
+
+def test_the_resolved_recipe_names_every_setting() -> None:
+    whole = resolved(RECIPE)
+    assert whole["loss"]["temperature"] == 0.05
+    assert whole["encoder"]["max_length"] == 512
+    assert whole["training"]["batch_size"] == 1024
+    assert "data" not in whole["positives"]
+
+
+def test_the_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
+    whole = plain(resolved(RECIPE))
+    again = load(written(tmp_path, dumped(whole, {"nearfar": "0"})))
+    assert again == whole
+    assert plain(resolved(again)) == whole
+
+
+def test_a_path_in_a_recipe_is_written_as_text() -> None:
+    recipe = {**RECIPE, "encoder": {"name": "static", "tokenizer": Path("a") / "tokenizer.json"}}
+    assert plain(resolved(recipe))["encoder"]["tokenizer"] == str(Path("a") / "tokenizer.json")
+
+
+def test_building_leaves_the_recipe_as_it_was() -> None:
+    before = repr(RECIPE)
+    build(RECIPE)
+    assert repr(RECIPE) == before
+
+
+def test_a_part_from_outside_is_honoured_in_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"outside_{tmp_path.name}"
+    Path(f"{name}.py").write_text("from nearfar.losses.infonce import InfoNCE\nclass Mine(InfoNCE):\n    '''Mine.'''\n")
+    recipe = {**RECIPE, "loss": {"name": f"{name}:Mine", "temperature": 0.2}}
+    assert build(recipe).loss.temperature == pytest.approx(0.2)  # type: ignore[attr-defined]
+    assert resolved(recipe)["loss"]["name"] == f"{name}:Mine"
+
+
+def test_everything_a_caller_needs_is_in_config() -> None:
+    assert all(hasattr(config, name) for name in config.__all__)

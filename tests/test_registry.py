@@ -1,0 +1,196 @@
+"""The registry: parts by name, settings by type, errors that name the nearest, and no code from outside uninvited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from nearfar import registry
+from nearfar.errors import InputError
+from nearfar.losses.infonce import InfoNCE
+
+OUTSIDE = '''
+import torch
+from nearfar.losses.infonce import InfoNCE
+
+class Mine(InfoNCE):
+    """InfoNCE with a setting of its own."""
+
+    def __init__(self, hardness: float = 1.0, temperature: float = 0.05) -> None:
+        super().__init__(temperature)
+        self.hardness = hardness
+
+def function():
+    pass
+'''
+
+
+class Part:
+    def __init__(
+        self,
+        size: int,
+        rate: float = 0.1,
+        kind: Literal["a", "b"] = "a",
+        where: Path | None = None,
+        words: list[str] | None = None,
+        on: bool = False,
+        name: str = "",
+        other: InfoNCE | None = None,
+    ) -> None:
+        self.all = {key: value for key, value in locals().items() if key != "self"}
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "expected"),
+    [
+        ("rate", "2e-5", 2e-5),  # YAML reads 2e-5 as text
+        ("rate", 3, 3.0),
+        ("size", "12", 12),
+        ("size", 12.0, 12),
+        ("on", "yes", True),
+        ("on", "false", False),
+        ("where", "a/b.json", Path("a/b.json")),
+        ("where", None, None),
+        ("words", ["x", "y"], ["x", "y"]),
+        ("name", 2020, "2020"),  # a column may be called so
+        ("kind", "b", "b"),
+    ],
+)
+def test_a_value_becomes_what_the_annotation_says(key: str, given: Any, expected: Any) -> None:
+    found = registry.coerce(Part, {key: given}, "part")[key]
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "why"),
+    [
+        ("rate", "hot", "number"),
+        ("size", 1.5, "integer"),
+        ("size", None, "integer"),
+        ("kind", "c", "'a' or 'b'"),
+        ("words", "x", "list"),
+        ("where", [1], "path"),
+        ("on", "perhaps", "boolean"),
+        ("other", "infonce", "InfoNCE"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_the_reason(key: str, given: Any, why: str) -> None:
+    with pytest.raises(InputError, match=rf"^part\.{key}: .* does not fit .*{why}") as caught:
+        registry.coerce(Part, {key: given}, "part")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_long_value_is_shown_by_its_start() -> None:
+    with pytest.raises(InputError) as caught:
+        registry.coerce(Part, {"size": "x" * 100_000}, "part")
+    assert len(str(caught.value)) < 300
+
+
+def test_an_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(
+        InputError, match=r"loss: no setting is called 'temprature'; did you mean 'temperature'\? known"
+    ):
+        registry.build("losses", {"name": "infonce", "temprature": 1}, section="loss")
+    with pytest.raises(InputError, match="no setting is called 7"):
+        registry.coerce(Part, {7: 1}, "part")  # type: ignore[dict-item]
+
+
+def test_an_unknown_part_names_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"losses: no part is called 'infonse'; did you mean 'infonce'\? known: "):
+        registry.find("losses", "infonse")
+    with pytest.raises(InputError, match=r"loss: which part\? give loss\.name=\.\.\.; known: .*infonce"):
+        registry.build("losses", {"temperature": 1}, section="loss")
+
+
+def test_what_must_be_given_is_asked_for() -> None:
+    with pytest.raises(InputError, match=r"data\.table: path must be given, e\.g\. data\.path=\.\.\."):
+        registry.build("data", {"name": "table"})
+
+
+def test_what_nearfar_hands_in_is_no_setting() -> None:
+    rows = [{"query": "a", "key": "b"}]
+    with pytest.raises(InputError, match="no setting is called 'data'"):
+        registry.build("positives", {"name": "columns", "data": rows}, data=rows)
+    part = registry.find("positives", "columns")
+    assert "data" not in registry.recipe_settings("positives", part)
+    assert "data" in registry.settings(part)
+
+
+def test_a_constructor_gets_what_it_names_of_the_context() -> None:
+    loss = registry.build("losses", {"name": "infonce", "temperature": "0.1"}, dim=8, data=None)
+    assert loss.temperature == pytest.approx(0.1)
+
+
+def test_a_private_file_is_no_part() -> None:
+    for room in registry.ROOMS:
+        assert not [name for name in registry.names(room) if name.startswith("_")]
+    with pytest.raises(InputError, match="no part is called '_tiles'"):
+        registry.find("losses", "_tiles")
+
+
+def test_a_new_file_is_a_new_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nearfar.losses
+
+    (tmp_path / "mine.py").write_text(OUTSIDE)
+    monkeypatch.setattr(nearfar.losses, "__path__", [*nearfar.losses.__path__, str(tmp_path)])
+    assert "mine" in registry.names("losses")
+    assert registry.build("losses", {"name": "mine", "hardness": "2"}).hardness == 2.0
+    assert registry.name_of(nearfar.losses.Mine) == "mine"
+
+
+@pytest.mark.parametrize("text", ["", "class A: pass\nclass B: pass"])
+def test_a_part_file_defines_one_public_class(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nearfar.losses
+
+    name = f"count{text.count('class')}"
+    (tmp_path / f"{name}.py").write_text(f"{text}\nclass _Private: pass\n")
+    monkeypatch.setattr(nearfar.losses, "__path__", [*nearfar.losses.__path__, str(tmp_path)])
+    with pytest.raises(InputError, match=rf"exactly one public class, it defines {text.count('class')}"):
+        registry.find("losses", name)
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the user's in the folder that nearfar is called from."""
+    monkeypatch.chdir(tmp_path)
+    name = f"own_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(OUTSIDE)
+    (tmp_path / f"{name}_broken.py").write_text("1 / 0")
+    monkeypatch.setattr("sys.path", [entry for entry in __import__("sys").path if entry])
+    return name
+
+
+def test_a_part_from_outside_is_built_where_that_is_allowed(own_module: str) -> None:
+    loss = registry.build("losses", {"name": f"{own_module}:Mine", "hardness": "3"}, outside=True)
+    assert (type(loss).__name__, loss.hardness) == ("Mine", 3.0)
+    assert registry.name_of(type(loss)) == f"{own_module}:Mine"
+    with pytest.raises(InputError, match="no setting is called 'hardnes'; did you mean 'hardness'"):
+        registry.build("losses", {"name": f"{own_module}:Mine", "hardnes": 1}, outside=True)
+
+
+def test_a_part_from_outside_is_refused_elsewhere(own_module: str) -> None:
+    import sys
+
+    with pytest.raises(InputError, match="would run code from outside nearfar") as caught:
+        registry.find("losses", f"{own_module}:Mine")
+    assert "infonce" in str(caught.value)
+    assert own_module not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("{}:Nothing", "has no attribute 'Nothing'"),
+        ("{}_broken:Mine", "ZeroDivisionError"),
+        ("nowhere.at_all:Mine", "No module named 'nowhere'"),
+        ("{}:function", "no class but a function"),
+        ("os.path", "package.module:Class"),
+        (":Mine", "package.module:Class"),
+        (".relative:Mine", "package.module:Class"),
+    ],
+)
+def test_what_cannot_be_imported_is_the_users_error(own_module: str, name: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        registry.find("losses", name.format(own_module), outside=True)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from nearfar.pairs import Pairs
+from nearfar.training.monitor import Monitor
+from tests.training.runs import rows, train
+
+
+class OnlyPull(nn.Module):
+    """Pulls positives together and pushes nothing apart: the space collapses."""
+
+    unit: ClassVar[bool] = True
+    cacheable: ClassVar[bool] = True
+    needs_negatives: ClassVar[bool] = False
+
+    def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
+        return -(queries @ keys.T).mean()
+
+
+def test_a_loss_that_only_pulls_sets_off_the_alarm_once(tmp_path: Path) -> None:
+    only_pull: Any = OnlyPull()
+    run = train(tmp_path, loss=only_pull, data=rows(200), batch_size=100, steps=80, monitor_every=5)
+    assert len(run.warnings) == 1
+    assert "the space is collapsing" in run.warnings[0]
+
+
+def test_healthy_training_does_not(tmp_path: Path) -> None:
+    run = train(tmp_path, data=rows(200), batch_size=100, steps=80, monitor_every=5)
+    assert run.warnings == []
+
+
+def look(vectors: Tensor, monitor: Monitor) -> str | None:
+    vectors = normalize(vectors, dim=1)
+    return monitor.alarm(monitor.look(vectors, vectors, Pairs.aligned(len(vectors))))
+
+
+def test_the_numbers_are_those_of_the_vectors() -> None:
+    x = torch.eye(4)
+    y = torch.tensor([[0.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    facts = Monitor().look(x, y, Pairs.aligned(4))
+    assert facts["alignment"] == pytest.approx(0.5)  # one of four pairs at a squared distance of 2
+    assert facts["random_cosine"] == pytest.approx(1 / 6)  # one of six pairs of keys is the same
+    assert facts["effective_rank"] == pytest.approx(
+        math.exp(-sum(p * math.log(p) for p in (2**0.5 / (2 + 2**0.5), 1 / (2 + 2**0.5), 1 / (2 + 2**0.5)))), rel=1e-4
+    )
+    assert -8 < facts["uniformity"] < 0
+
+
+def test_few_directions_set_it_off() -> None:
+    torch.manual_seed(0)
+    monitor = Monitor()
+    assert look(torch.randn(200, 32), monitor) is None
+    flat = torch.zeros(200, 32)
+    flat[:, :2] = torch.randn(200, 2)
+    assert "effective rank fell from" in str(look(flat, monitor))
+    assert look(flat, monitor) is None  # told once
+
+
+def test_a_narrow_cone_at_the_start_is_no_collapse_but_a_point_is() -> None:
+    torch.manual_seed(0)
+    cone = torch.randn(200, 32) + 2.0 * torch.ones(32)
+    monitor = Monitor()
+    assert look(cone, monitor) is None
+    assert look(cone, monitor) is None
+    assert "have cosine" in str(look(cone + 8 * torch.ones(32), monitor))
+    assert "have cosine 1.00" in str(look(torch.ones(200, 32) + 0.01 * torch.randn(200, 32), Monitor()))
+
+
+def test_what_it_compares_with_outlives_a_stop() -> None:
+    torch.manual_seed(0)
+    memory: dict[str, Any] = {}
+    look(torch.randn(200, 32), Monitor(memory))
+    flat = torch.zeros(200, 32)
+    flat[:, :2] = torch.randn(200, 2)
+    assert look(flat, Monitor(memory)) is not None
+    assert look(flat, Monitor(memory)) is None
