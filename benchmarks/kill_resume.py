@@ -1,6 +1,6 @@
 """Is a run that is killed again and again, and resumed, equal to one that never was? To the last bit of its weights.
 
-    python benchmarks/kill_resume.py [--kills 20] [--seed 0]
+    python benchmarks/kill_resume.py [--kills 20] [--seed 0] [--threads 1]
 
 A small real run: documented functions of some of Python's own packages, a tokenizer and embeddings from nothing. One
 run is left alone. Others are killed (SIGKILL) at moments drawn evenly over a whole run's time, from the first line
@@ -27,8 +27,10 @@ PACKAGES = ("asyncio", "concurrent", "email", "http", "importlib", "json", "logg
 STEPS, EVERY = 240, 10
 
 
-def train(folder: Path) -> None:
+def train(folder: Path, threads: int) -> None:
     """Train, or go on with training, in `folder`; a file says when the imports are done."""
+    import torch
+
     from nearfar.data.python_packages import PythonPackages
     from nearfar.encoders.static import Static
     from nearfar.losses.infonce import InfoNCE
@@ -36,6 +38,7 @@ def train(folder: Path) -> None:
     from nearfar.training.fit import fit
 
     folder.parent.joinpath("ready").touch()
+    torch.set_num_threads(threads)
     library = Path(sysconfig.get_paths()["stdlib"])
     data = PythonPackages(paths=[library / name for name in PACKAGES], heldout=0, unseen=0, workers=1, progress=False)
     positives = Columns(data, query="docstring", key="code")
@@ -55,12 +58,13 @@ def train(folder: Path) -> None:
     )
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, threads: int) -> subprocess.Popen[bytes]:
     """Start a run in a process of its own and wait until its imports are done."""
     ready = folder.parent / "ready"
     ready.unlink(missing_ok=True)
     environment = {**os.environ, "NEARFAR_CACHE": str(folder.parent / "cache")}
-    process = subprocess.Popen([sys.executable, __file__, "--run", str(folder)], env=environment)
+    command = [sys.executable, __file__, "--run", str(folder), "--threads", str(threads)]
+    process = subprocess.Popen(command, env=environment)
     while not ready.exists() and process.poll() is None:
         time.sleep(0.01)
     return process
@@ -87,16 +91,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="the last digits depend on their number")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.run:
-        train(chosen.run)
+        train(chosen.run, chosen.threads)
         return 0
     draw = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as place:
         alone = Path(place) / "alone" / "run"
         alone.parent.mkdir()
-        process = start(alone)
+        process = start(alone, chosen.threads)
         began = time.monotonic()
         if process.wait() != 0:
             return 1
@@ -109,7 +114,8 @@ def main() -> int:
                 runs += 1
                 folder = Path(place) / f"killed-{runs}" / "run"
                 folder.parent.mkdir()
-            process = start(folder)
+            process = start(folder, chosen.threads)
+            began = time.monotonic()
             if kills < chosen.kills:
                 try:
                     process.wait(draw.uniform(0, whole))
@@ -118,6 +124,7 @@ def main() -> int:
                     kills += 1
             if process.wait() == 0:
                 equal &= weights(folder) == expected
+                whole = min(whole, time.monotonic() - began) if kills == 0 else whole  # the machine is less busy now
                 print(f"run {runs} ended: weights {weights(folder)[0]}", flush=True)
             elif process.returncode == -signal.SIGKILL:
                 print(f"kill {kills}, run {runs}: {reached(folder)}", flush=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar import column
@@ -45,6 +45,7 @@ class Unwatched(Plain):
     """... nor be watched for its end."""
 
 
+@settings(deadline=None)
 @given(st.lists(st.text()))
 def test_ids_are_those_of_the_cells(cells: list[str]) -> None:
     found = content_ids(ListColumn("text", cells))
@@ -94,6 +95,7 @@ def test_chunks_hold_everything_in_order() -> None:
     assert list(chunks(ListColumn("n", []))) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 199), max_size=30))
 def test_some_rows_are_read_in_the_order_asked_for(rows: list[int]) -> None:
     some = Counted("n", range(200))
@@ -109,6 +111,7 @@ def test_neighbours_are_read_together() -> None:
     assert reads == [0]
 
 
+@settings(deadline=None)
 @given(IDS, IDS)
 def test_meetings_are_all_pairs_of_equal_ids(left: Any, right: Any) -> None:
     i, j = meetings(left, right)
@@ -117,6 +120,7 @@ def test_meetings_are_all_pairs_of_equal_ids(left: Any, right: Any) -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=8))
 def test_ranges_are_one_after_the_other(spans: list[tuple[int, int]]) -> None:
     start, count = np.array(spans, np.int64).reshape(-1, 2).T

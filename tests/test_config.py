@@ -146,8 +146,8 @@ def test_what_is_no_file_names_the_nearest_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"loss": None}, ["which part is loss?", "loss.name=...", "infonce"]),
-        ({"loss": {"temperature": 1}}, ["which part is loss?"]),
+        ({"loss": None}, ["loss: which part?", "loss.name=...", "infonce"]),
+        ({"loss": {"temperature": 1}}, ["loss: which part?"]),
         ({"loss": {"name": "infonse"}}, ["losses: no part is called 'infonse'", "'infonce'"]),
         ({"encoder": {"name": "static", "dimension": 8}}, ["encoder: no setting is called 'dimension'", "known: dim"]),
         ({"encoder": {"name": "static", "dim": "wide"}}, ["encoder.dim: 'wide' does not fit int"]),

@@ -43,7 +43,7 @@ def test_an_error_leaves_the_old_one(tmp_path: Path) -> None:
     put(tmp_path / "a", "one")
     with pytest.raises(KeyError), folder_aside(tmp_path / "a"):
         raise KeyError
-    with pytest.raises(RunError, match="a: cannot be written .*No space left"), folder_aside(tmp_path / "a"):
+    with pytest.raises(RunError, match=r"a: cannot be written .*No space left"), folder_aside(tmp_path / "a"):
         raise OSError(28, "No space left on device")
     assert held(tmp_path / "a") == "one"
     assert names(tmp_path) == ["a"]
@@ -68,7 +68,7 @@ def killed_at_the_rename(place: Path, count: int) -> None:
 def test_killed_at_any_moment_the_old_or_the_new_one_stands(tmp_path: Path, count: int, left: str) -> None:
     place = tmp_path / "a"
     put(place, "one")
-    code = f"from pathlib import Path; from tests.test_folders import *; killed_at_the_rename(Path({str(place)!r}), {count})"
+    code = f"from tests.test_folders import Path, killed_at_the_rename as k; k(Path({str(place)!r}), {count})"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], timeout=60)
     assert done.returncode == (-9 if count < 3 else 0)
     assert held(place) == left

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nearfar.column import ListColumn
 from nearfar.data.beir import Beir
 from nearfar.errors import InputError
-from nearfar.lexical import Bm25, reciprocal_rank_fusion, words
+from nearfar.lexical import BASELINES, Bm25, reciprocal_rank_fusion, words
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.topk import Ranking
 
@@ -102,10 +102,10 @@ def test_bad_input_is_an_error() -> None:
 )
 def test_known_figures(shared_data: Path, name: str, plain: tuple[float, ...], best: tuple[float, ...]) -> None:
     task = Beir(shared_data / name).task()
-    for settings_, expected in ((PLAIN, plain), ({}, best)):
+    for settings_, expected in ((PLAIN, plain), (BASELINES["bm25-english"], best)):
         ranking = Bm25(task.documents, **settings_).rank(task.queries.read(0, len(task.queries)), 1000)
         values = Retrieval()(task, ranking)
-        assert [values[name].mean() for name in ("ndcg@10", "map")] == pytest.approx(expected, abs=0.002)
+        assert [values[name].mean() for name in ("ndcg@10", "map")] == pytest.approx(expected, abs=0.006)
 
 
 def test_a_column_is_read_like_a_list() -> None:

@@ -71,7 +71,7 @@ def test_sentence_transformers_gives_the_same_vectors(sentence_transformer: Any,
     assert other.similarity_fn_name == "cosine"
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])).filter(str.strip), max_size=9),
     size=st.integers(1, 5),
@@ -111,7 +111,7 @@ def test_what_the_encoder_does_not_know_is_named(model: Model) -> None:
     assert isinstance(encoder, Static)
     with torch.no_grad():
         encoder.embedding.weight[encoder.tokenise(["far"])[0]] = 0
-    with pytest.raises(InputError, match="row 6 has no place in the space .'far'."):
+    with pytest.raises(InputError, match=r"row 6 has no place in the space .'far'."):
         model.embed(["near", "far"], first=4)
     with torch.no_grad():
         encoder.embedding.weight[:] = torch.nan
@@ -303,7 +303,7 @@ def test_saving_deletes_nothing_else(model: Model, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_older_model(folder: Path, model: Model) -> None:
-    with files_up_to(1_000), pytest.raises(RunError, match="cannot be written .*File too large"):
+    with files_up_to(1_000), pytest.raises(RunError, match=r"cannot be written .*File too large"):
         Model(small(seed=3)).save(folder)
     assert Model.load(folder).fingerprint == model.fingerprint
     assert [path.name for path in folder.parent.glob(".model*")] == []

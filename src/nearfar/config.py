@@ -54,16 +54,10 @@ def resolved(recipe: Recipe) -> Recipe:
     """
     result: Recipe = {}
     for section, room in ROOM.items():
-        spec = recipe.get(section) or {}
-        if not spec.get("name"):
-            some = ", ".join(registry.names(room))
-            raise InputError(f"recipe: which part is {section}? give {section}.name=...; known: {some}")
-        part = registry.find(room, str(spec["name"]), outside=True)
+        part, given = registry.checked(room, recipe.get(section) or {}, section=section, outside=True)
         known = registry.recipe_settings(room, part)
-        own = {key: value for key, value in spec.items() if key != "name"}
-        given = registry.coerce(part, own, section, but=registry.GIVEN.get(room, ()))
-        whole = {key: given.get(key, p.default) for key, p in known.items() if key in given or p.default is not p.empty}
-        result[section] = {"name": str(spec["name"]), **whole}
+        whole = {key: given.get(key, p.default) for key, p in known.items()}
+        result[section] = {"name": str(recipe[section]["name"]), **whole}
     training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
     return {**result, "training": asdict(training), "evaluate": _tasks(recipe.get("evaluate") or [])}
 

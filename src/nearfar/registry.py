@@ -109,10 +109,10 @@ def _fitted(hint: Any, value: Any, where: str) -> Any:
         raise InputError(f"{where}: {repr(value)[:60]} does not fit {shown}: {why}") from error
 
 
-def build(
-    room: str, spec: Mapping[str, Any], *, section: str | None = None, outside: bool = False, **context: Any
-) -> Any:
-    """Build a part from `{name: ..., setting: value}`; it also gets those of `context` that its constructor names.
+def checked(
+    room: str, spec: Mapping[str, Any], *, section: str | None = None, outside: bool = False
+) -> tuple[type[Any], dict[str, Any]]:
+    """Return the part that `{name: ..., setting: value}` asks for, and its settings, coerced.
 
     section: what a recipe calls the room, for errors. Errors: those of `find` and `coerce`; a setting that must be
     given and is not.
@@ -122,15 +122,24 @@ def build(
         raise InputError(f"{section}: which part? give {section}.name=...; known: {', '.join(names(room))}")
     part = find(room, str(spec["name"]), outside=outside)
     own = {key: value for key, value in spec.items() if key != "name"}
-    given = coerce(part, own, section, but=tuple(context))
-    known = settings(part)
-    given |= {key: value for key, value in context.items() if key in known}
-    missing = [n for n, p in known.items() if p.default is p.empty and n not in given]
+    given = coerce(part, own, section, but=GIVEN.get(room, ()))
+    missing = [n for n, p in recipe_settings(room, part).items() if p.default is p.empty and n not in given]
     if missing:
-        raise InputError(
-            f"{section}.{spec['name']}: {', '.join(missing)} must be given, e.g. {section}.{missing[0]}=..."
-        )
-    return part(**given)
+        where = f"{section}.{spec['name']}"
+        raise InputError(f"{where}: {', '.join(missing)} must be given, e.g. {section}.{missing[0]}=...")
+    return part, given
+
+
+def build(
+    room: str, spec: Mapping[str, Any], *, section: str | None = None, outside: bool = False, **context: Any
+) -> Any:
+    """Build a part from `{name: ..., setting: value}`; it also gets those of `context` that its constructor names.
+
+    Errors: those of `checked`.
+    """
+    part, given = checked(room, spec, section=section, outside=outside)
+    handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
+    return part(**given, **handed)
 
 
 def attribute(room: str, class_name: str) -> Any:

@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.conftest import one_thread
+
+__all__ = ["one_thread"]
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import embedding_bag
 
@@ -23,16 +24,14 @@ def bags(texts: list[list[int]], vocabulary: int = VOCABULARY) -> Bags:
 def told(some: Bags) -> list[dict[int, float]]:
     """Each text's tokens and weights."""
     bounds = some.offsets.tolist()
-    return [
-        dict(zip(some.tokens[a:b].tolist(), some.weights[a:b].tolist(), strict=True))
-        for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
+    return [dict(zip(some.tokens[a:b].tolist(), some.weights[a:b].tolist(), strict=True)) for a, b in pairwise(bounds)]
 
 
 def expected(texts: list[list[int]]) -> list[Any]:
     return [pytest.approx({t: text.count(t) / len(text) for t in set(text)}, abs=1e-7) for text in texts]
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_weights_are_shares(texts: list[list[int]]) -> None:
     some = bags(texts)
@@ -42,6 +41,7 @@ def test_weights_are_shares(texts: list[list[int]]) -> None:
     assert (some.tokens.dtype, some.weights.dtype, some.offsets.dtype) == (torch.int64, torch.float32, torch.int64)
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(-7, 7) | st.none(), st.integers(-7, 7) | st.none())
 def test_a_slice_is_that_of_the_texts(texts: list[list[int]], start: int | None, stop: int | None) -> None:
     part = bags(texts)[start:stop]
@@ -49,6 +49,7 @@ def test_a_slice_is_that_of_the_texts(texts: list[list[int]], start: int | None,
     assert part.offsets[0] == 0
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_joined_they_are_one_after_the_other(parts: list[list[list[int]]]) -> None:
     first, *others = [bags(texts) for texts in parts]
@@ -105,6 +106,7 @@ def test_a_second_gradient_is_refused_not_wrong() -> None:
         gradient.sum().backward()
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_transposed_every_token_has_its_texts(texts: list[list[int]]) -> None:
     rows, weights, offsets = transposed(bags(texts), VOCABULARY)

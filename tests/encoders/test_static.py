@@ -89,9 +89,10 @@ def test_an_empty_column_is_empty(encoder: Static) -> None:
 
 
 def test_a_full_disk_is_told(encoder: Static, cache: Path) -> None:
+    before = [path.name for path in (cache / "tokens").iterdir()]
     with files_up_to(1_000), pytest.raises(RunError, match="cannot be written"):
         encoder.store(ListColumn("text", [f"text {i}" for i in range(1_000)]))
-    assert list((cache / "tokens").iterdir()) == []
+    assert [path.name for path in (cache / "tokens").iterdir()] == before
 
 
 def test_a_text_without_a_token_is_named(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_text_without_a_token_is_named(tmp_path: Path) -> None:
 def test_a_tokenizer_of_ones_own(tmp_path: Path) -> None:
     encoder = Static(dim=4, tokenizer=letters(tmp_path, "nf"))
     assert encoder.embedding.weight.shape == (4, 4)  # ids 0 and 3
-    encoder.prepare([COLUMN])
+    encoder.prepare([ListColumn("text", ["near", "far", "f"])])
     vectors = encoder(encoder.inputs(["n f n"]))
     weight = encoder.embedding.weight
     torch.testing.assert_close(vectors[0], (2 * weight[0] + weight[3]) / 3)
@@ -128,7 +129,16 @@ def test_the_first_weights_are_small_and_of_the_seed() -> None:
         tables.append(encoder.embedding.weight.detach())
     assert torch.equal(tables[0], tables[1])
     assert not torch.equal(tables[0], tables[2])
-    assert tables[0].std().item() == pytest.approx(0.05, rel=0.05)
+    held = np.bincount(encoder.store(COLUMN).tokens, minlength=len(tables[0]))  # texts that hold a token
+    lengths = tables[0].std(dim=1).numpy()
+    assert np.average(lengths, weights=held) == pytest.approx(0.05, rel=0.1)
+    assert lengths[held == 1].mean() > 1.1 * lengths[held > 1].mean()  # rare tokens begin longer
+
+
+def test_without_a_text_there_is_nothing_to_weigh_by() -> None:
+    encoder = Static(dim=64, vocabulary=256)
+    encoder.prepare([])
+    assert encoder.embedding.weight.std().item() == pytest.approx(0.05, rel=0.05)
 
 
 def test_only_so_many_tokens_are_read() -> None:

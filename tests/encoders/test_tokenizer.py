@@ -15,7 +15,20 @@ from nearfar.encoders import _tokenizer
 from nearfar.encoders._tokenizer import learn
 from nearfar.errors import InputError
 
-WORDS = "a readHTTPServer of snake_case and __init__ words, größe 東京 naïve x2000 (f_x) != 3.14 ☃ ".split()
+WORDS = [
+    "a",
+    "readHTTPServer",
+    "snake_case",
+    "__init__",
+    "words,",
+    "größe",
+    "東京",
+    "x2000",
+    "(f_x)",
+    "!=",
+    "3.14",
+    "☃",
+]
 TEXTS = [" ".join(WORDS[i % 7 :: 1 + i % 3]) for i in range(40)]
 WHITE = set("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {chr(c) for c in range(0x2000, 0x200B)}
 
@@ -43,7 +56,7 @@ def test_the_table_of_letters_is_the_librarys() -> None:
     assert set(_letters().values()) == set(pre_tokenizers.ByteLevel.alphabet())
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(text=st.text(max_size=30) | st.text(alphabet="_ aB1-\u0301\uff3f\u00a0", max_size=8))
 @example(text="_")
 @example(text=" __ _ ")
@@ -99,7 +112,7 @@ def test_the_size_is_a_limit_and_holds_all_bytes() -> None:
 
 def test_it_is_learnt_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = learn([ListColumn("text", TEXTS)], 300)
-    (file,) = (cache / "tokenizers").iterdir()
+    assert len(list((cache / "tokenizers").iterdir())) == 1
     monkeypatch.setattr(_tokenizer, "_learnt", lambda *_: pytest.fail("learnt again"))
     assert learn([ListColumn("other name", list(TEXTS))], 300).to_str() == first.to_str()
     for other in ([ListColumn("text", TEXTS[1:])], [ListColumn("text", TEXTS)] * 2):

@@ -106,7 +106,7 @@ def test_models_are_baselines_too_and_names_do_not_collide(tmp_path: Path) -> No
     kept = Words(8)
     kept.folder = tmp_path  # type: ignore[attr-defined]
     report = evaluate(model, task, baselines=[model, "bm25", model, kept, "bm25"], **QUICK)
-    assert list(report.baseline) == ["model 2", "bm25", "model 3", str(tmp_path), "bm25 2"]
+    assert list(report.baseline) == ["model 2", "bm25", "model 3", str(tmp_path)]
     assert list(report.baseline["model 2"]) == NAMES + SPACE
     assert report.difference["model 2"]["map"] == {"value": 0, "low": 0, "high": 0}
     assert list(report.fusion_difference)[:3] == ["model 2", "model", "bm25"]
@@ -212,10 +212,10 @@ def test_similarity_is_correlation_with_intervals() -> None:
 
 
 def test_real_retrieval(shared_data: Path) -> None:
-    report = evaluate(Words(256), Beir(shared_data / "C-cranfield").task(), baselines=["bm25"], resamples=200)
-    assert report.baseline["bm25"]["ndcg@10"] == pytest.approx(0.524, abs=0.003)
+    report = evaluate(Words(256), Beir(shared_data / "C-cranfield").task(), baselines=["bm25-english"], resamples=200)
+    assert report.baseline["bm25-english"]["ndcg@10"] == pytest.approx(0.524, abs=0.005)
     assert 0.1 < report.metrics["ndcg@10"] < 0.5
-    assert report.difference["bm25"]["ndcg@10"]["high"] < 0
+    assert report.difference["bm25-english"]["ndcg@10"]["high"] < 0
     assert sum(report.histogram["positive"]) == 1837 - 1  # one relevant document is empty
     positive, random = (np.average(np.arange(40), weights=report.histogram[kind]) for kind in ("positive", "random"))
     assert positive > random

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.column import Column, Ids, ListColumn, content_id
@@ -28,7 +28,7 @@ class ListRows(Rows):
 
     def lists(self, name: str) -> tuple[Column, Ids]:
         cells = [cell if isinstance(cell, list) else [cell] for cell in self.cells[name]]
-        return ListColumn(name, sum(cells, [])), np.cumsum([0, *map(len, cells)])
+        return ListColumn(name, [text for some in cells for text in some]), np.cumsum([0, *map(len, cells)])
 
 
 def table(rows: list[tuple[list[str], list[str], list[str], str]]) -> ListRows:
@@ -53,6 +53,7 @@ def naive(rows: Any, examples: Any) -> tuple[list[str], list[str], torch.Tensor,
     return queries, keys, near, compared
 
 
+@settings(deadline=None)
 @given(TABLE, st.data())
 def test_a_batch_is_what_the_whole_table_says(rows: Any, data: st.DataObject) -> None:
     some = columns(rows)
@@ -67,6 +68,7 @@ def test_a_batch_is_what_the_whole_table_says(rows: Any, data: st.DataObject) ->
     assert torch.equal(candidate, compared)
 
 
+@settings(deadline=None)
 @given(TABLE)
 def test_ids_are_of_the_content_and_mean_the_same_in_every_batch(rows: Any) -> None:
     some, again = columns(rows), columns(rows)
@@ -88,9 +90,7 @@ def test_copies_change_nothing() -> None:
     """A duplicate of a row, in the batch, moves neither the loss of the others nor the set of negatives."""
     rows = Rows(query=["a", "b", "c", "a"], key=["A", "B", "C", "A"])
     some = Columns(rows)
-    vectors = {
-        text: v for text, v in zip("abcABC", torch.nn.functional.normalize(torch.randn(6, 8), dim=1), strict=True)
-    }
+    vectors = dict(zip("abcABC", torch.nn.functional.normalize(torch.randn(6, 8), dim=1), strict=True))
 
     def loss(examples: list[int]) -> float:
         batch = some.batch(np.array(examples))
@@ -102,6 +102,7 @@ def test_copies_change_nothing() -> None:
     assert loss([0, 1, 2, 3]) == pytest.approx(loss([0, 1, 2]), rel=1e-5)
 
 
+@settings(deadline=None)
 @given(TABLE)
 def test_a_task_has_each_text_once_and_all_that_is_relevant(rows: Any) -> None:
     pairs = [(row, q, k) for row, (query, key, *_) in enumerate(rows) for q in query for k in key]

@@ -45,10 +45,9 @@ def test_an_error_is_raised_in_its_turn(bad: int) -> None:
             raise ValueError(f"row {step}")
         return step
 
-    seen = []
+    seen: list[int] = []
     with pytest.raises(ValueError, match=f"row {bad}"), closing(ahead(read, 0, 4)) as batches:
-        for step in batches:
-            seen.append(step)
+        seen.extend(batches)
     assert seen == list(range(bad))
 
 

@@ -85,7 +85,7 @@ def test_none_whole_is_an_error_that_names_them(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_leaves_the_last_one_whole(tmp_path: Path) -> None:
     save(tmp_path, at(1))
-    with files_up_to(10_000), pytest.raises(RunError, match="cannot be written.*File too large"):
+    with files_up_to(10_000), pytest.raises(RunError, match=r"cannot be written.*File too large"):
         save(tmp_path, at(2, size=1_000_000))
     assert names(tmp_path) == ["step-000001"]
     assert newest(tmp_path) is not None

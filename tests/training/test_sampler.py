@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.training.sampler import Sampler
@@ -9,6 +9,7 @@ from nearfar.training.sampler import Sampler
 SIZES = {"n": st.integers(1, 40), "batch_size": st.integers(1, 60), "seed": st.integers(0, 2**32)}
 
 
+@settings(deadline=None)
 @given(**SIZES)
 def test_every_pass_has_every_example_once_and_batches_are_full(n: int, batch_size: int, seed: int) -> None:
     sampler = Sampler(n, batch_size, seed)
@@ -19,6 +20,7 @@ def test_every_pass_has_every_example_once_and_batches_are_full(n: int, batch_si
         assert sorted(row[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
+@settings(deadline=None)
 @given(**SIZES, steps=st.lists(st.integers(0, 50), min_size=1, max_size=8))
 def test_a_batch_depends_on_seed_and_step_only(n: int, batch_size: int, seed: int, steps: list[int]) -> None:
     used = Sampler(n, batch_size, seed)

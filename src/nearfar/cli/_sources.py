@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nearfar.column import Column, ListColumn
 from nearfar.errors import InputError, nearest
+from nearfar.lexical import BASELINES
 from nearfar.tasks import Task
 
 if TYPE_CHECKING:
@@ -43,17 +44,17 @@ def task(path: str, split: str | None) -> Task:
 
 
 def baselines(names: Sequence[str]) -> list[str | Model]:
-    """Return what to compare with: "bm25" as it is, "none" as nothing, a model's folder as the model."""
+    """Return what to compare with: a form of BM25 by its name, "none" as nothing, a model's folder as the model."""
     from nearfar.model import Model
 
     found: list[str | Model] = []
     for name in dict.fromkeys(names):
-        if name == "bm25":
+        if name in BASELINES:
             found.append(name)
         elif name != "none":
             if not Path(name).exists():
                 raise InputError(
-                    f"--baseline {name}: no such folder; {nearest(name, ['bm25', 'none'])}, or a model's folder"
+                    f"--baseline {name}: no such folder; {nearest(name, [*BASELINES, 'none'])}, or a model's folder"
                 )
             found.append(Model.load(name))
     return found

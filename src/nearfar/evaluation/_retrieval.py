@@ -15,7 +15,7 @@ from nearfar.evaluation._embed import Embedder, embed_column
 from nearfar.evaluation._protocol import about_intervals, about_model
 from nearfar.evaluation._worst import worst
 from nearfar.evaluation.report import Differences, Report
-from nearfar.lexical import Bm25, reciprocal_rank_fusion
+from nearfar.lexical import BASELINES, Bm25, reciprocal_rank_fusion
 from nearfar.metrics._protocol import Values
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.tasks import Retrieval as Task
@@ -50,11 +50,11 @@ def judge_retrieval(
     resamples: int,
     seed: int,
 ) -> Report:
-    """Return the report; a baseline of None is BM25."""
+    """Return the report; a baseline of None is the form of BM25 that its name says."""
     whole, task = task, _judged(task)
     own = _dense(model, task, seed)
     peers = {
-        name: _lexical(task) if baseline is None else _dense(baseline, task, seed)
+        name: _lexical(task, name) if baseline is None else _dense(baseline, task, seed)
         for name, baseline in baselines.items()
     }
     fused = {name: _fused(own, peer, task) for name, peer in peers.items()} if fusion else {}
@@ -141,10 +141,10 @@ def _dense(model: Embedder, task: Task, seed: int) -> _System:
     )
 
 
-def _lexical(task: Task) -> _System:
-    peer = Bm25(task.documents)
+def _lexical(task: Task, name: str) -> _System:
+    peer = Bm25(task.documents, **BASELINES[name])
     ranking = peer.rank(task.queries.read(0, len(task.queries)), DEPTH)
-    return _System(ranking, Retrieval()(task, ranking), {"name": "bm25", **peer.settings})
+    return _System(ranking, Retrieval()(task, ranking), {"name": name, **peer.settings})
 
 
 def _fused(own: _System, peer: _System, task: Task) -> _System:

@@ -9,6 +9,7 @@ from nearfar.evaluation._embed import Embedder
 from nearfar.evaluation._retrieval import judge_retrieval
 from nearfar.evaluation._similarity import judge_similarity
 from nearfar.evaluation.report import Report
+from nearfar.lexical import BASELINES
 from nearfar.tasks import Retrieval, Task
 
 
@@ -38,7 +39,8 @@ def evaluate(
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors (n, d).
         task: `tasks.Retrieval` or `tasks.Similarity`; data sets make them.
-        baselines: "bm25" (for retrieval), or other models. They are named by their folder, or "model 2" and so on.
+        baselines: "bm25" or "bm25-english" (for retrieval; see `lexical.Bm25`), or other models, which are named by
+            their folder, or "model 2" and so on.
         fusion: also judge the reciprocal rank fusion of the model with each baseline (retrieval).
         resamples: of the bootstrap, at least 1; the time it takes is in proportion.
         seed: of resamples and samples; the same seed gives the same report.
@@ -61,13 +63,16 @@ def evaluate(
 
 
 def _named(baselines: Sequence[str | Embedder]) -> dict[str, Embedder | None]:
-    """Return baselines by distinct names; None stands for BM25."""
+    """Return baselines by distinct names; None stands for the form of BM25 of that name."""
     named: dict[str, Embedder | None] = {}
     for baseline in baselines:
-        if isinstance(baseline, str) and baseline != "bm25":
+        if isinstance(baseline, str) and baseline not in BASELINES:
             raise InputError(
-                f"evaluate: no baseline is called {baseline!r}; give 'bm25', or a model: Model.load(folder)"
+                f"evaluate: no baseline is called {baseline!r}; give {' or '.join(map(repr, BASELINES))}, or a model: "
+                "Model.load(folder)"
             )
+        if isinstance(baseline, str) and baseline in named:
+            continue  # the same again
         name = baseline if isinstance(baseline, str) else str(getattr(baseline, "folder", None) or "model")
         taken, number, stem = {"model", *named}, 2, name  # "model" is the one that is judged
         while name in taken:
