@@ -93,6 +93,11 @@ class PeakMemory:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def tell(line: str) -> None:
+    """Say on standard error how far the run has come."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def bound(what: str, value: float, limit: float, *, least: bool) -> Bound:
     """Return a promise and whether it was kept."""
     met = value >= limit if least else value <= limit

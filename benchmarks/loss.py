@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from _forms import FORMS, LEAN, NAIVE, SCALE, Compute
-from _machine import RESULTS, Bound, PeakMemory, bound, bound_lines, facts, fresh, keep
+from _machine import RESULTS, Bound, PeakMemory, bound, bound_lines, facts, fresh, keep, tell
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -85,7 +85,9 @@ def compare(n: int, repeats: int, rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def _run(form: str, n: int, precision: str, repeats: int) -> dict[str, Any]:
-    return fresh(__file__, {"form": form, "n": n, "precision": precision, "repeats": repeats})
+    result = fresh(__file__, {"form": form, "n": n, "precision": precision, "repeats": repeats})
+    tell(f"n = {n:,}, {precision}, {form}: {min(result['seconds']):.3f} s, {result['extra_mb']:,.0f} MB")
+    return result
 
 
 def _median(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep
+from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, tell
 from rich.console import Console
 from rich.table import Table
 
@@ -87,6 +87,8 @@ def run(contestants: list[Contestant], overrides: list[str], pairs: int, rounds:
                 given = {"contestant": contestant.name, "variant": contestant.settings, "scratch": scratch}
                 contestant.runs.append(fresh(__file__, {**given, "overrides": overrides + seeds, "pairs": pairs}))
                 contestant.values.append(judge(task, Path(scratch)))
+            speed, quality = contestant.runs[-1]["pairs_per_second"], float(contestant.values[-1].mean())
+            tell(f"round {seed + 1} of {rounds}: {contestant.name}, {speed:,.0f} pairs/s, {METRIC} {quality:.4f}")
     return task, used
 
 

@@ -1,8 +1,9 @@
-"""What the temperature does: low ones spread the space out, high ones leave it tight.
+"""What the temperature does to a space: four runs that differ in nothing else.
 
     python examples/compare_temperatures.py pairs.jsonl
 
-Wang and Liu 2021 (arXiv:2012.09740) say why: a low temperature makes the loss look at the nearest negatives only.
+Lower alignment means that positive pairs lie closer, lower uniformity that the space is spread out more evenly. Only
+the retrieval metric says which temperature to take; differences of a hundredth may be chance.
 """
 
 import sys

@@ -46,8 +46,7 @@ def test_compare_temperatures(folder: Path, capsys: pytest.CaptureFixture[str]) 
     run("compare_temperatures", "pairs.jsonl")
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[0] for row in rows] == ["0.02", "0.05", "0.1", "0.5"]
-    uniformity = [float(row[3]) for row in rows]
-    assert uniformity[0] < uniformity[-1]  # the lower, the more even
+    assert all(0 < float(row[1]) <= 1 for row in rows)
 
 
 def test_every_example_is_run() -> None:

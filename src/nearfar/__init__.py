@@ -18,9 +18,8 @@ _HOMES = {  # heavy imports wait until a name is asked for
     "RunError": "nearfar.errors",
     "evaluate": "nearfar.evaluation.evaluate",
     "fit": "nearfar.training.fit",
-    "search": "nearfar.search.exact",
 }
-_ROOMS = ("data", "encoders", "losses", "metrics", "positives", "views")
+_ROOMS = ("data", "encoders", "losses", "metrics", "positives", "search", "views")  # search can be called, too
 
 __all__ = [*_HOMES, *_ROOMS]
 

@@ -91,7 +91,10 @@ class Encoder(Protocol):
 
     dim: int
 
-    def __call__(self, inputs: Any) -> Tensor: ...
+    def __call__(self, inputs: Any) -> Tensor:
+        """Return raw vectors (n, dim)."""
+        ...
+
     def prepare(self, columns: Sequence[Column]) -> None:
         """Learn from the data what training needs (a tokenizer, statistics); a second call changes nothing."""
         ...
@@ -129,16 +132,22 @@ class Loss(Protocol):
     cacheable: ClassVar[bool]  # a function of the vectors alone: gradient caching is exact
     needs_negatives: ClassVar[bool]  # a batch without negatives is an error
 
-    def __call__(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor: ...
+    def __call__(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
+        """Return the loss."""
+        ...
 
 
 class Objective(Protocol):
     """What is no comparison of vectors (masked language modelling, CPC heads): model and batch to a scalar."""
 
-    def __call__(self, model: Any, batch: Batch) -> Tensor: ...
+    def __call__(self, model: Any, batch: Batch) -> Tensor:
+        """Return the loss."""
+        ...
 
 
 class View(Protocol):
     """An augmentation: one raw cell to another that means the same."""
 
-    def __call__(self, cell: Any, generator: np.random.Generator) -> Any: ...
+    def __call__(self, cell: Any, generator: np.random.Generator) -> Any:
+        """Return another look at the cell."""
+        ...

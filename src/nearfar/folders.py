@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -87,8 +87,9 @@ def _replace(new: Path, place: Path) -> None:
 def _sweep(place: Path) -> None:
     """Remove what a crash left half-written; a young one may be another process at work."""
     for left in place.parent.glob(f".{place.name}-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # its writer has just ended
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def standing(place: Path) -> Path:

@@ -68,7 +68,7 @@ class Pairs:
         if not known.rows.shape == known.columns.shape == known.weight.shape or known.rows.ndim != 1:
             raise InputError("pairs.known: rows, columns and weight must be three vectors of one length")
         for name, ids, size in (("rows", known.rows, n), ("columns", known.columns, m)):
-            if len(ids) and not (0 <= int(ids.min()) and int(ids.max()) < size):
+            if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < size):
                 raise InputError(f"pairs.known.{name} must lie in 0..{size - 1}, they reach {int(ids.max())}")
         bad = ~(torch.isfinite(known.weight) & (known.weight >= 0))
         if bool(bad.any()):

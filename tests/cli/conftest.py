@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -85,6 +85,3 @@ def run_here(here: Path, workshop: Path) -> Path:
     """The same, with a copy of the whole run."""
     shutil.copytree(workshop / "run", here / "run")
     return here
-
-
-Make = Callable[[Path], object]

@@ -172,6 +172,19 @@ def test_weights_of_another_tokenizer_do_not_fit(encoder: Static, tmp_path: Path
         Static.load(tmp_path / "a", encoder.settings())
 
 
+def test_two_runs_at_once_write_the_same_store(encoder: Static, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = _bag_store._write
+
+    def second(folder: Path, *rest: Any) -> None:
+        write(folder, *rest)
+        monkeypatch.setattr(_bag_store, "_write", write)
+        encoder.store(COLUMN)  # the other run
+        raise RunError("cannot be written (Directory not empty)")
+
+    monkeypatch.setattr(_bag_store, "_write", second)
+    same(encoder.store(COLUMN)[np.arange(3)], encoder.inputs(TEXTS[:3]))
+
+
 def test_a_store_of_another_kind_is_no_store(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
     monkeypatch.setattr(_bag_store, "_write", lambda folder, *_: made.append(folder))

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from nearfar import fingerprint
 from nearfar.encoders.static import Static
-from nearfar.errors import InputError, RunError
+from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.pairs import Pairs
@@ -247,6 +249,19 @@ def test_patience_stops_the_run_at_the_best(tmp_path: Path) -> None:
     assert left(tmp_path) == [4, 8]
     again = train(tmp_path, evaluate=Scores(), resume=True, **more)  # it had stopped, so it does not go on
     assert np.array_equal(weights(again), scores.seen[1])
+
+
+def test_a_signal_during_an_evaluation_stops_after_the_next_step(tmp_path: Path) -> None:
+    def evaluate(model: Model) -> Mapping[str, float]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return {"mrr@10": 0.5}
+
+    with pytest.raises(Interrupted, match="stopped by SIGINT at step 6 of 12") as caught:
+        train(tmp_path, evaluate=evaluate, evaluate_every=5, best="map", checkpoint_every=100)
+    assert caught.value.exit_code == 130
+    assert left(tmp_path) == [6]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert np.array_equal(weights(train(tmp_path, resume=True, checkpoint_every=100)), weights(train(tmp_path / "b")))
 
 
 def test_a_best_that_is_no_metric(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def command(
     parts = config.build(recipe)
     say(_harvested(parts))
     say("2  Train a tokenizer and its vectors from nothing; judge beside BM25")
-    judged = _judge.train_and_judge(recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json)
+    judged = _judge.train_and_judge(
+        recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json
+    )
     searches, corpus = _search(judged, parts)
     judged.facts.update(searches=searches, seconds=round(time.perf_counter() - began, 2))
     _judge.keep(judged.run, judged.reports, judged.facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,12 +14,13 @@ import torch
 
 from nearfar.column import Column, Ids, chunks, content_ids
 from nearfar.encoders._bags import Bags, distinct, shares
-from nearfar.errors import InputError
+from nearfar.errors import InputError, RunError
 from nearfar.fingerprint import fingerprint
 from nearfar.folders import cache_folder, folder_aside
 from nearfar.ragged import ranges
 
 Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]
+NOT_WHOLE = (OSError, ValueError, KeyError, TypeError)  # what a cache gives that is not there, or cut off
 MOST_TOKENS = 65_535  # of a text: a count takes two bytes
 
 
@@ -42,11 +44,15 @@ class BagStore:
         """
         key = fingerprint("bags 2", *identity, content_ids(column))
         folder = cache_folder("tokens") / key
-        try:
+        with suppress(*NOT_WHOLE):
             return cls(folder)
-        except (OSError, ValueError, KeyError, TypeError):  # not there, or cut off: made anew
+        try:
             with folder_aside(folder) as aside:
                 _write(aside, column, tokenise, vocabulary)
+        except RunError:
+            with suppress(*NOT_WHOLE):  # another run on the same data was first
+                return cls(folder)
+            raise
         return cls(folder)
 
     def __len__(self) -> int:

@@ -48,9 +48,14 @@ def evaluate(
     Errors: `InputError`: an unknown baseline; an empty query; vectors that are not finite, by row; a task that is none.
 
     Example:
-        >>> report = nf.evaluate(model, nf.data.Beir("scifact").task(), baselines=["bm25"])  # doctest: +SKIP
-        >>> report.difference["bm25"]["ndcg@10"]  # doctest: +SKIP
-        {'value': 0.021, 'low': 0.004, 'high': 0.039}
+        >>> import nearfar as nf
+        >>> rows = [{"query": f"where is item {i}", "key": f"item {i} is here"} for i in range(20)]
+        >>> task = nf.positives.Columns(nf.data.Table(rows)).task("train")
+        >>> encoder = nf.encoders.Static(dim=64, vocabulary=300)
+        >>> encoder.prepare([task.queries, task.documents])
+        >>> report = nf.evaluate(nf.Model(encoder), task, baselines=["bm25"])
+        >>> sorted(report.difference["bm25"]["ndcg@10"])
+        ['high', 'low', 'value']
     """
     if resamples < 1:
         raise InputError(f"evaluate: resamples must be at least 1, it is {resamples}; 2000 is usual")

@@ -131,4 +131,3 @@ def _moved(value: Any, device: Any) -> Any:
     if isinstance(value, Known):
         return Known(value.rows.to(device), value.columns.to(device), value.weight.to(device))
     return value.to(device) if isinstance(value, Tensor | Pairs) else value
-

@@ -94,7 +94,7 @@ class _Sweep:
         self.kept: dict[tuple[int, int], Tensor] = {}  # the first tiles' exponentials, as many as KEPT_BYTES hold
 
     def tiles(self, *, again: bool) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield each tile's rows, columns and, to be written over, similarities (r, c): their exponentials if direct."""
+        """Yield each tile's rows, columns and similarities (r, c), if direct their exponentials, to be written over."""
         tile, direct = self.plan.tile, self.plan.direct
         scratch = self.z.new_empty(min(tile, len(self.z)) * min(tile, len(self.k)))
         spare = KEPT_BYTES // scratch.element_size() if direct and not again else 0

@@ -30,7 +30,8 @@ class Columns:
         data: a table, or any data set with columns.
         query, key: columns; left out, the names are recognised: query/key, anchor/positive, query/positive,
             query/pos (lists), question/answer, sentence1/sentence2.
-        negative: columns with texts far from the row's query, one text or a list a cell; recognised: negative, neg.
+        negative: columns with texts far from the row's query, one text or a list a cell; recognised: negative, neg,
+            and the same with a number (negative_1).
         cluster: column that says which rows are not independent (module, source), for intervals.
 
     A list in a query or key cell makes one example for each pair. Errors: `InputError` naming the column and those that

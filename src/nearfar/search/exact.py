@@ -46,8 +46,13 @@ def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 1
     Errors: `InputError`: an empty query; a corpus of something else, or with nothing but empty documents; k < 1.
 
     Example:
-        >>> nf.search(model, ["a red fox", "a grey goose"], "foxes", k=1)  # doctest: +SKIP
-        [{'id': 0, 'score': 0.83, 'text': 'a red fox'}]
+        >>> import nearfar as nf
+        >>> encoder = nf.encoders.Static(dim=64, vocabulary=300)
+        >>> corpus = ["a red fox", "a grey goose"]
+        >>> encoder.prepare([nf.column.ListColumn("text", corpus)])
+        >>> [hit] = nf.search(nf.Model(encoder), corpus, "a fox", k=1)
+        >>> hit["id"], hit["text"]
+        (0, 'a red fox')
     """
     asked = [queries] if isinstance(queries, str) else list(queries)
     for row, query in enumerate(asked):

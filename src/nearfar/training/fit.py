@@ -128,14 +128,17 @@ def fit(
             rate.step()
             clamp(loss)
             watch.stepped(step, outcome, prepared.pairs, norm, float(used))
-            keep = bool(signals.caught) or step == steps or _due(step, chosen.checkpoint_every)
+            caught = (
+                signals.caught
+            )  # looked at once a step: one that comes from here on stops the next, with a checkpoint
+            keep = caught is not None or step == steps or _due(step, chosen.checkpoint_every)
             if (keep or _due(step, chosen.evaluate_every)) and not moving.finite():  # this step went too far
                 raise watch.failed(step, outcome.loss.item(), norm, rows(prepared), keeper.last)
             if judge(step) or keep or keeper.memory["stopped"]:
                 keeper.save(step)  # after judging, so that a resumed run knows what was found
-            if signals.caught:
-                watch.note("interrupted", step=step, signal=signals.caught)
-                raise Interrupted(f"stopped by {signals.caught} at step {step} of {steps}; go on with --resume")
+            if caught is not None:
+                watch.note("interrupted", step=step, signal=caught)
+                raise Interrupted(f"stopped by {caught} at step {step} of {steps}; go on with --resume")
             if keeper.memory["stopped"]:
                 break
         if chosen.patience:
