@@ -244,7 +244,19 @@ def small_demo(here: Path) -> list[str]:
 
 
 def test_demo_from_harvest_to_search(here: Path, small_demo: list[str], nearfar: Run) -> None:
-    found = facts(nearfar("demo", *small_demo, "--json"))
+    text = shown(nearfar("demo", *small_demo))
+    for word in (
+        "1  Harvest",
+        "2  Train",
+        "3  Search",
+        "bm25",
+        "fusion",
+        "unseen",
+        "Next:",
+        "nearfar search runs/demo/",
+    ):
+        assert word in text
+    found = facts(nearfar("demo", *small_demo, "--json"))  # it replaces the first
     assert set(found) >= RUN_KEYS | REPORT_KEYS | {"unseen", "fusion", "searches"}
     for part in (found, found["unseen"]):
         assert set(part["metrics"]) >= RETRIEVAL
@@ -257,13 +269,3 @@ def test_demo_from_harvest_to_search(here: Path, small_demo: list[str], nearfar:
     assert {path.name for path in folder.iterdir()} >= {"model", "report.html", "recipe.yaml", "corpus.jsonl"}
     again = facts(nearfar("search", "runs/demo/model", "runs/demo/corpus.jsonl", "count every river", "--json"))
     assert len(again) == 10
-
-
-def test_demo_tells_people(here: Path, small_demo: list[str], nearfar: Run) -> None:
-    done = nearfar("demo", *small_demo, "--out", "d")
-    text = shown(done)
-    for word in ("1  Harvest", "2  Train", "3  Search", "bm25", "fusion", "unseen", "Next:", "nearfar search d/model"):
-        assert word in text
-    replaced = nearfar("demo", *small_demo, "--out", "d", "--quiet")
-    assert replaced.code == 0, replaced.err
-    assert "1  Harvest" not in replaced.out
