@@ -4,6 +4,9 @@ VENV := .venv
 UV := $(VENV)/boot/bin/uv
 RUN := $(VENV)/bin
 SET_UP := pyproject.toml constraints.txt
+# trust the system's certificates, as behind a company's proxy (the second is the older name of the first)
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
 
 .PHONY: install demo test check bench docs clean
 

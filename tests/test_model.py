@@ -67,6 +67,9 @@ def test_sentence_transformers_gives_the_same_vectors(sentence_transformer: Any,
     for theirs, role in ((other.encode, None), (other.encode_query, "query"), (other.encode_document, "key")):
         expected: Any = model.embed(TEXTS, role=role)
         np.testing.assert_allclose(theirs(TEXTS), expected, atol=1e-6)
+    for name, role in (("query", "query"), ("document", "key")):  # as the model card says, for releases before 5
+        expected = model.embed(TEXTS, role=role)  # type: ignore[arg-type]
+        np.testing.assert_allclose(other.encode(TEXTS, prompt_name=name), expected, atol=1e-6)
     assert np.allclose(model.embed(TEXTS), model.embed(TEXTS, "query"), atol=1e-6) == (not prompts)
     assert other.similarity_fn_name == "cosine"
 
@@ -338,7 +341,7 @@ def test_the_card_tells_use_data_metrics_and_recipe(tmp_path: Path) -> None:
     assert card.startswith("---\nlibrary_name: ")
     assert "| mrr@10 | 0.5000 [0.4000, 0.6000] | 0.2500 | +0.2500 |" in card
     assert "| map |  |  |  |" in card
-    for said in (model.fingerprint, '"pairs": 3', '"documents": 7', "## Limits", "encode_query"):
+    for said in (model.fingerprint, '"pairs": 3', '"documents": 7', "## Limits", 'prompt_name="query"'):
         assert said in card
     assert Model.load(folder).notes["reports"] == model.notes["reports"]
 

@@ -43,7 +43,7 @@ or, with equal vectors:
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("path/to/this/folder")
-vectors = model.encode_query(["a question"])  # documents: encode_document
+vectors = model.encode(["a question"], prompt_name="query")  # documents: prompt_name="document"
 ```
 """
 
