@@ -86,6 +86,7 @@ def _section(facts: dict[str, Any], task: str) -> dict[str, Any]:
     keys = ("metrics", "intervals", "baseline", "difference", "fusion", "fusion_difference")
     metrics, intervals, baseline, difference, fusion, gain = (_mapping(facts.get(key)) for key in keys)
     others, fused = list(baseline | difference), next(iter(fusion), None)
+    gain = {name: gain[name] for name in (str(fused), "model") if name in gain}  # of the one fusion that is told of
     quality = [name for name in (*_QUALITY, *metrics) if name in metrics and name not in _GEOMETRY]
     rows = []
     for metric in dict.fromkeys(quality):
