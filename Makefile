@@ -43,7 +43,7 @@ bench: $(VENV)/.installed-dev  ## ours and the peers, side by side in one run
 	$(RUN)/python benchmarks/static_training.py
 
 docs: $(VENV)/.installed-dev  ## the reference, from the docstrings, into site/
-	$(RUN)/python docs/reference.py site
+	$(RUN)/pdoc -o site nearfar
 
 clean:
 	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis

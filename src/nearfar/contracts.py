@@ -90,6 +90,7 @@ class Encoder(Protocol):
     """Module 2, an `nn.Module`: inputs to raw vectors (n, dim)."""
 
     dim: int
+    # `takes: ClassVar[type]`, if there is one, is the cell's type: `Model.embed` names rows of another
 
     def __call__(self, inputs: Any) -> Tensor:
         """Return raw vectors (n, dim)."""

@@ -1,4 +1,4 @@
-"""Exact top-k by inner product, block by block: for metrics, mining and search."""
+"""Exact top-k by inner product, block by block: for metrics and search."""
 
 from __future__ import annotations
 

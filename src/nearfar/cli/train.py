@@ -17,7 +17,7 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that lies in --out.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show a batch and estimates, train nothing.")] = False,
-    baseline: Annotated[list[str] | None, typer.Option(help="bm25 (the default), none, a model's folder.")] = None,
+    baseline: Annotated[list[str] | None, typer.Option(help="bm25 (default), bm25-english, none, a folder.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:

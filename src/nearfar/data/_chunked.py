@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from nearfar.column import Ids
+from nearfar.ragged import ranges
 
 _WINDOW = 1 << 16  # rows looked at together
 
@@ -68,5 +69,4 @@ def flat_rows(lengths: Ids, rows: Ids | None) -> tuple[Ids | None, Ids]:
         return None, np.concatenate([[0], ends])
     picked = lengths[rows]
     offsets = np.concatenate([[0], np.cumsum(picked)])
-    shift = np.repeat(ends[rows] - picked - offsets[:-1], picked)
-    return np.arange(offsets[-1]) + shift, offsets
+    return ranges(ends[rows] - picked, picked), offsets

@@ -27,7 +27,7 @@ def judge_similarity(
     for name, peer in baselines.items():
         if peer is None:
             raise InputError(
-                f"evaluate: bm25 cannot score the pairs of {task.name}; give another model as the baseline"
+                f"evaluate: {name} cannot score the pairs of {task.name}; give another model as the baseline"
             )
         sides[name] = _sides(peer, task)
     cosines = {name: _cosines(*both) for name, both in sides.items()}

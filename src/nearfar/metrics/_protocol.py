@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,6 @@ class Metric(Protocol):
     """A metric's constructor takes its settings; `meaning` holds the names of the numbers it gives, each in words."""
 
     meaning: ClassVar[dict[str, str]]
-
-
-class TaskMetric(Metric, Protocol):
-    """Judges what a model made of a task: a ranking (values (q,), one a query) or cosines (n,) of pairs (a scalar)."""
-
-    def __call__(self, task: Any, found: Any, /) -> dict[str, Values]:
-        """Return the values by name."""
-        ...
 
 
 class SpaceMetric(Metric, Protocol):

@@ -34,7 +34,8 @@ def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 1
 
     The score is the cosine; equal scores in the corpus's order. Documents are embedded in slices and compared as they
     come, so what is held is a slice of vectors and the best so far, whatever the size of the corpus. An empty document
-    is never found. For many searches of one corpus build an index instead: this embeds the corpus on every call.
+    is never found. This embeds the corpus on every call: for many
+    searches of one corpus keep `model.embed(corpus)` and compare with `topk`.
 
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors.
