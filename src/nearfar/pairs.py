@@ -16,7 +16,7 @@ class Known:
     """Sparse relations that override what the ids say, for one query and one key each.
 
     rows, columns: (e,) int64, positions of queries and keys; weight: (e,) float, > 0 near with that weight, 0 ignored.
-    A relation holds for every copy of its query and of its key (rows that share an item); where copies are given
+    A relation holds for every copy of its query and of its key (rows that share item and scope); where copies are given
     different weights, the largest holds.
     """
 

@@ -361,3 +361,10 @@ def test_best_that_is_not_whole_leaves_the_last(tmp_path: Path, monkeypatch: pyt
 def test_data_of_one_pair_has_no_negatives(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no query has a negative"):
         train(tmp_path, data=Rows(query=["near"], key=["far"]))
+
+
+def test_the_best_by_one_metric_is_not_compared_with_another(tmp_path: Path) -> None:
+    kept = keeper.Keeper(tmp_path, None, {}, {}, 2)
+    assert kept.judged(1, {"recall@100": 0.9}, "recall@100")
+    assert kept.judged(2, {"mrr@10": 0.5}, "mrr@10")
+    assert not kept.judged(3, {"mrr@10": 0.4}, "mrr@10")

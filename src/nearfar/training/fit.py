@@ -115,7 +115,7 @@ def fit(
         keeper.memory["stopped"] = chosen.patience > 0 and late
         return best
 
-    last = first if keeper.memory["stopped"] else steps
+    last = first if keeper.memory["stopped"] and chosen.patience else steps
     with watch, Interrupts() as signals, closing(ahead(read, first, last)) as batches:
         for step, prepared in enumerate(batches, first + 1):
             outcome = forward(encoder, loss, positives, prepared, device, precision)
@@ -128,9 +128,7 @@ def fit(
             rate.step()
             clamp(loss)
             watch.stepped(step, outcome, prepared.pairs, norm, float(used))
-            caught = (
-                signals.caught
-            )  # looked at once a step: one that comes from here on stops the next, with a checkpoint
+            caught = signals.caught  # looked at once a step: one from here on stops the next, with a checkpoint
             keep = caught is not None or step == steps or _due(step, chosen.checkpoint_every)
             if (keep or _due(step, chosen.evaluate_every)) and not moving.finite():  # this step went too far
                 raise watch.failed(step, outcome.loss.item(), norm, rows(prepared), keeper.last)

@@ -35,7 +35,7 @@ class Keeper:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The best evaluation so far: {"step", "value", "metrics"}."""
+        """The best evaluation so far: {"step", "by", "value", "metrics"}."""
         best: dict[str, Any] | None = self.memory["best"]
         return best
 
@@ -86,9 +86,10 @@ class Keeper:
         """Note an evaluation; say whether it is the best so far. A metric that is missing or no number never is."""
         self.memory["metrics"] = dict(metrics)
         value = metrics.get(by, math.nan)
-        if math.isnan(value) or (self.best is not None and value <= self.best["value"]):
+        same = self.best is not None and self.best["by"] == by  # else the run was resumed under another metric
+        if math.isnan(value) or (self.best is not None and same and value <= self.best["value"]):
             return False
-        self.memory["best"] = {"step": step, "value": value, "metrics": dict(metrics)}
+        self.memory["best"] = {"step": step, "by": by, "value": value, "metrics": dict(metrics)}
         return True
 
     def restore_best(self) -> None:
