@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import sys
+
 import torch
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.losses._near import Near, class_sum
+from nearfar.losses._near import class_positives, class_sum
 from nearfar.losses._relations import Relations, codes
 from nearfar.pairs import Pairs
+
+
+def check_setting(
+    name: str, value: float, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
+) -> None:
+    """A number is finite and in its range."""
+    if not (max(least, -sys.float_info.max) <= value < below and value > above):
+        words = [f"at least {least:g}"] * (least > -math.inf) + [f"above {above:g}"] * (above > -math.inf)
+        words += [f"below {below:g}"] * (below < math.inf)
+        raise InputError(f"{name} must be {' and '.join(['finite', *words])}, it is {value}")
 
 
 def check_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> None:
@@ -25,33 +38,54 @@ def check_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> None:
         raise InputError(f"queries and keys must be floats, they are {queries.dtype} and {keys.dtype}")
 
 
-def check_positives(near: Near) -> None:
-    """Every query has a positive."""
-    if not bool(near.found.all()):
-        raise _about_rows((~near.found).nonzero()[:, 0], "queries without a positive in the batch")
+def with_positives(relations: Relations) -> Tensor:
+    """Return which queries have a positive, (n,) bool."""
+    n = relations.pairs.shape[0]
+    found = torch.zeros(n, dtype=torch.bool, device=relations.near[0].device)
+    found[relations.near[0]] = True
+    if relations.by_class:
+        one = torch.ones(relations.pairs.shape[1], 0, dtype=torch.float64, device=found.device)
+        found |= class_positives(relations, one)[1] > 1e-6  # shares are at least one over the batch: this is rounding
+    return found
 
 
-def check_negatives(tiled: Tensor, near: Near, relations: Relations) -> None:
-    """Some query has a negative; `tiled` (n,) is the log-sum-exp of all negatives where the positives are listed."""
-    none = torch.isneginf(tiled) if near.mass is not None else _negatives(relations) == 0
-    if bool(none.all()):
-        rows = torch.arange(len(tiled))
-        raise _about_rows(rows, "no query has a negative (all keys are near, the same, or of another scope)")
+def check_positives(found: Tensor) -> None:
+    """Every query has a positive; found: (n,) bool."""
+    if not bool(found.all()):
+        raise about_rows((~found).nonzero()[:, 0], "queries without a positive in the batch")
+
+
+def check_negatives(relations: Relations) -> None:
+    """Some query has a negative."""
+    pairs = relations.pairs
+    if relations.far is not None:
+        none = len(relations.far[0]) == 0
+    else:  # most batches: fewer cells are taken than there are
+        taken = len(relations.near[0]) + len(relations.ignored[0])
+        far = pairs.query_scope is None and not relations.by_class and not relations.items
+        none = not (far and taken < pairs.shape[0] * pairs.shape[1]) and bool((_negatives(relations) == 0).all())
+    if none:
+        rows = torch.arange(pairs.shape[0])
+        raise about_rows(rows, "no query has a negative (all keys are near, the same, or of another scope)")
 
 
 def _negatives(relations: Relations) -> Tensor:
     """Count each query's negatives by inclusion and exclusion over the ids, (n,)."""
     pairs, known = relations.pairs, relations.known
     one = torch.ones(pairs.shape[1], 1, dtype=torch.int64, device=pairs.key_group.device)
+    everyone = torch.zeros_like(pairs.query_group), torch.zeros_like(pairs.key_group)
     kinds: list[tuple[int, tuple[str, ...]]] = [(1, ()), (-1, ("group",)), (-1, ("item",)), (1, ("group", "item"))]
-    count = sum(sign * class_sum(one, *codes(pairs, "scope", *names))[:, 0] for sign, names in kinds)
+    ids = [(sign, codes(pairs, "scope", *names) if names or pairs.query_scope is not None else everyone)
+           for sign, names in kinds]  # fmt: skip
+    count = torch.as_tensor(sum(sign * class_sum(one, *pair)[:, 0] for sign, pair in ids))
     i, j = known.rows, known.columns
     far = (pairs.query_group[i] != pairs.key_group[j]) & (pairs.query_item[i] != pairs.key_item[j])
     if pairs.query_scope is not None and pairs.key_scope is not None:
         far &= pairs.query_scope[i] == pairs.key_scope[j]
-    return torch.as_tensor(count).index_add(0, i, -far.to(torch.int64))
+    return count.index_add(0, i, -far.to(torch.int64))
 
 
-def _about_rows(rows: Tensor, what: str) -> InputError:
+def about_rows(rows: Tensor, what: str) -> InputError:
+    """Return the error that something is wrong with some rows."""
     shown = ", ".join(str(int(row)) for row in rows[:10]) + (", ..." if len(rows) > 10 else "")
     return InputError(f"{what}: {len(rows)} rows of the batch ({shown})")

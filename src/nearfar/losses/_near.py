@@ -1,4 +1,4 @@
-"""The positives' side of a pairwise loss: their similarities and how they add to the negatives, one way."""
+"""The positives' side of a pairwise loss: their similarities, one way."""
 
 from __future__ import annotations
 
@@ -14,60 +14,87 @@ from nearfar.losses._relations import Relations, codes
 
 @dataclass(frozen=True)
 class Near:
-    """The positives of each query, from a list where there is one, else summed by class in O(n d).
+    """What the positives of each query amount to.
 
-    found: (n,) bool, has a positive; mean: (n,) weighted mean of its positives' similarities; mass: (n,) log-sum-exp of
-    them, None where the tiles hold the positives already; excess: (n,) mass - mean, known without a gradient where no
-    query has two positives.
+    mean: (n,) mean similarity, by weights w_ij a_j; mass: (n,) log sum_j a_j e^{s_ij}; inside: (n,) log of the mean of
+    e^{s_ij}, by the same weights as `mean`. Where there is no positive, means are zero and mass is minus infinity.
+    single: no query has two, so all three are one similarity.
     """
 
-    found: Tensor
     mean: Tensor
-    mass: Tensor | None
-    excess: Tensor | None
+    mass: Tensor
+    inside: Tensor
+    single: bool = False
 
     @classmethod
-    def of(cls, z: Tensor, k: Tensor, relations: Relations) -> Near:
-        """z: (n, d) queries times the scale; k: (m, d) keys."""
-        return cls._from_list(z, k, relations) if relations.near is not None else cls._from_classes(z, k, relations)
+    def listed(cls, s: Tensor, relations: Relations) -> Near:
+        """s: (e,) similarities of `relations.near`."""
+        (i, j), n = relations.near, relations.pairs.shape[0]
+        share = None if relations.key_share is None else relations.key_share[j].to(s.dtype)  # (e,)
+        if relations.in_order:
+            return cls(s, s if share is None else s + share.log(), s, single=True)
+        weight = relations.near_weight.to(s.dtype) if share is None else relations.near_weight.to(s.dtype) * share
+        count = torch.bincount(i, minlength=n)
+        part = weight / s.new_zeros(n).index_add(0, i, weight)[i]  # (e,)
+        mean = s.new_zeros(n).index_add(0, i, part * s)
+        mass = segment_log_sum_exp(s if share is None else s + share.log(), i, n)
+        if int(count.max()) <= 1:
+            return cls(mean, mass, mean, single=True)
+        inside = torch.where(count > 0, segment_log_sum_exp(s + part.log(), i, n), 0.0)
+        return cls(mean, mass, inside)
 
     @classmethod
-    def _from_list(cls, z: Tensor, k: Tensor, relations: Relations) -> Near:
-        assert relations.near is not None and relations.near_weight is not None
-        i, j = relations.near
-        s = listed_products(z, k, i, j)  # (e,)
-        share = torch.ones_like(s) if relations.key_share is None else relations.key_share[j].to(s.dtype)
+    def by_class(cls, s: Tensor, z: Tensor, k: Tensor, relations: Relations, tiled: Tensor | None) -> Near:
+        """The same of positives by class; s: (e,) of those listed beside. tiled: (n,) log-sum-exp of the others.
+
+        Without `tiled`, mass and inside are not known and given as they were of the listed.
+        """
+        (i, j), n = relations.near, len(z)
+        share = s.new_ones(len(i)) if relations.key_share is None else relations.key_share[j].to(s.dtype)  # (e,)
         weight = relations.near_weight.to(s.dtype) * share
-        count = torch.bincount(i, minlength=len(z))
-        total = s.new_zeros(len(z)).index_add(0, i, weight)  # (n,)
-        mean = s.new_zeros(len(z)).index_add(0, i, weight * s) / torch.where(count > 0, total, 1.0)
-        mass = torch.where(count > 0, segment_log_sum_exp(s + share.log(), i, len(z)), 0.0)
-        # one positive each: its similarity cancels on paper, so let it not come back as rounding in the gradient
-        excess = mass - mean if int(count.max()) > 1 else s.new_zeros(len(z)).index_add(0, i, share.log())
-        return cls(count > 0, mean, mass, excess)
+        centre, number = class_positives(relations, k)  # (n, d), (n,)
+        total = number.index_add(0, i, weight)  # (n,)
+        found = total > 1e-6  # shares are at least one over the batch: this is rounding
+        total = torch.where(found, total, 1.0)
+        mean = ((z * centre).sum(1).index_add(0, i, weight * s)) / total
+        mass, inside = (segment_log_sum_exp(s + part.log(), i, n) for part in (share, weight))
+        if tiled is not None:
+            mass, inside = _log_add(tiled, mass, i), _log_add(tiled, inside, i)
+        return cls(mean, mass, torch.where(found, inside - total.log(), 0.0))
 
-    @classmethod
-    def _from_classes(cls, z: Tensor, k: Tensor, relations: Relations) -> Near:
-        pairs, known = relations.pairs, relations.known
-        share = k.new_ones(len(k)) if relations.key_share is None else relations.key_share.to(k.dtype)
-        own, others = codes(pairs, "group", "scope"), codes(pairs, "group", "scope", "item")
-        centre = class_sum(k * share[:, None], *own) - class_sum(k * share[:, None], *others)  # (n, d)
-        total = class_sum(share[:, None], *own) - class_sum(share[:, None], *others)  # (n, 1)
-        if len(known.rows):
-            i, j = known.rows, known.columns
-            by_ids = (own[0][i] == own[1][j]) & (pairs.query_item[i] != pairs.key_item[j])
-            change = ((known.weight.to(k.dtype) - by_ids.to(k.dtype)) * share[j])[:, None]  # (e, 1)
-            centre = centre.index_add(0, i, change * k[j])
-            total = total.index_add(0, i, change)
-        found = total[:, 0] > 1e-6  # shares are at least one over the batch: this is rounding
-        return cls(found, (z * centre).sum(1) / torch.where(found, total[:, 0], 1.0), None, None)
+    def excess(self, of: Tensor) -> Tensor:
+        """Return mass - of, for mean or inside: without a gradient where it is zero on paper, not rounding in it."""
+        difference = self.mass - of
+        return difference.detach() if self.single else difference
 
-    def cross_entropy(self, tiled: Tensor) -> Tensor:
-        """Return log-sum-exp over all candidates minus the positives' mean (n,), given the tiles' log-sum-exp."""
-        if self.mass is None or self.excess is None:
-            return tiled - self.mean
-        # log(e^tiled + e^mass) - mean, in the form whose gradient keeps its digits where the positive wins
-        return torch.logaddexp(tiled - self.mass, torch.zeros_like(tiled)) + self.excess
+    def __getitem__(self, part: slice) -> Near:
+        if (part.start, part.stop) == (0, len(self.mean)):
+            return self
+        return Near(self.mean[part], self.mass[part], self.inside[part], self.single)
+
+
+def _log_add(tiled: Tensor, listed: Tensor, rows: Tensor) -> Tensor:
+    """Return log(e^tiled + e^listed) in the rows that have something listed, (n,); the others are as they were."""
+    some = torch.unique(rows)
+    if len(some) == 0:
+        return tiled
+    safe = torch.where(torch.isneginf(tiled[some]), torch.finfo(tiled.dtype).min, tiled[some])
+    return tiled.index_put((some,), torch.logaddexp(safe, listed[some]))
+
+
+def class_positives(relations: Relations, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, of the positives by class that are not listed, the sum of keys (n, d) and the number (n,), by shares."""
+    pairs, known = relations.pairs, relations.known
+    share = k.new_ones(len(k)) if relations.key_share is None else relations.key_share.to(k.dtype)
+    rows = torch.cat([k, k.new_ones(len(k), 1)], 1) * share[:, None]  # (m, d + 1)
+    own, others = codes(pairs, "group", "scope"), codes(pairs, "group", "scope", "item")
+    total = class_sum(rows, *own) - class_sum(rows, *others)  # (n, d + 1)
+    i, j = known.rows, known.columns
+    by_ids = (pairs.query_group[i] == pairs.key_group[j]) & (pairs.query_item[i] != pairs.key_item[j])
+    if pairs.query_scope is not None and pairs.key_scope is not None:
+        by_ids &= pairs.query_scope[i] == pairs.key_scope[j]
+    total = total.index_add(0, i[by_ids], -rows[j[by_ids]])
+    return total[:, :-1], total[:, -1]
 
 
 def listed_products(z: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -109,7 +136,8 @@ def segment_log_sum_exp(values: Tensor, segment: Tensor, n: int) -> Tensor:
     return base + values.new_zeros(n).index_add(0, segment, (values - base[segment]).exp()).log()
 
 
-def class_sum(rows: Tensor, query_codes: Tensor, key_codes: Tensor) -> Tensor:
-    """Return for each query the sum of the rows (m, d) of its class, (n, d)."""
-    classes = int(max(query_codes.max(), key_codes.max())) + 1
-    return rows.new_zeros(classes, rows.shape[1]).index_add(0, key_codes, rows)[query_codes]
+def class_sum(rows: Tensor, query_ids: Tensor, key_ids: Tensor) -> Tensor:
+    """Return for each query the sum of the rows (m, d) of the keys with its id, (n, d)."""
+    distinct, place = torch.unique(torch.cat([query_ids, key_ids]), return_inverse=True)
+    query, key = place[: len(query_ids)], place[len(query_ids) :]
+    return rows.new_zeros(len(distinct), rows.shape[1]).index_add(0, key, rows)[query]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -12,67 +12,113 @@ from nearfar.pairs import Known, Pairs
 
 Entries = tuple[Tensor, Tensor]  # (e,) int64 query rows, (e,) int64 key rows
 
-LIST_LIMIT = 8  # a list of positives may be this many times n + m long
+LIST_LIMIT = 8  # a list may be this many times n + m long
 
 
 @dataclass(frozen=True)
 class Relations:
-    """Who is near, who is ignored, and how often each row counts.
+    """Who is near, who is far, who is ignored, and how often each row counts.
 
-    `near` lists the positives and their weights. It is None where few large classes make a list the size of the
-    matrix; then the group ids say it. `ignored` is what is neither near nor far, but for scopes, which are compared
-    tile by tile (as are items, where `ignored` would be too long: `items`). `known` are the overrides, spread over
+    `near` lists the positives and their weights; `by_class` says that this list would be the size of the matrix (few
+    large classes): then it holds the known ones only, and the group ids say the others. `far` lists the negatives where
+    scopes make them few, else it is None: all that is neither near, nor `ignored`, nor of another scope, which the
+    tiles compare (as they do items, where `ignored` would be too long: `items`). `known` are the overrides, spread over
     copies. A share is one over a row's number of copies, None where no row has a copy.
     """
 
     pairs: Pairs
     known: Known
-    near: Entries | None
-    near_weight: Tensor | None
+    near: Entries
+    near_weight: Tensor
+    by_class: bool
+    far: Entries | None
     ignored: Entries
     items: bool
     query_share: Tensor | None  # (n,)
     key_share: Tensor | None  # (m,)
 
     @classmethod
-    def of(cls, pairs: Pairs) -> Relations:
-        """Resolve pairs; lists much longer than the batch are left to the tiles."""
-        limit = LIST_LIMIT * sum(pairs.shape)
+    def of(cls, pairs: Pairs, limit: int | None = LIST_LIMIT) -> Relations:
+        """Resolve pairs; lists of more than `limit` times n + m entries are left to the tiles (None: none is)."""
+        n, m = pairs.shape
+        most = n * m if limit is None else limit * (n + m)
         copies = codes(pairs, "item", "scope")
         known = _spread(pairs, *copies)
-        near = join(*codes(pairs, "group", "scope"), limit)
-        weight = None
-        if near is not None:
-            other_item = pairs.query_item[near[0]] != pairs.key_item[near[1]]
-            near, weight = _overridden((near[0][other_item], near[1][other_item]), known, pairs, known.weight > 0)
-        same = join(pairs.query_item, pairs.key_item, limit)
-        nothing = known.rows[:0], known.rows[:0]
-        ignored, _ = _overridden(nothing if same is None else same, known, pairs, known.weight == 0)
-        return cls(pairs, known, near, weight, ignored, same is None, _share(copies[0]), _share(copies[1]))
+        same = join(pairs.query_item, pairs.key_item, most)
+        near = join(*codes(pairs, "group", "scope"), most)
+        listed = near or (known.rows[:0], known.rows[:0])
+        if near is not None and (same is None or len(same[0])):
+            listed = _chosen(near, pairs.query_item[near[0]] != pairs.key_item[near[1]])
+        listed, weight = _overridden(listed, known, m, known.weight > 0)
+        ignored, _ = _overridden(same or (known.rows[:0], known.rows[:0]), known, m, known.weight == 0)
+        far = None if same is None or near is None else _negatives_in_scopes(pairs, (listed, ignored), most)
+        shares = _share(copies[0]), _share(copies[1])
+        return cls(pairs, known, listed, weight, near is None, far, ignored, same is None, *shares)
 
     @property
     def transposed(self) -> Relations:
         """The way back."""
-        known = Known(self.known.columns, self.known.rows, self.known.weight)
-        near = None if self.near is None else self.near[::-1]
-        ignored = self.ignored[::-1]
-        shares = self.key_share, self.query_share
-        return Relations(self.pairs.transposed, known, near, self.near_weight, ignored, self.items, *shares)
+        return Relations(
+            pairs=self.pairs.transposed,
+            known=Known(self.known.columns, self.known.rows, self.known.weight),
+            near=self.near[::-1],
+            near_weight=self.near_weight,
+            by_class=self.by_class,
+            far=None if self.far is None else self.far[::-1],
+            ignored=self.ignored[::-1],
+            items=self.items,
+            query_share=self.key_share,
+            key_share=self.query_share,
+        )
+
+    @property
+    def in_order(self) -> bool:
+        """Whether each query has one listed positive, and the list is in the queries' order."""
+        i, n = self.near[0], self.pairs.shape[0]
+        return len(i) == n and bool((i == torch.arange(n, device=i.device)).all())
+
+    @property
+    def reflexive(self) -> bool:
+        """Whether queries and keys have the same ids and nothing else is known: then the relation is symmetric."""
+        p = self.pairs
+        ids = [(p.query_group, p.key_group), (p.query_item, p.key_item), (p.query_scope, p.key_scope)]
+        same = p.shape[0] == p.shape[1] and all(
+            a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in ids
+        )
+        return same and len(self.known.rows) == 0
+
+    def rows(self, part: slice) -> Relations:
+        """Return the relations of some queries to all keys, for the tiles: shares stay those of the whole batch."""
+        if (part.start, part.stop) == (0, self.pairs.shape[0]):
+            return self
+        return replace(
+            self,
+            pairs=_pairs_of(self.pairs, part),
+            known=Known(*_within((self.known.rows, self.known.columns, self.known.weight), part)),
+            near=_within(self.near, part),
+            near_weight=_within((*self.near, self.near_weight), part)[2],
+            far=None if self.far is None else _within(self.far, part),
+            ignored=_within(self.ignored, part),
+            query_share=None if self.query_share is None else self.query_share[part],
+        )
 
     def to(self, device: Any) -> Relations:
         """Return the same relations on another device."""
+        if self.pairs.query_group.device == torch.device(device):
+            return self
         return Relations(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
 
 
 def join(left: Tensor, right: Tensor, limit: int) -> Entries | None:
     """Return all (i, j) with left[i] == right[j], ordered by i; None where there are more than `limit`."""
-    order = torch.argsort(right, stable=True)  # (m,)
-    ordered = right[order]
+    ordered, order = torch.sort(right, stable=True)  # (m,)
     start = torch.searchsorted(ordered, left)  # (n,)
     count = torch.searchsorted(ordered, left, right=True) - start
     total = int(count.sum())
     if total > limit:
         return None
+    if total == 0:
+        return order[:0], order[:0]
     rows = torch.repeat_interleave(torch.arange(len(left), device=left.device), count)  # (e,)
     first = torch.cumsum(count, 0) - count
     within = torch.arange(total, device=left.device) - first[rows]
@@ -80,20 +126,24 @@ def join(left: Tensor, right: Tensor, limit: int) -> Entries | None:
 
 
 def codes(pairs: Pairs, *names: str) -> Entries:
-    """Number the distinct combinations of some ids over queries and keys together, (n,) and (m,)."""
+    """Return ids (n,) and (m,) that are equal where all of some ids are."""
+    given = [(q, getattr(pairs, f"key_{name}")) for name in names if (q := getattr(pairs, f"query_{name}")) is not None]
+    if len(given) == 1:
+        return given[0]
     n = pairs.shape[0]
-    codes = torch.zeros(sum(pairs.shape), dtype=torch.int64, device=pairs.query_group.device)
-    for name in names:
-        query, key = getattr(pairs, f"query_{name}"), getattr(pairs, f"key_{name}")
-        if query is not None:
-            distinct, part = torch.unique(torch.cat([query, key]), return_inverse=True)
-            codes = torch.unique(codes * len(distinct) + part, return_inverse=True)[1]
-    return codes[:n], codes[n:]
+    found = torch.zeros(sum(pairs.shape), dtype=torch.int64, device=pairs.query_group.device)
+    for query, key in given:
+        distinct, part = torch.unique(torch.cat([query, key]), return_inverse=True)
+        found = torch.unique(found * len(distinct) + part, return_inverse=True)[1]
+    return found[:n], found[n:]
 
 
-def _share(codes: Tensor) -> Tensor | None:
-    counts = torch.bincount(codes)
-    return None if len(codes) == 0 or int(counts.max()) == 1 else 1.0 / counts[codes].double()
+def _share(ids: Tensor) -> Tensor | None:
+    ordered = torch.sort(ids)[0]
+    if not bool((ordered[1:] == ordered[:-1]).any()):
+        return None
+    _, place, counts = torch.unique(ids, return_inverse=True, return_counts=True)
+    return 1.0 / counts[place].double()
 
 
 def _spread(pairs: Pairs, query_codes: Tensor, key_codes: Tensor) -> Known:
@@ -115,14 +165,41 @@ def _spread(pairs: Pairs, query_codes: Tensor, key_codes: Tensor) -> Known:
     return Known(cells // m, cells % m, most)
 
 
-def _overridden(entries: Entries, known: Known, pairs: Pairs, chosen: Tensor) -> tuple[Entries, Tensor]:
+def _overridden(entries: Entries, known: Known, m: int, chosen: Tensor) -> tuple[Entries, Tensor]:
     """Drop the entries that `known` speaks of, add its chosen ones; return all with their weights."""
-    if len(known.rows):
-        m = pairs.shape[1]
-        kept = ~torch.isin(entries[0] * m + entries[1], known.rows * m + known.columns)
-        entries = entries[0][kept], entries[1][kept]
+    if len(known.rows) == 0:
+        return entries, torch.ones_like(entries[0], dtype=known.weight.dtype)
+    entries = _chosen(entries, ~torch.isin(entries[0] * m + entries[1], known.rows * m + known.columns))
     weight = torch.cat([torch.ones_like(entries[0], dtype=known.weight.dtype), known.weight[chosen]])
     return (torch.cat([entries[0], known.rows[chosen]]), torch.cat([entries[1], known.columns[chosen]])), weight
+
+
+def _negatives_in_scopes(pairs: Pairs, others: tuple[Entries, ...], most: int) -> Entries | None:
+    if pairs.query_scope is None or pairs.key_scope is None:
+        return None
+    candidates = join(pairs.query_scope, pairs.key_scope, most)
+    if candidates is None:
+        return None
+    m = pairs.shape[1]
+    taken = torch.cat([i * m + j for i, j in others])
+    return _chosen(candidates, ~torch.isin(candidates[0] * m + candidates[1], taken))
+
+
+def _chosen(entries: Entries, which: Tensor) -> Entries:
+    return entries[0][which], entries[1][which]
+
+
+def _within(entries: tuple[Tensor, ...], part: slice) -> Any:
+    """Return the entries whose rows lie in a part, with rows counted from its start."""
+    inside = (entries[0] >= part.start) & (entries[0] < part.stop)
+    return entries[0][inside] - part.start, *(other[inside] for other in entries[1:])
+
+
+def _pairs_of(pairs: Pairs, part: slice) -> Pairs:
+    scope = None if pairs.query_scope is None else pairs.query_scope[part]
+    return Pairs(
+        pairs.query_group[part], pairs.query_item[part], pairs.key_group, pairs.key_item, scope, pairs.key_scope
+    )
 
 
 def _moved(value: Any, device: Any) -> Any:

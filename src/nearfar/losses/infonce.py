@@ -1,18 +1,20 @@
-"""InfoNCE: softmax cross-entropy of each query against its candidates."""
+"""InfoNCE: softmax cross-entropy of each query against its candidates, in all its forms."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from nearfar.errors import InputError
-from nearfar.losses._checks import check_negatives, check_positives, check_vectors
-from nearfar.losses._near import Near
+from nearfar.losses._checks import check_negatives, check_setting, check_vectors
+from nearfar.losses._matrix import Matrix, anchor_weights
+from nearfar.losses._near import Near, listed_products
+from nearfar.losses._negatives import negatives
+from nearfar.losses._plan import tile_precision
 from nearfar.losses._relations import Relations
-from nearfar.losses._tiles import Plan, log_sum_exp, tile_precision
+from nearfar.losses._scale import Scale
 from nearfar.pairs import Pairs
 
 
@@ -21,15 +23,29 @@ class InfoNCE(nn.Module):
 
         L_i = log( sum_{j near or far} a_j e^{s_ij} ) - sum_{j near} p_ij s_ij,      s_ij = q_i . k_j / temperature
 
-    with p_ij = w_ij a_j normalised over the positives of i (several positives: SupCon's outer form, Khosla et al. 2020,
-    arXiv:2004.11362, equation 2) and a_j one over the number of copies of key j in the batch. The loss is the mean over
-    queries; symmetric, it is half of that and half of the way back, over the distinct keys that have a positive (CLIP,
-    Radford et al. 2021, arXiv:2103.00020). Source of the bound: van den Oord et al. 2018, arXiv:1807.03748.
+    with p_ij = w_ij a_j normalised over the positives of i and a_j one over the number of copies of key j in the batch.
+    The loss is the mean over queries; symmetric, it is half of that and half of the way back, over the distinct keys
+    that have a positive (CLIP, Radford et al. 2021, arXiv:2103.00020). Source of the bound: van den Oord et al. 2018,
+    arXiv:1807.03748. With views as queries and the same tensor as keys it is NT-Xent (SimCLR, Chen et al. 2020,
+    arXiv:2002.05709), with labels as groups SupCon.
 
     Args:
         temperature: what similarity is divided by, > 0; 0.05 for text from scratch, 0.01 to 0.1 in the field.
         learnable: train the log of the scale 1 / temperature; the scale is kept within 1 to 100, as CLIP does.
         symmetric: add the way back, keys asking for queries.
+        positives: several ones "outside" the logarithm, as above (SupCon's form 2), or "inside" it: the last term is
+            log sum_{near} p_ij e^{s_ij} (its form 3; Khosla et al. 2020, arXiv:2004.11362).
+        margin: taken from the positives' cosines wherever they stand (Yang et al. 2019, arXiv:1902.08564).
+        decoupled: leave the positives out of the first sum (Yeh et al. 2021, arXiv:2110.06848); "weighted" also
+            multiplies the last term by 2 - e^{c_i / sigma} / mean e^{c / sigma}, c the positives' mean cosine, without
+            a gradient.
+        sigma: of that weight; 0.5 in the paper.
+        hardness: beta; negatives count in proportion to e^{beta s_ij} (Robinson et al. 2021, arXiv:2010.04592).
+        debiasing: tau+, the chance that a negative is a positive in truth, which is taken out of their sum (Chuang et
+            al. 2020, arXiv:2007.00224).
+        false_negatives: a negative whose cosine exceeds that of its query's lowest positive (on the way back: its
+            key's) by more than this is ignored; None for never. The limit has no gradient.
+        relative: this margin is a share of the positive's cosine.
         precision: of the tiles' products: "auto" takes bf16 under autocast while scale x norms stay under 50, else
             fp32. Listed positives are in fp32 always; float64 inputs are float64 throughout.
         tile: side of a tile. Memory beyond the inputs is a few tiles and vectors, whatever the batch.
@@ -56,47 +72,106 @@ class InfoNCE(nn.Module):
         temperature: float = 0.05,
         learnable: bool = False,
         symmetric: bool = True,
+        positives: Literal["outside", "inside"] = "outside",
+        margin: float = 0.0,
+        decoupled: bool | Literal["weighted"] = False,
+        sigma: float = 0.5,
+        hardness: float = 0.0,
+        debiasing: float = 0.0,
+        false_negatives: float | None = None,
+        relative: bool = False,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         tile: int = 1024,
     ) -> None:
         super().__init__()
-        if not 0 < temperature < math.inf:
-            raise InputError(f"infonce.temperature must be positive and finite, it is {temperature}; 0.05 is usual")
-        if tile < 1:
-            raise InputError(f"infonce.tile must be at least 1, it is {tile}")
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable)
-        self.learnable, self.symmetric = learnable, symmetric
+        check_setting("infonce.sigma", sigma, above=0)
+        check_setting("infonce.margin", margin)
+        check_setting("infonce.hardness", hardness, least=0)
+        check_setting("infonce.debiasing", debiasing, least=0, below=1)
+        check_setting("infonce.false_negatives", false_negatives or 0.0)
+        check_setting("infonce.tile", tile, least=1)
+        self.scale = Scale("infonce.temperature", temperature, learnable)
+        self.learnable, self.symmetric, self.positives = learnable, symmetric, positives
+        self.margin, self.decoupled, self.sigma = margin, decoupled, sigma
+        self.hardness, self.debiasing = hardness, debiasing
+        self.false_negatives, self.relative = false_negatives, relative
         self.precision, self.tile = precision, tile
-        self.first_scale = 1.0 / temperature  # a fixed scale stays exact in float64
 
     @property
     def temperature(self) -> float:
         """What similarity is divided by, now."""
-        return math.exp(-self.log_scale.item())
+        return self.scale.temperature
+
+    @property
+    def log_scale(self) -> nn.Parameter:
+        """The logarithm of the scale, a scalar."""
+        return self.scale.log
 
     def clamp_(self) -> None:
         """Keep a learnt scale within 1 to 100; the training step calls this after each update."""
-        with torch.no_grad():
-            self.log_scale.clamp_(0.0, math.log(100.0))
+        self.scale.clamp_()
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""
+        return self.part(queries, keys, pairs, 0, 1)
+
+    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, index: int, of: int) -> Tensor:
+        """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
         check_vectors(queries, keys, pairs)
         precision = tile_precision(self.precision, keys)
         with torch.autocast(queries.device.type, enabled=False):
             relations = Relations.of(pairs).to(queries.device)
             exact = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-            scale = self.log_scale.to(exact).exp() if self.learnable else self.first_scale
-            z, k = queries.to(exact) * scale, keys.to(exact)  # (n, d), (m, d): the loss sees nothing but scale q.k
-            plan = Plan.of(z, k, relations, columns=self.symmetric, tile=self.tile, precision=precision)
-            rows, columns = log_sum_exp(z, k, plan)  # (n,), (m,)
-            forth = Near.of(z, k, relations)
-            check_positives(forth)
-            check_negatives(rows, forth, relations)
-            loss = forth.cross_entropy(rows).mean()
-            if not self.symmetric:
-                return loss
-            back = Near.of(k, z, relations.transposed)
-            losses = back.cross_entropy(columns)  # (m,), of use where there is a positive
-            weight = back.found if relations.key_share is None else back.found * relations.key_share
-            return (loss + torch.where(back.found, losses, 0.0) @ weight.to(exact) / weight.sum()) / 2
+            scale = self.scale.value(exact)
+            # NT-Xent: every view asks all others, there and back is the same, and half of the matrix says it all
+            itself = keys is queries and relations.query_share is None and relations.reflexive
+            # the loss sees nothing but scale q.k: in both factors where they are one
+            z = queries.to(exact) * (scale**0.5 if itself else scale)  # (n, d)
+            k = z if itself else keys.to(exact)  # (m, d)
+            back = self.symmetric and not itself
+            return self._of(Matrix(z, k, relations, back, itself, self.tile, precision, index, of), scale)
+
+    def _of(self, matrix: Matrix, scale: Tensor | float) -> Tensor:
+        anchors = anchor_weights(matrix)  # (n,), (m,): over all ranks
+        check_negatives(matrix.relations)
+        s = listed_products(matrix.z, matrix.k, *matrix.relations.near)  # (e,), of both ways
+        if self.false_negatives is not None:
+            matrix = matrix.without_false_negatives(s, self.false_negatives, self.relative, scale)
+        if matrix.relations.by_class and self._plain():  # one sweep holds all candidates
+            losses = [near.excess(near.mean) for near in matrix.nears(s, "both")]
+        else:
+            nears = matrix.nears(s, "near")
+            far = negatives(matrix, nears, scale, self.hardness, self.debiasing)
+            weights = self._weights(matrix, s, anchors, scale)
+            losses = [self._one_way(*way, scale) for way in zip(nears, far, weights)]
+        mine = [anchor[share] for anchor, share in zip(anchors, matrix.shares)]
+        ways = [torch.where(a > 0, loss, 0.0) @ a.to(loss.dtype) for a, loss in zip(mine, losses)]
+        return torch.stack(ways).mean()
+
+    def _plain(self) -> bool:
+        changed = self.margin or self.decoupled or self.hardness or self.debiasing
+        return not changed and self.false_negatives is None and self.positives == "outside"
+
+    def _weights(
+        self, matrix: Matrix, s: Tensor, anchors: list[Tensor], scale: Tensor | float
+    ) -> list[Tensor] | list[float]:
+        """Return the weights of the positives' term, each way: decreasing in their similarity, one on average."""
+        if self.decoupled != "weighted":
+            return [1.0] * len(anchors)
+        with torch.no_grad():
+            whole = replace(matrix, index=0, of=1)
+            means = [near.mean / (scale * self.sigma) for near in whole.nears(s, None)]
+            waves = [torch.where(a > 0, (mean - mean.max()).exp(), 0.0) for a, mean in zip(anchors, means)]
+            every = [2 - wave / (wave @ a.to(wave.dtype)) for a, wave in zip(anchors, waves)]
+            return [weight[share] for weight, share in zip(every, matrix.shares)]
+
+    def _one_way(self, near: Near, far: Tensor, weight: Tensor | float, scale: Tensor | float) -> Tensor:
+        """Return the losses of some rows (r,); no number where there is no positive."""
+        pulled = near.inside if self.positives == "inside" else near.mean
+        shift = self.margin * scale
+        if self.decoupled:
+            push = torch.where(torch.isneginf(far), 0.0, far)  # all negatives are ignored: nothing pushes
+            return push - weight * (pulled - shift)
+        # log(e^far + e^mass) - pulled, in the form whose gradient keeps its digits where the positive wins
+        mass = torch.where(torch.isneginf(near.mass), 0.0, near.mass)
+        return torch.logaddexp(far - mass + shift, torch.zeros_like(far)) + near.excess(pulled)

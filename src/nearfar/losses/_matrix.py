@@ -1,0 +1,150 @@
+"""The similarity matrix of a batch, never held: sums over its negatives and its positives, there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nearfar.losses._checks import check_positives, with_positives
+from nearfar.losses._log_sum_exp import counts, log_sum_exp, lowest
+from nearfar.losses._near import Near, listed_products, segment_log_sum_exp
+from nearfar.losses._plan import Plan, Side, arithmetic
+from nearfar.losses._relations import Relations
+
+Limit = Tensor | None
+
+
+def anchor_weights(matrix: Matrix) -> list[Tensor]:
+    """Return what each row's loss counts, each way, (n,) and (m,) float64: alike for queries, and on the way back for
+    distinct keys that have a positive. Errors: `InputError` that names the queries without a positive."""
+    found = [with_positives(way) for way in matrix.ways]
+    check_positives(found[0])
+    anchors = [found[0].double() / len(found[0])]
+    for has, way in zip(found[1:], matrix.ways[1:]):
+        weight = has.double() if way.query_share is None else has * way.query_share
+        anchors.append(weight / weight.sum())
+    return anchors
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """S = z k' with relations, as one of `of` ranks sees it: sums are of its share of rows, over all of the other side.
+
+    z: (n, d) queries times the scale; k: (m, d) keys. back: the way back is wanted, too. itself: z is k and the
+    relation symmetric, so the way back is the way forth. limits: similarities above which a negative of a query (n,)
+    and of a key (m,) is ignored, or None. What is asked for "each way" is a list: forth, then back if that is wanted.
+    """
+
+    z: Tensor
+    k: Tensor
+    relations: Relations
+    back: bool
+    itself: bool
+    tile: int
+    precision: str
+    index: int = 0
+    of: int = 1
+    limits: tuple[Limit, Limit] = (None, None)
+
+    @property
+    def ways(self) -> list[Relations]:
+        """The relations of all rows, each way."""
+        return [self.relations, self.relations.transposed] if self.back else [self.relations]
+
+    @property
+    def shares(self) -> list[slice]:
+        """This rank's rows, each way."""
+        return [slice(n * self.index // self.of, n * (self.index + 1) // self.of) for n in self.relations.pairs.shape]
+
+    def log_sums(self, side: Side, factor: float = 1.0) -> list[Tensor]:
+        """Return log sum_j a_j e^{factor s_ij} over negatives ("far"), positives by class ("near") or both, each way.
+
+        Minus infinity where there is none.
+        """
+        if side == "far" and self.relations.far is not None:
+            i, j = self.relations.far
+            s = listed_products(self.z, self.k, i, j)
+            return [self._segments(s, way, factor) for way in range(len(self.ways))]
+        found = []
+        for z, k, plan in self.sweeps(side, factor):
+            rows, columns = log_sum_exp(z, k, plan)
+            found += [rows, columns] if plan.columns else [rows]
+        return found
+
+    def counts(self) -> list[Tensor]:
+        """Return how many negatives there are, copies counting for their shares, each way."""
+        if self.relations.far is not None:
+            with torch.no_grad():
+                s = listed_products(self.z, self.k, *self.relations.far)
+                return [self._segments(s, way, 0.0).exp() for way in range(len(self.ways))]
+        found = []
+        for z, k, plan in self.sweeps("far"):
+            rows, columns = counts(z, k, plan)
+            found += [rows, columns] if plan.columns else [rows]
+        return found
+
+    def without_false_negatives(self, s: Tensor, margin: float, relative: bool, scale: float) -> Matrix:
+        """Return the same matrix with limits: the lowest positive of a row, and a margin, absolute or a share of it.
+
+        s: (e,) similarities of the listed positives.
+        """
+        limits: list[Limit] = []
+        whole = replace(self, index=0, of=1)
+        by_class = [low for z, k, plan in whole.sweeps("near") for low in lowest(z, k, plan)]
+        for way, relations in enumerate(self.ways):
+            i, n = relations.near[0], relations.pairs.shape[0]
+            low = s.detach().new_full((n,), torch.inf).scatter_reduce(0, i, s.detach(), "amin")
+            if relations.by_class:
+                low = torch.minimum(low, by_class[way])
+            limits.append(low + (margin * low.abs() if relative else margin * scale))
+        return replace(self, limits=(limits[0], limits[-1] if self.back or self.itself else None))
+
+    def nears(self, s: Tensor, side: Side | None) -> list[Near]:
+        """Return what the positives amount to, each way; s: (e,) similarities of the listed ones.
+
+        side: what counts as mass where positives go by class: "near", "both" (then it is all candidates), None (those
+        listed: for the mean's sake).
+        """
+        ways = zip([(self.z, self.k), (self.k, self.z)], self.ways, self.shares, strict=False)
+        if not self.relations.by_class:
+            return [Near.listed(s, way)[share] for _, way, share in ways]
+        tiled = [None, None] if side is None else self.log_sums(side)
+        found = []
+        for ((z, k), way, share), mass in zip(ways, tiled):
+            kept = (way.near[0] >= share.start) & (way.near[0] < share.stop)
+            found.append(Near.by_class(s[kept], z[share], k, way.rows(share), mass))
+        return found
+
+    def sweeps(self, side: Side, factor: float = 1.0) -> Iterator[tuple[Tensor, Tensor, Plan]]:
+        """Yield what the tiles are swept over for: once with rows and columns, or by shares of rows, one way each."""
+        if side == "near" and not self.relations.by_class:
+            return
+        z, k, (by_row, by_column) = self.z, self.k, self.limits if side == "far" else (None, None)
+        if factor != 1.0 and self.itself:
+            z = k = z * factor**0.5
+        elif factor != 1.0:
+            z = z * factor
+        by_row, by_column = (None if limit is None else limit * factor for limit in (by_row, by_column))
+        dtype, direct = arithmetic(z, k, self.precision)
+        plan = Plan(self.relations, side, self.back, self.tile, dtype, direct, self.itself, by_row, by_column)
+        if self.of == 1:
+            yield z, k, plan
+            return
+        sides = [(z, k, by_row), (k, z, by_column)]
+        for (left, right, limit), relations, share in zip(sides, self.ways, self.shares, strict=False):
+            mine = None if limit is None else limit[share]
+            part = replace(plan, relations=relations.rows(share), columns=False, itself=False)
+            yield left[share], right, replace(part, row_limit=mine, column_limit=None)
+
+    def _segments(self, s: Tensor, way: int, factor: float) -> Tensor:
+        relations, share, limit = self.ways[way], self.shares[way], self.limits[way]
+        assert relations.far is not None
+        i, j = relations.far
+        kept = torch.ones_like(i, dtype=torch.bool) if limit is None else s <= limit[i]
+        s, i, j = s[kept] * factor, i[kept], j[kept]
+        if relations.key_share is not None:
+            s = s + relations.key_share[j].log().to(s.dtype)
+        return segment_log_sum_exp(s, i, relations.pairs.shape[0])[share]
