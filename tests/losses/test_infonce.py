@@ -14,27 +14,7 @@ from nearfar.losses import _relations
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Known, Pairs
 from tests.losses import naive
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, Pairs]:
-    n, m, d = draw(st.integers(1, 12)), draw(st.integers(1, 14)), draw(st.integers(1, 5))
-    ids = lambda size, high: torch.tensor(draw(st.lists(st.integers(0, high), min_size=size, max_size=size)))  # noqa: E731
-    groups, items = draw(st.integers(1, 6)), draw(st.integers(2, 40))
-    scopes = draw(st.sampled_from([None, 1, 2]))
-    seed = draw(st.integers(0, 2**31))
-    generator = torch.Generator().manual_seed(seed)
-    q = torch.randn(n, d, generator=generator, dtype=torch.float64)
-    k = torch.randn(m, d, generator=generator, dtype=torch.float64)
-    known = None
-    if draw(st.booleans()):
-        e = draw(st.integers(0, 8))
-        weight = torch.tensor(draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=e, max_size=e)))
-        known = Known(ids(e, n - 1).long(), ids(e, m - 1).long(), weight.double())
-    query_scope, key_scope = (None, None) if scopes is None else (ids(n, scopes), ids(m, scopes))
-    pairs = Pairs(ids(n, groups), ids(n, items), ids(m, groups), ids(m, items) + draw(st.sampled_from([0, 100])),
-                  query_scope, key_scope, known)  # fmt: skip
-    return q, k, pairs
+from tests.losses.batches import batches
 
 
 @settings(max_examples=400, deadline=None)

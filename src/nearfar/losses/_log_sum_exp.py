@@ -23,13 +23,14 @@ from nearfar.losses._plan import Plan
 from nearfar.losses._tiles import Sweep, Tile, add_products
 
 
-def log_sum_exp(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+def log_sum_exp(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
     """Return rows (n,) and columns (m,) of the module's equation; minus infinity where nothing is a candidate.
 
-    z: (n, d) queries times the scale; k: (m, d) keys. Without `plan.columns` the columns are empty.
+    z: (n, d) queries times the scale; k: (m, d) keys. Without `plan.columns` the columns are empty. The third is
+    S at the listed positives (e,) with `plan.pick`, else empty.
     """
-    rows, columns = _LogSumExp.apply(z, k, plan)
-    return rows, columns
+    rows, columns, picked = _LogSumExp.apply(z, k, plan)
+    return rows, columns, picked
 
 
 @torch.no_grad()
@@ -60,19 +61,29 @@ def lowest(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
 
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
         sweep = Sweep(z.detach(), k.detach(), plan)
-        rows, columns = _direct(sweep) if plan.direct else _shifted(sweep)
+        picked = z.new_empty(len(plan.relations.near[0]) if plan.pick else 0)
+        rows, columns = _direct(sweep, picked) if plan.direct else _shifted(sweep, picked)
         ctx.sweep = sweep
         ctx.save_for_backward(rows, columns)
-        return rows, columns if plan.columns else rows.new_empty(0)
+        return rows, columns if plan.columns else rows.new_empty(0), picked
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         rows, columns = ctx.saved_tensors
-        itself = ctx.sweep.plan.itself
+        sweep, itself = ctx.sweep, ctx.sweep.plan.itself
+        g, h, by_picked = grads[0], grads[0] if itself else grads[1], grads[2]
         with torch.autocast(rows.device.type, enabled=False):
-            by_z, by_k = _gradient(ctx.sweep, rows, columns, grads[0], grads[0] if itself else grads[1])
+            by_z = torch.zeros_like(sweep.z, dtype=sweep.exact)
+            by_k = by_z if itself else torch.zeros_like(sweep.k, dtype=sweep.exact)
+            slope = _direct_slope if sweep.plan.direct else _shifted_slope
+            for tile in sweep.tiles():
+                ds = slope(sweep, tile, rows, columns, g, h).to(sweep.z.dtype)  # (r, c)
+                if sweep.mask.picked is not None:
+                    i, j, place = sweep.mask.picked.inside(tile.rows, tile.columns)
+                    ds.index_put_((i, j), by_picked[place], accumulate=True)
+                add_products(by_z, by_k, ds, sweep.z, sweep.k, tile)
             return by_z, None if itself else by_k, None  # itself: both are one, and already added
 
 
@@ -81,20 +92,20 @@ def _share_of(grad: Tensor, log: Tensor) -> Tensor:
     return torch.where(log > -torch.inf, grad * torch.exp(-log), 0.0)
 
 
-def _direct(sweep: Sweep) -> tuple[Tensor, Tensor]:
+def _direct(sweep: Sweep, picked: Tensor) -> tuple[Tensor, Tensor]:
     """Plain sums of exponentials: every |S| is small enough."""
     row_sum, column_sum = sweep.zeros()
-    for tile in sweep.tiles(keep=True):
+    for tile in sweep.tiles(keep=True, picked=picked):
         row_sum[tile.rows] += sweep.by_row(tile.s, tile)
         if sweep.sideways(tile):
             column_sum[tile.columns] += sweep.by_column(tile.s, tile)
     return row_sum.log_(), column_sum if sweep.plan.itself else column_sum.log_()
 
 
-def _shifted(sweep: Sweep) -> tuple[Tensor, Tensor]:
+def _shifted(sweep: Sweep, picked: Tensor) -> tuple[Tensor, Tensor]:
     """Running log-sum-exp with the maximum taken out: any S."""
     row_log, column_log = (zeros.fill_(-torch.inf) for zeros in sweep.zeros())
-    for tile in sweep.tiles():
+    for tile in sweep.tiles(picked=picked):
         s, rows, columns = tile.s.to(sweep.exact), tile.rows, tile.columns
         one = s if tile.over_row is None else s.masked_fill(tile.over_row, -torch.inf)
         one = one if sweep.a is None else one + sweep.a[columns].log()
@@ -106,22 +117,7 @@ def _shifted(sweep: Sweep) -> tuple[Tensor, Tensor]:
     return row_log, column_log
 
 
-def _gradient(
-    sweep: Sweep, row_log: Tensor, column_log: Tensor, g: Tensor, h: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return dL/dz (n, d) and dL/dk (m, d) from dL/drows g (n,) and dL/dcolumns h (m,)."""
-    by_z = torch.zeros_like(sweep.z, dtype=sweep.exact)
-    by_k = by_z if sweep.plan.itself else torch.zeros_like(sweep.k, dtype=sweep.exact)
-    slope = _direct_slope if sweep.plan.direct else _shifted_slope
-    for tile in sweep.tiles():
-        ds = slope(sweep, tile, row_log, column_log, g, h).to(sweep.z.dtype)  # (r, c)
-        add_products(by_z, by_k, ds, sweep.z, sweep.k, tile)
-    return by_z, by_k
-
-
-def _direct_slope(
-    sweep: Sweep, tile: Tile, row_log: Tensor, column_log: Tensor, g: Tensor, h: Tensor
-) -> Tensor:
+def _direct_slope(sweep: Sweep, tile: Tile, row_log: Tensor, column_log: Tensor, g: Tensor, h: Tensor) -> Tensor:
     e, rows, columns = tile.s, tile.rows, tile.columns
     u = _share_of(g[rows], row_log[rows])[:, None]  # (r, 1)
     weight = u.to(e.dtype) if sweep.a is None else (u * sweep.a[columns]).to(e.dtype)
@@ -133,9 +129,7 @@ def _direct_slope(
     return e.mul_(weight)
 
 
-def _shifted_slope(
-    sweep: Sweep, tile: Tile, row_log: Tensor, column_log: Tensor, g: Tensor, h: Tensor
-) -> Tensor:
+def _shifted_slope(sweep: Sweep, tile: Tile, row_log: Tensor, column_log: Tensor, g: Tensor, h: Tensor) -> Tensor:
     s, rows, columns = tile.s.to(sweep.exact), tile.rows, tile.columns
     least = torch.finfo(sweep.exact).min  # no candidate: exp(-inf - x) = 0
     ds = (s - row_log[rows].clamp_min(least)[:, None]).exp_().mul_(g[rows][:, None])

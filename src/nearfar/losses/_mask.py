@@ -20,6 +20,7 @@ class Mask:
         self.items = (pairs.query_item, pairs.key_item) if relations.items else None
         self.groups = (pairs.query_group, pairs.key_group) if relations.by_class and plan.side != "both" else None
         self.near = plan.side == "near"
+        self.picked = _Tiled(_above(relations.near, plan), plan) if plan.pick else None
 
     def fill(self, tile: Tensor, rows: slice, columns: slice, value: float) -> None:
         """Write `value` where a tile's entries are no candidates."""
@@ -34,9 +35,14 @@ class Mask:
         for blot in blots:
             tile.masked_fill_(blot, value)
         if self.blotted is not None:
-            inside = self.blotted.inside(rows, columns)
-            if len(inside[0]):
-                tile[inside] = value
+            i, j, _ = self.blotted.inside(rows, columns)
+            if len(i):
+                tile[i, j] = value
+
+
+def _above(near: Entries, plan: Plan) -> Entries:
+    """Mirror what lies below the diagonal of a symmetric matrix, whose lower tiles are not visited."""
+    return (torch.minimum(*near), torch.maximum(*near)) if plan.itself else near
 
 
 class _Tiled:
@@ -47,16 +53,19 @@ class _Tiled:
         n, m = plan.relations.pairs.shape
         high, self.wide = -(-n // plan.tile), -(-m // plan.tile)  # tiles in a column, in a row of tiles
         self.rows, self.columns = entries
+        self.order: Tensor | None = None  # of the entries as they were given; None: as they are
         self.edges = [0, len(self.rows)]
         if high * self.wide > 1:
             tile = entries[0] // plan.tile * self.wide + entries[1] // plan.tile
-            tile, order = torch.sort(tile, stable=True)
-            self.rows, self.columns = entries[0][order], entries[1][order]
+            tile, self.order = torch.sort(tile, stable=True)
+            self.rows, self.columns = entries[0][self.order], entries[1][self.order]
             edges = torch.arange(high * self.wide + 1, device=tile.device)
             self.edges = torch.searchsorted(tile, edges).tolist()
 
-    def inside(self, rows: slice, columns: slice) -> Entries:
-        """Return a tile's entries, counted from its corner."""
+    def inside(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor | slice]:
+        """Return a tile's entries, counted from its corner, and where they stood in the list as it was given."""
         tile = rows.start // self.tile * self.wide + columns.start // self.tile
         part = slice(self.edges[tile], self.edges[tile + 1])
-        return self.rows[part] - rows.start, self.columns[part] - columns.start
+        if self.order is None:
+            return self.rows, self.columns, part
+        return self.rows[part] - rows.start, self.columns[part] - columns.start, self.order[part]

@@ -70,9 +70,22 @@ class Matrix:
             return [self._segments(s, way, factor) for way in range(len(self.ways))]
         found = []
         for z, k, plan in self.sweeps(side, factor):
-            rows, columns = log_sum_exp(z, k, plan)
+            rows, columns, _ = log_sum_exp(z, k, plan)
             found += [rows, columns] if plan.columns else [rows]
         return found
+
+    def listed(self) -> Tensor:
+        """Return the similarities of the listed positives, (e,), in the vectors' own type."""
+        return listed_products(self.z, self.k, *self.relations.near)
+
+    def far_and_listed(self) -> tuple[list[Tensor], Tensor]:
+        """Return `log_sums("far")` and `listed()`, from one sweep where the tiles are exact."""
+        if self.of == 1 and self.relations.far is None:
+            ((z, k, plan),) = self.sweeps("far")
+            if plan.dtype == z.dtype:
+                rows, columns, picked = log_sum_exp(z, k, replace(plan, pick=True))
+                return [rows, columns] if plan.columns else [rows], picked
+        return self.log_sums("far"), self.listed()
 
     def counts(self) -> list[Tensor]:
         """Return how many negatives there are, copies counting for their shares, each way."""
@@ -86,7 +99,7 @@ class Matrix:
             found += [rows, columns] if plan.columns else [rows]
         return found
 
-    def without_false_negatives(self, s: Tensor, margin: float, relative: bool, scale: float) -> Matrix:
+    def without_false_negatives(self, s: Tensor, margin: float, relative: bool, scale: Tensor | float) -> Matrix:
         """Return the same matrix with limits: the lowest positive of a row, and a margin, absolute or a share of it.
 
         s: (e,) similarities of the listed positives.

@@ -11,12 +11,15 @@ from nearfar.losses._matrix import Matrix
 from nearfar.losses._near import Near
 
 
-def negatives(matrix: Matrix, nears: list[Near], scale: Tensor | float, beta: float, chance: float) -> list[Tensor]:
+def negatives(matrix: Matrix, s: Tensor, scale: Tensor | float, beta: float, chance: float) -> list[Tensor]:
     """Return the logarithm of what the negatives weigh, each way; minus infinity where there is none.
+
+    s: (e,) similarities of the listed positives.
 
     With N negatives, beta the hardness and tau+ the chance that one is a positive in truth:
 
-        R = N sum e^{(1 + beta) s_ij} / sum e^{beta s_ij},   G = max((R - N tau+ mean_near e^{s}) / (1 - tau+), N e^{-1/tau})
+        R = N sum e^{(1 + beta) s_ij} / sum e^{beta s_ij}
+        G = max( (R - N tau+ mean_near e^{s_ij}) / (1 - tau+), N e^{-1/tau} )
 
     (Robinson et al. 2021, arXiv:2010.04592, with the sampling weights of its code; Chuang et al. 2020,
     arXiv:2007.00224, equation 8.)
@@ -29,7 +32,7 @@ def negatives(matrix: Matrix, nears: list[Near], scale: Tensor | float, beta: fl
         sums = [_harder(*way) for way in zip(sums, matrix.log_sums("far", beta), number)]
     if not chance:
         return sums
-    return [_debiased(*way, scale, chance) for way in zip(sums, nears, number)]
+    return [_debiased(*way, scale, chance) for way in zip(sums, matrix.nears(s, "near"), number)]
 
 
 def _harder(sums: Tensor, weights: Tensor, number: Tensor) -> Tensor:

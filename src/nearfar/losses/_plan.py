@@ -22,7 +22,8 @@ class Plan:
     """What a sweep needs beside the vectors.
 
     side: "far" negatives; "near" what is positive by class; "both". columns: the way back, too. itself: z is k, and S
-    symmetric. row_limit (n,), column_limit (m,): an entry of S above is no candidate of its row, of its column.
+    symmetric. pick: read the listed positives from the tiles, which are exact enough. row_limit (n,), column_limit
+    (m,): an entry of S above is no candidate of its row, of its column.
     """
 
     relations: Relations
@@ -34,6 +35,7 @@ class Plan:
     itself: bool = False
     row_limit: Tensor | None = None
     column_limit: Tensor | None = None
+    pick: bool = False
 
 
 def arithmetic(z: Tensor, k: Tensor, precision: str) -> tuple[torch.dtype, bool]:

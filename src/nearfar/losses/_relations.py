@@ -38,14 +38,14 @@ class Relations:
     key_share: Tensor | None  # (m,)
 
     @classmethod
-    def of(cls, pairs: Pairs, limit: int | None = LIST_LIMIT) -> Relations:
-        """Resolve pairs; lists of more than `limit` times n + m entries are left to the tiles (None: none is)."""
+    def of(cls, pairs: Pairs, *, list_all: bool = False) -> Relations:
+        """Resolve pairs; list_all: list the positives however many there are, and leave none to class ids."""
         n, m = pairs.shape
-        most = n * m if limit is None else limit * (n + m)
+        most = LIST_LIMIT * (n + m)
         copies = codes(pairs, "item", "scope")
         known = _spread(pairs, *copies)
         same = join(pairs.query_item, pairs.key_item, most)
-        near = join(*codes(pairs, "group", "scope"), most)
+        near = join(*codes(pairs, "group", "scope"), n * m if list_all else most)
         listed = near or (known.rows[:0], known.rows[:0])
         if near is not None and (same is None or len(same[0])):
             listed = _chosen(near, pairs.query_item[near[0]] != pairs.key_item[near[1]])
@@ -143,7 +143,8 @@ def _share(ids: Tensor) -> Tensor | None:
     if not bool((ordered[1:] == ordered[:-1]).any()):
         return None
     _, place, counts = torch.unique(ids, return_inverse=True, return_counts=True)
-    return 1.0 / counts[place].double()
+    share: Tensor = 1.0 / counts[place].double()
+    return share
 
 
 def _spread(pairs: Pairs, query_codes: Tensor, key_codes: Tensor) -> Known:

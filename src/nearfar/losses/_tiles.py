@@ -56,10 +56,11 @@ class Sweep:
         e = e if tile.over_column is None else e.masked_fill(tile.over_column, 0.0)
         return e.sum(0, dtype=self.exact) if self.b is None else self.b[tile.rows] @ e.to(self.exact)
 
-    def tiles(self, *, keep: bool = False) -> Iterator[Tile]:
+    def tiles(self, *, keep: bool = False, picked: Tensor | None = None) -> Iterator[Tile]:
         """Yield all tiles: similarities, minus infinity where there is no candidate; if direct their exponentials.
 
-        They may be written over. keep: hold what KEPT_BYTES can of them for the next sweep.
+        They may be written over. keep: hold what KEPT_BYTES can of them for the next sweep. picked: (e,) takes the
+        similarities of the listed positives.
         """
         side, direct = self.plan.tile, self.plan.direct
         scratch = self.z.new_empty(min(side, len(self.z)) * min(side, len(self.k)))
@@ -77,6 +78,9 @@ class Sweep:
                 s = self.z.new_empty(shape) if spare >= 0 else scratch[: shape[0] * shape[1]].view(shape)  # (r, c)
                 torch.mm(self.z[rows], self.k[columns].T, out=s)
                 over = self._over(s, rows, columns) if limited else (None, None)
+                if picked is not None and self.mask.picked is not None:
+                    i, j, place = self.mask.picked.inside(rows, columns)
+                    picked[place] = s[i, j]
                 if direct:
                     self.mask.fill(s.exp_(), rows, columns, 0.0)
                 else:

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from nearfar.losses._checks import check_negatives, check_setting, check_vectors
 from nearfar.losses._matrix import Matrix, anchor_weights
-from nearfar.losses._near import Near, listed_products
+from nearfar.losses._near import Near
 from nearfar.losses._negatives import negatives
 from nearfar.losses._plan import tile_precision
 from nearfar.losses._relations import Relations
 from nearfar.losses._scale import Scale
+from nearfar.losses._small import cross_entropy, is_simple
 from nearfar.pairs import Pairs
 
 
@@ -47,7 +48,7 @@ class InfoNCE(nn.Module):
             key's) by more than this is ignored; None for never. The limit has no gradient.
         relative: this margin is a share of the positive's cosine.
         precision: of the tiles' products: "auto" takes bf16 under autocast while scale x norms stay under 50, else
-            fp32. Listed positives are in fp32 always; float64 inputs are float64 throughout.
+            fp32 (and always with debiasing or false_negatives). Listed positives are in fp32 always; float64 inputs are float64 throughout.
         tile: side of a tile. Memory beyond the inputs is a few tiles and vectors, whatever the batch.
 
     Call: queries (n, d), keys (m, d), pairs -> scalar. Vectors are used as they are; `fit` puts them on the sphere.
@@ -119,12 +120,19 @@ class InfoNCE(nn.Module):
         """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
         check_vectors(queries, keys, pairs)
         precision = tile_precision(self.precision, keys)
+        if self.precision == "auto" and (self.debiasing or self.false_negatives is not None):
+            precision = "fp32"  # a difference of sums, or a limit, makes much of a small rounding
         with torch.autocast(queries.device.type, enabled=False):
             relations = Relations.of(pairs).to(queries.device)
             exact = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
             scale = self.scale.value(exact)
             # NT-Xent: every view asks all others, there and back is the same, and half of the matrix says it all
             itself = keys is queries and relations.query_share is None and relations.reflexive
+            if of == 1 and self._plain() and max(pairs.shape) <= self.tile and is_simple(relations):
+                check_negatives(relations)
+                loss = cross_entropy(queries.to(exact), keys.to(exact), scale, relations, self.symmetric and not itself)
+                if loss is not None:
+                    return loss
             # the loss sees nothing but scale q.k: in both factors where they are one
             z = queries.to(exact) * (scale**0.5 if itself else scale)  # (n, d)
             k = z if itself else keys.to(exact)  # (m, d)
@@ -134,27 +142,31 @@ class InfoNCE(nn.Module):
     def _of(self, matrix: Matrix, scale: Tensor | float) -> Tensor:
         anchors = anchor_weights(matrix)  # (n,), (m,): over all ranks
         check_negatives(matrix.relations)
-        s = listed_products(matrix.z, matrix.k, *matrix.relations.near)  # (e,), of both ways
-        if self.false_negatives is not None:
-            matrix = matrix.without_false_negatives(s, self.false_negatives, self.relative, scale)
         if matrix.relations.by_class and self._plain():  # one sweep holds all candidates
-            losses = [near.excess(near.mean) for near in matrix.nears(s, "both")]
+            losses = [near.excess(near.mean) for near in matrix.nears(matrix.listed(), "both")]
         else:
-            nears = matrix.nears(s, "near")
-            far = negatives(matrix, nears, scale, self.hardness, self.debiasing)
+            matrix, far, s = self._sums(matrix, scale)
             weights = self._weights(matrix, s, anchors, scale)
-            losses = [self._one_way(*way, scale) for way in zip(nears, far, weights)]
+            nears = matrix.nears(s, "near")
+            losses = [self._one_way(near, push, weight, scale) for near, push, weight in zip(nears, far, weights)]
         mine = [anchor[share] for anchor, share in zip(anchors, matrix.shares)]
         ways = [torch.where(a > 0, loss, 0.0) @ a.to(loss.dtype) for a, loss in zip(mine, losses)]
         return torch.stack(ways).mean()
+
+    def _sums(self, matrix: Matrix, scale: Tensor | float) -> tuple[Matrix, list[Tensor], Tensor]:
+        """Return the matrix without false negatives, its negatives' logarithmic sums each way, and its positives."""
+        if self.false_negatives is None and not self.hardness and not self.debiasing:
+            return matrix, *matrix.far_and_listed()
+        s = matrix.listed()  # (e,)
+        if self.false_negatives is not None:
+            matrix = matrix.without_false_negatives(s, self.false_negatives, self.relative, scale)
+        return matrix, negatives(matrix, s, scale, self.hardness, self.debiasing), s
 
     def _plain(self) -> bool:
         changed = self.margin or self.decoupled or self.hardness or self.debiasing
         return not changed and self.false_negatives is None and self.positives == "outside"
 
-    def _weights(
-        self, matrix: Matrix, s: Tensor, anchors: list[Tensor], scale: Tensor | float
-    ) -> list[Tensor] | list[float]:
+    def _weights(self, matrix: Matrix, s: Tensor, anchors: list[Tensor], scale: Tensor | float) -> list[Tensor | float]:
         """Return the weights of the positives' term, each way: decreasing in their similarity, one on average."""
         if self.decoupled != "weighted":
             return [1.0] * len(anchors)

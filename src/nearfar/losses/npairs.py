@@ -62,4 +62,5 @@ def _mean_square(x: Tensor, ids: Tensor) -> Tensor:
     """Return the mean of |x|^2 over distinct rows, copies sharing one count."""
     _, place, count = torch.unique(ids.to(x.device), return_inverse=True, return_counts=True)
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
-    return (exact.square().sum(1) / count[place]).sum() / len(count)
+    mean: Tensor = (exact.square().sum(1) / count[place]).sum() / len(count)
+    return mean

@@ -12,11 +12,13 @@ from torch.nn.functional import logsigmoid
 from nearfar.losses._checks import check_negatives, check_setting, check_vectors
 from nearfar.losses._matrix import Matrix, anchor_weights
 from nearfar.losses._near import listed_products
-from nearfar.losses._plan import Plan, tile_precision
+from nearfar.losses._plan import Plan, Side, tile_precision
 from nearfar.losses._relations import Relations
 from nearfar.losses._scale import Scale
 from nearfar.losses._tiles import Sweep, Tile, add_products
 from nearfar.pairs import Pairs
+
+SIDES: tuple[tuple[Side, float], ...] = (("far", 1.0), ("near", -1.0))
 
 
 class Sigmoid(nn.Module):
@@ -91,7 +93,7 @@ class Sigmoid(nn.Module):
             anchor_weights(matrix)
             check_negatives(relations)
             total = _listed(matrix, bias)
-            for side, sign in (("far", 1.0), ("near", -1.0)):
+            for side, sign in SIDES:
                 for left, right, plan in matrix.sweeps(side):
                     total = total + _SoftPlus.apply(left, right, bias, replace(plan, direct=False), sign)
             share = relations.query_share

@@ -3,8 +3,8 @@
 A file a loss, named like it:
 
     VARIANTS: list[dict]          settings to prove
-    reference(loss, q, k, pairs)  the value; raises `Invalid` where the loss must refuse the batch for a reason of its
-                                  own (all refuse a query without a positive, or no negatives where those are needed)
+    reference(loss, q, k, pairs)  the value; raises `InputError` where the loss must refuse the batch for its own reason
+                                  (all refuse a query without a positive, or no negatives where those are needed)
 
 and where they differ from what is written here:
 
@@ -23,12 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nearfar.errors import InputError
 from nearfar.pairs import Pairs
 from tests.losses import naive
-
-
-class Invalid(Exception):
-    """The loss must refuse this batch."""
 
 
 def of(name: str) -> ModuleType | None:
@@ -45,7 +42,7 @@ def says(name: str, word: str) -> bool:
 
 
 def check(name: str, loss: Any, pairs: Pairs) -> None:
-    """Raise `Invalid` where any loss of this kind must refuse."""
+    """Raise `InputError` where any loss of this kind must refuse."""
     if not says(name, "GRADED"):
         positives(pairs)
     if loss.needs_negatives:
@@ -64,7 +61,7 @@ def positives(pairs: Pairs) -> list[tuple[int, int, float]]:
     """Return the positive pairs (i, j) and what each counts, in parts of one."""
     near, _ = naive.relation(pairs)
     if not (near > 0).any(1).all():
-        raise Invalid("a query without a positive")
+        raise InputError("a query without a positive")
     a, b = shares(pairs)
     listed = [(i, j, float(near[i, j]) * a[i] * b[j]) for i, j in (near > 0).nonzero().tolist()]
     total = sum(weight for _, _, weight in listed)
@@ -76,7 +73,7 @@ def negatives(pairs: Pairs) -> list[list[int]]:
     near, candidate = naive.relation(pairs)
     found = [far.nonzero()[:, 0].tolist() for far in candidate & (near == 0)]
     if not any(found):
-        raise Invalid("no query has a negative")
+        raise InputError("no query has a negative")
     return found
 
 
@@ -89,7 +86,7 @@ def known(pairs: Pairs) -> dict[tuple[int, int], float]:
                 for j in naive.copies(pairs.key_item, pairs.key_scope, int(c)):
                     said[i, j] = max(said.get((i, j), 0.0), float(w))
     if not said:
-        raise Invalid("nothing is known")
+        raise InputError("nothing is known")
     return said
 
 

@@ -49,7 +49,7 @@ def one_way(loss: Any, c: Tensor, near: Tensor, candidate: Tensor, share: Tensor
     rows = [i for i in range(len(c)) if bool((near[i] > 0).any())]
     scale = loss.log_scale.to(c.dtype).exp()
     p = {i: near[i].to(c.dtype) * share / (near[i].to(c.dtype) @ share) for i in rows}  # weights of the positives
-    weight = {i: 1.0 for i in rows}
+    weight = dict.fromkeys(rows, 1.0)
     if loss.decoupled == "weighted":
         wave = {i: math.exp(float((p[i] @ c[i]).detach()) / loss.sigma) for i in rows}
         mean = sum(float(anchor[i]) * wave[i] for i in rows) / sum(float(anchor[i]) for i in rows)

@@ -1,0 +1,97 @@
+"""Cluster swap: each side predicts the cluster of the other (SwAV)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from nearfar.errors import InputError
+from nearfar.losses._checks import check_setting
+from nearfar.losses._listed import Listed, exact_vectors
+from nearfar.losses._near import listed_products
+from nearfar.pairs import Pairs
+
+
+class ClusterSwap(nn.Module):
+    """Assign queries and keys to learnt prototypes, evenly, and predict each side's assignment from the other.
+
+        L = mean over positive pairs of - sum_c [ y(k_j)_c log p(q_i)_c + y(q_i)_c log p(k_j)_c ]
+        p(z) = softmax_c( z . prototype_c / temperature )
+
+    The codes y, without a gradient, are the entropic optimal transport of rows to prototypes, each prototype taking an
+    equal share: Sinkhorn's iterations on exp(z . prototype / epsilon), for queries and for keys by themselves. Source:
+    Caron et al. 2020 (SwAV), arXiv:2006.09882, equations 1 to 5. A positive pair counts by its weight, and a row by
+    one over the number of its copies, in the transport too.
+
+    Args:
+        dim: of the vectors.
+        prototypes: how many clusters, >= 2; several times the classes that one hopes to see.
+        temperature: of the predictions, > 0.
+        epsilon: entropy of the codes, > 0; smaller is harder.
+        iterations: of Sinkhorn, >= 1.
+        seed: of the first prototypes.
+
+    Call: queries (n, dim), keys (m, dim), pairs -> scalar. Vectors are used as they are; `fit` puts them on the sphere.
+    Prototypes are put there by the loss. Memory beyond the inputs is a few times (n + m) x prototypes.
+
+    Errors: `InputError` that names the rows: a query without a positive; vectors of another dimension than `dim`.
+
+    Example:
+        >>> import torch, nearfar as nf
+        >>> q, k = torch.nn.functional.normalize(torch.randn(2, 8, 4), dim=2)
+        >>> loss = nf.losses.ClusterSwap(dim=4, prototypes=3)(q, k, nf.Pairs.aligned(8))
+
+    When not to use it: for fine retrieval, where each thing is its own cluster; with batches that see one class, which
+    the even shares split at random.
+    """
+
+    unit: ClassVar[bool] = True
+    cacheable: ClassVar[bool] = True
+    needs_negatives: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        dim: int,
+        prototypes: int = 512,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_setting("cluster_swap.dim", dim, least=1)
+        check_setting("cluster_swap.prototypes", prototypes, least=2)
+        check_setting("cluster_swap.temperature", temperature, above=0)
+        check_setting("cluster_swap.epsilon", epsilon, above=0)
+        check_setting("cluster_swap.iterations", iterations, least=1)
+        first = torch.randn(prototypes, dim, generator=torch.Generator().manual_seed(seed))
+        self.prototypes = nn.Parameter(normalize(first, dim=1))
+        self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
+
+    def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
+        """Return the loss, a scalar."""
+        q, k = exact_vectors(queries, keys, pairs)
+        if q.shape[1] != self.prototypes.shape[1]:
+            raise InputError(f"cluster_swap.dim is {self.prototypes.shape[1]}, the vectors are {tuple(q.shape)}")
+        with torch.autocast(q.device.type, enabled=False):
+            listed = Listed.positives(q, k, pairs)
+            centres = normalize(self.prototypes.to(q.dtype), dim=1)  # (p, d)
+            of_queries, of_keys = q @ centres.T, k @ centres.T  # (n, p), (m, p)
+            log_q = torch.log_softmax(of_queries / self.temperature, 1)
+            log_k = torch.log_softmax(of_keys / self.temperature, 1)
+            code_q = self._codes(of_queries.detach(), listed.query_share)
+            code_k = self._codes(of_keys.detach(), listed.key_share)
+            forth = listed_products(log_q, code_k, listed.i, listed.j)  # (e,)
+            back = listed_products(code_q, log_k, listed.i, listed.j)  # (e,)
+            return -(listed.weight @ (forth + back))
+
+    def _codes(self, similarities: Tensor, share: Tensor) -> Tensor:
+        """Return each row's code (n, p), summing to one, prototypes evenly filled; a row has its share's mass."""
+        log, mass = similarities / self.epsilon, share.log()[:, None]
+        for _ in range(self.iterations):
+            log = log - torch.logsumexp(log + mass, 0)  # (n, p), every prototype as full as every other
+            log = torch.log_softmax(log, 1)  # (n, p), every row whole
+        return log.exp()

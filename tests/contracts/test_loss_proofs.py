@@ -1,0 +1,206 @@
+"""Every loss that compares vectors equals its naive form: value and all gradients, on batches of every kind."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nearfar import registry
+from nearfar.errors import InputError
+from nearfar.losses import _relations
+from nearfar.pairs import Pairs
+from tests.contracts.test_losses import COMPARING
+from tests.losses import references
+from tests.losses.batches import Drawn, aligned, batches, copied, moved, unit
+
+CASES = [(name, variant) for name in COMPARING for variant in getattr(references.of(name), "VARIANTS", [{}])]
+NAMES = [f"{name}-{', '.join(f'{k}={v}' for k, v in variant.items())}" for name, variant in CASES]
+every_case = pytest.mark.parametrize(("name", "variant"), CASES, ids=NAMES)
+ANY = batches()
+Outcome = tuple[Tensor, list[Tensor]]  # a value, and its gradients by queries, keys and the loss's parameters
+
+
+def proof(name: str) -> Any:
+    module = references.of(name)
+    if module is None:
+        pytest.fail(f"losses.{name} has no proof: write tests/losses/references/{name}.py (its package says how)")
+    return module
+
+
+def batches_of(module: Any) -> st.SearchStrategy[Drawn]:
+    return getattr(module, "BATCHES", ANY)
+
+
+def build(name: str, variant: dict[str, Any], dim: int) -> Any:
+    return registry.build("losses", {"name": name, **variant}, dim=dim)
+
+
+def outcome(function: Any, loss: Any, queries: Tensor, keys: Tensor) -> Outcome:
+    queries, keys = queries.detach().requires_grad_(), keys.detach().requires_grad_()
+    value = function(queries, keys)
+    leaves = [queries, keys, *(p for p in loss.parameters() if p.requires_grad)]
+    found = torch.autograd.grad(value, leaves, allow_unused=True)
+    gradients = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
+    return value.detach(), gradients
+
+
+def tell(loss: Any, queries: Tensor, keys: Tensor, pairs: Pairs) -> Outcome | None:
+    """Return what the loss says, None where it refuses."""
+    try:
+        return outcome(lambda q, k: loss(q, k, pairs), loss, queries, keys)
+    except InputError:
+        return None
+
+
+def assert_equal(ours: Outcome, theirs: Outcome) -> None:
+    for got, want in zip([ours[0], *ours[1]], [theirs[0], *theirs[1]], strict=True):
+        assert got.dtype == want.dtype
+        assert float((got - want).abs().max()) <= 1e-10 * max(1.0, float(want.abs().max()))
+
+
+@every_case
+@effort(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_equals_its_reference(name: str, variant: dict[str, Any], data: st.DataObject) -> None:
+    module = proof(name)
+    q, k, pairs = data.draw(batches_of(module))
+    loss = build(name, variant, q.shape[1]).double()
+    with pytest.MonkeyPatch.context() as patch:
+        if data.draw(st.booleans(), label="classes too large to list"):
+            patch.setattr(_relations, "LIST_LIMIT", 0)
+        ours = tell(loss, q, k, pairs)
+        parts = data.draw(st.integers(1, 3), label="ranks")
+        if ours is not None and hasattr(loss, "part"):
+            added = outcome(lambda q, k: sum(loss.part(q, k, pairs, r, parts) for r in range(parts)), loss, q, k)
+            assert_equal(added, ours)
+    try:
+        references.check(name, loss, pairs)
+        theirs = outcome(lambda q, k: module.reference(loss, q, k, pairs), loss, q, k)
+    except InputError:
+        assert ours is None, "the loss took a batch that it must refuse"
+        return
+    assert ours is not None, "the loss refused a batch that it must take"
+    assert_equal(ours, theirs)
+
+
+@every_case
+@effort(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_permuting_rows_permutes_gradients(name: str, variant: dict[str, Any], data: st.DataObject) -> None:
+    q, k, pairs = data.draw(batches_of(proof(name)))
+    i, j = (torch.tensor(data.draw(st.permutations(range(rows)))) for rows in pairs.shape)
+    loss = build(name, variant, q.shape[1]).double()
+    before, after = tell(loss, q, k, pairs), tell(loss, q[i], k[j], moved(pairs, i, j))
+    assert (before is None) == (after is None)
+    if before is not None and after is not None:
+        value, (by_query, by_key, *others) = before
+        assert_equal(after, (value, [by_query[i], by_key[j], *others]))
+
+
+@every_case
+@effort(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_a_copy_changes_nothing(name: str, variant: dict[str, Any], data: st.DataObject) -> None:
+    """Of a key; and of a query, where not every query asks for itself."""
+    q, k, pairs = data.draw(batches_of(proof(name)))
+    loss = build(name, variant, q.shape[1]).double()
+    before = tell(loss, q, k, pairs)
+    n, m = pairs.shape
+    keys = torch.tensor(data.draw(st.lists(st.integers(0, m - 1), min_size=1, max_size=3)))
+    keys = whole_classes(keys, pairs)
+    assert_unchanged(before, tell(loss, q, torch.cat([k, k[keys]]), copied(pairs, keys)), key=keys)
+    if references.says(name, "QUERIES_COUNT_ONCE"):
+        queries = torch.tensor(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=3)))
+        queries = whole_classes(queries, pairs.transposed)
+        again = copied(pairs.transposed, queries).transposed
+        assert_unchanged(before, tell(loss, torch.cat([q, q[queries]]), k, again), query=queries)
+
+
+def whole_classes(rows: Tensor, pairs: Pairs) -> Tensor:
+    """Return the keys `rows` with all that are copies of them already: copying some would shift their shares."""
+    scope = torch.zeros_like(pairs.key_item) if pairs.key_scope is None else pairs.key_scope
+    same = (pairs.key_item[rows][:, None] == pairs.key_item) & (scope[rows][:, None] == scope)  # (r, m)
+    return same.any(0).nonzero()[:, 0]
+
+
+def assert_unchanged(
+    before: Outcome | None, after: Outcome | None, query: Tensor | None = None, key: Tensor | None = None
+) -> None:
+    """The value is the same, and so are the gradients where those of a row and of its copy are taken together."""
+    assert (before is None) == (after is None)
+    if before is None or after is None:
+        return
+    joined = []
+    for gradient, was, rows in zip(after[1], before[1], [query, key, *[None] * len(after[1])], strict=False):
+        joined.append(gradient if rows is None else gradient[: len(was)].index_add(0, rows, gradient[len(was) :]))
+    assert_equal((after[0], joined), before)
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_vectors_are_finite(name: str, variant: dict[str, Any], dtype: torch.dtype) -> None:
+    q, k = unit(24, 8, 0, dtype), unit(24, 8, 1, dtype)
+    loss, pairs = build(name, variant, 8), aligned(24, references.says(name, "GRADED"))
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype, enabled=autocast):
+            value, gradients = outcome(lambda q, k: loss(q, k, pairs), loss, q, k)
+        assert value.dtype == torch.float32
+        assert value.isfinite()
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@every_case
+@effort(max_examples=10, deadline=None)
+@given(rows=st.integers(4, 40), seed=st.integers(0, 99))
+def test_views_that_ask_each_other(name: str, variant: dict[str, Any], rows: int, seed: int) -> None:
+    """The very same tensor as queries and keys, of which a loss may visit half, gives what two tensors give."""
+    if references.says(name, "GRADED"):
+        return
+    group, item = torch.arange(rows) // 2 % (rows // 2), torch.arange(rows)
+    pairs, x = Pairs(group, item, group, item), unit(rows, 6, seed, torch.float64)
+    loss = build(name, variant, 6).double()
+    one = outcome(lambda q, _: loss(q, q, pairs), loss, x, x)
+    two = outcome(lambda q, _: loss(q, q.clone(), pairs), loss, x, x)
+    assert_equal(one, two)
+    if hasattr(loss, "part"):
+        assert_equal(outcome(lambda q, _: sum(loss.part(q, q, pairs, r, 3) for r in range(3)), loss, x, x), two)
+
+
+@every_case
+@pytest.mark.parametrize("scale", [5.0, 20.0, 45.0, 100.0])
+def test_bf16_stays_close_to_float64(name: str, variant: dict[str, Any], scale: float) -> None:
+    """Under autocast the tiles may be in bf16; the choice of precision keeps the gradient within 3 % at any scale."""
+    if "precision" not in registry.recipe_settings("losses", registry.find("losses", name)):
+        return
+    settings = {**variant, "tile": 64, "temperature": 1 / scale}
+    known = registry.recipe_settings("losses", registry.find("losses", name))
+    loss = build(name, {key: value for key, value in settings.items() if key in known}, 64)
+    q, k, pairs = unit(400, 64, 0, torch.float64), unit(400, 64, 1, torch.float64), Pairs.aligned(400)
+    k = torch.nn.functional.normalize(k + q, dim=1)
+    exact = outcome(lambda q, k: loss(q, k, pairs), loss.double(), q, k)[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = outcome(lambda q, k: loss(q, k, pairs), loss.float(), q.float(), k.float())[1]
+    for got, want in zip(half[:2], exact[:2], strict=True):
+        assert float((got - want).norm()) < 0.03 * max(float(want.norm()), 1e-12)
+
+
+NUMBERS = [
+    (name, setting)
+    for name in COMPARING
+    for setting, parameter in registry.recipe_settings("losses", registry.find("losses", name)).items()
+    if isinstance(parameter.default, float)
+]
+
+
+@pytest.mark.parametrize(("name", "setting"), NUMBERS)
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_settings_are_finite(name: str, setting: str, bad: float) -> None:
+    with pytest.raises(InputError, match=rf"{name}\.{setting}\b"):
+        build(name, {setting: bad}, 8)

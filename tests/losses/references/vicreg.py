@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nearfar.errors import InputError
+from nearfar.losses.vicreg import VICReg
+from nearfar.pairs import Pairs
+from tests.losses.references import positives, shares, total
+
+VARIANTS = [{}, {"invariance": 1.0, "variance": 0.5, "covariance": 2.0}]
+QUERIES_COUNT_ONCE = True
+
+
+def reference(loss: VICReg, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
+    near = total([w * ((q[i] - k[j]) ** 2).mean() for i, j, w in positives(pairs)], q)
+    alive, apart = q.new_zeros(()), q.new_zeros(())
+    for x, share in zip((q, k), shares(pairs), strict=True):
+        d, count = x.shape[1], sum(share)  # of distinct rows
+        if count < 1.5:
+            raise InputError("no variance")
+        mean = _mean(x, share)
+        for a in range(d):
+            for b in range(d):
+                products = [s * (row[a] - mean[a]) * (row[b] - mean[b]) for s, row in zip(share, x, strict=True)]
+                covariance = total(products, x) / (count - 1)
+                if a == b:
+                    alive = alive + torch.relu(1 - (covariance + 1e-4).sqrt()) / d
+                else:
+                    apart = apart + covariance**2 / d
+    return loss.invariance * near + loss.variance * alive + loss.covariance * apart
+
+
+def _mean(x: Tensor, share: list[float]) -> Tensor:
+    return torch.stack([s * row for s, row in zip(share, x, strict=True)]).sum(0) / sum(share)
