@@ -41,13 +41,13 @@ def calls(page: str) -> Iterator[str]:
 
 def mistakes(line: str) -> Iterator[str]:
     """Yield what is wrong with a call: the command, an option, what is missing, a setting that no recipe knows."""
-    words = shlex.split(line, comments=True)[1:]
-    if words[0] in ("-h", "--help"):
-        return
-    command = GROUP.commands.get(words[0])
-    if command is None:
-        yield f"no command {words[0]}"
-        return
+    words, command = shlex.split(line, comments=True), GROUP
+    while hasattr(command, "commands") and len(words) > 1 and words[1] not in ("-h", "--help"):
+        words = words[1:]
+        command = command.commands.get(words[0])
+        if command is None:
+            yield f"no command {words[0]}"
+            return
     known = {option for parameter in command.params for option in parameter.opts} | {"-h", "--help"}
     options = [word.strip("[]").partition("=")[0] for word in words[1:] if word.strip("[").startswith("-")]
     yield from (f"no option {option}" for option in options if option not in known)
@@ -95,6 +95,8 @@ def test_every_name_is_there(page: Path) -> None:
         ("nearfar serch model corpus query", "no command serch"),
         ("nearfar train RECIPE [key=value ...] --out DIR [--resum]", "no option --resum"),
         ("nearfar search model", "Missing"),
+        ("nearfar lab temprature model data", "no command temprature"),
+        ("nearfar lab temperature model data --step 3", "no option --step"),
         ("nearfar search model corpus query --top 3", "no option --top"),
         ("nearfar train static data.path=x.jsonl encoder.dims=8", "no setting is called 'dims'"),
         ("nearfar train static", "path must be given"),
@@ -113,6 +115,7 @@ def test_a_line_that_cannot_be_typed_is_seen(line: str, what: str) -> None:
         "nearfar train static data.path=pairs.jsonl training.epochs=1 --out runs/a",
         "nearfar train RECIPE [key=value ...] --out DIR [--resume]",
         'nearfar search runs/a/model corpus.jsonl "a query" -k 3',
+        "nearfar lab temperature runs/a/model pairs.jsonl --steps 0",
         "nearfar evaluate runs/a/model \\\n  data --baseline bm25",
     ],
 )
@@ -122,12 +125,20 @@ def test_a_line_that_can_be_typed_is_not(line: str) -> None:
 
 
 def test_the_design_and_the_help_know_the_same_commands() -> None:
-    assert sorted(GROUP.commands) == ["demo", "doctor", "embed", "evaluate", "list", "report", "search", "train"]
+    assert sorted(GROUP.commands) == ["demo", "doctor", "embed", "evaluate", "lab", "list", "report", "search", "train"]
 
 
-@pytest.mark.parametrize("name", sorted(GROUP.commands))
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each command by its words, those of a group after the group."""
+    for name, command in sorted(group.commands.items()):
+        yield f"{before}{name}", command
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands(GROUP)])
 def test_every_command_has_help_for_each_of_its_words(name: str) -> None:
-    command = GROUP.commands[name]
+    command = dict(commands(GROUP))[name]
     assert command.help
     assert len(command.get_short_help_str(200)) <= 64, "or the list of commands cuts it off at 80 columns"
     for parameter in command.params:

@@ -16,7 +16,7 @@ from nearfar.errors import NearfarError
 
 
 def app() -> typer.Typer:
-    """Gather the commands: every file here whose name does not begin with an underscore defines `command`."""
+    """Gather the commands: a file here without a leading underscore defines `command`, or `app` for a group of them."""
     gathered = typer.Typer(
         name="nearfar",
         help="Contrastive learning: from raw data to a trained, judged and searchable embedding model.",
@@ -28,8 +28,11 @@ def app() -> typer.Typer:
     )
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
-            command = importlib.import_module(f"nearfar.cli.{module.name}").command
-            gathered.command(name=module.name)(command)
+            found = importlib.import_module(f"nearfar.cli.{module.name}")
+            if hasattr(found, "app"):
+                gathered.add_typer(found.app, name=module.name)
+            else:
+                gathered.command(name=module.name)(found.command)
     return gathered
 
 

@@ -1,57 +1,13 @@
-"""Charts as inline SVG, without a library: they stretch to any width while text, dots and strokes keep their size.
-
-Places are percentages of the plot; only paths live in an inner drawing (0 to 1000 both ways) that is stretched, with
-strokes that are not. Colours are classes, so that the page's style sheet can follow light, dark and paper.
-"""
+"""Charts of a run, as inline SVG."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from markupsafe import Markup
 
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A range of numbers with round ticks."""
-
-    low: float
-    high: float
-    step: float
-
-    @classmethod
-    def over(cls, values: Iterable[float], ticks: int = 5, *, whole: bool = False, tight: bool = False) -> Axis:
-        """Return an axis that holds all values; `whole` ticks are integers, a `tight` axis ends at the extremes."""
-        low, high = min(values := list(values)), max(values)
-        if high - low <= 1e-9 * max(abs(low), abs(high), 1.0):
-            low, high = low - (pad := 0.5 if whole or not low else max(1e-6, 0.1 * abs(low))), high + pad
-        rough = (high - low) / ticks
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-        step = max(1.0, step) if whole else step
-        if not tight:
-            low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-        return cls(low, high, step)
-
-    def at(self, value: float) -> float:
-        """Return where a value lies: 0 at the low end, 1 at the high end."""
-        return (value - self.low) / (self.high - self.low)
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """Return each tick's place (0 to 1) and its text."""
-        first, last = math.ceil(self.low / self.step - 1e-6), math.floor(self.high / self.step + 1e-6)
-        return [(self.at(i * self.step), self.text(i * self.step)) for i in range(first, last + 1)]
-
-    def text(self, value: float) -> str:
-        """Return a value with the decimals that tell neighbouring ticks apart."""
-        decimals = -math.floor(math.log10(self.step) + 1e-9)
-        shown = f"{value:,.{max(0, decimals)}f}" if decimals < 5 and abs(value) < 1e7 else f"{value:.3g}"
-        return shown.replace("-", "\u2212")
+from nearfar.evaluation._svg import Axis, Point, dot, line, percent, plot, short, stretched, tag, words
 
 
 def thin(points: Sequence[Point], most: int = 400) -> list[Point]:
@@ -82,11 +38,11 @@ def lines(title: str, series: dict[str, tuple[str, Sequence[Point]]], x_name: st
     every = [point for _, points in drawn.values() for point in points]
     x = Axis.over([0.0, *(point[0] for point in every)], whole=True, tight=True)
     y = Axis.over((point[1] for point in every), 4)
-    paths = [_line(points, x, y, look, name) for name, (look, points) in drawn.items()]
-    ends = [_dot(x.at(points[-1][0]), y.at(points[-1][1]), look) for look, points in drawn.values() if look != "faint"]
-    told = [f"{name} from {_short(p[0][1])} to {_short(p[-1][1])}" for name, (_, p) in drawn.items()]
+    paths = [line(points, x, y, look, name) for name, (look, points) in drawn.items()]
+    ends = [dot(x.at(points[-1][0]), y.at(points[-1][1]), look) for look, points in drawn.values() if look != "faint"]
+    told = [f"{name} from {short(p[0][1])} to {short(p[-1][1])}" for name, (_, p) in drawn.items()]
     what = f"{'; '.join(told)}, over {x_name} {x.low:,.0f} to {x.high:,.0f}."
-    return _plot(title, what, x, y, [_stretched(*paths), *ends], x_name)
+    return plot(title, what, x, y, [stretched(*paths), *ends], x_name)
 
 
 def path(title: str, points: Sequence[tuple[float, float, float]], x_name: str, y_name: str) -> Markup:
@@ -94,17 +50,17 @@ def path(title: str, points: Sequence[tuple[float, float, float]], x_name: str, 
     most = min(60, len(points))
     points = [points[i * (len(points) - 1) // max(1, most - 1)] for i in range(most)]
     x, y = Axis.over(_room(p[0] for p in points)), Axis.over(_room(p[1] for p in points))
-    tips = [f"step {step:,.0f}: {x_name} {_short(u)}, {y_name} {_short(v)}" for u, v, step in points]
+    tips = [f"step {step:,.0f}: {x_name} {short(u)}, {y_name} {short(v)}" for u, v, step in points]
     looks = ["hollow", *["small model"] * (len(points) - 2), "model"]
-    dots = [_dot(x.at(u), y.at(v), look, tip) for (u, v, _), look, tip in zip(points, looks, tips)]
+    dots = [dot(x.at(u), y.at(v), look, tip) for (u, v, _), look, tip in zip(points, looks, tips)]
     names = [
-        _words(text, x.at(p[0]), y.at(p[1]), f"name {text}") for text, p in (("start", points[0]), ("end", points[-1]))
+        words(text, x.at(p[0]), y.at(p[1]), f"name {text}") for text, p in (("start", points[0]), ("end", points[-1]))
     ]
     # Below the plot: no way through the plane ever crosses it there.
-    arrow = _tag("path", d="M17 27L5 39M5 30V39H14", class_="arrow")
-    better = _tag("svg", arrow, _tag("text", "better", x=24, y=39), y="100%", overflow="visible")
-    line = _stretched(_line([p[:2] for p in points], x, y, "thin model"))
-    return _plot(title, f"From {tips[0]} to {tips[-1]}.", x, y, [better, line, *dots, *names], x_name)
+    arrow = tag("path", d="M17 27L5 39M5 30V39H14", class_="arrow")
+    better = tag("svg", arrow, tag("text", "better", x=24, y=39), y="100%", overflow="visible")
+    way = stretched(line([p[:2] for p in points], x, y, "thin model"))
+    return plot(title, f"From {tips[0]} to {tips[-1]}.", x, y, [better, way, *dots, *names], x_name)
 
 
 def histogram(title: str, edges: Sequence[float], shares: dict[str, tuple[str, list[float]]], x_name: str) -> Markup:
@@ -114,14 +70,14 @@ def histogram(title: str, edges: Sequence[float], shares: dict[str, tuple[str, l
     bins, shapes, tips, told = list(pairwise(edges)), [], [], []
     for name, (look, values) in shares.items():
         steps = [(edge, 100 * share) for pair, share in zip(bins, values) for edge in pair]
-        shapes.append(_line([(edges[0], 0.0), *steps, (edges[-1], 0.0)], x, y, f"area {look}"))
+        shapes.append(line([(edges[0], 0.0), *steps, (edges[-1], 0.0)], x, y, f"area {look}"))
         mean = sum(share * (low + high) / 2 for (low, high), share in zip(bins, values))
-        told.append(f"{name}: mean about {_short(mean)}")
+        told.append(f"{name}: mean about {short(mean)}")
     for i, (low, high) in enumerate(bins):
         text = ", ".join(f"{100 * values[i]:.1f}% of {name}" for name, (_, values) in shares.items())
-        where = {"x": _percent(x.at(low)), "width": _percent(x.at(high) - x.at(low)), "height": "100%", "class_": "hit"}
-        tips.append(_tag("rect", **where, data_tip=f"{_short(low)} to {_short(high)}: {text}"))
-    return _plot(title, f"{'; '.join(told)}.", x, y, [_stretched(*shapes), *tips], x_name, unit="%")
+        where = {"x": percent(x.at(low)), "width": percent(x.at(high) - x.at(low)), "height": "100%", "class_": "hit"}
+        tips.append(tag("rect", **where, data_tip=f"{short(low)} to {short(high)}: {text}"))
+    return plot(title, f"{'; '.join(told)}.", x, y, [stretched(*shapes), *tips], x_name, unit="%")
 
 
 def forest(
@@ -130,73 +86,21 @@ def forest(
     """Draw a dot with its interval for each row (name, value, low, high, class), around a line at zero."""
     x = Axis.over([0.0, *(bound for row in rows for bound in row[1:4])], 4)
     rows = [(names.get(metric, metric), value, low, high, look) for metric, value, low, high, look in rows]
-    tips = [f"{name}: {_short(value)} [{_short(low)}, {_short(high)}]" for name, value, low, high, _ in rows]
-    marks = [_tag("line", x1=_percent(x.at(0)), x2=_percent(x.at(0)), y2="100%", class_="zero")]
+    tips = [f"{name}: {short(value)} [{short(low)}, {short(high)}]" for name, value, low, high, _ in rows]
+    marks = [tag("line", x1=percent(x.at(0)), x2=percent(x.at(0)), y2="100%", class_="zero")]
     for i, (name, value, low, high, look) in enumerate(rows):
         height = 1 - (i + 0.5) / len(rows)
-        level = {"y1": _percent(1 - height), "y2": _percent(1 - height)}
+        level = {"y1": percent(1 - height), "y2": percent(1 - height)}
         marks += [
-            _words(name, 0, height, "row"),
-            _tag("line", x1=_percent(x.at(low)), x2=_percent(x.at(high)), **level, class_=f"whisker {look}"),
-            _dot(x.at(value), height, look),
-            _tag("line", x2="100%", **level, class_="hit", data_tip=tips[i]),
+            words(name, 0, height, "row"),
+            tag("line", x1=percent(x.at(low)), x2=percent(x.at(high)), **level, class_=f"whisker {look}"),
+            dot(x.at(value), height, look),
+            tag("line", x2="100%", **level, class_="hit", data_tip=tips[i]),
         ]
-    return _plot(title, f"{'; '.join(tips)}.", x, None, marks, x_name, rows=len(rows))
-
-
-def _plot(
-    title: str, what: str, x: Axis, y: Axis | None, marks: list[Markup], x_name: str, unit: str = "", rows: int = 0
-) -> Markup:
-    grid = [_tag("rect", width="100%", height="100%", class_="hit")]
-    for place, text in y.ticks() if y else []:
-        grid.append(_tag("line", x2="100%", y1=_percent(1 - place), y2=_percent(1 - place), class_="rule"))
-        grid.append(_words(text + unit, 0, place, "y"))
-    for place, text in x.ticks():
-        if not y:
-            grid.append(_tag("line", x1=_percent(place), x2=_percent(place), y2="100%", class_="rule"))
-        grid.append(_words(text, place, 0, "x"))
-    grid.append(_words(x_name, 1, 0, "axis"))
-    scale = {"data_range": f"{x.low!r} {x.high!r} {y.low!r} {y.high!r}"} if y else {"height": str(36 * rows)}
-    return _tag("svg", _tag("title", title), _tag("desc", what), *grid, *marks, class_="plot", role="img", **scale)
-
-
-def _tag(name: str, *content: str, **attributes: str | float) -> Markup:
-    """Return an element; an attribute's name loses the underscore that keeps it from being a word of Python."""
-    named = (Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
-    return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(named), Markup("").join(content))
+    return plot(title, f"{'; '.join(tips)}.", x, None, marks, x_name, rows=len(rows))
 
 
 def _room(values: Iterable[float]) -> list[float]:
     """Return the extremes, the lower one moved out so that the end of a run does not lie in the corner."""
     low, high = min(values := list(values)), max(values)
     return [low - 0.15 * (high - low), high]
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}".replace("-", "\u2212")
-
-
-def _percent(place: float) -> str:
-    return f"{100 * place:.2f}%"
-
-
-def _line(points: Sequence[Point], x: Axis, y: Axis, look: str, name: str = "") -> Markup:
-    places = (f"{1000 * x.at(point[0]):.1f} {1000 - 1000 * y.at(point[1]):.1f}" for point in points)
-    named = {"data_name": name} if name else {}
-    return _tag("path", d="M" + " ".join(places), class_=f"line {look}", **named)
-
-
-def _stretched(*content: Markup) -> Markup:
-    frame = {"viewBox": "0 0 1000 1000", "preserveAspectRatio": "none", "width": "100%", "height": "100%"}
-    return _tag("svg", *content, **frame, overflow="visible")
-
-
-def _dot(x: float, y: float, look: str, tip: str = "") -> Markup:
-    told = {"data_tip": tip} if tip else {}
-    return _tag(
-        "circle", cx=_percent(x), cy=_percent(1 - y), r=2 if "small" in look else 4, class_=f"dot {look}", **told
-    )
-
-
-def _words(text: str, x: float, y: float, look: str) -> Markup:
-    return _tag("text", text, x=_percent(x), y=_percent(1 - y), class_=look)

@@ -16,7 +16,8 @@ from markupsafe import Markup
 
 from nearfar import folders
 from nearfar.errors import InputError
-from nearfar.evaluation import _charts
+from nearfar.evaluation import _charts, _curves
+from nearfar.evaluation._svg import Point
 
 # The order of the table. The first that was measured carries the verdict, so that none is picked for its result.
 _QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "spearman", "pearson")
@@ -45,7 +46,7 @@ def page(facts: dict[str, Any], events: list[dict[str, Any]]) -> str:
     log["warnings"] = log["warnings"] or [(None, message) for message in facts.get("warnings") or []]
     run = {"name": Path(str(facts.get("run") or "")).name, "recipe": text, "packages": packages}
     told = {key: _number(facts.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
-    return _template().render(run=run | told, sections=sections, log=log)
+    return template("page.html.j2").render(run=run | told, sections=sections, log=log)
 
 
 def write_page(folder: Path) -> Path:
@@ -174,7 +175,7 @@ def _day(time: Any) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
-def _points(events: dict[Any, dict[str, Any]], key: str) -> list[_charts.Point]:
+def _points(events: dict[Any, dict[str, Any]], key: str) -> list[Point]:
     return [(step, value) for step in sorted(events) if (value := _number(events[step].get(key))) is not None]
 
 
@@ -183,7 +184,7 @@ def _space(events: dict[Any, dict[str, Any]]) -> list[tuple[float, float, float]
     return [(value, alignment[step], step) for step, value in _points(events, "uniformity") if step in alignment]
 
 
-def _evaluated(events: dict[Any, dict[str, Any]]) -> dict[str, list[_charts.Point]]:
+def _evaluated(events: dict[Any, dict[str, Any]]) -> dict[str, list[Point]]:
     metrics = {step: _mapping(event.get("metrics")) for step, event in events.items()}
     curves = {name: _points(metrics, name) for name in _QUALITY}
     return {name: points for name, points in curves.items() if len(points) > 1}
@@ -218,9 +219,10 @@ def _hash(script: str) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """Return a template of this room, with its filters."""
     loader = jinja2.PackageLoader("nearfar.evaluation", "")
     house = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     house.filters |= {"number": number, "hash": _hash, "tidy": _tidy, "real": _number}
-    house.globals |= {"charts": _charts}
-    return house.get_template("page.html.j2")
+    house.globals |= {"charts": _charts, "curves": _curves}
+    return house.get_template(name)

@@ -1,0 +1,147 @@
+"""nearfar lab: what theory says, drawn on the user's own model and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nearfar.cli._output import Json, Quiet, emit, finite
+
+if TYPE_CHECKING:
+    from nearfar.cli._laboratory import Training
+    from nearfar.cli._material import Material
+    from nearfar.model import Model
+
+USUAL = 0.05  # the temperature that is spoken of where the model does not tell its own
+app = typer.Typer(
+    help="Draw what theory says on your own model and data.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep a group of one command a group."""
+
+
+@app.command()
+def temperature(
+    model: Annotated[str, typer.Argument(help="A model's folder.")],
+    data: Annotated[str, typer.Argument(help="A table of pairs, or a BEIR folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of temperature.html and temperature.json.")] = Path("runs/lab"),
+    taus: Annotated[str, typer.Option(help="Temperatures of the short trainings.")] = "0.02,0.05,0.1,0.2,0.5,1",
+    steps: Annotated[int, typer.Option(help="Of each short training; 0 for none.", min=0)] = 60,
+    rows: Annotated[int, typer.Option(help="Pairs to measure on, at most.", min=1)] = 1024,
+    label: Annotated[str | None, typer.Option(help="Column of the table with the classes of keys.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of data that has several.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: that of the model's recipe, or 0.01.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw of pairs and of the trainings.", min=0)] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Show what temperature does to the loss and to the space.
+
+    Curves over the temperature: on which negatives the gradient falls. Then a short training at each of some
+    temperatures, and what becomes of the space. Writes a page with figures.
+    """
+    import json
+
+    from nearfar.cli import _lab_table, _laboratory, _material
+    from nearfar.evaluation.temperature_page import page
+    from nearfar.folders import made, write_text
+    from nearfar.model import Model
+
+    chosen, loaded = _temperatures(taus), _of_text(Model.load(model), model)
+    settings = _laboratory.Training(steps, _learning_rate(loaded, learning_rate), seed)
+    made(out)
+    material = _material.gather(
+        loaded, data, split=split, label=label, rows=rows, train=steps * _laboratory.BATCH, seed=seed
+    )
+    own = None if _recipe(loaded, "loss", "learnable") else _recipe(loaded, "loss", "temperature")
+    facts = _about(model, material, settings, label) | {"temperature": own or USUAL, "from_recipe": own is not None}
+    facts |= _laboratory.curves(Model(loaded.encoder), material, [*chosen, own or USUAL])
+    if steps:
+        facts |= _laboratory.trainings(model, material, chosen, settings, quiet=quiet)
+    facts = {**finite(facts), "page": str(out / "temperature.html")}
+    write_text(out / "temperature.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "temperature.html", page(facts))
+    emit(facts, as_json, lambda: _lab_table.show(facts))
+
+
+def _temperatures(taus: str) -> list[float]:
+    """Return the temperatures of a list with commas, each once, ascending."""
+    import math
+
+    from nearfar.errors import InputError
+
+    found = set()
+    for word in taus.split(","):
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise InputError(
+                f"--taus {taus}: {word.strip()!r} is no temperature; give numbers above 0, as 0.05,0.1,0.5"
+            )
+        found.add(value)
+    return sorted(found)
+
+
+def _of_text(loaded: Model, name: str) -> Model:
+    from nearfar.errors import InputError
+
+    takes = getattr(loaded.encoder, "takes", str)
+    if takes is not str:
+        raise InputError(
+            f"{name}: a model of {takes.__name__}, not of text; the laboratory reads tables of text: give a text model"
+        )
+    return loaded
+
+
+def _recipe(loaded: Model, section: str, setting: str) -> float | None:
+    """Return a number of the recipe that made the model, if it tells."""
+    told: Any = loaded.notes.get("recipe")
+    for key in (section, setting):
+        told = told.get(key) if isinstance(told, dict) else None
+    return float(told) if isinstance(told, int | float) and told > 0 else None
+
+
+def _learning_rate(loaded: Model, given: float | None) -> float:
+    from nearfar.errors import InputError
+    from nearfar.training.settings import Settings
+
+    if given is not None and not 0 < given < float("inf"):
+        raise InputError(f"--learning-rate must be a number above 0, it is {given:g}")
+    return given or _recipe(loaded, "training", "learning_rate") or Settings().learning_rate
+
+
+def _about(model: str, material: Material, settings: Training, label: str | None) -> dict[str, Any]:
+    """Return what was measured, on what and how, in words and numbers."""
+    from nearfar.cli._laboratory import batch_size
+
+    protocol: dict[str, Any] = {
+        "pairs of the data": material.pairs,
+        "pairs measured on": len(material.measured),
+        "seed": settings.seed,
+        "similarity": "inner product of unit vectors, in float64; queries ask, keys answer, one way",
+        "negatives": "all other keys of the sample, without copies and without other answers of the same query",
+    }
+    if material.training is not None:
+        protocol["short trainings"] = {
+            "from": "the model's weights, for each temperature anew",
+            "loss": "InfoNCE, both ways",
+            "steps": settings.steps,
+            "pairs a step": batch_size(material),
+            "pairs to train on": len(material.training),
+            "shared with those measured on": "no text",
+            "learning rate": settings.learning_rate,
+            "mrr@10": "among the keys of the sample only; never compare it across samples of another size",
+            "interval": "95 %, over queries, not over trainings",
+        }
+    kind = f"keys of one {label}" if label else "a query and its keys"
+    return {"model": model, "data": material.name, "tolerance_of": kind, "protocol": protocol}
