@@ -34,7 +34,11 @@ class Data(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees: rows of each view, and who is near whom."""
+    """What one step sees: rows of each view, and who is near whom.
+
+    The queries of `pairs` are the rows of the query views one after the other, its keys those of the key views, then
+    the queued keys. The first keys are the examples' own, one each and in order: those are what a queue keeps.
+    """
 
     rows: dict[str, Ids]
     pairs: Pairs
@@ -49,8 +53,13 @@ class Positives(Protocol):
     fingerprint: str
 
     def __len__(self) -> int: ...
-    def batch(self, examples: Ids) -> Batch:
-        """Return the rows and relations of some examples."""
+    def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
+        """Return the rows and relations of some examples, a pure function of them.
+
+        queued: examples whose own keys were encoded in earlier steps. They are the pairs' last keys, without rows, and
+        all that is known of them holds: none that answers a query may pass for a negative. Positives whose `batch` has
+        no such argument are refused where a queue is asked for.
+        """
         ...
 
     def task(self, split: str) -> Task:
@@ -127,7 +136,10 @@ class Encoder(Protocol):
 
 
 class Loss(Protocol):
-    """Module 3, an `nn.Module`: (n, d) queries, (m, d) keys and their pairs to a scalar."""
+    """Module 3, an `nn.Module`: (n, d) queries, (m, d) keys and their pairs to a scalar.
+
+    Where queries and keys are the same rows, they are the very same tensor (`keys is queries`).
+    """
 
     unit: ClassVar[bool]  # wants vectors on the unit sphere
     cacheable: ClassVar[bool]  # a function of the vectors alone: gradient caching is exact
@@ -136,6 +148,10 @@ class Loss(Protocol):
     def __call__(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss."""
         ...
+
+    # `part(queries, keys, pairs, index, of) -> scalar`, if there is one, is the summand of rank `index` out of `of`:
+    # the parts of all ranks, each given the whole batch, add up to the loss. Without it every rank computes the loss,
+    # and a share of it counts: as exact, but no faster with more ranks.
 
 
 class Objective(Protocol):

@@ -69,6 +69,27 @@ def test_a_batch_is_what_the_whole_table_says(rows: Any, data: st.DataObject) ->
 
 
 @settings(deadline=None)
+@given(TABLE, st.data())
+def test_queued_keys_come_last_and_are_known_as_if_they_were_the_batchs_own(rows: Any, data: st.DataObject) -> None:
+    some = columns(rows)
+    index = st.lists(st.integers(0, len(some) - 1), min_size=1, max_size=6)
+    examples, queued = np.array(data.draw(index)), np.array(data.draw(index))
+    batch, alone = some.batch(examples, queued), some.batch(examples)
+    queries, keys, *_ = naive(rows, examples)
+    _, more, *_ = naive(rows, queued)
+    keys += more[: len(queued)]
+    answers = {(q, k) for query, key, *_ in rows for q in query for k in key}
+    near = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
+    compared = near | torch.tensor([[q != k for k in keys] for q in queries])
+    weight, candidate = relation(batch.pairs)
+    assert torch.equal(weight, near.double())
+    assert torch.equal(candidate, compared)
+    assert {view: cells.tolist() for view, cells in batch.rows.items()} == {
+        view: cells.tolist() for view, cells in alone.rows.items()
+    }
+
+
+@settings(deadline=None)
 @given(TABLE)
 def test_ids_are_of_the_content_and_mean_the_same_in_every_batch(rows: Any) -> None:
     some, again = columns(rows), columns(rows)

@@ -6,8 +6,11 @@ import multiprocessing
 import os
 import random
 import resource
+import socket
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
@@ -23,6 +26,7 @@ from nearfar.errors import NearfarError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
+from nearfar.ranks import Ranks
 from nearfar.training.fit import Run, fit
 
 PRELOADED = ["nearfar.training.fit", "nearfar.encoders.static", "nearfar.positives.columns", "torch._dynamo"]
@@ -105,6 +109,32 @@ def ended(process: ForkServerProcess) -> int | None:
         process.kill()
         raise AssertionError("the run hangs")
     return process.exitcode
+
+
+def in_ranks(of: int, target: Callable[..., None], *args: Any) -> None:
+    """Run target(ranks, *args) in so many processes that meet as torchrun's do; raise what one of them raised."""
+    with socket.socket() as free, tempfile.TemporaryDirectory() as said:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        processes = [apart(_rank, index, of, port, Path(said), target, args) for index in range(of)]
+        codes = [ended(process) for process in processes]
+        errors = [path.read_text() for path in sorted(Path(said).iterdir())]
+        assert not any(codes), "\n".join([f"exit codes {codes}", *errors])
+
+
+def _rank(index: int, of: int, port: int, said: Path, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    met = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": of, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {name: str(value) for name, value in met.items()} | {"GLOO_SOCKET_IFNAME": "lo"}
+    torch.set_num_threads(1)
+    ranks = Ranks.here()
+    ranks.open(torch.device("cpu"))
+    try:
+        target(ranks, *args)
+    except BaseException:
+        (said / f"rank {index}").write_text(f"rank {index}: {traceback.format_exc()}")
+        sys.stdout.flush()
+        os._exit(1)  # at once: the others are not to wait
 
 
 def slow_run(folder: Path, cache: Path, more: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nearfar.errors import InputError
+from nearfar.ranks import Ranks
 from nearfar.training.optimizer import optimizer, schedule
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
@@ -73,7 +74,7 @@ def test_each_optimiser_comes_back_from_its_state(name: Any) -> None:
         step(one)
     saved = one.collect()
     other = moving()
-    other.restore(saved)
+    other.restore(saved, Ranks())
     state = torch.get_rng_state()
     step(one)
     torch.set_rng_state(state)
@@ -90,7 +91,7 @@ def test_a_tied_tensor_is_kept_once_and_stays_tied() -> None:
     moving.step()
     tensors = moving.collect()
     assert [name for name in tensors if name.startswith("optimizer/b")] == []
-    moving.restore(tensors)
+    moving.restore(tensors, Ranks())
     assert module["a"].weight is module["b"].weight
 
 
@@ -111,7 +112,7 @@ def test_nothing_to_learn_is_an_error() -> None:
 def test_other_shapes_do_not_fit() -> None:
     saved = Moving.of(nn.Linear(2, 2), Settings()).collect()
     with pytest.raises(InputError, match="do not fit this model"):
-        Moving.of(nn.Linear(3, 2), Settings()).restore(saved)
+        Moving.of(nn.Linear(3, 2), Settings()).restore(saved, Ranks())
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,11 @@ def test_other_shapes_do_not_fit() -> None:
         ("keep", 0),
         ("evaluate_every", -5),
         ("patience", 2),
+        ("micro_batch", -1),
+        ("micro_cost", -1),
+        ("queue", -1),
+        ("momentum", 1.0),
+        ("momentum", -0.1),
     ],
 )
 def test_wrong_settings_are_named(setting: str, value: Any) -> None:

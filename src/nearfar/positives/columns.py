@@ -76,14 +76,19 @@ class Columns:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def batch(self, examples: Ids) -> Batch:
-        """Return rows of each view and the pairs of some examples (b,): b queries, b keys, then the negatives."""
+    def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
+        """Return rows of each view and the pairs of some examples (b,): b queries, b keys, then the negatives.
+
+        queued: examples whose keys, from earlier batches, come last among the pairs' keys.
+        """
         row, query, key = self.examples[examples].T
         rows = {"query": query, "key": key}
         for name, flat in self.negatives.items():
             rows[name] = flat.cells_of(np.unique(row))
         queries = self.ids["query"][query]  # (b,)
-        keys = np.concatenate([self.ids[view][rows[view]] for view in self.key_views])  # (m,)
+        old = self.examples[queued, 2] if queued is not None else key[:0]
+        own = [self.ids[view][rows[view]] for view in self.key_views]
+        keys = np.concatenate([*own, self.ids["key"][old]])  # (m,)
         known = self.relation.known(queries, keys)
         pairs = Pairs(
             query_group=torch.from_numpy(keys[: len(queries)].copy()),

@@ -7,19 +7,21 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import nn
 
 from nearfar import registry
 from nearfar.column import Column, Ids, take
 from nearfar.contracts import Encoder, Inputs, Loss, Positives
+from nearfar.ranks import Ranks
 from nearfar.training import hardware
+from nearfar.training.read import Prepared, Reader
 from nearfar.training.sampler import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
-from nearfar.training.step import Prepared, forward, prepare
+from nearfar.training.step import Step
+from nearfar.training.trained import refuse_unfit, trained
 
 STEPS = 3  # measured after one to warm up
 
@@ -56,13 +58,15 @@ class _Direct:
 def dry_run(encoder: Encoder, positives: Positives, loss: Loss, **settings: Any) -> Estimate:
     """Return the first examples of the first batch, and time and memory estimated from a few real steps on a copy."""
     chosen = Settings(**registry.coerce(Settings, settings, "training"))
+    refuse_unfit(positives, loss, chosen)
     encoder, loss = copy.deepcopy(encoder), copy.deepcopy(loss)
     encoder.prepare(list(positives.views.values()))
-    sampler = Sampler(len(positives), chosen.batch_size, chosen.seed)
+    sampler = Sampler(len(positives), chosen.batch_size, chosen.seed, chosen.queue)
     stores = {view: _Direct(encoder, column) for view, column in positives.views.items()}
     began = time.perf_counter()
-    batches = [prepare(positives, stores, sampler.batch(step)) for step in range(STEPS + 1)]
-    reading = (time.perf_counter() - began) / sum(len(batch.inputs) for batch in batches)  # s a cell
+    read = Reader(positives, stores, sampler, chosen, Ranks())
+    batches = [read(step) for step in range(STEPS + 1)]
+    reading = (time.perf_counter() - began) / sum(sum(batch.sizes.values()) for batch in batches)  # s a cell
     each, facts = _steps(encoder, positives, loss, batches, chosen)
     steps = chosen.steps or sampler.steps(chosen.epochs)
     return Estimate(
@@ -86,16 +90,16 @@ def _steps(
     """Return the seconds of a step, and what it ran with."""
     device = hardware.device(settings.device)
     precision = hardware.precision(settings.precision, device)
-    module = nn.ModuleDict({"encoder": cast("nn.Module", encoder), "loss": cast("nn.Module", loss)}).to(device).train()
-    moving = Moving.of(module, settings)
+    moving = Moving.of(trained(encoder, loss, settings).to(device).train(), settings)
+    step = Step(moving, positives, settings, device, precision)
     began = 0.0
     for i, prepared in enumerate(batches):
         if i == 1:
             began = time.perf_counter()
-        outcome = forward(encoder, loss, positives, prepared, device, precision)
-        torch.autograd.backward(outcome.loss)
+        outcome = step(prepared)
         moving.clip(settings.clip)
         moving.step()
+        step.moved(prepared, outcome)
         outcome.loss.item()  # waits for a GPU
     each = (time.perf_counter() - began) / (len(batches) - 1)
     parameters = sum(p.numel() for p in moving.parameters.values())

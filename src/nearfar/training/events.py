@@ -51,6 +51,19 @@ class Events:
             self._board.close()
 
 
+class Silence:
+    """Events of a rank that does not write: rank 0 does."""
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Write nothing."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close nothing."""
+
+
 def _board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter

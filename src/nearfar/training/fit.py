@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
 
 from nearfar import registry
-from nearfar.contracts import Encoder, Loss, Positives
-from nearfar.errors import InputError, Interrupted, nearest
+from nearfar.contracts import Encoder, Loss, Positives, Store
+from nearfar.errors import InputError, Interrupted
 from nearfar.folders import made
 from nearfar.model import Model
+from nearfar.ranks import Ranks
 from nearfar.training import hardware
 from nearfar.training.ahead import ahead
 from nearfar.training.identity import run_identity
 from nearfar.training.interrupts import Interrupts
+from nearfar.training.judge import Evaluate, Judge, due
 from nearfar.training.keeper import Keeper
 from nearfar.training.optimizer import schedule
+from nearfar.training.read import Prepared, Reader
 from nearfar.training.sampler import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
-from nearfar.training.step import Prepared, clamp, forward, prepare
+from nearfar.training.step import Step
+from nearfar.training.trained import refuse_unfit, trained
 from nearfar.training.watch import Start, Watch
-
-Evaluate = Callable[[Model], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ def fit(
     on from the newest whole checkpoint, to the same weights as if never stopped. overwrite: an older run in `out` goes.
     settings: those of `Settings`.
 
+    Started by `torchrun`, each process trains on its share of every batch, to the same model as one process but for the
+    last digits. Rank 0 writes and evaluates; all return a run.
+
     Errors: `InputError` for settings, a used folder, or a checkpoint of another run; `RunError` for a loss that is not
     finite (the batch's rows and the last good checkpoint are named) or a full disk; `Interrupted` after a signal, with
     a checkpoint written.
@@ -77,62 +82,43 @@ def fit(
     """
     began = time.perf_counter()
     chosen = Settings(**registry.coerce(Settings, settings, "training"))
-    folder = made(Path(out))
-    refuse_used(folder, resume or overwrite)
-    encoder.prepare(list(positives.views.values()))
-    stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    device = hardware.device(chosen.device)
+    ranks, folder = Ranks.here(), Path(out)
+    refuse_unfit(positives, loss, chosen, ranks)
+    device = hardware.device(chosen.device, ranks)
     precision = hardware.precision(chosen.precision, device)
-    torch.manual_seed(chosen.seed)
-    module = nn.ModuleDict({"encoder": cast("nn.Module", encoder), "loss": cast("nn.Module", loss)}).to(device).train()
-    moving = Moving.of(module, chosen)
-    sampler = Sampler(len(positives), chosen.batch_size, chosen.seed)
+    ranks.open(device)
+    ranks.lead(lambda: refuse_used(made(folder), resume or overwrite))
+    stores = ranks.in_turn(lambda: _stores(encoder, positives))
+    sampler = Sampler(len(positives), chosen.batch_size, chosen.seed, chosen.queue)
     steps = chosen.steps or sampler.steps(chosen.epochs)
-    machine = {"threads": torch.get_num_threads(), "precision": precision, "device": device.type}
+    moving = _begun(encoder, loss, chosen, device, ranks)
     identity = run_identity(encoder, positives, loss, chosen)
-    keeper = Keeper(folder / "checkpoints", moving, identity, machine, chosen.keep)
+    machine = _machine(chosen, device, precision, ranks)
+    keeper = Keeper(folder / "checkpoints", moving, identity, machine, chosen.keep, ranks)
     first = keeper.begin(resume=resume)
     rate = schedule(moving.optimiser, chosen, steps, first)
-    start = Start(steps, first, len(positives), sampler.batch_size, precision, torch.get_num_threads())
-    watch = Watch(folder, chosen, start, keeper.memory, quiet=quiet)
-
-    def read(step: int) -> Prepared:
-        return prepare(positives, stores, sampler.batch(step))
-
-    def rows(prepared: Prepared) -> list[int]:
-        told = zip(prepared.examples.tolist(), positives.describe(prepared.examples), strict=True)
-        return [int(facts.get("row", example + 1)) for example, facts in told]
-
-    def judge(step: int) -> bool:
-        """Evaluate, where it is due; say whether this is the best so far."""
-        if evaluate is None or not (_due(step, chosen.evaluate_every) or step == steps):
-            return False
-        metrics = {name: float(value) for name, value in evaluate(Model(encoder)).items()}
-        watch.note("evaluate", step=step, metrics=metrics)
-        watch.warn(step, _unknown_best(chosen, metrics))
-        best = keeper.judged(step, metrics, chosen.best)
-        late = keeper.best is not None and step - keeper.best["step"] >= chosen.patience * chosen.evaluate_every
-        keeper.memory["stopped"] = chosen.patience > 0 and late
-        return best
-
+    start = Start(steps, first, len(positives), sampler.batch_size, precision, torch.get_num_threads(), ranks.of)
+    watch = Watch(folder, chosen, start, keeper.memory, quiet=quiet, silent=not ranks.first)
+    read = Reader(positives, stores, sampler, chosen, ranks)
+    forth_and_back = Step(moving, positives, chosen, device, precision, ranks)
+    judge = Judge(evaluate, encoder, chosen, keeper, watch)
     last = first if keeper.memory["stopped"] and chosen.patience else steps
     with watch, Interrupts() as signals, closing(ahead(read, first, last)) as batches:
         for step, prepared in enumerate(batches, first + 1):
-            outcome = forward(encoder, loss, positives, prepared, device, precision)
-            torch.autograd.backward(outcome.loss)
+            outcome = forth_and_back(prepared)
             norm = moving.clip(chosen.clip)
             if not math.isfinite(outcome.loss.item() + norm):
-                raise watch.failed(step, outcome.loss.item(), norm, rows(prepared), keeper.last)
+                raise watch.failed(step, outcome.loss.item(), norm, _rows(positives, prepared), keeper.last)
             used = rate.get_last_lr()[0]
             moving.step()
             rate.step()
-            clamp(loss)
+            forth_and_back.moved(prepared, outcome)
             watch.stepped(step, outcome, prepared.pairs, norm, float(used))
-            caught = signals.caught  # looked at once a step: one from here on stops the next, with a checkpoint
-            keep = caught is not None or step == steps or _due(step, chosen.checkpoint_every)
-            if (keep or _due(step, chosen.evaluate_every)) and not moving.finite():  # this step went too far
-                raise watch.failed(step, outcome.loss.item(), norm, rows(prepared), keeper.last)
-            if judge(step) or keep or keeper.memory["stopped"]:
+            caught = signals.agreed(ranks)  # looked at once a step: one from here on stops the next, with a checkpoint
+            keep = caught is not None or step == steps or due(step, chosen.checkpoint_every)
+            if (keep or due(step, chosen.evaluate_every)) and not moving.finite():  # this step went too far
+                raise watch.failed(step, outcome.loss.item(), norm, _rows(positives, prepared), keeper.last)
+            if judge(step, ranks) or keep or keeper.memory["stopped"]:
                 keeper.save(step)  # after judging, so that a resumed run knows what was found
             if caught is not None:
                 watch.note("interrupted", step=step, signal=caught)
@@ -142,7 +128,7 @@ def fit(
         if chosen.patience:
             keeper.restore_best()
         model = Model(encoder, notes={"data": {"pairs": len(positives)}, **(notes or {})})
-        model.save(folder / "model")
+        ranks.lead(lambda: str(model.save(folder / "model")))
         seconds = time.perf_counter() - began
         watch.ended(seconds)
     peak = hardware.peak_memory_mb()
@@ -155,15 +141,30 @@ def refuse_used(folder: Path, allowed: bool) -> None:
         raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
 
 
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+def _stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
+    """Let the encoder learn what it needs, and read every view's inputs."""
+    encoder.prepare(list(positives.views.values()))
+    return {view: encoder.store(column) for view, column in positives.views.items()}
 
 
-def _unknown_best(settings: Settings, metrics: Mapping[str, float]) -> str | None:
-    """Say that the best cannot be known, if it matters."""
-    if settings.best in metrics or not settings.evaluate_every:
-        return None
-    message = f"training.best: no metric {settings.best!r}; {nearest(settings.best, metrics)}"
-    if settings.patience:
-        raise InputError(message)
-    return f"{message}; no checkpoint is kept as the best"
+def _begun(encoder: Encoder, loss: Loss, settings: Settings, device: torch.device, ranks: Ranks) -> Moving:
+    """Return what is trained, alike on every rank; what is drawn from here on (dropout) differs from rank to rank."""
+    torch.manual_seed(settings.seed)
+    moving = Moving.of(trained(encoder, loss, settings).to(device).train(), settings)
+    ranks.broadcast(moving.module.state_dict().values())
+    if not ranks.first:  # rank 0 goes on as a process alone does
+        torch.manual_seed(int(np.random.default_rng([settings.seed, ranks.index]).integers(2**62)))
+    return moving
+
+
+def _machine(settings: Settings, device: torch.device, precision: str, ranks: Ranks) -> dict[str, Any]:
+    """Return what may differ when a run is resumed, at the price of the last digits."""
+    cut = {"micro_batch": settings.micro_batch, "micro_cost": settings.micro_cost}
+    threads = torch.get_num_threads()
+    return {"threads": threads, "precision": precision, "device": device.type, "ranks": ranks.of, **cut}
+
+
+def _rows(positives: Positives, prepared: Prepared) -> list[int]:
+    """Return the rows of the data that a batch holds, for an error."""
+    told = zip(prepared.examples.tolist(), positives.describe(prepared.examples), strict=True)
+    return [int(facts.get("row", example + 1)) for example, facts in told]

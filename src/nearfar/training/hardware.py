@@ -10,12 +10,20 @@ from pathlib import Path
 import torch
 
 from nearfar.errors import InputError
+from nearfar.ranks import Ranks
 
 
-def device(asked: str) -> torch.device:
-    """Return the device to train on; "auto" is a GPU if there is one. Errors: `InputError` for one that is missing."""
+def device(asked: str, ranks: Ranks | None = None) -> torch.device:
+    """Return the device to train on; "auto" is a GPU if there is one. Errors: `InputError` for one that is missing.
+
+    Of several ranks each has a GPU of its own.
+    """
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        asked = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks is not None and ranks.of > 1 and asked.startswith("cuda"):
+        if asked != "cuda":
+            raise InputError(f"training.device: {ranks.of} ranks cannot share {asked!r}; give cuda, for one each")
+        asked = f"cuda:{ranks.local}"
     try:
         found = torch.device(asked)
         torch.empty(0, device=found)

@@ -12,7 +12,10 @@ from nearfar.contracts import Encoder, Loss, Positives
 from nearfar.fingerprint import fingerprint
 from nearfar.training.settings import Settings
 
-FREE = ("device", "checkpoint_every", "keep", "evaluate_every", "best", "patience", "monitor_every", "tensorboard")
+FREE = (
+    *("device", "micro_batch", "micro_cost", "checkpoint_every", "keep", "evaluate_every", "best", "patience"),
+    *("monitor_every", "tensorboard"),
+)
 
 
 def run_identity(encoder: Encoder, positives: Positives, loss: Loss, settings: Settings) -> dict[str, Any]:

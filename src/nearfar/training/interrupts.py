@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from nearfar.ranks import Ranks
+
 
 class Interrupts:
     """While it is open, the first signal is noted in `caught`; a second one stops at once."""
@@ -25,6 +27,11 @@ class Interrupts:
         if self.caught is not None:
             raise KeyboardInterrupt
         self.caught = signal.Signals(number).name
+
+    def agreed(self, ranks: Ranks) -> str | None:
+        """Return the signal that this rank or another has caught: all stop at the same step."""
+        number = ranks.agree(0 if self.caught is None else signal.Signals[self.caught].value)
+        return signal.Signals(number).name if number else None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

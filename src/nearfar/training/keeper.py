@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import Tensor
 
 from nearfar.errors import InputError
+from nearfar.ranks import Ranks
 from nearfar.training import checkpoint
 from nearfar.training.checkpoint import Checkpoint
 from nearfar.training.state import Moving
@@ -21,14 +23,21 @@ class Keeper:
     """Checkpoints of one run in `folder`.
 
     identity: what must be the same for a run to be resumed; machine: what may differ, at the price of the last digits.
-    `memory` holds the plain values that outlive a stop: the best evaluation, the last one, whether patience has run
-    out, what the monitor compares with.
+    Rank 0 alone touches the disk; every rank makes the same calls and knows the same. `memory` holds the plain values
+    that outlive a stop: the best evaluation, the last one, whether patience has run out, what the monitor compares
+    with.
     """
 
     def __init__(
-        self, folder: Path, moving: Moving, identity: Mapping[str, Any], machine: Mapping[str, Any], keep: int
+        self,
+        folder: Path,
+        moving: Moving,
+        identity: Mapping[str, Any],
+        machine: Mapping[str, Any],
+        keep: int,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.folder, self.moving, self.keep = folder, moving, keep
+        self.folder, self.moving, self.keep, self.ranks = folder, moving, keep, ranks or Ranks()
         self.identity, self.machine = dict(_flat(identity)), dict(machine)
         self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False}
         self.last: int | None = None
@@ -39,40 +48,57 @@ class Keeper:
         best: dict[str, Any] | None = self.memory["best"]
         return best
 
-    def save(self, step: int) -> Path:
+    def save(self, step: int) -> None:
         """Write the checkpoint of a step, drop those no longer wanted."""
+        random = self.moving.random_states(self.ranks)
+        self.ranks.lead(lambda: self._write(step, random))
+        self.last = step
+
+    def _write(self, step: int, random: Mapping[str, Tensor]) -> None:
         state = {
             "identity": self.identity,
             "machine": self.machine,
             "memory": self.memory,
             "versions": {name: version(name) for name in ("torch", "numpy", "nearfar")},
         }
-        place = checkpoint.save(self.folder, Checkpoint(step, self.moving.collect(), state))
-        self.last = step
+        checkpoint.save(self.folder, Checkpoint(step, {**self.moving.collect(), **random}, state))
         checkpoint.prune(self.folder, step, self.keep, None if self.best is None else self.best["step"])
-        return place
 
     def begin(self, *, resume: bool) -> int:
         """Return the step to begin at: 0, with an older run's checkpoints deleted, or where the newest whole one is.
 
         Errors: `InputError` where it belongs to other data or settings, by name, or where none is whole.
         """
-        found = checkpoint.newest(self.folder) if resume else None
+        found = self._found(resume=resume)
         if found is None:
-            checkpoint.clear(self.folder)
             return 0
         self._refuse_others(found.state["identity"])
         for name, value in self.machine.items():
             before = found.state["machine"].get(name)
-            if before != value:
+            if before != value and self.ranks.first:
                 warnings.warn(
                     f"the run had {name} {before} and has {value} now: it goes on, but not to the same last digits",
                     stacklevel=3,
                 )
-        self.moving.restore(found.tensors)
+        self.moving.restore(found.tensors, self.ranks)
         self.memory |= found.state["memory"]
         self.last = found.step
         return found.step
+
+    def _found(self, *, resume: bool) -> Checkpoint | None:
+        """Return the checkpoint to go on from, which rank 0 reads for all; without one, the place is cleared."""
+        read: list[Checkpoint] = []
+
+        def look() -> tuple[int, dict[str, Any]] | None:
+            found = checkpoint.newest(self.folder) if resume else None
+            if found is None:
+                checkpoint.clear(self.folder)
+                return None
+            read.append(found)
+            return found.step, found.state
+
+        known = self.ranks.lead(look)
+        return known and Checkpoint(known[0], self.ranks.spread(read[0].tensors if read else {}), known[1])
 
     def _refuse_others(self, before: Mapping[str, Any]) -> None:
         names = sorted(name for name in {*before, *self.identity} if before.get(name) != self.identity.get(name))
@@ -96,13 +122,19 @@ class Keeper:
         """Put back the weights and the metrics of the best evaluation."""
         if self.best is None or self.best["step"] == self.last:
             return
-        place = self.folder / f"step-{self.best['step']:06d}"
+        step = int(self.best["step"])
+        if self.ranks.lead(lambda: self._restored(step)):
+            self.ranks.broadcast(self.moving.module.state_dict().values())
+            self.memory["metrics"] = self.best["metrics"]
+
+    def _restored(self, step: int) -> bool:
+        place = self.folder / f"step-{step:06d}"
         try:
             self.moving.restore_module(checkpoint.load(place).tensors)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             warnings.warn(f"{place}, the best, is not whole ({error}): the last weights are kept", stacklevel=3)
-            return
-        self.memory["metrics"] = self.best["metrics"]
+            return False
+        return True
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,8 +13,8 @@ class Sampler:
     A batch may begin in one pass and end in the next, so every batch is full and every example comes up equally often.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
-        self.n, self.batch_size, self.seed = n, min(batch_size, n), seed
+    def __init__(self, n: int, batch_size: int, seed: int, queue: int = 0) -> None:
+        self.n, self.batch_size, self.seed, self.queue = n, min(batch_size, n), seed, queue
         self._orders: dict[int, Ids] = {}
 
     def steps(self, epochs: float) -> int:
@@ -24,8 +24,11 @@ class Sampler:
     def batch(self, step: int) -> Ids:
         """Return the examples of a step (from 0), (batch_size,)."""
         start = step * self.batch_size
-        stop = start + self.batch_size
-        parts = []
+        return self.row(start, start + self.batch_size)
+
+    def row(self, start: int, stop: int) -> Ids:
+        """Return the examples from place `start` of the endless row to `stop`, (stop - start,)."""
+        parts = [np.empty(0, np.int64)]
         while start < stop:
             epoch, place = divmod(start, self.n)
             parts.append(self._order(epoch)[place : place + stop - start])
@@ -34,6 +37,7 @@ class Sampler:
 
     def _order(self, epoch: int) -> Ids:
         if epoch not in self._orders:
-            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            wanted = epoch - 1 - self.queue // self.n  # the queue looks back
+            self._orders = {e: order for e, order in self._orders.items() if wanted <= e < epoch}
             self._orders[epoch] = np.random.default_rng([self.seed, epoch]).permutation(self.n)
         return self._orders[epoch]

@@ -9,7 +9,7 @@ from typing import Literal
 from nearfar.errors import InputError
 
 ABOVE_ZERO = ("epochs", "batch_size", "learning_rate", "checkpoint_every", "keep", "monitor_every")
-NOT_NEGATIVE = ("weight_decay", "clip", "seed", "evaluate_every", "patience")
+NOT_NEGATIVE = ("weight_decay", "clip", "seed", "evaluate_every", "patience", "micro_batch", "micro_cost", "queue")
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,11 @@ class Settings:
     learning_rate: the highest; warmup: share of the steps over which it rises; schedule: how it falls to zero after
     that, or "constant". optimizer: sgd has momentum 0.9. weight_decay: on matrices only, never on biases and scales.
     clip: longest gradient, as the norm over all parameters; a longer one is scaled down to it, 0 for never.
+    micro_batch: rows encoded at once, 0 for all; with fewer, the memory is that of so many rows and the gradient still
+    that of the whole batch, at the price of a second forward pass (the gradient cache). micro_cost: most tokens or
+    pixels encoded at once, padding included, 0 for any; with both, both hold.
+    queue: keys of earlier batches kept as further keys, 0 for none. momentum: keys are encoded, without a gradient, by
+    a running average of the encoder with this factor (0.99 to 0.9999), 0 for the encoder itself.
     precision: "auto" is bf16 autocast where the machine is fast at it, else fp32. device: "auto" is a GPU if there is
     one. seed: of batches and dropout.
     checkpoint_every: steps between checkpoints; keep: how many of the last ones stay, beside the best.
@@ -38,6 +43,10 @@ class Settings:
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.0
     clip: float = 1.0
+    micro_batch: int = 0
+    micro_cost: int = 0
+    queue: int = 0
+    momentum: float = 0.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     seed: int = 0
@@ -60,6 +69,8 @@ class Settings:
             raise InputError("training.batch_size must be at least 2: the other examples of a batch are the negatives")
         if not 0 <= self.warmup < 1:
             raise InputError(f"training.warmup is a share of the steps, 0 to below 1; it is {self.warmup}")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"training.momentum is what stays of the average, 0 to below 1; it is {self.momentum}")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"training.steps must be at least 1, it is {self.steps}")
         if self.patience and not self.evaluate_every:

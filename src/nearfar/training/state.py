@@ -1,4 +1,4 @@
-"""What a step moves: module, optimiser and random state, as named tensors and back."""
+"""What a step moves: module, optimiser and random states, as named tensors and back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import InputError
+from nearfar.ranks import Ranks
 from nearfar.training.optimizer import Named, optimizer
 from nearfar.training.settings import Settings
 
@@ -29,6 +30,23 @@ class Moving:
             raise InputError("training: neither the encoder nor the loss has a parameter that can be learnt")
         return cls(module, parameters, optimizer(parameters, settings))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(iter(self.parameters.values())).device
+
+    def sum_gradients(self, ranks: Ranks) -> None:
+        """Sum every parameter's gradient over the ranks; what has none on one rank counts as zero there."""
+        if ranks.of == 1:
+            return
+        have = torch.tensor([p.grad is not None for p in self.parameters.values()], dtype=torch.int32)
+        ranks.sum_([have])
+        used = [p for p, ranks_with in zip(self.parameters.values(), have.tolist(), strict=True) if ranks_with]
+        for parameter in used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        ranks.sum_([p.grad for p in used if p.grad is not None])
+
     def clip(self, most: float) -> float:
         """Return the norm of the gradient; one above `most` is scaled down to it, in place (0: never)."""
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
@@ -46,28 +64,32 @@ class Moving:
         return all(bool(torch.isfinite(p.detach()).all()) for p in self.parameters.values())
 
     def collect(self) -> dict[str, Tensor]:
-        """Return everything as named tensors: weights, the optimiser's state by parameter name, random state."""
+        """Return weights and the optimiser's state as named tensors, by parameter name."""
         tensors = {f"module/{name}": value for name, value in self.module.state_dict().items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
-        tensors["random/cpu"] = torch.get_rng_state()
-        used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        for device in range(torch.cuda.device_count() if used else 0):
-            tensors[f"random/cuda:{device}"] = torch.cuda.get_rng_state(device)
         return {name: tensor.clone() for name, tensor in tensors.items()}  # tied tensors may not share memory on disk
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put everything back where `collect` took it. Errors: `InputError` where names or shapes do not fit."""
+    def random_states(self, ranks: Ranks) -> dict[str, Tensor]:
+        """Return every rank's random state, by kind of device and rank."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        stacks = {kind: ranks.stack(state) for kind, state in states.items()}
+        return {f"random/{kind}/{i}": state for kind, stack in stacks.items() for i, state in enumerate(stack)}
+
+    def restore(self, tensors: dict[str, Tensor], ranks: Ranks) -> None:
+        """Put everything back where it was taken. Errors: `InputError` where names or shapes do not fit."""
         self.restore_module(tensors)
         for name, parameter in self.parameters.items():
             state: dict[str, Any] = _under(f"optimizer/{name}/", tensors)
             if state:  # copied: what was read is a view of the file; counts live beside their parameter, too (fused)
                 self.optimiser.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in state.items()}
-        torch.set_rng_state(tensors["random/cpu"])
-        for name, value in _under("random/cuda:", tensors).items():
-            if torch.cuda.is_available() and int(name) < torch.cuda.device_count():
-                torch.cuda.set_rng_state(value, int(name))
+        if f"random/cpu/{ranks.index}" in tensors:  # else there were fewer ranks
+            torch.set_rng_state(tensors[f"random/cpu/{ranks.index}"])
+        if self.device.type == "cuda" and f"random/cuda/{ranks.index}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"random/cuda/{ranks.index}"], self.device)
 
     def restore_module(self, tensors: dict[str, Tensor]) -> None:
         """Put back the weights only."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from nearfar.errors import RunError
 from nearfar.pairs import Pairs
-from nearfar.training.events import Events
+from nearfar.training.events import Events, Silence
 from nearfar.training.monitor import Monitor
 from nearfar.training.progress import Bar
 from nearfar.training.settings import Settings
@@ -29,18 +29,31 @@ class Start:
     batch_size: int
     precision: str
     threads: int
+    ranks: int = 1
 
 
 class Watch:
-    """Events, progress bar and monitor of one run; open it around the loop. `memory` outlives a stop of the run."""
+    """Events, progress bar and monitor of one run; open it around the loop. `memory` outlives a stop of the run.
+
+    silent: keep the time, but look at nothing, write nothing, show nothing; so do all ranks but the first.
+    """
 
     def __init__(
-        self, folder: Path, settings: Settings, start: Start, memory: dict[str, Any], *, quiet: bool = False
+        self,
+        folder: Path,
+        settings: Settings,
+        start: Start,
+        memory: dict[str, Any],
+        *,
+        quiet: bool = False,
+        silent: bool = False,
     ) -> None:
-        self.start, self.monitor_every = start, settings.monitor_every
+        self.start, self.monitor_every, self.silent = start, settings.monitor_every, silent
         self.monitor = Monitor(memory)
-        self.bar = Bar(start.steps, quiet=quiet)
-        self.events = Events(folder, resumed=start.first > 0, tensorboard=settings.tensorboard)
+        self.bar = Bar(start.steps, quiet=quiet or silent)
+        self.events: Events | Silence = Silence()
+        if not silent:
+            self.events = Events(folder, resumed=start.first > 0, tensorboard=settings.tensorboard)
         self.warnings: list[str] = []
         self.began = self.done = time.perf_counter()
         self.step = start.first
@@ -54,6 +67,8 @@ class Watch:
     def stepped(self, step: int, outcome: Outcome, pairs: Pairs, norm: float, rate: float) -> None:
         """Note a step that was made, with the gradient's norm and the learning rate that it was made with."""
         self.step, self.done = step, time.perf_counter()
+        if self.silent:
+            return
         loss, speed = outcome.loss.item(), round(self.pairs_per_second, 1)
         facts = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "pairs_per_second": speed}
         self.events.write("step", step=step, **facts)

@@ -1,0 +1,75 @@
+"""Reading a batch: the pairs of all its rows, and the inputs of this rank's share of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nearfar.column import Ids
+from nearfar.contracts import Batch, Inputs, Positives, Store
+from nearfar.pairs import Pairs
+from nearfar.ranks import Ranks
+from nearfar.training.queue import queued
+from nearfar.training.sampler import Sampler
+from nearfar.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one encoder eats on this rank: its rows of some views one after the other, and how many of each."""
+
+    inputs: Inputs
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch as a step eats it.
+
+    step: from 0; examples: the batch's; learnt: for the trained encoder, averaged: for the momentum encoder, if there
+    is one; sizes: of the whole views; queued: how many of the pairs' keys, the last ones, lie in the queue.
+    """
+
+    step: int
+    examples: Ids
+    learnt: Share
+    averaged: Share | None
+    sizes: dict[str, int]
+    queued: int
+    pairs: Pairs
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads any step's batch, a pure function of the seed and the step; it may run ahead in a thread.
+
+    Every rank makes the pairs of the whole batch, which is cheap, and reads only its own rows.
+    """
+
+    positives: Positives
+    stores: Mapping[str, Store]
+    sampler: Sampler
+    settings: Settings
+    ranks: Ranks
+
+    def __call__(self, step: int) -> Prepared:
+        """Return the batch of a step (from 0)."""
+        examples = self.sampler.batch(step)
+        waiting = queued(self.sampler, step, self.settings.queue) if self.settings.queue else None
+        batch = self.positives.batch(examples) if waiting is None else self.positives.batch(examples, waiting)
+        query_views, key_views = self.positives.query_views, self.positives.key_views
+        sizes = {view: len(batch.rows[view]) for view in dict.fromkeys([*query_views, *key_views])}
+        own = {view: self.stores[view][self._own(batch, view)] for view in sizes}
+        averaged = _share(own, key_views) if self.settings.momentum else None
+        learnt = _share(own, query_views if averaged else list(sizes))
+        return Prepared(step, examples, learnt, averaged, sizes, 0 if waiting is None else len(waiting), batch.pairs)
+
+    def _own(self, batch: Batch, view: str) -> Ids:
+        rows = batch.rows[view]
+        return rows[self.ranks.span(len(rows))]
+
+
+def _share(inputs: Mapping[str, Inputs], views: Sequence[str]) -> Share:
+    parts = {view: inputs[view] for view in dict.fromkeys(views)}
+    first, *others = parts.values()
+    return Share(first.join(others), {view: len(part) for view, part in parts.items()})

@@ -1,0 +1,50 @@
+"""What a run trains: encoder and loss, with the queue and the momentum copy where they are asked for."""
+
+from __future__ import annotations
+
+import inspect
+from typing import cast
+
+import torch
+from torch import nn
+
+from nearfar import registry
+from nearfar.contracts import Encoder, Loss, Positives
+from nearfar.errors import InputError
+from nearfar.ranks import Ranks
+from nearfar.training.momentum import follower
+from nearfar.training.queue import Queue
+from nearfar.training.settings import Settings
+
+
+def trained(encoder: Encoder, loss: Loss, settings: Settings) -> nn.ModuleDict:
+    """Return one module of all that a checkpoint keeps; only "encoder" ships, queue and momentum are not learnt."""
+    learnt = cast("nn.Module", encoder)
+    parts = {"encoder": learnt, "loss": cast("nn.Module", loss)}
+    if settings.momentum:
+        parts["momentum"] = follower(learnt)
+    if settings.queue:
+        weights = (p.dtype for p in learnt.parameters() if p.is_floating_point())
+        parts["queue"] = Queue(settings.queue, encoder.dim, torch.promote_types(next(weights), torch.float32))
+    return nn.ModuleDict(parts)
+
+
+def refuse_unfit(positives: Positives, loss: Loss, settings: Settings, ranks: Ranks | None = None) -> None:
+    """Refuse, by name and before anything is read, parts that the asked-for machinery cannot serve.
+
+    Errors: `InputError` for micro-batches with a loss that is no function of the vectors alone, for a queue with
+    positives that do not know the keys in it, and for a batch that leaves a rank without an example.
+    """
+    size, of = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.of
+    if size < of:
+        raise InputError(f"training.batch_size: {size} examples are too few for {of} ranks; start fewer, or give more")
+    if (settings.micro_batch or settings.micro_cost) and not getattr(loss, "cacheable", False):
+        raise InputError(
+            f"training.micro_batch: losses.{registry.name_of(type(loss))} is not a function of the batch's vectors "
+            "alone, so its gradient cannot be cached; leave micro_batch and micro_cost out, or take another loss"
+        )
+    if settings.queue and "queued" not in inspect.signature(positives.batch).parameters:
+        raise InputError(
+            f"training.queue: positives.{registry.name_of(type(positives))} does not say who is near a queued key; "
+            "leave training.queue out, or take other positives"
+        )
