@@ -39,7 +39,9 @@ check: $(VENV)/.installed-dev  ## format, lint, types
 	$(RUN)/mypy
 
 bench: $(VENV)/.installed-dev  ## ours and the peers, side by side in one run
+	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e '.[dev,bench,peers]'
 	$(RUN)/python benchmarks/loss.py
+	$(RUN)/python benchmarks/cached_step.py
 	$(RUN)/python benchmarks/static_training.py
 
 docs: $(VENV)/.installed-dev  ## the reference, from the docstrings, into site/

@@ -22,6 +22,9 @@ PACKAGES = (
     "numpy",
     "tokenizers",
     "sentence-transformers",
+    "open-clip-torch",
+    "lightly",
+    "pytorch-metric-learning",
     "transformers",
     "accelerate",
     "datasets",
@@ -52,6 +55,15 @@ def facts() -> dict[str, Any]:
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory_mb() -> float:
+    """Return the memory that could be had now; without limit where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:  # no Linux
+        return float("inf")
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**10
 
 
 def fresh(script: str, task: dict[str, Any]) -> dict[str, Any]:

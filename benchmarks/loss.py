@@ -1,6 +1,7 @@
-"""InfoNCE, both ways, forward and backward: ours on tiles, and the plain form that holds the whole matrix.
+"""Contrastive losses, forward and backward: ours and the peers', as functions of embeddings, in one run.
 
-python benchmarks/loss.py --sizes 1024 4096 16384 --repeats 3 --rounds 3
+python benchmarks/loss.py --sizes 256 1024 4096 16384 65536 --rounds 3
+python benchmarks/loss.py --contests nt-xent --sizes 4096
 """
 
 from __future__ import annotations
@@ -10,28 +11,30 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from _forms import FORMS, LEAN, NAIVE, SCALE, Compute
-from _machine import RESULTS, Bound, PeakMemory, bound, bound_lines, facts, fresh, keep, tell
+from _forms import CONTESTS, DIM, SCALE, Compute, vectors
+from _machine import RESULTS, Bound, PeakMemory, bound, bound_lines, facts, free_memory_mb, fresh, keep, tell
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.nn.functional import normalize
 
-DIM = 384
-PROMISED_AT = 16_384
-TIME_LIMIT, MEMORY_LIMIT = 0.38, 0.08
 PRECISIONS = ("fp32", "bf16")
-
-
-def vectors(n: int) -> list[Tensor]:
-    """Return queries and keys on the sphere, (n, d) each; a pair's cosine is about 0.26, as early in a training."""
-    generator = torch.Generator().manual_seed(0)
-    base = torch.randn(n, DIM, generator=generator)
-    return [normalize(0.6 * base + torch.randn(n, DIM, generator=generator), dim=1).requires_grad_() for _ in range(2)]
+METRIC_LEARNING = ("metric-learning", "metric-learning NTXent", "metric-learning SupCon")
+NEEDS = {"open_clip": "open_clip", "sentence-transformers": "sentence_transformers", "lightly": "lightly"}
+NEEDS |= dict.fromkeys(METRIC_LEARNING, "pytorch_metric_learning")
+PROMISES = {  # by contest and n: the most of the best peer's time
+    ("both ways", 256): 1.0,
+    ("both ways", 16_384): 0.35,
+    ("nt-xent", 16_384): 0.30,
+}
+BIG, BIG_MB = 65_536, 1024.0  # rows at which ours may take so much
+TIMED_S, WARM_S = 1.0, 20.0  # timed for at least so long; a call beyond the second is not made twice to warm up
+EXACT_AT = 512  # rows at which gradients are compared with float64
+Row = dict[str, Any]
 
 
 def call(compute: Compute, q: Tensor, k: Tensor, precision: str) -> tuple[float, float]:
@@ -44,56 +47,111 @@ def call(compute: Compute, q: Tensor, k: Tensor, precision: str) -> tuple[float,
     return time.perf_counter() - start, loss.item()
 
 
-def measure(form: str, n: int, precision: str, repeats: int) -> dict[str, Any]:
-    """Return seconds and extra memory of forward and backward, in this process."""
+def measure(contest: str, form: str, n: int, precision: str, repeats: int) -> Row:
+    """Return seconds and extra memory of forward and backward, in this process; each view has n / views rows."""
+    make, rows = CONTESTS[contest].make[form], n // CONTESTS[contest].views
     small = vectors(8)
-    call(FORMS[form](8), small[0], small[1], precision)  # libraries load and threads start: no one's memory
-    compute, (q, k) = FORMS[form](n), vectors(n)
+    call(make(8), small[0], small[1], precision)  # libraries load and threads start: no one's memory
+    compute, (q, k) = make(rows), vectors(rows)
     with PeakMemory() as memory:  # around the warm-up, too: what the heap keeps from it counts
-        value = call(compute, q, k, precision)[1]
-        seconds = [call(compute, q, k, precision)[0] for _ in range(repeats)]
+        first, value = call(compute, q, k, precision)
+        seconds = [] if first < WARM_S else [first]
+        while len(seconds) < repeats or (sum(seconds) < TIMED_S and len(seconds) < 300):
+            if seconds and first > WARM_S:
+                break
+            seconds.append(call(compute, q, k, precision)[0])
     return {"seconds": seconds, "extra_mb": memory.extra_mb, "memory": memory.how, "value": value}
 
 
-def compare(n: int, repeats: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for each precision. Ours and the fastest naive form take turns, so that noise hits them alike."""
-    tried: dict[str, dict[str, float]] = {}
-    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for precision in PRECISIONS:
-        first = {form: _run(form, n, precision, 2) for form in [*NAIVE, *LEAN]}
-        tried[precision] = {form: min(result["seconds"]) for form, result in first.items()}
-        runs |= {(precision, form): [first[form]] for form in LEAN}
-    best = {p: min(NAIVE, key=lambda form, p=p: tried[p][form]) for p in PRECISIONS}  # type: ignore[misc]
-    for _ in range(rounds):
-        for precision in PRECISIONS:
-            for form in ("ours", best[precision]):
-                runs.setdefault((precision, form), []).append(_run(form, n, precision, repeats))
-    for precision in PRECISIONS:
-        peer = best[precision]
-        one, other = (_median(runs[precision, form]) for form in ("ours", peer))
-        if abs(one["value"] - other["value"]) > 5e-3 * other["value"]:
-            raise SystemExit(f"n = {n}, {precision}: the contestants disagree, {one['value']} and {other['value']}")
-        yield {
-            "n": n,
-            "precision": precision,
-            "ours": one,
-            "naive": {**other, "form": peer, "tried": {form: round(s, 4) for form, s in tried[precision].items()}},
-            "chunked": {form: _median(runs[precision, form]) for form in LEAN}.get("chunked"),
-            "time_ratio": one["seconds"] / other["seconds"],
-            "memory_ratio": one["extra_mb"] / max(other["extra_mb"], 0.1),  # a tiny n takes none
-        }
+def gradient_error(contest: str, form: str, precision: str) -> Row:
+    """Return how far the gradient is from the same in float64 by our plain form, relative, at a size that all can."""
+    rows = EXACT_AT // CONTESTS[contest].views
+    exact, tried = vectors(rows, torch.float64), vectors(rows)
+    CONTESTS[contest].make["ours"](rows)(*exact).backward()  # type: ignore[no-untyped-call]
+    call(CONTESTS[contest].make[form](rows), tried[0], tried[1], precision)
+    wrong = [
+        (a.grad - b.grad).norm() / b.grad.norm()
+        for a, b in zip(tried, exact)
+        if a.grad is not None and b.grad is not None
+    ]
+    return {"error": max(float(w) for w in wrong)}
 
 
-def _run(form: str, n: int, precision: str, repeats: int) -> dict[str, Any]:
-    result = fresh(__file__, {"form": form, "n": n, "precision": precision, "repeats": repeats})
-    tell(f"n = {n:,}, {precision}, {form}: {min(result['seconds']):.3f} s, {result['extra_mb']:,.0f} MB")
+def child(**task: Any) -> Row:
+    """Do what a fresh process is asked for."""
+    return gradient_error(**task) if "n" not in task else measure(**task)
+
+
+def compare(contest: str, n: int, repeats: int, rounds: int, seen: dict[Any, Row]) -> Iterator[Row]:
+    """Yield a row for each precision. Ours and the best peer take turns, so that noise hits them alike.
+
+    seen: what was measured at smaller sizes, by contestant: what would not fit is predicted from it, and skipped.
+    """
+    for precision in PRECISIONS:
+        runs: dict[str, list[Row]] = {}
+        skipped: dict[str, str] = {}
+        for form in _present(contest):
+            key = contest, form, precision
+            why = _too_much(seen.get(key), n) if form != "ours" else None
+            if why:
+                skipped[form] = why
+                tell(f"{contest}, n = {n:,}, {precision}, {form}: skipped, {why}")
+                continue
+            runs[form] = [_run(contest, form, n, precision, repeats)]
+            seen[key] = {"n": n, **runs[form][0]}
+        own = CONTESTS[contest].own
+        peers = {form: min(found[0]["seconds"]) for form, found in runs.items() if form != "ours" and form not in own}
+        best = min(peers, key=lambda form: peers[form]) if peers else None
+        for _ in range(rounds if best else 0):
+            for form in ("ours", str(best)):
+                runs[form].append(_run(contest, form, n, precision, repeats))
+        yield _row(contest, n, precision, best, {form: _median(found) for form, found in runs.items()}, skipped)
+
+
+def _row(contest: str, n: int, precision: str, best: str | None, found: dict[str, Row], skipped: dict[str, str]) -> Row:
+    ours = found["ours"]
+    for form, other in found.items():
+        if abs(ours["value"] - other["value"]) > 1e-2 * abs(other["value"]):
+            raise SystemExit(f"{contest}, n = {n}, {precision}: {form} says {other['value']}, ours {ours['value']}")
+    row: Row = {"contest": contest, "n": n, "precision": precision, "best peer": best, "found": found}
+    row["skipped"] = skipped
+    if best:
+        row["time_ratio"] = ours["seconds"] / found[best]["seconds"]
+        row["memory_ratio"] = ours["extra_mb"] / max(found[best]["extra_mb"], 0.1)  # a tiny n takes none
+    return row
+
+
+def _present(contest: str) -> list[str]:
+    """Return the contestants that are installed."""
+    there = {form: find_spec(NEEDS.get(form, "torch")) is not None for form in CONTESTS[contest].make}
+    for form in (form for form, found in there.items() if not found):
+        tell(f"{contest}: {form} is left out, {NEEDS[form]} is not installed (make bench installs the peers)")
+    return [form for form, found in there.items() if found]
+
+
+def _too_much(before: Row | None, n: int) -> str | None:
+    """Predict memory and time from a smaller size, which both grow with its square; say why not, if not."""
+    if before is None or before["n"] >= n:
+        return None
+    grown = (n / before["n"]) ** 2
+    memory, seconds = before["extra_mb"] * grown / 1024, min(before["seconds"]) * grown
+    if memory * 1024 > 0.9 * free_memory_mb():
+        return f"predicted {memory:,.0f} GB"
+    return f"predicted {seconds:,.0f} s" if seconds > 300 else None
+
+
+def _run(contest: str, form: str, n: int, precision: str, repeats: int) -> Row:
+    task = {"contest": contest, "form": form, "n": n, "precision": precision, "repeats": repeats}
+    result = fresh(__file__, task)
+    tell(f"{contest}, n = {n:,}, {precision}, {form}: {min(result['seconds']):.4f} s, {result['extra_mb']:,.0f} MB")
     return result
 
 
-def _median(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def _median(runs: list[Row]) -> Row:
     seconds = [s for run in runs for s in run["seconds"]]
+    middle = statistics.median(statistics.median(run["seconds"]) for run in runs)
     return {
-        "seconds": statistics.median(seconds),
+        "seconds": middle,
         "fastest": min(seconds),
         "slowest": max(seconds),
         "extra_mb": statistics.median(run["extra_mb"] for run in runs),
@@ -102,51 +160,73 @@ def _median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def bounds(rows: list[dict[str, Any]]) -> list[Bound]:
-    found = []
-    for row in rows:
-        if row["n"] == PROMISED_AT:
-            where = f"n = {PROMISED_AT:,}, {row['precision']}"
-            found.append(bound(f"{where}: time, ours / naive", row["time_ratio"], TIME_LIMIT, least=False))
-            found.append(bound(f"{where}: extra memory, ours / naive", row["memory_ratio"], MEMORY_LIMIT, least=False))
+def errors(contests: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return each contestant's gradient error, by contest and precision."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for contest in contests:
+        for precision in PRECISIONS:
+            for form in _present(contest):
+                task = {"contest": contest, "form": form, "precision": precision}
+                found.setdefault(contest, {}).setdefault(form, {})[precision] = fresh(__file__, task)["error"]
     return found
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    shown = Table(title=f"InfoNCE both ways, d = {DIM}, scale {SCALE:g}: forward and backward, medians")
-    for name in ("n", "precision", "ours s", "naive s", "ratio", "ours MB", "naive MB", "ratio", "naive form"):
-        shown.add_column(name, justify="left" if name in ("precision", "naive form") else "right")
+def bounds(rows: list[Row]) -> list[Bound]:
+    found = []
     for row in rows:
-        one, other = row["ours"], row["naive"]
-        seconds = f"{one['seconds']:.3f}", f"{other['seconds']:.3f}", f"{row['time_ratio']:.2f}"
-        memory = f"{one['extra_mb']:,.0f}", f"{other['extra_mb']:,.0f}", f"{row['memory_ratio']:.1%}"
-        shown.add_row(f"{row['n']:,}", row["precision"], *seconds, *memory, other["form"])
-        if row["chunked"]:
-            lean = row["chunked"]
-            shown.add_row(
-                "", "", "", f"{lean['seconds']:.3f}", "", "", f"{lean['extra_mb']:,.0f}", "", "(torch's chunked)"
-            )
+        where = f"{row['contest']}, n = {row['n']:,}, {row['precision']}"
+        limit = PROMISES.get((row["contest"], row["n"]))
+        if limit is not None and row["best peer"]:
+            found.append(bound(f"{where}: time, ours / {row['best peer']}", row["time_ratio"], limit, least=False))
+        if row["n"] == BIG and row["contest"] == "both ways":
+            found.append(bound(f"{where}: extra MB", row["found"]["ours"]["extra_mb"], BIG_MB, least=False))
+    return found
+
+
+def table(contest: str, rows: list[Row], wrong: dict[str, dict[str, float]]) -> Table:
+    title = f"{CONTESTS[contest].title}, d = {DIM}, scale {SCALE:g}: forward and backward, medians"
+    shown = Table(title=title)
+    for name in ("n", "precision", "contestant", "s", "ours / it", "extra MB", "gradient error"):
+        shown.add_column(name, justify="left" if name in ("precision", "contestant") else "right")
+    for row in rows:
+        ours = row["found"]["ours"]["seconds"]
+        for form, one in row["found"].items():
+            mark = " *" if form == row["best peer"] else ""
+            ratio = "" if form == "ours" else f"{ours / one['seconds']:.2f}"
+            error = f"{wrong.get(form, {}).get(row['precision'], float('nan')):.1e}"
+            cells = f"{row['n']:,}", row["precision"], form + mark, f"{one['seconds']:.4f}", ratio
+            shown.add_row(*cells, f"{one['extra_mb']:,.0f}", error)
+        for form, why in row["skipped"].items():
+            shown.add_row(f"{row['n']:,}", row["precision"], form, "skipped", "", why, "")
+        shown.add_section()
     return shown
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096, 16_384], help="batch sizes n")
-    parser.add_argument("--repeats", type=int, default=3, help="timed calls a process, after one to warm up")
-    parser.add_argument("--rounds", type=int, default=3, help="processes for each contestant and size, taking turns")
+    parser.add_argument("--contests", nargs="+", choices=list(CONTESTS), default=list(CONTESTS))
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 1024, 4096, 16_384, 65_536], help="rows n")
+    parser.add_argument("--repeats", type=int, default=3, help="timed calls a process, at least, after one to warm up")
+    parser.add_argument("--rounds", type=int, default=2, help="further processes for ours and the best peer, in turns")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the dated JSON")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        print(json.dumps(measure(**json.loads(given.child))))
+        print(json.dumps(child(**json.loads(given.child))))
         return
-    machine = facts()
-    rows = [row for n in given.sizes for row in compare(n, given.repeats, given.rounds)]
-    kept, console = bounds(rows), Console()
-    console.print(table(rows), *bound_lines(kept), sep="\n", highlight=False)
+    machine, console, seen = facts(), Console(), {}  # type: ignore[var-annotated]
+    wrong = errors(given.contests)
+    rows: list[Row] = []
+    for contest in given.contests:
+        for n in sorted(given.sizes):
+            if n < BIG or contest == "both ways":
+                rows += compare(contest, n, given.repeats, given.rounds, seen)
+        console.print(table(contest, [row for row in rows if row["contest"] == contest], wrong[contest]))
+    kept = bounds(rows)
+    console.print("* the best peer", *bound_lines(kept), sep="\n", highlight=False)
     settings = {"dim": DIM, "scale": SCALE, "repeats": given.repeats, "rounds": given.rounds}
-    path = keep(given.out, "loss", {"machine": machine, "settings": settings, "rows": rows, "bounds": kept})
-    console.print(f"kept in {path.name}", highlight=False)
+    measured = {"machine": machine, "settings": settings, "rows": rows, "gradient_errors": wrong, "bounds": kept}
+    console.print(f"kept in {keep(given.out, 'loss', measured).name}", highlight=False)
 
 
 if __name__ == "__main__":

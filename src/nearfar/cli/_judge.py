@@ -40,17 +40,22 @@ def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
 
 def train_and_judge(
     recipe: Recipe, parts: Parts, out: Path, baselines: list[str | Model], *, resume: bool, overwrite: bool, quiet: bool
-) -> Judged:
-    """Train, judge on every split that the recipe names; write recipe.yaml, results.json, model/ and report.html."""
+) -> Judged | None:
+    """Train, judge on every split that the recipe names; write recipe.yaml, results.json, model/ and report.html.
+
+    Of several ranks the first judges and writes; the others are done after training, and get None.
+    """
     from nearfar.config import plain, resolved
     from nearfar.evaluation.evaluate import evaluate
+    from nearfar.ranks import Ranks
     from nearfar.training.fit import fit
 
+    first = Ranks.here().first
     began = time.perf_counter()
     splits = dict.fromkeys(entry.get("split", "heldout") for entry in parts.evaluate)
     tasks = {split: parts.positives.task(split) for split in splits}
     whole: Recipe = plain(resolved(recipe))
-    if not resume or not (out / "recipe.yaml").exists():
+    if first and (not resume or not (out / "recipe.yaml").exists()):
         _write_recipe(out, whole)
         for stale in ("results.json", "report.html"):  # of the run that is replaced
             (out / stale).unlink(missing_ok=True)
@@ -70,6 +75,8 @@ def train_and_judge(
         notes={"recipe": whole},
         **parts.training,
     )
+    if not first:
+        return None
     _write_recipe(out, whole)  # a resumed run may have other settings of those that change no number
     reports = {split: evaluate(run.model, task, baselines=baselines) for split, task in tasks.items()}
     facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)

@@ -47,6 +47,8 @@ def command(
     judged = _judge.train_and_judge(
         recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json
     )
+    if judged is None:  # a rank that is not the first has nothing to say
+        return
     searches, corpus = _search(judged, parts)
     judged.facts.update(searches=searches, seconds=round(time.perf_counter() - began, 2))
     _judge.keep(judged.run, judged.reports, judged.facts)

@@ -44,4 +44,5 @@ def command(
     judged = _judge.train_and_judge(
         chosen, config.build(chosen), out, others, resume=resume, overwrite=overwrite, quiet=quiet or as_json
     )
-    emit(judged.facts, as_json, lambda: _judge.show(judged))
+    if judged is not None:
+        emit(judged.facts, as_json, lambda: _judge.show(judged))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,9 +40,16 @@ class Relations:
 
     @classmethod
     def of(cls, pairs: Pairs, *, list_all: bool = False) -> Relations:
-        """Resolve pairs; list_all: list the positives however many there are, and leave none to class ids."""
+        """Resolve pairs, once an object; list_all: list the positives however many, and leave none to class ids."""
+        resolved: dict[Any, Relations] = pairs.__dict__.setdefault("_resolved", {})  # as long as the pairs live
+        key = LIST_LIMIT, list_all
+        if key not in resolved:
+            resolved[key] = cls._resolved(pairs, LIST_LIMIT * sum(pairs.shape), list_all)
+        return resolved[key]
+
+    @classmethod
+    def _resolved(cls, pairs: Pairs, most: int, list_all: bool) -> Relations:
         n, m = pairs.shape
-        most = LIST_LIMIT * (n + m)
         copies = codes(pairs, "item", "scope")
         known = _spread(pairs, *copies)
         same = join(pairs.query_item, pairs.key_item, most)
@@ -71,13 +79,21 @@ class Relations:
             key_share=self.query_share,
         )
 
-    @property
+    @cached_property
     def in_order(self) -> bool:
         """Whether each query has one listed positive, and the list is in the queries' order."""
         i, n = self.near[0], self.pairs.shape[0]
         return len(i) == n and bool((i == torch.arange(n, device=i.device)).all())
 
-    @property
+    @cached_property
+    def simple(self) -> bool:
+        """Whether each query has one positive, no key is that of two, nothing has copies and nothing needs a scan."""
+        alone = self.query_share is None and self.key_share is None and self.pairs.query_scope is None
+        if not alone or self.by_class or self.items or not self.in_order:
+            return False
+        return bool((torch.bincount(self.near[1]) <= 1).all())
+
+    @cached_property
     def reflexive(self) -> bool:
         """Whether queries and keys have the same ids and nothing else is known: then the relation is symmetric."""
         p = self.pairs

@@ -11,22 +11,18 @@ from torch import Tensor
 from nearfar.losses._plan import DIRECT
 from nearfar.losses._relations import Relations
 
-
-def is_simple(relations: Relations) -> bool:
-    """Say whether each query has one positive, no key is that of two, nothing has copies and nothing needs a scan."""
-    alone = relations.query_share is None and relations.key_share is None and relations.pairs.query_scope is None
-    if not alone or relations.by_class or relations.items or not relations.in_order:
-        return False
-    j = relations.near[1]
-    return len(j) == relations.pairs.shape[1] or bool((torch.bincount(j) <= 1).all())
+SMALL = 512  # rows at which products in fp32 cost less than what is saved
 
 
-def cross_entropy(q: Tensor, k: Tensor, scale: Tensor | float, relations: Relations, back: bool) -> Tensor | None:
+def cross_entropy(
+    q: Tensor, k: Tensor, scale: Tensor | float, relations: Relations, *, back: bool, bf16: bool
+) -> Tensor | None:
     """Return InfoNCE of simple relations, a scalar; None where similarities are too large for plain exponentials.
 
     q: (n, d); k: (m, d); scale: of their products. back: half of the way back, too, over the keys with a positive.
+    bf16: of the two products on the way back; the similarities are exact.
     """
-    found: Tensor | None = _CrossEntropy.apply(q, k, scale, relations, back)
+    found: Tensor | None = _CrossEntropy.apply(q, k, scale, relations, back, bf16)
     return found
 
 
@@ -38,7 +34,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, scale: Tensor | float, relations: Relations, back: bool
+        ctx: Any, q: Tensor, k: Tensor, scale: Tensor | float, relations: Relations, back: bool, bf16: bool
     ) -> Tensor | None:
         factor, (i, j), most = float(scale), relations.near, math.exp(DIRECT[q.dtype])
         e = torch.addmm(q.new_zeros(()), q, k.T, beta=0, alpha=factor)  # (n, m)
@@ -61,8 +57,7 @@ class _CrossEntropy(torch.autograd.Function):
         if any(ctx.needs_input_grad):
             ds = e.mul_(slope)  # (n, m)
             ds[i, j] = pull
-            by_q = torch.addmm(pull.new_zeros(()), ds, k, beta=0, alpha=factor)
-            by_k = torch.addmm(pull.new_zeros(()), ds.T, q, beta=0, alpha=factor)
+            by_q, by_k = _product(ds, k, factor, bf16), _product(ds.T, q, factor, bf16)
             by_scale = (by_q * q).sum() / factor if isinstance(scale, Tensor) else None
             ctx.save_for_backward(by_q, by_k, by_scale)
         return loss * weight
@@ -71,4 +66,10 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         by_q, by_k, by_scale = ctx.saved_tensors
         g = grads[0]
-        return g * by_q, g * by_k, None if by_scale is None else g * by_scale, None, None
+        return g * by_q, g * by_k, None if by_scale is None else g * by_scale, None, None, None
+
+
+def _product(a: Tensor, b: Tensor, factor: float, bf16: bool) -> Tensor:
+    if bf16:
+        return torch.mm(a.bfloat16(), b.bfloat16()).to(b.dtype).mul_(factor)
+    return torch.addmm(b.new_zeros(()), a, b, beta=0, alpha=factor)

@@ -11,7 +11,7 @@ from torch import Tensor
 from nearfar.losses._mask import Mask
 from nearfar.losses._plan import Plan
 
-KEPT_BYTES = 32 << 20  # exponentials kept from the way forth for the way back: a small batch is not computed twice
+KEPT_BYTES = 16 << 20  # exponentials kept from the way forth for the way back: a small batch is not computed twice
 
 
 class Tile(NamedTuple):

@@ -15,7 +15,7 @@ from nearfar.losses._negatives import negatives
 from nearfar.losses._plan import tile_precision
 from nearfar.losses._relations import Relations
 from nearfar.losses._scale import Scale
-from nearfar.losses._small import cross_entropy, is_simple
+from nearfar.losses._small import SMALL, cross_entropy
 from nearfar.pairs import Pairs
 
 
@@ -47,8 +47,9 @@ class InfoNCE(nn.Module):
         false_negatives: a negative whose cosine exceeds that of its query's lowest positive (on the way back: its
             key's) by more than this is ignored; None for never. The limit has no gradient.
         relative: this margin is a share of the positive's cosine.
-        precision: of the tiles' products: "auto" takes bf16 under autocast while scale x norms stay under 50, else
-            fp32 (and always with debiasing or false_negatives). Listed positives are in fp32 always; float64 inputs are float64 throughout.
+        precision: of the tiles' products: "auto" takes bf16 under autocast while scale x norms stay under 50, else fp32
+            (and always with debiasing or false_negatives). Listed positives are in fp32 always; float64 inputs are
+            float64 throughout.
         tile: side of a tile. Memory beyond the inputs is a few tiles and vectors, whatever the batch.
 
     Call: queries (n, d), keys (m, d), pairs -> scalar. Vectors are used as they are; `fit` puts them on the sphere.
@@ -128,9 +129,12 @@ class InfoNCE(nn.Module):
             scale = self.scale.value(exact)
             # NT-Xent: every view asks all others, there and back is the same, and half of the matrix says it all
             itself = keys is queries and relations.query_share is None and relations.reflexive
-            if of == 1 and self._plain() and max(pairs.shape) <= self.tile and is_simple(relations):
+            bf16 = precision != "fp32" and exact == torch.float32
+            most = SMALL if bf16 else self.tile  # rows: beyond, tiles in bf16 are faster
+            if of == 1 and self._plain() and max(pairs.shape) <= most and relations.simple:
                 check_negatives(relations)
-                loss = cross_entropy(queries.to(exact), keys.to(exact), scale, relations, self.symmetric and not itself)
+                small = queries.to(exact), keys.to(exact), scale, relations
+                loss = cross_entropy(*small, back=self.symmetric and not itself, bf16=bf16)
                 if loss is not None:
                     return loss
             # the loss sees nothing but scale q.k: in both factors where they are one
