@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from nearfar import config, recipes
 from nearfar.config import build, dumped, load, plain, resolved
 from nearfar.errors import InputError
 from nearfar.positives.columns import Columns
+from nearfar.training.mixture import Mixture
 
 ROWS = [{"query": f"question {i}", "key": f"answer {i}"} for i in range(10)]
 RECIPE: dict[str, Any] = {
@@ -197,6 +199,69 @@ def test_building_leaves_the_recipe_as_it_was() -> None:
     before = repr(RECIPE)
     build(RECIPE)
     assert repr(RECIPE) == before
+
+
+MORE = [{"query": f"frage {i}", "key": f"antwort {i}", "said": f"gesagt {i}"} for i in range(6)]
+SEVERAL: dict[str, Any] = {**RECIPE, "data": [RECIPE["data"], {"name": "table", "path": MORE}]}
+
+
+def test_several_data_sets_are_built_as_one(tmp_path: Path) -> None:
+    recipe = load(written(tmp_path, SEVERAL), ["training.apart=true", "training.mixing=round_robin"])
+    parts = build(recipe)
+    assert isinstance(parts.positives, Mixture)
+    assert (len(parts.data), len(parts.positives), parts.positives.apart) == (10, 16, True)
+    assert list(parts.positives.views) == ["0/query", "0/key", "1/query", "1/key"]
+    each = build(
+        {**SEVERAL, "positives": [{"name": "columns"}, {"name": "columns", "query": "query", "key": "said"}]}
+    ).positives
+    assert isinstance(each, Mixture)
+    assert each.describe(np.array([10])) == [{"row": "1/1", "query": "frage 0", "key": "gesagt 0"}]
+    assert isinstance(build({**RECIPE, "data": [RECIPE["data"]]}).positives, Columns)
+
+
+def test_a_recipe_of_several_data_sets_reads_back_as_itself(tmp_path: Path) -> None:
+    for positives in (SEVERAL["positives"], [SEVERAL["positives"]] * 2):
+        whole = plain(resolved({**SEVERAL, "positives": positives}))
+        assert [spec["name"] for spec in whole["data"]] == ["table", "table"]
+        again = load(written(tmp_path, dumped(whole, {"nearfar": "0"})))
+        assert again == whole
+        assert plain(resolved(again)) == whole
+
+
+def test_a_setting_of_one_of_several_data_sets_is_overridden_by_its_number(tmp_path: Path) -> None:
+    recipe = load(written(tmp_path, SEVERAL), ["data.1.path=b.jsonl", "data.0.delimiter=;"])
+    assert resolved(recipe)["data"][1]["path"] == "b.jsonl"
+    assert recipe["data"][0]["delimiter"] == ";"
+    with pytest.raises(
+        InputError, match=r"data\.path leads nowhere in this recipe; it has entries 0 to 1, e\.g\. data\.0"
+    ):
+        load(written(tmp_path, SEVERAL), ["data.path=b.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data": [RECIPE["data"], {"name": "table"}]}, ["data.1.table: path must be given", "data.1.path=..."]),
+        ({"data": [RECIPE["data"], {"name": "tabel", "path": 1}]}, ["no part is called 'tabel'"]),
+        ({"data": []}, ["data: which part?"]),
+        ({"positives": [{"name": "columns"}] * 3}, ["positives: a list of 3 for 2 of data"]),
+        ({"positives": [{"name": "columns"}, {"name": "columns", "kee": 1}]}, ["positives.1", "did you mean 'key'"]),
+        ({"training": {"mixing": "even"}}, ["training.mixing", "'even'"]),
+        ({"training": {"mixing_temperature": 0}}, ["training.mixing_temperature", "above zero"]),
+    ],
+)
+def test_a_mistake_in_one_of_several_data_sets_says_where(change: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        build({**SEVERAL, **change})
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_list_of_other_things_is_no_list_of_data_sets(tmp_path: Path) -> None:
+    for data in ([], ["a.jsonl"], "a.jsonl"):
+        with pytest.raises(InputError, match=r"section data is .*write data: \{name: \.\.\., \.\.\.\}"):
+            load(written(tmp_path, {**RECIPE, "data": data}))
+    with pytest.raises(InputError, match="section loss is"):
+        load(written(tmp_path, {**RECIPE, "loss": [RECIPE["loss"]]}))
 
 
 def test_a_part_from_outside_is_honoured_in_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from nearfar import registry
 from nearfar.contracts import Data, Encoder, Loss, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.recipes import Recipe, load
+from nearfar.training.mixture import together
 from nearfar.training.settings import Settings
 
 __all__ = ["Parts", "Recipe", "build", "dumped", "load", "plain", "resolved"]
@@ -21,7 +22,10 @@ ROOM = {"data": "data", "positives": "positives", "encoder": "encoders", "loss":
 
 @dataclass(frozen=True)
 class Parts:
-    """A recipe's parts, built; `evaluate` are the tasks to judge by: {"name": metric, "split": split}."""
+    """A recipe's parts, built; `evaluate` are the tasks to judge by: {"name": metric, "split": split}.
+
+    data: of several, the first; positives: of several, their `Mixture`, whose splits are called "1/heldout".
+    """
 
     data: Data
     positives: Positives
@@ -34,17 +38,23 @@ class Parts:
 def build(recipe: Recipe) -> Parts:
     """Build a recipe's parts. A user's own recipe may name parts from outside, as `package.module:Class`.
 
+    `data` may be a list of data sets; `positives` then is for each, or is a list as long.
+
     Errors: `InputError` for an unknown part or setting, with the nearest known one; a value of another type.
     """
     checked = resolved(recipe)  # what is wrong stops here, before anything is read
 
-    def part(section: str, **context: Any) -> Any:
-        return registry.build(ROOM[section], checked[section], section=section, outside=True, **context)
+    def part(section: str, where: str, spec: Any, **context: Any) -> Any:
+        return registry.build(ROOM[section], spec, section=where, outside=True, **context)
 
-    encoder = part("encoder")
-    loss = part("loss", dim=encoder.dim)
-    data = part("data")
-    return Parts(data, part("positives", data=data), encoder, loss, checked["training"], checked["evaluate"])
+    encoder = part("encoder", "encoder", checked["encoder"])
+    loss = part("loss", "loss", checked["loss"], dim=encoder.dim)
+    data = [part("data", where, spec) for where, spec in _listed("data", checked["data"])]
+    near = _listed("positives", checked["positives"])
+    near = near if isinstance(checked["positives"], list) else near * len(data)
+    positives = [part("positives", where, spec, data=rows) for (where, spec), rows in zip(near, data, strict=True)]
+    training = checked["training"]
+    return Parts(data[0], together(positives, apart=training["apart"]), encoder, loss, training, checked["evaluate"])
 
 
 def resolved(recipe: Recipe) -> Recipe:
@@ -54,12 +64,31 @@ def resolved(recipe: Recipe) -> Recipe:
     """
     result: Recipe = {}
     for section, room in ROOM.items():
-        part, given = registry.checked(room, recipe.get(section) or {}, section=section, outside=True)
-        known = registry.recipe_settings(room, part)
-        whole = {key: given.get(key, p.default) for key, p in known.items()}
-        result[section] = {"name": str(recipe[section]["name"]), **whole}
+        specs = [_whole(room, where, spec) for where, spec in _listed(section, recipe.get(section) or {})]
+        result[section] = specs if isinstance(recipe.get(section), list) else specs[0]
+    _refuse_unequal(result["data"], result["positives"])
     training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
     return {**result, "training": asdict(training), "evaluate": _tasks(recipe.get("evaluate") or [])}
+
+
+def _listed(section: str, specs: Any) -> list[tuple[str, Any]]:
+    """Return a section's parts, each with its place in the recipe."""
+    if not isinstance(specs, list):
+        return [(section, specs)]
+    return [(f"{section}.{i}", spec) for i, spec in enumerate(specs)]
+
+
+def _whole(room: str, where: str, spec: Any) -> dict[str, Any]:
+    """Return one part's spec with every default written out."""
+    part, given = registry.checked(room, spec, section=where, outside=True)
+    known = registry.recipe_settings(room, part)
+    return {"name": str(spec["name"]), **{key: given.get(key, p.default) for key, p in known.items()}}
+
+
+def _refuse_unequal(data: Any, positives: Any) -> None:
+    n, m = (len(specs) if isinstance(specs, list) else 1 for specs in (data, positives))
+    if isinstance(positives, list) and n != m:
+        raise InputError(f"positives: a list of {m} for {n} of data; give one for each, or a single one for all")
 
 
 def _tasks(entries: list[Any]) -> list[dict[str, str]]:

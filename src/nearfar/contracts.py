@@ -37,11 +37,14 @@ class Batch:
     """What one step sees: rows of each view, and who is near whom.
 
     The queries of `pairs` are the rows of the query views one after the other, its keys those of the key views, then
-    the queued keys. The first keys are the examples' own, one each and in order: those are what a queue keeps.
+    the queued keys. `own` (b,) says where among the keys each example's own lies, in the order of the examples: those
+    are what a queue keeps. Without it the first keys are the examples' own, one each and in order. A view without rows
+    is passed over.
     """
 
     rows: dict[str, Ids]
     pairs: Pairs
+    own: Ids | None = None
 
 
 class Positives(Protocol):
@@ -58,7 +61,8 @@ class Positives(Protocol):
 
         queued: examples whose own keys were encoded in earlier steps. They are the pairs' last keys, without rows, and
         all that is known of them holds: none that answers a query may pass for a negative. Positives whose `batch` has
-        no such argument are refused where a queue is asked for.
+        no such argument are refused where a queue is asked for. With them, there may be no examples at all (a data set
+        of several whose keys only wait).
         """
         ...
 

@@ -12,6 +12,7 @@ import yaml
 from nearfar.errors import InputError, nearest
 
 SECTIONS = ("data", "positives", "encoder", "loss", "training", "evaluate")
+SEVERAL = ("data", "positives")  # may be lists: several data sets
 Recipe = dict[str, Any]
 
 
@@ -72,7 +73,8 @@ def _parsed(where: str, text: str) -> Recipe:
         if section not in SECTIONS:
             raise InputError(f"{where}: no section {section!r}; {nearest(str(section), SECTIONS)}")
         kind, shape = (list, "[{name: ..., split: ...}]") if section == "evaluate" else (dict, "{name: ..., ...}")
-        if value is not None and not isinstance(value, kind):
+        several = section in SEVERAL and isinstance(value, list) and value and all(isinstance(v, dict) for v in value)
+        if value is not None and not several and not isinstance(value, kind):
             shape = "{epochs: 3, ...}" if section == "training" else shape
             raise InputError(f"{where}: section {section} is {str(value)[:60]!r}; write {section}: {shape}")
     return {section: value for section, value in result.items() if value is not None}
@@ -98,7 +100,8 @@ def _override(recipe: Recipe, text: str) -> None:
         elif isinstance(place, dict):
             place[key] = _value(value)
         else:
-            entries = f"; it has entries 0 to {len(place) - 1}, e.g. evaluate.0.split=..." if place else ""
+            one = "evaluate.0.split=..." if keys[0] == "evaluate" else f"{keys[0]}.0.name=..."
+            entries = f"; it has entries 0 to {len(place) - 1}, e.g. {one}" if place else ""
             raise InputError(f"{text!r}: {'.'.join(keys[: i + 1])} leads nowhere in this recipe{entries}")
 
 

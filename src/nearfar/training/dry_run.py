@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from nearfar.column import Column, Ids, take
 from nearfar.contracts import Encoder, Inputs, Loss, Positives
 from nearfar.ranks import Ranks
 from nearfar.training import hardware
+from nearfar.training.mixture import together
 from nearfar.training.read import Prepared, Reader
 from nearfar.training.sampler import Sampler
 from nearfar.training.settings import Settings
@@ -55,13 +56,14 @@ class _Direct:
         return self.encoder.inputs(take(self.column, rows))
 
 
-def dry_run(encoder: Encoder, positives: Positives, loss: Loss, **settings: Any) -> Estimate:
+def dry_run(encoder: Encoder, positives: Positives | Sequence[Positives], loss: Loss, **settings: Any) -> Estimate:
     """Return the first examples of the first batch, and time and memory estimated from a few real steps on a copy."""
     chosen = Settings(**registry.coerce(Settings, settings, "training"))
+    positives = together(positives, apart=chosen.apart)
     refuse_unfit(positives, loss, chosen)
     encoder, loss = copy.deepcopy(encoder), copy.deepcopy(loss)
     encoder.prepare(list(positives.views.values()))
-    sampler = Sampler(len(positives), chosen.batch_size, chosen.seed, chosen.queue)
+    sampler = Sampler.of(positives, chosen)
     stores = {view: _Direct(encoder, column) for view, column in positives.views.items()}
     began = time.perf_counter()
     read = Reader(positives, stores, sampler, chosen, Ranks())

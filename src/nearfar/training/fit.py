@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from nearfar.training.identity import run_identity
 from nearfar.training.interrupts import Interrupts
 from nearfar.training.judge import Evaluate, Judge, due
 from nearfar.training.keeper import Keeper
+from nearfar.training.mixture import together
 from nearfar.training.optimizer import schedule
 from nearfar.training.read import Prepared, Reader
 from nearfar.training.sampler import Sampler
@@ -54,7 +55,7 @@ class Run:
 
 def fit(
     encoder: Encoder,
-    positives: Positives,
+    positives: Positives | Sequence[Positives],
     loss: Loss,
     *,
     out: str | Path,
@@ -67,9 +68,10 @@ def fit(
 ) -> Run:
     """Train an encoder to pull positives together and push negatives apart; write everything under `out`.
 
-    evaluate: called with the model as it is, every `evaluate_every` steps and at the end; returns metrics. resume: go
-    on from the newest whole checkpoint, to the same weights as if never stopped. overwrite: an older run in `out` goes.
-    settings: those of `Settings`.
+    positives: of one data set, or a sequence of several, mixed as the settings say (`Mixture`). evaluate: called with
+    the model as it is, every `evaluate_every` steps and at the end; returns metrics. resume: go on from the newest
+    whole checkpoint, to the same weights as if never stopped. overwrite: an older run in `out` goes. settings: those of
+    `Settings`.
 
     Started by `torchrun`, each process trains on its share of every batch, to the same model as one process but for the
     last digits. Rank 0 writes and evaluates; all return a run.
@@ -83,13 +85,14 @@ def fit(
     began = time.perf_counter()
     chosen = Settings(**registry.coerce(Settings, settings, "training"))
     ranks, folder = Ranks.here(), Path(out)
+    positives = together(positives, apart=chosen.apart)
     refuse_unfit(positives, loss, chosen, ranks)
     device = hardware.device(chosen.device, ranks)
     precision = hardware.precision(chosen.precision, device)
     ranks.open(device)
     ranks.lead(lambda: refuse_used(made(folder), resume or overwrite))
     stores = ranks.in_turn(lambda: _stores(encoder, positives))
-    sampler = Sampler(len(positives), chosen.batch_size, chosen.seed, chosen.queue)
+    sampler = Sampler.of(positives, chosen)
     steps = chosen.steps or sampler.steps(chosen.epochs)
     moving = _begun(encoder, loss, chosen, device, ranks)
     identity = run_identity(encoder, positives, loss, chosen)
@@ -164,7 +167,7 @@ def _machine(settings: Settings, device: torch.device, precision: str, ranks: Ra
     return {"threads": threads, "precision": precision, "device": device.type, "ranks": ranks.of, **cut}
 
 
-def _rows(positives: Positives, prepared: Prepared) -> list[int]:
+def _rows(positives: Positives, prepared: Prepared) -> list[Any]:
     """Return the rows of the data that a batch holds, for an error."""
     told = zip(prepared.examples.tolist(), positives.describe(prepared.examples), strict=True)
-    return [int(facts.get("row", example + 1)) for example, facts in told]
+    return [facts.get("row", example + 1) for example, facts in told]

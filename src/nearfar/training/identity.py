@@ -10,20 +10,27 @@ import numpy as np
 from nearfar import registry
 from nearfar.contracts import Encoder, Loss, Positives
 from nearfar.fingerprint import fingerprint
+from nearfar.training.mixture import Mixture
 from nearfar.training.settings import Settings
 
 FREE = (
     *("device", "micro_batch", "micro_cost", "checkpoint_every", "keep", "evaluate_every", "best", "patience"),
     *("monitor_every", "tensorboard"),
 )
+OF_SEVERAL = ("mixing", "mixing_temperature", "one_data_set", "apart")  # change nothing for one data set
 
 
 def run_identity(encoder: Encoder, positives: Positives, loss: Loss, settings: Settings) -> dict[str, Any]:
     """Return the settings and the data that make a run this one, nested under the recipe's names."""
     space = {name: fingerprint(value) for name, value in encoder.identity() if not isinstance(value, np.ndarray)}
+    parts = positives.parts if isinstance(positives, Mixture) else [positives]
+    free = FREE if isinstance(positives, Mixture) else (*FREE, *OF_SEVERAL)
     return {
-        "training": {key: value for key, value in asdict(settings).items() if key not in FREE},
-        "positives": {"name": registry.name_of(type(positives)), "data": positives.fingerprint},
+        "training": {key: value for key, value in asdict(settings).items() if key not in free},
+        "positives": {
+            "name": ", ".join(registry.name_of(type(part)) for part in parts),
+            "data": positives.fingerprint,
+        },
         "encoder": {"name": registry.name_of(type(encoder)), **space, **encoder.settings(), **_settings(encoder)},
         "loss": {"name": registry.name_of(type(loss)), **_settings(loss)},
     }

@@ -27,7 +27,8 @@ class Prepared:
     """A batch as a step eats it.
 
     step: from 0; examples: the batch's; learnt: for the trained encoder, averaged: for the momentum encoder, if there
-    is one; sizes: of the whole views; queued: how many of the pairs' keys, the last ones, lie in the queue.
+    is one; sizes: of the whole views that have rows; queued: how many of the pairs' keys, the last ones, lie in the
+    queue; own: where the examples' own keys lie, if they are not the first.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Prepared:
     sizes: dict[str, int]
     queued: int
     pairs: Pairs
+    own: Ids | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,12 @@ class Reader:
         waiting = queued(self.sampler, step, self.settings.queue) if self.settings.queue else None
         batch = self.positives.batch(examples) if waiting is None else self.positives.batch(examples, waiting)
         query_views, key_views = self.positives.query_views, self.positives.key_views
-        sizes = {view: len(batch.rows[view]) for view in dict.fromkeys([*query_views, *key_views])}
+        sizes = {view: size for view in dict.fromkeys([*query_views, *key_views]) if (size := len(batch.rows[view]))}
         own = {view: self.stores[view][self._own(batch, view)] for view in sizes}
         averaged = _share(own, key_views) if self.settings.momentum else None
         learnt = _share(own, query_views if averaged else list(sizes))
-        return Prepared(step, examples, learnt, averaged, sizes, 0 if waiting is None else len(waiting), batch.pairs)
+        old = 0 if waiting is None else len(waiting)
+        return Prepared(step, examples, learnt, averaged, sizes, old, batch.pairs, batch.own)
 
     def _own(self, batch: Batch, view: str) -> Ids:
         rows = batch.rows[view]
@@ -70,6 +73,6 @@ class Reader:
 
 
 def _share(inputs: Mapping[str, Inputs], views: Sequence[str]) -> Share:
-    parts = {view: inputs[view] for view in dict.fromkeys(views)}
+    parts = {view: inputs[view] for view in dict.fromkeys(views) if view in inputs}
     first, *others = parts.values()
     return Share(first.join(others), {view: len(part) for view, part in parts.items()})

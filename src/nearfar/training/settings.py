@@ -8,7 +8,10 @@ from typing import Literal
 
 from nearfar.errors import InputError
 
-ABOVE_ZERO = ("epochs", "batch_size", "learning_rate", "checkpoint_every", "keep", "monitor_every")
+ABOVE_ZERO = (
+    *("epochs", "batch_size", "learning_rate", "checkpoint_every", "keep", "monitor_every"),
+    "mixing_temperature",
+)
 NOT_NEGATIVE = ("weight_decay", "clip", "seed", "evaluate_every", "patience", "micro_batch", "micro_cost", "queue")
 
 
@@ -25,6 +28,9 @@ class Settings:
     pixels encoded at once, padding included, 0 for any; with both, both hold.
     queue: keys of earlier batches kept as further keys, 0 for none. momentum: keys are encoded, without a gradient, by
     a running average of the encoder with this factor (0.99 to 0.9999), 0 for the encoder itself.
+    mixing: of several data sets, how often each comes up: proportional to its size, round_robin, or temperature, as its
+    size to the power of 1 / mixing_temperature. one_data_set: a batch is of one data set. apart: in a batch of several,
+    rows of different data sets are ignored instead of far. An epoch is as many examples as all data sets have.
     precision: "auto" is bf16 autocast where the machine is fast at it, else fp32. device: "auto" is a GPU if there is
     one. seed: of batches and dropout.
     checkpoint_every: steps between checkpoints; keep: how many of the last ones stay, beside the best.
@@ -47,6 +53,10 @@ class Settings:
     micro_cost: int = 0
     queue: int = 0
     momentum: float = 0.0
+    mixing: Literal["proportional", "round_robin", "temperature"] = "proportional"
+    mixing_temperature: float = 5.0
+    one_data_set: bool = False
+    apart: bool = False
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     seed: int = 0

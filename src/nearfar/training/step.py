@@ -71,7 +71,8 @@ class Step:
             follow_(self.momentum, self.encoder, self.settings.momentum)
         if self.queue is not None:
             size = len(prepared.examples)
-            self.queue.put(prepared.step * size, outcome.keys[:size])  # the first keys are the examples' own
+            own = slice(size) if prepared.own is None else torch.from_numpy(prepared.own).to(outcome.keys.device)
+            self.queue.put(prepared.step * size, outcome.keys[own])
 
     def _encoded(self, share: Share) -> Whole | Cached:
         if not (self.settings.micro_batch or self.settings.micro_cost):
@@ -124,7 +125,8 @@ class Step:
 
 
 def _stacked(views: Views, names: Sequence[str]) -> Tensor:
-    return views[names[0]] if len(names) == 1 else torch.cat([views[name] for name in names])
+    here = [views[name] for name in names if name in views]  # a data set of several may have no rows in this batch
+    return here[0] if len(here) == 1 else torch.cat(here)
 
 
 def clamp(loss: Any) -> None:

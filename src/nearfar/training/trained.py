@@ -12,6 +12,7 @@ from nearfar import registry
 from nearfar.contracts import Encoder, Loss, Positives
 from nearfar.errors import InputError
 from nearfar.ranks import Ranks
+from nearfar.training.mixture import Mixture
 from nearfar.training.momentum import follower
 from nearfar.training.queue import Queue
 from nearfar.training.settings import Settings
@@ -43,8 +44,9 @@ def refuse_unfit(positives: Positives, loss: Loss, settings: Settings, ranks: Ra
             f"training.micro_batch: losses.{registry.name_of(type(loss))} is not a function of the batch's vectors "
             "alone, so its gradient cannot be cached; leave micro_batch and micro_cost out, or take another loss"
         )
-    if settings.queue and "queued" not in inspect.signature(positives.batch).parameters:
-        raise InputError(
-            f"training.queue: positives.{registry.name_of(type(positives))} does not say who is near a queued key; "
-            "leave training.queue out, or take other positives"
-        )
+    for part in positives.parts if isinstance(positives, Mixture) else [positives]:
+        if settings.queue and "queued" not in inspect.signature(part.batch).parameters:
+            raise InputError(
+                f"training.queue: positives.{registry.name_of(type(part))} does not say who is near a queued key; "
+                "leave training.queue out, or take other positives"
+            )

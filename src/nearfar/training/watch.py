@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ class Watch:
             self.events.write("warning", step=step, message=message)
             self.bar.say(f"warning: step {step}: {message}")
 
-    def failed(self, step: int, loss: float, norm: float, rows: list[int], good: int | None) -> RunError:
+    def failed(self, step: int, loss: float, norm: float, rows: Sequence[Any], good: int | None) -> RunError:
         """Note a step that gave numbers which are not finite; return the error, which names rows and checkpoint."""
         what = "the weights are no longer finite"
         if not math.isfinite(loss + norm):

@@ -1,0 +1,109 @@
+"""Several data sets as one: each with its own views, all in one batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from nearfar.column import Column, Ids
+from nearfar.contracts import Batch, Positives
+from nearfar.errors import InputError
+from nearfar.fingerprint import fingerprint
+from nearfar.tasks import Task
+from nearfar.training.joined import Piece, joined
+from nearfar.training.shared import Shared
+
+
+class Mixture:
+    """Positives of several data sets: examples are numbered one data set after the other, views named by number.
+
+    Ids are hashes of content, so equal content in two data sets is one thing: a document of both is one key, and a
+    question of both is near the answers of both.
+
+    Args:
+        parts: who is near whom in each data set; `0/query` is the view "query" of the first.
+        apart: rows of different data sets are ignored, neither near nor far; else they are far, as any other row.
+
+    Errors: `InputError` for no data set at all, or a task of one that is not there.
+
+    Example:
+        >>> import nearfar as nf
+        >>> tables = [nf.data.Table([{"query": f"near {i}?", "key": f"positives {i}"}]) for i in range(2)]
+        >>> both = Mixture([nf.positives.Columns(table) for table in tables])
+        >>> len(both), list(both.views), both.batch(np.arange(2)).pairs.shape
+        (2, ['0/query', '0/key', '1/query', '1/key'], (2, 2))
+
+    When not to use it: tables with the same columns and no wish to tell them apart are simpler as one table.
+    """
+
+    def __init__(self, parts: Sequence[Positives], apart: bool = False) -> None:
+        if not parts:
+            raise InputError("positives: an empty list; give one data set at least")
+        self.parts, self.apart = list(parts), apart
+        named = list(enumerate(self.parts))
+        self.views: dict[str, Column] = {f"{d}/{name}": view for d, p in named for name, view in p.views.items()}
+        self.query_views = [f"{d}/{name}" for d, part in named for name in part.query_views]
+        self.key_views = [f"{d}/{name}" for d, part in named for name in part.key_views]
+        self.first = np.cumsum([0, *map(len, self.parts)])
+        self.shared = Shared.of(self.parts)
+        self.fingerprint = fingerprint("mixture 1", [part.fingerprint for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
+        """Return rows of each view, none of a data set without examples here, and the pairs of all.
+
+        queued: examples whose keys, from earlier batches, come last among the pairs' keys, in this order.
+        """
+        waiting = examples[:0] if queued is None else queued
+        whose, whose_waiting = self._whose(examples), self._whose(waiting)
+        rows = {view: np.empty(0, np.int64) for view in self.views}
+        pieces = []
+        for d in np.union1d(whose, whose_waiting).tolist():
+            mine, mine_waiting = np.flatnonzero(whose == d), np.flatnonzero(whose_waiting == d)
+            own, part = examples[mine] - self.first[d], self.parts[d]
+            old = waiting[mine_waiting] - self.first[d]
+            batch = part.batch(own) if queued is None else part.batch(own, old)
+            pieces.append(Piece(d, batch, mine, mine_waiting))
+            rows |= {f"{d}/{view}": cells for view, cells in batch.rows.items()}
+        found = joined(pieces, apart=self.apart)
+        return Batch(rows, self.shared.told(found, apart=self.apart), found.own)
+
+    def task(self, split: str) -> Task:
+        """Return a split as a task: "1/heldout" of the second data set, "heldout" of the first."""
+        number, sign, name = split.partition("/")
+        if not sign or not number.isdecimal():
+            return self.parts[0].task(split)
+        if int(number) >= len(self.parts):
+            raise InputError(f"split {split!r}: there are data sets 0 to {len(self.parts) - 1}, e.g. 0/{name}")
+        return replace(self.parts[int(number)].task(name), name=split)
+
+    def describe(self, examples: Ids) -> list[dict[str, Any]]:
+        """Return some examples for people to read, each with its row as "data set/row"."""
+        found: dict[int, dict[str, Any]] = {}
+        whose = self._whose(examples)
+        for d in np.unique(whose).tolist():
+            mine = np.flatnonzero(whose == d)
+            own = examples[mine] - self.first[d]
+            for place, example, facts in zip(mine.tolist(), own.tolist(), self.parts[d].describe(own), strict=True):
+                found[place] = {**facts, "row": f"{d}/{facts.get('row', example + 1)}"}
+        return [found[place] for place in range(len(examples))]
+
+    def _whose(self, examples: Ids) -> Ids:
+        return np.searchsorted(self.first, examples, side="right") - 1
+
+
+def together(positives: Positives | Sequence[Positives], *, apart: bool = False) -> Positives:
+    """Return several data sets' positives as one; one alone stays what it is."""
+    if isinstance(positives, Mixture):
+        result = copy.copy(positives)
+        result.apart = apart
+        return result
+    if not isinstance(positives, Sequence):
+        return positives
+    return positives[0] if len(positives) == 1 else Mixture(positives, apart)
