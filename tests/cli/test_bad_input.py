@@ -175,7 +175,7 @@ RECIPES = [
     Case("a batch of one", [*TRAIN, "training.batch_size=1"], ["training.batch_size", "at least 2", "negatives"]),
     Case("a warm-up beyond the end", [*TRAIN, "training.warmup=2"], ["training.warmup", "share"]),
     Case("no steps", [*TRAIN, "training.steps=0"], ["training.steps", "at least 1"]),
-    Case("a temperature of zero", [*TRAIN, "loss.temperature=0"], ["temperature", "positive"]),
+    Case("a temperature of zero", [*TRAIN, "loss.temperature=0"], ["infonce.temperature", "above 0"]),
     Case("no dimensions", [*TRAIN, "encoder.dim=0"], ["dim (0)", "at least 1"]),
     Case("a tokenizer that is not there", [*TRAIN, "encoder.tokenizer=t.json"], ["t.json", "no such file"]),
     Case(

@@ -15,6 +15,7 @@ from torch import Tensor
 from nearfar import registry
 from nearfar.errors import InputError
 from nearfar.losses import _relations
+from nearfar.losses._small import SMALL
 from nearfar.pairs import Pairs
 from tests.contracts.test_losses import COMPARING
 from tests.losses import references
@@ -156,13 +157,11 @@ def test_half_precision_vectors_are_finite(name: str, variant: dict[str, Any], d
         assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-@every_case
+@pytest.mark.parametrize(("name", "variant"), [case for case in CASES if not references.says(case[0], "GRADED")])
 @effort(max_examples=10, deadline=None)
 @given(rows=st.integers(4, 40), seed=st.integers(0, 99))
 def test_views_that_ask_each_other(name: str, variant: dict[str, Any], rows: int, seed: int) -> None:
     """The very same tensor as queries and keys, of which a loss may visit half, gives what two tensors give."""
-    if references.says(name, "GRADED"):
-        return
     group, item = torch.arange(rows) // 2 % (rows // 2), torch.arange(rows)
     pairs, x = Pairs(group, item, group, item), unit(rows, 6, seed, torch.float64)
     loss = build(name, variant, 6).double()
@@ -173,16 +172,18 @@ def test_views_that_ask_each_other(name: str, variant: dict[str, Any], rows: int
         assert_equal(outcome(lambda q, _: sum(loss.part(q, q, pairs, r, 3) for r in range(3)), loss, x, x), two)
 
 
-@every_case
+def takes(name: str, setting: str) -> bool:
+    return setting in registry.recipe_settings("losses", registry.find("losses", name))
+
+
+@pytest.mark.parametrize(("name", "variant"), [case for case in CASES if takes(case[0], "precision")])
 @pytest.mark.parametrize("scale", [5.0, 20.0, 45.0, 100.0])
 def test_bf16_stays_close_to_float64(name: str, variant: dict[str, Any], scale: float) -> None:
     """Under autocast the tiles may be in bf16; the choice of precision keeps the gradient within 3 % at any scale."""
-    if "precision" not in registry.recipe_settings("losses", registry.find("losses", name)):
-        return
-    settings = {**variant, "tile": 64, "temperature": 1 / scale}
-    known = registry.recipe_settings("losses", registry.find("losses", name))
-    loss = build(name, {key: value for key, value in settings.items() if key in known}, 64)
-    q, k, pairs = unit(400, 64, 0, torch.float64), unit(400, 64, 1, torch.float64), Pairs.aligned(400)
+    settings = {**variant, "tile": 128, "temperature": 1 / scale}
+    loss = build(name, {key: value for key, value in settings.items() if takes(name, key)}, 64)
+    n = SMALL + 88  # beyond what is held whole
+    q, k, pairs = unit(n, 64, 0, torch.float64), unit(n, 64, 1, torch.float64), Pairs.aligned(n)
     k = torch.nn.functional.normalize(k + q, dim=1)
     exact = outcome(lambda q, k: loss(q, k, pairs), loss.double(), q, k)[1]
     with torch.autocast("cpu", torch.bfloat16):

@@ -1,4 +1,4 @@
-"""InfoNCE as it is written on paper: the whole matrix, one entry at a time. Read this to know what the loss is."""
+"""Who is near and far, as it is written on paper: one entry at a time. Read this to know what `Pairs` says."""
 
 from __future__ import annotations
 
@@ -32,24 +32,3 @@ def relation(pairs: Pairs) -> tuple[Tensor, Tensor]:
 
 def copies(item: Tensor, scope: Tensor | None, row: int) -> list[int]:
     return [r for r in range(len(item)) if item[r] == item[row] and (scope is None or scope[r] == scope[row])]
-
-
-def infonce(q: Tensor, k: Tensor, pairs: Pairs, log_scale: Tensor, symmetric: bool) -> Tensor:
-    near, candidate = relation(pairs)
-    s = log_scale.exp() * q @ k.T  # (n, m)
-    a = torch.tensor([1 / len(copies(pairs.key_item, pairs.key_scope, j)) for j in range(len(k))], dtype=q.dtype)
-    b = torch.tensor([1 / len(copies(pairs.query_item, pairs.query_scope, i)) for i in range(len(q))], dtype=q.dtype)
-    forth = one_way(s, near, candidate, a, torch.ones(len(q), dtype=q.dtype))
-    return (forth + one_way(s.T, near.T, candidate.T, b, a)) / 2 if symmetric else forth
-
-
-def one_way(s: Tensor, near: Tensor, candidate: Tensor, share: Tensor, anchor_weight: Tensor) -> Tensor:
-    total, weight = s.new_zeros(()), s.new_zeros(())
-    for i in range(len(s)):
-        if not bool((near[i] > 0).any()):
-            continue
-        p = near[i].to(s.dtype) * share
-        every = torch.logsumexp((s[i] + share.log())[candidate[i]], 0)
-        total = total + anchor_weight[i] * (every - (p / p.sum()) @ s[i])
-        weight = weight + anchor_weight[i]
-    return total / weight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,10 +18,16 @@ def check_setting(
     name: str, value: float, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
 ) -> None:
     """A number is finite and in its range."""
-    if not (max(least, -sys.float_info.max) <= value < below and value > above):
+    if not (math.isfinite(value) and least <= value < below and value > above):
         words = [f"at least {least:g}"] * (least > -math.inf) + [f"above {above:g}"] * (above > -math.inf)
         words += [f"below {below:g}"] * (below < math.inf)
-        raise InputError(f"{name} must be {' and '.join(['finite', *words])}, it is {value}")
+        raise InputError(f"{name} must be a finite number {' and '.join(words)}".rstrip() + f", it is {value}")
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """A word is one of those known."""
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}; it is {value!r}")
 
 
 def check_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> None:
@@ -36,6 +42,13 @@ def check_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> None:
         raise InputError(f"pairs are of {n} queries and {m} keys; the vectors are {len(queries)} and {len(keys)}")
     if not queries.is_floating_point() or not keys.is_floating_point():
         raise InputError(f"queries and keys must be floats, they are {queries.dtype} and {keys.dtype}")
+
+
+def exact_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Return checked queries (n, d) and keys (m, d) in their wider type, fp32 at least."""
+    check_vectors(queries, keys, pairs)
+    exact = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
+    return queries.to(exact), keys.to(exact)
 
 
 def with_positives(relations: Relations) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_positives, check_vectors, with_positives
+from nearfar.losses._checks import check_positives, with_positives
 from nearfar.losses._relations import Relations, join
 from nearfar.pairs import Pairs
 
@@ -52,9 +52,10 @@ class Listed:
         known = relations.known
         if len(known.rows) == 0:
             raise InputError(f"{name} wants graded pairs: pairs.known holds none (its weights are the grades)")
-        a, b = _shares(q, k, relations)
+        query_share, key_share = _shares(q, k, relations)
         i, j = known.rows, known.columns
-        return cls(relations, i, j, a[i] * b[j], a, b), known.weight.to(q.dtype)
+        weight = query_share[i] * key_share[j]
+        return cls(relations, i, j, weight, query_share, key_share), known.weight.to(q.dtype)
 
     def sum_of_keys(self, k: Tensor) -> Tensor:
         """Return for each query the weighted sum of its keys, (n, d)."""
@@ -75,13 +76,6 @@ class Listed:
         assert said is not None
         mask[said[0], known.columns[said[1]]] = False  # what is known is near or ignored
         return mask
-
-
-def exact_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Return checked queries (n, d) and keys (m, d) in their wider type, fp32 at least."""
-    check_vectors(queries, keys, pairs)
-    exact = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-    return queries.to(exact), keys.to(exact)
 
 
 def squared_distances(q: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -116,5 +110,5 @@ def _blocks(i: Tensor, j: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
 
 def _shares(q: Tensor, k: Tensor, relations: Relations) -> tuple[Tensor, Tensor]:
     shares = (q, relations.query_share), (k, relations.key_share)
-    a, b = (x.new_ones(len(x)) if share is None else share.to(x.dtype) for x, share in shares)
-    return a, b
+    query, key = (x.new_ones(len(x)) if share is None else share.to(x.dtype) for x, share in shares)
+    return query, key

@@ -8,25 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nearfar.losses._checks import check_positives, with_positives
 from nearfar.losses._log_sum_exp import counts, log_sum_exp, lowest
-from nearfar.losses._near import Near, listed_products, segment_log_sum_exp
+from nearfar.losses._near import Near, class_means, listed_products, segment_log_sum_exp
 from nearfar.losses._plan import Plan, Side, arithmetic
 from nearfar.losses._relations import Relations
+from nearfar.ranks import Ranks
 
 Limit = Tensor | None
-
-
-def anchor_weights(matrix: Matrix) -> list[Tensor]:
-    """Return what each row's loss counts, each way, (n,) and (m,) float64: alike for queries, and on the way back for
-    distinct keys that have a positive. Errors: `InputError` that names the queries without a positive."""
-    found = [with_positives(way) for way in matrix.ways]
-    check_positives(found[0])
-    anchors = [found[0].double() / len(found[0])]
-    for has, way in zip(found[1:], matrix.ways[1:]):
-        weight = has.double() if way.query_share is None else has * way.query_share
-        anchors.append(weight / weight.sum())
-    return anchors
 
 
 @dataclass(frozen=True)
@@ -41,12 +29,12 @@ class Matrix:
     z: Tensor
     k: Tensor
     relations: Relations
-    back: bool
-    itself: bool
     tile: int
     precision: str
     index: int = 0
     of: int = 1
+    back: bool = False
+    itself: bool = False
     limits: tuple[Limit, Limit] = (None, None)
 
     @property
@@ -57,7 +45,7 @@ class Matrix:
     @property
     def shares(self) -> list[slice]:
         """This rank's rows, each way."""
-        return [slice(n * self.index // self.of, n * (self.index + 1) // self.of) for n in self.relations.pairs.shape]
+        return [Ranks(self.index, self.of).span(n) for n in self.relations.pairs.shape]
 
     def log_sums(self, side: Side, factor: float = 1.0) -> list[Tensor]:
         """Return log sum_j a_j e^{factor s_ij} over negatives ("far"), positives by class ("near") or both, each way.
@@ -115,21 +103,26 @@ class Matrix:
             limits.append(low + (margin * low.abs() if relative else margin * scale))
         return replace(self, limits=(limits[0], limits[-1] if self.back or self.itself else None))
 
-    def nears(self, s: Tensor, side: Side | None) -> list[Near]:
+    def nears(self, s: Tensor, side: Side) -> list[Near]:
         """Return what the positives amount to, each way; s: (e,) similarities of the listed ones.
 
-        side: what counts as mass where positives go by class: "near", "both" (then it is all candidates), None (those
-        listed: for the mean's sake).
+        side: what counts as mass where positives go by class: "near", or "both": then it is all candidates.
         """
         ways = zip([(self.z, self.k), (self.k, self.z)], self.ways, self.shares, strict=False)
         if not self.relations.by_class:
             return [Near.listed(s, way)[share] for _, way, share in ways]
-        tiled = [None, None] if side is None else self.log_sums(side)
         found = []
-        for ((z, k), way, share), mass in zip(ways, tiled):
+        for ((z, k), way, share), tiled in zip(ways, self.log_sums(side)):
             kept = (way.near[0] >= share.start) & (way.near[0] < share.stop)
-            found.append(Near.by_class(s[kept], z[share], k, way.rows(share), mass))
+            found.append(Near.by_class(s[kept], z[share], k, way.rows(share), tiled))
         return found
+
+    def means(self, s: Tensor) -> list[Tensor]:
+        """Return the positives' mean similarities of all rows, each way, (n,) and (m,)."""
+        ways = zip([(self.z, self.k), (self.k, self.z)], self.ways)
+        if not self.relations.by_class:
+            return [Near.listed(s, way).mean for _, way in ways]
+        return [class_means(s, z, k, way)[0] for (z, k), way in ways]
 
     def sweeps(self, side: Side, factor: float = 1.0) -> Iterator[tuple[Tensor, Tensor, Plan]]:
         """Yield what the tiles are swept over for: once with rows and columns, or by shares of rows, one way each."""
@@ -142,7 +135,17 @@ class Matrix:
             z = z * factor
         by_row, by_column = (None if limit is None else limit * factor for limit in (by_row, by_column))
         dtype, direct = arithmetic(z, k, self.precision)
-        plan = Plan(self.relations, side, self.back, self.tile, dtype, direct, self.itself, by_row, by_column)
+        plan = Plan(
+            self.relations,
+            side,
+            columns=self.back,
+            tile=self.tile,
+            dtype=dtype,
+            direct=direct,
+            itself=self.itself,
+            row_limit=by_row,
+            column_limit=by_column,
+        )
         if self.of == 1:
             yield z, k, plan
             return

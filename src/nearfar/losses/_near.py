@@ -44,23 +44,14 @@ class Near:
         return cls(mean, mass, inside)
 
     @classmethod
-    def by_class(cls, s: Tensor, z: Tensor, k: Tensor, relations: Relations, tiled: Tensor | None) -> Near:
-        """The same of positives by class; s: (e,) of those listed beside. tiled: (n,) log-sum-exp of the others.
-
-        Without `tiled`, mass and inside are not known and given as they were of the listed.
-        """
+    def by_class(cls, s: Tensor, z: Tensor, k: Tensor, relations: Relations, tiled: Tensor) -> Near:
+        """The same of positives by class; s: (e,) of those listed beside, tiled: (n,) log-sum-exp of the others."""
         (i, j), n = relations.near, len(z)
         share = s.new_ones(len(i)) if relations.key_share is None else relations.key_share[j].to(s.dtype)  # (e,)
         weight = relations.near_weight.to(s.dtype) * share
-        centre, number = class_positives(relations, k)  # (n, d), (n,)
-        total = number.index_add(0, i, weight)  # (n,)
-        found = total > 1e-6  # shares are at least one over the batch: this is rounding
-        total = torch.where(found, total, 1.0)
-        mean = ((z * centre).sum(1).index_add(0, i, weight * s)) / total
-        mass, inside = (segment_log_sum_exp(s + part.log(), i, n) for part in (share, weight))
-        if tiled is not None:
-            mass, inside = _log_add(tiled, mass, i), _log_add(tiled, inside, i)
-        return cls(mean, mass, torch.where(found, inside - total.log(), 0.0))
+        mean, total = class_means(s, z, k, relations)
+        mass, inside = (_log_add(tiled, segment_log_sum_exp(s + part.log(), i, n), i) for part in (share, weight))
+        return cls(mean, mass, torch.where(total > 0, inside - torch.where(total > 0, total, 1.0).log(), 0.0))
 
     def excess(self, of: Tensor) -> Tensor:
         """Return mass - of, for mean or inside: without a gradient where it is zero on paper, not rounding in it."""
@@ -80,6 +71,18 @@ def _log_add(tiled: Tensor, listed: Tensor, rows: Tensor) -> Tensor:
         return tiled
     safe = torch.where(torch.isneginf(tiled[some]), torch.finfo(tiled.dtype).min, tiled[some])
     return tiled.index_put((some,), torch.logaddexp(safe, listed[some]))
+
+
+def class_means(s: Tensor, z: Tensor, k: Tensor, relations: Relations) -> tuple[Tensor, Tensor]:
+    """Return the mean similarity of each query's positives, by class and listed (n,), and their weight (n,)."""
+    i, j = relations.near
+    weight = relations.near_weight.to(s.dtype)  # (e,)
+    weight = weight if relations.key_share is None else weight * relations.key_share[j].to(s.dtype)
+    centre, number = class_positives(relations, k)  # (n, d), (n,)
+    total = number.index_add(0, i, weight)  # (n,)
+    total = torch.where(total > 1e-6, total, 0.0)  # shares are at least one over the batch: this is rounding
+    mean = (z * centre).sum(1).index_add(0, i, weight * s) / torch.where(total > 0, total, 1.0)
+    return mean, total
 
 
 def class_positives(relations: Relations, k: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,9 @@ class Plan:
     pick: bool = False
 
 
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
 def arithmetic(z: Tensor, k: Tensor, precision: str) -> tuple[torch.dtype, bool]:
     """Return the type of the tiles' products, and whether exponentials may be summed without a shift.
 

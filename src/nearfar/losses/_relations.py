@@ -63,7 +63,7 @@ class Relations:
         shares = _share(copies[0]), _share(copies[1])
         return cls(pairs, known, listed, weight, near is None, far, ignored, same is None, *shares)
 
-    @property
+    @cached_property
     def transposed(self) -> Relations:
         """The way back."""
         return Relations(

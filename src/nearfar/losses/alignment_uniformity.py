@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_setting
-from nearfar.losses._listed import Listed, exact_vectors, squared_distances
+from nearfar.losses._checks import check_choice, check_setting, exact_vectors
+from nearfar.losses._listed import Listed, squared_distances
 from nearfar.losses._log_sum_exp import log_sum_exp
-from nearfar.losses._plan import Plan, arithmetic, tile_precision
+from nearfar.losses._plan import PRECISIONS, Plan, arithmetic, tile_precision
 from nearfar.losses._relations import Relations
 from nearfar.pairs import Pairs
 
@@ -57,6 +57,7 @@ class AlignmentUniformity(nn.Module):
         check_setting("alignment_uniformity.weight", weight, least=0)
         check_setting("alignment_uniformity.t", t, above=0)
         check_setting("alignment_uniformity.tile", tile, least=1)
+        check_choice("alignment_uniformity.precision", precision, PRECISIONS)
         self.weight, self.t, self.precision, self.tile = weight, t, precision, tile
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
@@ -76,7 +77,8 @@ class AlignmentUniformity(nn.Module):
         relations = Relations.of(alone).to(x.device)
         y = x * (2 * self.t) ** 0.5  # |x_i - x_j|^2 = 2 - 2 x_i . x_j
         dtype, direct = arithmetic(y, y, precision)
-        rows = log_sum_exp(y, y, Plan(relations, "far", False, self.tile, dtype, direct, itself=True))[0]  # (n,)
+        plan = Plan(relations, "far", columns=False, tile=self.tile, dtype=dtype, direct=direct, itself=True)
+        rows = log_sum_exp(y, y, plan)[0]  # (n,)
         share = rows.new_ones(len(x)) if relations.query_share is None else relations.query_share.to(rows.dtype)
         some = ~torch.isneginf(rows.detach())
         if not bool(some.any()):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_setting
-from nearfar.losses._listed import Listed, exact_vectors
+from nearfar.losses._checks import check_setting, exact_vectors
+from nearfar.losses._listed import Listed
 from nearfar.losses._near import listed_products
 from nearfar.pairs import Pairs
 
@@ -28,7 +28,7 @@ class ClusterSwap(nn.Module):
 
     Args:
         dim: of the vectors.
-        prototypes: how many clusters, >= 2; several times the classes that one hopes to see.
+        clusters: how many prototypes, >= 2; several times the classes that one hopes to see.
         temperature: of the predictions, > 0.
         epsilon: entropy of the codes, > 0; smaller is harder.
         iterations: of Sinkhorn, >= 1.
@@ -42,7 +42,7 @@ class ClusterSwap(nn.Module):
     Example:
         >>> import torch, nearfar as nf
         >>> q, k = torch.nn.functional.normalize(torch.randn(2, 8, 4), dim=2)
-        >>> loss = nf.losses.ClusterSwap(dim=4, prototypes=3)(q, k, nf.Pairs.aligned(8))
+        >>> loss = nf.losses.ClusterSwap(dim=4, clusters=3)(q, k, nf.Pairs.aligned(8))
 
     When not to use it: for fine retrieval, where each thing is its own cluster; with batches that see one class, which
     the even shares split at random.
@@ -55,7 +55,7 @@ class ClusterSwap(nn.Module):
     def __init__(
         self,
         dim: int,
-        prototypes: int = 512,
+        clusters: int = 512,
         temperature: float = 0.1,
         epsilon: float = 0.05,
         iterations: int = 3,
@@ -63,12 +63,13 @@ class ClusterSwap(nn.Module):
     ) -> None:
         super().__init__()
         check_setting("cluster_swap.dim", dim, least=1)
-        check_setting("cluster_swap.prototypes", prototypes, least=2)
+        check_setting("cluster_swap.clusters", clusters, least=2)
         check_setting("cluster_swap.temperature", temperature, above=0)
         check_setting("cluster_swap.epsilon", epsilon, above=0)
         check_setting("cluster_swap.iterations", iterations, least=1)
-        first = torch.randn(prototypes, dim, generator=torch.Generator().manual_seed(seed))
+        first = torch.randn(clusters, dim, generator=torch.Generator().manual_seed(seed))
         self.prototypes = nn.Parameter(normalize(first, dim=1))
+        self.dim, self.clusters, self.seed = dim, clusters, seed
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from nearfar.losses._listed import Listed, exact_vectors
+from nearfar.losses._checks import exact_vectors
+from nearfar.losses._listed import Listed
 from nearfar.losses._near import listed_products
 from nearfar.pairs import Pairs
 

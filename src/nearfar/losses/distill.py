@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import about_rows, check_setting
-from nearfar.losses._listed import Listed, exact_vectors
+from nearfar.losses._checks import about_rows, check_choice, check_setting, exact_vectors
+from nearfar.losses._listed import Listed
 from nearfar.losses._near import listed_products, segment_log_sum_exp
 from nearfar.pairs import Pairs
 
@@ -63,8 +63,7 @@ class Distill(nn.Module):
         teacher_temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        if form not in ("kl", "margin_mse"):
-            raise InputError(f"distill.form must be kl or margin_mse, it is {form!r}")
+        check_choice("distill.form", form, ("kl", "margin_mse"))
         check_setting("distill.temperature", temperature, above=0)
         check_setting("distill.teacher_temperature", teacher_temperature, above=0)
         self.form, self.temperature, self.teacher_temperature = form, temperature, teacher_temperature

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from nearfar.losses._checks import check_negatives, check_setting, check_vectors
-from nearfar.losses._matrix import Matrix, anchor_weights
+from nearfar.losses._checks import (
+    check_choice,
+    check_negatives,
+    check_positives,
+    check_setting,
+    exact_vectors,
+    with_positives,
+)
+from nearfar.losses._matrix import Matrix
 from nearfar.losses._near import Near
 from nearfar.losses._negatives import negatives
-from nearfar.losses._plan import tile_precision
+from nearfar.losses._plan import PRECISIONS, tile_precision
 from nearfar.losses._relations import Relations
 from nearfar.losses._scale import Scale
 from nearfar.losses._small import SMALL, cross_entropy
@@ -92,6 +98,9 @@ class InfoNCE(nn.Module):
         check_setting("infonce.debiasing", debiasing, least=0, below=1)
         check_setting("infonce.false_negatives", false_negatives or 0.0)
         check_setting("infonce.tile", tile, least=1)
+        check_choice("infonce.positives", positives, ("outside", "inside"))
+        check_choice("infonce.decoupled", decoupled, (False, True, "weighted"))
+        check_choice("infonce.precision", precision, PRECISIONS)
         self.scale = Scale("infonce.temperature", temperature, learnable)
         self.learnable, self.symmetric, self.positives = learnable, symmetric, positives
         self.margin, self.decoupled, self.sigma = margin, decoupled, sigma
@@ -104,47 +113,36 @@ class InfoNCE(nn.Module):
         """What similarity is divided by, now."""
         return self.scale.temperature
 
-    @property
-    def log_scale(self) -> nn.Parameter:
-        """The logarithm of the scale, a scalar."""
-        return self.scale.log
-
-    def clamp_(self) -> None:
-        """Keep a learnt scale within 1 to 100; the training step calls this after each update."""
-        self.scale.clamp_()
-
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""
         return self.part(queries, keys, pairs, 0, 1)
 
     def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, index: int, of: int) -> Tensor:
         """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
-        check_vectors(queries, keys, pairs)
         precision = tile_precision(self.precision, keys)
         if self.precision == "auto" and (self.debiasing or self.false_negatives is not None):
             precision = "fp32"  # a difference of sums, or a limit, makes much of a small rounding
         with torch.autocast(queries.device.type, enabled=False):
-            relations = Relations.of(pairs).to(queries.device)
-            exact = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-            scale = self.scale.value(exact)
+            q, k = exact_vectors(queries, keys, pairs)
+            relations = Relations.of(pairs).to(q.device)
+            scale = self.scale.value(q.dtype)
             # NT-Xent: every view asks all others, there and back is the same, and half of the matrix says it all
             itself = keys is queries and relations.query_share is None and relations.reflexive
-            bf16 = precision != "fp32" and exact == torch.float32
+            back = self.symmetric and not itself
+            bf16 = precision != "fp32" and q.dtype == torch.float32
             most = SMALL if bf16 else self.tile  # rows: beyond, tiles in bf16 are faster
             if of == 1 and self._plain() and max(pairs.shape) <= most and relations.simple:
                 check_negatives(relations)
-                small = queries.to(exact), keys.to(exact), scale, relations
-                loss = cross_entropy(*small, back=self.symmetric and not itself, bf16=bf16)
+                loss = cross_entropy(q, k, scale, relations, back=back, bf16=bf16)
                 if loss is not None:
                     return loss
             # the loss sees nothing but scale q.k: in both factors where they are one
-            z = queries.to(exact) * (scale**0.5 if itself else scale)  # (n, d)
-            k = z if itself else keys.to(exact)  # (m, d)
-            back = self.symmetric and not itself
-            return self._of(Matrix(z, k, relations, back, itself, self.tile, precision, index, of), scale)
+            z = q * (scale**0.5 if itself else scale)  # (n, d)
+            matrix = Matrix(z, z if itself else k, relations, self.tile, precision, index, of, back, itself)
+            return self._of(matrix, scale)
 
     def _of(self, matrix: Matrix, scale: Tensor | float) -> Tensor:
-        anchors = anchor_weights(matrix)  # (n,), (m,): over all ranks
+        anchors = _anchors(matrix)  # (n,), (m,): over all ranks
         check_negatives(matrix.relations)
         if matrix.relations.by_class and self._plain():  # one sweep holds all candidates
             losses = [near.excess(near.mean) for near in matrix.nears(matrix.listed(), "both")]
@@ -175,8 +173,7 @@ class InfoNCE(nn.Module):
         if self.decoupled != "weighted":
             return [1.0] * len(anchors)
         with torch.no_grad():
-            whole = replace(matrix, index=0, of=1)
-            means = [near.mean / (scale * self.sigma) for near in whole.nears(s, None)]
+            means = [mean / (scale * self.sigma) for mean in matrix.means(s)]
             waves = [torch.where(a > 0, (mean - mean.max()).exp(), 0.0) for a, mean in zip(anchors, means)]
             every = [2 - wave / (wave @ a.to(wave.dtype)) for a, wave in zip(anchors, waves)]
             return [weight[share] for weight, share in zip(every, matrix.shares)]
@@ -191,3 +188,15 @@ class InfoNCE(nn.Module):
         # log(e^far + e^mass) - pulled, in the form whose gradient keeps its digits where the positive wins
         mass = torch.where(torch.isneginf(near.mass), 0.0, near.mass)
         return torch.logaddexp(far - mass + shift, torch.zeros_like(far)) + near.excess(pulled)
+
+
+def _anchors(matrix: Matrix) -> list[Tensor]:
+    """Return what each row's loss counts, each way, (n,) and (m,) float64: alike for queries, and on the way back for
+    distinct keys that have a positive. Errors: `InputError` that names the queries without a positive."""
+    found = [with_positives(way) for way in matrix.ways]
+    check_positives(found[0])
+    anchors = [found[0].double() / len(found[0])]
+    for has, way in zip(found[1:], matrix.ways[1:]):
+        weight = has.double() if way.query_share is None else has * way.query_share
+        anchors.append(weight / weight.sum())
+    return anchors

@@ -25,6 +25,7 @@ class NPairs(nn.Module):
 
     Args:
         l2: weight of the penalty; means are over distinct rows.
+        tile: side of a tile, as in InfoNCE.
 
     Call: queries (n, d), keys (m, d), pairs -> scalar. Errors: `InputError` that names the rows: a query without a
     positive; a batch without a negative.
@@ -43,6 +44,7 @@ class NPairs(nn.Module):
     def __init__(self, l2: float = 0.005, tile: int = 1024) -> None:
         super().__init__()
         check_setting("npairs.l2", l2, least=0)
+        check_setting("npairs.tile", tile, least=1)
         self.l2, self.tile = l2, tile
         self.ranking = InfoNCE(temperature=1.0, symmetric=False, tile=tile)
 

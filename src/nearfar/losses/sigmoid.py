@@ -9,10 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from nearfar.losses._checks import check_negatives, check_setting, check_vectors
-from nearfar.losses._matrix import Matrix, anchor_weights
+from nearfar.losses._checks import (
+    check_choice,
+    check_negatives,
+    check_positives,
+    check_setting,
+    exact_vectors,
+    with_positives,
+)
+from nearfar.losses._matrix import Matrix
 from nearfar.losses._near import listed_products
-from nearfar.losses._plan import Plan, Side, tile_precision
+from nearfar.losses._plan import PRECISIONS, Plan, Side, tile_precision
 from nearfar.losses._relations import Relations
 from nearfar.losses._scale import Scale
 from nearfar.losses._tiles import Sweep, Tile, add_products
@@ -63,6 +70,7 @@ class Sigmoid(nn.Module):
         super().__init__()
         check_setting("sigmoid.bias", bias)
         check_setting("sigmoid.tile", tile, least=1)
+        check_choice("sigmoid.precision", precision, PRECISIONS)
         self.scale = Scale("sigmoid.temperature", temperature, learnable)
         self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
         self.learnable, self.precision, self.tile = learnable, precision, tile
@@ -72,32 +80,26 @@ class Sigmoid(nn.Module):
         """What similarity is divided by, now."""
         return self.scale.temperature
 
-    def clamp_(self) -> None:
-        """Keep a learnt scale within 1 to 100; the training step calls this after each update."""
-        self.scale.clamp_()
-
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""
         return self.part(queries, keys, pairs, 0, 1)
 
     def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, index: int, of: int) -> Tensor:
         """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
-        check_vectors(queries, keys, pairs)
         precision = tile_precision(self.precision, keys)
         with torch.autocast(queries.device.type, enabled=False):
-            relations = Relations.of(pairs).to(queries.device)
-            exact = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-            z, k = queries.to(exact) * self.scale.value(exact), keys.to(exact)  # (n, d), (m, d)
-            bias = self.bias.to(exact)
-            matrix = Matrix(z, k, relations, False, False, self.tile, precision, index, of)
-            anchor_weights(matrix)
+            q, k = exact_vectors(queries, keys, pairs)
+            relations = Relations.of(pairs).to(q.device)
+            z, bias = q * self.scale.value(q.dtype), self.bias.to(q.dtype)  # (n, d), ()
+            matrix = Matrix(z, k, relations, self.tile, precision, index, of)
+            check_positives(with_positives(relations))
             check_negatives(relations)
             total = _listed(matrix, bias)
             for side, sign in SIDES:
                 for left, right, plan in matrix.sweeps(side):
                     total = total + _SoftPlus.apply(left, right, bias, replace(plan, direct=False), sign)
             share = relations.query_share
-            return total / (len(queries) if share is None else share.sum().to(exact))
+            return total / (len(queries) if share is None else share.sum().to(total.dtype))
 
 
 def _listed(matrix: Matrix, bias: Tensor) -> Tensor:

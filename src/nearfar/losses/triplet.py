@@ -7,9 +7,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from nearfar.errors import InputError
-from nearfar.losses._checks import check_negatives, check_setting
-from nearfar.losses._listed import Listed, exact_vectors
+from nearfar.losses._checks import check_choice, check_negatives, check_setting, exact_vectors
+from nearfar.losses._listed import Listed
 from nearfar.losses._near import listed_products
 from nearfar.losses._panels import count_below, mean_hinge, panels
 from nearfar.pairs import Pairs
@@ -52,8 +51,7 @@ class Triplet(nn.Module):
     def __init__(self, margin: float = 0.2, negatives: Literal["semihard", "hardest", "all"] = "semihard") -> None:
         super().__init__()
         check_setting("triplet.margin", margin, above=0)
-        if negatives not in ("semihard", "hardest", "all"):
-            raise InputError(f"triplet.negatives must be semihard, hardest or all, it is {negatives!r}")
+        check_choice("triplet.negatives", negatives, ("semihard", "hardest", "all"))
         self.margin, self.negatives = margin, negatives
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from nearfar import registry
 from nearfar.contracts import Encoder, Loss, Positives
@@ -40,6 +41,7 @@ def _settings(part: Any) -> dict[str, Any]:
     """Return a part's settings as it keeps them; of one that renames them, all its plain attributes."""
     names = registry.settings(type(part))
     kept = {name: getattr(part, name) for name in names} if all(hasattr(part, name) for name in names) else vars(part)
+    kept = {name: v.item() if isinstance(v, Tensor) and v.numel() == 1 else v for name, v in kept.items()}
     plain = {name: value for name, value in kept.items() if isinstance(value, int | float | str) and name != "training"}
     # A temperature that is kept as the logarithm of its inverse comes back as 0.05000000075.
     return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in plain.items()}

@@ -130,6 +130,7 @@ def _stacked(views: Views, names: Sequence[str]) -> Tensor:
 
 
 def clamp(loss: Any) -> None:
-    """Let a loss bring its learnt parameters back into their range, if it has such."""
-    if hasattr(loss, "clamp_"):
-        cast("Any", loss).clamp_()
+    """Let a loss, and the modules in it, bring learnt parameters back into their range, where they have such."""
+    for part in loss.modules():
+        if hasattr(part, "clamp_"):
+            part.clamp_()

@@ -8,8 +8,8 @@ from nearfar.pairs import Pairs
 from tests.losses.references import positives, shares, total
 
 VARIANTS = [
-    {"prototypes": 5},
-    {"prototypes": 3, "temperature": 0.5, "epsilon": 0.3, "iterations": 1, "seed": 7},
+    {"clusters": 5},
+    {"clusters": 3, "temperature": 0.5, "epsilon": 0.3, "iterations": 1, "seed": 7},
 ]
 QUERIES_COUNT_ONCE = True
 

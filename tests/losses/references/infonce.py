@@ -47,7 +47,7 @@ def shares(item: Tensor, scope: Tensor | None) -> Tensor:
 
 def one_way(loss: Any, c: Tensor, near: Tensor, candidate: Tensor, share: Tensor, anchor: Tensor) -> Tensor:
     rows = [i for i in range(len(c)) if bool((near[i] > 0).any())]
-    scale = loss.log_scale.to(c.dtype).exp()
+    scale = loss.scale.log.to(c.dtype).exp()
     p = {i: near[i].to(c.dtype) * share / (near[i].to(c.dtype) @ share) for i in rows}  # weights of the positives
     weight = dict.fromkeys(rows, 1.0)
     if loss.decoupled == "weighted":
