@@ -40,7 +40,6 @@ def test_alone_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert alone.gather(rows, 3) is rows
     alone.sum_([rows])
     alone.broadcast([rows])
-    alone.barrier()
     alone.close()
     assert torch.equal(rows, torch.ones(3, 2))
     assert (alone.agree(2), alone.lead(lambda: 3), alone.in_turn(lambda: 4)) == (2, 3, 4)
@@ -145,7 +144,6 @@ def _cases(part: Any) -> list[tuple[str, dict[str, torch.Tensor], dict[str, int]
 def _both(ranks: Ranks, folder: Path, names: list[str]) -> None:
     _losses(ranks, folder, names)
     _primitives(ranks, folder)
-    ranks.barrier()
     ranks.close()
     assert not dist.is_initialized()
 

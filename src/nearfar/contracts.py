@@ -153,6 +153,8 @@ class Loss(Protocol):
         """Return the loss."""
         ...
 
+    # Every constructor setting stays readable under its name, as given or as learnt: runs are told apart by them.
+    # `clamp_()`, if the loss or a module in it has one, is called after each step: learnt values go back into range.
     # `part(queries, keys, pairs, index, of) -> scalar`, if there is one, is the summand of rank `index` out of `of`:
     # the parts of all ranks, each given the whole batch, add up to the loss. Without it every rank computes the loss,
     # and a share of it counts: as exact, but no faster with more ranks.

@@ -85,6 +85,17 @@ class Pairs:
         """The numbers of queries and keys."""
         return len(self.query_group), len(self.key_group)
 
+    def by_ids(self, i: Any, j: Any) -> tuple[Tensor, Tensor]:
+        """Say of some cells whether they are near, and whether far, by the ids alone: what is known is not looked at.
+
+        i, j: whatever picks queries and keys, of shapes that broadcast; two bool tensors of that shape.
+        """
+        other = self.query_item[i] != self.key_item[j]
+        if self.query_scope is not None and self.key_scope is not None:
+            other &= self.query_scope[i] == self.key_scope[j]
+        same = self.query_group[i] == self.key_group[j]
+        return same & other, ~same & other
+
     def to(self, device: Any) -> Pairs:
         """Return the same pairs on another device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}

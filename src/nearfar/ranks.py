@@ -113,10 +113,6 @@ class Ranks:
         dist.all_reduce(largest, dist.ReduceOp.MAX)
         return int(largest)
 
-    def barrier(self) -> None:
-        """Wait for all."""
-        self.agree(0)
-
     def stack(self, tensor: Tensor) -> list[Tensor]:
         """Return every rank's tensor, of one shape."""
         if self.of == 1:

@@ -33,11 +33,7 @@ def sides(pairs: Pairs, columns: Tensor, start: int, stop: int) -> Sides:
     Errors: `InputError`: queries, named, without a positive or with fewer than two negatives.
     """
     rows = slice(start, stop)
-    same = pairs.query_item[rows, None] == pairs.key_item[columns]  # (b, v)
-    if pairs.query_scope is not None and pairs.key_scope is not None:
-        same |= pairs.query_scope[rows, None] != pairs.key_scope[columns]
-    group = pairs.query_group[rows, None] == pairs.key_group[columns]
-    near, far = group & ~same, ~group & ~same
+    near, far = pairs.by_ids((rows, None), columns)  # (b, v)
     if pairs.known is not None:
         query, key = _codes(pairs)
         told = query[pairs.known.rows]  # (e,)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.losses._near import class_positives, class_sum
-from nearfar.losses._relations import Relations, codes
+from nearfar.losses._near import count_negatives
+from nearfar.losses._relations import Relations
 from nearfar.pairs import Pairs
 
 
@@ -51,17 +51,6 @@ def exact_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> tuple[Tensor, 
     return queries.to(exact), keys.to(exact)
 
 
-def with_positives(relations: Relations) -> Tensor:
-    """Return which queries have a positive, (n,) bool."""
-    n = relations.pairs.shape[0]
-    found = torch.zeros(n, dtype=torch.bool, device=relations.near[0].device)
-    found[relations.near[0]] = True
-    if relations.by_class:
-        one = torch.ones(relations.pairs.shape[1], 0, dtype=torch.float64, device=found.device)
-        found |= class_positives(relations, one)[1] > 1e-6  # shares are at least one over the batch: this is rounding
-    return found
-
-
 def check_positives(found: Tensor) -> None:
     """Every query has a positive; found: (n,) bool."""
     if not bool(found.all()):
@@ -76,26 +65,10 @@ def check_negatives(relations: Relations) -> None:
     else:  # most batches: fewer cells are taken than there are
         taken = len(relations.near[0]) + len(relations.ignored[0])
         far = pairs.query_scope is None and not relations.by_class and not relations.items
-        none = not (far and taken < pairs.shape[0] * pairs.shape[1]) and bool((_negatives(relations) == 0).all())
+        none = not (far and taken < pairs.shape[0] * pairs.shape[1]) and bool((count_negatives(relations) == 0).all())
     if none:
         rows = torch.arange(pairs.shape[0])
         raise about_rows(rows, "no query has a negative (all keys are near, the same, or of another scope)")
-
-
-def _negatives(relations: Relations) -> Tensor:
-    """Count each query's negatives by inclusion and exclusion over the ids, (n,)."""
-    pairs, known = relations.pairs, relations.known
-    one = torch.ones(pairs.shape[1], 1, dtype=torch.int64, device=pairs.key_group.device)
-    everyone = torch.zeros_like(pairs.query_group), torch.zeros_like(pairs.key_group)
-    kinds: list[tuple[int, tuple[str, ...]]] = [(1, ()), (-1, ("group",)), (-1, ("item",)), (1, ("group", "item"))]
-    ids = [(sign, codes(pairs, "scope", *names) if names or pairs.query_scope is not None else everyone)
-           for sign, names in kinds]  # fmt: skip
-    count = torch.as_tensor(sum(sign * class_sum(one, *pair)[:, 0] for sign, pair in ids))
-    i, j = known.rows, known.columns
-    far = (pairs.query_group[i] != pairs.key_group[j]) & (pairs.query_item[i] != pairs.key_item[j])
-    if pairs.query_scope is not None and pairs.key_scope is not None:
-        far &= pairs.query_scope[i] == pairs.key_scope[j]
-    return count.index_add(0, i, -far.to(torch.int64))
 
 
 def about_rows(rows: Tensor, what: str) -> InputError:

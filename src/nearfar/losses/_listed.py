@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_positives, with_positives
+from nearfar.losses._checks import check_positives
+from nearfar.losses._near import with_positives
 from nearfar.losses._relations import Relations, join
 from nearfar.pairs import Pairs
-
-BLOCK = 4096  # listed pairs whose vectors are held at once
 
 
 @dataclass(frozen=True)
@@ -68,44 +65,11 @@ class Listed:
     def far(self, rows: Tensor) -> Tensor:
         """Return which keys are negatives of some query rows (r,), as a mask (r, m)."""
         pairs, known = self.relations.pairs, self.relations.known
-        mask = pairs.query_group[rows][:, None] != pairs.key_group  # (r, m)
-        mask &= pairs.query_item[rows][:, None] != pairs.key_item
-        if pairs.query_scope is not None and pairs.key_scope is not None:
-            mask &= pairs.query_scope[rows][:, None] == pairs.key_scope
+        _, mask = pairs.by_ids(rows[:, None], slice(None))  # (r, m)
         said = join(rows, known.rows, len(rows) * len(known.rows))
         assert said is not None
         mask[said[0], known.columns[said[1]]] = False  # what is known is near or ignored
         return mask
-
-
-def squared_distances(q: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """Return |q[i] - k[j]|^2 for listed rows, (e,), never holding more than a block of (e, d)."""
-    distances: Tensor = _SquaredDistances.apply(q, k, i, j)
-    return distances
-
-
-class _SquaredDistances(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        ctx.save_for_backward(q, k, i, j)
-        return torch.cat([(q[a] - k[b]).square().sum(1) for _, a, b in _blocks(i, j)])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        q, k, i, j = ctx.saved_tensors
-        grad_q, grad_k = torch.zeros_like(q), torch.zeros_like(k)
-        for part, a, b in _blocks(i, j):
-            slope = 2 * grads[0][part][:, None] * (q[a] - k[b])  # (block, d)
-            grad_q.index_add_(0, a, slope)
-            grad_k.index_add_(0, b, slope, alpha=-1)
-        return grad_q, grad_k, None, None
-
-
-def _blocks(i: Tensor, j: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield a list of pairs in blocks: where each lies, its query rows and its key rows."""
-    for start in range(0, len(i), BLOCK):
-        part = slice(start, start + BLOCK)
-        yield part, i[part], j[part]
 
 
 def _shares(q: Tensor, k: Tensor, relations: Relations) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nearfar.losses._entries import listed_products
 from nearfar.losses._log_sum_exp import counts, log_sum_exp, lowest
-from nearfar.losses._near import Near, class_means, listed_products, segment_log_sum_exp
+from nearfar.losses._near import Near, class_means, segment_log_sum_exp
 from nearfar.losses._plan import Plan, Side, arithmetic
 from nearfar.losses._relations import Relations
 from nearfar.ranks import Ranks

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,43 +91,34 @@ def class_positives(relations: Relations, k: Tensor) -> tuple[Tensor, Tensor]:
     own, others = codes(pairs, "group", "scope"), codes(pairs, "group", "scope", "item")
     total = class_sum(rows, *own) - class_sum(rows, *others)  # (n, d + 1)
     i, j = known.rows, known.columns
-    by_ids = (pairs.query_group[i] == pairs.key_group[j]) & (pairs.query_item[i] != pairs.key_item[j])
-    if pairs.query_scope is not None and pairs.key_scope is not None:
-        by_ids &= pairs.query_scope[i] == pairs.key_scope[j]
-    total = total.index_add(0, i[by_ids], -rows[j[by_ids]])
+    near, _ = pairs.by_ids(i, j)
+    total = total.index_add(0, i[near], -rows[j[near]])
     return total[:, :-1], total[:, -1]
 
 
-def listed_products(z: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """Return z[i] . k[j] for listed rows, (e,), never holding more than a block of (e, d)."""
-    products: Tensor = _ListedProducts.apply(z, k, i, j)
-    return products
+def with_positives(relations: Relations) -> Tensor:
+    """Return which queries have a positive, (n,) bool."""
+    n = relations.pairs.shape[0]
+    found = torch.zeros(n, dtype=torch.bool, device=relations.near[0].device)
+    found[relations.near[0]] = True
+    if relations.by_class:
+        one = torch.ones(relations.pairs.shape[1], 0, dtype=torch.float64, device=found.device)
+        found |= class_positives(relations, one)[1] > 1e-6  # shares are at least one over the batch: this is rounding
+    return found
 
 
-class _ListedProducts(torch.autograd.Function):
-    BLOCK = 4096
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        ctx.save_for_backward(z, k, i, j)
-        blocks = _ListedProducts.blocks(i, j)
-        return torch.cat([(z[a] * k[b]).sum(1) for _, a, b in blocks]) if len(i) else z.new_zeros(0)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        z, k, i, j = ctx.saved_tensors
-        grad_z, grad_k = torch.zeros_like(z), torch.zeros_like(k)
-        for part, a, b in _ListedProducts.blocks(i, j):
-            g = grads[0][part][:, None]  # (block, 1)
-            grad_z.index_add_(0, a, g * k[b])
-            grad_k.index_add_(0, b, g * z[a])
-        return grad_z, grad_k, None, None
-
-    @staticmethod
-    def blocks(i: Tensor, j: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        for start in range(0, len(i), _ListedProducts.BLOCK):
-            part = slice(start, start + _ListedProducts.BLOCK)
-            yield part, i[part], j[part]
+def count_negatives(relations: Relations) -> Tensor:
+    """Count each query's negatives by inclusion and exclusion over the ids, (n,)."""
+    pairs, known = relations.pairs, relations.known
+    one = torch.ones(pairs.shape[1], 1, dtype=torch.int64, device=pairs.key_group.device)
+    everyone = torch.zeros_like(pairs.query_group), torch.zeros_like(pairs.key_group)
+    kinds: list[tuple[int, tuple[str, ...]]] = [(1, ()), (-1, ("group",)), (-1, ("item",)), (1, ("group", "item"))]
+    ids = [(sign, codes(pairs, "scope", *names) if names or pairs.query_scope is not None else everyone)
+           for sign, names in kinds]  # fmt: skip
+    count = torch.as_tensor(sum(sign * class_sum(one, *pair)[:, 0] for sign, pair in ids))
+    i, j = known.rows, known.columns
+    _, far = pairs.by_ids(i, j)
+    return count.index_add(0, i, -far.to(torch.int64))
 
 
 def segment_log_sum_exp(values: Tensor, segment: Tensor, n: int) -> Tensor:

@@ -10,7 +10,8 @@ from torch.nn.functional import normalize
 
 from nearfar.errors import InputError
 from nearfar.losses._checks import check_choice, check_setting, exact_vectors
-from nearfar.losses._listed import Listed, squared_distances
+from nearfar.losses._entries import squared_distances
+from nearfar.losses._listed import Listed
 from nearfar.losses._log_sum_exp import log_sum_exp
 from nearfar.losses._plan import PRECISIONS, Plan, arithmetic, tile_precision
 from nearfar.losses._relations import Relations

@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 
 from nearfar.errors import InputError
 from nearfar.losses._checks import check_setting, exact_vectors
+from nearfar.losses._entries import listed_products
 from nearfar.losses._listed import Listed
-from nearfar.losses._near import listed_products
 from nearfar.pairs import Pairs
 
 

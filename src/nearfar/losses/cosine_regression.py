@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.losses._checks import exact_vectors
+from nearfar.losses._entries import listed_products
 from nearfar.losses._listed import Listed
-from nearfar.losses._near import listed_products
 from nearfar.pairs import Pairs
 
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from nearfar.errors import InputError
 from nearfar.losses._checks import about_rows, check_choice, check_setting, exact_vectors
+from nearfar.losses._entries import listed_products
 from nearfar.losses._listed import Listed
-from nearfar.losses._near import listed_products, segment_log_sum_exp
+from nearfar.losses._near import segment_log_sum_exp
 from nearfar.pairs import Pairs
 
 

@@ -7,16 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from nearfar.losses._checks import (
-    check_choice,
-    check_negatives,
-    check_positives,
-    check_setting,
-    exact_vectors,
-    with_positives,
-)
+from nearfar.losses._checks import check_choice, check_negatives, check_positives, check_setting, exact_vectors
 from nearfar.losses._matrix import Matrix
-from nearfar.losses._near import Near
+from nearfar.losses._near import Near, with_positives
 from nearfar.losses._negatives import negatives
 from nearfar.losses._plan import PRECISIONS, tile_precision
 from nearfar.losses._relations import Relations

@@ -9,16 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from nearfar.losses._checks import (
-    check_choice,
-    check_negatives,
-    check_positives,
-    check_setting,
-    exact_vectors,
-    with_positives,
-)
+from nearfar.losses._checks import check_choice, check_negatives, check_positives, check_setting, exact_vectors
+from nearfar.losses._entries import listed_products
 from nearfar.losses._matrix import Matrix
-from nearfar.losses._near import listed_products
+from nearfar.losses._near import with_positives
 from nearfar.losses._plan import PRECISIONS, Plan, Side, tile_precision
 from nearfar.losses._relations import Relations
 from nearfar.losses._scale import Scale

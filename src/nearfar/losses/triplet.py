@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.losses._checks import check_choice, check_negatives, check_setting, exact_vectors
+from nearfar.losses._entries import listed_products
 from nearfar.losses._listed import Listed
-from nearfar.losses._near import listed_products
 from nearfar.losses._panels import count_below, mean_hinge, panels
 from nearfar.pairs import Pairs
 

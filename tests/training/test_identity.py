@@ -1,0 +1,36 @@
+"""What tells runs apart: every setting of a loss, as it was given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nearfar import registry
+from nearfar.encoders.static import Static
+from nearfar.positives.columns import Columns
+from nearfar.training.identity import run_identity
+from nearfar.training.settings import Settings
+from tests.contracts.test_losses import COMPARING
+from tests.training.runs import rows
+
+SETTINGS = [
+    (name, setting, parameter.default)
+    for name in COMPARING
+    for setting, parameter in registry.recipe_settings("losses", registry.find("losses", name)).items()
+    if isinstance(parameter.default, int | float)
+]
+
+
+@pytest.mark.parametrize(("name", "setting", "default"), SETTINGS)
+def test_a_loss_with_another_setting_is_another_run(name: str, setting: str, default: Any) -> None:
+    encoder, positives = Static(dim=4, vocabulary=300), Columns(rows(8))
+    encoder.prepare(list(positives.views.values()))
+    other = not default if isinstance(default, bool) else default + 1 if isinstance(default, int) else default + 0.125
+
+    def identity(**given: Any) -> Any:
+        loss = registry.build("losses", {"name": name, **given}, dim=4)
+        return run_identity(encoder, positives, loss, Settings())["loss"]
+
+    assert identity(**{setting: other})[setting] == pytest.approx(other)
+    assert identity() != identity(**{setting: other})
