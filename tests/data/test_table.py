@@ -244,6 +244,7 @@ def test_blank_text_may_be_allowed() -> None:
     seed=st.integers(0, 9),
 )
 @settings(max_examples=60, deadline=None)
+@pytest.mark.filterwarnings("ignore:.*share a text with training")
 def test_no_text_is_on_both_sides(rows: list[tuple[int, int]], heldout: float, seed: int) -> None:
     data = [{"query": f"q{a}", "key": f"k{b}"} for a, b in rows]
     try:
@@ -279,6 +280,13 @@ def test_shared_lists_leak_too_and_columns_can_be_named() -> None:
     with pytest.raises(InputError, match=r"share a text with training, most by column '.*heldout_by=\["):
         Table(rows, heldout=5)
     assert Table(rows, heldout=5, heldout_by=["query"]).notes["heldout"] == 5
+
+
+def test_says_so_where_most_of_what_was_held_out_is_lost() -> None:
+    rows = [{"query": f"q{i}", "key": f"k{i}", "kind": "same" if i < 160 else f"kind {i}"} for i in range(200)]
+    with pytest.warns(UserWarning, match=r"of 40 held-out rows share a text .* column 'kind'.*heldout_by=\['query'"):
+        table = Table(rows, heldout=40)
+    assert 0 < table.notes["heldout"] < 20
 
 
 def test_blank_cells_are_nothing_to_share() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,13 +86,17 @@ def split(where: str, columns: Sequence[Texts], n: int, heldout: float, seed: in
     leaks = np.unique(np.concatenate(list(shared.values())))
     kept = out.copy()
     kept[leaks] = False
-    if not kept.any():
+    if 2 * len(leaks) > out.sum():
         worst = max(shared, key=lambda name: len(np.unique(shared[name])))
         others = [texts.name for texts in columns if texts.name != worst] or [worst]
-        raise InputError(
-            f"{where}: all {len(leaks)} held-out rows share a text with training, most by column {worst!r}; "
+        many = f"{len(leaks)} of {int(out.sum())}" if kept.any() else f"all {len(leaks)}"
+        message = (
+            f"{where}: {many} held-out rows share a text with training, most by column {worst!r}; "
             f"name the columns whose texts matter, e.g. heldout_by={others}"
         )
+        if not kept.any():
+            raise InputError(message)
+        warnings.warn(f"{message}; those rows are left out", stacklevel=3)
     return np.flatnonzero(~out), np.flatnonzero(kept), len(leaks)
 
 
