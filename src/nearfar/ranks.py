@@ -142,17 +142,18 @@ class Ranks:
         if self.of == 1:
             return work()
         if not self.first:
-            said = json.loads(self._said(b""))
-            if "error" in said:
-                raise _as_raised(*said["error"])
-            result: T = said["result"]
+            heard = json.loads(self._said(b""))
+            if "error" in heard:
+                raise _as_raised(*heard["error"])
+            result: T = heard["result"]
             return result
         try:
             result = work()
+            said = json.dumps({"result": result}).encode()
         except Exception as error:
             self._said(json.dumps({"error": [type(error).__name__, str(error)]}).encode())
             raise
-        self._said(json.dumps({"result": result}).encode())
+        self._said(said)
         return result
 
     def in_turn(self, work: Callable[[], T]) -> T:

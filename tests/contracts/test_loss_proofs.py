@@ -19,12 +19,12 @@ from nearfar.losses._small import SMALL
 from nearfar.pairs import Pairs
 from tests.contracts.test_losses import COMPARING
 from tests.losses import references
-from tests.losses.batches import Drawn, aligned, batches, copied, moved, unit
+from tests.losses.batches import Drawn, aligned, batches, copied, moved, simple, unit
 
 CASES = [(name, variant) for name in COMPARING for variant in getattr(references.of(name), "VARIANTS", [{}])]
 NAMES = [f"{name}-{', '.join(f'{k}={v}' for k, v in variant.items())}" for name, variant in CASES]
 every_case = pytest.mark.parametrize(("name", "variant"), CASES, ids=NAMES)
-ANY = batches()
+ANY = batches() | simple()
 Outcome = tuple[Tensor, list[Tensor]]  # a value, and its gradients by queries, keys and the loss's parameters
 
 
@@ -36,7 +36,8 @@ def proof(name: str) -> Any:
 
 
 def batches_of(module: Any) -> st.SearchStrategy[Drawn]:
-    return getattr(module, "BATCHES", ANY)
+    found: st.SearchStrategy[Drawn] = getattr(module, "BATCHES", ANY)
+    return found
 
 
 def build(name: str, variant: dict[str, Any], dim: int) -> Any:
@@ -76,6 +77,8 @@ def test_equals_its_reference(name: str, variant: dict[str, Any], data: st.DataO
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans(), label="classes too large to list"):
             patch.setattr(_relations, "LIST_LIMIT", 0)
+        if data.draw(st.booleans(), label="never held whole"):
+            patch.setattr(_relations.Relations, "simple", False)
         ours = tell(loss, q, k, pairs)
         parts = data.draw(st.integers(1, 3), label="ranks")
         if ours is not None and hasattr(loss, "part"):

@@ -28,6 +28,22 @@ def batches(draw: st.DrawFn) -> Drawn:
 
 
 @st.composite
+def simple(draw: st.DrawFn) -> Drawn:
+    """Return a batch in which each query has one positive and nothing has copies: some keys are no one's, some cells
+    known to be neither near nor far."""
+    n, d = draw(st.integers(2, 12)), draw(st.integers(1, 5))
+    m = n + draw(st.integers(0, 6))
+    order = torch.tensor(draw(st.permutations(range(m))))
+    known = None
+    if draw(st.booleans()):
+        rows, columns = _numbers(draw, 3, n - 1), _numbers(draw, 3, m - 1)
+        other = order[columns] != rows
+        known = Known(rows[other], columns[other], torch.zeros(int(other.sum()), dtype=torch.float64))
+    pairs = Pairs(torch.arange(n), torch.arange(n), order, order + 100, known=known)
+    return _with_vectors(draw, d, pairs)
+
+
+@st.composite
 def graded(draw: st.DrawFn) -> Drawn:
     """Return a batch whose known weights are grades or a teacher's scores: up to six keys for most of the queries."""
     n, extra, d = draw(st.integers(1, 8)), draw(st.integers(0, 4)), draw(st.integers(1, 5))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 BLOCK = 4096  # cells whose vectors are held at once
 
@@ -24,6 +25,7 @@ class _Products(torch.autograd.Function):
         return torch.cat([z.new_empty(0), *((z[a] * k[b]).sum(1) for _, a, b in blocks(i, j))])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         z, k, i, j = ctx.saved_tensors
         grad_z, grad_k = torch.zeros_like(z), torch.zeros_like(k)
@@ -47,6 +49,7 @@ class _SquaredDistances(torch.autograd.Function):
         return torch.cat([(q[a] - k[b]).square().sum(1) for _, a, b in blocks(i, j)])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         q, k, i, j = ctx.saved_tensors
         grad_q, grad_k = torch.zeros_like(q), torch.zeros_like(k)

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nearfar.losses._plan import Plan
 from nearfar.losses._tiles import Sweep, Tile, add_products
@@ -66,12 +67,13 @@ class _LogSumExp(torch.autograd.Function):
         picked = z.new_empty(len(plan.relations.near[0]) if plan.pick else 0)
         rows, columns = _direct(sweep, picked) if plan.direct else _shifted(sweep, picked)
         ctx.sweep = sweep
-        ctx.save_for_backward(rows, columns)
+        ctx.save_for_backward(rows, columns, z, k)  # the last two, which the sweep reads, to notice if they are changed
         return rows, columns if plan.columns else rows.new_empty(0), picked
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        rows, columns = ctx.saved_tensors
+        rows, columns, _, _ = ctx.saved_tensors
         sweep, itself = ctx.sweep, ctx.sweep.plan.itself
         g, h, by_picked = grads[0], grads[0] if itself else grads[1], grads[2]
         with torch.autocast(rows.device.type, enabled=False):

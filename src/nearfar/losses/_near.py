@@ -28,14 +28,15 @@ class Near:
     def listed(cls, s: Tensor, relations: Relations) -> Near:
         """s: (e,) similarities of `relations.near`."""
         (i, j), n = relations.near, relations.pairs.shape[0]
-        share = None if relations.key_share is None else relations.key_share[j].to(s.dtype)  # (e,)
+        share = None if relations.key_share is None else relations.key_share[j]  # (e,) float64
+        logs = s if share is None else s + share.log().to(s.dtype)
         if relations.in_order:
-            return cls(s, s if share is None else s + share.log(), s, single=True)
-        weight = relations.near_weight.to(s.dtype) if share is None else relations.near_weight.to(s.dtype) * share
+            return cls(s, logs, s, single=True)
         count = torch.bincount(i, minlength=n)
-        part = weight / s.new_zeros(n).index_add(0, i, weight)[i]  # (e,)
+        weight = relations.near_weight.double() if share is None else relations.near_weight * share
+        part = (weight / weight.new_zeros(n).index_add(0, i, weight)[i]).to(s.dtype)  # (e,)
         mean = s.new_zeros(n).index_add(0, i, part * s)
-        mass = segment_log_sum_exp(s if share is None else s + share.log(), i, n)
+        mass = segment_log_sum_exp(logs, i, n)
         if int(count.max()) <= 1:
             return cls(mean, mass, mean, single=True)
         inside = torch.where(count > 0, segment_log_sum_exp(s + part.log(), i, n), 0.0)
@@ -45,11 +46,12 @@ class Near:
     def by_class(cls, s: Tensor, z: Tensor, k: Tensor, relations: Relations, tiled: Tensor) -> Near:
         """The same of positives by class; s: (e,) of those listed beside, tiled: (n,) log-sum-exp of the others."""
         (i, j), n = relations.near, len(z)
-        share = s.new_ones(len(i)) if relations.key_share is None else relations.key_share[j].to(s.dtype)  # (e,)
-        weight = relations.near_weight.to(s.dtype) * share
+        share = _shares_of(relations, j)  # (e,)
         mean, total = class_means(s, z, k, relations)
-        mass, inside = (_log_add(tiled, segment_log_sum_exp(s + part.log(), i, n), i) for part in (share, weight))
-        return cls(mean, mass, torch.where(total > 0, inside - torch.where(total > 0, total, 1.0).log(), 0.0))
+        parts = share.log().to(s.dtype), (relations.near_weight * share).log().to(s.dtype)
+        mass, inside = (_log_add(tiled, segment_log_sum_exp(s + part, i, n), i) for part in parts)
+        found = total > 0
+        return cls(mean, mass, torch.where(found, inside - torch.where(found, total, 1.0).log().to(s.dtype), 0.0))
 
     def excess(self, of: Tensor) -> Tensor:
         """Return mass - of, for mean or inside: without a gradient where it is zero on paper, not rounding in it."""
@@ -72,28 +74,38 @@ def _log_add(tiled: Tensor, listed: Tensor, rows: Tensor) -> Tensor:
 
 
 def class_means(s: Tensor, z: Tensor, k: Tensor, relations: Relations) -> tuple[Tensor, Tensor]:
-    """Return the mean similarity of each query's positives, by class and listed (n,), and their weight (n,)."""
+    """Return the mean similarity of each query's positives, by class and listed (n,), and their weight (n,) float64."""
     i, j = relations.near
-    weight = relations.near_weight.to(s.dtype)  # (e,)
-    weight = weight if relations.key_share is None else weight * relations.key_share[j].to(s.dtype)
+    weight = relations.near_weight * _shares_of(relations, j)  # (e,)
     centre, number = class_positives(relations, k)  # (n, d), (n,)
     total = number.index_add(0, i, weight)  # (n,)
-    total = torch.where(total > 1e-6, total, 0.0)  # shares are at least one over the batch: this is rounding
-    mean = (z * centre).sum(1).index_add(0, i, weight * s) / torch.where(total > 0, total, 1.0)
+    by_class = torch.where(number > 0, 1 / total, 0.0).to(s.dtype)
+    mean = ((z * centre).sum(1) * by_class).index_add(0, i, (weight / total[i]).to(s.dtype) * s)
     return mean, total
 
 
 def class_positives(relations: Relations, k: Tensor) -> tuple[Tensor, Tensor]:
-    """Return, of the positives by class that are not listed, the sum of keys (n, d) and the number (n,), by shares."""
-    pairs, known = relations.pairs, relations.known
-    share = k.new_ones(len(k)) if relations.key_share is None else relations.key_share.to(k.dtype)
-    rows = torch.cat([k, k.new_ones(len(k), 1)], 1) * share[:, None]  # (m, d + 1)
+    """Return, of the positives by class that are not listed, the sum of keys (n, d) and the number (n,) float64, by
+    shares."""
+    pairs, (i, j) = relations.pairs, (relations.known.rows, relations.known.columns)
+    share = torch.ones(len(k), dtype=torch.float64, device=k.device) if (a := relations.key_share) is None else a
     own, others = codes(pairs, "group", "scope"), codes(pairs, "group", "scope", "item")
-    total = class_sum(rows, *own) - class_sum(rows, *others)  # (n, d + 1)
-    i, j = known.rows, known.columns
-    near, _ = pairs.by_ids(i, j)
-    total = total.index_add(0, i[near], -rows[j[near]])
-    return total[:, :-1], total[:, -1]
+    known, _ = pairs.by_ids(i, j)
+    i, j = i[known], j[known]
+
+    def positives(rows: Tensor) -> Tensor:
+        return (class_sum(rows, *own) - class_sum(rows, *others)).index_add(0, i, -rows[j])
+
+    number = positives(share[:, None])[:, 0]
+    number = torch.where(number > 1e-6, number, 0.0)  # shares are at least one over the batch: this is rounding
+    return positives(k * share[:, None].to(k.dtype)), number
+
+
+def _shares_of(relations: Relations, j: Tensor) -> Tensor:
+    """Return the shares of some keys, (e,) float64."""
+    if relations.key_share is None:
+        return torch.ones(len(j), dtype=torch.float64, device=j.device)
+    return relations.key_share[j]
 
 
 def with_positives(relations: Relations) -> Tensor:
@@ -103,7 +115,7 @@ def with_positives(relations: Relations) -> Tensor:
     found[relations.near[0]] = True
     if relations.by_class:
         one = torch.ones(relations.pairs.shape[1], 0, dtype=torch.float64, device=found.device)
-        found |= class_positives(relations, one)[1] > 1e-6  # shares are at least one over the batch: this is rounding
+        found |= class_positives(relations, one)[1] > 0
     return found
 
 

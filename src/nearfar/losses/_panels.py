@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nearfar.losses._listed import Listed
 
@@ -44,22 +45,21 @@ class _MeanHinge(torch.autograd.Function):
         total, count = q.new_zeros((), dtype=torch.float64), q.new_zeros((), dtype=torch.float64)
         by_query, by_key = torch.zeros_like(q), torch.zeros_like(k)
         for rows, part in panels(listed):
-            with torch.enable_grad():
-                x, y = q[rows].detach().requires_grad_(), k.detach().requires_grad_()
-                s, far, weight = (
-                    x @ y.T,
-                    listed.far(rows) * listed.key_share,
-                    listed.weight[part].double(),
-                )  # (r, m), (e,)
-                row = listed.i[part] - rows[0]
+            far, weight = listed.far(rows) * listed.key_share, listed.weight[part].double()  # (r, m), (e,)
+            row, learns = listed.i[part] - rows[0], any(ctx.needs_input_grad)
+            with torch.set_grad_enabled(learns):
+                x, y = (t.detach().requires_grad_(learns) for t in (q[rows], k))
+                s = x @ y.T  # (r, m)
                 value = weight @ _hinges(s, far, row, s[row, listed.j[part]] - margin)
-            by_query[rows], by_panel = torch.autograd.grad(value, (x, y))
-            by_key += by_panel
+            if learns:
+                by_query[rows], by_panel = torch.autograd.grad(value, (x, y))
+                by_key += by_panel
             total, count = total + value.detach(), count + weight @ far.sum(1).double()[row]
         ctx.save_for_backward((by_query / count).to(q.dtype), (by_key / count).to(q.dtype))
         return (total / count).to(q.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         by_query, by_key = ctx.saved_tensors
         return grads[0] * by_query, grads[0] * by_key, None, None

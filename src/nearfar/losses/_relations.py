@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -42,9 +43,12 @@ class Relations:
     def of(cls, pairs: Pairs, *, list_all: bool = False) -> Relations:
         """Resolve pairs, once an object; list_all: list the positives however many, and leave none to class ids."""
         resolved: dict[Any, Relations] = pairs.__dict__.setdefault("_resolved", {})  # as long as the pairs live
-        key = LIST_LIMIT, list_all
+        ids = [ids for field in fields(pairs) if isinstance(ids := getattr(pairs, field.name), Tensor)]
+        key = LIST_LIMIT, list_all, *(part._version for part in ids)  # changed in place, they are others
         if key not in resolved:
-            resolved[key] = cls._resolved(pairs, LIST_LIMIT * sum(pairs.shape), list_all)
+            alone = copy(pairs)  # no cycle: it goes when the pairs go
+            del alone.__dict__["_resolved"]
+            resolved[key] = cls._resolved(alone, LIST_LIMIT * sum(pairs.shape), list_all)
         return resolved[key]
 
     @classmethod

@@ -36,5 +36,6 @@ class Scale(nn.Module):
 
     def clamp_(self) -> None:
         """Keep a learnt scale in its range."""
-        with torch.no_grad():
-            self.log.clamp_(0.0, math.log(MOST))
+        if self.learnable:
+            with torch.no_grad():
+                self.log.clamp_(0.0, math.log(MOST))

@@ -38,19 +38,21 @@ class _CrossEntropy(torch.autograd.Function):
     ) -> Tensor | None:
         factor, (i, j), most = float(scale), relations.near, math.exp(DIRECT[q.dtype])
         e = torch.addmm(q.new_zeros(()), q, k.T, beta=0, alpha=factor)  # (n, m)
-        best = e[i, j].exp_()  # (n,)
+        s = e[i, j]  # (n,)
+        best = s.exp()
         e.exp_()[i, j] = 0.0
         if len(relations.ignored[0]):
             e[relations.ignored] = 0.0
         r, weight = e.sum(1), 1.0 / (len(q) * (2 if back else 1))  # (n,)
         if not (float((r + best).amax()) < most and float(best.amin()) > 1 / most):
             return None
-        loss = torch.log1p(r / best).sum()
+        zero = torch.zeros_like(s)
+        loss = torch.logaddexp(r.log() - s, zero).sum()  # not log1p(r / best), which overflows before its logarithm
         u = weight / (r + best)
         slope, pull = u[:, None], -r * u
         if back:
             c = e.sum(0)[j]  # (n,)
-            loss = loss + torch.log1p(c / best).sum()
+            loss = loss + torch.logaddexp(c.log() - s, zero).sum()
             v = weight / (c + best)
             pull = pull - c * v
             slope = slope + e.new_zeros(e.shape[1]).index_put((j,), v)
@@ -64,6 +66,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # the gradient is made by now, and would count as a constant
+            raise RuntimeError("this loss has no second derivative; leave create_graph out")
         by_q, by_k, by_scale = ctx.saved_tensors
         g = grads[0]
         return g * by_q, g * by_k, None if by_scale is None else g * by_scale, None, None, None

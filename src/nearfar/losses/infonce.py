@@ -167,7 +167,8 @@ class InfoNCE(nn.Module):
             return [1.0] * len(anchors)
         with torch.no_grad():
             means = [mean / (scale * self.sigma) for mean in matrix.means(s)]
-            waves = [torch.where(a > 0, (mean - mean.max()).exp(), 0.0) for a, mean in zip(anchors, means)]
+            tops = [mean[a > 0].max() for a, mean in zip(anchors, means)]
+            waves = [torch.where(a > 0, (mean - top).exp(), 0.0) for a, mean, top in zip(anchors, means, tops)]
             every = [2 - wave / (wave @ a.to(wave.dtype)) for a, wave in zip(anchors, waves)]
             return [weight[share] for weight, share in zip(every, matrix.shares)]
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 from nearfar.losses._checks import check_choice, check_negatives, check_positives, check_setting, exact_vectors
@@ -120,6 +121,8 @@ class _SoftPlus(torch.autograd.Function):
             if sign < 0:
                 logits.masked_fill_(torch.isneginf(tile.s), -torch.inf)
             total -= _weighed(logsigmoid(-logits), sweep, tile).sum()  # softplus rounds to a line from 20 on
+            if not any(ctx.needs_input_grad):
+                continue
             ds = _weighed(logits.sigmoid_(), sweep, tile).mul_(sign)
             slopes[2].add_(ds.sum())
             add_products(slopes[0], slopes[1], ds.to(sweep.z.dtype), sweep.z, sweep.k, tile)
@@ -127,6 +130,7 @@ class _SoftPlus(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return *(grads[0] * slope for slope in ctx.saved_tensors), None, None
 

@@ -63,7 +63,7 @@ class Cached:
 
     def __init__(self, encode: Encode, inputs: Inputs, parts: Sequence[slice]) -> None:
         self.encode, self.inputs, self.parts = encode, inputs, parts
-        self.buffers = [(buffer, buffer.clone()) for buffer in cast("nn.Module", encode.encoder).buffers()]
+        self.buffers = {name: b.clone() for name, b in cast("nn.Module", encode.encoder).named_buffers()}
         self.states: list[RandomState] = []
         vectors = []
         for part in parts:
@@ -78,13 +78,15 @@ class Cached:
         if grad is None or not learns:
             return
         with torch.no_grad():
-            for buffer, before in self.buffers:
-                buffer.copy_(before)
+            for name, before in self.buffers.items():  # by name: a forward pass may have put another in its place
+                cast("nn.Module", self.encode.encoder).get_buffer(name).copy_(before)
         gpu = [self.encode.device] if self.encode.device.type == "cuda" else []
         with torch.random.fork_rng(gpu):
             for part, state in zip(self.parts, self.states, strict=True):
                 _set_random_state(self.encode.device, state)
-                torch.autograd.backward(self.encode(self.inputs[part]), grad[part])
+                vectors = self.encode(self.inputs[part])
+                if vectors.requires_grad:  # rows of a frozen tower have nothing to learn
+                    torch.autograd.backward(vectors, grad[part])
 
 
 def _random_state(device: torch.device) -> RandomState:

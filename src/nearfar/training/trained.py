@@ -26,7 +26,9 @@ def trained(encoder: Encoder, loss: Loss, settings: Settings) -> nn.ModuleDict:
         parts["momentum"] = follower(learnt)
     if settings.queue:
         weights = (p.dtype for p in learnt.parameters() if p.is_floating_point())
-        parts["queue"] = Queue(settings.queue, encoder.dim, torch.promote_types(next(weights), torch.float32))
+        parts["queue"] = Queue(
+            settings.queue, encoder.dim, torch.promote_types(next(weights, torch.float32), torch.float32)
+        )
     return nn.ModuleDict(parts)
 
 

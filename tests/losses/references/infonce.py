@@ -14,6 +14,7 @@ from tests.losses.naive import copies, relation
 
 VARIANTS: list[dict[str, Any]] = [
     {"learnable": True},
+    {"temperature": 0.3, "tile": 3},
     {"learnable": True, "symmetric": False, "temperature": 0.5, "tile": 3},
     {"learnable": True, "positives": "inside", "temperature": 0.3, "tile": 4},
     {"learnable": True, "margin": 0.2, "temperature": 0.3, "tile": 4},
@@ -47,7 +48,7 @@ def shares(item: Tensor, scope: Tensor | None) -> Tensor:
 
 def one_way(loss: Any, c: Tensor, near: Tensor, candidate: Tensor, share: Tensor, anchor: Tensor) -> Tensor:
     rows = [i for i in range(len(c)) if bool((near[i] > 0).any())]
-    scale = loss.scale.log.to(c.dtype).exp()
+    scale = torch.as_tensor(loss.scale.value(c.dtype), dtype=c.dtype)
     p = {i: near[i].to(c.dtype) * share / (near[i].to(c.dtype) @ share) for i in rows}  # weights of the positives
     weight = dict.fromkeys(rows, 1.0)
     if loss.decoupled == "weighted":
