@@ -26,6 +26,7 @@ PRECISIONS = ("fp32", "bf16")
 METRIC_LEARNING = ("metric-learning", "metric-learning NTXent", "metric-learning SupCon")
 NEEDS = {"open_clip": "open_clip", "sentence-transformers": "sentence_transformers", "lightly": "lightly"}
 NEEDS |= dict.fromkeys(METRIC_LEARNING, "pytorch_metric_learning")
+GROWTH = {"metric-learning NTXent": 3}  # of memory and time with n, where it is not the square: all pairs by all rows
 PROMISES = {  # by contest and n: the most of the best peer's time
     ("both ways", 256): 1.0,
     ("both ways", 16_384): 0.35,
@@ -92,7 +93,7 @@ def compare(contest: str, n: int, repeats: int, rounds: int, seen: dict[Any, Row
         skipped: dict[str, str] = {}
         for form in _present(contest):
             key = contest, form, precision
-            why = _too_much(seen.get(key), n) if form != "ours" else None
+            why = _too_much(form, seen.get(key), n) if form != "ours" else None
             if why:
                 skipped[form] = why
                 tell(f"{contest}, n = {n:,}, {precision}, {form}: skipped, {why}")
@@ -129,11 +130,11 @@ def _present(contest: str) -> list[str]:
     return [form for form, found in there.items() if found]
 
 
-def _too_much(before: Row | None, n: int) -> str | None:
-    """Predict memory and time from a smaller size, which both grow with its square; say why not, if not."""
+def _too_much(form: str, before: Row | None, n: int) -> str | None:
+    """Predict memory and time from a smaller size; say why not, if they are too much."""
     if before is None or before["n"] >= n:
         return None
-    grown = (n / before["n"]) ** 2
+    grown = (n / before["n"]) ** GROWTH.get(form, 2)
     memory, seconds = before["extra_mb"] * grown / 1024, min(before["seconds"]) * grown
     if memory * 1024 > 0.9 * free_memory_mb():
         return f"predicted {memory:,.0f} GB"

@@ -59,9 +59,9 @@ def test_what_would_not_fit_is_predicted(monkeypatch: pytest.MonkeyPatch) -> Non
     script = importlib.import_module("loss")
     monkeypatch.setattr(script, "free_memory_mb", lambda: 20_000.0)
     before = {"n": 1_000, "extra_mb": 100.0, "seconds": [2.0, 1.0]}
-    assert script._too_much(before, 10_000) is None
-    assert script._too_much(before, 20_000) == "predicted 39 GB"
-    assert script._too_much({**before, "extra_mb": 0.0}, 20_000) == "predicted 400 s"
+    assert script._too_much("cross_entropy", before, 10_000) is None
+    assert script._too_much("cross_entropy", before, 20_000) == "predicted 39 GB"
+    assert script._too_much("cross_entropy", {**before, "extra_mb": 0.0}, 20_000) == "predicted 400 s"
 
 
 def test_cached_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,11 @@ class Relations:
         return len(i) == n and bool((i == torch.arange(n, device=i.device)).all())
 
     @cached_property
+    def diagonal(self) -> bool:
+        """Whether query i has key i as its one listed positive."""
+        return self.in_order and torch.equal(*self.near)
+
+    @cached_property
     def simple(self) -> bool:
         """Whether each query has one positive, no key is that of two, nothing has copies and nothing needs a scan."""
         alone = self.query_share is None and self.key_share is None and self.pairs.query_scope is None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nearfar.losses._plan import DIRECT
+from nearfar.losses._plan import BF16_LIMIT, DIRECT
 from nearfar.losses._relations import Relations
 
 SMALL = 512  # rows at which products in fp32 cost less than what is saved
@@ -20,7 +20,7 @@ def cross_entropy(
     """Return InfoNCE of simple relations, a scalar; None where similarities are too large for plain exponentials.
 
     q: (n, d); k: (m, d); scale: of their products. back: half of the way back, too, over the keys with a positive.
-    bf16: of the two products on the way back; the similarities are exact.
+    bf16: of the products; the positives' similarities are exact.
     """
     found: Tensor | None = _CrossEntropy.apply(q, k, scale, relations, back, bf16)
     return found
@@ -36,11 +36,17 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, scale: Tensor | float, relations: Relations, back: bool, bf16: bool
     ) -> Tensor | None:
-        factor, (i, j), most = float(scale), relations.near, math.exp(DIRECT[q.dtype])
-        e = torch.addmm(q.new_zeros(()), q, k.T, beta=0, alpha=factor)  # (n, m)
-        s = e[i, j]  # (n,)
+        factor, (i, j), most = float(scale), relations.near, math.exp(BF16_LIMIT if bf16 else DIRECT[q.dtype])
+        left, right = (q.bfloat16(), k.bfloat16()) if bf16 else (q, k)  # what is multiplied
+        e = _product(left, right.T, factor, q.dtype)  # (n, m)
+        near = e.diagonal() if relations.diagonal else None  # a view: where pairs are aligned, nothing is looked up
+        if bf16:  # the positive's similarity is exact
+            s = ((q * k[: len(q)]) if near is not None else q[i] * k[j]).sum(1).mul_(factor)  # (n,)
+        else:
+            s = e[i, j] if near is None else near.clone()  # (n,)
         best = s.exp()
-        e.exp_()[i, j] = 0.0
+        e.exp_()
+        _put(e, near, i, j, torch.zeros_like(s))
         if len(relations.ignored[0]):
             e[relations.ignored] = 0.0
         r, weight = e.sum(1), 1.0 / (len(q) * (2 if back else 1))  # (n,)
@@ -51,15 +57,16 @@ class _CrossEntropy(torch.autograd.Function):
         u = weight / (r + best)
         slope, pull = u[:, None], -r * u
         if back:
-            c = e.sum(0)[j]  # (n,)
+            c = e.sum(0)[j] if near is None else e.sum(0)[: len(s)]  # (n,)
             loss = loss + torch.logaddexp(c.log() - s, zero).sum()
             v = weight / (c + best)
             pull = pull - c * v
-            slope = slope + e.new_zeros(e.shape[1]).index_put((j,), v)
+            slope = slope + (v if near is not None and len(v) == len(k) else v.new_zeros(len(k)).index_put((j,), v))
         if any(ctx.needs_input_grad):
             ds = e.mul_(slope)  # (n, m)
-            ds[i, j] = pull
-            by_q, by_k = _product(ds, k, factor, bf16), _product(ds.T, q, factor, bf16)
+            _put(ds, near, i, j, pull)
+            ds = ds.to(left.dtype)
+            by_q, by_k = _product(ds, right, factor, q.dtype), _product(ds.T, left, factor, q.dtype)
             by_scale = (by_q * q).sum() / factor if isinstance(scale, Tensor) else None
             ctx.save_for_backward(by_q, by_k, by_scale)
         return loss * weight
@@ -73,7 +80,14 @@ class _CrossEntropy(torch.autograd.Function):
         return g * by_q, g * by_k, None if by_scale is None else g * by_scale, None, None, None
 
 
-def _product(a: Tensor, b: Tensor, factor: float, bf16: bool) -> Tensor:
-    if bf16:
-        return torch.mm(a.bfloat16(), b.bfloat16()).to(b.dtype).mul_(factor)
+def _put(matrix: Tensor, diagonal: Tensor | None, i: Tensor, j: Tensor, values: Tensor) -> None:
+    if diagonal is None:
+        matrix[i, j] = values
+    else:
+        diagonal.copy_(values)
+
+
+def _product(a: Tensor, b: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
+    if a.dtype != dtype:
+        return torch.mm(a, b).to(dtype).mul_(factor)
     return torch.addmm(b.new_zeros(()), a, b, beta=0, alpha=factor)
