@@ -33,7 +33,7 @@ PROMISES = {  # by contest and n: the most of the best peer's time
     ("nt-xent", 16_384): 0.30,
 }
 BIG, BIG_MB = 65_536, 1024.0  # rows at which ours may take so much
-TIMED_S, WARM_S = 1.0, 20.0  # timed for at least so long; a call beyond the second is not made twice to warm up
+TIMED_S, WARM_S = 1.0, 3.0  # timed for at least so long; a call beyond the second is not made twice to warm up
 EXACT_AT = 512  # rows at which gradients are compared with float64
 Row = dict[str, Any]
 
@@ -64,23 +64,24 @@ def measure(contest: str, form: str, n: int, precision: str, repeats: int) -> Ro
     return {"seconds": seconds, "extra_mb": memory.extra_mb, "memory": memory.how, "value": value}
 
 
-def gradient_error(contest: str, form: str, precision: str) -> Row:
-    """Return how far the gradient is from the same in float64 by our plain form, relative, at a size that all can."""
+def gradient_errors(contest: str) -> dict[str, dict[str, float]]:
+    """Return how far each contestant's gradient is from ours in float64, relative, at a size that all can."""
     rows = EXACT_AT // CONTESTS[contest].views
-    exact, tried = vectors(rows, torch.float64), vectors(rows)
+    exact = vectors(rows, torch.float64)
     CONTESTS[contest].make["ours"](rows)(*exact).backward()  # type: ignore[no-untyped-call]
-    call(CONTESTS[contest].make[form](rows), tried[0], tried[1], precision)
-    wrong = [
-        (a.grad - b.grad).norm() / b.grad.norm()
-        for a, b in zip(tried, exact)
-        if a.grad is not None and b.grad is not None
-    ]
-    return {"error": max(float(w) for w in wrong)}
+    found: dict[str, dict[str, float]] = {}
+    for form in present(contest):
+        for precision in PRECISIONS:
+            tried = vectors(rows)
+            call(CONTESTS[contest].make[form](rows), tried[0], tried[1], precision)
+            pairs = [(a.grad, b.grad) for a, b in zip(tried, exact) if a.grad is not None and b.grad is not None]
+            found.setdefault(form, {})[precision] = max(float((a - b).norm() / b.norm()) for a, b in pairs)
+    return found
 
 
 def child(**task: Any) -> Row:
     """Do what a fresh process is asked for."""
-    return gradient_error(**task) if "n" not in task else measure(**task)
+    return measure(**task) if "n" in task else gradient_errors(**task)
 
 
 def compare(contest: str, n: int, repeats: int, rounds: int, seen: dict[Any, Row]) -> Iterator[Row]:
@@ -91,7 +92,7 @@ def compare(contest: str, n: int, repeats: int, rounds: int, seen: dict[Any, Row
     for precision in PRECISIONS:
         runs: dict[str, list[Row]] = {}
         skipped: dict[str, str] = {}
-        for form in _present(contest):
+        for form in present(contest):
             key = contest, form, precision
             why = _too_much(form, seen.get(key), n) if form != "ours" else None
             if why:
@@ -122,7 +123,7 @@ def _row(contest: str, n: int, precision: str, best: str | None, found: dict[str
     return row
 
 
-def _present(contest: str) -> list[str]:
+def present(contest: str) -> list[str]:
     """Return the contestants that are installed."""
     there = {form: find_spec(NEEDS.get(form, "torch")) is not None for form in CONTESTS[contest].make}
     for form in (form for form, found in there.items() if not found):
@@ -159,17 +160,6 @@ def _median(runs: list[Row]) -> Row:
         "memory": runs[0]["memory"],
         "value": runs[0]["value"],
     }
-
-
-def errors(contests: list[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return each contestant's gradient error, by contest and precision."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for contest in contests:
-        for precision in PRECISIONS:
-            for form in _present(contest):
-                task = {"contest": contest, "form": form, "precision": precision}
-                found.setdefault(contest, {}).setdefault(form, {})[precision] = fresh(__file__, task)["error"]
-    return found
 
 
 def bounds(rows: list[Row]) -> list[Bound]:
@@ -215,19 +205,17 @@ def main() -> None:
     if given.child:
         print(json.dumps(child(**json.loads(given.child))))
         return
-    machine, console, seen = facts(), Console(), {}  # type: ignore[var-annotated]
-    wrong = errors(given.contests)
-    rows: list[Row] = []
-    for contest in given.contests:
-        for n in sorted(given.sizes):
-            if n < BIG or contest == "both ways":
-                rows += compare(contest, n, given.repeats, given.rounds, seen)
-        console.print(table(contest, [row for row in rows if row["contest"] == contest], wrong[contest]))
-    kept = bounds(rows)
-    console.print("* the best peer", *bound_lines(kept), sep="\n", highlight=False)
+    machine, console = facts(), Console()
     settings = {"dim": DIM, "scale": SCALE, "repeats": given.repeats, "rounds": given.rounds}
-    measured = {"machine": machine, "settings": settings, "rows": rows, "gradient_errors": wrong, "bounds": kept}
-    console.print(f"kept in {keep(given.out, 'loss', measured).name}", highlight=False)
+    for contest in given.contests:
+        wrong, seen = fresh(__file__, {"contest": contest}), {}  # type: ignore[var-annotated]
+        sizes = [n for n in sorted(given.sizes) if n < BIG or contest == "both ways"]
+        rows = [row for n in sizes for row in compare(contest, n, given.repeats, given.rounds, seen)]
+        kept = bounds(rows)
+        console.print(table(contest, rows, wrong), "* the best peer", *bound_lines(kept), sep="\n", highlight=False)
+        measured = {"machine": machine, "settings": settings, "rows": rows, "gradient_errors": wrong, "bounds": kept}
+        path = keep(given.out, f"loss-{contest.replace(' ', '-')}", measured)
+        console.print(f"kept in {path.name}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -37,19 +37,19 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return call
 
 
+@pytest.mark.parametrize("contest", ["both ways", "nt-xent", "supcon"])
 @pytest.mark.filterwarnings("ignore")  # the peers', of names that torch has deprecated
-def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch, contest: str) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     script = importlib.import_module("loss")
-    monkeypatch.setattr(script, "PROMISES", {("both ways", 400): 0.0})
+    monkeypatch.setattr(script, "PROMISES", {(contest, 400): 0.0})
     monkeypatch.setattr(script, "TIMED_S", 0.01)
-    kept = run("loss", "loss:child", ["--sizes", "400", "--repeats", "1", "--rounds", "1"])
-    assert [(row["contest"], row["precision"]) for row in kept["rows"]] == [
-        (contest, precision) for contest in script.CONTESTS for precision in ("fp32", "bf16")
-    ]
+    kept = run("loss", "loss:child", ["--contests", contest, "--sizes", "400", "--repeats", "1", "--rounds", "1"])
+    assert [(row["contest"], row["precision"]) for row in kept["rows"]] == [(contest, "fp32"), (contest, "bf16")]
     for row in kept["rows"]:
         assert row["time_ratio"] > 0 and len(row["found"]) >= 2
-    assert all(errors["ours"]["fp32"] < 1e-4 for errors in kept["gradient_errors"].values())
-    assert all(errors["ours"]["bf16"] < 0.03 for errors in kept["gradient_errors"].values())
+    assert kept["gradient_errors"]["ours"]["fp32"] < 1e-4
+    assert kept["gradient_errors"]["ours"]["bf16"] < 0.03
     assert [met["met"] for met in kept["bounds"]] == [False, False]
     assert kept["machine"]["cores"] >= 1
 
