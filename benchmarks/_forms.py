@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,12 +98,15 @@ def _open_clip(n: int) -> Compute:  # noqa: ARG001
     return lambda q, k: loss(q, k, torch.tensor(SCALE))
 
 
-def _sentence_transformers(n: int) -> Compute:
+def _sentence_transformers(n: int, *, dot: bool = False) -> Compute:
+    """Return it with its own cosine, or with the dot product, which spares it normalising unit vectors again."""
     from sentence_transformers.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.util import cos_sim, dot_score
 
+    settings: dict[str, Any] = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
     model: Any = nn.Identity()
-    directions: Any = ("query_to_doc", "doc_to_query")
-    loss = MultipleNegativesRankingLoss(model, scale=SCALE, directions=directions, partition_mode="per_direction")
+    similarity = dot_score if dot else cos_sim
+    loss = MultipleNegativesRankingLoss(model, scale=SCALE, similarity_fct=similarity, **settings)
     t = torch.arange(n)
 
     def compute(q: Tensor, k: Tensor) -> Tensor:
@@ -223,6 +227,7 @@ CONTESTS = {
             "contiguous": _contiguous,
             "open_clip": _open_clip,
             "sentence-transformers": _sentence_transformers,
+            "sentence-transformers, dot": partial(_sentence_transformers, dot=True),
             "log-sum-exp": _log_sum_exp,
             **({"chunked": _chunked} if hasattr(nn.functional, "linear_cross_entropy") else {}),
         },

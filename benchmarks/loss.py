@@ -24,7 +24,8 @@ from torch import Tensor
 
 PRECISIONS = ("fp32", "bf16")
 METRIC_LEARNING = ("metric-learning", "metric-learning NTXent", "metric-learning SupCon")
-NEEDS = {"open_clip": "open_clip", "sentence-transformers": "sentence_transformers", "lightly": "lightly"}
+NEEDS = {"open_clip": "open_clip", "lightly": "lightly"}
+NEEDS |= dict.fromkeys(("sentence-transformers", "sentence-transformers, dot"), "sentence_transformers")
 NEEDS |= dict.fromkeys(METRIC_LEARNING, "pytorch_metric_learning")
 GROWTH = {"metric-learning NTXent": 3}  # of memory and time with n, where it is not the square: all pairs by all rows
 PROMISES = {  # by contest and n: the most of the best peer's time
@@ -32,6 +33,7 @@ PROMISES = {  # by contest and n: the most of the best peer's time
     ("both ways", 16_384): 0.35,
     ("nt-xent", 16_384): 0.30,
 }
+CLOSE = 1.3  # times the fastest peer's first time: one call in one process does not yet say which is the best
 BIG, BIG_MB = 65_536, 1024.0  # rows at which ours may take so much
 TIMED_S, WARM_S = 1.0, 3.0  # timed for at least so long; a call beyond the second is not made twice to warm up
 EXACT_AT = 512  # rows at which gradients are compared with float64
@@ -94,7 +96,7 @@ def child(**task: Any) -> Row:
 
 
 def compare(contest: str, n: int, repeats: int, rounds: int, seen: dict[Any, Row]) -> Iterator[Row]:
-    """Yield a row for each precision. Ours and the best peer take turns, so that noise hits them alike.
+    """Yield a row for each precision. Ours and the peers that may be best take turns, so that noise hits all alike.
 
     seen: what was measured at smaller sizes, by contestant: what would not fit is predicted from it, and skipped.
     """
@@ -112,11 +114,13 @@ def compare(contest: str, n: int, repeats: int, rounds: int, seen: dict[Any, Row
             seen[key] = {"n": n, **runs[form][0]}
         own = CONTESTS[contest].own
         peers = {form: min(found[0]["seconds"]) for form, found in runs.items() if form != "ours" and form not in own}
-        best = min(peers, key=lambda form: peers[form]) if peers else None
-        for _ in range(rounds if best else 0):
-            for form in ("ours", str(best)):
+        near = [form for form, seconds in peers.items() if seconds < CLOSE * min(peers.values())]
+        for _ in range(rounds if near else 0):
+            for form in ("ours", *near):
                 runs[form].append(_run(contest, form, n, precision, repeats))
-        yield _row(contest, n, precision, best, {form: _median(found) for form, found in runs.items()}, skipped)
+        found = {form: _median(several) for form, several in runs.items()}
+        best = min(near, key=lambda form: float(found[form]["seconds"])) if near else None
+        yield _row(contest, n, precision, best, found, skipped)
 
 
 def _row(contest: str, n: int, precision: str, best: str | None, found: dict[str, Row], skipped: dict[str, str]) -> Row:
