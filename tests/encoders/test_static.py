@@ -12,7 +12,7 @@ from tokenizers.models import BPE, WordLevel
 from nearfar.column import ListColumn
 from nearfar.encoders import _bag_store
 from nearfar.encoders._bag_store import BagStore
-from nearfar.encoders.static import Static
+from nearfar.encoders.static import PLACE, Static
 from nearfar.errors import InputError, RunError
 from tests.training.runs import files_up_to
 
@@ -167,7 +167,7 @@ def test_before_it_is_prepared_it_says_so(tmp_path: Path) -> None:
 
 def test_weights_of_another_tokenizer_do_not_fit(encoder: Static, tmp_path: Path) -> None:
     encoder.save(tmp_path / "a")
-    letters(tmp_path / "a", "n")
+    letters(tmp_path / "a" / PLACE, "n")
     with pytest.raises(InputError, match="the folder's files do not belong together"):
         Static.load(tmp_path / "a", encoder.settings())
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nearfar.column import Column, Ids, chunks, content_ids
+from nearfar.column import Column, Ids, chunks
 from nearfar.encoders._bags import Bags, distinct, shares
-from nearfar.errors import InputError, RunError
-from nearfar.fingerprint import fingerprint
-from nearfar.folders import cache_folder, folder_aside
+from nearfar.encoders._token_files import cached, mapped, no_token
 from nearfar.ragged import ranges
 
 Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]
-NOT_WHOLE = (OSError, ValueError, KeyError, TypeError)  # what a cache gives that is not there, or cut off
+COUNTED = 1 << 22  # tokens counted at once: numpy makes wide numbers of them first
 MOST_TOKENS = 65_535  # of a text: a count takes two bytes
 
 
@@ -28,13 +24,10 @@ class BagStore:
     """The bags of a whole column: tokens (t,) int32 and counts (t,) uint16 on disk, offsets (n + 1,) in memory."""
 
     def __init__(self, folder: Path) -> None:
-        sizes = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))
         self.offsets = np.fromfile(folder / "offsets", np.int64)
         self.lengths = np.fromfile(folder / "lengths", np.int64)  # tokens of each text, repeated ones too
-        if len(self.offsets) != sizes["texts"] + 1 or len(self.lengths) != sizes["texts"]:
-            raise OSError("offsets are cut off")
-        self.tokens = _mapped(folder / "tokens", np.int32, sizes["tokens"])
-        self.counts = _mapped(folder / "counts", np.uint16, sizes["tokens"])
+        self.tokens = mapped(folder / "tokens", np.int32, int(self.offsets[-1]))
+        self.counts = mapped(folder / "counts", np.uint16, int(self.offsets[-1]))
 
     @classmethod
     def of(cls, column: Column, tokenise: Tokenise, vocabulary: int, *identity: Any) -> Self:
@@ -42,21 +35,17 @@ class BagStore:
 
         Errors: `InputError` naming the row of a text without any token.
         """
-        key = fingerprint("bags 2", *identity, content_ids(column))
-        folder = cache_folder("tokens") / key
-        with suppress(*NOT_WHOLE):
-            return cls(folder)
-        try:
-            with folder_aside(folder) as aside:
-                _write(aside, column, tokenise, vocabulary)
-        except RunError:
-            with suppress(*NOT_WHOLE):  # another run on the same data was first
-                return cls(folder)
-            raise
-        return cls(folder)
+        return cls(cached(("bags 3", *identity), column, lambda aside: _write(aside, column, tokenise, vocabulary)))
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def held(self, size: int) -> npt.NDArray[np.int64]:
+        """Return how many texts hold each token, (size,)."""
+        found = np.zeros(size, np.int64)
+        for start in range(0, len(self.tokens), COUNTED):
+            found += np.bincount(self.tokens[start : start + COUNTED], minlength=size)
+        return found
 
     def __getitem__(self, rows: Ids) -> Bags:
         start, size = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
@@ -77,7 +66,7 @@ def _write(folder: Path, column: Column, tokenise: Tokenise, vocabulary: int) ->
         for cells in chunks(column, 5_000):
             ids, length = tokenise(cells)
             if not length.all():
-                raise _no_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
+                raise no_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
             distinct_ids, count, offsets = distinct(ids, length, vocabulary)
             distinct_ids.tofile(tokens)
             count.astype(np.uint16).tofile(counts)
@@ -87,18 +76,3 @@ def _write(folder: Path, column: Column, tokenise: Tokenise, vocabulary: int) ->
     ends = np.concatenate(sizes).cumsum()
     ends.tofile(folder / "offsets")
     np.concatenate(lengths).tofile(folder / "lengths")
-    sizes_json = json.dumps({"texts": done, "tokens": int(ends[-1])})
-    (folder / "sizes.json").write_text(sizes_json, encoding="utf-8")
-
-
-def _no_token(column: str, row: int, cell: str) -> InputError:
-    return InputError(
-        f"column {column!r}, row {row + 1}: the tokenizer has no token for {cell[:40]!r}, so it has no vector; leave "
-        "the row out, or take another tokenizer"
-    )
-
-
-def _mapped(path: Path, kind: type[np.generic], size: int) -> npt.NDArray[Any]:
-    if path.stat().st_size != size * np.dtype(kind).itemsize:
-        raise OSError(f"{path} is cut off")
-    return np.memmap(path, kind, "r", shape=(size,)) if size else np.empty(0, kind)

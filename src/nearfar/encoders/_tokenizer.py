@@ -18,22 +18,24 @@ SAMPLE = 100_000_000  # characters: more teaches a vocabulary nothing new
 BLOCK = 1_000  # texts read at once
 
 
-def learn(columns: Sequence[Column], size: int) -> Any:
+def learn(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
     """Return a `tokenizers.Tokenizer` with at most `size` tokens, from the disk's cache where the texts are known.
+
+    special: tokens that come first, ids 0 and up, and stand for no text.
 
     It falls back to bytes, so that no text is outside it; what it leaves out is white space, and underscores between
     words.
     """
-    key = fingerprint("tokenizer", FORMAT, size, *map(content_ids, columns))
+    key = fingerprint("tokenizer", FORMAT, size, list(special), *map(content_ids, columns))
     place = cache_folder("tokenizers") / f"{key}.json"
     try:
         return read(place)
     except InputError:
-        write_text(place, _learnt(columns, size).to_str())
+        write_text(place, _learnt(columns, size, special).to_str())
     return read(place)  # not the learnt one itself: first and later runs are to have the same
 
 
-def _learnt(columns: Sequence[Column], size: int) -> Any:
+def _learnt(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -50,7 +52,13 @@ def _learnt(columns: Sequence[Column], size: int) -> Any:
         ]
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False, max_token_length=32)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        initial_alphabet=alphabet,
+        special_tokens=list(special),
+        show_progress=False,
+        max_token_length=32,
+    )
     tokenizer.train_from_iterator(_sample(columns), trainer=trainer)
     return tokenizer
 

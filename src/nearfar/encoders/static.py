@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 from nearfar.column import Column, Ids
 from nearfar.encoders._bag_store import MOST_TOKENS, BagStore
 from nearfar.encoders._bags import Bags, bag_sum
+from nearfar.encoders._padded import Looked, Padded
 from nearfar.encoders._tokenizer import learn, read, table_size
 from nearfar.errors import InputError
 from nearfar.weights import read_weights, write_weights
 
 SPREAD = 0.05  # of the first weights. With 1, Adam's steps are small beside them: 0.44 MRR@10 on code search, not 0.55
+PLACE = "0_StaticEmbedding"  # sentence-transformers before 5.0 reads nothing but a Transformer from the folder itself
 
 
 class Static(nn.Module):
@@ -83,7 +86,7 @@ class Static(nn.Module):
         self.prepared = True
         if texts == 0:
             return
-        held = sum((np.bincount(store.tokens, minlength=size) for store in stores), np.zeros(size, np.int64))
+        held = sum((store.held(size) for store in stores), np.zeros(size, np.int64))
         rarity = np.log(1 + texts / (held + 0.5))
         rarity /= np.average(rarity, weights=held) if held.any() else 1.0
         with torch.no_grad():
@@ -140,17 +143,26 @@ class Static(nn.Module):
         yield "max_length", self.max_length
         yield "embedding.weight", self.embedding.weight.detach().cpu().numpy()
 
+    def portable(self) -> tuple[Padded, str, int]:
+        """Return the encoder over padded tokens for other runtimes, its tokenizer.json, and its longest text."""
+        whole = json.loads(self._ready().to_str())
+        whole["post_processor"] = None  # a mean of a text's own tokens, no special ones
+        table = Looked(self.embedding.weight.detach().clone().cpu().float())
+        return Padded(table, ["mean"], nn.Identity()), json.dumps(whole), self.max_length
+
     def save(self, folder: Path) -> list[dict[str, Any]]:
         """Write tokenizer.json and model.safetensors; sentence-transformers reads both as a StaticEmbedding."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokenizer.json").write_text(self._ready().to_str(pretty=True), encoding="utf-8")
-        write_weights(folder / "model.safetensors", {"embedding.weight": self.embedding.weight.detach()})
-        return [{"type": "sentence_transformers.models.StaticEmbedding"}]
+        place = folder / PLACE
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "tokenizer.json").write_text(self._ready().to_str(pretty=True), encoding="utf-8")
+        write_weights(place / "model.safetensors", {"embedding.weight": self.embedding.weight.detach()})
+        return [{"type": "sentence_transformers.models.StaticEmbedding", "path": PLACE}]
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: `InputError` naming the file that is missing, cut off or of other shape."""
         encoder = cls(**settings)
+        folder = folder / PLACE if (folder / PLACE).is_dir() else folder  # or in the folder itself, as model2vec has it
         weight = read_weights(folder / "model.safetensors", ["embedding.weight"])["embedding.weight"]
         tokenizer = read(folder / "tokenizer.json")
         expected = (table_size(tokenizer), encoder.dim)

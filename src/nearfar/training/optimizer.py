@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -13,15 +14,19 @@ from nearfar.training.settings import Settings
 Named = dict[str, nn.Parameter]
 
 
-def optimizer(parameters: Named, settings: Settings) -> torch.optim.Optimizer:
-    """Return the optimiser, with weight decay on matrices only."""
-    matrices = [p for p in parameters.values() if p.ndim >= 2]
-    others = [p for p in parameters.values() if p.ndim < 2]  # biases, norms, scales: decay would shift, not shrink them
+def optimizer(parameters: Named, settings: Settings, rates: Mapping[str, float] | None = None) -> torch.optim.Optimizer:
+    """Return the optimiser, with weight decay on matrices only.
+
+    rates: how fast a parameter learns beside the learning rate, by name; 1 for those that are not named.
+    """
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decay = settings.weight_decay if parameter.ndim >= 2 else 0.0  # it would shift, not shrink, biases and scales
+        members.setdefault(((rates or {}).get(name, 1.0), decay), []).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": found, "lr": settings.learning_rate * rate, "weight_decay": decay}
+        for (rate, decay), found in sorted(members.items(), key=lambda entry: entry[0], reverse=True)
     ]
-    groups = [group for group in groups if group["params"]]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
@@ -41,5 +46,5 @@ def schedule(optimiser: torch.optim.Optimizer, settings: Settings, steps: int, f
         return 1.0 - done if settings.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
     for group in optimiser.param_groups:  # what LambdaLR wants to know of a run that goes on
-        group["initial_lr"] = settings.learning_rate
+        group.setdefault("initial_lr", group["lr"])
     return LambdaLR(optimiser, factor, last_epoch=first - 1)

@@ -1,0 +1,94 @@
+"""A sentence-transformers folder: which modules it has, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nearfar.encoders._pooling import Dense, modes_of
+from nearfar.encoders._pretrained import read_json
+from nearfar.errors import InputError
+from nearfar.weights import read_weights
+
+KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
+OURS = {"query": ("query",), "key": ("document", "passage", "corpus")}  # our role -> their prompts' names
+
+
+@dataclass
+class Modules:
+    """What a folder says beside the transformer's weights."""
+
+    transformer: Path
+    pooling: list[str] = field(default_factory=lambda: ["mean"])
+    after: list[nn.Module] = field(default_factory=list)  # dense layers, and normalisation before them
+    max_length: int | None = None
+    lower_case: bool = False
+    prompts: dict[str, str] = field(default_factory=dict)
+
+
+def read_modules(folder: Path) -> Modules:
+    """Read modules.json and the modules' settings; a plain transformers folder is mean-pooled.
+
+    Errors: `InputError` naming a module, a setting or an activation that is not known.
+    """
+    if not (folder / "modules.json").is_file():
+        return _settings(Modules(folder), folder)
+    found = Modules(folder)
+    for row in read_json(folder / "modules.json"):
+        kind, place = str(row["type"]).rsplit(".", 1)[-1], folder / str(row.get("path", ""))
+        if kind not in KINDS or not str(row["type"]).startswith("sentence_transformers."):
+            raise InputError(
+                f"{folder / 'modules.json'}: module {row['type']!r} is not known; known: {', '.join(KINDS)}"
+            )
+        if kind == "Transformer":
+            found.transformer = place
+            _settings(found, place)
+        elif kind == "Pooling":
+            found.pooling = modes_of(place / "config.json", read_json(place / "config.json"))
+        elif kind == "Dense":
+            found.after.append(_dense(place))
+        else:
+            found.after.append(Unit())
+    while found.after and isinstance(found.after[-1], Unit):  # the model does that itself
+        found.after.pop()
+    _prompts(found, folder / "config_sentence_transformers.json")
+    return found
+
+
+class Unit(nn.Module):
+    """sentence-transformers' Normalize where it is not the last module."""
+
+    def forward(self, x: Any) -> Any:
+        """Return x (n, d) on the unit sphere."""
+        return nn.functional.normalize(x, dim=-1)
+
+
+def _settings(found: Modules, place: Path) -> Modules:
+    path = place / "sentence_bert_config.json"
+    given = read_json(path) if path.is_file() else {}
+    length = given.get("max_seq_length")
+    found.max_length = None if length is None else int(length)
+    found.lower_case = bool(given.get("do_lower_case"))
+    return found
+
+
+def _dense(place: Path) -> Dense:
+    given = read_json(place / "config.json")
+    for key, usual in (("module_input_name", "sentence_embedding"), ("module_output_name", "sentence_embedding")):
+        if given.get(key) not in (None, usual):
+            raise InputError(f"{place / 'config.json'}: {key} {given[key]!r} is not known; known: {usual!r}")
+    layer = Dense.of(place / "config.json", given)
+    names = ["linear.weight", "linear.bias"] if layer.linear.bias is not None else ["linear.weight"]
+    layer.load_state_dict(read_weights(place / "model.safetensors", names))
+    return layer
+
+
+def _prompts(found: Modules, path: Path) -> None:
+    given = read_json(path) if path.is_file() else {}
+    prompts = given.get("prompts") or {}
+    default = prompts.get(given.get("default_prompt_name") or "", "")
+    for role, names in OURS.items():
+        found.prompts[role] = next((prompts[name] for name in names if name in prompts), default)

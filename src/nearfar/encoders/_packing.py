@@ -1,0 +1,103 @@
+"""Packing: the tokens of many texts in one row, longest text first, in groups of about one length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearfar.column import Ids
+from nearfar.ragged import ranges
+
+WASTE, SMALL = 0.1, 256  # padding of a group: a share of its tokens, or so few that one more group would cost more
+LONG = 128  # tokens from which a text is worth its own products: only equal lengths share a group, without padding
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring texts whose attention is computed at once, `rows` of `length` places from token `start` on.
+
+    Where they are not all of that length: `place` (rows * length,) the token of each place (any for padding), `real`
+    (tokens,) the places that hold one, `padding` (rows, length) the others.
+    """
+
+    start: int
+    tokens: int
+    rows: int
+    length: int
+    place: Tensor | None = None
+    real: Tensor | None = None
+    padding: Tensor | None = None
+
+    @classmethod
+    def of(cls, lengths: Ids, start: int) -> Self:
+        """Return the group of texts of these lengths (rows,), the first the longest."""
+        rows, length, tokens = len(lengths), int(lengths[0]), int(lengths.sum())
+        if tokens == rows * length:
+            return cls(start, tokens, rows, length)
+        first = start + np.cumsum(lengths) - lengths
+        within = np.arange(length)
+        padding = within >= lengths[:, None]  # (rows, length)
+        place = np.where(padding, first[:, None], first[:, None] + within)
+        real = np.flatnonzero(~padding)
+        return cls(start, tokens, rows, length, *map(torch.from_numpy, (place.ravel(), real, padding)))
+
+    def to(self, device: torch.device) -> Group:
+        """Return the same on another device."""
+        if self.place is None or self.real is None or self.padding is None:
+            return self
+        moved = (t.to(device) for t in (self.place, self.real, self.padding))
+        return Group(self.start, self.tokens, self.rows, self.length, *moved)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How texts lie in one row of tokens, sorted by length.
+
+    order: (n,) which text lies where; lengths, starts: (n,) in that order; row, position: (t,) of each token, the place
+    of its text and its own within it.
+    """
+
+    groups: list[Group]
+    order: Tensor
+    lengths: Tensor
+    starts: Tensor
+    row: Tensor
+    position: Tensor
+
+    @classmethod
+    def of(cls, lengths: Ids) -> Self:
+        """Sort texts of these lengths (n,), each at least 1."""
+        order = np.argsort(-lengths, kind="stable")
+        ordered = lengths[order]
+        starts = np.cumsum(ordered) - ordered
+        row = np.repeat(np.arange(len(ordered)), ordered)
+        position = ranges(np.zeros(len(ordered), np.int64), ordered)
+        cuts = _cuts(ordered)
+        groups = [Group.of(ordered[a:b], int(starts[a])) for a, b in pairwise(cuts)]
+        arrays = [torch.from_numpy(a) for a in (order, ordered, starts, row, position)]
+        return cls(groups, *arrays)
+
+    def to(self, device: torch.device) -> Packing:
+        """Return the same on another device."""
+        if device == self.order.device:
+            return self
+        moved = (t.to(device) for t in (self.order, self.lengths, self.starts, self.row, self.position))
+        return Packing([group.to(device) for group in self.groups], *moved)
+
+
+def _cuts(lengths: Ids) -> list[int]:
+    """Return where groups begin, and the end: a group ends where padding would cost more than another group."""
+    cuts, tokens = [0], 0
+    for i, length in enumerate(lengths.tolist()):
+        size = (i + 1 - cuts[-1]) * int(lengths[cuts[-1]])
+        tokens += length
+        most = max(WASTE * tokens, SMALL) if lengths[cuts[-1]] < LONG else 0
+        if size - tokens > most:
+            cuts.append(i)
+            tokens = length
+    return [*cuts, len(lengths)] if len(lengths) else [0]

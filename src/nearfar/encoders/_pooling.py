@@ -1,0 +1,102 @@
+"""From tokens to a text: sentence-transformers' poolings over packed tokens, and its dense layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from nearfar.encoders._packing import Packing
+from nearfar.errors import InputError, nearest
+
+MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")  # joined in this order
+OLD = {  # the form of older folders: one switch for each
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU")
+
+
+def pool(x: Tensor, packing: Packing, modes: Sequence[str]) -> Tensor:
+    """Return texts (n, d * modes), in the packing's order, of their tokens x (t, d); sums are in fp32 at least."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    return torch.cat([_pooled(x, packing, mode).to(exact) for mode in modes], 1)
+
+
+def _pooled(x: Tensor, packing: Packing, mode: str) -> Tensor:
+    """Return texts (n, d) by one mode."""
+    if mode == "cls":
+        return x[packing.starts]
+    if mode == "lasttoken":
+        return x[packing.starts + packing.lengths - 1]
+    if mode == "max":
+        return torch.segment_reduce(x.float(), "max", lengths=packing.lengths, axis=0)
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    size = packing.lengths.to(exact.dtype)
+    if mode == "weightedmean":
+        exact = exact * (packing.position + 1).to(exact.dtype)[:, None]
+        size = size * (size + 1) / 2
+    elif mode == "mean_sqrt_len_tokens":
+        size = size.sqrt()
+    sums = exact.new_zeros(len(size), exact.shape[1]).index_add(0, packing.row, exact)  # (n, d)
+    return sums / size[:, None]
+
+
+def modes_of(path: Path, given: dict[str, Any]) -> list[str]:
+    """Return the modes that a Pooling module's config.json names, in either of its forms.
+
+    Errors: `InputError` for a mode, or a setting that leaves out the prompt's tokens, that is not known.
+    """
+    if given.get("include_prompt") is False:
+        raise InputError(f"{path}: include_prompt false (the prompt's tokens left out of the pooling) is not known")
+    chosen = given.get("pooling_mode")
+    names = [chosen] if isinstance(chosen, str) else chosen or [mode for old, mode in OLD.items() if given.get(old)]
+    return checked_modes(str(path), list(names) or ["mean"])
+
+
+def checked_modes(where: str, names: Sequence[str]) -> list[str]:
+    """Return poolings as they are joined. Errors: `InputError` for an unknown one."""
+    for name in names:
+        if name not in MODES:
+            raise InputError(f"{where}: no pooling is called {name!r}; {nearest(str(name), MODES)}")
+    return list(names)
+
+
+class Dense(nn.Module):
+    """sentence-transformers' Dense: an activation over a linear layer, (n, in) -> (n, out)."""
+
+    def __init__(self, inside: int, out: int, bias: bool, activation: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inside, out, bias=bias)
+        self.activation: nn.Module = getattr(nn, activation)()
+
+    @classmethod
+    def of(cls, path: Path, given: dict[str, Any]) -> Self:
+        """Read a module's config. Errors: `InputError` for an activation that is not known."""
+        name = str(given.get("activation_function", "torch.nn.modules.activation.Tanh"))
+        kind = name.rsplit(".", 1)[-1]
+        if kind not in ACTIVATIONS or not name.startswith("torch.nn."):
+            raise InputError(f"{path}: activation {name!r} is not known; known: {', '.join(ACTIVATIONS)}")
+        return cls(int(given["in_features"]), int(given["out_features"]), bool(given.get("bias", True)), kind)
+
+    def config(self) -> dict[str, Any]:
+        """Return what sentence-transformers reads."""
+        kind = type(self.activation)
+        return {
+            "in_features": self.linear.in_features,
+            "out_features": self.linear.out_features,
+            "bias": self.linear.bias is not None,
+            "activation_function": f"{kind.__module__}.{kind.__name__}",
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return activation(x W' + b)."""
+        y: Tensor = self.activation(self.linear(x))
+        return y

@@ -1,0 +1,96 @@
+"""Texts as tokens: what a transformer eats, and a column of it on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nearfar.column import Column, Ids, chunks
+from nearfar.encoders._token_files import cached, mapped, no_token
+from nearfar.ragged import ranges
+
+Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of n texts, one text after the other (t,), and where each begins and ends, (n + 1,) on the CPU.
+
+    padded: whether an encoder pads them to the longest, so that they cost that.
+    """
+
+    ids: Tensor
+    offsets: Ids
+    padded: bool = False
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, rows: slice) -> Tokens:
+        start, stop, _ = rows.indices(len(self))
+        offsets = self.offsets[start : max(start, stop) + 1]
+        return Tokens(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0], self.padded)
+
+    def join(self, others: Sequence[Tokens]) -> Tokens:
+        """Return these texts followed by the others."""
+        lengths = np.concatenate([part.costs() for part in (self, *others)])
+        return Tokens.of(torch.cat([self.ids, *(other.ids for other in others)]), lengths, padded=self.padded)
+
+    def costs(self) -> npt.NDArray[np.int64]:
+        """Return each text's number of tokens, (n,)."""
+        return np.diff(self.offsets)
+
+    def to(self, device: Any) -> Tokens:
+        """Return the same on another device."""
+        return Tokens(self.ids.to(device), self.offsets, self.padded)
+
+    @classmethod
+    def of(cls, ids: Tensor, lengths: Ids, *, padded: bool = False) -> Self:
+        """Return tokens (t,) of texts of these lengths (n,)."""
+        return cls(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), padded)
+
+
+class TokenStore:
+    """The tokens of a whole column: ids (t,) int32 on disk, offsets (n + 1,) in memory."""
+
+    def __init__(self, folder: Path, *, padded: bool) -> None:
+        self.offsets = np.fromfile(folder / "offsets", np.int64)
+        self.ids = mapped(folder / "ids", np.int32, int(self.offsets[-1]))
+        self.padded = padded
+
+    @classmethod
+    def of(cls, column: Column, tokenise: Tokenise, *identity: Any, padded: bool) -> Self:
+        """Return the column's tokens, from the cache if it has been tokenised so before.
+
+        Errors: `InputError` naming the row of a text without any token.
+        """
+        folder = cached(("tokens 1", *identity), column, lambda aside: _write(aside, column, tokenise))
+        return cls(folder, padded=padded)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, rows: Ids) -> Tokens:
+        start, size = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
+        ids = torch.from_numpy(self.ids[ranges(start, size)].astype(np.int64))
+        return Tokens.of(ids, size, padded=self.padded)
+
+
+def _write(folder: Path, column: Column, tokenise: Tokenise) -> None:
+    lengths, done = [np.zeros(1, np.int64)], 0
+    with (folder / "ids").open("wb") as file:
+        for cells in chunks(column, 5_000):
+            ids, length = tokenise(cells)
+            if not length.all():
+                raise no_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
+            ids.tofile(file)
+            lengths.append(length)
+            done += len(cells)
+    np.concatenate(lengths).cumsum().tofile(folder / "offsets")

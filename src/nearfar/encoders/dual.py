@@ -1,0 +1,161 @@
+"""Dual: a tower for the queries and another for the keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from nearfar import registry
+from nearfar.column import Column
+from nearfar.contracts import Encoder
+from nearfar.encoders._two_sided import ROLES, OneSide, OneSideStore, TwoSided
+from nearfar.errors import InputError, nearest
+from nearfar.folders import write_text
+from nearfar.registry import PartOf
+
+ROUTES = {"query": "query", "key": "document"}  # our role -> sentence-transformers' route
+ROUTER = {"type": "sentence_transformers.models.Router", "path": ""}
+
+
+class Dual(nn.Module):
+    """Two towers into one space: queries go through one encoder, keys through another.
+
+    Karpukhin et al. 2020, arXiv:2004.04906. Keys are encoded once, at leisure, and queries while somebody waits: a
+    static encoder for those, and a transformer for the keys, search as fast as the one and nearly as well as the other.
+
+    Args:
+        query: the encoder of queries, `{name: static, dim: 384}`.
+        key: the encoder of keys, of the same dim.
+        prompts: text put in front, by role; the towers' own.
+
+    Call: TwoSided inputs of n rows -> (n, dim), each row by its own tower, not normalised. `inputs` and `store` are the
+    keys' side, and so is `Model.embed(..., role=None)`; `side("query")` has those of the queries. `prepare` shows the
+    columns of both sides to both towers.
+
+    Errors: `InputError` for towers of unequal dim, or a tower that is dual itself.
+
+    Example:
+        >>> import nearfar as nf
+        >>> dual = nf.encoders.Dual(nf.encoders.Static(dim=8, vocabulary=300), nf.encoders.Static(dim=8, seed=1))
+        >>> dual.prepare([nf.column.ListColumn("text", ["pull near", "push far"])])
+        >>> nf.Model(dual).embed(["near"], role="query").shape
+        (1, 8)
+
+    When not to use it: where queries and keys are alike (questions and questions), or pairs are few: one encoder for
+    both learns from twice as many texts.
+    """
+
+    def __init__(
+        self,
+        query: Annotated[Encoder, PartOf("encoders")],
+        key: Annotated[Encoder, PartOf("encoders")],
+        prompts: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        for role, tower in (("query", query), ("key", key)):
+            if hasattr(tower, "side"):
+                raise InputError(f"encoder.{role}: a tower cannot have two sides itself; give one encoder")
+        if query.dim != key.dim:
+            raise InputError(
+                f"encoder: the query tower has {query.dim} dimensions, the key tower {key.dim}; both must have the "
+                f"same to be compared, e.g. encoder.query.dim={key.dim} where that tower has such a setting"
+            )
+        for role in prompts or {}:
+            if role not in ROLES:
+                raise InputError(f"encoder.prompts: no role {role!r}; {nearest(str(role), ROLES)}")
+        self.query, self.key = cast("nn.Module", query), cast("nn.Module", key)
+        self.dim = query.dim
+        own = {role: getattr(tower, "prompts", {}).get(role, "") for role, tower in self.towers.items()}
+        self.prompts: dict[str, str] = {**own, **(prompts or {})}
+
+    @property
+    def towers(self) -> dict[str, Any]:
+        """The encoders, by role."""
+        return {"query": self.query, "key": self.key}
+
+    @property
+    def takes(self) -> type:
+        """The type of the cells, where both sides' is the same."""
+        kinds = {side.takes for side in map(self.side, ROLES)}
+        return kinds.pop() if len(kinds) == 1 else object
+
+    def side(self, role: str) -> OneSide:
+        """Return what reads the cells of one side."""
+        return OneSide(role, self.towers[role])
+
+    def prepare(self, columns: Sequence[Column]) -> None:
+        """Let each tower learn what it needs."""
+        for tower in self.towers.values():
+            tower.prepare(columns)
+
+    def inputs(self, cells: Sequence[Any]) -> TwoSided:
+        """Return cells as keys."""
+        return self.side("key").inputs(cells)
+
+    def store(self, column: Column) -> OneSideStore:
+        """Return a column as keys."""
+        return self.side("key").store(column)
+
+    def forward(self, inputs: TwoSided) -> Tensor:
+        """Return raw vectors (n, dim), each by its row's tower."""
+        found = [tower(inputs.parts[role]) for role, tower in self.towers.items() if role in inputs.parts]
+        if len(found) == 1:
+            return cast("Tensor", found[0])
+        if not found:
+            return torch.zeros(0, self.dim, device=next(self.parameters()).device)
+        vectors = torch.cat(found)  # (n, dim), queries first
+        return vectors[torch.from_numpy(inputs.back()).to(vectors.device)]
+
+    def rates(self) -> dict[str, float]:
+        """Return how fast each parameter learns, by name, beside the learning rate."""
+        return {
+            f"{role}.{name}": rate
+            for role, tower in self.towers.items()
+            for name, rate in (tower.rates() if hasattr(tower, "rates") else {}).items()
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Return what `load` needs beside the files."""
+        specs = {r: {"name": registry.name_of(type(tower)), **tower.settings()} for r, tower in self.towers.items()}
+        return {**specs, "prompts": self.prompts}
+
+    def identity(self) -> Iterator[tuple[str, Any]]:
+        """Yield what makes this space what it is: all of both towers."""
+        for role, tower in self.towers.items():
+            yield role, registry.name_of(type(tower))
+            for name, value in tower.identity():
+                yield f"{role}.{name}", value
+
+    def save(self, folder: Path) -> list[dict[str, Any]]:
+        """Write each tower into a folder of its own, and what sentence-transformers' Router (from 5.0 on) reads."""
+        types: dict[str, str] = {}
+        structure: dict[str, list[str]] = {}
+        for role, tower in self.towers.items():
+            rows = tower.save(folder / role)
+            places = [f"{role}/{row.get('path', '')}".rstrip("/") for row in rows]
+            types |= {place: row["type"] for place, row in zip(places, rows, strict=True)}
+            structure[ROUTES[role]] = places
+        if not all(structure.values()):
+            return []  # a tower that sentence-transformers has no form for
+        given = {"default_route": ROUTES["key"], "allow_empty_key": True}
+        router = {"types": types, "structure": structure, "parameters": given}
+        write_text(folder / "router_config.json", json.dumps(router, indent=2))
+        return [dict(ROUTER)]
+
+    @classmethod
+    def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
+        """Read what `save` wrote. Errors: those of the towers; `InputError` for a tower without settings or folder."""
+        towers = {}
+        for role in ROLES:
+            spec, place = settings.get(role), folder / role
+            if not isinstance(spec, Mapping) or not place.is_dir():
+                what = "no such folder" if isinstance(spec, Mapping) else "nearfar.json does not say what lies there"
+                raise InputError(f"{place}: {what}; a dual model has a folder for each tower: copy the model again")
+            part, given = registry.checked("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder.{role}")
+            towers[role] = cast("Any", part).load(place, given)
+        return cls(**towers, prompts=settings.get("prompts"))

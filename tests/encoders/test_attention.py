@@ -1,0 +1,113 @@
+"""Packed attention against its plain form, text by text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nearfar.encoders import _attention
+from nearfar.encoders._attention import Form, packed_attention
+from nearfar.encoders._dropout import Dropout, dropped, effective
+from nearfar.encoders._packing import Packing
+
+
+def naive(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: Form) -> Tensor:
+    """Return attention of each text alone, (t, heads, d)."""
+    outs = []
+    for start, length in zip(packing.starts.tolist(), packing.lengths.tolist()):
+        a, b, c = (x[start : start + length].transpose(0, 1) for x in (q, k, v))  # (heads, length, d)
+        apart = torch.arange(length)[:, None] - torch.arange(length)
+        far = apart.abs() >= form.window if form.window else torch.zeros_like(apart, dtype=torch.bool)
+        hidden = far | (apart < 0) if form.causal else far
+        scores = (form.scale * a @ b.transpose(1, 2)).masked_fill(hidden, -torch.inf)
+        outs.append((scores.softmax(-1) @ c).transpose(0, 1))
+    return torch.cat(outs)
+
+
+def drawn(lengths: list[int], heads: int = 2, d: int = 3) -> tuple[Packing, list[Tensor]]:
+    packing = Packing.of(np.array(lengths))
+    generator = torch.Generator().manual_seed(0)
+    shape = (sum(lengths), heads, d)
+    return packing, [torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for _ in range(3)]
+
+
+LENGTHS = st.lists(st.one_of(st.integers(1, 9), st.sampled_from([130, 140])), min_size=1, max_size=7)
+
+
+@settings(deadline=None, max_examples=60)
+@given(LENGTHS, st.booleans(), st.sampled_from([None, 1, 3, 500]), st.sampled_from([50, 2**20]))
+def test_it_is_each_texts_own_attention(lengths: list[int], causal: bool, window: int | None, block: int) -> None:
+    packing, inputs = drawn(lengths)
+    form = Form(0.7, 0.0, causal, window)
+    expected = naive(*inputs, packing, form)
+    above = torch.randn(expected.shape, dtype=torch.float64)
+    wanted = torch.autograd.grad(expected, inputs, above)
+    whole, _attention.BLOCK = _attention.BLOCK, block
+    try:
+        found = packed_attention(*inputs, packing, form)
+        grads = torch.autograd.grad(found, inputs, above)
+    finally:
+        _attention.BLOCK = whole
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    for mine, theirs in zip(grads, wanted):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
+    with torch.no_grad():
+        torch.testing.assert_close(_attention._fused(*inputs, packing, form), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("lengths", [[4, 4, 4], [5, 3, 2, 2]])
+def test_with_dropout_its_gradient_is_that_of_what_it_computes(lengths: list[int]) -> None:
+    packing, inputs = drawn(lengths)
+
+    def attended(*tensors: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return packed_attention(*tensors, packing, Form(0.5, 0.3))
+
+    assert torch.autograd.gradcheck(attended, inputs)
+    torch.manual_seed(4)
+    assert not torch.equal(attended(*inputs), packed_attention(*inputs, packing, Form(0.5, 0.3)))
+
+
+def test_dropout_in_attention_leaves_the_mean() -> None:
+    packing, inputs = drawn([6, 6])
+    with torch.no_grad():
+        many = torch.stack([packed_attention(*inputs, packing, Form(1.0, 0.25)) for _ in range(3_000)])
+        plain = packed_attention(*inputs, packing, Form(1.0))
+    torch.testing.assert_close(many.mean(0), plain, rtol=0, atol=float(5 * many.std(0).max() / 3_000**0.5))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.001])
+def test_masks_have_the_probability_they_say(kind: torch.dtype, p: float) -> None:
+    mask = dropped(np.random.SFC64(1), (700, 613), p, kind)
+    size, chance = mask.numel(), effective(p)
+    assert set(mask.unique().tolist()) <= {0, torch.iinfo(mask.dtype).min}
+    assert abs((mask < 0).sum().item() / size - chance) < 5 * (chance * (1 - chance) / size) ** 0.5
+    assert abs(chance - p) <= max(1 / 512, 1 / 256 - p)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_dropout_goes_back_through_the_same_mask(kind: torch.dtype) -> None:
+    layer = Dropout(0.25)
+    x = torch.randn(64, 33, dtype=kind).T.requires_grad_()  # not contiguous
+    y = layer(x)
+    gone = y == 0
+    assert 0.15 < gone.float().mean() < 0.35
+    torch.testing.assert_close(y[~gone], (x / 0.75)[~gone])
+    y.backward(torch.ones_like(y))
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, torch.where(gone, 0, 1 / 0.75).to(kind))
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_what_attention_does_not_know_is_said() -> None:
+    packing, inputs = drawn([3, 2])
+    q, k, v = (x.transpose(0, 1)[None] for x in inputs)
+    with pytest.raises(_attention.Unpackable, match="softcap"):
+        _attention.attend(torch.nn.Identity(), q, k, v, None, packing=packing, softcap=3.0)
+    with pytest.raises(_attention.Unpackable, match="mask"):
+        _attention.attend(torch.nn.Identity(), q, k, v, torch.ones(1), packing=packing)
