@@ -98,6 +98,18 @@ class Bm25:
         found = [self._found(self._ids(query, "query"), k) for query in queries]
         return _ranking(found, min(k, self.size))
 
+    def score(self, queries: Sequence[str], rows: Ids) -> npt.NDArray[np.float32]:
+        """Return the score (e,) of the i-th query with the document of the i-th row; 0 where they share no word."""
+        found = np.zeros(len(rows), np.float32)
+        place: dict[str, list[int]] = {}
+        for i, query in enumerate(queries):
+            place.setdefault(query, []).append(i)
+        for query, at in place.items():
+            ids = self._ids(query, "query")
+            if ids:
+                found[at] = self._index.get_scores_from_ids(ids)[rows[at]]
+        return found
+
     def _found(self, query: list[int], k: int) -> tuple[Ids, npt.NDArray[np.float32]]:
         if not query:
             return np.empty(0, np.int64), np.empty(0, np.float32)

@@ -100,16 +100,16 @@ class TopK:
         best = self._best[i]
         places = torch.arange(len(keys), device=keys.device)
         if best.shape[1] == self.k:  # full: a key that beats no query's last needs no sorting; a tie loses, it is later
-            places = (scores > _scores(best[:, -1:])).any(0).nonzero()[:, 0]
+            places = (scores > sorted_scores(best[:, -1:])).any(0).nonzero()[:, 0]
             scores = scores[:, places]
-        both = torch.cat([best, _sort_keys(scores, places + self.size)], 1)
+        both = torch.cat([best, sort_keys(scores, places + self.size)], 1)
         self._best[i] = both.topk(min(self.k, both.shape[1]), dim=1).values
 
     def ranking(self) -> Ranking:
         """Return the best so far, (n, min(k, keys added))."""
         best = torch.cat(self._best)
-        scores = _scores(best)
-        rows = torch.where(torch.isneginf(scores), -1, _LOW - (best & _LOW))
+        scores = sorted_scores(best)
+        rows = torch.where(torch.isneginf(scores), -1, sorted_rows(best))
         return Ranking(rows.cpu().numpy(), scores.cpu().numpy())
 
 
@@ -152,15 +152,20 @@ def _product(queries: Tensor, keys: Tensor) -> Tensor:
         return (queries @ padded.T)[:, : len(keys)]
 
 
-def _sort_keys(scores: Tensor, rows: Tensor) -> Tensor:
+def sort_keys(scores: Tensor, rows: Tensor) -> Tensor:
     """Return (b, c) int64 that sort by score, then by lower row: distinct, so that any top-k puts them in one order."""
     bits = _flip(scores.add(0.0).view(torch.int32))  # adding zero makes -0.0 equal to 0.0
     return bits.to(torch.int64).bitwise_left_shift_(32).bitwise_or_(_LOW - rows)
 
 
-def _scores(best: Tensor) -> Tensor:
+def sorted_scores(best: Tensor) -> Tensor:
     """Return the scores that sort keys were made of."""
     return _flip((best >> 32).to(torch.int32)).view(torch.float32)
+
+
+def sorted_rows(best: Tensor) -> Tensor:
+    """Return the rows that sort keys were made of."""
+    return _LOW - (best & _LOW)
 
 
 def _flip(bits: Tensor) -> Tensor:

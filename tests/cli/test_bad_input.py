@@ -238,6 +238,32 @@ COMMANDS = [
         ["--role doc", "query, key"],
     ),
     Case(
+        "more dimensions than there are",
+        ["embed", "model", "pairs.jsonl", "--out", "v.npy", "--dim", "17"],
+        ["dim 17", "which have 16"],
+    ),
+    Case(
+        "an unknown precision",
+        ["embed", "model", "pairs.jsonl", "--out", "v.npy", "--precision", "int4"],
+        ["--precision int4", "did you mean 'int8'"],
+    ),
+    Case(
+        "bytes without a calibration",
+        ["embed", "model", "pairs.jsonl", "--out", "v.npy", "--precision", "int8"],
+        ["--precision int8 needs --calibration FILE", ".ranges.npy"],
+    ),
+    Case(
+        "a calibration for nothing",
+        ["embed", "model", "pairs.jsonl", "--out", "v.npy", "--calibration", "pairs.jsonl"],
+        ["--calibration is for int8 and uint8, not float32"],
+    ),
+    Case(
+        "ranges that are none",
+        ["embed", "model", "pairs.jsonl", "--out", "v.npy", "--precision", "int8", "--calibration", "x.npy"],
+        ["x.npy", "not readable as ranges"],
+        raw("x.npy", b"no array"),
+    ),
+    Case(
         "vectors into a file's place",
         ["embed", "model", "pairs.jsonl", "--out", "pairs.jsonl/v.npy"],
         ["pairs.jsonl", "file stands"],

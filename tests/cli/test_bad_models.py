@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import ListColumn
-from nearfar.encoders.static import Static
+from nearfar.encoders.static import PLACE, Static
 from nearfar.model import Model
 from tests.cli.calling import Run
 
@@ -50,27 +50,32 @@ def described(**changes: Any) -> Callable[[Path], None]:
 
 def weights(change: Callable[[torch.Tensor], torch.Tensor], name: str = "embedding.weight") -> Callable[[Path], None]:
     def rewrite(model: Path) -> None:
-        tensor = load_file(model / "model.safetensors")["embedding.weight"]
-        save_file({name: change(tensor).contiguous()}, model / "model.safetensors")
+        tensor = load_file(model / PLACE / "model.safetensors")["embedding.weight"]
+        save_file({name: change(tensor).contiguous()}, model / PLACE / "model.safetensors")
 
     return rewrite
 
 
+def at(model: Path, name: str) -> Path:
+    """Return where a file of a model lies: the encoder's are in its own folder."""
+    return model / name if (model / name).is_file() else model / PLACE / name
+
+
 def file(name: str, content: bytes | None) -> Callable[[Path], Any]:
-    return lambda model: (model / name).unlink() if content is None else (model / name).write_bytes(content)
+    return lambda model: at(model, name).unlink() if content is None else at(model, name).write_bytes(content)
 
 
 def cut(name: str) -> Callable[[Path], Any]:
-    return lambda model: (model / name).write_bytes((model / name).read_bytes()[:-100])
+    return lambda model: at(model, name).write_bytes(at(model, name).read_bytes()[:-100])
 
 
 def only_a_pickle(model: Path) -> None:
-    (model / "model.safetensors").unlink()
-    (model / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
+    (model / PLACE / "model.safetensors").unlink()
+    (model / PLACE / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
 
 
 def zipped_pickle(model: Path) -> None:
-    torch.save({"embedding.weight": torch.zeros(2, 2)}, model / "model.safetensors")
+    torch.save({"embedding.weight": torch.zeros(2, 2)}, model / PLACE / "model.safetensors")
 
 
 def not_a_number(model: Path) -> None:
@@ -83,7 +88,7 @@ def not_a_number(model: Path) -> None:
 
 
 DAMAGES = [
-    Damage("no nearfar.json", file("nearfar.json", None), ["model", "no nearfar.json"]),
+    Damage("no nearfar.json", file("nearfar.json", None), ["model", "StaticEmbedding", "is not known"]),
     Damage("a broken nearfar.json", file("nearfar.json", b'{"format": 1, '), ["nearfar.json", "not readable"]),
     Damage("a binary nearfar.json", file("nearfar.json", b"\xff\0"), ["nearfar.json", "not readable"]),
     Damage("a list for a nearfar.json", file("nearfar.json", b"[1]"), ["nearfar.json", "not a description"]),
@@ -119,12 +124,12 @@ DAMAGES = [
 
 
 def swap_tokenizer(model: Path) -> None:
-    text = (model / "tokenizer.json").read_text(encoding="utf-8")
+    text = (model / PLACE / "tokenizer.json").read_text(encoding="utf-8")
     known = json.loads(text)
     last = max(known["model"]["vocab"], key=known["model"]["vocab"].get)
     known["model"]["vocab"].pop(last)
     known["model"]["merges"] = [pair for pair in known["model"]["merges"] if "".join(pair) != last]
-    (model / "tokenizer.json").write_text(json.dumps(known), encoding="utf-8")
+    (model / PLACE / "tokenizer.json").write_text(json.dumps(known), encoding="utf-8")
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.kind)
@@ -148,7 +153,7 @@ def test_a_damaged_model_is_refused(damage: Damage, here: Path, nearfar: Run) ->
 def test_every_command_that_loads_a_model_refuses(call: list[str], here: Path, nearfar: Run) -> None:
     (here / "copy").mkdir()
     for source in ("nearfar.json", "tokenizer.json"):
-        (here / "copy" / source).write_bytes((here / "model" / source).read_bytes())
+        (here / "copy" / source).write_bytes(at(here / "model", source).read_bytes())
     (here / "copy" / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
     nearfar(*(word.replace("MODEL", "copy") for word in call)).refused("pickle", "never read")
     assert not (here / "exploded").exists()

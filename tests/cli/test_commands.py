@@ -14,12 +14,16 @@ import yaml
 
 import nearfar as nf
 from nearfar import registry
+from nearfar.quantize import Ranges
 from tests.cli.calling import Done, Run
-from tests.cli.conftest import SMALL
+from tests.cli.conftest import SMALL, pairs
 from tests.contracts.samples import beir, packages, write_lines
 
 RUN_KEYS = {"run", "model", "train_pairs_per_second", "peak_memory_mb", "seconds", "metrics", "pairs"}
 REPORT_KEYS = {"task", "metrics", "intervals", "baseline", "difference", "protocol"}
+RECIPES = [
+    *("adapt", "finetune", "paraphrases", "python-packages", "simcse", "simcse-scratch", "simcse-supervised", "static"),
+]
 RETRIEVAL = {"ndcg@10", "mrr@10", "map", "recall@1", "recall@10", "recall@100"}
 SPACE = {"alignment", "uniformity", "effective_rank", "random_cosine"}
 
@@ -108,6 +112,20 @@ def test_a_dry_run_writes_nothing(here: Path, nearfar: Run) -> None:
     assert not (here / "dry").exists()
 
 
+def test_train_mines_while_it_trains(here: Path, nearfar: Run) -> None:
+    mining = ["training.refresh_every=3", "mining.negatives=2", "mining.window=[5,9]", "mining.range_max=5"]
+    call = ["train", "static", "data.path=pairs.jsonl", *SMALL, *mining, "--baseline", "none"]
+    facts(nearfar(*call, "--out", "a", "--json"))
+    events = [json.loads(line) for line in (here / "a" / "events.jsonl").read_text().splitlines()]
+    mined = [event for event in events if event["event"] == "refresh"]
+    assert [event["step"] for event in mined] == [3, 6]
+    assert all(event["found"] == 2 * event["examples"] for event in mined)
+    recipe = yaml.safe_load((here / "a" / "recipe.yaml").read_text())
+    assert (recipe["mining"]["negatives"], recipe["mining"]["window"]) == (2, [5, 9])
+    assert facts(nearfar(*call, "--out", "b", "--dry-run", "--json"))["refreshes"] == 2
+    assert nearfar(*call, "--out", "c", "mining.negatives=0").code == 2
+
+
 def test_evaluate_on_a_table_beside_baselines(here: Path, nearfar: Run) -> None:
     shutil.copytree("model", "other")
     call = ["evaluate", "model", "pairs.jsonl", "--baseline", "bm25", "--baseline", "other", "--out", "reports/a.json"]
@@ -176,7 +194,7 @@ def test_embed_writes_the_vectors_of_embed(name: str, here: Path, nearfar: Run) 
     )
     model = nf.Model.load("model")
     rows = [json.loads(line) for line in Path("pairs.jsonl").read_text().splitlines()]
-    assert found == {"out": out, "rows": len(rows), "dim": 16, "fingerprint": model.fingerprint}
+    assert found == {"out": out, "rows": len(rows), "dim": 16, "precision": "float32", "fingerprint": model.fingerprint}
     expected = model.embed([row["query"] for row in rows], role="query")
     if name.endswith(".npy"):
         vectors = np.load(out)
@@ -188,6 +206,32 @@ def test_embed_writes_the_vectors_of_embed(name: str, here: Path, nearfar: Run) 
     assert vectors.dtype == np.float32
     assert [path.name for path in (here / "deep").iterdir()] == [name]
     assert "60 vectors of 16 dimensions" in shown(nearfar("embed", "model", "pairs.jsonl", "--out", out))
+
+
+@pytest.mark.parametrize("name", ["v.npy", "v.parquet"])
+def test_embed_writes_smaller_vectors(name: str, here: Path, nearfar: Run) -> None:
+    words = ["embed", "model", "pairs.jsonl", "--column", "query", "--dim", "12", "--json"]
+    found = facts(nearfar(*words, "--precision", "int8", "--calibration", "pairs.jsonl", "--out", name))
+    assert (found["dim"], found["precision"], found["ranges"]) == (12, "int8", f"{name}.ranges.npy")
+    model, queries = nf.Model.load("model"), [row["query"] for row in pairs()]
+    again = facts(
+        nearfar(*words, "--precision", "int8", "--calibration", f"{name}.ranges.npy", "--out", f"again-{name}")
+    )
+    assert again["ranges"] == f"again-{name}.ranges.npy"
+    bits = facts(nearfar(*words, "--precision", "ubinary", "--out", f"bits-{name}"))
+    assert "ranges" not in bits
+    expected = model.embed(queries, dim=12, precision="int8", calibration=Ranges.load(Path(f"{name}.ranges.npy")))
+    for path, vectors in [
+        *((path, expected) for path in (name, f"again-{name}")),
+        (f"bits-{name}", model.embed(queries, dim=12, precision="ubinary")),
+    ]:
+        if name.endswith(".npy"):
+            stored = np.load(path)
+        else:
+            column = pq.read_table(path)["vector"]
+            stored = np.array(column.to_pylist(), column.type.value_type.to_pandas_dtype())
+        assert stored.dtype == vectors.dtype
+        np.testing.assert_array_equal(stored, vectors)
 
 
 def test_embed_keeps_the_place_of_an_empty_document(here: Path, nearfar: Run) -> None:
@@ -214,7 +258,7 @@ def test_list_names_rooms_parts_and_recipes(nearfar: Run) -> None:
     found = facts(nearfar("list", "--json"))
     assert found == {
         **{room: registry.names(room) for room in registry.ROOMS},
-        "recipes": ["python-packages", "static"],
+        "recipes": RECIPES,
     }
     for room in registry.ROOMS:
         parts = facts(nearfar("list", room, "--json"))
@@ -222,7 +266,7 @@ def test_list_names_rooms_parts_and_recipes(nearfar: Run) -> None:
         assert all(part["about"] for part in parts.values())
     assert facts(nearfar("list", "losses", "--json"))["infonce"]["settings"]["temperature"] == 0.05
     assert facts(nearfar("list", "data", "--json"))["table"]["required"] == ["path"]
-    assert set(facts(nearfar("list", "recipes", "--json"))) == {"python-packages", "static"}
+    assert set(facts(nearfar("list", "recipes", "--json"))) == set(RECIPES)
     for words in ([], ["losses"], ["recipes"], ["views"], ["data"]):
         for columns in (80, 120):
             shown(nearfar("list", *words, columns=columns), columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from nearfar.folders import made, write_text
 
 if TYPE_CHECKING:
     from nearfar.config import Parts, Recipe
+    from nearfar.contracts import Positives
     from nearfar.evaluation.report import Report
     from nearfar.model import Model
     from nearfar.training.fit import Run
@@ -61,7 +63,7 @@ def train_and_judge(
             (out / stale).unlink(missing_ok=True)
 
     def metrics(model: Model) -> dict[str, float]:
-        return evaluate(model, next(iter(tasks.values())), resamples=1).metrics
+        return evaluate(model, next(iter(tasks.values())), resamples=2).metrics
 
     run = fit(
         parts.encoder,
@@ -69,6 +71,8 @@ def train_and_judge(
         parts.loss,
         out=out,
         evaluate=metrics if tasks else None,
+        heldout=_heldout(parts, splits),
+        refresh=parts.refresh,
         resume=resume,
         overwrite=overwrite,
         quiet=quiet,
@@ -82,6 +86,14 @@ def train_and_judge(
     facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
     keep(run, reports, facts)
     return Judged(run, reports, facts)
+
+
+def _heldout(parts: Parts, splits: Iterable[str]) -> Positives | None:
+    """Return the positives of the recipe's main split, whose loss is watched; None where it has none."""
+    first = next(iter(splits), None)
+    if first is None or parts.of_split is None or not parts.training["heldout_examples"]:
+        return None
+    return parts.of_split(first)
 
 
 def keep(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -> None:

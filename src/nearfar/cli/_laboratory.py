@@ -73,7 +73,7 @@ def trainings(
     """Return what the model in a folder measures as it is, and after a short training at each temperature."""
     from nearfar.model import Model
 
-    start = _measured(Model(Model.load(folder).encoder), material, settings.seed)
+    start = _measured(Model(Model.load(folder).encoder, {}), material, settings.seed)
     found = []
     for number, tau in enumerate(temperatures, 1):
         if not quiet:

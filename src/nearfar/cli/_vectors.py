@@ -6,19 +6,69 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.cli import _sources
 from nearfar.column import Column
+from nearfar.errors import InputError, nearest
 from nearfar.folders import made, writing
 from nearfar.model import Model, Role
+from nearfar.quantize import BYTES, PRECISIONS, Precision, Ranges
 
 SLICE = 10_000
 
 
-def write(out: Path, ids: list[str], texts: Column, model: Model, role: Role) -> None:
+@dataclass(frozen=True)
+class Form:
+    """How texts are embedded: by which model, in which role, to how many dimensions, in which precision."""
+
+    model: Model
+    role: Role
+    dim: int
+    precision: Precision
+    ranges: Ranges | None
+
+    @classmethod
+    def of(cls, model: Model, role: Role, dim: int | None, precision: str, calibration: str | None) -> Form:
+        """Return a form that can be. Errors: those of `embed`; those of a calibration that is not needed, or needed."""
+        if precision not in PRECISIONS:
+            raise InputError(f"--precision {precision}: no such precision; {nearest(precision, PRECISIONS)}")
+        if calibration is not None and precision not in BYTES:
+            raise InputError(f"--calibration is for {' and '.join(BYTES)}, not {precision}; leave it out")
+        if calibration is None and precision in BYTES:
+            raise InputError(
+                f"--precision {precision} needs --calibration FILE: some hundred texts like those to come, or the "
+                ".ranges.npy of earlier vectors"
+            )
+        size = model.dim if dim is None else dim
+        form = cls(model, role, size, cast("Precision", precision), None)
+        return form if calibration is None else replace(form, ranges=form._ranges(calibration))
+
+    def _ranges(self, calibration: str) -> Ranges:
+        if calibration.endswith(".npy"):
+            return Ranges.load(Path(calibration))
+        _, texts = _sources.texts(calibration, None)
+        cells = [cell for cell in texts.read(0, min(len(texts), SLICE)) if cell.strip()]
+        return Ranges.of(self.model.embed(cells, self.role, dim=self.dim))
+
+    def embed(self, cells: list[str]) -> npt.NDArray[Any]:
+        """Return the vectors of some texts."""
+        return self.model.embed(cells, self.role, dim=self.dim, precision=self.precision, calibration=self.ranges)
+
+    def keep(self, out: Path) -> Path:
+        """Write the ranges beside the vectors; return where."""
+        assert self.ranges is not None
+        path = out.with_name(f"{out.name}.ranges.npy")
+        self.ranges.save(path)
+        return path
+
+
+def write(out: Path, ids: list[str], texts: Column, form: Form) -> None:
     """Embed a column into a .npy (n, d) or .parquet (id, vector) file. Errors: those of `embed`; a full disk."""
     made(out.parent)
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}-")
@@ -27,42 +77,45 @@ def write(out: Path, ids: list[str], texts: Column, model: Model, role: Role) ->
     try:
         with writing(out):
             save = _npy if out.suffix == ".npy" else _parquet
-            save(aside, ids, model.dim, _slices(texts, model, role))
+            save(aside, ids, form.embed([]), _slices(texts, form))
             aside.chmod(0o644)
             aside.replace(out)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _slices(texts: Column, model: Model, role: Role) -> Iterator[npt.NDArray[np.float32]]:
+def _slices(texts: Column, form: Form) -> Iterator[npt.NDArray[Any]]:
     empty = 0
     for start in range(0, len(texts), SLICE):
         cells = texts.read(start, min(start + SLICE, len(texts)))
         full = np.array([bool(cell.strip()) for cell in cells])
-        vectors = np.zeros((len(cells), model.dim), np.float32)
-        vectors[full] = model.embed([cell for cell, there in zip(cells, full) if there], role)
+        found = form.embed([cell for cell, there in zip(cells, full) if there])
+        vectors = np.zeros((len(cells), found.shape[1]), found.dtype)
+        vectors[full] = found
         empty += int((~full).sum())
         yield vectors
     if empty:  # only in a BEIR corpus, where every document keeps its place
         warnings.warn(f"{empty:,} empty documents have a zero vector", stacklevel=2)
 
 
-def _npy(path: Path, ids: list[str], dim: int, slices: Iterator[npt.NDArray[np.float32]]) -> None:
+def _npy(path: Path, ids: list[str], like: npt.NDArray[Any], slices: Iterator[npt.NDArray[Any]]) -> None:
     with path.open("wb") as file:  # not memory-mapped: a full disk would kill the process instead of being an error
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), dim)}
+        little = like.dtype.newbyteorder("<")
+        header = {"descr": little.str, "fortran_order": False, "shape": (len(ids), like.shape[1])}
         np.lib.format.write_array_header_1_0(file, header)
         for part in slices:
-            file.write(np.ascontiguousarray(part, "<f4").data)
+            file.write(np.ascontiguousarray(part, little).data)
 
 
-def _parquet(path: Path, ids: list[str], dim: int, slices: Iterator[npt.NDArray[np.float32]]) -> None:
+def _parquet(path: Path, ids: list[str], like: npt.NDArray[Any], slices: Iterator[npt.NDArray[Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32(), dim))])
+    number, dim = pa.from_numpy_dtype(like.dtype), like.shape[1]
+    schema = pa.schema([("id", pa.string()), ("vector", pa.list_(number, dim))])
     start = 0
     with pq.ParquetWriter(path, schema) as writer:
         for part in slices:
-            vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel(), pa.float32()), dim)
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel(), number), dim)
             writer.write_table(pa.table([pa.array(ids[start : start + len(part)]), vectors], schema=schema))
             start += len(part)

@@ -19,11 +19,15 @@ def command(
     out: Annotated[Path, typer.Option(help="A .npy file (n, d), or a .parquet file with ids and vectors.")],
     column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
     role: Annotated[str | None, typer.Option(help="query or key: puts the model's prompt in front.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Only so many coordinates, the first ones.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, int8, uint8, binary or ubinary.")] = "float32",
+    calibration: Annotated[str | None, typer.Option(help="For int8: texts like those to come, or .ranges.npy.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write the vectors of texts into a file.
 
-    Unit vectors, float32, in the order of the input.
+    Unit vectors, float32, in the order of the input. Bytes (int8, uint8) need a calibration; its ranges are kept as
+    OUT.ranges.npy, for texts to come that are to be compared with these.
     """
     from nearfar.cli import _sources, _vectors
     from nearfar.errors import InputError
@@ -34,7 +38,12 @@ def command(
     if role is not None and role not in ROLES:
         raise InputError(f"--role {role}: no such role; known: {', '.join(ROLES)}")
     loaded = Model.load(model)
+    form = _vectors.Form.of(loaded, cast("Role", role), dim, precision, calibration)
     ids, found = _sources.texts(texts, column)
-    _vectors.write(out, ids, found, loaded, cast("Role", role))
-    facts = {"out": str(out), "rows": len(ids), "dim": loaded.dim, "fingerprint": loaded.fingerprint}
-    emit(facts, as_json, lambda: print(f"{len(ids):,} vectors of {loaded.dim} dimensions in {out}"))
+    _vectors.write(out, ids, found, form)
+    facts = {"out": str(out), "rows": len(ids), "dim": form.dim, "precision": form.precision}
+    if form.ranges is not None:
+        facts["ranges"] = str(form.keep(out))
+    said = "" if form.precision == "float32" else f" as {form.precision}"
+    facts["fingerprint"] = loaded.fingerprint
+    emit(facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{said} in {out}"))

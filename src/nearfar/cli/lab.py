@@ -63,7 +63,7 @@ def temperature(
     )
     own = None if _recipe(loaded, "loss", "learnable") else _recipe(loaded, "loss", "temperature")
     facts = _about(model, material, settings, label) | {"temperature": own or USUAL, "from_recipe": own is not None}
-    facts |= _laboratory.curves(Model(loaded.encoder), material, [*chosen, own or USUAL])
+    facts |= _laboratory.curves(Model(loaded.encoder, {}), material, [*chosen, own or USUAL])
     if steps:
         facts |= _laboratory.trainings(model, material, chosen, settings, quiet=quiet)
     facts = {**finite(facts), "page": str(out / "temperature.html")}
@@ -100,6 +100,8 @@ def _of_text(loaded: Model, name: str) -> Model:
         raise InputError(
             f"{name}: a model of {takes.__name__}, not of text; the laboratory reads tables of text: give a text model"
         )
+    if hasattr(loaded.encoder, "side"):
+        raise InputError(f"{name}: a model of two towers; the laboratory measures one encoder: give a model with one")
     return loaded
 
 

@@ -36,7 +36,7 @@ def command(
         from nearfar.training.dry_run import dry_run as estimate
 
         parts = config.build(chosen)
-        found = estimate(parts.encoder, parts.positives, parts.loss, **parts.training)
+        found = estimate(parts.encoder, parts.positives, parts.loss, refresh=parts.refresh, **parts.training)
         emit(found.facts, as_json, found.show)
         return
     others = _sources.baselines(baseline or ["bm25"])

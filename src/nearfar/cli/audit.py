@@ -1,0 +1,73 @@
+"""nearfar audit: what is wrong with a data set before it is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nearfar.cli._output import Json, Quiet, emit, finite
+
+if TYPE_CHECKING:
+    from nearfar.model import Model
+
+
+def command(
+    data: Annotated[str, typer.Argument(help="A table, a folder of train.jsonl and test.jsonl, or a BEIR folder.")],
+    column: Annotated[str | None, typer.Option(help="Audit this column alone, as texts.")] = None,
+    query: Annotated[str | None, typer.Option(help="Column of queries, where names do not say so.")] = None,
+    key: Annotated[str | None, typer.Option(help="Column of keys.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of classes.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's folder; without it, words say what is near.")] = None,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("runs/audit.html"),
+    fix: Annotated[Path | None, typer.Option(help="Write a cleaned copy: a .jsonl, .parquet, .csv, or folder.")] = None,
+    fix_near: Annotated[bool, typer.Option("--fix-near", help="Leave out near copies and near leaks, too.")] = False,
+    fix_outliers: Annotated[bool, typer.Option("--fix-outliers", help="... and pairs that look unrelated.")] = False,
+    seed: Annotated[int, typer.Option(help="Of samples.", min=0)] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Find copies, leaks, broken texts and pairs that look wrong.
+
+    Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
+    of each row that was left out.
+    """
+    from nearfar.cli import _audit_text
+    from nearfar.errors import InputError
+    from nearfar.folders import made, write_text
+    from nearfar.mining.audit import audit
+    from nearfar.mining.audit_page import page
+
+    if fix is None and (fix_near or fix_outliers):
+        raise InputError("--fix-near and --fix-outliers say what to leave out; say where to write: --fix OUT")
+    if fix is not None:
+        from nearfar.mining.clean import check_out
+
+        check_out(data, fix)
+    made(out.parent)
+    loaded = _loaded(model)
+    with _audit_text.progress(quiet=quiet or as_json) as say:
+        found = audit(data, column=column, query=query, key=key, label=label, model=loaded, seed=seed, say=say)
+    facts: dict[str, Any] = found.to_json() | {"model": model, "page": str(out)}
+    if fix is not None:
+        from nearfar.mining.clean import clean
+
+        facts["fixed"] = clean(data, found, fix, near=fix_near, outliers=fix_outliers)
+    facts = finite(facts)
+    write_text(out, page(facts))
+    emit(facts, as_json, lambda: _audit_text.show(facts))
+
+
+def _loaded(model: str | None) -> Model | None:
+    """Return a model of text, or none."""
+    from nearfar.errors import InputError
+    from nearfar.model import Model
+
+    if model is None:
+        return None
+    loaded = Model.load(model)
+    takes = getattr(loaded.encoder, "takes", str)
+    if takes is not str:
+        raise InputError(f"{model}: a model of {takes.__name__}, not of text; an audit reads text: give a text model")
+    return loaded

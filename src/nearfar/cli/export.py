@@ -1,0 +1,31 @@
+"""nearfar export: a model for other runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nearfar.cli._output import Json, emit
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A model's folder.")],
+    onnx: Annotated[Path, typer.Option(help="The folder to write model.onnx and tokenizer.json into.")],
+    as_json: Json = False,
+) -> None:
+    """Write a model of text as an ONNX graph.
+
+    ONNX Runtime runs it without torch: from token ids and their mask to unit vectors. What it gives is compared with
+    the model before it is kept.
+    """
+    from nearfar.model import Model
+
+    loaded = Model.load(model)
+    folder = loaded.export_onnx(onnx)
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    size = sum((folder / file).stat().st_size for file in files)
+    facts = {"out": str(folder), "files": files, "bytes": size, "dim": loaded.dim, "fingerprint": loaded.fingerprint}
+    said = f"{', '.join(files)} in {folder}, {size / 1e6:,.1f} MB, {loaded.dim} dimensions"
+    emit(facts, as_json, lambda: print(said))

@@ -1,0 +1,72 @@
+"""What people decided about mined negatives: pairs of a query and a text that are near after all, or not to be used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from nearfar.column import Ids, content_id
+from nearfar.errors import InputError, nearest
+
+ACTIONS = ("keep", "drop", "positive")
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Pairs of content ids, (e,) queries and (e,) texts: `dropped` are never far, `positive` are near.
+
+    A file of decisions is JSON Lines: {"query": text, "negative": text, "action": "keep", "drop" or "positive"}; more
+    keys do no harm, "keep" changes nothing, and the last line about a pair holds.
+    """
+
+    dropped: tuple[Ids, Ids]
+    positive: tuple[Ids, Ids]
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no decisions."""
+        return cls._of({})
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a file. Errors: `InputError` that names the line: no JSON, a missing text, an unknown action."""
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file of decisions; the page of nearfar mine --review saves one")
+        found: dict[tuple[int, int], str] = {}
+        try:
+            for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+                if line.strip():
+                    query, negative, action = _parsed(line, f"{path}: line {number}")
+                    found[content_id(query), content_id(negative)] = action
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        return cls._of(found)
+
+    @classmethod
+    def _of(cls, found: dict[tuple[int, int], str]) -> Self:
+        pairs = {
+            action: np.array([pair for pair, taken in found.items() if taken == action], np.int64).reshape(-1, 2)
+            for action in ACTIONS
+        }
+        drop, positive = pairs["drop"], pairs["positive"]
+        return cls((drop[:, 0], drop[:, 1]), (positive[:, 0], positive[:, 1]))
+
+
+def _parsed(line: str, where: str) -> tuple[str, str, str]:
+    try:
+        row: Any = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error}); each line is one object") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: not an object; write query, negative and action")
+    for name in ("query", "negative", "action"):
+        if not isinstance(row.get(name), str):
+            raise InputError(f"{where}: {name!r} must be a text; write query, negative and action")
+    if row["action"] not in ACTIONS:
+        raise InputError(f"{where}: no action {row['action']!r}; {nearest(row['action'], ACTIONS)}")
+    return row["query"], row["negative"], row["action"]

@@ -1,0 +1,57 @@
+"""A cross-encoder as the judge of pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.encoders._pretrained import refuse_code
+from nearfar.errors import InputError
+
+
+class CrossEncoder:
+    """Scores pairs with a cross-encoder of sentence-transformers from a local folder; the higher, the nearer.
+
+    Pairs of many queries go through in one call, which sorts them by length. Only safetensors are read, and no code
+    that comes with the model is run.
+
+    Errors: `InputError`: no such folder, a model that brings its own code, that gives several scores a pair, or is not
+    to be read; sentence-transformers is missing.
+
+    When not to use it: on many queries without a GPU. A small cross-encoder scores some hundred pairs a second, and
+    each query has `range_max` of them.
+    """
+
+    def __init__(self, folder: str | Path, batch_size: int = 64) -> None:
+        self.folder, self.batch_size = Path(folder), batch_size
+        _check(self.folder)
+        try:
+            from sentence_transformers import CrossEncoder as Theirs
+        except ImportError as error:
+            raise InputError("--rescore needs sentence-transformers: pip install 'nearfar[rescore]'") from error
+        try:
+            self._model: Any = Theirs(str(folder), local_files_only=True, model_kwargs={"use_safetensors": True})
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"{folder}: not readable as a cross-encoder ({str(error).splitlines()[0]})") from error
+        if self._model.num_labels != 1:
+            raise InputError(f"{folder}: gives {self._model.num_labels} scores a pair; one is needed, of relevance")
+
+    def __call__(self, queries: list[str], texts: list[str]) -> npt.NDArray[np.float32]:
+        """Return the scores (e,) of the i-th query with the i-th text."""
+        if not queries:
+            return np.empty(0, np.float32)
+        found = self._model.predict(list(zip(queries, texts)), batch_size=self.batch_size, show_progress_bar=False)
+        scores = np.asarray(found, np.float32).reshape(-1)
+        if not np.isfinite(scores).all():
+            row = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise InputError(f"{self.folder}: scores {queries[row][:40]!r} with {texts[row][:40]!r} as {scores[row]}")
+        return scores
+
+
+def _check(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: no folder of a cross-encoder, config.json is missing; give a local folder")
+    refuse_code(folder)

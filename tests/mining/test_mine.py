@@ -1,0 +1,188 @@
+"""Mining a table: contents, not rows; a cache that knows the model; the table that comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from nearfar.column import ListColumn, content_id
+from nearfar.data.beir import Beir
+from nearfar.data.table import Table
+from nearfar.decisions import Decisions
+from nearfar.encoders.static import Static
+from nearfar.errors import InputError
+from nearfar.mining import write
+from nearfar.mining.hard import Controls
+from nearfar.mining.mine import Hard, mine
+from nearfar.model import Model
+from nearfar.positives.columns import Columns
+from tests.contracts.samples import beir
+
+
+class Axis:
+    """A space of one dimension on the circle: the number in a text is its angle in degrees."""
+
+    dim = 2
+
+    def __init__(self, fingerprint: str = "axis") -> None:
+        self.fingerprint = fingerprint
+        self.calls: list[tuple[str, list[str]]] = []
+
+    def embed(self, cells: Sequence[str], role: Any = None) -> Any:
+        self.calls.append((role, list(cells)))
+        angle = np.radians([float(cell.split()[-1]) for cell in cells])
+        return np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
+
+
+def table(*rows: tuple[str, str]) -> Columns:
+    return Columns(Table([{"query": q, "key": k} for q, k in rows]))
+
+
+def told(hard: Hard) -> dict[str, list[str]]:
+    """Return each query's negatives."""
+    places = np.arange(len(hard.queries))
+    rows = [row[row >= 0] for row in hard.mined.rows]
+    return {query: hard.keys.texts(row) for query, row in zip(hard.queries.texts(places), rows)}
+
+
+def test_copies_and_all_known_answers_are_no_negatives() -> None:
+    rows = table(("q 0", "k 1"), ("q 0", "k 3"), ("q 50", "k 1"), ("q 50", "q 50"), ("q 0", "k 1"), ("k 3", "k 60"))
+    hard = mine(Axis(), rows, Controls(negatives=9))
+    assert told(hard) == {"q 0": ["q 50", "k 60"], "q 50": ["k 60", "k 3"], "k 3": ["k 1", "q 50"]}
+    assert len(hard.examples[0]) == 5  # the pair that is there twice counts once
+
+
+def test_distinct_texts_are_embedded_once_by_role() -> None:
+    model = Axis()
+    mine(model, table(("q 0", "k 1"), ("q 0", "k 2"), ("q 9", "k 1")))
+    assert model.calls == [("query", ["q 0", "q 9"]), ("key", ["k 1", "k 2"])]
+
+
+def test_cache_knows_the_model_the_role_and_the_texts() -> None:
+    rows = table(("q 0", "k 1"), ("q 9", "k 8"))
+    first = mine(Axis(), rows)
+    again = Axis()
+    assert told(mine(again, rows)) == told(first)
+    assert again.calls == []
+    trained = Axis("trained further")
+    mine(trained, rows)
+    assert len(trained.calls) == 2
+    mine(again, table(("q 0", "k 1"), ("q 9", "k 7")))
+    assert again.calls == [("key", ["k 1", "k 7"])]
+
+
+def test_a_cut_off_cache_is_made_again(tmp_path: Path) -> None:
+    rows = table(("q 0", "k 1"), ("q 9", "k 8"))
+    first = told(mine(Axis(), rows))
+    for path in (tmp_path / "cache" / "vectors").glob("*/vectors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    model = Axis()
+    assert told(mine(model, rows)) == first
+    assert len(model.calls) == 2
+
+
+def test_a_model_without_fingerprint_is_not_kept(tmp_path: Path) -> None:
+    model = Axis()
+    del model.fingerprint
+    mine(model, table(("q 0", "k 1"), ("q 9", "k 8")))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_corpus_brings_candidates_that_answer_nobody() -> None:
+    corpus = ListColumn("text", ["c 2", "k 1", "", "c 40", "c 2"])
+    hard = mine(Axis(), table(("q 0", "k 1")), Controls(negatives=5), corpus=corpus)
+    assert told(hard) == {"q 0": ["c 2", "c 40"]}
+
+
+def test_decisions() -> None:
+    ids = {text: np.array([content_id(text)]) for text in ("q 0", "k 2", "k 5", "k 9", "elsewhere")}
+    decisions = Decisions(dropped=(ids["q 0"], ids["k 2"]), positive=(ids["q 0"], ids["k 5"]))
+    rows = table(("q 0", "k 1"), ("q 2", "k 2"), ("q 4", "k 5"), ("q 9", "k 9"))
+    hard = mine(Axis(), rows, Controls(negatives=3), decisions=decisions)
+    assert told(hard)["q 0"] == ["k 9"]
+    assert told(hard)["q 4"] == ["k 2", "k 1", "k 9"]
+    assert hard.keys.texts(hard.mined.farthest[:1]) == ["k 5"]  # margins count from it, too
+    none = Decisions(dropped=(ids["elsewhere"], ids["k 2"]), positive=(ids["q 0"], ids["elsewhere"]))
+    assert told(mine(Axis(), rows, decisions=none)) == told(mine(Axis(), rows))
+
+
+def test_judge_sees_texts() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def judge(queries: list[str], texts: list[str]) -> Any:
+        asked.extend(zip(queries, texts))
+        return np.array([-float(text.split()[-1]) for text in texts], np.float32)
+
+    rows = table(("q 0", "k 1"), ("q 9", "k 8"), ("q 4", "k 5"))
+    hard = mine(Axis(), rows, Controls(negatives=2, absolute_margin=1.0), rescore=judge)
+    assert told(hard) == {"q 0": ["k 5", "k 8"], "q 9": [], "q 4": ["k 8"]}
+    assert set(asked) == {(f"q {q}", f"k {k}") for q in (0, 9, 4) for k in (1, 8, 5)}
+
+
+def test_real_model_and_progress() -> None:
+    rows = table(("a red fox", "the fox is red"), ("a grey goose", "grey is the goose"), ("a stone", "stones lie"))
+    encoder = Static(dim=16, vocabulary=300)
+    encoder.prepare(list(rows.views.values()))
+    steps: list[tuple[int, int]] = []
+    hard = mine(Model(encoder), rows, Controls(negatives=2), advance=lambda *step: steps.append(step))
+    assert steps == [(3, 3)]
+    assert (np.sort(hard.mined.rows, 1) == [[1, 2], [0, 2], [0, 1]]).all()
+
+
+def test_beir_folder(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    task = Beir(folder).task()
+    encoder = Static(dim=16, vocabulary=300)
+    encoder.prepare([task.queries, task.documents])
+    hard = mine(Model(encoder), task, Controls(negatives=50))
+    for query in range(len(task.queries)):
+        relevant = {d for d, grade in task.relevance[query].items() if grade > 0}
+        answers = {task.documents.read(d, d + 1)[0] for d in relevant}
+        assert not answers & set(told(hard)[task.queries.read(query, query + 1)[0]])
+
+
+@pytest.mark.parametrize("suffix", write.SUFFIXES)
+@pytest.mark.parametrize("form", ["lists", "triplets"])
+def test_written_table_is_read_without_being_told(tmp_path: Path, suffix: str, form: write.Form) -> None:
+    rows = table(("q 0", "k 1"), ("q 0", "k 3"), ("q 50", "k 49"), ("q 90", "k 80"))
+    hard = mine(Axis(), rows, Controls(negatives=2, relative_margin=0.0))
+    out = tmp_path / f"mined{suffix}"
+    count = write.write(hard, out, form)
+    lists = {("q 0", "k 1"): ["k 49", "k 80"], ("q 0", "k 3"): ["k 49", "k 80"], ("q 50", "k 49"): ["k 80", "k 3"]}
+    lists[("q 90", "k 80")] = ["k 49", "k 3"]
+    wanted: list[Any] = [[q, k, some] for (q, k), some in lists.items()]
+    if form == "triplets":
+        wanted = [[q, k, text] for q, k, some in wanted for text in some]
+    read = pq.read_table(out).to_pylist() if suffix == ".parquet" else map(json.loads, out.read_text().splitlines())
+    assert [list(row.values()) for row in read] == wanted
+    assert count == len(wanted)
+    columns = Columns(Table(out))
+    assert len(columns) == len(wanted)
+    batch = columns.batch(np.arange(len(columns)))
+    assert list(batch.rows) == ["query", "key", "negative negative"]
+    assert len(batch.rows["negative negative"]) == 8
+    assert list(tmp_path.glob(".mined*")) == []
+
+
+def test_examples_without_negatives_are_left_out(tmp_path: Path) -> None:
+    hard = mine(Axis(), table(("q 0", "k 1"), ("q 9", "k 30")), Controls(absolute_margin=0.0))
+    assert write.write(hard, tmp_path / "a.jsonl") == 1
+    assert json.loads((tmp_path / "a.jsonl").read_text()) == {"query": "q 0", "key": "k 1", "negative": ["k 30"]}
+
+
+def test_bad_places(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\.jsonl or \.parquet"):
+        write.check_out(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="pairs of a query and a key"):
+        mine(Axis(), object())  # type: ignore[arg-type]
