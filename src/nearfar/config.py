@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 from nearfar import registry
 from nearfar.contracts import Data, Encoder, Loss, Positives
 from nearfar.errors import InputError, nearest
+from nearfar.mining.rising import Rising
 from nearfar.recipes import Recipe, load
 from nearfar.training.mixture import together
 from nearfar.training.settings import Settings
@@ -25,6 +26,8 @@ class Parts:
     """A recipe's parts, built; `evaluate` are the tasks to judge by: {"name": metric, "split": split}.
 
     data: of several, the first; positives: of several, their `Mixture`, whose splits are called "1/heldout".
+    refresh: what mines while training goes on, where `training` asks for that. of_split: the positives of a split, as
+    training has them of its rows.
     """
 
     data: Data
@@ -33,6 +36,8 @@ class Parts:
     loss: Loss
     training: dict[str, Any]
     evaluate: list[dict[str, str]]
+    refresh: Rising | None = None
+    of_split: Callable[[str], Positives] | None = None
 
 
 def build(recipe: Recipe) -> Parts:
@@ -54,7 +59,17 @@ def build(recipe: Recipe) -> Parts:
     near = near if isinstance(checked["positives"], list) else near * len(data)
     positives = [part("positives", where, spec, data=rows) for (where, spec), rows in zip(near, data, strict=True)]
     training = checked["training"]
-    return Parts(data[0], together(positives, apart=training["apart"]), encoder, loss, training, checked["evaluate"])
+    near_and_far = together(positives, apart=training["apart"])
+    refresh = Rising(**checked["mining"]) if _mines(training) else None
+
+    def of_split(split: str) -> Positives:
+        number, sign, name = split.partition("/")
+        d, name = (int(number), name) if len(data) > 1 and sign and number.isdecimal() else (0, split)
+        where, spec = near[d]
+        built: Positives = part("positives", where, spec, data=data[d].split(name))
+        return built
+
+    return Parts(data[0], near_and_far, encoder, loss, training, checked["evaluate"], refresh, of_split)
 
 
 def resolved(recipe: Recipe) -> Recipe:
@@ -68,7 +83,22 @@ def resolved(recipe: Recipe) -> Recipe:
         result[section] = specs if isinstance(recipe.get(section), list) else specs[0]
     _refuse_unequal(result["data"], result["positives"])
     training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
-    return {**result, "training": asdict(training), "evaluate": _tasks(recipe.get("evaluate") or [])}
+    result |= {"training": asdict(training)} | _mining(recipe, asdict(training))
+    return {**result, "evaluate": _tasks(recipe.get("evaluate") or [])}
+
+
+def _mining(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
+    """Return the section on mining; without one none, unless the training asks for it."""
+    given = recipe.get("mining")
+    if given is None and not _mines(training):
+        return {}
+    if given is not None and not {"refresh_every", "refresh_first"} & (recipe.get("training") or {}).keys():
+        raise InputError("mining: when? give training.refresh_every=..., in steps; 0 for never")
+    return {"mining": asdict(Rising(**registry.coerce(Rising, given or {}, "mining")))}
+
+
+def _mines(training: Mapping[str, Any]) -> bool:
+    return bool(training["refresh_every"] or training["refresh_first"])
 
 
 def _listed(section: str, specs: Any) -> list[tuple[str, Any]]:
@@ -82,6 +112,9 @@ def _whole(room: str, where: str, spec: Any) -> dict[str, Any]:
     """Return one part's spec with every default written out."""
     part, given = registry.checked(room, spec, section=where, outside=True)
     known = registry.recipe_settings(room, part)
+    for key, inner in registry.nested(part).items():
+        if isinstance(given.get(key), Mapping):
+            given[key] = _whole(inner, f"{where}.{key}", given[key])
     return {"name": str(spec["name"]), **{key: given.get(key, p.default) for key, p in known.items()}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -39,12 +39,26 @@ class Batch:
     The queries of `pairs` are the rows of the query views one after the other, its keys those of the key views, then
     the queued keys. `own` (b,) says where among the keys each example's own lies, in the order of the examples: those
     are what a queue keeps. Without it the first keys are the examples' own, one each and in order. A view without rows
-    is passed over.
+    is passed over. `whose` says of which example (its place in the batch) each row of an augmented view is; of a view
+    that it does not name, row i is of example i.
     """
 
     rows: dict[str, Ids]
     pairs: Pairs
     own: Ids | None = None
+    whose: dict[str, Ids] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a view's raw cells are changed each time they are seen.
+
+    The random numbers are those of (seed, pass over the data, example, stream), the same however the run is divided or
+    resumed. Views of one stream get the same numbers for an example: they are halves of one draw.
+    """
+
+    view: View
+    stream: int
 
 
 class Positives(Protocol):
@@ -54,6 +68,8 @@ class Positives(Protocol):
     query_views: list[str]  # encoded and stacked in this order, they are the loss's queries
     key_views: list[str]  # ... and these its keys
     fingerprint: str
+    # `augmentations: dict[str, Augmentation]`, if there is one, changes the raw cells of the views that it names, anew
+    # in every pass; what changes them belongs into the fingerprint
 
     def __len__(self) -> int: ...
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
@@ -75,8 +91,46 @@ class Positives(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Sides:
+    """What mining looks through: the texts that ask and those that answer, and all that is known of the two.
+
+    examples (n, 2): each example's cell of `query` and of `key`; whatever lies in `key` may become a negative.
+    near, neither (e, 2): contents of queries and of keys (`content_ids`) that are near; that are neither near nor far.
+    """
+
+    query: Column
+    key: Column
+    examples: npt.NDArray[np.int64]
+    near: npt.NDArray[np.int64]
+    neither: npt.NDArray[np.int64]
+
+
+class Minable(Positives, Protocol):
+    """Positives that take mined negatives; optional, others are refused where mining is asked for."""
+
+    def sides(self) -> Sequence[Sides]:
+        """Return what to mine in: one thing, or one for each of several data sets, examples in order."""
+        ...
+
+    def with_negatives(self, rows: Ids) -> Self:
+        """Return the same positives with further keys that are far from each example: (n, k) cells of its `Sides.key`.
+
+        -1 stands for none. What is known of such a key and the batch's queries holds: it is never a false negative.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """Negatives mined on some weights: (n, k) rows for `with_negatives`, and what was found, for events."""
+
+    rows: Ids
+    facts: dict[str, Any]
+
+
 class Inputs(Protocol):
-    """What an encoder eats, n rows of it."""
+    """What an encoder eats, n rows of it. `padded`, if it is there and false, says that no row is padded to another."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, rows: slice) -> Self: ...
@@ -99,11 +153,27 @@ class Store(Protocol):
     def __getitem__(self, rows: Ids) -> Inputs: ...
 
 
+class Side(Protocol):
+    """How an encoder reads the cells of one side."""
+
+    def inputs(self, cells: Sequence[Any]) -> Inputs:
+        """Return raw cells as inputs."""
+        ...
+
+    def store(self, column: Column) -> Store:
+        """Return the inputs of a whole column."""
+        ...
+
+
 class Encoder(Protocol):
     """Module 2, an `nn.Module`: inputs to raw vectors (n, dim)."""
 
     dim: int
     # `takes: ClassVar[type]`, if there is one, is the cell's type: `Model.embed` names rows of another
+    # `prompts: dict[str, str]`, if there is one, is text that goes in front, by role ("query", "key"), always
+    # `rates() -> dict[str, float]`, if there is one, says how fast parameters learn beside the learning rate, by name
+    # `side(role) -> Side`, if there is one, reads the cells of one side ("query", "key"): the sides differ, and the
+    # encoder's own `inputs`, `store` and `takes` are the keys'. Ask by `side(encoder, role)`
 
     def __call__(self, inputs: Any) -> Tensor:
         """Return raw vectors (n, dim)."""
@@ -139,6 +209,13 @@ class Encoder(Protocol):
         ...
 
 
+def side(encoder: Encoder, role: str | None) -> Side:
+    """Return what reads the cells of a side (None: the keys'): of most encoders, whose sides are alike, themselves."""
+    sides = getattr(encoder, "side", None)
+    found: Side = encoder if sides is None else sides(role or "key")
+    return found
+
+
 class Loss(Protocol):
     """Module 3, an `nn.Module`: (n, d) queries, (m, d) keys and their pairs to a scalar.
 
@@ -169,7 +246,11 @@ class Objective(Protocol):
 
 
 class View(Protocol):
-    """An augmentation: one raw cell to another that means the same."""
+    """An augmentation: one raw cell to another that means the same; all chance comes from the generator.
+
+    A text stays a text with something in it. `rest(cell, generator)`, if there is one, is what the call leaves of the
+    cell under the same random numbers: the two are a pair.
+    """
 
     def __call__(self, cell: Any, generator: np.random.Generator) -> Any:
         """Return another look at the cell."""

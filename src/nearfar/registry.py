@@ -8,13 +8,22 @@ import pkgutil
 import sys
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nearfar.errors import InputError, nearest
 
 ROOMS = ("data", "positives", "views", "encoders", "losses", "metrics")
+PLAIN = (str, bytes, int, float, list, tuple, set)  # what no part is
 GIVEN = {"positives": ("data",), "losses": ("dim",)}  # by room, what a constructor is handed and no recipe sets
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """Marks a setting that is a part itself: `of: Annotated[Loss, PartOf("losses")]`; a recipe gives its spec."""
+
+    room: str
 
 
 def names(room: str) -> list[str]:
@@ -78,6 +87,13 @@ def recipe_settings(room: str, part: type[Any]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in settings(part).items() if name not in GIVEN.get(room, ())}
 
 
+def nested(part: type[Any]) -> dict[str, str]:
+    """Return the settings that are parts themselves, and the room of each."""
+    hints = typing.get_type_hints(part.__init__, include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return {name: mark.room for name, found in marks.items() for mark in found if isinstance(mark, PartOf)}
+
+
 def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return `given` with each value turned into its parameter's annotated type ("2e-5" becomes a number).
 
@@ -88,7 +104,18 @@ def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[
     for key in given:
         if key not in known:
             raise InputError(f"{where}: no setting is called {key!r}; {nearest(str(key), known)}")
-    return {key: _fitted(hints.get(key, Any), value, f"{where}.{key}") for key, value in given.items()}
+    inner = nested(part)
+    return {
+        key: _spec(value, f"{where}.{key}") if key in inner else _fitted(hints.get(key, Any), value, f"{where}.{key}")
+        for key, value in given.items()
+    }
+
+
+def _spec(value: Any, where: str) -> Any:
+    """Return what a setting that is a part holds: a spec, or the part."""
+    if isinstance(value, PLAIN):
+        raise InputError(f"{where}: {repr(value)[:60]} is no part; write {where}: {{name: ..., setting: value}}")
+    return value
 
 
 def _fitted(hint: Any, value: Any, where: str) -> Any:
@@ -127,6 +154,10 @@ def checked(
     if missing:
         where = f"{section}.{spec['name']}"
         raise InputError(f"{where}: {', '.join(missing)} must be given, e.g. {section}.{missing[0]}=...")
+    for key, inner in nested(part).items():
+        if isinstance(given.get(key), Mapping):
+            _, own_given = checked(inner, given[key], section=f"{section}.{key}", outside=outside)
+            given[key] = {"name": given[key]["name"], **own_given}
     return part, given
 
 
@@ -138,6 +169,9 @@ def build(
     Errors: those of `checked`.
     """
     part, given = checked(room, spec, section=section, outside=outside)
+    for key, inner in nested(part).items():
+        if isinstance(given.get(key), Mapping):
+            given[key] = build(inner, given[key], section=f"{section or room}.{key}", outside=outside, **context)
     handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
     return part(**given, **handed)
 

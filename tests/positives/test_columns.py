@@ -53,6 +53,28 @@ def naive(rows: Any, examples: Any) -> tuple[list[str], list[str], torch.Tensor,
     return queries, keys, near, compared
 
 
+def test_one_column_for_both_pairs_the_different_texts_of_a_row() -> None:
+    rows = ListRows(texts=[["a", "b", "c"], ["d"], ["e", "e"], ["a", "f"]])
+    same = Columns(rows, query="texts", key="texts")
+    found = [(row["query"], row["key"]) for row in same.describe(np.arange(len(same)))]
+    assert found == [*((q, k) for q in "abc" for k in "abc" if q != k), ("a", "f"), ("f", "a")]
+    batch = same.batch(np.array([0, 7]))  # a is near b in one row, and f near a in the other
+    assert batch.pairs.known is not None  # ... so that a is near both, and neither near nor far from itself
+
+
+def test_one_column_for_both_is_judged_by_the_first_text_of_each_row() -> None:
+    rows = ListRows(texts=[["a", "b", "c"], ["d"], ["e", "f", "a"]])
+    task = Columns(rows, query="texts", key="texts").task("train")
+    queries, documents = (side.read(0, len(side)) for side in (task.queries, task.documents))
+    assert queries == ["a", "e"] and documents == ["b", "c", "f"]  # no text asks and answers
+    assert task.relevance == {0: {0: 1, 1: 1}, 1: {2: 1}}
+
+
+def test_one_column_for_both_without_two_texts_in_a_row_is_told() -> None:
+    with pytest.raises(InputError, match="no two different texts in a row of 'texts'"):
+        Columns(ListRows(texts=[["a"], ["b", "b"]]), query="texts", key="texts")
+
+
 @settings(deadline=None)
 @given(TABLE, st.data())
 def test_a_batch_is_what_the_whole_table_says(rows: Any, data: st.DataObject) -> None:
@@ -86,6 +108,31 @@ def test_queued_keys_come_last_and_are_known_as_if_they_were_the_batchs_own(rows
     assert torch.equal(candidate, compared)
     assert {view: cells.tolist() for view, cells in batch.rows.items()} == {
         view: cells.tolist() for view, cells in alone.rows.items()
+    }
+
+
+@settings(deadline=None)
+@given(TABLE, st.data())
+def test_mined_keys_follow_the_batchs_own_and_what_is_known_of_them_holds(rows: Any, data: st.DataObject) -> None:
+    some = columns(rows)
+    examples = np.array(data.draw(st.lists(st.integers(0, len(some) - 1), min_size=1, max_size=6)))
+    cells = st.lists(st.integers(-1, len(some.views["key"]) - 1), min_size=2, max_size=2)
+    mined = np.array(data.draw(st.lists(cells, min_size=len(some), max_size=len(some))))
+    batch, plain = some.with_negatives(mined).batch(examples), some.batch(examples)
+    texts = some.views["key"].read(0, 99)
+    queries, keys, *_ = naive(rows, examples)
+    own = keys[: len(examples)]
+    far = [texts[cell] for cell in mined[examples].ravel().tolist() if cell >= 0]
+    more = [text for text in dict.fromkeys(far) if text not in own]
+    assert [texts[cell] for cell in batch.rows["key"].tolist()] == own + more
+    keys = own + more + keys[len(own) :]
+    answers = {(q, k) for query, key, *_ in rows for q in query for k in key}
+    near = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
+    weight, candidate = relation(batch.pairs)
+    assert torch.equal(weight, near.double())
+    assert torch.equal(candidate, near | torch.tensor([[q != k for k in keys] for q in queries]))
+    assert {view: cells.tolist() for view, cells in batch.rows.items() if view != "key"} == {
+        view: cells.tolist() for view, cells in plain.rows.items() if view != "key"
     }
 
 

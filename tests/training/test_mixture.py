@@ -193,6 +193,15 @@ def told(batch: Batch) -> list[list[str]]:
     return said
 
 
+def test_an_answer_that_lies_in_another_data_set_is_near() -> None:
+    """Its question is of one data set alone, and another has the answer's text as its own."""
+    one, two = Columns(Rows(query=["a"], key=["A"])), Columns(Rows(query=["b", "b"], key=["A", "B"]))
+    pairs = Mixture([one, two]).batch(np.array([0, 2])).pairs
+    assert pairs.known is not None
+    said = [part.tolist() for part in vars(pairs.known).values()]
+    assert said == [[1], [0], [1.0]]  # b, of the second, and A, of the first
+
+
 def test_equal_content_of_two_data_sets_is_one_thing() -> None:
     batch = both().batch(np.array([4, 0, 5, 2, 1, 3]))  # queries then lie by data set: 0 2 1, 4 5 3
     assert {view: cells.tolist() for view, cells in batch.rows.items()} == {
@@ -278,7 +287,7 @@ def test_what_lies_in_the_queue_is_the_key_of_its_example(way: Any) -> None:
     encoder: Any = Perceptron()
     moving = Moving.of(trained(encoder, InfoNCE(), chosen).train(), chosen)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = Reader(positives, stores, Sampler.of(positives, chosen), chosen, Ranks())
+    read = Reader(positives, stores, Sampler.of(positives, chosen), chosen, Ranks(), encoder)
     step = Step(moving, positives, chosen, CPU, "fp32")
     keys = torch.cat([stores[f"{d}/key"][np.arange(n)].rows for d, n in ((0, 9), (1, 14))])
     vectors = torch.nn.functional.normalize(encoder(Floats(keys)).detach(), dim=1)

@@ -73,7 +73,7 @@ def test_keys_are_those_of_the_batch_then_those_of_earlier_ones(cut: dict[str, i
     average = copy.deepcopy(encoder)
     moving = Moving.of(trained(encoder, loss, chosen).train(), chosen)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = Reader(positives, stores, Sampler(20, 6, 0, 9), chosen, Ranks())
+    read = Reader(positives, stores, Sampler(20, 6, 0, 9), chosen, Ranks(), encoder)
     step = Step(moving, positives, chosen, CPU, "fp32")
     past: dict[int, Tensor] = {}
     for number in range(4):
@@ -175,7 +175,7 @@ def test_one_side_for_both_is_one_tensor(more: dict[str, Any], same: bool) -> No
     encoder = Perceptron()
     moving = Moving.of(trained(encoder, loss, chosen).train(), chosen)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = Reader(positives, stores, Sampler(12, 6, 0, 3), chosen, Ranks())
+    read = Reader(positives, stores, Sampler(12, 6, 0, 3), chosen, Ranks(), encoder)
     step = Step(moving, positives, chosen, CPU, "fp32")
     for number in range(2):
         prepared = read(number)

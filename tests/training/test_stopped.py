@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from nearfar.encoders.static import PLACE
 from nearfar.training.checkpoint import steps
 from tests.training.runs import Slow, apart, ended, slow_run, train, weights
 from tests.training.test_events import lines
@@ -73,7 +74,7 @@ def test_killed_at_random_moments_it_ends_at_the_same_weights(tmp_path: Path, ca
     assert starts >= 4  # most were killed in their midst
     process = apart(slow_run, folder, cache, {**settings, "resume": True})
     assert ended(process) == 0
-    found = load_file(folder / "model" / "model.safetensors")["embedding.weight"]
+    found = load_file(folder / "model" / PLACE / "model.safetensors")["embedding.weight"]
     assert np.array_equal(found, weights(expected))
     assert [place.name for place in steps(folder / "checkpoints")] == ["step-000060"]
     assert not list((folder / "checkpoints").glob(".*"))

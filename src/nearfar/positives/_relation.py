@@ -6,17 +6,24 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Ids
+from nearfar.decisions import Decisions
 from nearfar.ragged import meetings, ranges
 
 
 class Relation:
-    """The distinct (query, key) content ids of queries that have several keys; the others need no look-up."""
+    """The distinct (query, key) content ids of queries that have several keys; the others need no look-up.
 
-    def __init__(self, queries: Ids, keys: Ids) -> None:
+    decisions: what people said of pairs that the data set does not know: near as well, or neither near nor far.
+    """
+
+    def __init__(self, queries: Ids, keys: Ids, decisions: Decisions | None = None) -> None:
+        self.dropped = None if decisions is None else decisions.dropped
+        if decisions is not None:
+            queries, keys = (np.concatenate(ids) for ids in zip((queries, keys), decisions.positive))
         some = _repeated(queries)  # most have one key: only the others are worth a sort by two columns
-        edges = np.unique(np.stack([queries[some], keys[some]], 1), axis=0)  # (e, 2), by query, then key
-        query, place, count = np.unique(edges[:, 0], return_inverse=True, return_counts=True)
-        self.key = edges[count[place] > 1, 1]
+        queries, keys = _distinct(queries[some], keys[some])  # (e,) each, by query, then key
+        query, place, count = np.unique(queries, return_inverse=True, return_counts=True)
+        self.key = keys[count[place] > 1]
         self.query, self.count = query[count > 1], count[count > 1]
         self.first = np.cumsum(self.count) - self.count
 
@@ -24,15 +31,19 @@ class Relation:
         """Return (rows, columns, weights) of what the groups of a batch do not say; None where they say it all.
 
         queries: (n,) content ids; keys: (m,), of which the first n are the queries' own. A query's other answers are
-        near; a key that repeats its query word for word, and is no answer to it, is neither near nor far.
+        near; a key that repeats its query word for word, or was dropped, and is no answer to it, is neither near nor
+        far.
         """
-        row, entry = meetings(queries, self.query)
+        entry = np.searchsorted(self.query, queries)  # sorted: a sort of millions for each batch is not needed
+        row = np.flatnonzero(np.append(self.query, 0)[entry] == queries) if len(self.query) else entry[:0]
+        row = row[entry[row] < len(self.query)]
+        entry = entry[row]
         row, content = np.repeat(row, self.count[entry]), self.key[ranges(self.first[entry], self.count[entry])]
         answer, near_column = meetings(content, keys)
         near_row = row[answer]
         other = keys[near_column] != keys[near_row]
         near_row, near_column = near_row[other], near_column[other]
-        same_row, same_column = meetings(queries, keys)
+        same_row, same_column = self._neither(queries, keys)
         own = keys[same_column] == keys[same_row]
         answered = np.isin(same_row * len(keys) + same_column, near_row * len(keys) + near_column)
         same_row, same_column = same_row[~own & ~answered], same_column[~own & ~answered]
@@ -40,6 +51,24 @@ class Relation:
             return None
         weights = np.repeat(np.array([1, 0], np.float32), [len(near_row), len(same_row)])
         return np.concatenate([near_row, same_row]), np.concatenate([near_column, same_column]), weights
+
+    def _neither(self, queries: Ids, keys: Ids) -> tuple[Ids, Ids]:
+        """Return the (row, column) that are not compared: equal texts, and pairs that people dropped."""
+        row, column = meetings(queries, keys)
+        if self.dropped is None:
+            return row, column
+        dropped_row, pair = meetings(queries, self.dropped[0])
+        place, dropped_column = meetings(self.dropped[1][pair], keys)
+        cells = np.unique(np.concatenate([row * len(keys) + column, dropped_row[place] * len(keys) + dropped_column]))
+        return cells // len(keys), cells % len(keys)
+
+
+def _distinct(queries: Ids, keys: Ids) -> tuple[Ids, Ids]:
+    """Return the distinct pairs, ordered; two sorts of whole numbers take a tenth of numpy's `unique` of rows."""
+    order = np.lexsort((keys, queries))
+    queries, keys = queries[order], keys[order]
+    new = np.append(True, (np.diff(queries) != 0) | (np.diff(keys) != 0))[: len(order)]
+    return queries[new], keys[new]
 
 
 def _repeated(ids: Ids) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Column, Ids
+from nearfar.column import Column, Ids, content_ids
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 from nearfar.ragged import ranges
@@ -94,3 +94,19 @@ def flatten(data: Data, name: str) -> Flat:
         return Flat(*data.lists(name))
     column = data.column(name)
     return Flat(column, np.arange(len(column) + 1))
+
+
+def sides(data: Data, roles: Roles) -> tuple[Flat, Flat]:
+    """Return the texts of queries and of keys: the same object where one column plays both."""
+    queries = flatten(data, roles.query)
+    return queries, queries if roles.key == roles.query else flatten(data, roles.key)
+
+
+def pairs_of(queries: Flat, keys: Flat) -> npt.NDArray[np.int64]:
+    """Return (e, 3), as `Flat.pairs`; of one column only pairs of different texts, for none is its own paraphrase."""
+    examples = queries.pairs(keys)
+    if queries is not keys:
+        return examples
+    ids = content_ids(queries.column)
+    different: npt.NDArray[np.int64] = examples[ids[examples[:, 1]] != ids[examples[:, 2]]]
+    return different

@@ -7,17 +7,18 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from nearfar import registry
-from nearfar.column import Column, Ids, take
-from nearfar.contracts import Encoder, Inputs, Loss, Positives
+from nearfar.contracts import Encoder, Loss, Minable, Positives
 from nearfar.ranks import Ranks
 from nearfar.training import hardware
+from nearfar.training.direct import direct
 from nearfar.training.mixture import together
 from nearfar.training.read import Prepared, Reader
+from nearfar.training.refresh import Refresh, refreshes, refuse_unminable
 from nearfar.training.sampler import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
@@ -37,38 +38,42 @@ class Estimate:
         """Print the batch and the estimate."""
         for example in self.facts["batch"]:
             print(json.dumps(example, ensure_ascii=False)[:400])
+        mined = f"; mining {self.facts['refreshes']:,} times comes on top" if self.facts["refreshes"] else ""
         print(
             f"\n{self.facts['pairs']:,} pairs, {self.facts['steps']:,} steps of {self.facts['batch_size']:,}; about "
             f"{self.facts['seconds']:,.0f} s at {self.facts['pairs_per_second']:,.0f} pairs a second, "
             f"{self.facts['reading_seconds']:,.0f} s before that for reading, and {self.facts['memory_mb']:,.0f} MB of "
-            "memory. Nothing was trained, and nothing written but the cache."
+            f"memory{mined}. Nothing was trained, and nothing written but the cache."
         )
 
 
-@dataclass(frozen=True)
-class _Direct:
-    """A store that keeps nothing: the few rows that a dry run asks for are made when asked for."""
+def dry_run(
+    encoder: Encoder,
+    positives: Positives | Sequence[Positives],
+    loss: Loss,
+    *,
+    refresh: Refresh | None = None,
+    **settings: Any,
+) -> Estimate:
+    """Return the first examples of the first batch, and time and memory estimated from a few real steps on a copy.
 
-    encoder: Encoder
-    column: Column
-
-    def __getitem__(self, rows: Ids) -> Inputs:
-        return self.encoder.inputs(take(self.column, rows))
-
-
-def dry_run(encoder: Encoder, positives: Positives | Sequence[Positives], loss: Loss, **settings: Any) -> Estimate:
-    """Return the first examples of the first batch, and time and memory estimated from a few real steps on a copy."""
+    With mining (`refresh`) the steps have as many negatives as they will, drawn by chance; its own time is not in it.
+    """
     chosen = Settings(**registry.coerce(Settings, settings, "training"))
     positives = together(positives, apart=chosen.apart)
     refuse_unfit(positives, loss, chosen)
+    refuse_unminable(refresh, positives, chosen)
+    if refresh is not None:
+        mined = cast("Minable", positives)
+        positives = mined.with_negatives(refresh.by_chance(mined))
     encoder, loss = copy.deepcopy(encoder), copy.deepcopy(loss)
     encoder.prepare(list(positives.views.values()))
     sampler = Sampler.of(positives, chosen)
-    stores = {view: _Direct(encoder, column) for view, column in positives.views.items()}
+    stores = direct(encoder, positives)
     began = time.perf_counter()
-    read = Reader(positives, stores, sampler, chosen, Ranks())
+    read = Reader(positives, stores, sampler, chosen, Ranks(), encoder)
     batches = [read(step) for step in range(STEPS + 1)]
-    reading = (time.perf_counter() - began) / sum(sum(batch.sizes.values()) for batch in batches)  # s a cell
+    a_cell = (time.perf_counter() - began) / sum(sum(batch.sizes.values()) for batch in batches)  # s a cell
     each, facts = _steps(encoder, positives, loss, batches, chosen)
     steps = chosen.steps or sampler.steps(chosen.epochs)
     return Estimate(
@@ -77,8 +82,9 @@ def dry_run(encoder: Encoder, positives: Positives | Sequence[Positives], loss: 
             "pairs": len(positives),
             "batch_size": sampler.batch_size,
             "steps": steps,
+            "refreshes": 0 if refresh is None else len(refreshes(chosen, steps)),
             "seconds": each * steps,
-            "reading_seconds": reading * sum(map(len, positives.views.values())),
+            "reading_seconds": a_cell * sum(map(len, positives.views.values())),
             "pairs_per_second": sampler.batch_size / each,
             "memory_mb": hardware.peak_memory_mb(),
             **facts,

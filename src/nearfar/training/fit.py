@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -20,14 +19,18 @@ from nearfar.folders import made
 from nearfar.model import Model
 from nearfar.ranks import Ranks
 from nearfar.training import hardware
-from nearfar.training.ahead import ahead
+from nearfar.training.advance import Advance
+from nearfar.training.heldout import HeldOut, with_heldout_loss
 from nearfar.training.identity import run_identity
 from nearfar.training.interrupts import Interrupts
 from nearfar.training.judge import Evaluate, Judge, due
 from nearfar.training.keeper import Keeper
+from nearfar.training.looks import augmentations
 from nearfar.training.mixture import together
 from nearfar.training.optimizer import schedule
-from nearfar.training.read import Prepared, Reader
+from nearfar.training.prompts import prompted, side_of
+from nearfar.training.read import Reader
+from nearfar.training.refresh import Fresh, Refresh, refuse_unminable
 from nearfar.training.sampler import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
@@ -60,6 +63,8 @@ def fit(
     *,
     out: str | Path,
     evaluate: Evaluate | None = None,
+    heldout: Positives | Sequence[Positives] | None = None,
+    refresh: Refresh | None = None,
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -69,9 +74,10 @@ def fit(
     """Train an encoder to pull positives together and push negatives apart; write everything under `out`.
 
     positives: of one data set, or a sequence of several, mixed as the settings say (`Mixture`). evaluate: called with
-    the model as it is, every `evaluate_every` steps and at the end; returns metrics. resume: go on from the newest
-    whole checkpoint, to the same weights as if never stopped. overwrite: an older run in `out` goes. settings: those of
-    `Settings`.
+    the model as it is, every `evaluate_every` steps and at the end; returns metrics. heldout: positives of a held-out
+    split, whose loss is one more metric there (`heldout_loss`). refresh: mines negatives on the model as it is, every
+    `refresh_every` steps (`nearfar.mining.rising`). resume: go on from the newest whole checkpoint, to the same weights
+    as if never stopped. overwrite: an older run in `out` goes. settings: those of `Settings`.
 
     Started by `torchrun`, each process trains on its share of every batch, to the same model as one process but for the
     last digits. Rank 0 writes and evaluates; all return a run.
@@ -87,6 +93,7 @@ def fit(
     ranks, folder = Ranks.here(), Path(out)
     positives = together(positives, apart=chosen.apart)
     refuse_unfit(positives, loss, chosen, ranks)
+    refuse_unminable(refresh, positives, chosen)
     device = hardware.device(chosen.device, ranks)
     precision = hardware.precision(chosen.precision, device)
     ranks.open(device)
@@ -95,34 +102,32 @@ def fit(
     sampler = Sampler.of(positives, chosen)
     steps = chosen.steps or sampler.steps(chosen.epochs)
     moving = _begun(encoder, loss, chosen, device, ranks)
-    identity = run_identity(encoder, positives, loss, chosen)
+    identity = run_identity(encoder, positives, loss, chosen, refresh)
     machine = _machine(chosen, device, precision, ranks)
     keeper = Keeper(folder / "checkpoints", moving, identity, machine, chosen.keep, ranks)
     first = keeper.begin(resume=resume)
     rate = schedule(moving.optimiser, chosen, steps, first)
     start = Start(steps, first, len(positives), sampler.batch_size, precision, torch.get_num_threads(), ranks.of)
     watch = Watch(folder, chosen, start, keeper.memory, quiet=quiet, silent=not ranks.first)
-    read = Reader(positives, stores, sampler, chosen, ranks)
+    read = Reader(positives, stores, sampler, chosen, ranks, encoder)
     forth_and_back = Step(moving, positives, chosen, device, precision, ranks)
-    judge = Judge(evaluate, encoder, chosen, keeper, watch)
+    advance = Advance(forth_and_back, rate, positives, chosen.clip, keeper, watch)
+    fresh = Fresh(refresh, encoder, positives, chosen, keeper, watch, ranks)
+    held = HeldOut.of(heldout, loss, chosen, forth_and_back.encode)
+    judge = Judge(with_heldout_loss(evaluate, held, watch), encoder, chosen, keeper, watch)
     last = first if keeper.memory["stopped"] and chosen.patience else steps
-    with watch, Interrupts() as signals, closing(ahead(read, first, last)) as batches:
+    with watch, Interrupts() as signals, closing(fresh.batches(read, first, last)) as batches:
         for step, prepared in enumerate(batches, first + 1):
-            outcome = forth_and_back(prepared)
-            norm = moving.clip(chosen.clip)
-            if not math.isfinite(outcome.loss.item() + norm):
-                raise watch.failed(step, outcome.loss.item(), norm, _rows(positives, prepared), keeper.last)
-            used = rate.get_last_lr()[0]
-            moving.step()
-            rate.step()
-            forth_and_back.moved(prepared, outcome)
-            watch.stepped(step, outcome, prepared.pairs, norm, float(used))
+            loss_and_norm = advance(step, prepared)
             caught = signals.agreed(ranks)  # looked at once a step: one from here on stops the next, with a checkpoint
             keep = caught is not None or step == steps or due(step, chosen.checkpoint_every)
-            if (keep or due(step, chosen.evaluate_every)) and not moving.finite():  # this step went too far
-                raise watch.failed(step, outcome.loss.item(), norm, _rows(positives, prepared), keeper.last)
-            if judge(step, ranks) or keep or keeper.memory["stopped"]:
-                keeper.save(step)  # after judging, so that a resumed run knows what was found
+            if keep or due(step, chosen.evaluate_every) or fresh.due(step):
+                advance.check(step, prepared, *loss_and_norm)
+            keep = judge(step, ranks) or keep or keeper.memory["stopped"]
+            if caught is None and not keeper.memory["stopped"]:
+                fresh(step)
+            if keep:
+                keeper.save(step)  # after judging and mining, so that a resumed run knows what was found
             if caught is not None:
                 watch.note("interrupted", step=step, signal=caught)
                 raise Interrupted(f"stopped by {caught} at step {step} of {steps}; go on with --resume")
@@ -147,7 +152,9 @@ def refuse_used(folder: Path, allowed: bool) -> None:
 def _stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
     """Let the encoder learn what it needs, and read every view's inputs."""
     encoder.prepare(list(positives.views.values()))
-    return {view: encoder.store(column) for view, column in positives.views.items()}
+    anew = augmentations(positives)  # read by the step, each time changed
+    seen = [view for view in positives.views if view not in anew]
+    return {view: side_of(encoder, positives, view).store(prompted(encoder, positives, view)) for view in seen}
 
 
 def _begun(encoder: Encoder, loss: Loss, settings: Settings, device: torch.device, ranks: Ranks) -> Moving:
@@ -165,9 +172,3 @@ def _machine(settings: Settings, device: torch.device, precision: str, ranks: Ra
     cut = {"micro_batch": settings.micro_batch, "micro_cost": settings.micro_cost}
     threads = torch.get_num_threads()
     return {"threads": threads, "precision": precision, "device": device.type, "ranks": ranks.of, **cut}
-
-
-def _rows(positives: Positives, prepared: Prepared) -> list[Any]:
-    """Return the rows of the data that a batch holds, for an error."""
-    told = zip(prepared.examples.tolist(), positives.describe(prepared.examples), strict=True)
-    return [facts.get("row", example + 1) for example, facts in told]

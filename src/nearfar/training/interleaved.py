@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -34,14 +34,23 @@ class Interleaved:
 
     def __call__(self, start: int, stop: int) -> Ids:
         """Return the examples from place `start` of the row to `stop`, (stop - start,)."""
-        places = np.arange(start, stop)
-        whose = self.turns.whose(places // self.turn)
-        found = np.empty(len(places), np.int64)
-        for d in np.unique(whose).tolist():
-            mine = np.flatnonzero(whose == d)
-            first = self._before(d, start)
+        found = np.empty(stop - start, np.int64)
+        for d, mine, first in self._shares(start, stop):
             found[mine] = self.first[d] + self.rows[d](first, first + len(mine))
         return found
+
+    def passes(self, start: int, stop: int) -> Ids:
+        """Return the number of the pass over its own data set that each of these places lies in, (stop - start,)."""
+        found = np.empty(stop - start, np.int64)
+        for d, mine, first in self._shares(start, stop):
+            found[mine] = self.rows[d].passes(first, first + len(mine))
+        return found
+
+    def _shares(self, start: int, stop: int) -> Iterator[tuple[int, Ids, int]]:
+        """Yield each data set here, which of the places are its own, and where in its own row they begin."""
+        whose = self.turns.whose(np.arange(start, stop) // self.turn)
+        for d in np.unique(whose).tolist():
+            yield d, np.flatnonzero(whose == d), self._before(d, start)
 
     def _before(self, d: int, place: int) -> int:
         """Return how many of the places before this one are data set d's."""

@@ -16,7 +16,8 @@ from nearfar.errors import InputError
 from nearfar.ranks import Ranks
 from nearfar.training import checkpoint
 from nearfar.training.checkpoint import Checkpoint
-from nearfar.training.state import Moving
+from nearfar.training.settings import LOWER_IS_BETTER
+from nearfar.training.state import Moving, under
 
 
 class Keeper:
@@ -25,7 +26,7 @@ class Keeper:
     identity: what must be the same for a run to be resumed; machine: what may differ, at the price of the last digits.
     Rank 0 alone touches the disk; every rank makes the same calls and knows the same. `memory` holds the plain values
     that outlive a stop: the best evaluation, the last one, whether patience has run out, what the monitor compares
-    with.
+    with. `artefacts` holds the tensors beside the weights that batches depend on: mined negatives.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Keeper:
         self.folder, self.moving, self.keep, self.ranks = folder, moving, keep, ranks or Ranks()
         self.identity, self.machine = dict(_flat(identity)), dict(machine)
         self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False}
+        self.artefacts: dict[str, Tensor] = {}
         self.last: int | None = None
 
     @property
@@ -61,7 +63,8 @@ class Keeper:
             "memory": self.memory,
             "versions": {name: version(name) for name in ("torch", "numpy", "nearfar")},
         }
-        checkpoint.save(self.folder, Checkpoint(step, {**self.moving.collect(), **random}, state))
+        artefacts = {f"artefact/{name}": tensor for name, tensor in self.artefacts.items()}
+        checkpoint.save(self.folder, Checkpoint(step, {**self.moving.collect(), **random, **artefacts}, state))
         checkpoint.prune(self.folder, step, self.keep, None if self.best is None else self.best["step"])
 
     def begin(self, *, resume: bool) -> int:
@@ -81,6 +84,7 @@ class Keeper:
                     stacklevel=3,
                 )
         self.moving.restore(found.tensors, self.ranks)
+        self.artefacts = under("artefact/", found.tensors)
         self.memory |= found.state["memory"]
         self.last = found.step
         return found.step
@@ -113,7 +117,8 @@ class Keeper:
         self.memory["metrics"] = dict(metrics)
         value = metrics.get(by, math.nan)
         same = self.best is not None and self.best["by"] == by  # else the run was resumed under another metric
-        if math.isnan(value) or (self.best is not None and same and value <= self.best["value"]):
+        sign = -1 if by in LOWER_IS_BETTER else 1
+        if math.isnan(value) or (self.best is not None and same and sign * value <= sign * self.best["value"]):
             return False
         self.memory["best"] = {"step": step, "by": by, "value": value, "metrics": dict(metrics)}
         return True

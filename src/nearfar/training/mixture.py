@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 
 from nearfar.column import Column, Ids
-from nearfar.contracts import Batch, Positives
+from nearfar.contracts import Batch, Minable, Positives, Sides
 from nearfar.errors import InputError
 from nearfar.fingerprint import fingerprint
 from nearfar.tasks import Task
 from nearfar.training.joined import Piece, joined
+from nearfar.training.looks import augmentations
 from nearfar.training.shared import Shared
 
 
@@ -48,6 +49,7 @@ class Mixture:
         self.views: dict[str, Column] = {f"{d}/{name}": view for d, p in named for name, view in p.views.items()}
         self.query_views = [f"{d}/{name}" for d, part in named for name in part.query_views]
         self.key_views = [f"{d}/{name}" for d, part in named for name in part.key_views]
+        self.augmentations = {f"{d}/{v}": a for d, part in named for v, a in augmentations(part).items()}
         self.first = np.cumsum([0, *map(len, self.parts)])
         self.shared = Shared.of(self.parts)
         self.fingerprint = fingerprint("mixture 1", [part.fingerprint for part in self.parts])
@@ -63,7 +65,7 @@ class Mixture:
         waiting = examples[:0] if queued is None else queued
         whose, whose_waiting = self._whose(examples), self._whose(waiting)
         rows = {view: np.empty(0, np.int64) for view in self.views}
-        pieces = []
+        pieces, places = [], dict[str, Ids]()
         for d in np.union1d(whose, whose_waiting).tolist():
             mine, mine_waiting = np.flatnonzero(whose == d), np.flatnonzero(whose_waiting == d)
             own, part = examples[mine] - self.first[d], self.parts[d]
@@ -71,8 +73,23 @@ class Mixture:
             batch = part.batch(own) if queued is None else part.batch(own, old)
             pieces.append(Piece(d, batch, mine, mine_waiting))
             rows |= {f"{d}/{view}": cells for view, cells in batch.rows.items()}
+            places |= {f"{d}/{v}": mine[batch.whose.get(v, np.arange(len(mine)))] for v in augmentations(part)}
         found = joined(pieces, apart=self.apart)
-        return Batch(rows, self.shared.told(found, apart=self.apart), found.own)
+        return Batch(rows, self.shared.told(found, apart=self.apart), found.own, places)
+
+    def sides(self) -> list[Sides]:
+        """Return what mining looks through, a data set after the other; what each knows holds for all."""
+        return [side for part in self.parts for side in cast("Minable", part).sides()]
+
+    def with_negatives(self, rows: Ids) -> Self:
+        """Return the same data sets, each with mined negatives from its own keys: (n, k), as its positives take them.
+
+        Errors: those of the data sets' positives.
+        """
+        result = copy.copy(self)
+        shares = np.split(rows, self.first[1:-1])
+        result.parts = [cast("Minable", part).with_negatives(own) for part, own in zip(self.parts, shares, strict=True)]
+        return result
 
     def task(self, split: str) -> Task:
         """Return a split as a task: "1/heldout" of the second data set, "heldout" of the first."""

@@ -29,6 +29,10 @@ class Passes:
             start += len(parts[-1])
         return np.concatenate(parts)
 
+    def passes(self, start: int, stop: int) -> Ids:
+        """Return the number of the pass that each of these places lies in, (stop - start,)."""
+        return np.arange(start, stop) // self.n
+
     def _order(self, epoch: int) -> Ids:
         if epoch not in self._orders:
             wanted = epoch - 1 - self.lookback // self.n

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from nearfar.column import Ids
-from nearfar.contracts import Batch, Inputs, Positives, Store
+from nearfar.contracts import Batch, Encoder, Inputs, Positives, Store
 from nearfar.pairs import Pairs
 from nearfar.ranks import Ranks
+from nearfar.training.looks import augmentations, look
 from nearfar.training.queue import queued
 from nearfar.training.sampler import Sampler
 from nearfar.training.settings import Settings
@@ -53,6 +56,7 @@ class Reader:
     sampler: Sampler
     settings: Settings
     ranks: Ranks
+    encoder: Encoder
 
     def __call__(self, step: int) -> Prepared:
         """Return the batch of a step (from 0)."""
@@ -61,15 +65,22 @@ class Reader:
         batch = self.positives.batch(examples) if waiting is None else self.positives.batch(examples, waiting)
         query_views, key_views = self.positives.query_views, self.positives.key_views
         sizes = {view: size for view in dict.fromkeys([*query_views, *key_views]) if (size := len(batch.rows[view]))}
-        own = {view: self.stores[view][self._own(batch, view)] for view in sizes}
+        own = {view: self._inputs(batch, view, examples, step) for view in sizes}
         averaged = _share(own, key_views) if self.settings.momentum else None
         learnt = _share(own, query_views if averaged else list(sizes))
         old = 0 if waiting is None else len(waiting)
         return Prepared(step, examples, learnt, averaged, sizes, old, batch.pairs, batch.own)
 
-    def _own(self, batch: Batch, view: str) -> Ids:
-        rows = batch.rows[view]
-        return rows[self.ranks.span(len(rows))]
+    def _inputs(self, batch: Batch, view: str, examples: Ids, step: int) -> Inputs:
+        """Return this rank's rows of a view: as they were read once, or seen anew."""
+        span = self.ranks.span(len(batch.rows[view]))
+        rows = batch.rows[view][span]
+        if view not in augmentations(self.positives):
+            return self.stores[view][rows]
+        whose = batch.whose.get(view, np.arange(len(examples)))[span]
+        seeds = np.full(len(whose), self.settings.seed)
+        draws = np.stack([seeds, self.sampler.passes(step)[whose], examples[whose]], 1)  # (r, 3)
+        return look(self.positives, self.encoder, view, rows, draws)
 
 
 def _share(inputs: Mapping[str, Inputs], views: Sequence[str]) -> Share:

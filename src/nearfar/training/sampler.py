@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Self
 
 from nearfar.column import Ids
@@ -22,7 +21,7 @@ class Sampler:
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, queue: int = 0, row: Callable[[int, int], Ids] | None = None
+        self, n: int, batch_size: int, seed: int, queue: int = 0, row: Passes | Interleaved | None = None
     ) -> None:
         self.n, self.batch_size = n, min(batch_size, n)
         self.row = row or Passes(n, Shuffled(n, seed), queue)
@@ -51,3 +50,8 @@ class Sampler:
         """Return the examples of a step (from 0), (batch_size,)."""
         start = step * self.batch_size
         return self.row(start, start + self.batch_size)
+
+    def passes(self, step: int) -> Ids:
+        """Return how many passes over its data set came before each example of a step, (batch_size,)."""
+        start = step * self.batch_size
+        return self.row.passes(start, start + self.batch_size)

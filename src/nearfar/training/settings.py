@@ -12,7 +12,11 @@ ABOVE_ZERO = (
     *("epochs", "batch_size", "learning_rate", "checkpoint_every", "keep", "monitor_every"),
     "mixing_temperature",
 )
-NOT_NEGATIVE = ("weight_decay", "clip", "seed", "evaluate_every", "patience", "micro_batch", "micro_cost", "queue")
+NOT_NEGATIVE = (
+    *("weight_decay", "clip", "seed", "evaluate_every", "patience", "micro_batch", "micro_cost", "queue"),
+    *("refresh_every", "heldout_examples"),
+)
+LOWER_IS_BETTER = ("heldout_loss", "alignment", "uniformity", "random_cosine")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Settings:
     clip: longest gradient, as the norm over all parameters; a longer one is scaled down to it, 0 for never.
     micro_batch: rows encoded at once, 0 for all; with fewer, the memory is that of so many rows and the gradient still
     that of the whole batch, at the price of a second forward pass (the gradient cache). micro_cost: most tokens or
-    pixels encoded at once, padding included, 0 for any; with both, both hold.
+    pixels encoded at once, with the padding if there is any, 0 for any; with both, both hold.
     queue: keys of earlier batches kept as further keys, 0 for none. momentum: keys are encoded, without a gradient, by
     a running average of the encoder with this factor (0.99 to 0.9999), 0 for the encoder itself.
     mixing: of several data sets, how often each comes up: proportional to its size, round_robin, or temperature, as its
@@ -34,9 +38,12 @@ class Settings:
     precision: "auto" is bf16 autocast where the machine is fast at it, else fp32. device: "auto" is a GPU if there is
     one. seed: of batches and dropout.
     checkpoint_every: steps between checkpoints; keep: how many of the last ones stay, beside the best.
-    evaluate_every: steps between evaluations, 0 for none before the end; best: the metric, higher is better, by which
-    the best checkpoint is known; patience: evaluations without a better one before the run stops, 0 for never; with
-    patience, the model is the best evaluation's, else the last step's.
+    evaluate_every: steps between evaluations, 0 for none before the end; heldout_examples: how many of a held-out split
+    give the `heldout_loss` at each, 0 for none; best: the metric by which the best checkpoint is known, higher is
+    better, but for heldout_loss and the space's figures (`LOWER_IS_BETTER`); patience: evaluations without a better one
+    before the run stops, 0 for never; with patience, the model is the best evaluation's, else the last step's.
+    refresh_every: steps between two times that negatives are mined on the weights as they are, 0 for never (how: the
+    recipe's section mining); refresh_first: also before the first step.
     monitor_every: steps between looks at the geometry. tensorboard: write event files, too (extra `tensorboard`).
     """
 
@@ -63,8 +70,11 @@ class Settings:
     checkpoint_every: int = 500
     keep: int = 2
     evaluate_every: int = 0
+    heldout_examples: int = 512
     best: str = "mrr@10"
     patience: int = 0
+    refresh_every: int = 0
+    refresh_first: bool = False
     monitor_every: int = 25
     tensorboard: bool = False
 

@@ -21,11 +21,12 @@ CHUNK = 8192  # examples read at once
 
 @dataclass(frozen=True)
 class Shared:
-    """The relation of all queries that several data sets have.
+    """The relation of all queries of all data sets.
 
     Built from ids alone, so it holds for whatever says who is near whom: the same query item is the same query, and
-    near every group that it is near in any data set. A key that repeats another data set's query word for word, and is
-    no answer to it, is neither near nor far, as within one data set (`Columns`).
+    near every group that it is near in any data set, in whichever data set a key of that group lies. A key that
+    repeats another data set's query word for word, and is no answer to it, is neither near nor far, as within one data
+    set (`Columns`).
     """
 
     relation: Relation
@@ -33,11 +34,7 @@ class Shared:
     @classmethod
     def of(cls, parts: Sequence[Positives]) -> Self:
         """Read the ids of all examples once."""
-        read = [_ids(part) for part in parts]
-        queries, times = np.unique(np.concatenate([np.unique(query) for query, _ in read]), return_counts=True)
-        several = queries[times > 1]
-        kept = [(query[held], group[held]) for query, group in read for held in [np.isin(query, several)]]
-        query, group = (np.concatenate(column) for column in zip(*kept, strict=True))
+        query, group = (np.concatenate(column) for column in zip(*map(_ids, parts), strict=True))
         return cls(Relation(query, group))
 
     def told(self, found: Joined, *, apart: bool) -> Pairs:

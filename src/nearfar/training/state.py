@@ -28,7 +28,12 @@ class Moving:
         parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not parameters:
             raise InputError("training: neither the encoder nor the loss has a parameter that can be learnt")
-        return cls(module, parameters, optimizer(parameters, settings))
+        rates = {
+            f"{part}.{name}": rate
+            for part, child in module.named_children()
+            for name, rate in getattr(child, "rates", dict)().items()
+        }
+        return cls(module, parameters, optimizer(parameters, settings, rates))
 
     @property
     def device(self) -> torch.device:
@@ -83,7 +88,7 @@ class Moving:
         """Put everything back where it was taken. Errors: `InputError` where names or shapes do not fit."""
         self.restore_module(tensors)
         for name, parameter in self.parameters.items():
-            state: dict[str, Any] = _under(f"optimizer/{name}/", tensors)
+            state: dict[str, Any] = under(f"optimizer/{name}/", tensors)
             if state:  # copied: what was read is a view of the file; counts live beside their parameter, too (fused)
                 self.optimiser.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in state.items()}
         if f"random/cpu/{ranks.index}" in tensors:  # else there were fewer ranks
@@ -94,11 +99,12 @@ class Moving:
     def restore_module(self, tensors: dict[str, Tensor]) -> None:
         """Put back the weights only."""
         try:
-            self.module.load_state_dict(_under("module/", tensors))
+            self.module.load_state_dict(under("module/", tensors))
         except RuntimeError as error:
             last = str(error).splitlines()[-1].strip()
             raise InputError(f"the checkpoint's weights do not fit this model: {last}") from error
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin so, without that beginning."""
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

@@ -84,7 +84,7 @@ class Step:
         whole = self._gathered(vectors, prepared.learnt, prepared.sizes)
         # The graph is cut where ranks meet: a part of the loss may not reach every view, but all must gather gradients.
         cut = whole if self.ranks.of == 1 else {v: t.detach().requires_grad_(t.requires_grad) for v, t in whole.items()}
-        queries = _stacked(cut, self.query_views)  # (n, d)
+        queries = stacked(cut, self.query_views)  # (n, d)
         keys = self._keys(cut, queries, prepared)  # (m, d)
         with torch.autocast(self.encode.device.type, torch.bfloat16, enabled=self.encode.precision == "bf16"):
             loss = self._part(queries, keys, prepared.pairs)
@@ -105,7 +105,7 @@ class Step:
             views = self._gathered(vectors, share, prepared.sizes)
         elif self.key_views == self.query_views and not prepared.queued:
             return queries  # the very same tensor: a loss then visits half of its tiles
-        keys = _stacked(views, self.key_views)
+        keys = stacked(views, self.key_views)
         return torch.cat([keys, self.queue.vectors[: prepared.queued]]) if prepared.queued else keys
 
     def _gathered(self, vectors: Tensor, share: Share, sizes: Mapping[str, int]) -> Views:
@@ -124,7 +124,8 @@ class Step:
         return self.loss(queries, keys, pairs) / of
 
 
-def _stacked(views: Views, names: Sequence[str]) -> Tensor:
+def stacked(views: Views, names: Sequence[str]) -> Tensor:
+    """Return the vectors of some views one after the other."""
     here = [views[name] for name in names if name in views]  # a data set of several may have no rows in this batch
     return here[0] if len(here) == 1 else torch.cat(here)
 

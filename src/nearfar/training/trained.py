@@ -23,6 +23,7 @@ def trained(encoder: Encoder, loss: Loss, settings: Settings) -> nn.ModuleDict:
     learnt = cast("nn.Module", encoder)
     parts = {"encoder": learnt, "loss": cast("nn.Module", loss)}
     if settings.momentum:
+        _refuse_idle_tower(encoder)
         parts["momentum"] = follower(learnt)
     if settings.queue:
         weights = (p.dtype for p in learnt.parameters() if p.is_floating_point())
@@ -52,3 +53,16 @@ def refuse_unfit(positives: Positives, loss: Loss, settings: Settings, ranks: Ra
                 f"training.queue: positives.{registry.name_of(type(part))} does not say who is near a queued key; "
                 "leave training.queue out, or take other positives"
             )
+
+
+def _refuse_idle_tower(encoder: Encoder) -> None:
+    """Refuse the momentum keys of an encoder with a key tower: no gradient would ever reach what they are averaged of.
+
+    A tower that is frozen all the same is left in peace.
+    """
+    tower = getattr(encoder, "towers", {}).get("key")
+    if tower is not None and any(p.requires_grad for p in tower.parameters()):
+        raise InputError(
+            "training.momentum: keys come from the average of the key tower, which would itself learn nothing; leave "
+            "training.momentum out (training.queue works without), or take one encoder for both sides"
+        )

@@ -1,0 +1,94 @@
+"""Decisions about mined negatives: what is read, and what a batch then says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfar.column import content_id
+from nearfar.data.table import Table
+from nearfar.decisions import Decisions
+from nearfar.errors import InputError
+from nearfar.positives.columns import Columns
+from tests.losses.naive import relation
+
+ROWS = [
+    {"query": "one", "key": "1", "negative": "uno"},
+    {"query": "two", "key": "2", "negative": "1"},
+    {"query": "three", "key": "3", "negative": "uno"},
+]
+
+
+def decided(path: Path, *rows: tuple[str, str, str]) -> Columns:
+    lines = [json.dumps({"query": q, "negative": n, "action": a, "positive": "?"}) for q, n, a in rows]
+    path.write_text("\n".join(lines) + "\n\n")
+    return Columns(Table(ROWS), decisions=path)
+
+
+def relations(columns: Columns) -> tuple[Any, Any]:
+    """Return who is near and who is far, (3, 6): the keys 1, 2, 3, then the negatives uno, 1, uno."""
+    near, compared = relation(columns.batch(np.arange(3)).pairs)
+    return (near > 0).int().tolist(), (compared & (near == 0)).int().tolist()
+
+
+def test_dropped_is_ignored_for_its_query_alone(tmp_path: Path) -> None:
+    near, far = relations(decided(tmp_path / "d.jsonl", ("one", "uno", "drop"), ("two", "uno", "keep")))
+    assert near == [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
+    assert far == [[0, 1, 1, 0, 0, 0], [1, 0, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1]]
+
+
+def test_positive_is_near(tmp_path: Path) -> None:
+    near, far = relations(decided(tmp_path / "d.jsonl", ("one", "uno", "positive")))
+    assert near[0] == [1, 0, 0, 1, 1, 1]
+    assert far[0] == [0, 1, 1, 0, 0, 0]
+    assert near[2] == [0, 0, 1, 0, 0, 0]
+
+
+def test_what_the_data_knows_to_be_near_stays_near(tmp_path: Path) -> None:
+    near, _ = relations(decided(tmp_path / "d.jsonl", ("one", "1", "drop"), ("nobody", "1", "positive")))
+    assert near[0] == [1, 0, 0, 0, 1, 0]
+
+
+def test_keep_changes_nothing(tmp_path: Path) -> None:
+    plain = Columns(Table(ROWS))
+    kept = decided(tmp_path / "d.jsonl", ("one", "uno", "drop"), ("one", "uno", "keep"))  # the last one holds
+    assert relations(kept) == relations(plain)
+    assert kept.fingerprint != decided(tmp_path / "e.jsonl", ("one", "uno", "drop")).fingerprint
+
+
+def test_read(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    drop, positive = ({"query": "a", "negative": n, "action": a} for n, a in (("b", "drop"), ("c", "positive")))
+    path.write_text(json.dumps(drop) + "\n" + json.dumps(positive))
+    found = Decisions.read(path)
+    assert [ids.tolist() for ids in found.dropped] == [[content_id("a")], [content_id("b")]]
+    assert [ids.tolist() for ids in found.positive] == [[content_id("a")], [content_id("c")]]
+    assert len(Decisions.none().dropped[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[]", "line 2: not an object"),
+        ('{"query": "a", "negative": 1, "action": "drop"}', "'negative' must be a text"),
+        ('{"query": "a", "negative": "b", "action": "dropp"}', "did you mean 'drop'"),
+    ],
+)
+def test_bad_lines(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"query": "a", "negative": "b", "action": "drop"}\n' + line)
+    with pytest.raises(InputError, match=words):
+        Decisions.read(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file of decisions"):
+        Columns(Table(ROWS), decisions=tmp_path / "none.jsonl")
+    (tmp_path / "latin").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="not UTF-8"):
+        Decisions.read(tmp_path / "latin")
