@@ -6,11 +6,15 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+
+import nearfar as nf
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 Run = Callable[[str, str, list[str]], dict[str, Any]]
@@ -72,6 +76,65 @@ def test_cached_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = run("cached_step", "cached_step:measure", ["--encoders", "static", "--rounds", "1"])
     assert [(row["n"], row["micro"]) for row in kept["rows"]] == [(32, 0), (32, 8), (16, 8), (24, 8)]
     assert len(kept["bounds"]) == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # the peer's
+def test_mining(run: Run) -> None:
+    pytest.importorskip("sentence_transformers", reason="the peer is missing: pip install 'nearfar[bench]'")
+    kept = run("mining", "mining:measure", ["--pairs", "300", "--rounds", "1"])
+    assert [row["wrong"] for row in kept["rows"]] == [0] * len(kept["rows"])
+    assert len(kept["rows"]) >= 3 and len(kept["bounds"]) == 3
+
+
+def test_many_rows(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("many_rows")
+    script.write_table(tmp_path / "rows.parquet", 250, seed=0)
+    rows = nf.data.Table(tmp_path / "rows.parquet")
+    pairs = list(zip(*(rows.text(name).read(0, 250) for name in ("query", "key")), strict=True))
+    assert len({text for pair in pairs for text in pair}) == 500
+    assert all(query.split()[4:] == key.split()[:4] and len(key.split()) == 8 for query, key in pairs)
+    found = {"seconds to the first step": 1.0, "steady_mb": 3.0}
+    monkeypatch.setattr(script, "train", lambda *_: found)
+    monkeypatch.setattr(script, "fresh", None, raising=False)
+    kept = run("many_rows", "many_rows:train", ["--rows", "250"])
+    assert kept["runs"] == {"first": found, "second": found}
+    assert [bound["met"] for bound in kept["bounds"]] == [True, True]
+
+
+def test_the_way_through_the_plane_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    way = [{"step": i, "uniformity": -i / 2, "alignment": 1 / (i + 1), "spearman": 0.1 * i} for i in range(4)]
+    picture = ElementTree.fromstring(importlib.import_module("_path").drawn({"a < b": way, "other": way[:2]}))
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(picture.findall(f"{space}circle")) == 6
+    assert {text.text for text in picture.findall(f"{space}text")} >= {
+        "a < b",
+        "other",
+        "STS-B 0.00 to 0.30 in 3 steps",
+    }
+
+
+@pytest.mark.slow
+def test_from_scratch(run: Run, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("_scratch")
+
+    def few(rows: Any, data: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        found, counts = rows(data)
+        return found[:400], counts  # a toy of the same form
+
+    monkeypatch.setattr(script, "STUDIES", {name: partial(few, rows) for name, rows in script.STUDIES.items()})
+    monkeypatch.setattr(script, "PAIRS", 40)
+    small = "encoder.config={model_type: bert, hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2}"
+    options = ["--steps", "4", "--looks", "2", "--set", small, "--set", "training.batch_size=16"]
+    kept = run("from_scratch", "from_scratch:child", [*options, "--data", str(shared_data)])
+    for told in kept["studies"].values():
+        assert [point["step"] for point in told["path"]] == [0, 2, 4]
+        assert all(-1 <= point["spearman"] <= 1 and point["alignment"] >= 0 for point in told["path"])
+    assert kept["studies"]["paraphrases"]["data"]["left out, in STS-B"] > 400
+    assert kept["baselines"]["spearman"] > 0.5
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def written(folder: Path, recipe: Any) -> Path:
 @pytest.mark.parametrize("name", recipes.catalogue())
 def test_a_recipe_that_ships_is_whole(name: str) -> None:
     assert recipes.catalogue()[name], "its first line says what it is for"
-    recipe = load(name, ["data.path=pairs.jsonl"] if name == "static" else [])
+    recipe = load(name, ["data.path=pairs.jsonl"] if recipes.load(name)["data"]["name"] == "table" else [])
     assert resolved(recipe)["data"]["name"] == recipe["data"]["name"]
     assert resolved(recipe)["evaluate"] == recipe["evaluate"]
 
@@ -262,6 +262,55 @@ def test_a_list_of_other_things_is_no_list_of_data_sets(tmp_path: Path) -> None:
             load(written(tmp_path, {**RECIPE, "data": data}))
     with pytest.raises(InputError, match="section loss is"):
         load(written(tmp_path, {**RECIPE, "loss": [RECIPE["loss"]]}))
+
+
+@pytest.mark.parametrize(
+    ("training", "mining", "mines"),
+    [
+        ({}, None, False),
+        ({"refresh_every": 0}, {"negatives": 2}, False),
+        ({"refresh_every": 50}, None, True),
+        ({"refresh_first": True}, {"negatives": "3", "window": [10, 30], "relative_margin": "5e-2"}, True),
+    ],
+)
+def test_negatives_are_mined_where_the_training_asks_for_it(
+    tmp_path: Path, training: dict[str, Any], mining: dict[str, Any] | None, mines: bool
+) -> None:
+    recipe = {**RECIPE, "training": training, **({} if mining is None else {"mining": mining})}
+    whole = plain(resolved(recipe))
+    assert ("mining" in whole) == (mines or mining is not None)
+    again = load(written(tmp_path, dumped(whole, {"nearfar": "0"})))
+    assert again == whole
+    assert plain(resolved(again)) == whole
+    refresh = build(recipe).refresh
+    assert (refresh is not None) == mines
+    if refresh is not None and mining is not None:
+        assert (refresh.negatives, refresh.window, refresh.relative_margin) == (3, (10, 30), 0.05)
+
+
+@pytest.mark.parametrize(
+    ("training", "mining", "words"),
+    [
+        ({}, {"negatives": 2}, ["mining: when?", "training.refresh_every=..."]),
+        ({"refresh_every": 5}, {"negative": 2}, ["mining: no setting is called 'negative'", "'negatives'"]),
+        ({"refresh_every": 5}, {"negatives": "few"}, ["mining.negatives: 'few' does not fit int"]),
+        ({"refresh_every": 5}, {"negatives": 0}, ["mining.negatives must be at least 1"]),
+        ({"refresh_every": 5}, {"window": [9, 3]}, ["mining.window: ranks 9 to 3 hold no 1 negatives"]),
+        ({"refresh_every": 5}, {"sampling": "best"}, ["mining.sampling: 'best' does not fit"]),
+        ({"refresh_every": -5}, {}, ["training.refresh_every must be zero or more"]),
+    ],
+)
+def test_a_mistake_in_mining_says_where(training: dict[str, Any], mining: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        build({**RECIPE, "training": training, "mining": mining, "data": {"name": "table", "path": "nowhere.jsonl"}})
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_mining_is_overridden_by_its_path() -> None:
+    recipe = load("static", ["data.path=x.jsonl", "training.refresh_every=9", "mining.window=null", "mining.seed=4"])
+    assert (resolved(recipe)["mining"]["window"], resolved(recipe)["mining"]["seed"]) == (None, 4)
+    with pytest.raises(InputError, match=r"mining is a whole section; .*, e\.g\. mining\.negatives=2"):
+        load("static", ["mining=4"])
 
 
 def test_a_part_from_outside_is_honoured_in_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

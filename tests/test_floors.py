@@ -15,7 +15,8 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "nearfar"
 HOUSE = """
-pairs contracts registry ranks topk geometry errors fingerprint column tasks ragged folders weights lexical 
+pairs contracts registry ranks topk geometry errors fingerprint column tasks \
+ragged folders weights quantize lexical decisions
 model data positives views encoders losses metrics
 training mining evaluation search
 config recipes
@@ -39,9 +40,9 @@ def modules(source: Path = SOURCE) -> dict[str, Path]:
 
 
 def room_of(module: str) -> str:
-    """Return a module's room: its first name under the package, with the model card in the model's."""
+    """Return a module's room: its first name under the package; what becomes of a model is in the model's."""
     room = module.split(".")[1] if "." in module else module
-    return {"card": "model", "__main__": "cli"}.get(room, room)
+    return {"card": "model", "export": "model", "hub": "model", "__main__": "cli"}.get(room, room)
 
 
 def imports(module: str, known: dict[str, Path]) -> Iterator[tuple[int, str]]:
@@ -141,7 +142,7 @@ def unsafe(tree: ast.Module) -> Iterator[str]:
             if called in ("eval", "exec", "compile", "torch.load", "torch.hub.load", "yaml.load", "yaml.unsafe_load"):
                 yield f"calls {called}"
             words = {word.arg: ast.unparse(word.value) for word in node.keywords}
-            if "trust_remote_code" in words or words.get("allow_pickle", "False") != "False":
+            if any(words.get(word, "False") != "False" for word in ("trust_remote_code", "allow_pickle")):
                 yield f"{called} trusts code it was handed"
 
 

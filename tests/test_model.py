@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import ListColumn
-from nearfar.encoders.static import Static
+from nearfar.encoders.static import PLACE, Static
 from nearfar.errors import InputError, RunError
 from nearfar.model import Model
 from tests.training.runs import files_up_to
@@ -180,13 +180,13 @@ def change(path: Path, **more: Any) -> None:
 
 
 def flip_a_weight(folder: Path) -> None:
-    tensors = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
+    tensors = {name: tensor.clone() for name, tensor in load_file(folder / PLACE / "model.safetensors").items()}
     tensors["embedding.weight"][3, 1] += 1e-6
-    save_file(tensors, folder / "model.safetensors")
+    save_file(tensors, folder / PLACE / "model.safetensors")
 
 
 def swap_two_tokens(folder: Path) -> None:
-    path = folder / "tokenizer.json"
+    path = folder / PLACE / "tokenizer.json"
     known = json.loads(path.read_text())
     vocab = known["model"]["vocab"]
     vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
@@ -194,28 +194,28 @@ def swap_two_tokens(folder: Path) -> None:
 
 
 def pickle_instead(folder: Path) -> None:
-    torch.save({"embedding.weight": torch.zeros(2, 2)}, folder / "model.safetensors")
+    torch.save({"embedding.weight": torch.zeros(2, 2)}, folder / PLACE / "model.safetensors")
 
 
 def pickle_beside(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    (folder / PLACE / "model.safetensors").rename(folder / PLACE / "pytorch_model.bin")
 
 
 def old_pickle(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"\x80\x04\x95")
+    (folder / PLACE / "model.safetensors").write_bytes(b"\x80\x04\x95")
 
 
 def cut(folder: Path) -> None:
-    path = folder / "model.safetensors"
+    path = folder / PLACE / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
 
 
 def other_tensor(folder: Path) -> None:
-    save_file({"other": torch.zeros(2)}, folder / "model.safetensors")
+    save_file({"other": torch.zeros(2)}, folder / PLACE / "model.safetensors")
 
 
 def other_shape(folder: Path) -> None:
-    save_file({"embedding.weight": torch.zeros(2, 8)}, folder / "model.safetensors")
+    save_file({"embedding.weight": torch.zeros(2, 8)}, folder / PLACE / "model.safetensors")
 
 
 def encoder_setting(**more: Any) -> Any:
@@ -242,15 +242,15 @@ def encoder_setting(**more: Any) -> Any:
         (lambda f: change(f / "nearfar.json", prompts={"query": 3}), "prompts: query must be a text"),
         (lambda f: (f / "nearfar.json").write_text("{"), "nearfar.json: not readable"),
         (lambda f: (f / "nearfar.json").write_bytes(b"\xff"), "nearfar.json: not readable"),
-        (lambda f: (f / "nearfar.json").unlink(), "no nearfar.json, so this is no model of nearfar"),
-        (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json: no such file"),
-        (lambda f: (f / "tokenizer.json").write_text("{}"), "tokenizer.json: not a tokenizer"),
-        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: no such file"),
+        (lambda f: (f / "nearfar.json").unlink(), "StaticEmbedding. is not known; known: Transformer"),
+        (lambda f: (f / PLACE / "tokenizer.json").unlink(), "tokenizer.json: no such file"),
+        (lambda f: (f / PLACE / "tokenizer.json").write_text("{}"), "tokenizer.json: not a tokenizer"),
+        (lambda f: (f / PLACE / "model.safetensors").unlink(), "model.safetensors: no such file"),
         (pickle_instead, "this is a pickle, which can run code"),
         (old_pickle, "this is a pickle, which can run code"),
         (pickle_beside, "pytorch_model.bin is a pickle"),
         (cut, "not whole safetensors"),
-        (lambda f: (f / "model.safetensors").write_bytes(b""), "not whole safetensors"),
+        (lambda f: (f / PLACE / "model.safetensors").write_bytes(b""), "not whole safetensors"),
         (other_tensor, "lacks embedding.weight; it holds other"),
         (other_shape, "embedding.weight is .2, 8."),
     ],

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def card(dim: int, fingerprint: str, notes: Mapping[str, Any]) -> str:
-    """Return the README.md of a model folder: use, data, protocol, metrics with intervals, recipe."""
+def card(dim: int, fingerprint: str, notes: Mapping[str, Any], *, towers: bool = False) -> str:
+    """Return the README.md of a model folder: use, data, protocol, metrics with intervals, recipe.
+
+    towers: whether queries and keys go through encoders of their own.
+    """
     head = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
@@ -19,7 +22,7 @@ def card(dim: int, fingerprint: str, notes: Mapping[str, Any]) -> str:
         f"---\n{front}\n---\n",
         "# An embedding model trained with nearfar\n",
         f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
-        _USE,
+        _USE + (_TOWERS if towers else _ONE),
         *(_evaluation(name, report) for name, report in notes.get("reports", {}).items()),
         _section("Training data", notes.get("data")),
         _section("Recipe", notes.get("recipe")),
@@ -36,7 +39,9 @@ import nearfar as nf
 model = nf.Model.load("path/to/this/folder")
 vectors = model.embed(["a question"], role="query")  # documents: role="key"
 ```
+"""
 
+_ONE = """
 or, with equal vectors:
 
 ```python
@@ -44,6 +49,17 @@ from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("path/to/this/folder")
 vectors = model.encode(["a question"], prompt_name="query")  # documents: prompt_name="document"
+```
+"""
+
+_TOWERS = """
+Queries and documents have an encoder each. Or, with equal vectors, sentence-transformers from 5.0 on:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+vectors = model.encode_query(["a question"])  # documents: encode_document
 ```
 """
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
 GAP = 8  # rows between two wanted ones that are cheaper to read than to skip
+BLOCK = 10_000  # cells read at once
 
 
 class Column(Protocol):
@@ -42,7 +43,7 @@ class ListColumn:
         return list(self.cells[start:stop])
 
 
-def chunks(column: Column, size: int = 10_000) -> Iterator[list[Any]]:
+def chunks(column: Column, size: int = BLOCK) -> Iterator[list[Any]]:
     """Yield the cells of a column in lists of at most `size`."""
     for start in range(0, len(column), size):
         yield column.read(start, min(start + size, len(column)))
@@ -65,11 +66,16 @@ def content_id(cell: Any) -> int:
 
 
 def content_ids(column: Column) -> Ids:
-    """Return the content identities of a column, (n,) int64, read-only; a column is read once however often asked."""
+    """Return the content identities of a column, (n,) int64, read-only; a column is read once however often asked.
+
+    `picked`, if a column has it and it is not None, is the column whose rows it picks, and which: then that one is
+    read, once for all that pick. `encoded`, if it has it, is `read` with texts as UTF-8.
+    """
     known = _IDS.get(id(column))
     if known is None:
-        digests = b"".join([_digest(cell) for cells in chunks(column) for cell in cells])
-        known = np.frombuffer(digests, "<i8").astype(np.int64, copy=False)
+        picked = getattr(column, "picked", None)
+        known = _digests(column) if picked is None else content_ids(picked[0])[picked[1]]
+        known.flags.writeable = False
         with suppress(TypeError):  # a class whose end cannot be watched for: its columns are read each time
             finalize(column, _IDS.pop, id(column), None).atexit = False
             _IDS[id(column)] = known
@@ -79,9 +85,20 @@ def content_ids(column: Column) -> Ids:
 _IDS: dict[int, Ids] = {}  # by column: positives, tokenizer, store and task ask for the same
 
 
+def _digests(column: Column) -> Ids:
+    read, n = getattr(column, "encoded", column.read), len(column)
+    found = np.empty(n, np.int64)  # block by block: a bytes object for each cell would take six times as much
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        found[start:stop] = np.frombuffer(b"".join(map(_digest, read(start, stop))), "<i8")
+    return found
+
+
 def _digest(cell: Any) -> bytes:
+    if isinstance(cell, bytes):  # texts come so from `encoded`, in millions
+        return blake2b(cell, digest_size=8).digest()
     if isinstance(cell, np.ndarray):  # as text it would be abridged
         data = f"{cell.dtype}{cell.shape}".encode() + cell.tobytes()
     else:
-        data = cell if isinstance(cell, bytes) else str(cell).encode("utf-8", "surrogatepass")
+        data = str(cell).encode("utf-8", "surrogatepass")
     return blake2b(data, digest_size=8).digest()

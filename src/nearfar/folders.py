@@ -51,8 +51,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def folder_aside(place: Path) -> Iterator[Path]:
+def folder_aside(place: Path, *, again: bool = True) -> Iterator[Path]:
     """Give an empty folder to write in; what was written then takes the place at once, or not at all after an error.
+
+    again: what stands there by then is replaced; else it stays, as what is named by its content and may be in use.
 
     Its parent must exist. Killed at any moment, the old folder or the new one is whole at `standing(place)`.
     """
@@ -63,7 +65,8 @@ def folder_aside(place: Path) -> Iterator[Path]:
             yield aside
             aside.chmod(0o755)
             _sync_all(aside)
-            _replace(aside, place)
+            if again or not place.exists():
+                _replace(aside, place)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,12 +17,15 @@ from torch.nn.functional import normalize
 
 from nearfar import registry
 from nearfar.card import card
-from nearfar.contracts import Encoder
+from nearfar.contracts import Encoder, side
+from nearfar.encoders._pretrained import is_pretrained
 from nearfar.errors import InputError, nearest
 from nearfar.fingerprint import fingerprint
 from nearfar.folders import folder_aside, made, standing, write_text
+from nearfar.quantize import BYTES, Precision, Ranges, quantize, shorten
 
 Role = Literal["query", "key"] | None
+Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
 FORMAT = 1
 ROLES = {"query": "query", "key": "document"}  # our role -> sentence-transformers' prompt name
 
@@ -31,7 +35,7 @@ class Model:
 
     Args:
         encoder: a prepared encoder; the model uses it as it is, without a copy.
-        prompts: text put in front, by role ("query", "key").
+        prompts: text put in front, by role ("query", "key"); the encoder's own.
         notes: what `nearfar.json` and the model card tell: recipe, data, metrics.
 
     Example:
@@ -46,8 +50,10 @@ class Model:
         self, encoder: Encoder, prompts: Mapping[str, str] | None = None, notes: Mapping[str, Any] | None = None
     ) -> None:
         self.encoder = encoder
-        self.prompts = dict.fromkeys(ROLES, "") | _checked_prompts(prompts or {})
+        own = getattr(encoder, "prompts", {})  # those that it was trained with, or came with
+        self.prompts = dict.fromkeys(ROLES, "") | _checked_prompts(own if prompts is None else prompts)
         self.notes = dict(notes or {})
+        self.bf16 = False  # whether vectors are computed in bfloat16: faster where the machine is, to about 1e-2
         self.folder: Path | None = None  # where it was loaded from, its name in comparisons
 
     @property
@@ -64,14 +70,25 @@ class Model:
         return fingerprint("space 1", sorted(self.prompts.items()), self.dim, "unit", *self.encoder.identity())
 
     def embed(
-        self, cells: Sequence[Any], role: Role = None, *, batch_size: int = 4096, first: int = 0
-    ) -> npt.NDArray[np.float32]:
+        self,
+        cells: Sequence[Any],
+        role: Role = None,
+        *,
+        batch_size: int = 4096,
+        first: int = 0,
+        dim: int | None = None,
+        precision: Precision = "float32",
+        calibration: Calibration = None,
+    ) -> npt.NDArray[Any]:
         """Return unit vectors of raw things, (n, dim) float32, in order.
 
+        role: whose prompt, and whose tower where there are two; None is no prompt, and the keys' tower.
         first: added to row numbers in errors, where `cells` are a slice of something longer.
+        dim: only so many coordinates, the first ones, back on the sphere. precision: in fewer bits (`quantize`), for
+        bytes with the ranges of `calibration`: raw things like those to come, their vectors (c, dim), or `Ranges`.
 
         Errors: `InputError` naming the row of an empty text, of something that is no text, or of a text of which the
-        encoder knows no token; an unknown role.
+        encoder knows no token; an unknown role; a dim above the model's; bytes without a calibration.
         """
         if isinstance(cells, str):
             raise InputError("embed takes a list of texts, not one text; write embed([text])")
@@ -79,27 +96,46 @@ class Model:
             raise InputError(f"embed: no role {role!r}; known: query, key, or None for no prompt")
         if batch_size < 1:
             raise InputError(f"embed: batch_size must be at least 1, it is {batch_size}")
-        vectors = np.empty((len(cells), self.dim), np.float32)
+        dim = self.dim if dim is None else dim
+        if not 1 <= dim <= self.dim:
+            raise InputError(f"embed: dim {dim} is not of this model's vectors, which have {self.dim}; give 1 to that")
+        ranges = self._ranges(calibration, role, dim) if precision in BYTES else None
+        like = quantize(np.empty((0, dim), np.float32), precision, ranges)  # what is wrong shows before the work
+        vectors = np.empty((len(cells), like.shape[1]), like.dtype)
         module = cast("torch.nn.Module", self.encoder)
         training = module.training
-        module.eval()
+        if training:  # else nothing is switched, so that several threads may embed at once
+            module.eval()
         try:
             for start in range(0, len(cells), batch_size):
-                part = cells[start : start + batch_size]
-                vectors[start : start + batch_size] = self._unit(part, role, first + start)
+                part = shorten(self._unit(cells[start : start + batch_size], role, first + start), dim, first + start)
+                vectors[start : start + batch_size] = quantize(part, precision, ranges)
         finally:
-            module.train(training)
+            if training:
+                module.train()
         return vectors
+
+    def _ranges(self, calibration: Calibration, role: Role, dim: int) -> Ranges | None:
+        """Return the ranges of the first coordinates, of whatever the calibration is."""
+        if calibration is None or isinstance(calibration, Ranges):
+            return calibration
+        if isinstance(calibration, np.ndarray):
+            return Ranges.of(calibration)
+        return Ranges.of(self.embed(calibration, role, dim=dim))
 
     @torch.inference_mode()
     def _unit(self, cells: Sequence[Any], role: Role, first: int) -> npt.NDArray[np.float32]:
         prompt = "" if role is None else self.prompts[role]
-        kind = getattr(self.encoder, "takes", object)
+        reads = side(self.encoder, role)
+        kind = getattr(reads, "takes", object)
         texts = [_checked(cell, kind, first + i, prompt) for i, cell in enumerate(cells)]
-        inputs = self.encoder.inputs(texts)  # first: an encoder that is not ready has no parameters, and says so
+        inputs = reads.inputs(texts)  # first: an encoder that is not ready has no parameters, and says so
         parameter = next(cast("torch.nn.Module", self.encoder).parameters(), None)
-        raw = self.encoder(inputs if parameter is None else inputs.to(parameter.device)).float()  # (b, d)
-        lost = ~(raw.norm(dim=1) > 1e-12)  # (b,) zero, as of no token at all, or not a number
+        where = torch.device("cpu") if parameter is None else parameter.device
+        with torch.autocast(where.type, torch.bfloat16, enabled=self.bf16 or torch.is_autocast_enabled(where.type)):
+            raw = self.encoder(inputs.to(where)).float()  # (b, d)
+        length = raw.norm(dim=1)
+        lost = ~((length > 1e-12) & length.isfinite())  # (b,) zero, as of no token at all, or not a number
         if bool(lost.any()):
             row = int(lost.nonzero()[0])
             raise InputError(
@@ -152,18 +188,48 @@ class Model:
         }
         known = {**space, **self.notes, **space}  # in this order, and no note takes the place of what loading needs
         write_text(folder / "nearfar.json", json.dumps(known, indent=2, ensure_ascii=False, default=str) + "\n")
-        write_text(folder / "README.md", card(self.dim, self.fingerprint, self.notes))
+        towers = hasattr(self.encoder, "side")
+        write_text(folder / "README.md", card(self.dim, self.fingerprint, self.notes, towers=towers))
+
+    def export_onnx(self, folder: str | Path) -> Path:
+        """Write the model as an ONNX graph with its tokenizer (`nearfar.export`). Needs the extra `onnx`."""
+        from nearfar.export import export_onnx
+
+        told = {"fingerprint": self.fingerprint, "dim": self.dim, "prompts": self.prompts}
+        return export_onnx(self.encoder, Path(folder), told)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+        """Upload what `save` writes into a repository of the hub (owner/name); return the commit's address.
+
+        token: one that may write; None is that of `hf auth login`. Errors: those of `nearfar.hub.push`.
+        """
+        from nearfar.hub import push
+
+        with tempfile.TemporaryDirectory(prefix="nearfar-hub-") as aside:
+            return push(self.save(Path(aside) / "model"), repo_id, private=private, token=token)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a model folder. Only built-in parts are loaded, only safetensors are read: no code comes with it.
+    def load(cls, folder: str | Path, *, device: str = "cpu", bf16: bool = False) -> Self:
+        """Read a model folder: nearfar's, sentence-transformers' or transformers'; or `minilm`, if that is installed.
+
+        Only built-in parts are loaded, only safetensors are read: no code comes with it. device: where it computes;
+        bf16: in bfloat16, which is faster where the machine is fast at it, and good to about two digits.
 
         Errors: `InputError` for a folder that is missing, not whole, or whose files do not match their fingerprint.
         """
+        model = cls._read(folder)
+        cast("torch.nn.Module", model.encoder).to(device).eval()
+        model.bf16 = bf16
+        return model
+
+    @classmethod
+    def _read(cls, folder: str | Path) -> Self:
         place = Path(folder)
         folder = standing(place)
         if folder != place:
             warnings.warn(f"{place}: its replacement was broken off; the model before it is read", stacklevel=2)
+        if not (folder / "nearfar.json").is_file() and is_pretrained(str(place)):
+            return cls._pretrained(str(place))
         known = _read_description(folder)
         settings = {key: value for key, value in known["encoder"].items() if key != "name"}
         part = registry.find("encoders", str(known["encoder"].get("name")))
@@ -176,6 +242,13 @@ class Model:
                 f"{known.get('fingerprint')}; weights or tokenizer were changed after saving: copy or train it again"
             )
         model.folder = place
+        return model
+
+    @classmethod
+    def _pretrained(cls, place: str) -> Self:
+        """Read a folder of sentence-transformers or transformers, with its own prompts."""
+        model = cls(registry.find("encoders", "transformer")(model=place))
+        model.folder = Path(place)
         return model
 
 

@@ -19,7 +19,20 @@ from nearfar.column import ListColumn
 from nearfar.data.table import Table
 from nearfar.errors import InputError
 
-SMALL = {"dim": 8, "vocabulary": 300, "max_length": 16, "workers": 1, "progress": False, "heldout": 1, "unseen": 1}
+SMALL: dict[str, Any] = {
+    "dim": 8,
+    "vocabulary": 300,
+    "max_length": 16,
+    "workers": 1,
+    "progress": False,
+    "heldout": 1,
+    "unseen": 1,
+}
+SMALL["config"] = {  # of a transformer
+    "model_type": "bert",
+    **{"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2},
+}
+PART_OF_PART = {"encoders": "static"}  # of a part that must be given others of its room
 TEXTS = [
     "pull near",
     "push far away",
@@ -35,7 +48,15 @@ TEXTS = [
 def settings(room: str, part: type[Any], **more: Any) -> dict[str, Any]:
     """Return settings that keep a part small, those that it knows."""
     known = registry.recipe_settings(room, part)
-    return {name: value for name, value in {**SMALL, **more}.items() if name in known}
+    inner = {name: {"name": PART_OF_PART[where]} for name, where in registry.nested(part).items() if _must(known[name])}
+    for name, where in registry.nested(part).items():
+        if name in inner:
+            inner[name] |= settings(where, registry.find(where, inner[name]["name"]))
+    return {name: value for name, value in {**SMALL, **inner, **more}.items() if name in known}
+
+
+def _must(setting: inspect.Parameter) -> bool:
+    return setting.default is setting.empty
 
 
 def columns() -> Iterator[ListColumn]:

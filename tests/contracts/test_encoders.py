@@ -12,6 +12,7 @@ import torch
 
 from nearfar import registry
 from nearfar.column import ListColumn
+from nearfar.contracts import side
 from nearfar.errors import InputError
 from nearfar.fingerprint import fingerprint
 from nearfar.model import Model
@@ -86,13 +87,25 @@ def test_a_vector_does_not_depend_on_its_batch(name: str) -> None:
     np.testing.assert_allclose(np.stack(alone), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("role", ["query", "key", None])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_store_gives_the_same_inputs_by_row(name: str) -> None:
+def test_a_store_gives_the_same_inputs_by_row(name: str, role: str | None) -> None:
     encoder, column = prepared(name)
-    rows = np.array([5, 0, 5, 7])
-    expected = vectors(encoder, encoder.inputs([column.cells[row] for row in rows]))
+    reads, rows = side(encoder, role), np.array([5, 0, 5, 7])
+    expected = vectors(encoder, reads.inputs([column.cells[row] for row in rows]))
     for _ in range(2):  # made, then from the cache
-        np.testing.assert_allclose(vectors(encoder, encoder.store(column)[rows]), expected, atol=1e-6)
+        np.testing.assert_allclose(vectors(encoder, reads.store(column)[rows]), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_sides_go_into_one_batch_in_any_order(name: str) -> None:
+    encoder, column = prepared(name)
+    query, key = (side(encoder, role).inputs(column.read(0, 8)) for role in ("query", "key"))
+    expected = np.concatenate([vectors(encoder, part) for part in (query[:3], key[2:8], query[5:6], key[:1])])
+    joined = query[:3].join([key[2:8], query[5:6], key[:1]])
+    assert len(joined) == len(joined.costs()) == 11
+    np.testing.assert_allclose(vectors(encoder, joined), expected, atol=1e-6)
+    np.testing.assert_allclose(vectors(encoder, joined[2:10]), expected[2:10], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,7 +137,9 @@ def test_as_a_model_it_is_the_same_space(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_its_parameters(name: str) -> None:
     encoder, column = prepared(name)
-    encoder.train()(encoder.inputs(column.read(0, 8))).square().sum().backward()
+    encoder.train()
+    for role in ("query", "key"):
+        encoder(side(encoder, role).inputs(column.read(0, 8))).square().sum().backward()
     trained = [p for p in encoder.parameters() if p.requires_grad]
     assert trained
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)

@@ -17,9 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nearfar import registry
-from nearfar.column import Column, chunks
+from nearfar.column import Column, chunks, content_id, content_ids
 from nearfar.contracts import Data
 from nearfar.data import _delimited, _json
+from nearfar.data._chunked import ChunkedColumn
+from nearfar.data._place import whole
+from nearfar.data._selection import Selection
 from nearfar.data.table import Table
 from nearfar.errors import InputError
 
@@ -280,6 +283,40 @@ def test_shared_lists_leak_too_and_columns_can_be_named() -> None:
     with pytest.raises(InputError, match=r"share a text with training, most by column '.*heldout_by=\["):
         Table(rows, heldout=5)
     assert Table(rows, heldout=5, heldout_by=["query"]).notes["heldout"] == 5
+
+
+TEXTS = ["near", "", None, " \u3000", "\u00e9", "near"]
+LISTS = [["a", "b"], ["near", None], None, ["", "c"], []]
+
+
+@pytest.mark.parametrize("cells", [TEXTS * 4, LISTS * 4])
+def test_contents_are_those_of_the_cells_however_rows_are_picked(cells: list[Any]) -> None:
+    source = Selection(whole("rows", pa.table({"text": cells})))
+    some = Selection(source.source, np.array([1, 2, 5, 6, 7, 13]))
+    for fill in (None, ""):
+        for rows in (source, some):
+            column = rows.column("text", fill) if isinstance(cells[0], str) else rows.flat("text", fill)[0]
+            expected = [content_id(cell) for cell in column.read(0, len(column))]
+            assert content_ids(column).tolist() == expected and len(expected) > 3
+
+
+def test_a_text_is_hashed_once_however_often_its_column_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    encoded = ChunkedColumn.encoded
+    monkeypatch.setattr(ChunkedColumn, "encoded", lambda self, a, b: read.append(b - a) or encoded(self, a, b))
+    table = Table([{"query": f"question {i}", "key": f"answer {i}"} for i in range(50)], heldout=0.2)
+    for part in (table, table.split("heldout"), table):
+        assert len(content_ids(part.text("query"))) == len(part) == len(content_ids(part.column("key")))
+    assert sum(read) == 100  # both columns of 50, when rows were held out
+
+
+def test_labels_decide_nothing() -> None:
+    rows = [{"split": "train", "label": f"kind {i % 9}", "text": f"review {i}"} for i in range(1000)]
+    assert Table(rows, heldout=50).notes == {"train": 950, "heldout": 50, "dropped": 0}
+    named = Table(rows, heldout=300, heldout_by=["label"])  # whoever asks for it gets whole labels
+    assert not set(cells(named.column("label"))) & set(cells(named.split("heldout").column("label")))
+    with pytest.raises(InputError, match=r"column .label. decides"):
+        Table([{"label": "one"}] * 1000, heldout=0.1)  # the only text there is
 
 
 def test_says_so_where_most_of_what_was_held_out_is_lost() -> None:

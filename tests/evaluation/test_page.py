@@ -276,6 +276,13 @@ def test_of_a_repeated_step_the_later_line_wins() -> None:
     assert "Not finished" not in page({}, [*events, {"event": "end"}])
 
 
+def test_the_held_out_loss_stands_beside_the_training_loss() -> None:
+    judged = [{"event": "evaluate", "step": step, "metrics": {"heldout_loss": 1.5 + step / 100}} for step in (10, 20)]
+    assert "held out from 1.6 to 1.7" in page(facts(), [*steps(20), *judged])
+    assert "held out" not in page(facts(), [*steps(20), *judged[:1]])
+    assert "held out" not in page(facts(), steps(20))
+
+
 def test_a_folder_becomes_a_page(tmp_path: Path) -> None:
     told = {key: value for key, value in facts().items() if key not in ("recipe", "run")}
     (tmp_path / "results.json").write_text(json.dumps(told), "utf-8")

@@ -50,6 +50,15 @@ def check_text(arrays: Iterable[Any], *, empty: bool) -> None:
         done += len(array)
 
 
+def says_something(array: Any) -> npt.NDArray[np.bool_]:
+    """Say which texts are neither null nor blank, (n,)."""
+    if pa.types.is_null(array.type):
+        return np.zeros(len(array), np.bool_)
+    trimmed = pc.utf8_trim_whitespace(array if array.type != pa.string_view() else array.cast(pa.string()))
+    told = pc.fill_null(pc.greater(pc.binary_length(trimmed), pa.scalar(0)), False)
+    return np.asarray(told.to_numpy(zero_copy_only=False), np.bool_)
+
+
 def _bad_texts(array: Any, *, empty: bool) -> tuple[int, str] | None:
     if pa.types.is_null(array.type):
         array = array.cast(pa.string())

@@ -12,10 +12,17 @@ from nearfar.column import Ids
 from nearfar.ragged import ranges
 
 _WINDOW = 1 << 16  # rows looked at together
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}  # the same memory under another name
+_PLAIN = {*_BYTES, *_BYTES.values()}
 
 
 class ChunkedColumn:
-    """A column over Arrow arrays, of all rows or of some; `fill` takes the place of nulls."""
+    """A column over Arrow arrays, of all rows or of some; `fill` takes the place of nulls.
+
+    `picked`, of some rows: the column of all, and which of them.
+    """
+
+    picked: tuple[ChunkedColumn, Ids] | None = None
 
     def __init__(self, name: str, arrays: list[Any], rows: Ids | None = None, fill: Any = None) -> None:
         self.name = name
@@ -33,6 +40,21 @@ class ChunkedColumn:
         """Return the cells of rows `start` to `stop`."""
         cells = [cell for array in self.arrays(start, stop) for cell in _cells(array)]
         return cells if self._fill is None else [self._fill if cell is None else cell for cell in cells]
+
+    def encoded(self, start: int, stop: int) -> list[Any]:
+        """Return the cells as `read` does, but texts as UTF-8: as they lie in memory."""
+        cells: list[Any] = []
+        for array in self.arrays(start, stop):
+            cells += _cells(array.cast(_BYTES.get(array.type, array.type)))
+        return [_encoded(self._fill) if cell is None else cell for cell in cells]
+
+    def pick(self, rows: Ids | None) -> ChunkedColumn:
+        """Return some rows of a column of all; the column itself for None."""
+        if rows is None:
+            return self
+        some = ChunkedColumn(self.name, self._arrays, rows, self._fill)
+        some.picked = (self, rows)
+        return some
 
     def arrays(self, start: int = 0, stop: int | None = None) -> Iterator[Any]:
         """Yield rows `start` to `stop` as arrays of at most 65,536 rows, in order."""
@@ -57,9 +79,13 @@ class ChunkedColumn:
 
 
 def _cells(array: Any) -> list[Any]:
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    if array.type in _PLAIN:
         return list(array.to_numpy(zero_copy_only=False))  # several times faster than to_pylist
     return list(array.to_pylist())
+
+
+def _encoded(fill: Any) -> Any:
+    return fill.encode() if isinstance(fill, str) else fill
 
 
 def flat_rows(lengths: Ids, rows: Ids | None) -> tuple[Ids | None, Ids]:

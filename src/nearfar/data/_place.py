@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from nearfar.data._chunked import ChunkedColumn
 from nearfar.data._reader import Reader
 
 
@@ -28,6 +30,20 @@ class Source:
 
     table: pa.Table
     parts: list[Part]
+    _columns: dict[tuple[str, bool, str | None], ChunkedColumn] = field(default_factory=dict, repr=False)
+
+    def column(self, name: str, fill: str | None = None, *, flat: bool = False) -> ChunkedColumn:
+        """Return a column of all rows, or with `flat` what its lists hold: the same object each time.
+
+        So its contents are hashed once, whichever rows of it are looked at later, and in whichever role.
+        """
+        pieces: list[Any] = self.table.column(name).chunks
+        pieces = [piece.flatten() for piece in pieces] if flat else pieces
+        fill = fill if sum(piece.null_count for piece in pieces) else None
+        key = (name, flat, fill)
+        if key not in self._columns:
+            self._columns[key] = ChunkedColumn(name, pieces, None, fill)
+        return self._columns[key]
 
     @property
     def where(self) -> str:

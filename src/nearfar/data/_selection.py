@@ -47,14 +47,14 @@ class Selection:
     def column(self, name: str, fill: str | None = None) -> ChunkedColumn:
         """Return a column, (n,); `fill` takes the place of nulls."""
         self.kind(name)
-        return ChunkedColumn(name, self.source.table.column(name).chunks, self.rows, fill)
+        return self.source.column(name, fill).pick(self.rows)
 
     def flat(self, name: str, fill: str | None = None) -> tuple[ChunkedColumn, Ids]:
         """Return what the lists of a column hold, end to end, and the (n + 1,) offsets of the rows."""
         chunks: list[Any] = self.source.table.column(name).chunks
         lengths = [pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False) for chunk in chunks]
         rows, offsets = flat_rows(np.concatenate(lengths).astype(np.int64), self.rows)
-        return ChunkedColumn(name, [chunk.flatten() for chunk in chunks], rows, fill), offsets
+        return self.source.column(name, fill, flat=True).pick(rows), offsets
 
     def fingerprint(self) -> str:
         """Return the identity of the content."""

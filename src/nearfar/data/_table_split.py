@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Ids, chunks, content_ids
-from nearfar.data._cells import is_text, is_text_list
+from nearfar.column import Ids, content_ids
+from nearfar.data._cells import is_text, is_text_list, says_something
 from nearfar.data._selection import Selection
 from nearfar.errors import InputError
+
+LABELS, OFTEN = 100, 100  # distinct texts at most, and rows of each on average at least, of a column of labels
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Texts:
     name: str
     ids: Ids
     rows: Ids
+
+    def labels(self) -> bool:
+        """Say whether these are labels: few distinct ones, each of many rows."""
+        return len(self.ids) >= OFTEN and len(np.unique(self.ids)) <= min(LABELS, len(self.ids) // OFTEN)
 
     def among(self, out: npt.NDArray[np.bool_], trained: Ids) -> Ids:
         """Return the rows of `out` whose text is among those `trained`, which are sorted."""
@@ -36,7 +42,10 @@ class Texts:
 
 
 def texts(selection: Selection, names: Sequence[str] | None) -> list[Texts]:
-    """Return the contents of some columns, by default of all that hold text or lists of text, texts first."""
+    """Return the contents of some columns, by default of all that hold text or lists of text, texts first.
+
+    By default, columns of labels are left out where others hold text: all rows would share a "text" with training.
+    """
     kinds = {name: selection.kind(name) for name in names or selection.names}
     chosen = [name for name, kind in kinds.items() if is_text(kind) or is_text_list(kind)]
     if names is None:
@@ -46,7 +55,9 @@ def texts(selection: Selection, names: Sequence[str] | None) -> list[Texts]:
             f"{selection.source.where}: heldout needs columns of text, these hold "
             f"{', '.join(f'{name!r} {kind}' for name, kind in kinds.items())}; name some with heldout_by"
         )
-    return [_texts(selection, name, is_text_list(kinds[name])) for name in chosen]
+    found = [_texts(selection, name, is_text_list(kinds[name])) for name in chosen]
+    told = [texts for texts in found if not texts.labels()]
+    return found if names is not None or not told else told
 
 
 def _texts(selection: Selection, name: str, in_lists: bool) -> Texts:
@@ -54,8 +65,8 @@ def _texts(selection: Selection, name: str, in_lists: bool) -> Texts:
     if in_lists:
         column, offsets = selection.flat(name, fill="")
         rows = np.repeat(rows, np.diff(offsets))
-    blank = np.concatenate([np.zeros(0, bool), *([not text.strip() for text in cells] for cells in chunks(column))])
-    return Texts(name, content_ids(column)[~blank], rows[~blank])
+    told = np.concatenate([np.zeros(0, bool), *map(says_something, column.arrays())])
+    return Texts(name, content_ids(column)[told], rows[told])
 
 
 def split(where: str, columns: Sequence[Texts], n: int, heldout: float, seed: int) -> tuple[Ids, Ids, int]:

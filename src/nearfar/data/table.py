@@ -29,9 +29,9 @@ class Table:
 
     The table itself is the training rows (of several splits without a "train": the first). `heldout` keeps rows back
     as the split "heldout": a fraction below 1, or a number of rows. They are chosen by a hash of the seed and of the
-    text in the first of the columns `heldout_by` (default: all columns of text, lists included); then rows that share
-    a text of any of these columns with training are dropped, so that nothing leaks. `notes` counts train, heldout and
-    dropped.
+    text in the first of the columns `heldout_by` (default: all columns of text, lists included, but not labels, which
+    are few texts of many rows); then rows that share a text of any of these columns with training are dropped, so that
+    nothing leaks. `notes` counts train, heldout and dropped.
 
     Errors: InputError, of one or two lines: the file, the row and its line, the column, what is wrong, the fix.
 

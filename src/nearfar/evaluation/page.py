@@ -162,6 +162,7 @@ def _log(events: list[dict[str, Any]]) -> dict[str, Any]:
         "warnings": list(kinds["warning"]),
         "broken": [step for step, event in kinds["step"].items() if "loss" in event and _number(event["loss"]) is None],
         "loss": _points(kinds["step"], "loss"),
+        "held_out": _points({s: _mapping(e.get("metrics")) for s, e in kinds["evaluate"].items()}, "heldout_loss"),
         **{key: _points(kinds["monitor"], key) for key in _GEOMETRY},
         "space": _space(kinds["monitor"]),
         "evaluated": _evaluated(kinds["evaluate"]),

@@ -11,7 +11,7 @@ import yaml
 
 from nearfar.errors import InputError, nearest
 
-SECTIONS = ("data", "positives", "encoder", "loss", "training", "evaluate")
+SECTIONS = ("data", "positives", "encoder", "loss", "training", "mining", "evaluate")
 SEVERAL = ("data", "positives")  # may be lists: several data sets
 Recipe = dict[str, Any]
 
@@ -75,7 +75,7 @@ def _parsed(where: str, text: str) -> Recipe:
         kind, shape = (list, "[{name: ..., split: ...}]") if section == "evaluate" else (dict, "{name: ..., ...}")
         several = section in SEVERAL and isinstance(value, list) and value and all(isinstance(v, dict) for v in value)
         if value is not None and not several and not isinstance(value, kind):
-            shape = "{epochs: 3, ...}" if section == "training" else shape
+            shape = {"training": "{epochs: 3, ...}", "mining": "{negatives: 1, ...}"}.get(section, shape)
             raise InputError(f"{where}: section {section} is {str(value)[:60]!r}; write {section}: {shape}")
     return {section: value for section, value in result.items() if value is not None}
 
@@ -88,7 +88,8 @@ def _override(recipe: Recipe, text: str) -> None:
     if keys[0] not in SECTIONS:
         raise InputError(f"{text!r}: no section {keys[0]!r}; {nearest(keys[0], SECTIONS)}")
     if len(keys) == 1:
-        one = {"training": "training.epochs=3", "evaluate": "evaluate.0.split=heldout"}.get(path, f"{path}.name=...")
+        ones = {"training": "training.epochs=3", "mining": "mining.negatives=2"}
+        one = {**ones, "evaluate": "evaluate.0.split=heldout"}.get(path, f"{path}.name=...")
         raise InputError(f"{text!r}: {path} is a whole section; set one of its settings, e.g. {one}")
     place: Any = recipe
     for i, key in enumerate(keys):
