@@ -1,0 +1,114 @@
+"""One study of quality: its data, its training, and what each query of its tests gets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import nearfar as nf
+from nearfar import config
+from nearfar.column import chunks
+from nearfar.metrics.retrieval import Retrieval
+from nearfar.tasks import Similarity, Task
+from nearfar.training import hardware
+
+COLLECTIONS = ("cranfield", "cisi", "npl")
+METRICS = {"adapt": "ndcg@10", "nl2bash": "mrr@10", "code": "mrr@10"}
+HELD_OUT = 1_000  # docstrings of modules that training does not see
+
+
+def study(study: str, recipe: str, overrides: list[str], out: str, data: str) -> dict[str, Any]:
+    """Train by a recipe, or take the model as it comes, and leave values.npz in `out`: of each task one a query."""
+    start, folder, place = time.perf_counter(), Path(out), Path(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings, tasks = STUDIES[study](place, folder)
+    if recipe:
+        recipe_and_data = config.load(recipe, [*settings, *overrides])
+        parts = config.build(recipe_and_data)
+        run = nf.fit(
+            parts.encoder,
+            parts.positives,
+            parts.loss,
+            out=folder / "run",
+            overwrite=True,
+            quiet=True,
+            refresh=parts.refresh,
+            **parts.training,
+        )
+        model = run.model
+    else:
+        model = nf.Model.load("minilm")
+    with torch.autocast("cpu", torch.bfloat16, enabled=hardware.cpu_bf16()):
+        values = {name: _values(model, task, METRICS[study]) for name, task in tasks.items()}
+        values["sts-b"] = _values(model, nf.data.Similarity(place / "B-stsb" / "sts-test.csv.gz").task(), "")
+    savez: Any = np.savez
+    savez(folder / "values.npz", **values)
+    return {"seconds": time.perf_counter() - start}
+
+
+def _values(model: nf.Model, task: Task, metric: str) -> npt.NDArray[np.float64]:
+    """Return a metric of each query (q,); of graded pairs cosines and scores (2, n)."""
+    if isinstance(task, Similarity):
+        first, second = (model.embed(side.read(0, len(side))) for side in (task.first, task.second))
+        return np.stack([(first * second).sum(1), task.scores]).astype(np.float64)
+    queries = model.embed(task.queries.read(0, len(task.queries)), "query")
+    documents = task.documents.read(0, len(task.documents))
+    full = np.array([bool(cell.strip()) for cell in documents])
+    keys = np.zeros((len(documents), model.dim), np.float32)
+    keys[full] = model.embed([cell for cell in documents if cell.strip()], "key")
+    found: npt.NDArray[np.float64] = Retrieval()(task, nf.topk.topk(queries, keys, 100, allowed=full))[metric]
+    return found
+
+
+def _adapt(place: Path, folder: Path) -> tuple[list[str], dict[str, Task]]:
+    """The documents of three collections, and their queries to judge by."""
+    tasks: dict[str, Task] = {name: nf.data.Beir(place / f"C-{name}").task() for name in COLLECTIONS}
+    columns: list[Any] = [task.documents for task in tasks.values()]  # type: ignore[union-attr]
+    texts = [cell for column in columns for part in chunks(column) for cell in part if cell.strip()]
+    return [f"data.path={_lines(folder / 'corpus.jsonl', [{'text': t} for t in texts])}"], tasks
+
+
+def _nl2bash(place: Path, folder: Path) -> tuple[list[str], dict[str, Task]]:
+    """English to shell; no command of the test split is in training, and no description either."""
+    with gzip.open(place / "C-nl2bash" / "pairs.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    tested = {row["nl"] for row in rows if row["split"] == "test"}
+    pairs = [{"query": r["nl"], "key": r["cmd"]} for r in rows if r["split"] == "train" and r["nl"] not in tested]
+    test = [{"query": r["nl"], "key": r["cmd"]} for r in rows if r["split"] == "test"]
+    tasks: dict[str, Task] = {"nl2bash": nf.positives.Columns(nf.data.Table(test)).task("train")}
+    return [f"data.path={_lines(folder / 'pairs.jsonl', pairs)}", "data.heldout=0"], tasks
+
+
+def _code(_: Path, folder: Path) -> tuple[list[str], dict[str, Task]]:
+    """Docstrings to source: 3,000 pairs to learn from, and others of modules that training does not see."""
+    positives = config.build(config.load("python-packages", [])).positives
+    random = np.random.default_rng(0)
+    rows = positives.describe(random.choice(len(positives), 3_000, replace=False))
+    pairs = [{"query": row["query"], "key": row["key"]} for row in rows]
+    held: Any = positives.task("heldout")
+    queries = held.queries.read(0, len(held.queries))
+    documents = held.documents.read(0, len(held.documents))
+    chosen = random.permutation(len(queries))[:HELD_OUT].tolist()
+    test = [{"query": queries[q], "key": documents[k]} for q in chosen for k in held.relevance[q]]
+    tasks: dict[str, Task] = {"code": nf.positives.Columns(nf.data.Table(test)).task("train")}
+    return [f"data.path={_lines(folder / 'pairs.jsonl', pairs)}", "data.heldout=0"], tasks
+
+
+def _lines(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+STUDIES: dict[str, Callable[[Path, Path], tuple[list[str], dict[str, Task]]]] = {
+    "adapt": _adapt,
+    "nl2bash": _nl2bash,
+    "code": _code,
+}
