@@ -28,10 +28,8 @@ SMALL: dict[str, Any] = {
     "heldout": 1,
     "unseen": 1,
 }
-SMALL["config"] = {  # of a transformer
-    "model_type": "bert",
-    **{"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2},
-}
+TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL_OF_ROOM = {"encoders": {"config": {"model_type": "bert", **TINY}}}  # what another room calls so is another thing
 PART_OF_PART = {"encoders": "static"}  # of a part that must be given others of its room
 TEXTS = [
     "pull near",
@@ -52,7 +50,11 @@ def settings(room: str, part: type[Any], **more: Any) -> dict[str, Any]:
     for name, where in registry.nested(part).items():
         if name in inner:
             inner[name] |= settings(where, registry.find(where, inner[name]["name"]))
-    return {name: value for name, value in {**SMALL, **inner, **more}.items() if name in known}
+    return {
+        name: value
+        for name, value in {**SMALL, **SMALL_OF_ROOM.get(room, {}), **inner, **more}.items()
+        if name in known
+    }
 
 
 def _must(setting: inspect.Parameter) -> bool:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import nearfar as nf
-from nearfar.encoders import _backbone
+from nearfar.encoders import _running
 from nearfar.encoders._older import _older_names
 from nearfar.encoders._pooling import MODES, Dense
 from nearfar.encoders.transformer import Transformer
@@ -289,8 +289,8 @@ def test_lora_names_targets_that_are_not_there() -> None:
 
 def test_padded_texts_go_in_parts_of_about_one_length() -> None:
     lengths = [40, 39, 20, 20, 19, 3, 1]
-    parts = list(_backbone._pads(lengths))
+    parts = list(_running._pads(lengths))
     assert [a for a, _ in parts] == [0, *[b for _, b in parts[:-1]]]
     assert parts[-1][1] == len(lengths)
     for a, b in parts:
-        assert (b - a) * lengths[a] * (1 - _backbone.PAD_WASTE) <= sum(lengths[a:b])
+        assert (b - a) * lengths[a] * (1 - _running.PAD_WASTE) <= sum(lengths[a:b])

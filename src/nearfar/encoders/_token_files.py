@@ -24,7 +24,7 @@ def cached(identity: tuple[Any, ...], column: Column, write: Callable[[Path], No
     if _whole(folder):
         return folder
     try:
-        with folder_aside(folder) as aside:
+        with folder_aside(folder, again=folder.exists()) as aside:  # there, it is cut off
             write(aside)
             sizes = {path.name: path.stat().st_size for path in aside.iterdir()}
             (aside / SIZES).write_text(json.dumps(sizes), encoding="utf-8")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
-from nearfar.encoders import _backbone
+from nearfar.encoders import _backbone, _layers, _running
 from nearfar.encoders._adapter import Lora, adapted, merged
 from nearfar.encoders._lean import activations_in, cast_embeddings, lean
 from nearfar.encoders._modules import Modules, read_modules
@@ -111,13 +111,13 @@ class Transformer(nn.Module):
     def _use(self, backbone: nn.Module) -> None:
         """Take a model as the backbone: settle its lengths, dropout, what learns, and whether it can be packed."""
         texts, settings = self._ready(), cast("Any", backbone).config
-        able = min(texts.longest, _backbone.positions(backbone))
+        able = min(texts.longest, _layers.positions(backbone))
         if self.max_length is not None and not texts.special < self.max_length <= able:
             raise InputError(
                 f"encoder.max_length: {self.max_length} does not fit: the model reads {texts.special + 1} to {able}"
             )
         self.max_length = texts.cut(self.max_length or able)
-        self.first = _backbone.first_position(backbone)
+        self.first = _running.first_position(backbone)
         self.packed = self.first is not None
         if not self.packed:
             warnings.warn(
@@ -126,14 +126,14 @@ class Transformer(nn.Module):
                 stacklevel=3,
             )
         if self.dropout is not None:
-            _backbone.set_dropout(backbone, self.dropout)
-        _backbone.freeze(backbone, self.frozen)
+            _layers.set_dropout(backbone, self.dropout)
+        _layers.freeze(backbone, self.frozen)
         if self.checkpointing:
-            _backbone.checkpoint(backbone)
+            _layers.checkpoint(backbone)
         self.backbone = backbone if self.lora is None else adapted(backbone, self.lora, self.seed)
-        _backbone.embeddings(self.backbone).register_forward_hook(cast_embeddings)
+        _layers.embeddings(self.backbone).register_forward_hook(cast_embeddings)
         self.lean = lean(self.backbone)
-        self.lean = self.lean and _backbone.able_in_bf16(self, self._in_bf16)
+        self.lean = self.lean and _running.able_in_bf16(self, self._in_bf16)
         self.dim = self._width(settings)
 
     def _width(self, settings: Any) -> int:
@@ -192,8 +192,8 @@ class Transformer(nn.Module):
         half = self.lean and ids.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         with activations_in(torch.get_autocast_dtype("cpu")) if half else nullcontext():
             if self.first is None:
-                return _backbone.run_padded(self.backbone, ids, packing)
-            return _backbone.run_packed(self.backbone, ids, packing, self.first)
+                return _running.run_padded(self.backbone, ids, packing)
+            return _running.run_packed(self.backbone, ids, packing, self.first)
 
     def _in_bf16(self) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -204,7 +204,7 @@ class Transformer(nn.Module):
         """Return how fast each parameter learns, by name, beside the learning rate."""
         if self.layer_decay == 1:
             return {}
-        depths = _backbone.depths(self)
+        depths = _layers.depths(self)
         top = max(depths.values())
         return {name: self.layer_decay ** (top - depth) for name, depth in depths.items()}
 
@@ -219,7 +219,7 @@ class Transformer(nn.Module):
         yield "pooling", self.pooling
         yield "after", [(type(m).__name__, str(m.config()) if isinstance(m, Dense) else "") for m in self.after]
         backbone = merged(self.backbone)
-        yield "config", _backbone.shape_of(backbone)
+        yield "config", _layers.shape_of(backbone)
         for part in (backbone, self.after):
             for name, tensor in sorted(part.state_dict().items()):
                 yield name, tensor.detach().float().cpu().numpy()

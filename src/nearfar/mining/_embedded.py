@@ -32,7 +32,7 @@ def embedded(model: Any, contents: Distinct, role: Literal["query", "key"]) -> V
     shape = (len(contents), int(model.dim))
     with suppress(OSError, ValueError):
         return _read(folder, shape)
-    with folder_aside(folder, again=False) as aside:
+    with folder_aside(folder, again=folder.exists()) as aside:  # there, it is cut off
         path = aside / "vectors"
         with writing(path), path.open("wb") as file:
             for part in _slices(model, contents, role):

@@ -107,7 +107,8 @@ class Rising:
     def _within(self, ranks: tuple[int, int], side: Sides, step: int) -> Controls:
         """Return the ranks, moved up where there are fewer keys."""
         low, high = ranks
-        own = int(np.unique(side.near[:, 0], return_counts=True)[1].max(initial=1))  # positives hold no rank
+        known = np.unique(side.near, axis=0)  # positives hold no rank
+        own = int(np.unique(known[:, 0], return_counts=True)[1].max(initial=1))
         beyond = max(0, high - (len(np.unique(content_ids(side.key))) - own))
         low = max(0, low - beyond)
         return self._controls((low, max(high - beyond, low + self.negatives)), step)
