@@ -46,6 +46,9 @@ bench: $(VENV)/.installed-dev  ## ours and the peers, side by side in one run
 	$(RUN)/python benchmarks/loss.py
 	$(RUN)/python benchmarks/cached_step.py
 	$(RUN)/python benchmarks/static_training.py
+	$(RUN)/python benchmarks/transformer_training.py
+	$(RUN)/python benchmarks/encode.py
+	$(RUN)/python benchmarks/mining.py
 
 docs: $(VENV)/.installed-dev  ## the reference, from the docstrings, into site/
 	$(RUN)/pdoc -o site nearfar

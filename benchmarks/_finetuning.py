@@ -49,7 +49,6 @@ def _peer(
     scratch: Path,
     attention: str,
     order: list[int] | None = None,
-    workers: int = 0,
 ) -> dict[str, Any]:
     from datasets import Dataset
     from sentence_transformers import (
@@ -103,7 +102,6 @@ def _peer(
             per_device_train_batch_size=BATCH,
             learning_rate=RATE,
             bf16=precision == "bf16",
-            dataloader_num_workers=workers,
             use_cpu=True,
             logging_steps=1,
             save_strategy="no",

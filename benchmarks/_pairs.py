@@ -29,6 +29,3 @@ def distinct(rows: list[dict[str, str]]) -> list[dict[str, str]]:
             kept.append(row)
             seen |= set(row.values())
     return kept
-
-
-__all__ = ["distinct", "mixed", "pairs"]
