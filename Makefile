@@ -8,7 +8,7 @@ SET_UP := pyproject.toml constraints.txt
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: install extras demo test check bench docs clean
+.PHONY: install extras demo test fuzz check bench docs clean
 
 install: $(VENV)/.installed  ## the tool itself
 
@@ -34,7 +34,10 @@ demo: $(VENV)/.installed  ## harvest, train, judge, search: about two minutes on
 	$(RUN)/nearfar demo
 
 test: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest $(PYTEST)
+
+fuzz: $(VENV)/.installed-dev  ## property tests on examples drawn anew, three times
+	for i in 1 2 3; do $(RUN)/python -m pytest -m hypothesis --hypothesis-seed=$$(date +%s) || exit 1; done
 
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(RUN)/ruff format --check .

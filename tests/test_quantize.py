@@ -39,7 +39,8 @@ def drawn(n: int, d: int) -> st.SearchStrategy[Any]:
 def test_it_gives_the_numbers_of_sentence_transformers(data: st.DataObject, d: int, precision: Any) -> None:
     vectors = data.draw(drawn(data.draw(st.integers(0, 6)), d))
     known = data.draw(drawn(data.draw(st.integers(2, 6)), d))
-    expected: Any = quantize_embeddings(vectors, precision, ranges=np.stack([known.min(0), known.max(0)]))
+    with np.errstate(over="ignore"):  # of the peer, where a coordinate hardly changes
+        expected: Any = quantize_embeddings(vectors, precision, ranges=np.stack([known.min(0), known.max(0)]))
     found = quantize(vectors, precision, Ranges.of(known))
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)

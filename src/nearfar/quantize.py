@@ -115,7 +115,8 @@ def _steps(vectors: Vectors, precision: str, ranges: Ranges | None) -> npt.NDArr
         )
     step = (ranges.high - ranges.low) / np.float32(STEPS)
     step[step == 0] = 1  # a coordinate that never changes
-    place = np.clip(np.floor((vectors - ranges.low) / step), 0, STEPS)
+    with np.errstate(over="ignore"):  # steps of next to nothing: all is beyond the ends
+        place = np.clip(np.floor((vectors - ranges.low) / step), 0, STEPS)
     return place.astype(np.uint8) if precision == "uint8" else (place - 128).astype(np.int8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 
@@ -120,7 +121,9 @@ def test_the_threshold_keeps_its_promise(share: float, seed: int) -> None:
     below = rank < limit
     assert estimate == pytest.approx(wrong.mean(), abs=0.03)
     assert limit >= 0.5
-    assert wrong[below].mean() > 0.7
+    # Wrong ones are counted in the low ranks and named up to the limit: two draws, each with an error of its own.
+    error = math.sqrt(0.16 / below.sum() + 0.64 / (rank < unrelated.LOW).sum())
+    assert wrong[below].mean() > unrelated.TRUE - 2 * error
 
 
 def test_ranks_are_those_of_the_naive_form() -> None:
