@@ -105,20 +105,30 @@ def _stepped_aside(place: Path) -> Path:
     return place.parent / f".{place.name}.old"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole: aside, synced, then renamed over the old one."""
+@contextmanager
+def file_aside(path: Path) -> Iterator[Path]:
+    """Give an empty file to write, of the same suffix; it takes the path's place at once, or not at all after an error.
+
+    Its folder must exist.
+    """
     with writing(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
+        os.close(handle)
         aside = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            yield aside
             aside.chmod(0o644)
             _sync_file(aside)
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole: aside, synced, then renamed over the old one."""
+    with file_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def _sync_all(folder: Path) -> None:

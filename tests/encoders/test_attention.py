@@ -29,7 +29,7 @@ def naive(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: Form) -> Tens
 
 
 def drawn(lengths: list[int], heads: int = 2, d: int = 3) -> tuple[Packing, list[Tensor]]:
-    packing = Packing.of(np.array(lengths))
+    packing = Packing.of(np.array(sorted(lengths, reverse=True)))
     generator = torch.Generator().manual_seed(0)
     shape = (sum(lengths), heads, d)
     return packing, [torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for _ in range(3)]

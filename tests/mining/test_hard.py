@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nearfar.column import Ids
 from nearfar.errors import InputError
 from nearfar.mining import _closest, _screen
-from nearfar.mining.hard import Controls, hard_negatives
+from nearfar.mining.controls import Controls
+from nearfar.mining.hard import hard_negatives
 
 Array = npt.NDArray[Any]
 

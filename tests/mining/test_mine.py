@@ -18,8 +18,9 @@ from nearfar.decisions import Decisions
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.mining import write
-from nearfar.mining.hard import Controls
-from nearfar.mining.mine import Hard, mine
+from nearfar.mining._search import Hard
+from nearfar.mining.controls import Controls
+from nearfar.mining.mine import mine
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
 from tests.contracts.samples import beir

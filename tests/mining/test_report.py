@@ -14,8 +14,9 @@ import pytest
 
 from nearfar.decisions import Decisions
 from nearfar.lexical import Bm25
-from nearfar.mining.hard import Controls
-from nearfar.mining.mine import Hard, mine
+from nearfar.mining._search import Hard
+from nearfar.mining.controls import Controls
+from nearfar.mining.mine import mine
 from nearfar.mining.report import Review, Words, page, review
 from tests.mining.test_mine import Axis, table
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nearfar.errors import InputError
-from nearfar.mining.hard import Controls
+from nearfar.mining.controls import Controls
 from nearfar.mining.mine import mine
 from nearfar.mining.rescore import CrossEncoder
 from tests.mining.test_mine import Axis, table

@@ -10,8 +10,8 @@ from nearfar.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from nearfar.contracts import Positives
+    from nearfar.mining._search import Hard
     from nearfar.mining.controls import Controls
-    from nearfar.mining.mine import Hard
     from nearfar.mining.report import Review
     from nearfar.mining.write import Form
     from nearfar.model import Model

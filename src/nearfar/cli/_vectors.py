@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ import numpy.typing as npt
 from nearfar.cli import _sources
 from nearfar.column import Column
 from nearfar.errors import InputError, nearest
-from nearfar.folders import made, writing
+from nearfar.folders import file_aside, made
 from nearfar.model import Model, Role
 from nearfar.quantize import BYTES, PRECISIONS, Precision, Ranges
 
@@ -71,17 +69,9 @@ class Form:
 def write(out: Path, ids: list[str], texts: Column, form: Form) -> None:
     """Embed a column into a .npy (n, d) or .parquet (id, vector) file. Errors: those of `embed`; a full disk."""
     made(out.parent)
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}-")
-    os.close(handle)
-    aside = Path(name)
-    try:
-        with writing(out):
-            save = _npy if out.suffix == ".npy" else _parquet
-            save(aside, ids, form.embed([]), _slices(texts, form))
-            aside.chmod(0o644)
-            aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
+    save = _npy if out.suffix == ".npy" else _parquet
+    with file_aside(out) as aside:
+        save(aside, ids, form.embed([]), _slices(texts, form))
 
 
 def _slices(texts: Column, form: Form) -> Iterator[npt.NDArray[Any]]:

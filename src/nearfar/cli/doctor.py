@@ -13,8 +13,8 @@ def command(as_json: Json = False) -> None:
 
     import torch
 
+    from nearfar import hardware
     from nearfar.folders import cache_folder
-    from nearfar.training import hardware
 
     cache = cache_folder("tokens").parent
     free = shutil.disk_usage(cache).free / 2**30

@@ -10,8 +10,8 @@ import typer
 from nearfar.cli._output import Json, Quiet, emit
 
 if TYPE_CHECKING:
+    from nearfar.mining._search import Hard
     from nearfar.mining.controls import Sampling
-    from nearfar.mining.mine import Hard
 
 
 def command(

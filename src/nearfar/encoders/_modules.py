@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from nearfar.encoders._pooling import Dense, modes_of
-from nearfar.encoders._pretrained import read_json
+from nearfar.encoders._pretrained import read_json, read_settings
 from nearfar.errors import InputError
 from nearfar.weights import read_weights
 
@@ -37,7 +37,10 @@ def read_modules(folder: Path) -> Modules:
     if not (folder / "modules.json").is_file():
         return _settings(Modules(folder), folder)
     found = Modules(folder)
-    for row in read_json(folder / "modules.json"):
+    rows = read_json(folder / "modules.json")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
+        raise InputError(f"{folder / 'modules.json'}: not a list of modules, each with its type; save the model again")
+    for row in rows:
         kind, place = str(row["type"]).rsplit(".", 1)[-1], folder / str(row.get("path", ""))
         if kind not in KINDS or not str(row["type"]).startswith("sentence_transformers."):
             raise InputError(
@@ -47,7 +50,7 @@ def read_modules(folder: Path) -> Modules:
             found.transformer = place
             _settings(found, place)
         elif kind == "Pooling":
-            found.pooling = modes_of(place / "config.json", read_json(place / "config.json"))
+            found.pooling = modes_of(place / "config.json", read_settings(place / "config.json"))
         elif kind == "Dense":
             found.after.append(_dense(place))
         else:
@@ -68,15 +71,17 @@ class Unit(nn.Module):
 
 def _settings(found: Modules, place: Path) -> Modules:
     path = place / "sentence_bert_config.json"
-    given = read_json(path) if path.is_file() else {}
+    given = read_settings(path) if path.is_file() else {}
     length = given.get("max_seq_length")
-    found.max_length = None if length is None else int(length)
+    if not (length is None or (isinstance(length, int) and length > 0)):
+        raise InputError(f"{path}: max_seq_length must be a whole number, it is {length!r}")
+    found.max_length = length
     found.lower_case = bool(given.get("do_lower_case"))
     return found
 
 
 def _dense(place: Path) -> Dense:
-    given = read_json(place / "config.json")
+    given = read_settings(place / "config.json")
     for key, usual in (("module_input_name", "sentence_embedding"), ("module_output_name", "sentence_embedding")):
         if given.get(key) not in (None, usual):
             raise InputError(f"{place / 'config.json'}: {key} {given[key]!r} is not known; known: {usual!r}")
@@ -87,8 +92,10 @@ def _dense(place: Path) -> Dense:
 
 
 def _prompts(found: Modules, path: Path) -> None:
-    given = read_json(path) if path.is_file() else {}
+    given = read_settings(path) if path.is_file() else {}
     prompts = given.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+        raise InputError(f"{path}: prompts must be texts by name, they are {prompts!r:.60}")
     default = prompts.get(given.get("default_prompt_name") or "", "")
     for role, names in OURS.items():
         found.prompts[role] = next((prompts[name] for name in names if name in prompts), default)

@@ -26,7 +26,6 @@ class Group:
     """
 
     start: int
-    tokens: int
     rows: int
     length: int
     place: Tensor | None = None
@@ -36,34 +35,32 @@ class Group:
     @classmethod
     def of(cls, lengths: Ids, start: int) -> Self:
         """Return the group of texts of these lengths (rows,), the first the longest."""
-        rows, length, tokens = len(lengths), int(lengths[0]), int(lengths.sum())
-        if tokens == rows * length:
-            return cls(start, tokens, rows, length)
+        rows, length = len(lengths), int(lengths[0])
+        if int(lengths[-1]) == length:
+            return cls(start, rows, length)
         first = start + np.cumsum(lengths) - lengths
         within = np.arange(length)
         padding = within >= lengths[:, None]  # (rows, length)
         place = np.where(padding, first[:, None], first[:, None] + within)
         real = np.flatnonzero(~padding)
-        return cls(start, tokens, rows, length, *map(torch.from_numpy, (place.ravel(), real, padding)))
+        return cls(start, rows, length, *map(torch.from_numpy, (place.ravel(), real, padding)))
 
     def to(self, device: torch.device) -> Group:
         """Return the same on another device."""
         if self.place is None or self.real is None or self.padding is None:
             return self
         moved = (t.to(device) for t in (self.place, self.real, self.padding))
-        return Group(self.start, self.tokens, self.rows, self.length, *moved)
+        return Group(self.start, self.rows, self.length, *moved)
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How texts lie in one row of tokens, sorted by length.
+    """How texts lie in one row of tokens, longest first.
 
-    order: (n,) which text lies where; lengths, starts: (n,) in that order; row, position: (t,) of each token, the place
-    of its text and its own within it.
+    lengths, starts: (n,); row, position: (t,) of each token, the place of its text and its own within it.
     """
 
     groups: list[Group]
-    order: Tensor
     lengths: Tensor
     starts: Tensor
     row: Tensor
@@ -71,22 +68,20 @@ class Packing:
 
     @classmethod
     def of(cls, lengths: Ids) -> Self:
-        """Sort texts of these lengths (n,), each at least 1."""
-        order = np.argsort(-lengths, kind="stable")
-        ordered = lengths[order]
-        starts = np.cumsum(ordered) - ordered
-        row = np.repeat(np.arange(len(ordered)), ordered)
-        position = ranges(np.zeros(len(ordered), np.int64), ordered)
-        cuts = _cuts(ordered)
-        groups = [Group.of(ordered[a:b], int(starts[a])) for a, b in pairwise(cuts)]
-        arrays = [torch.from_numpy(a) for a in (order, ordered, starts, row, position)]
+        """Lay out texts of these lengths (n,), the longest first, each at least 1."""
+        assert (np.diff(lengths) <= 0).all()
+        starts = np.cumsum(lengths) - lengths
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        position = ranges(np.zeros(len(lengths), np.int64), lengths)
+        groups = [Group.of(lengths[a:b], int(starts[a])) for a, b in pairwise(_cuts(lengths))]
+        arrays = [torch.from_numpy(a) for a in (lengths, starts, row, position)]
         return cls(groups, *arrays)
 
     def to(self, device: torch.device) -> Packing:
         """Return the same on another device."""
-        if device == self.order.device:
+        if device == self.lengths.device:
             return self
-        moved = (t.to(device) for t in (self.order, self.lengths, self.starts, self.row, self.position))
+        moved = (t.to(device) for t in (self.lengths, self.starts, self.row, self.position))
         return Packing([group.to(device) for group in self.groups], *moved)
 
 

@@ -64,12 +64,16 @@ def _from_hub(model: str) -> Path:
 
 def refuse_code(folder: Path) -> None:
     """Refuse a folder whose settings point at code, or out of the folder. Errors: `InputError` with the reason."""
-    blobs = folder.resolve().parents[1] / "blobs"  # where the hub's cache keeps the files that a snapshot links to
-    for parent, _, names in os.walk(folder, followlinks=True):
+    own = folder.resolve()
+    blobs = own.parent.parent / "blobs"  # where the hub's cache keeps the files that a snapshot links to
+    for parent, folders, names in os.walk(folder):
+        for name in folders:
+            if (Path(parent) / name).is_symlink():
+                raise InputError(f"{Path(parent) / name}: a link to a folder; nearfar follows none. Copy it instead")
         for name in names:
             path = Path(parent) / name
             real = path.resolve()
-            if not real.is_relative_to(folder.resolve()) and real.parent != blobs:
+            if not real.is_relative_to(own) and real.parent != blobs:
                 raise InputError(f"{path}: a link that leaves the folder; nearfar follows none. Copy the file instead")
             if path.suffix == ".json" and name not in ("tokenizer.json", "vocab.json"):
                 _refuse(path, read_json(path), folder)
@@ -88,7 +92,7 @@ def _refuse(path: Path, value: Any, folder: Path) -> None:
         elif key.endswith(("attn_implementation", "experts_implementation")) and inner not in PLAIN:
             why = f"{key} {inner!r} may be a kernel from the hub, which is code"
         elif key == "base_model_name_or_path" and path.name == "adapter_config.json" and not _is_local(inner, folder):
-            why = f"the adapter's base {inner!r} lies outside; merge the adapter, or put its base into the folder"
+            why = f"the adapter's base {inner!r} lies outside; merge the two (peft's merge_and_unload)"
         elif key == "type" and path.name == "modules.json" and not str(inner).startswith("sentence_transformers."):
             why = f"module {inner!r} is not known, and would be code"
         elif key == "path" and path.name == "modules.json" and _climbs(inner):
@@ -112,6 +116,14 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable ({error}); copy the model folder again") from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Errors: `InputError` for a file that is missing or holds none."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not an object of settings; copy the model folder again")
+    return found
 
 
 def refuse_pickles(folder: Path) -> None:

@@ -59,7 +59,7 @@ def first_position(model: Any) -> int | None:
     window = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None) or 0
     longest = min(max(7, 3 + int(window)), 600, positions(model))
     rng = np.random.default_rng(0)
-    packing = Packing.of(np.array([longest, max(1, longest // 2), longest]))
+    packing = Packing.of(np.array([longest, longest, max(1, longest // 2)]))
     ids = torch.from_numpy(rng.integers(10, max(11, config.vocab_size), len(packing.row)))
     training, before = model.training, config._attn_implementation
     model.eval()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,13 @@ import torch
 from torch import Tensor
 
 from nearfar.column import Ids
+from nearfar.hardware import cpu_bf16
 from nearfar.mining._screen import Candidates, Screen
 from nearfar.topk import sort_keys, sorted_rows, sorted_scores, topk
-from nearfar.training.hardware import cpu_bf16
 
 BLOCK = 512  # queries met at once by each thread
 GPU_BLOCK = 4096
 LEAST = 4096  # keys below which the screen does not pay
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -51,14 +49,14 @@ class Search:
         self._screen = screen if screen is not None and screen.fits(self.k) else None
         self._size = BLOCK if keys.device.type == "cpu" else GPU_BLOCK
 
-    def each(self, use: Callable[[Closest], Result]) -> Iterator[Result]:
-        """Yield what `use` makes of one block of queries after the other, in order; it runs in several threads."""
+    def __iter__(self) -> Iterator[Closest]:
+        """Yield one block of queries after the other, in order, though several threads are at it."""
         starts = range(0, len(self.queries), self._size)
         threads = torch.get_num_threads() if self._screen is not None else 1
-        waiting: deque[Future[Result]] = deque()
+        waiting: deque[Future[Closest]] = deque()
         with _threads(threads) as pool:
             for start in starts:
-                waiting.append(pool.submit(lambda s: use(self._block(s)), start))
+                waiting.append(pool.submit(self._block, start))
                 if len(waiting) > 2 * threads:  # never more results than a few blocks'
                     yield waiting.popleft().result()
             while waiting:

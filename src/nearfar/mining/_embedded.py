@@ -20,6 +20,11 @@ Vectors = npt.NDArray[np.float32]
 SLICE = 10_000
 
 
+def anew(model: Any, contents: Distinct, role: Literal["query", "key"]) -> Vectors:
+    """Return the vectors (n, d) of contents in one role; the disk keeps none of them."""
+    return np.concatenate([*_slices(model, contents, role)])
+
+
 def embedded(model: Any, contents: Distinct, role: Literal["query", "key"]) -> Vectors:
     """Return the vectors (n, d) of contents in one role, memory-mapped.
 
@@ -27,7 +32,7 @@ def embedded(model: Any, contents: Distinct, role: Literal["query", "key"]) -> V
     that was trained further never gets those of an older one. A model without a fingerprint is asked each time.
     """
     if not hasattr(model, "fingerprint"):
-        return np.concatenate([*_slices(model, contents, role)])
+        return anew(model, contents, role)
     folder = cache_folder("vectors") / fingerprint("vectors 2", model.fingerprint, role, _rough(model), contents.ids)
     shape = (len(contents), int(model.dim))
     with suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The distinct contents of columns, and who is near whom among them."""
+"""The distinct contents of columns, and what is mined in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from nearfar.column import Column, Ids, content_id, content_ids, take
-from nearfar.contracts import Positives
+from nearfar.contracts import Sides
 from nearfar.errors import InputError
 from nearfar.tasks import Retrieval
 
@@ -54,22 +54,14 @@ class Distinct:
         return found
 
 
-@dataclass(frozen=True)
-class Known:
-    """Which queries are near which keys: columns, and the row pairs (e,) and (e,) of the examples."""
-
-    queries: Column
-    keys: Column
-    pairs: tuple[Ids, Ids]
-
-    @classmethod
-    def of(cls, source: Positives | Retrieval) -> Self:
-        """Return what positives of one query and one key view, or the judgements of a retrieval task, say."""
-        if isinstance(source, Retrieval):
-            judged = [(q, d) for q, found in source.relevance.items() for d, grade in found.items() if grade > 0]
-            query, key = np.array(judged, np.int64).reshape(-1, 2).T
-            return cls(source.queries, source.documents, (query, key))
-        examples: Any = getattr(source, "examples", None)
-        if examples is None or not {"query", "key"} <= set(source.views):
-            raise InputError(f"mining needs pairs of a query and a key, as positives.columns has; not {type(source)}")
-        return cls(source.views["query"], source.views["key"], (examples[:, 1], examples[:, 2]))
+def sides_of(source: Any) -> Sides:
+    """Return what to mine in: of positives with one query and one key view, or the judgements of a retrieval task."""
+    if isinstance(source, Retrieval):
+        judged = [(q, d) for q, found in source.relevance.items() for d, grade in found.items() if grade > 0]
+        rows = np.array(judged, np.int64).reshape(-1, 2)
+        near = np.stack([content_ids(source.queries)[rows[:, 0]], content_ids(source.documents)[rows[:, 1]]], 1)
+        return Sides(source.queries, source.documents, rows, near, near[:0])
+    found: Sequence[Sides] = source.sides() if hasattr(source, "sides") else []
+    if len(found) != 1:
+        raise InputError(f"mining needs pairs of a query and a key, as positives.columns has; not {type(source)}")
+    return found[0]

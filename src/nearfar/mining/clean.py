@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ import pyarrow.parquet
 from nearfar.column import Column
 from nearfar.data.table import Table
 from nearfar.errors import InputError
-from nearfar.folders import folder_aside, made, writing
+from nearfar.folders import file_aside, folder_aside, made, writing
 from nearfar.mining.audit import Audit
 from nearfar.mining.checks.found import Drop
 
@@ -111,16 +109,8 @@ def _write_folder(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Pat
 
 
 def _write_file(table: Table, keep: npt.NDArray[np.bool_], out: Path) -> None:
-    with writing(out):
-        handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}-", suffix=out.suffix)
-        os.close(handle)
-        aside = Path(name)
-        try:
-            _fill(table, keep, aside)
-            aside.chmod(0o644)
-            aside.replace(out)
-        finally:
-            aside.unlink(missing_ok=True)
+    with file_aside(out) as aside:
+        _fill(table, keep, aside)
 
 
 def _fill(table: Table, keep: npt.NDArray[np.bool_], path: Path) -> None:

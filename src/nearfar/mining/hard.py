@@ -21,8 +21,6 @@ Scores = npt.NDArray[np.float32]
 Rescore = Callable[[Ids, Ids], Scores]  # query rows (e,) and key rows (e,) to scores (e,)
 Pairs = tuple[Ids, Ids]  # query rows (e,) and key rows (e,)
 
-__all__ = ["Controls", "Mined", "hard_negatives"]
-
 
 @dataclass(frozen=True)
 class Mined:
@@ -49,7 +47,7 @@ def hard_negatives(
     excluded: Pairs | None = None,
     rescore: Rescore | None = None,
     device: torch.device | str | None = None,
-    advance: Callable[[int], None] | None = None,
+    advance: Callable[[int, int], None] | None = None,
 ) -> Mined:
     """Return the hard negatives of each query (n, d) among the keys (m, d): the nearest that are not known to be near.
 
@@ -64,7 +62,7 @@ def hard_negatives(
         excluded: (query row, key row) that are neither near nor far.
         rescore: a better judge of pairs; its scores order the `range_max` nearest keys, and all controls see them.
         device: where products are computed; by default a GPU if there is one.
-        advance: is told how many queries each block had.
+        advance: is told (queries done, queries) after each block.
 
     Errors: `InputError`: vectors that do not fit or are not finite, ids beyond the rows, controls that leave nothing.
 
@@ -88,10 +86,10 @@ def hard_negatives(
     search = Search(ours, theirs, controls.depth(filtered=rescore is not None), (banned[0], banned[1]))
     farthest, lowest = _farthest(_near_scores(ours, theirs, near, rescore), near, len(queries))
     choice = Choice(controls, lowest)
-    for block in search.each(lambda block: block):
+    for block in search:
         choice.take(block if rescore is None else _rescored(block, rescore))
         if advance is not None:
-            advance(len(block.rows))
+            advance(block.start + len(block.rows), len(queries))
     return Mined(choice.rows, choice.scores, farthest, lowest, choice.removed)
 
 

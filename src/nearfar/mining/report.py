@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Ids
-from nearfar.mining.mine import Hard
+from nearfar.mining._search import Hard
 
 NEAR = 0.05  # as near as the positive: at most this share of its score below it (TopK-PercPos' 95 %)
 LOOKED = 10  # times as many as are kept, the nearest, are shown to the second scorer

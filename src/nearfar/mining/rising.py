@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy.typing as npt
 from nearfar.column import Ids, content_ids
 from nearfar.contracts import Minable, Refreshed, Sides
 from nearfar.errors import InputError
-from nearfar.mining._found import Found
-from nearfar.mining.hard import Controls
+from nearfar.mining._embedded import anew
+from nearfar.mining._search import search
+from nearfar.mining.controls import Controls
 from nearfar.model import Model
 
 
@@ -59,14 +61,20 @@ class Rising:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        named = asdict(self)
-        first = named.pop("window")
-        Controls(**named)  # refuses what is wrong with the end of the run
+        first = self.window
+        _ = self.controls  # refuses what is wrong with the end of the run
         if first is not None and not 0 <= first[0] <= first[1] - self.negatives:
             raise InputError(
                 f"mining.window: ranks {first[0]} to {first[1]} hold no {self.negatives} negatives; give two ranks "
                 "from 0 on, the second larger by that at least"
             )
+
+    @property
+    def controls(self) -> Controls:
+        """What is taken at the end of the run."""
+        named = asdict(self)
+        del named["window"]
+        return Controls(**named)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -87,15 +95,22 @@ class Rising:
         near = np.concatenate([side.near for side in sides])  # what one data set knows holds for all
         neither = np.concatenate([side.neither for side in sides])
         ranks = self.ranks(step, steps)
-        found = [Found.of(model, side, near, neither, self._within(ranks, side, step)) for side in sides]
+        rows, lowest, scores = [], [], []
+        for side in sides:
+            controls = self._within(ranks, side, step)
+            hard = search(replace(side, near=near, neither=neither), partial(anew, model), controls)
+            whose, mined = hard.examples[0], hard.mined
+            rows.append(np.where(mined.rows < 0, -1, hard.keys.row[mined.rows])[whose])  # (n, k)
+            lowest.append(mined.lowest[np.isfinite(mined.lowest)])
+            scores.append(mined.scores[whose][rows[-1] >= 0])
         facts = {
-            "found": sum(len(part.far) for part in found),
-            "examples": sum(int((part.rows >= 0).any(1).sum()) for part in found),
-            "positive": _mean([part.near for part in found]),
-            "negative": _mean([part.far for part in found]),
+            "found": sum(len(part) for part in scores),
+            "examples": sum(int((part >= 0).any(1).sum()) for part in rows),
+            "positive": _mean(lowest),
+            "negative": _mean(scores),
             "ranks": list(ranks),
         }
-        return Refreshed(np.concatenate([part.rows for part in found]), facts)
+        return Refreshed(np.concatenate(rows), facts)
 
     def by_chance(self, positives: Minable) -> Ids:
         """Return as many negatives, of no meaning: (n, negatives), for a dry run."""
@@ -111,18 +126,10 @@ class Rising:
         own = int(np.unique(known[:, 0], return_counts=True)[1].max(initial=1))
         beyond = max(0, high - (len(np.unique(content_ids(side.key))) - own))
         low = max(0, low - beyond)
-        return self._controls((low, max(high - beyond, low + self.negatives)), step)
-
-    def _controls(self, ranks: tuple[int, int], step: int) -> Controls:
-        return Controls(
-            negatives=self.negatives,
-            range_min=ranks[0],
-            range_max=ranks[1],
-            absolute_margin=self.absolute_margin,
-            relative_margin=self.relative_margin,
-            min_score=self.min_score,
-            max_score=self.max_score,
-            sampling=self.sampling,
+        return replace(
+            self.controls,
+            range_min=low,
+            range_max=max(high - beyond, low + self.negatives),
             seed=int(np.random.default_rng([self.seed, step]).integers(2**31)),
         )
 

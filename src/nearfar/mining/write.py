@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from nearfar.errors import InputError
-from nearfar.folders import made, writing
-from nearfar.mining.mine import Hard
+from nearfar.folders import file_aside, made
+from nearfar.mining._search import Hard
 
 Form = Literal["lists", "triplets"]
 Row = dict[str, Any]
@@ -34,17 +32,8 @@ def write(hard: Hard, out: Path, form: Form = "lists") -> int:
     "lists" is a row for each example with all its negatives in a list, "triplets" a row for each negative.
     """
     check_out(out)
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}-")
-    os.close(handle)
-    aside = Path(name)
-    try:
-        with writing(out):
-            written = (_jsonl if out.suffix == ".jsonl" else _parquet)(aside, rows(hard, form), form)
-            aside.chmod(0o644)
-            aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
-    return written
+    with file_aside(out) as aside:
+        return (_jsonl if out.suffix == ".jsonl" else _parquet)(aside, rows(hard, form), form)
 
 
 def rows(hard: Hard, form: Form) -> Iterator[list[Row]]:
