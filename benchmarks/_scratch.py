@@ -19,9 +19,8 @@ import torch
 from scipy.stats import spearmanr
 
 import nearfar as nf
-from nearfar import config, geometry
+from nearfar import config, geometry, hardware
 from nearfar.tasks import Similarity
-from nearfar.training import hardware
 
 CAPTIONS, SENTENCES = 5, 60_000  # captions of a picture; sentences of reviews that are enough for a short run
 PAIRS = 512  # held-out pictures whose first two captions say where the space is

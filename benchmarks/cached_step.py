@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from nearfar.hardware import cpu_bf16
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Pairs
-from nearfar.training.hardware import cpu_bf16
 from nearfar.training.read import Prepared, Share
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving

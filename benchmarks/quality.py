@@ -26,10 +26,7 @@ STS = "sts-b"
 Values = dict[str, npt.NDArray[np.float64]]  # of each task, one a query; of STS-B, (2, n): cosines and scores
 # study -> variant -> recipe and overrides; every study also judges the model as it comes
 STUDIES: dict[str, dict[str, tuple[str, list[str]]]] = {
-    "adapt": {
-        "two crops": ("adapt", []),
-        "short span": ("adapt", ["positives.query={name: text_crop, unit: words, fewest: 5, most: 16}"]),
-    },
+    "adapt": {"taught by the model and BM25": ("adapt", ["positives.seed=SEED"])},  # SEED is the seed's number
     "nl2bash": {
         "in-batch": ("finetune", ["encoder.max_length=64"]),
         "in-batch and mined": (
@@ -81,7 +78,8 @@ def judged(study: str, variant: str, seed: int | None, given: argparse.Namespace
     recipe, overrides = STUDIES[study].get(variant, ("", []))
     out = folder / f"{study}-{variant}-{seed}"
     task: dict[str, Any] = {"study": study, "recipe": recipe, "out": str(out), "data": str(given.data)}
-    task["overrides"] = [*overrides, *given.set, f"training.seed={seed}"] if seed is not None else []
+    task["overrides"] = [*overrides, *given.set, "training.seed=SEED"] if seed is not None else []
+    task["overrides"] = [setting.replace("SEED", str(seed)) for setting in task["overrides"]]
     if not (out / "values.npz").is_file():
         fresh(__file__, task)
     with np.load(out / "values.npz", allow_pickle=False) as file:

@@ -16,7 +16,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "nearfar"
 HOUSE = """
 pairs contracts registry ranks topk geometry errors fingerprint column tasks \
-ragged folders weights quantize lexical decisions
+ragged folders weights quantize lexical decisions prompts hardware
 model data positives views encoders losses metrics
 training mining evaluation search
 config recipes

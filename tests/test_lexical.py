@@ -155,3 +155,12 @@ def test_fusion_of_what_does_not_fit_is_an_error() -> None:
     for settings_ in ({"k": -1}, {"depth": 0}):
         with pytest.raises(InputError, match="k must be at least 0 and depth at least 1"):
             reciprocal_rank_fusion([one], **settings_)
+
+
+def test_all_scores_are_those_of_single_pairs() -> None:
+    documents, queries = ["a red fox", "", "the grey goose and the fox"], ["fox", "goose fox", "nothing", "the the"]
+    bm25 = Bm25(documents)
+    found = bm25.scores(queries)
+    for i, query in enumerate(queries):
+        np.testing.assert_array_equal(found[i], bm25.score([query] * 3, np.arange(3)))
+    assert Bm25(["", " "]).scores(["fox"]).tolist() == [[0.0, 0.0]]

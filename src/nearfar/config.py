@@ -57,7 +57,10 @@ def build(recipe: Recipe) -> Parts:
     data = [part("data", where, spec) for where, spec in _listed("data", checked["data"])]
     near = _listed("positives", checked["positives"])
     near = near if isinstance(checked["positives"], list) else near * len(data)
-    positives = [part("positives", where, spec, data=rows) for (where, spec), rows in zip(near, data, strict=True)]
+    positives = [
+        part("positives", where, spec, data=rows, encoder=encoder)
+        for (where, spec), rows in zip(near, data, strict=True)
+    ]
     training = checked["training"]
     near_and_far = together(positives, apart=training["apart"])
     refresh = Rising(**checked["mining"]) if _mines(training) else None
@@ -66,7 +69,7 @@ def build(recipe: Recipe) -> Parts:
         number, sign, name = split.partition("/")
         d, name = (int(number), name) if len(data) > 1 and sign and number.isdecimal() else (0, split)
         where, spec = near[d]
-        built: Positives = part("positives", where, spec, data=data[d].split(name))
+        built: Positives = part("positives", where, spec, data=data[d].split(name), encoder=encoder)
         return built
 
     return Parts(data[0], near_and_far, encoder, loss, training, checked["evaluate"], refresh, of_split)

@@ -110,6 +110,14 @@ class Bm25:
                 found[at] = self._index.get_scores_from_ids(ids)[rows[at]]
         return found
 
+    def scores(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the score of each query with every document, (n, m); 0 where they share no word."""
+        found = np.zeros((len(queries), self.size), np.float32)
+        for i, query in enumerate(queries):
+            if ids := self._ids(query, "query"):
+                found[i] = self._index.get_scores_from_ids(ids)
+        return found
+
     def _found(self, query: list[int], k: int) -> tuple[Ids, npt.NDArray[np.float32]]:
         if not query:
             return np.empty(0, np.int64), np.empty(0, np.float32)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import nearfar as nf
 from nearfar.encoders import _running
@@ -106,6 +107,10 @@ def test_a_link_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "config.json").write_text("{}")
     (folder / "2_Dense").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match="a link to a folder"):
+        Transformer(str(folder))
+    (folder / "2_Dense").unlink()
+    (folder / "vocab.txt").symlink_to(tmp_path / "outside" / "config.json")
     with pytest.raises(InputError, match="a link that leaves the folder"):
         Transformer(str(folder))
 
@@ -179,6 +184,12 @@ def test_transformers_4_finds_its_own_names(tmp_path: Path) -> None:
     assert [layered[name] for name in told] == [160_000, 10_000, 3]
 
 
+def poisoned(path: Path) -> None:
+    weights = load_file(path)
+    next(iter(weights.values())).view(-1)[0] = torch.nan
+    save_file(weights, path)
+
+
 def harmed(folder: Path, name: str, **content: Any) -> None:
     path = folder / name
     known = json.loads(path.read_text()) if path.is_file() else {}
@@ -213,6 +224,13 @@ MODULE = "sentence_transformers.models."
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not readable"),
         (lambda f: harmed(f, "config.json", model_type="nosuch"), "transformers cannot read it"),
+        (lambda f: (f / "modules.json").write_text('{"type": 1}'), "not a list of modules"),
+        (lambda f: (f / "modules.json").write_text('[{"path": ""}]'), "not a list of modules"),
+        (lambda f: (f / "1_Pooling/config.json").write_text("[]"), "not an object of settings"),
+        (lambda f: harmed(f, "1_Pooling/config.json", pooling_mode=[]), "no pooling is named"),
+        (lambda f: harmed(f, "sentence_bert_config.json", max_seq_length="x"), "must be a whole number, it is 'x'"),
+        (lambda f: harmed(f, "config_sentence_transformers.json", prompts={"query": 1}), "prompts must be texts"),
+        (lambda f: poisoned(f / "model.safetensors"), "numbers that are not finite"),
     ],
 )
 def test_a_folder_that_would_run_code_or_is_not_whole_is_refused(harm: Any, said: str, tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from nearfar import hardware
 from nearfar.errors import InputError, Interrupted, NearfarError, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.pairs import Pairs
 from nearfar.positives.columns import Columns
 from nearfar.ranks import Ranks
-from nearfar.training import hardware
 from nearfar.training.fit import fit
 from tests.training.floats import FEATURES, Perceptron
 from tests.training.runs import Rows, in_ranks, rows, train

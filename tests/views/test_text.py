@@ -70,6 +70,10 @@ def test_crops_have_every_length_and_every_place_that_the_settings_allow() -> No
     assert (starts + lengths).max() > 195
     assert {len(TextCrop(most=20, fewest=20)(LONG, draw(seed)).split()) for seed in range(9)} == {20}
     assert len(TextCrop()("one two three", draw(0)).split()) == 3  # never cut below eight words
+    free = TextCrop(shortest=None, fewest=4, most=16)
+    lengths = np.array([len(free(LONG, draw(seed)).split()) for seed in range(600)])
+    assert set(lengths.tolist()) == set(range(4, 17))
+    assert abs(lengths.mean() - 10) < 0.6
 
 
 @given(TEXTS, SEEDS, st.floats(0, 0.99), st.floats(0.01, 1))
@@ -118,6 +122,7 @@ def test_the_rest_keeps_the_span_as_often_as_it_is_told() -> None:
     [
         (lambda: TextCrop(shortest=0), "shortest must be above zero"),
         (lambda: TextCrop(shortest=0.6, longest=0.5), "at most longest"),
+        (lambda: TextCrop(shortest=None), "most must say how long"),
         (lambda: TextCrop(longest=1.5), "text_crop.longest is a share, 0 to 1"),
         (lambda: TextCrop(longest=float("nan")), "text_crop.longest is a share"),
         (lambda: TextCrop(fewest=0), "fewest must be at least 1"),

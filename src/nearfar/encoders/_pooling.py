@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from nearfar.encoders._packing import Packing
 from nearfar.errors import InputError, nearest
+from nearfar.folders import write_text
+from nearfar.weights import write_weights
 
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")  # joined in this order
 OLD = {  # the form of older folders: one switch for each
@@ -57,12 +60,15 @@ def modes_of(path: Path, given: dict[str, Any]) -> list[str]:
     if given.get("include_prompt") is False:
         raise InputError(f"{path}: include_prompt false (the prompt's tokens left out of the pooling) is not known")
     chosen = given.get("pooling_mode")
-    names = [chosen] if isinstance(chosen, str) else chosen or [mode for old, mode in OLD.items() if given.get(old)]
-    return checked_modes(str(path), list(names) or ["mean"])
+    if chosen is None:
+        return [mode for old, mode in OLD.items() if given.get(old)] or ["mean"]
+    return checked_modes(str(path), [chosen] if isinstance(chosen, str) else list(chosen))
 
 
 def checked_modes(where: str, names: Sequence[str]) -> list[str]:
-    """Return poolings as they are joined. Errors: `InputError` for an unknown one."""
+    """Return poolings as they are joined. Errors: `InputError` for an unknown one, or none."""
+    if not names:
+        raise InputError(f"{where}: no pooling is named; known: {', '.join(MODES)}")
     for name in names:
         if name not in MODES:
             raise InputError(f"{where}: no pooling is called {name!r}; {nearest(str(name), MODES)}")
@@ -84,7 +90,10 @@ class Dense(nn.Module):
         kind = name.rsplit(".", 1)[-1]
         if kind not in ACTIVATIONS or not name.startswith("torch.nn."):
             raise InputError(f"{path}: activation {name!r} is not known; known: {', '.join(ACTIVATIONS)}")
-        return cls(int(given["in_features"]), int(given["out_features"]), bool(given.get("bias", True)), kind)
+        inside, out = given.get("in_features"), given.get("out_features")
+        if not (isinstance(inside, int) and isinstance(out, int)):
+            raise InputError(f"{path}: in_features and out_features must be whole numbers, not {inside!r} and {out!r}")
+        return cls(inside, out, bool(given.get("bias", True)), kind)
 
     def config(self) -> dict[str, Any]:
         """Return what sentence-transformers reads."""
@@ -95,6 +104,11 @@ class Dense(nn.Module):
             "bias": self.linear.bias is not None,
             "activation_function": f"{kind.__module__}.{kind.__name__}",
         }
+
+    def write(self, folder: Path) -> None:
+        """Write config and weights as sentence-transformers reads them."""
+        write_text(folder / "config.json", json.dumps(self.config(), indent=2))
+        write_weights(folder / "model.safetensors", dict(self.state_dict()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return activation(x W' + b)."""

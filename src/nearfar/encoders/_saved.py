@@ -14,13 +14,12 @@ from nearfar.encoders._older import readable_by_older
 from nearfar.encoders._pooling import MODES, OLD, Dense
 from nearfar.encoders._texts import Texts
 from nearfar.folders import writing
-from nearfar.weights import write_weights
 
 
 def write_transformer(
     folder: Path, backbone: nn.Module, texts: Texts, pooling: list[str], after: Iterable[nn.Module]
 ) -> list[dict[str, Any]]:
-    """Write config, weights, tokenizer, poolings and dense layers; return the rows of modules.json.
+    """Write config, weights, tokenizer, poolings and dense layers, and modules.json, whose rows are returned.
 
     Names and settings are in the form that old and new releases of sentence-transformers read.
     """
@@ -40,8 +39,8 @@ def write_transformer(
         rows.append(_row(kind, f"{i}_{kind}"))
         (folder / f"{i}_{kind}").mkdir(exist_ok=True)
         if isinstance(module, Dense):
-            _json(folder / f"{i}_{kind}" / "config.json", module.config())
-            write_weights(folder / f"{i}_{kind}" / "model.safetensors", dict(module.state_dict()))
+            module.write(folder / f"{i}_{kind}")
+    _json(folder / "modules.json", [{"idx": i, "name": str(i), **row} for i, row in enumerate(rows)])
     return rows
 
 
@@ -56,6 +55,6 @@ def _row(kind: str, path: str) -> dict[str, Any]:
     return {"type": f"sentence_transformers.models.{kind}", "path": path}
 
 
-def _json(path: Path, content: dict[str, Any]) -> None:
+def _json(path: Path, content: Any) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nearfar.column import Column, Ids, take
 from nearfar.contracts import Encoder, Inputs, Positives, Side, Store
-from nearfar.training.prompts import prompted, side_of
+from nearfar.prompts import prompted, side_of
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from typing import Any, cast
 
 import torch
 
-from nearfar import registry
+from nearfar import hardware, registry
 from nearfar.contracts import Encoder, Loss, Minable, Positives
 from nearfar.ranks import Ranks
-from nearfar.training import hardware
 from nearfar.training.direct import direct
 from nearfar.training.mixture import together
 from nearfar.training.read import Prepared, Reader

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from nearfar import registry
+from nearfar import hardware, registry
 from nearfar.contracts import Encoder, Loss, Positives, Store
 from nearfar.errors import InputError, Interrupted
 from nearfar.folders import made
 from nearfar.model import Model
+from nearfar.prompts import prompted, side_of
 from nearfar.ranks import Ranks
-from nearfar.training import hardware
 from nearfar.training.advance import Advance
 from nearfar.training.heldout import HeldOut, with_heldout_loss
 from nearfar.training.identity import run_identity
@@ -28,7 +28,6 @@ from nearfar.training.keeper import Keeper
 from nearfar.training.looks import augmentations
 from nearfar.training.mixture import together
 from nearfar.training.optimizer import schedule
-from nearfar.training.prompts import prompted, side_of
 from nearfar.training.read import Reader
 from nearfar.training.refresh import Fresh, Refresh, refuse_unminable
 from nearfar.training.sampler import Sampler

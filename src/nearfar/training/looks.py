@@ -10,7 +10,7 @@ import numpy as np
 from nearfar.column import Ids, take
 from nearfar.contracts import Augmentation, Encoder, Inputs, Positives
 from nearfar.errors import InputError
-from nearfar.training.prompts import prompt, side_of
+from nearfar.prompts import prompt, side_of
 
 
 def augmentations(positives: Positives) -> Mapping[str, Augmentation]:
