@@ -16,6 +16,7 @@ from nearfar.cli import run
 from nearfar.column import ListColumn
 from nearfar.encoders._padded import Padded
 from nearfar.encoders._pooling import MODES, Dense
+from nearfar.encoders.projected import Projected
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError, RunError
 from nearfar.model import Model
@@ -128,3 +129,11 @@ def test_a_graph_that_gives_other_vectors_is_not_kept(
     with pytest.raises(RunError, match="vectors differ from the model's"):
         Model(static()).export_onnx(tmp_path / "onnx")
     assert list(tmp_path.glob("*onnx*")) == []
+
+
+def test_a_layer_over_an_encoder_is_in_the_graph(onnx: Any, tmp_path: Path) -> None:
+    encoder = Projected(tiny("bert", max_length=40), dim=20)
+    with torch.no_grad():
+        encoder.projection.linear.weight += 0.1 * torch.randn(20, 32, generator=torch.Generator().manual_seed(0))
+    model = Model(encoder)
+    np.testing.assert_allclose(vectors(onnx, model.export_onnx(tmp_path / "onnx"), SAID), model.embed(SAID), atol=1e-5)

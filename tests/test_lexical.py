@@ -160,7 +160,7 @@ def test_fusion_of_what_does_not_fit_is_an_error() -> None:
 def test_all_scores_are_those_of_single_pairs() -> None:
     documents, queries = ["a red fox", "", "the grey goose and the fox"], ["fox", "goose fox", "nothing", "the the"]
     bm25 = Bm25(documents)
-    found = bm25.scores(queries)
+    found = bm25.score_all(queries)
     for i, query in enumerate(queries):
         np.testing.assert_array_equal(found[i], bm25.score([query] * 3, np.arange(3)))
-    assert Bm25(["", " "]).scores(["fox"]).tolist() == [[0.0, 0.0]]
+    assert Bm25(["", " "]).score_all(["fox"]).tolist() == [[0.0, 0.0]]

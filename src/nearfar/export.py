@@ -42,7 +42,9 @@ def export_onnx(encoder: Encoder, folder: Path, told: Mapping[str, Any]) -> Path
     towers: dict[str, Any] = getattr(encoder, "towers", {"": encoder})
     for tower in towers.values():
         if not hasattr(tower, "portable"):
-            raise InputError(f"export: {type(tower).__name__} has no form in ONNX; known: static, transformer")
+            raise InputError(
+                f"export: {type(tower).__name__} has no form in ONNX; known: static, transformer, projected"
+            )
     made(folder.parent)
     _refuse_others(folder)
     with folder_aside(folder) as aside:

@@ -105,12 +105,10 @@ class Bm25:
         for i, query in enumerate(queries):
             place.setdefault(query, []).append(i)
         for query, at in place.items():
-            ids = self._ids(query, "query")
-            if ids:
-                found[at] = self._index.get_scores_from_ids(ids)[rows[at]]
+            found[at] = self.score_all([query])[0, rows[at]]
         return found
 
-    def scores(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
+    def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the score of each query with every document, (n, m); 0 where they share no word."""
         found = np.zeros((len(queries), self.size), np.float32)
         for i, query in enumerate(queries):

@@ -132,7 +132,7 @@ class Model:
         parameter = next(cast("torch.nn.Module", self.encoder).parameters(), None)  # none, where it is not ready
         where = torch.device("cpu") if parameter is None else parameter.device
         with torch.autocast(where.type, torch.bfloat16, enabled=self.bf16 or torch.is_autocast_enabled(where.type)):
-            raw = self.encoder(reads.inputs(texts).to(where)).float()  # (b, d)
+            raw = self.encoder(reads.inputs(texts).to(where)).float()  # (b, d); `projected` encodes in `inputs`
         length = raw.norm(dim=1)
         lost = ~((length > 1e-12) & length.isfinite())  # (b,) zero, as of no token at all, or not a number
         if bool(lost.any()):

@@ -16,10 +16,8 @@ from nearfar.errors import InputError, nearest
 
 ROOMS = ("data", "positives", "views", "encoders", "losses", "metrics")
 PLAIN = (str, bytes, int, float, list, tuple, set)  # what no part is
-GIVEN = {
-    "positives": ("data", "encoder"),
-    "losses": ("dim",),
-}  # by room, what a constructor is handed and no recipe sets
+# By room, what a constructor is handed and no recipe sets.
+GIVEN = {"positives": ("data", "encoder"), "losses": ("dim",)}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -41,7 +42,12 @@ def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
     missing = [name for name in names if name not in tensors]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(sorted(tensors)) or 'nothing'}")
-    for name in names:
-        if not bool(tensors[name].isfinite().all()):  # one NaN in a row makes NaN of every text that has the token
-            raise InputError(f"{path}: {name} holds numbers that are not finite; copy or train the model again")
+    refuse_not_finite(path, [(name, tensors[name]) for name in names])
     return {name: tensors[name] for name in names}
+
+
+def refuse_not_finite(where: Path, named: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse weights with NaN or infinity: one in a row makes NaN of every text that has the token. `InputError`."""
+    for name, weight in named:
+        if not bool(weight.isfinite().all()):
+            raise InputError(f"{where}: {name} holds numbers that are not finite; copy or train the model again")

@@ -120,7 +120,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     path = folder / "projection" / "model.safetensors"
     weights = load_file(path)
     save_file({**weights, "linear.bias": torch.zeros(3)}, path)
-    with pytest.raises(InputError, match="the layer is not"):
+    with pytest.raises(InputError, match="do not belong together"):
         nf.Model.load(folder)
     path.unlink()
     with pytest.raises(InputError, match="no such file"):
@@ -128,5 +128,5 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     told = json.loads((folder / "nearfar.json").read_text())
     told["encoder"].pop("of")
     (folder / "nearfar.json").write_text(json.dumps(told))
-    with pytest.raises(InputError, match=r"does not say|must be given"):
+    with pytest.raises(InputError, match="does not say what lies there"):
         nf.Model.load(folder)

@@ -61,7 +61,7 @@ def test_copies_and_all_known_answers_are_no_negatives() -> None:
     rows = table(("q 0", "k 1"), ("q 0", "k 3"), ("q 50", "k 1"), ("q 50", "q 50"), ("q 0", "k 1"), ("k 3", "k 60"))
     hard = mine(Axis(), rows, Controls(negatives=9))
     assert told(hard) == {"q 0": ["q 50", "k 60"], "q 50": ["k 60", "k 3"], "k 3": ["k 1", "q 50"]}
-    assert len(hard.examples[0]) == 5  # the pair that is there twice counts once
+    assert len(hard.pairs[0]) == 5  # the pair that is there twice counts once
 
 
 def test_distinct_texts_are_embedded_once_by_role() -> None:

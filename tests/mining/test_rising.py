@@ -150,7 +150,7 @@ def test_early_negatives_are_easier_than_late_ones() -> None:
     assert [fact["ranks"] for fact in facts] == [[30, 50], [15, 28], [0, 5]]
     assert facts[0]["negative"] < facts[1]["negative"] < facts[2]["negative"]
     expected = np.mean([np.float64(_vector(q, "query")) @ np.float64(_vector(k, "key")) for q, k in pairs])
-    assert facts[0]["positive"] == pytest.approx(expected, abs=1e-6)
+    assert facts[0]["lowest_positive"] == pytest.approx(expected, abs=1e-6)
     assert facts[0]["found"] == 120
 
 
@@ -225,7 +225,7 @@ def test_a_recipe_trains_with_mined_negatives_and_resumes(tmp_path: Path, monkey
     assert np.array_equal(*found)
     told = [event for event in lines(tmp_path / "a") if event["event"] == "refresh"]
     assert [(event["step"], event["ranks"]) for event in told] == [(5, [6, 26]), (10, [2, 22])]
-    assert all(event["positive"] > event["negative"] for event in told)
+    assert all(event["lowest_positive"] > event["negative"] for event in told)
 
 
 def test_the_model_is_asked_in_its_roles_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from nearfar.views._spans import sentences, words
 from nearfar.views.text_cloze import TextCloze
 from nearfar.views.text_crop import TextCrop
 from nearfar.views.text_noise import TextNoise
+from nearfar.views.text_span import TextSpan
 
 SIGNS = st.sampled_from("ab .!?\n\t\u201d\u4e2d\u6587\u3002\u00e9")
 TEXTS = st.text(alphabet=SIGNS, min_size=1, max_size=60).filter(str.strip)
@@ -70,10 +71,19 @@ def test_crops_have_every_length_and_every_place_that_the_settings_allow() -> No
     assert (starts + lengths).max() > 195
     assert {len(TextCrop(most=20, fewest=20)(LONG, draw(seed)).split()) for seed in range(9)} == {20}
     assert len(TextCrop()("one two three", draw(0)).split()) == 3  # never cut below eight words
-    free = TextCrop(shortest=None, fewest=4, most=16)
-    lengths = np.array([len(free(LONG, draw(seed)).split()) for seed in range(600)])
+
+
+@given(TEXTS, SEEDS, st.integers(1, 4), st.integers(0, 4))
+def test_a_span_is_so_many_words_of_the_text(text: str, seed: int, fewest: int, more: int) -> None:
+    seen = TextSpan(fewest, fewest + more)(text, draw(seed))
+    assert seen in text
+    assert min(fewest, len(words(text))) <= len(words(seen)) <= fewest + more
+
+
+def test_spans_have_every_length_whatever_the_text() -> None:
+    lengths = np.array([len(TextSpan()(LONG, draw(seed)).split()) for seed in range(600)])
     assert set(lengths.tolist()) == set(range(4, 17))
-    assert abs(lengths.mean() - 10) < 0.6
+    assert abs(lengths.mean() - 10) < 0.6  # uniform on 4 to 16: the mean of 600 is within 0.6 of its own
 
 
 @given(TEXTS, SEEDS, st.floats(0, 0.99), st.floats(0.01, 1))
@@ -122,7 +132,8 @@ def test_the_rest_keeps_the_span_as_often_as_it_is_told() -> None:
     [
         (lambda: TextCrop(shortest=0), "shortest must be above zero"),
         (lambda: TextCrop(shortest=0.6, longest=0.5), "at most longest"),
-        (lambda: TextCrop(shortest=None), "most must say how long"),
+        (lambda: TextSpan(fewest=0), "fewest must be at least 1"),
+        (lambda: TextSpan(fewest=3, most=2), "at most most"),
         (lambda: TextCrop(longest=1.5), "text_crop.longest is a share, 0 to 1"),
         (lambda: TextCrop(longest=float("nan")), "text_crop.longest is a share"),
         (lambda: TextCrop(fewest=0), "fewest must be at least 1"),

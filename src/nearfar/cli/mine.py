@@ -76,7 +76,7 @@ def command(
 
 def _facts(hard: Hard) -> dict[str, Any]:
     """Count what was mined: examples without any negative are skipped, and why candidates were turned away."""
-    count = (hard.mined.rows >= 0).sum(1)[hard.examples[0]]
+    count = (hard.mined.rows >= 0).sum(1)[hard.pairs[0]]
     return {
         "examples": len(count),
         "negatives": int(count.sum()),

@@ -14,6 +14,7 @@ from torch import nn
 
 from nearfar.encoders._pretrained import refuse_pickles
 from nearfar.errors import InputError
+from nearfar.weights import refuse_not_finite
 
 
 def read_backbone(folder: Path) -> nn.Module:
@@ -43,9 +44,7 @@ def read_backbone(folder: Path) -> nn.Module:
     missing = sorted(name for name in told["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise InputError(f"{folder}: the weights lack {', '.join(missing[:3])}; copy the model folder again")
-    for name, weight in model.named_parameters():  # one NaN in a row makes NaN of every text that has the token
-        if not bool(weight.isfinite().all()):
-            raise InputError(f"{folder}: {name} holds numbers that are not finite; copy or train the model again")
+    refuse_not_finite(folder, model.named_parameters())
     return _plain(model, keep_pooler=not told["missing_keys"])
 
 

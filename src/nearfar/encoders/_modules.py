@@ -11,7 +11,6 @@ from torch import nn
 from nearfar.encoders._pooling import Dense, modes_of
 from nearfar.encoders._pretrained import read_json, read_settings
 from nearfar.errors import InputError
-from nearfar.weights import read_weights
 
 KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 OURS = {"query": ("query",), "key": ("document", "passage", "corpus")}  # our role -> their prompts' names
@@ -52,7 +51,7 @@ def read_modules(folder: Path) -> Modules:
         elif kind == "Pooling":
             found.pooling = modes_of(place / "config.json", read_settings(place / "config.json"))
         elif kind == "Dense":
-            found.after.append(_dense(place))
+            found.after.append(Dense.read(place))
         else:
             found.after.append(Unit())
     while found.after and isinstance(found.after[-1], Unit):  # the model does that itself
@@ -80,22 +79,11 @@ def _settings(found: Modules, place: Path) -> Modules:
     return found
 
 
-def _dense(place: Path) -> Dense:
-    given = read_settings(place / "config.json")
-    for key, usual in (("module_input_name", "sentence_embedding"), ("module_output_name", "sentence_embedding")):
-        if given.get(key) not in (None, usual):
-            raise InputError(f"{place / 'config.json'}: {key} {given[key]!r} is not known; known: {usual!r}")
-    layer = Dense.of(place / "config.json", given)
-    names = ["linear.weight", "linear.bias"] if layer.linear.bias is not None else ["linear.weight"]
-    layer.load_state_dict(read_weights(place / "model.safetensors", names))
-    return layer
-
-
 def _prompts(found: Modules, path: Path) -> None:
     given = read_settings(path) if path.is_file() else {}
     prompts = given.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
         raise InputError(f"{path}: prompts must be texts by name, they are {prompts!r:.60}")
-    default = prompts.get(given.get("default_prompt_name") or "", "")
+    default = prompts.get(str(given.get("default_prompt_name") or ""), "")
     for role, names in OURS.items():
         found.prompts[role] = next((prompts[name] for name in names if name in prompts), default)

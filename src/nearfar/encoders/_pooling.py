@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.encoders._packing import Packing
+from nearfar.encoders._pretrained import read_settings
 from nearfar.errors import InputError, nearest
 from nearfar.folders import write_text
-from nearfar.weights import write_weights
+from nearfar.weights import read_weights, write_weights
 
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")  # joined in this order
 OLD = {  # the form of older folders: one switch for each
@@ -62,12 +63,12 @@ def modes_of(path: Path, given: dict[str, Any]) -> list[str]:
     chosen = given.get("pooling_mode")
     if chosen is None:
         return [mode for old, mode in OLD.items() if given.get(old)] or ["mean"]
-    return checked_modes(str(path), [chosen] if isinstance(chosen, str) else list(chosen))
+    return checked_modes(str(path), [chosen] if isinstance(chosen, str) else chosen)
 
 
 def checked_modes(where: str, names: Sequence[str]) -> list[str]:
     """Return poolings as they are joined. Errors: `InputError` for an unknown one, or none."""
-    if not names:
+    if not isinstance(names, list | tuple) or not names:
         raise InputError(f"{where}: no pooling is named; known: {', '.join(MODES)}")
     for name in names:
         if name not in MODES:
@@ -84,16 +85,33 @@ class Dense(nn.Module):
         self.activation: nn.Module = getattr(nn, activation)()
 
     @classmethod
-    def of(cls, path: Path, given: dict[str, Any]) -> Self:
-        """Read a module's config. Errors: `InputError` for an activation that is not known."""
+    def read(cls, folder: Path) -> Self:
+        """Read what `write` and sentence-transformers write.
+
+        Errors: `InputError` for an activation or an input that is not known, for weights of another shape.
+        """
+        path = folder / "config.json"
+        given = read_settings(path)
+        for key in ("module_input_name", "module_output_name"):
+            if given.get(key) not in (None, "sentence_embedding"):
+                raise InputError(f"{path}: {key} {given[key]!r} is not known; known: 'sentence_embedding'")
         name = str(given.get("activation_function", "torch.nn.modules.activation.Tanh"))
         kind = name.rsplit(".", 1)[-1]
         if kind not in ACTIVATIONS or not name.startswith("torch.nn."):
             raise InputError(f"{path}: activation {name!r} is not known; known: {', '.join(ACTIVATIONS)}")
         inside, out = given.get("in_features"), given.get("out_features")
-        if not (isinstance(inside, int) and isinstance(out, int)):
+        if not (isinstance(inside, int) and isinstance(out, int) and inside > 0 and out > 0):
             raise InputError(f"{path}: in_features and out_features must be whole numbers, not {inside!r} and {out!r}")
-        return cls(inside, out, bool(given.get("bias", True)), kind)
+        layer = cls(inside, out, bool(given.get("bias", True)), kind)
+        weights = read_weights(folder / "model.safetensors", [*layer.state_dict()])
+        for key, known in layer.state_dict().items():
+            if weights[key].shape != known.shape:
+                raise InputError(
+                    f"{folder / 'model.safetensors'}: {key} is {tuple(weights[key].shape)}, config.json asks for "
+                    f"{tuple(known.shape)}; the folder's files do not belong together"
+                )
+        layer.load_state_dict(weights)
+        return layer
 
     def config(self) -> dict[str, Any]:
         """Return what sentence-transformers reads."""

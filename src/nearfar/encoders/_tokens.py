@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nearfar.column import Column, Ids, chunks
-from nearfar.encoders._token_files import cached, mapped, no_token
+from nearfar.encoders._column_files import cached, mapped, no_token
 from nearfar.ragged import ranges
 
 Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from nearfar import registry
 from nearfar.column import Column
 from nearfar.contracts import Encoder
+from nearfar.encoders._inner import identity_of, load_from, save_into, settings_of
 from nearfar.encoders._two_sided import ROLES, OneSide, OneSideStore, TwoSided
 from nearfar.errors import InputError, nearest
 from nearfar.folders import write_text
@@ -121,25 +121,21 @@ class Dual(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
-        specs = {r: {"name": registry.name_of(type(tower)), **tower.settings()} for r, tower in self.towers.items()}
-        return {**specs, "prompts": self.prompts}
+        return {**{role: settings_of(tower) for role, tower in self.towers.items()}, "prompts": self.prompts}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what makes this space what it is: all of both towers."""
         for role, tower in self.towers.items():
-            yield role, registry.name_of(type(tower))
-            for name, value in tower.identity():
-                yield f"{role}.{name}", value
+            yield from identity_of(role, tower)
 
     def save(self, folder: Path) -> list[dict[str, Any]]:
         """Write each tower into a folder of its own, and what sentence-transformers' Router (from 5.0 on) reads."""
         types: dict[str, str] = {}
         structure: dict[str, list[str]] = {}
         for role, tower in self.towers.items():
-            rows = tower.save(folder / role)
-            places = [f"{role}/{row.get('path', '')}".rstrip("/") for row in rows]
-            types |= {place: row["type"] for place, row in zip(places, rows, strict=True)}
-            structure[ROUTES[role]] = places
+            rows = save_into(folder, role, tower)
+            types |= {row["path"]: row["type"] for row in rows}
+            structure[ROUTES[role]] = [row["path"] for row in rows]
         if not all(structure.values()):
             return []  # a tower that sentence-transformers has no form for
         given = {"default_route": ROUTES["key"], "allow_empty_key": True}
@@ -150,12 +146,5 @@ class Dual(nn.Module):
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: those of the towers; `InputError` for a tower without settings or folder."""
-        towers = {}
-        for role in ROLES:
-            spec, place = settings.get(role), folder / role
-            if not isinstance(spec, Mapping) or not place.is_dir():
-                what = "no such folder" if isinstance(spec, Mapping) else "nearfar.json does not say what lies there"
-                raise InputError(f"{place}: {what}; a dual model has a folder for each tower: copy the model again")
-            part, given = registry.checked("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder.{role}")
-            towers[role] = cast("Any", part).load(place, given)
+        towers = {role: load_from(folder, role, settings.get(role)) for role in ROLES}
         return cls(**towers, prompts=settings.get("prompts"))

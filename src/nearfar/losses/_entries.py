@@ -1,4 +1,4 @@
-"""Products and distances of listed cells of a matrix, never holding more than a block of their rows' vectors."""
+"""Products and distances of listed cells of a matrix, holding a block of their rows' vectors at a time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 BLOCK = 4096  # cells whose vectors are held at once
-DENSE = 8  # a list is no list where more than one cell in so many is in it
+DENSE = 8  # where more than one cell in so many is listed, one product of all is far faster, and little to hold
 
 
 def listed_products(z: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """Return z[i] . k[j] for listed rows, (e,)."""
-    if DENSE * len(i) > len(z) * len(k):  # the whole matrix is hardly more to hold, and one product makes it
+    if DENSE * len(i) > len(z) * len(k):
         return (z @ k.T).flatten().gather(0, i * len(k) + j)
     products: Tensor = _Products.apply(z, k, i, j)
     return products

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -14,17 +15,16 @@ from nearfar.contracts import Sides
 from nearfar.errors import InputError
 from nearfar.mining._texts import Distinct
 from nearfar.mining.controls import Controls
-from nearfar.mining.hard import Mined, hard_negatives
+from nearfar.mining.hard import Mined, Scores, hard_negatives
 from nearfar.ragged import meetings
 
-Vectors = npt.NDArray[np.float32]
-Embed = Callable[[Distinct, Literal["query", "key"]], Vectors]
+Embed = Callable[[Distinct, Literal["query", "key"]], npt.NDArray[np.float32]]
 
 
 class Judge(Protocol):
     """A scorer of pairs, such as a cross-encoder: the i-th query with the i-th text."""
 
-    def __call__(self, queries: list[str], texts: list[str]) -> Vectors:
+    def __call__(self, queries: list[str], texts: list[str]) -> Scores:
         """Return the scores (e,)."""
         ...
 
@@ -33,14 +33,22 @@ class Judge(Protocol):
 class Hard:
     """A data set's hard negatives.
 
-    queries, keys: the distinct contents, n and m of them. examples: (e,) query and (e,) key, the pairs of the data, -1
-    for a cell without text. mined: rows and scores, which count in the same way.
+    queries, keys: the distinct contents, n and m of them. examples: (e,) query and (e,) key of each example, -1 for a
+    cell without text. mined: rows and scores, which count in the same way.
     """
 
     queries: Distinct
     keys: Distinct
     examples: tuple[Ids, Ids]
     mined: Mined
+
+    @cached_property
+    def pairs(self) -> tuple[Ids, Ids]:
+        """The data's different pairs, in order of appearance; a cell without text asks and answers nothing."""
+        query, key = self.examples
+        pairs = np.stack([query, key], 1)[(query >= 0) & (key >= 0)]
+        first = np.sort(np.unique(pairs, axis=0, return_index=True)[1])
+        return pairs[first, 0], pairs[first, 1]
 
 
 def search(
@@ -62,7 +70,7 @@ def search(
         raise InputError("mining: the data has no texts; give a table with rows")
     same = np.stack([queries.ids, queries.ids], 1)
 
-    def judged(query: Ids, key: Ids) -> Vectors:
+    def judged(query: Ids, key: Ids) -> Scores:
         assert rescore is not None
         return np.asarray(rescore(queries.texts(query), keys.texts(key)), np.float32)
 

@@ -62,6 +62,10 @@ def sides_of(source: Any) -> Sides:
         near = np.stack([content_ids(source.queries)[rows[:, 0]], content_ids(source.documents)[rows[:, 1]]], 1)
         return Sides(source.queries, source.documents, rows, near, near[:0])
     found: Sequence[Sides] = source.sides() if hasattr(source, "sides") else []
-    if len(found) != 1:
-        raise InputError(f"mining needs pairs of a query and a key, as positives.columns has; not {type(source)}")
+    if len(found) > 1:
+        raise InputError(f"mining goes through one data set at a time, these are {len(found)}; mine each by itself")
+    if not found:
+        raise InputError(
+            f"mining needs pairs of a query and a key, as positives.columns has; not {type(source).__name__}"
+        )
     return found[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.column import Column, Ids
+from nearfar.column import Column
 from nearfar.contracts import Positives
 from nearfar.decisions import Decisions
 from nearfar.mining._embedded import embedded
@@ -63,12 +63,4 @@ def mine(
     if decisions is not None:
         near, neither = (np.stack(pairs, 1) for pairs in (decisions.positive, decisions.dropped))
         side = replace(side, near=np.concatenate([side.near, near]), neither=np.concatenate([side.neither, neither]))
-    hard = search(side, partial(embedded, model), controls, corpus=corpus, rescore=rescore, advance=advance)
-    return replace(hard, examples=_once(*hard.examples))
-
-
-def _once(query: Ids, key: Ids) -> tuple[Ids, Ids]:
-    """Return each pair once, in order of appearance; a cell without text asks and answers nothing."""
-    pairs = np.stack([query, key], 1)[(query >= 0) & (key >= 0)]
-    first = np.sort(np.unique(pairs, axis=0, return_index=True)[1])
-    return pairs[first, 0], pairs[first, 1]
+    return search(side, partial(embedded, model), controls, corpus=corpus, rescore=rescore, advance=advance)

@@ -106,7 +106,7 @@ class Rising:
         facts = {
             "found": sum(len(part) for part in scores),
             "examples": sum(int((part >= 0).any(1).sum()) for part in rows),
-            "positive": _mean(lowest),
+            "lowest_positive": _mean(lowest),
             "negative": _mean(scores),
             "ranks": list(ranks),
         }

@@ -38,8 +38,8 @@ def write(hard: Hard, out: Path, form: Form = "lists") -> int:
 
 def rows(hard: Hard, form: Form) -> Iterator[list[Row]]:
     """Yield the table in lists of rows, in the order of the examples."""
-    for start in range(0, len(hard.examples[0]), SLICE):
-        query, key = (ids[start : start + SLICE] for ids in hard.examples)
+    for start in range(0, len(hard.pairs[0]), SLICE):
+        query, key = (ids[start : start + SLICE] for ids in hard.pairs)
         negatives = hard.mined.rows[query]  # (b, negatives)
         some = negatives[:, 0] >= 0
         query, key, negatives = query[some], key[some], negatives[some]

@@ -33,11 +33,11 @@ class Documents:
         name = data.columns[0] if name is None and len(data.columns) == 1 else name
         if name is None:
             raise InputError(
-                f"positives.views: which column holds the documents? give positives.column=...; columns: "
+                f"positives: which column holds the documents? give positives.column=...; columns: "
                 f"{', '.join(data.columns) or 'none'}"
             )
         if name not in data.columns:
-            raise InputError(f"positives.views.column: no column {name!r}; {nearest(name, data.columns)}")
+            raise InputError(f"positives.column: no column {name!r}; {nearest(name, data.columns)}")
         flat = flatten(data, name)
         row, document = np.repeat(np.arange(len(flat.offsets) - 1), np.diff(flat.offsets)), content_ids(flat.column)
         if not chunk:

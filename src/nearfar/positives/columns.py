@@ -9,18 +9,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from nearfar.column import Column, Ids, content_id, content_ids, take
+from nearfar.column import Column, Ids, content_ids, take
 from nearfar.contracts import Batch, Data, Sides
 from nearfar.decisions import Decisions
 from nearfar.errors import InputError
 from nearfar.fingerprint import fingerprint
 from nearfar.pairs import Known, Pairs
+from nearfar.positives._items import KEY_SIDE, QUERY_SIDE
 from nearfar.positives._relation import Relation
 from nearfar.positives._roles import Roles, flatten, pairs_of, sides
 from nearfar.positives._task import retrieval
 from nearfar.tasks import Retrieval
-
-QUERY_SIDE, KEY_SIDE = content_id("query side"), content_id("key side")  # an item is a side and its content
 
 
 class Columns:

@@ -8,18 +8,17 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from nearfar.column import Column, Ids, content_id, content_ids, take
+from nearfar.column import Column, Ids, content_ids, take
 from nearfar.contracts import Batch, Data, View
 from nearfar.errors import InputError
 from nearfar.fingerprint import fingerprint
 from nearfar.pairs import Known, Pairs
 from nearfar.positives._documents import Documents
+from nearfar.positives._items import KEY_SIDE, QUERY_SIDE
 from nearfar.positives._looks import facts, looks, seen, task_of
 from nearfar.ragged import meetings
 from nearfar.registry import PartOf
 from nearfar.tasks import Retrieval
-
-QUERY_SIDE, KEY_SIDE = content_id("query side"), content_id("key side")  # an item is a side and its content
 
 
 class Views:

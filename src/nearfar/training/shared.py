@@ -12,8 +12,8 @@ import torch
 from nearfar.column import Ids
 from nearfar.contracts import Positives
 from nearfar.pairs import Known, Pairs
+from nearfar.positives._items import QUERY_SIDE
 from nearfar.positives._relation import Relation
-from nearfar.positives.columns import QUERY_SIDE
 from nearfar.training.joined import Joined, union
 
 CHUNK = 8192  # examples read at once

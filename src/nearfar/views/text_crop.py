@@ -20,8 +20,7 @@ class TextCrop:
     (Izacard et al. 2021, arXiv:2112.09118, section 3.1: 5 to 50 %).
 
     Args:
-        shortest, longest: shares of the text, 0 < shortest <= longest <= 1. Where shortest is None, no share counts:
-            lengths are uniform from `fewest` to `most`, like questions, which do not grow with what answers them.
+        shortest, longest: shares of the text, 0 < shortest <= longest <= 1.
         fewest: of words or sentences, however short the text; it is never cut below that. None is 8 words, 1 sentence.
         most: of words or sentences, however long the text; 0 for no bound. An encoder that reads 256 tokens sees
             nothing of what lies beyond.
@@ -41,19 +40,16 @@ class TextCrop:
 
     def __init__(
         self,
-        shortest: float | None = 0.1,
+        shortest: float = 0.1,
         longest: float = 0.5,
         fewest: int | None = None,
         most: int = 0,
         unit: Literal["words", "sentences"] = "words",
     ) -> None:
         check_unit("text_crop", unit)
+        check_share("text_crop.shortest", shortest)
         check_share("text_crop.longest", longest)
-        if shortest is None and not most:
-            raise InputError("views.text_crop: without a share (shortest), most must say how long a crop may be")
-        if shortest is not None:
-            check_share("text_crop.shortest", shortest)
-        if shortest is not None and not 0 < shortest <= longest:
+        if not 0 < shortest <= longest:
             raise InputError(
                 f"views.text_crop: shortest must be above zero and at most longest; they are {shortest} and {longest}"
             )
@@ -70,11 +66,8 @@ class TextCrop:
         parts = spans(check_text("text_crop", cell), self.unit)
         if not parts:
             return cell
-        least = FEWEST[self.unit] if self.fewest is None else self.fewest
-        if self.shortest is None:
-            length = int(generator.integers(least, self.most + 1))
-        else:
-            length = max(round(generator.uniform(self.shortest, self.longest) * len(parts)), least)
+        share = generator.uniform(self.shortest, self.longest)
+        length = max(round(share * len(parts)), FEWEST[self.unit] if self.fewest is None else self.fewest)
         length = min(length, len(parts), self.most or length)
         start = int(generator.integers(len(parts) - length + 1))
         return cell[parts[start][0] : parts[start + length - 1][1]]

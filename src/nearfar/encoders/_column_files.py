@@ -1,4 +1,4 @@
-"""Tokens on disk: made once for a column, found again by its content."""
+"""What an encoder makes of a column once (tokens, vectors): on disk, found again by its content."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nearfar.folders import cache_folder, folder_aside
 SIZES = "sizes.json"  # written last: the other files' sizes in bytes
 
 
-def cached(identity: tuple[Any, ...], column: Column, write: Callable[[Path], None]) -> Path:
+def cached(identity: tuple[Any, ...], column: Column, write: Callable[[Path], None], kind: str = "tokens") -> Path:
     """Return the folder of what `write` makes of a column; a folder that is cut off is made anew."""
-    folder = cache_folder("tokens") / fingerprint(*identity, content_ids(column))
+    folder = cache_folder(kind) / fingerprint(*identity, content_ids(column))
     if _whole(folder):
         return folder
     try:
