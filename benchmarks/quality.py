@@ -9,6 +9,7 @@ over queries, within each collection where several are averaged.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -76,10 +77,12 @@ def differences(base: Values, models: list[Values]) -> dict[str, dict[str, float
 def judged(study: str, variant: str, seed: int | None, given: argparse.Namespace, folder: Path) -> Values:
     """Train, where there is a seed, and judge in a fresh process; return what each query got."""
     recipe, overrides = STUDIES[study].get(variant, ("", []))
-    out = folder / f"{study}-{variant}-{seed}"
-    task: dict[str, Any] = {"study": study, "recipe": recipe, "out": str(out), "data": str(given.data)}
+    task: dict[str, Any] = {"study": study, "recipe": recipe, "data": str(given.data)}
     task["overrides"] = [*overrides, *given.set, "training.seed=SEED"] if seed is not None else []
     task["overrides"] = [setting.replace("SEED", str(seed)) for setting in task["overrides"]]
+    told = json.dumps(task, sort_keys=True).encode()  # with other settings it is another run
+    out = folder / f"{study}-{variant}-{seed}-{hashlib.sha256(told).hexdigest()[:8]}"
+    task["out"] = str(out)
     if not (out / "values.npz").is_file():
         fresh(__file__, task)
     with np.load(out / "values.npz", allow_pickle=False) as file:

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from nearfar import registry
 from nearfar.card import card
 from nearfar.contracts import Encoder, side
-from nearfar.encoders._pretrained import is_pretrained
+from nearfar.encoders._pretrained import is_pretrained, refuse_code
 from nearfar.errors import InputError, nearest
 from nearfar.fingerprint import fingerprint
 from nearfar.folders import folder_aside, made, standing, write_text
@@ -229,6 +229,7 @@ class Model:
             warnings.warn(f"{place}: its replacement was broken off; the model before it is read", stacklevel=2)
         if not (folder / "nearfar.json").is_file() and is_pretrained(str(place)):
             return cls._pretrained(str(place))
+        refuse_code(folder)
         known = _read_description(folder)
         settings = {key: value for key, value in known["encoder"].items() if key != "name"}
         part = registry.find("encoders", str(known["encoder"].get("name")))

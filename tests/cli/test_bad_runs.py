@@ -196,3 +196,13 @@ def test_a_reader_that_has_gone_is_no_error(here: Path) -> None:
     assert process.stderr is not None
     assert (process.wait(timeout=60), process.stderr.read()) == (0, "")
     process.stderr.close()
+
+
+def test_adapting_to_few_documents_goes_without_a_heldout_loss(here: Path, nearfar: Run) -> None:
+    write_lines(here / "few.jsonl", [{"text": f"note {i} says pull {i} near and push {i + 1} far"} for i in range(12)])
+    small = ["data.heldout=2", "encoder.of={name: static, dim: 8, vocabulary: 300}"]
+    words = ["train", "adapt", "data.path=few.jsonl", *small, "training.steps=2", "training.batch_size=8"]
+    done = nearfar(*words, "--out", "adapted", "--quiet")
+    assert done.code == 0, done.err
+    assert "no held-out loss" in done.err
+    assert (here / "adapted" / "model" / "nearfar.json").is_file()

@@ -111,6 +111,46 @@ def test_an_inner_encoder_keeps_its_own_layers(tmp_path: Path) -> None:
         np.testing.assert_array_equal(nf.Model.load(folder).embed(TEXTS), nf.Model(outer).embed(TEXTS))
 
 
+def test_prompts_go_on_with_the_encoder(tmp_path: Path) -> None:
+    inner = tiny("bert", prompts={"query": "near "})
+    folder = nf.Model(Projected(inner, prompts={"key": "far "})).save(tmp_path / "model")
+    again = nf.Model.load(folder)
+    assert again.prompts == again.encoder.prompts == {"query": "near ", "key": "far "}  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="no role 'querry'"):
+        Projected(inner, prompts={"querry": "x"})
+
+
+def test_what_the_inner_encoder_does_not_know_has_no_place(tmp_path: Path) -> None:
+    inner = Static(dim=8, vocabulary=300)
+    inner.prepare([ListColumn("text", ["pull near", "push far"])])
+    encoder = Projected(inner)
+    with torch.no_grad():
+        encoder.projection.linear.bias += 1
+        for token in set(inner.inputs(["pull"]).tokens.tolist()) - set(inner.inputs(["near"]).tokens.tolist()):
+            inner.embedding.weight[token] = 0
+    with pytest.raises(InputError, match="row 2 has no place"):
+        nf.Model(encoder).embed(["near", "pull"])
+    with pytest.raises(InputError, match="row 2"):
+        encoder.store(ListColumn("text", ["near", "pull"]))
+
+
+def test_a_model_is_read_from_the_hubs_cache_and_from_no_other_links(tmp_path: Path) -> None:
+    saved = nf.Model(projected()).save(tmp_path / "model")
+    snapshot, blobs = tmp_path / "cache" / "snapshots" / "abc", tmp_path / "cache" / "blobs"
+    blobs.mkdir(parents=True)
+    for i, path in enumerate(sorted(path for path in saved.rglob("*") if path.is_file())):
+        (blobs / str(i)).write_bytes(path.read_bytes())
+        link = snapshot / path.relative_to(saved)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blobs / str(i))
+    assert nf.Model.load(snapshot).fingerprint == nf.Model.load(saved).fingerprint
+    weights = saved / "projection" / "model.safetensors"
+    outside = weights.rename(tmp_path / "outside.safetensors")
+    weights.symlink_to(outside)
+    with pytest.raises(InputError, match="a link that leaves the folder"):
+        nf.Model.load(saved)
+
+
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two towers"):
         Projected(Dual(Static(dim=4), Static(dim=4)))

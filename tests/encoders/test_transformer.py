@@ -16,6 +16,7 @@ import nearfar as nf
 from nearfar.encoders import _running
 from nearfar.encoders._older import _older_names
 from nearfar.encoders._pooling import MODES, Dense
+from nearfar.encoders.projected import Projected
 from nearfar.encoders.transformer import Transformer
 from nearfar.errors import InputError
 from tests.encoders.tiny import CONFIGS, PADDED, TEXTS, tiny
@@ -224,10 +225,13 @@ MODULE = "sentence_transformers.models."
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not readable"),
         (lambda f: harmed(f, "config.json", model_type="nosuch"), "transformers cannot read it"),
-        (lambda f: (f / "modules.json").write_text('{"type": 1}'), "not a list of modules"),
+        (lambda f: (f / "modules.json").write_text("{}"), "not a list of modules"),
         (lambda f: (f / "modules.json").write_text('[{"path": ""}]'), "not a list of modules"),
         (lambda f: (f / "1_Pooling/config.json").write_text("[]"), "not an object of settings"),
         (lambda f: harmed(f, "1_Pooling/config.json", pooling_mode=[]), "no pooling is named"),
+        (lambda f: harmed(f, "1_Pooling/config.json", pooling_mode=5), "no pooling is named"),
+        (lambda f: harmed(f, "config_sentence_transformers.json", prompts=["near"]), "prompts must be texts"),
+        (lambda f: (f / "tokenizer_config.json").write_text("[]"), "not an object of settings"),
         (lambda f: harmed(f, "sentence_bert_config.json", max_seq_length="x"), "must be a whole number, it is 'x'"),
         (lambda f: harmed(f, "config_sentence_transformers.json", prompts={"query": 1}), "prompts must be texts"),
         (lambda f: poisoned(f / "model.safetensors"), "numbers that are not finite"),
@@ -237,6 +241,30 @@ def test_a_folder_that_would_run_code_or_is_not_whole_is_refused(harm: Any, said
     folder = nf.Model(small()).save(tmp_path / "model")
     harm(folder)
     with pytest.raises(InputError, match=said):
+        Transformer(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"in_features": 31}, "do not belong together"),
+        ({"out_features": 10**13}, "do not belong together"),
+        ({"in_features": -1}, "must be whole numbers"),
+        ({"activation_function": "mine.Tanh"}, "activation 'mine.Tanh' is not known"),
+        ({"module_input_name": "tokens"}, "module_input_name 'tokens' is not known"),
+    ],
+)
+def test_a_dense_layer_that_does_not_fit_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    folder = nf.Model(Projected(small())).save(tmp_path / "model")
+    harmed(folder, "projection/config.json", **change)
+    with pytest.raises(InputError, match=said):
+        Transformer(str(folder))
+
+
+def test_a_dense_layer_over_another_width_is_refused(tmp_path: Path) -> None:
+    folder = nf.Model(Projected(small())).save(tmp_path / "model")
+    harmed(folder, "of/1_Pooling/config.json", pooling_mode_cls_token=True)
+    with pytest.raises(InputError, match="takes 32 numbers, it would get 64"):
         Transformer(str(folder))
 
 

@@ -25,7 +25,7 @@ from nearfar.training.fit import fit
 from tests.encoders.tiny import WORDS, tiny
 
 DRAW = np.random.default_rng(0)
-TEXTS = [" ".join(DRAW.choice(WORDS, 12)) + f" note {i}" for i in range(30)]
+TEXTS = [" ".join(f"{DRAW.choice(WORDS)}{DRAW.integers(9)}" for _ in range(40)) for _ in range(30)]  # no span twice
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def scores(found: Taught, texts: list[str], words: float) -> np.ndarray[Any, Any
 @given(st.integers(1, 40), st.integers(0, 40), st.sampled_from([0.0, 0.5, 2.0]), st.integers(0, 9))
 def test_known_is_what_the_naive_teacher_says(neighbours: int, others: int, words: float, seed: int) -> None:
     found = taught(neighbours=neighbours, others=others, lexical_weight=words, seed=seed)
-    assert len(found) == 2 * len(TEXTS)
+    assert 2 * len(TEXTS) - 3 <= len(found) <= 2 * len(TEXTS)  # a question drawn twice is asked once
     examples = np.random.default_rng(seed).permutation(len(found))[:7]
     batch = found.batch(examples)
     known, keys = batch.pairs.known, batch.rows["key"]
@@ -116,9 +116,26 @@ def test_questions_are_spread_over_documents_and_their_number_is_bounded() -> No
     assert again["key"] in TEXTS
 
 
+def test_a_question_of_two_documents_is_asked_once() -> None:
+    texts = [f"always the same words {i}" for i in range(12)]
+    found = taught(texts, per_document=9, query=nf.views.TextSpan(2, 2))
+    questions = found.views["query"].read(0, len(found))
+    assert len(questions) == len(set(questions)) == len(found.own)
+    for question, own in zip(questions, found.own.tolist()):
+        assert question in texts[own]
+
+
+def test_a_view_that_makes_both_sides_asks_by_one() -> None:
+    texts = [f"One says {i}. Two says {i + 50}. Three says {i + 100}." for i in range(12)]
+    rows = nf.data.Table([{"text": text} for text in texts], heldout=3)
+    task = Taught(rows, static(), query=nf.views.TextCloze()).task("heldout")
+    assert len(task.queries) == 3
+
+
 @pytest.mark.parametrize(
     ("build", "said"),
     [
+        (lambda: taught([" ".join(TEXTS)], chunk=20), "1 different documents leave nothing"),
         (lambda: taught(TEXTS[:2]), "2 different documents leave nothing"),
         (lambda: taught(neighbours=0), "neighbours must be at least 1"),
         (lambda: taught(per_document=0), "per_document must be at least 1"),
@@ -147,7 +164,7 @@ def test_the_recipe_learns_the_teacher_and_leaves_the_inner_encoder_alone(tmp_pa
     before = {name: weight.clone() for name, weight in parts.encoder.of.state_dict().items()}
 
     def loss() -> float:
-        batch = parts.positives.batch(np.arange(60))
+        batch = parts.positives.batch(np.arange(40))
         store = {view: parts.encoder.store(column) for view, column in parts.positives.views.items()}
         with torch.no_grad():
             sides = [torch.nn.functional.normalize(parts.encoder(store[v][batch.rows[v]]), dim=1) for v in store]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.cli._output import finite
+from nearfar.errors import InputError
 from nearfar.folders import made, write_text
 
 if TYPE_CHECKING:
@@ -93,7 +95,11 @@ def _heldout(parts: Parts, splits: Iterable[str]) -> Positives | None:
     first = next(iter(splits), None)
     if first is None or parts.of_split is None or not parts.training["heldout_examples"]:
         return None
-    return parts.of_split(first)
+    try:
+        return parts.of_split(first)
+    except InputError as error:  # its rows are too few for such positives: training can do without
+        warnings.warn(f"no held-out loss: {error}", stacklevel=2)
+        return None
 
 
 def keep(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -> None:

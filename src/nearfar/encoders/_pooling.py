@@ -102,15 +102,16 @@ class Dense(nn.Module):
         inside, out = given.get("in_features"), given.get("out_features")
         if not (isinstance(inside, int) and isinstance(out, int) and inside > 0 and out > 0):
             raise InputError(f"{path}: in_features and out_features must be whole numbers, not {inside!r} and {out!r}")
-        layer = cls(inside, out, bool(given.get("bias", True)), kind)
-        weights = read_weights(folder / "model.safetensors", [*layer.state_dict()])
-        for key, known in layer.state_dict().items():
-            if weights[key].shape != known.shape:
+        shapes = {"linear.weight": (out, inside)} | ({"linear.bias": (out,)} if given.get("bias", True) else {})
+        weights = read_weights(folder / "model.safetensors", [*shapes])
+        for key, shape in shapes.items():
+            if tuple(weights[key].shape) != shape:
                 raise InputError(
                     f"{folder / 'model.safetensors'}: {key} is {tuple(weights[key].shape)}, config.json asks for "
-                    f"{tuple(known.shape)}; the folder's files do not belong together"
+                    f"{shape}; the folder's files do not belong together"
                 )
-        layer.load_state_dict(weights)
+        layer = cls(inside, out, "linear.bias" in shapes, kind)
+        layer.load_state_dict({key: weight.float() for key, weight in weights.items()})
         return layer
 
     def config(self) -> dict[str, Any]:

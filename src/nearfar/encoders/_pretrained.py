@@ -65,7 +65,8 @@ def _from_hub(model: str) -> Path:
 def refuse_code(folder: Path) -> None:
     """Refuse a folder whose settings point at code, or out of the folder. Errors: `InputError` with the reason."""
     own = folder.resolve()
-    blobs = own.parent.parent / "blobs"  # where the hub's cache keeps the files that a snapshot links to
+    snapshots = next((place for place in own.parents if place.name == "snapshots"), own)
+    blobs = snapshots.parent / "blobs"  # where the hub's cache keeps the files that a snapshot links to
     for parent, folders, names in os.walk(folder):
         for name in folders:
             if (Path(parent) / name).is_symlink():

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids
-from nearfar.encoders._pretrained import read_json
+from nearfar.encoders._pretrained import read_settings
 from nearfar.encoders._tokenizer import learn, table_size
 from nearfar.errors import InputError
 from nearfar.fingerprint import fingerprint
@@ -41,7 +41,7 @@ class Texts:
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
         path = folder / "tokenizer_config.json"
-        given = read_json(path) if path.is_file() else {}
+        given = read_settings(path) if path.is_file() else {}
         # Of such a name transformers would take a model type's own class all the same, and read the text otherwise.
         plain = given.get("tokenizer_class") in GENERIC and (folder / "tokenizer.json").is_file()
         kind: Any = PreTrainedTokenizerFast if plain else AutoTokenizer

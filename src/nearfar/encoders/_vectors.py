@@ -29,7 +29,7 @@ class Vectors:
 
     def join(self, others: Sequence[Vectors]) -> Vectors:
         """Return self followed by the others."""
-        return Vectors(torch.cat([self.vectors, *(other.vectors for other in others)]))
+        return Vectors(torch.cat([self.vectors, *(other.vectors.to(self.vectors.device) for other in others)]))
 
     def costs(self) -> npt.NDArray[np.int64]:
         """Return one for each row (n,)."""

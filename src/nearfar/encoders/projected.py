@@ -14,13 +14,14 @@ from torch.nn.functional import normalize
 
 from nearfar.column import Column, chunks
 from nearfar.contracts import Encoder
-from nearfar.encoders._column_files import cached, mapped
+from nearfar.encoders._column_files import cached, mapped, no_token
 from nearfar.encoders._inner import identity_of, load_from, save_into, settings_of
 from nearfar.encoders._modules import Unit
 from nearfar.encoders._padded import Padded
 from nearfar.encoders._pooling import Dense
+from nearfar.encoders._two_sided import ROLES
 from nearfar.encoders._vectors import Vectors, VectorStore
-from nearfar.errors import InputError
+from nearfar.errors import InputError, nearest
 from nearfar.fingerprint import fingerprint
 from nearfar.folders import writing
 from nearfar.hardware import precision
@@ -43,8 +44,9 @@ class Projected(nn.Module):
     Args:
         of: the encoder, `{name: transformer, model: minilm}`.
         dim: of the vectors; None is that of the encoder.
+        prompts: text put in front, by role; the encoder's own.
 
-    Call: Vectors (n, d) of the inner encoder -> (n, dim), not normalised. `prompts` are the inner encoder's.
+    Call: Vectors (n, d) of the inner encoder -> (n, dim), not normalised; zero where the inner one is.
 
     Errors: `InputError` for an encoder of two towers, a dim out of range.
 
@@ -59,7 +61,12 @@ class Projected(nn.Module):
     are there in number: those are worth training the whole encoder on.
     """
 
-    def __init__(self, of: Annotated[Encoder, PartOf("encoders")], dim: int | None = None) -> None:
+    def __init__(
+        self,
+        of: Annotated[Encoder, PartOf("encoders")],
+        dim: int | None = None,
+        prompts: dict[str, str] | None = None,
+    ) -> None:
         super().__init__()
         if hasattr(of, "side"):
             raise InputError("encoder.of: an encoder of two towers cannot be projected; project each tower")
@@ -72,7 +79,10 @@ class Projected(nn.Module):
         with torch.no_grad():
             self.projection.linear.weight.copy_(torch.eye(dim, of.dim))
             self.projection.linear.bias.zero_()
-        self.prompts: dict[str, str] = dict(getattr(of, "prompts", {}))
+        for role in prompts or {}:
+            if role not in ROLES:
+                raise InputError(f"encoder.prompts: no role {role!r}; {nearest(role, ROLES)}")
+        self.prompts: dict[str, str] = {**getattr(of, "prompts", {}), **(prompts or {})}
 
     @property
     def takes(self) -> type:
@@ -107,20 +117,26 @@ class Projected(nn.Module):
         def write(aside: Path) -> None:
             rough = torch.autocast(where.type, torch.bfloat16, enabled=half)
             with rough, writing(aside), (aside / "vectors").open("wb") as file:
-                for cells in chunks(column, CHUNK):
-                    file.write(self.inputs(cells).vectors.cpu().numpy().astype("<f4").data)
+                for start, cells in zip(range(0, size, CHUNK), chunks(column, CHUNK)):
+                    vectors = self.inputs(cells).vectors.cpu().numpy().astype("<f4")
+                    if not (known := vectors.any(1)).all():
+                        row = int(np.argmin(known))
+                        raise no_token(column.name, start + row, str(cells[row]))
+                    file.write(vectors.data)
 
         folder = cached(("projected 1", half, fingerprint(*self.of.identity())), column, write, "vectors")
         return VectorStore(mapped(folder / "vectors", np.float32, size * width).reshape(size, width))
 
     def forward(self, inputs: Vectors) -> Tensor:
         """Return raw vectors (n, dim)."""
-        x: Tensor = self.projection(inputs.vectors)
-        return x
+        x = inputs.vectors
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would hardly see a layer near the identity move
+            y: Tensor = self.projection(x)
+        return y * x.any(1, keepdim=True)
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
-        return {"of": settings_of(self.of), "dim": self.dim}
+        return {"of": settings_of(self.of), "dim": self.dim, "prompts": self.prompts}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what makes this space what it is."""
@@ -140,10 +156,8 @@ class Projected(nn.Module):
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: those of the inner encoder; `InputError` for files that do not fit."""
-        encoder, layer = (
-            cls(load_from(folder, INNER, settings.get("of")), settings.get("dim")),
-            Dense.read(folder / LAYER),
-        )
+        encoder = cls(**{**settings, "of": load_from(folder, INNER, settings.get("of"))})
+        layer = Dense.read(folder / LAYER)
         if layer.config() != encoder.projection.config():
             raise InputError(
                 f"{folder / LAYER}: {layer.config()} does not fit nearfar.json; copy the model folder again"

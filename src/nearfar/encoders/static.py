@@ -161,7 +161,7 @@ class Static(nn.Module):
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: `InputError` naming the file that is missing, cut off or of other shape."""
-        encoder = cls(**settings)
+        encoder = cls(**{**settings, "tokenizer": None})  # the folder has its own
         folder = folder / PLACE if (folder / PLACE).is_dir() else folder  # or in the folder itself, as model2vec has it
         weight = read_weights(folder / "model.safetensors", ["embedding.weight"])["embedding.weight"]
         tokenizer = read(folder / "tokenizer.json")

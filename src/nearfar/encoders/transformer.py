@@ -137,8 +137,14 @@ class Transformer(nn.Module):
         self.dim = self._width(settings)
 
     def _width(self, settings: Any) -> int:
-        outs = [int(module.linear.out_features) for module in self.after if isinstance(module, Dense)]
-        return [int(settings.hidden_size) * len(self.pooling), *outs][-1]
+        width = int(settings.hidden_size) * len(self.pooling)
+        for layer in (module.linear for module in self.after if isinstance(module, Dense)):
+            if layer.in_features != width:
+                raise InputError(
+                    f"{self.model}: a Dense module takes {layer.in_features} numbers, it would get {width}"
+                )
+            width = layer.out_features
+        return width
 
     def _ready(self) -> Texts:
         if self.texts is None:

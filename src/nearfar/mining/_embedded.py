@@ -22,7 +22,13 @@ SLICE = 10_000
 
 def anew(model: Any, contents: Distinct, role: Literal["query", "key"]) -> Vectors:
     """Return the vectors (n, d) of contents in one role; the disk keeps none of them."""
-    return np.concatenate([*_slices(model, contents, role)])
+    vectors, done = np.empty((len(contents), 0), np.float32), 0
+    for part in _slices(model, contents, role):
+        if not done:
+            vectors = np.empty((len(contents), part.shape[1]), np.float32)
+        vectors[done : done + len(part)] = part
+        done += len(part)
+    return vectors
 
 
 def embedded(model: Any, contents: Distinct, role: Literal["query", "key"]) -> Vectors:

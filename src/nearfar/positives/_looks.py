@@ -62,7 +62,7 @@ def task_of(name: str, documents: Documents, augmentations: Mapping[str, Augment
         raise InputError(f"split {name!r} has no rows to judge with; hold out more")
     texts, ids = take(documents.texts, first), all_ids[first]
     query = augmentations.get("query")
-    paired = query is not None and hasattr(query.view, "rest")
+    paired = query is not None and "key" in augmentations and hasattr(query.view, "rest")
     if query is None:
         query = Augmentation(registry.build("views", {"name": "text_crop"}), 0)
     asked = seen(query, texts, ids)

@@ -18,6 +18,7 @@ from nearfar.lexical import Bm25
 from nearfar.prompts import prompted, side_of
 
 BLOCK = 256  # questions scored, and cells encoded, at once
+SCORES = 2**25  # of a block, at most
 Floats = npt.NDArray[np.float32]
 
 
@@ -52,11 +53,14 @@ def lists(
     positives: has the views "query" and "key". rows: (m,) those of "key" that are documents; bm25 is over them.
     own: (questions (b,)) -> (b, m), which documents are not to be listed. count: of those listed as near. others: (o,).
     """
+    if torch.cuda.is_available():
+        cast("nn.Module", encoder).cuda()
     questions, documents = (_stored(encoder, positives, view) for view in ("query", "key"))
     keys = _vectors(encoder, documents, rows)  # (m, d)
     found = []
-    for start in range(0, len(positives), BLOCK):
-        block = np.arange(start, min(start + BLOCK, len(positives)))
+    size = max(1, min(BLOCK, SCORES // len(rows)))
+    for start in range(0, len(positives), size):
+        block = np.arange(start, min(start + size, len(positives)))
         cosine = _vectors(encoder, questions, block) @ keys.T  # (b, m)
         total = standard(cosine) + np.float32(weight) * standard(bm25.score_all(take(positives.views["query"], block)))
         total[own(block)] = -np.inf
@@ -83,7 +87,7 @@ def _vectors(encoder: Encoder, store: Store, rows: Ids) -> Floats:
     training = module.training
     module.eval()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    parts = [store[rows[start : start + BLOCK]].to(device) for start in range(0, len(rows), BLOCK)]
+    parts = (store[rows[start : start + BLOCK]].to(device) for start in range(0, len(rows), BLOCK))
     found = torch.cat([normalize(encoder(part).float(), dim=1).cpu() for part in parts])
     module.train(training)
     return found.numpy()

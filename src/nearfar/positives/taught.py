@@ -93,12 +93,12 @@ class Taught:
         self.documents = Documents.of(data, column, chunk)
         ids = content_ids(self.documents.texts)
         self.rows = np.sort(np.unique(ids, return_index=True)[1])  # (m,) the distinct documents
-        if len(self.rows) < 3:
-            raise InputError(
-                f"positives.taught: {len(self.rows)} different documents leave nothing to compare; give more, or of a "
-                "held-out split: hold out more (data.heldout), or nothing"
-            )
         self.ids, self.whole = ids[self.rows], self.documents.document[self.rows]
+        if (count := len(np.unique(self.whole))) < 3:
+            raise InputError(
+                f"positives.taught: {count} different documents leave nothing to compare; give more, or hold "
+                "out more (data.heldout)"
+            )
         texts = take(self.documents.texts, self.rows)
         self.own, questions = self._questions(texts, examples, per_document, seed)  # (n,)
         self.views: dict[str, Column] = {"query": ListColumn("question", questions), "key": self.documents.texts}
@@ -120,7 +120,9 @@ class Taught:
         number = np.arange(len(own)) // len(texts)
         draws = (np.random.default_rng([seed, *pair]) for pair in zip(own.tolist(), number.tolist()))
         view = self.drawn["query"].view
-        return own, [view(texts[i], draw) for i, draw in zip(own.tolist(), draws)]
+        questions = [view(texts[i], draw) for i, draw in zip(own.tolist(), draws)]
+        first = np.sort(np.unique(content_ids(ListColumn("question", questions)), return_index=True)[1])
+        return own[first], [questions[i] for i in first.tolist()]  # of several documents' same question one
 
     def _same_document(self, examples: Ids) -> npt.NDArray[np.bool_]:
         """Say which of all documents are the questions' own, or passages of those, (b, m)."""
