@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Parts:
 
     data: of several, the first; positives: of several, their `Mixture`, whose splits are called "1/heldout".
     refresh: what mines while training goes on, where `training` asks for that. of_split: the positives of a split, as
-    training has them of its rows.
+    training has them of its rows. seconds: that building took.
     """
 
     data: Data
@@ -38,6 +39,7 @@ class Parts:
     evaluate: list[dict[str, str]]
     refresh: Rising | None = None
     of_split: Callable[[str], Positives] | None = None
+    seconds: float = 0.0
 
 
 def build(recipe: Recipe) -> Parts:
@@ -47,6 +49,7 @@ def build(recipe: Recipe) -> Parts:
 
     Errors: `InputError` for an unknown part or setting, with the nearest known one; a value of another type.
     """
+    began = time.perf_counter()
     checked = resolved(recipe)  # what is wrong stops here, before anything is read
 
     def part(section: str, where: str, spec: Any, **context: Any) -> Any:
@@ -72,7 +75,8 @@ def build(recipe: Recipe) -> Parts:
         built: Positives = part("positives", where, spec, data=data[d].split(name), encoder=encoder)
         return built
 
-    return Parts(data[0], near_and_far, encoder, loss, training, checked["evaluate"], refresh, of_split)
+    seconds = time.perf_counter() - began
+    return Parts(data[0], near_and_far, encoder, loss, training, checked["evaluate"], refresh, of_split, seconds)
 
 
 def resolved(recipe: Recipe) -> Recipe:

@@ -55,7 +55,7 @@ def train_and_judge(
     from nearfar.training.fit import fit
 
     first = Ranks.here().first
-    began = time.perf_counter()
+    began = time.perf_counter() - parts.seconds
     splits = dict.fromkeys(entry.get("split", "heldout") for entry in parts.evaluate)
     tasks = {split: parts.positives.task(split) for split in splits}
     whole: Recipe = plain(resolved(recipe))
