@@ -139,8 +139,10 @@ def test_a_view_that_makes_both_sides_asks_by_one() -> None:
         (lambda: taught(TEXTS[:2]), "2 different documents leave nothing"),
         (lambda: taught(neighbours=0), "neighbours must be at least 1"),
         (lambda: taught(per_document=0), "per_document must be at least 1"),
-        (lambda: taught(lexical_weight=-1), "must not be negative"),
-        (lambda: taught(lexical_weight=float("nan")), "must not be negative"),
+        (lambda: taught(lexical_weight=-1), "lexical_weight must be at least 0"),
+        (lambda: taught(lexical_weight=float("inf")), "lexical_weight must be at least 0, and a number"),
+        (lambda: taught(others=-1), "others must be at least 0"),
+        (lambda: taught(lexical_weight=float("nan")), "lexical_weight must be at least 0"),
         (lambda: taught(column="txt"), r"positives\.column: no column 'txt'"),
     ],
 )

@@ -63,8 +63,9 @@ class Taught:
 
     When not to use it: where people's questions and their answers are known in number (`columns`). With another loss
     than `distill` (kl): one that takes what is known for near or not would take all that is listed for near. For an
-    encoder that has learnt nothing yet, whose opinion is none, and for languages that BM25 cannot read. All documents'
-    vectors are held in memory.
+    encoder that has learnt nothing yet, whose opinion is none, and for languages that BM25 cannot read. Beside other
+    data sets (a list of `data`): a text of two of them would get a score from its copy, not from the teacher. All
+    documents' vectors are held in memory.
     """
 
     def __init__(
@@ -82,11 +83,19 @@ class Taught:
         lexical_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
-        for name, value in (("examples", examples), ("per_document", per_document), ("neighbours", neighbours)):
-            if value < 1:
-                raise InputError(f"positives.taught.{name} must be at least 1, it is {value}")
-        if chunk < 0 or others < 0 or seed < 0 or not lexical_weight >= 0:
-            raise InputError("positives.taught: chunk, others, lexical_weight and seed must not be negative")
+        least = {
+            "examples": 1,
+            "per_document": 1,
+            "neighbours": 1,
+            "chunk": 0,
+            "others": 0,
+            "lexical_weight": 0,
+            "seed": 0,
+        }
+        given = (examples, per_document, neighbours, chunk, others, lexical_weight, seed)
+        for (name, lowest), value in zip(least.items(), given, strict=True):
+            if not lowest <= value < np.inf:
+                raise InputError(f"positives.taught.{name} must be at least {lowest}, and a number; it is {value}")
         self.data, self.column, self.chunk = data, column, chunk
         # not `augmentations`: questions are drawn once, for the teacher scores them once
         self.drawn = {"query": Augmentation(query or registry.build("views", {"name": "text_span"}), 0)}
