@@ -59,7 +59,7 @@ def encoder_and_inputs(name: str, rows: int) -> tuple[nn.Module, Inputs]:
     ids = np.random.default_rng(0).integers(0, WORDS, (rows, TOKENS))
     if name == "transformer":
         return Transformer(), Rows(torch.from_numpy(ids))
-    from nearfar.encoders._bags import Bags
+    from nearfar.encoders.reading.bags import Bags
     from nearfar.encoders.static import Static
 
     static = Static(dim=DIM)

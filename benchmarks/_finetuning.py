@@ -24,7 +24,7 @@ def train(contestant: str, rows: str, precision: str, dropout: bool, **variant: 
 
 def _ours(pairs: list[dict[str, str]], precision: str, dropout: bool, scratch: Path) -> dict[str, Any]:
     import nearfar as nf
-    from nearfar.training.sampler import Sampler
+    from nearfar.training.order import Sampler
     from nearfar.training.settings import Settings
 
     # The peer's loss is one way, so is ours here.
@@ -60,7 +60,7 @@ def _peer(
     from torch import nn
     from transformers import TrainerCallback
 
-    from nearfar.encoders._pretrained import folder_of
+    from nearfar.encoders.pretrained.folder import folder_of
 
     class Clock(TrainerCallback):
         """The losses, and the time from the first step's begin to the last one's end."""

@@ -37,7 +37,7 @@ def facts() -> dict[str, Any]:
     """Return what a reader needs to judge the figures; nothing that names the machine."""
     import torch
 
-    from nearfar.hardware import cpu_bf16
+    from nearfar.compute.hardware import cpu_bf16
 
     return {
         "cpu": _cpu(),

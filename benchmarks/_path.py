@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from nearfar.evaluation._svg import Axis
+from nearfar.reports.charts import Axis
 
 WIDTH, HEIGHT = 760, 460
 LEFT, RIGHT, TOP, BOTTOM = 74, 30, 52, 62

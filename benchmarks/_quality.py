@@ -15,8 +15,9 @@ import torch
 from scipy.stats import spearmanr
 
 import nearfar as nf
-from nearfar import config, hardware
+from nearfar import config
 from nearfar.column import chunks
+from nearfar.compute import hardware
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.tasks import Similarity, Task
 

@@ -19,8 +19,10 @@ import torch
 from scipy.stats import spearmanr
 
 import nearfar as nf
-from nearfar import config, geometry, hardware
+from nearfar import config
+from nearfar.compute import hardware
 from nearfar.tasks import Similarity
+from nearfar.vectors import geometry
 
 CAPTIONS, SENTENCES = 5, 60_000  # captions of a picture; sentences of reviews that are enough for a short run
 PAIRS = 512  # held-out pictures whose first two captions say where the space is

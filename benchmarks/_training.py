@@ -16,8 +16,8 @@ from _machine import PeakMemory
 from nearfar import config, registry
 from nearfar.column import Column, ListColumn, chunks, take
 from nearfar.contracts import Data
-from nearfar.fingerprint import fingerprint
 from nearfar.positives.columns import Columns
+from nearfar.storage.fingerprint import fingerprint
 
 
 class Sample:

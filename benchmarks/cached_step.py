@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from nearfar.hardware import cpu_bf16
+from nearfar.compute.hardware import cpu_bf16
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Pairs
-from nearfar.training.read import Prepared, Share
+from nearfar.training.batches import Prepared, Share
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
 from nearfar.training.step import Step

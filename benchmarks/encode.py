@@ -46,7 +46,7 @@ def _peer(precision: str, batch: int) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from nearfar.encoders._pretrained import folder_of
+    from nearfar.encoders.pretrained.folder import folder_of
 
     model = SentenceTransformer(str(folder_of("minilm")), device="cpu")
     if precision == "bf16":

@@ -97,8 +97,7 @@ def ours(known: Known, columns: dict[str, list[str]]) -> tuple[float, dict[str, 
     from nearfar.column import ListColumn
     from nearfar.contracts import Data
     from nearfar.mining.controls import Controls
-    from nearfar.mining.mine import mine
-    from nearfar.mining.write import rows
+    from nearfar.mining.mine import mine, rows
     from nearfar.positives.columns import Columns
 
     class Pairs:

@@ -70,7 +70,7 @@ def learn_tokenizer(overrides: list[str], pairs: int, path: Path) -> Any:
 def judge(task: Any, scratch: Path) -> Any:
     """Return a metric's value of each query, (q,), from the vectors that a contestant left."""
     from nearfar.metrics.retrieval import Retrieval
-    from nearfar.topk import topk
+    from nearfar.vectors.topk import topk
 
     ranking = topk(np.load(scratch / "queries.npy"), np.load(scratch / "documents.npy"), 100)
     return Retrieval()(task, ranking)[METRIC]
@@ -94,7 +94,7 @@ def run(contestants: list[Contestant], overrides: list[str], pairs: int, rounds:
 
 def differences(ours: Contestant, peers: list[Contestant], clusters: Any) -> dict[str, dict[str, float]]:
     """Return ours minus each peer's, query by query, with the 95 % interval of a bootstrap over whole clusters."""
-    from nearfar.evaluation._bootstrap import mean_intervals
+    from nearfar.evaluation.intervals import mean_intervals
 
     gaps = {peer.name: ours.quality - peer.quality for peer in peers}
     spread = mean_intervals(gaps, clusters, resamples=2000, seed=0)

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar import column
-from nearfar.column import ListColumn, chunks, content_id, content_ids, take
-from nearfar.fingerprint import fingerprint
-from nearfar.ragged import meetings, ranges
+from nearfar.column import ListColumn, chunks, content_id, content_ids, meetings, ranges, take
+from nearfar.storage.fingerprint import fingerprint
 
 IDS = st.lists(st.integers(-3, 3), max_size=8).map(lambda ids: np.array(ids, np.int64))
 

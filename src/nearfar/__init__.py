@@ -6,7 +6,6 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-
 _HOMES = {  # heavy imports wait until a name is asked for
     "Model": "nearfar.model",
     "Pairs": "nearfar.pairs",
@@ -18,16 +17,16 @@ _HOMES = {  # heavy imports wait until a name is asked for
     "RunError": "nearfar.errors",
     "evaluate": "nearfar.evaluation.evaluate",
     "fit": "nearfar.training.fit",
+    "search": "nearfar.index.exact",
 }
-_ROOMS = ("data", "encoders", "losses", "metrics", "positives", "search", "views")  # search can be called, too
-
-__all__ = [*_HOMES, *_ROOMS]
+_PACKAGES = ("augmentations", "data", "encoders", "losses", "metrics", "positives")
+__all__ = [*_HOMES, *_PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _ROOMS or name in ("column", "tasks"):
+    if name in _PACKAGES or name in ("column", "tasks"):
         return importlib.import_module(f"nearfar.{name}")
     raise AttributeError(f"nearfar has no attribute {name!r}")
 

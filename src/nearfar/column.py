@@ -14,12 +14,16 @@ import numpy.typing as npt
 Ids = npt.NDArray[np.int64]
 GAP = 8  # rows between two wanted ones that are cheaper to read than to skip
 BLOCK = 10_000  # cells read at once
+_IDS: dict[int, Ids] = {}  # by column: positives, tokenizer, store and task ask for the same
 
 
 class Column(Protocol):
     """A sequence that is read in slices, so that it may live on disk; its cells stay as they are."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What errors call the column."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -82,9 +86,6 @@ def content_ids(column: Column) -> Ids:
     return known
 
 
-_IDS: dict[int, Ids] = {}  # by column: positives, tokenizer, store and task ask for the same
-
-
 def _digests(column: Column) -> Ids:
     read, n = getattr(column, "encoded", column.read), len(column)
     found = np.empty(n, np.int64)  # block by block: a bytes object for each cell would take six times as much
@@ -102,3 +103,20 @@ def _digest(cell: Any) -> bytes:
     else:
         data = str(cell).encode("utf-8", "surrogatepass")
     return blake2b(data, digest_size=8).digest()
+
+
+def ranges(start: Ids, count: Ids) -> Ids:
+    """Return start[i], start[i] + 1, ... (count[i] of them) for each i, one after the other."""
+    ends = np.cumsum(count)
+    total = int(ends[-1]) if len(ends) else 0
+    places: Ids = np.arange(total) + np.repeat(start - (ends - count), count)
+    return places
+
+
+def meetings(left: Ids, right: Ids) -> tuple[Ids, Ids]:
+    """Return all (i, j) with left[i] == right[j], ordered by i, then j."""
+    order = np.argsort(right, kind="stable")
+    ordered = right[order]
+    start = np.searchsorted(ordered, left)
+    count = np.searchsorted(ordered, left, side="right") - start
+    return np.repeat(np.arange(len(left)), count), order[ranges(start, count)]

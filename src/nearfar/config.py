@@ -12,13 +12,12 @@ import yaml
 from nearfar import registry
 from nearfar.contracts import Data, Encoder, Loss, Positives
 from nearfar.errors import InputError, nearest
-from nearfar.mining.rising import Rising
+from nearfar.mining.scheduled import Rising
 from nearfar.recipes import Recipe, load
 from nearfar.training.mixture import together
 from nearfar.training.settings import Settings
 
 __all__ = ["Parts", "Recipe", "build", "dumped", "load", "plain", "resolved"]
-
 ROOM = {"data": "data", "positives": "positives", "encoder": "encoders", "loss": "losses"}
 
 

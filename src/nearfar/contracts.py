@@ -15,6 +15,8 @@ from nearfar.column import Column, Ids
 from nearfar.pairs import Pairs
 from nearfar.tasks import Task
 
+Values = npt.NDArray[np.float64]
+
 
 class Data(Protocol):
     """Where examples come from: named columns of equal length, split by name ("train", "heldout", ...)."""
@@ -254,4 +256,27 @@ class View(Protocol):
 
     def __call__(self, cell: Any, generator: np.random.Generator) -> Any:
         """Return another look at the cell."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Vectors drawn from a space: `vectors` (n, d), and positive pairs, row i of `queries` and of `keys` (p, d)."""
+
+    vectors: Tensor
+    queries: Tensor
+    keys: Tensor
+
+
+class Metric(Protocol):
+    """A metric's constructor takes its settings; `meaning` holds the names of the numbers it gives, each in words."""
+
+    meaning: ClassVar[dict[str, str]]
+
+
+class SpaceMetric(Metric, Protocol):
+    """Describes the vectors themselves, whatever they are for."""
+
+    def __call__(self, sample: Sample, /) -> dict[str, float]:
+        """Return the values by name."""
         ...

@@ -16,13 +16,13 @@ import torch
 from torch.nn.functional import normalize
 
 from nearfar import registry
-from nearfar.card import card
 from nearfar.contracts import Encoder, side
-from nearfar.encoders._pretrained import is_pretrained, refuse_code
+from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
 from nearfar.errors import InputError, nearest
-from nearfar.fingerprint import fingerprint
-from nearfar.folders import folder_aside, made, standing, write_text
-from nearfar.quantize import BYTES, Precision, Ranges, quantize, shorten
+from nearfar.storage.card import card
+from nearfar.storage.fingerprint import fingerprint
+from nearfar.storage.folders import folder_aside, made, standing, write_text
+from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, shorten
 
 Role = Literal["query", "key"] | None
 Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
@@ -132,7 +132,7 @@ class Model:
         parameter = next(cast("torch.nn.Module", self.encoder).parameters(), None)  # none, where it is not ready
         where = torch.device("cpu") if parameter is None else parameter.device
         with torch.autocast(where.type, torch.bfloat16, enabled=self.bf16 or torch.is_autocast_enabled(where.type)):
-            raw = self.encoder(reads.inputs(texts).to(where)).float()  # (b, d); `projected` encodes in `inputs`
+            raw = self.encoder(reads.inputs(texts).to(where)).float()  # (b, d); `frozen_projection` encodes in `inputs`
         length = raw.norm(dim=1)
         lost = ~((length > 1e-12) & length.isfinite())  # (b,) zero, as of no token at all, or not a number
         if bool(lost.any()):
@@ -192,7 +192,7 @@ class Model:
 
     def export_onnx(self, folder: str | Path) -> Path:
         """Write the model as an ONNX graph with its tokenizer (`nearfar.export`). Needs the extra `onnx`."""
-        from nearfar.export import export_onnx
+        from nearfar.storage.onnx import export_onnx
 
         told = {"fingerprint": self.fingerprint, "dim": self.dim, "prompts": self.prompts}
         return export_onnx(self.encoder, Path(folder), told)
@@ -202,7 +202,7 @@ class Model:
 
         token: one that may write; None is that of `hf auth login`. Errors: those of `nearfar.hub.push`.
         """
-        from nearfar.hub import push
+        from nearfar.storage.hub import push
 
         with tempfile.TemporaryDirectory(prefix="nearfar-hub-") as aside:
             return push(self.save(Path(aside) / "model"), repo_id, private=private, token=token)

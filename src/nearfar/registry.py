@@ -8,14 +8,17 @@ import pkgutil
 import sys
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from nearfar.errors import InputError, nearest
 
-ROOMS = ("data", "positives", "views", "encoders", "losses", "metrics")
+PARTS = ("data", "positives", "augmentations", "encoders", "losses", "metrics")
 PLAIN = (str, bytes, int, float, list, tuple, set)  # what no part is
+_GIVEN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # the settings of the parts that were built here
 # By room, what a constructor is handed and no recipe sets.
 GIVEN = {"positives": ("data", "encoder"), "losses": ("dim",)}
 
@@ -30,7 +33,7 @@ class PartOf:
 def names(room: str) -> list[str]:
     """Return the names of a room's parts, without importing them."""
     package = importlib.import_module(f"nearfar.{room}")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
 
 
 def find(room: str, name: str, *, outside: bool = False) -> type[Any]:
@@ -174,7 +177,48 @@ def build(
         if isinstance(given.get(key), Mapping):
             given[key] = build(inner, given[key], section=f"{section or room}.{key}", outside=outside, **context)
     handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
-    return part(**given, **handed)
+    built = part(**given, **handed)
+    with suppress(TypeError):  # a class may have no room for weak references
+        _GIVEN[built] = given
+    return built
+
+
+def settings_of(part: Any) -> dict[str, Any]:
+    """Return a part's name and plain settings, defaults included; a part inside it is a dictionary of the same form.
+
+    What `build` made is remembered. A part that was made by hand keeps every setting under its name, as given or as
+    learnt; of a class that keeps none so, all plain attributes count. Runs are told apart by these values.
+    """
+    kind = type(part)
+    given = _GIVEN.get(part) if kind.__weakrefoffset__ else None
+    found = {key: p.default for key, p in settings(kind).items() if p.default is not p.empty}
+    if given is not None:
+        found |= given
+    elif all(hasattr(part, name) for name in settings(kind)):
+        found |= {name: getattr(part, name) for name in settings(kind)}
+    else:
+        found = {name: v for name, v in vars(part).items() if name != "training" and not isinstance(v, tuple)}
+    inner = nested(kind)
+    plain = {name: _as_plain(value) for name, value in found.items() if name not in inner}
+    parts = {name: getattr(part, name, found.get(name)) for name in inner}  # as built, where the setting was left out
+    own = {name: settings_of(one) for name, one in parts.items() if one is not None}
+    return {"name": name_of(kind)} | {name: value for name, value in plain.items() if value is not None} | own
+
+
+def _as_plain(value: Any) -> Any:
+    """Return a setting as JSON would give it back; None for what is no setting, such as data and layers."""
+    if hasattr(value, "item") and getattr(value, "size", 2) != 0:
+        try:
+            value = value.item()  # a learnt number
+        except (RuntimeError, ValueError):
+            return None
+    if isinstance(value, float):
+        return float(f"{value:.6g}")  # a temperature kept as the logarithm of its inverse comes back as 0.05000000075
+    if isinstance(value, dict):
+        return str(sorted((str(key), _as_plain(inner)) for key, inner in value.items()))
+    if isinstance(value, list | tuple):
+        return str([_as_plain(inner) for inner in value])
+    return value if isinstance(value, int | str) else None
 
 
 def attribute(room: str, class_name: str) -> Any:
@@ -195,5 +239,6 @@ def attributes(room: str) -> list[str]:
 def name_of(part: type[Any]) -> str:
     """Return the name under which a recipe asks for a part."""
     module = part.__module__
-    inside = module.startswith("nearfar.") and module.split(".")[1] in ROOMS
+    package = module.removeprefix("nearfar.").split(".")[0]
+    inside = module.startswith("nearfar.") and package in PARTS
     return module.split(".")[-1] if inside else f"{module}:{part.__name__}"

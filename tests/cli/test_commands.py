@@ -14,7 +14,7 @@ import yaml
 
 import nearfar as nf
 from nearfar import registry
-from nearfar.quantize import Ranges
+from nearfar.vectors.quantize import Ranges
 from tests.cli.calling import Done, Run
 from tests.cli.conftest import SMALL, pairs
 from tests.contracts.samples import beir, packages, write_lines
@@ -257,17 +257,17 @@ def test_report_is_made_again(run_here: Path, nearfar: Run) -> None:
 def test_list_names_rooms_parts_and_recipes(nearfar: Run) -> None:
     found = facts(nearfar("list", "--json"))
     assert found == {
-        **{room: registry.names(room) for room in registry.ROOMS},
+        **{room: registry.names(room) for room in registry.PARTS},
         "recipes": RECIPES,
     }
-    for room in registry.ROOMS:
+    for room in registry.PARTS:
         parts = facts(nearfar("list", room, "--json"))
         assert list(parts) == registry.names(room)
         assert all(part["about"] for part in parts.values())
     assert facts(nearfar("list", "losses", "--json"))["infonce"]["settings"]["temperature"] == 0.05
     assert facts(nearfar("list", "data", "--json"))["table"]["required"] == ["path"]
     assert set(facts(nearfar("list", "recipes", "--json"))) == set(RECIPES)
-    for words in ([], ["losses"], ["recipes"], ["views"], ["data"]):
+    for words in ([], ["losses"], ["recipes"], ["augmentations"], ["data"]):
         for columns in (80, 120):
             shown(nearfar("list", *words, columns=columns), columns)
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfar.cli import _material
 from nearfar.column import Ids
 from nearfar.encoders.static import Static
-from nearfar.evaluation.temperature_page import page
+from nearfar.lab import measure
+from nearfar.lab.page import page
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
 from tests.cli.calling import Run
 from tests.cli.test_commands import facts, shown
 from tests.contracts.samples import beir, write_lines
-from tests.evaluation.test_page import Elements, text
+from tests.reports.test_run import Elements, text
 
 SHORT = ["--steps", "2", "--taus", "0.5,0.05", "--quiet"]
 CALL = ["lab", "temperature", "model", "pairs.jsonl"]
@@ -96,7 +96,7 @@ def test_other_answers_are_no_negatives_though_another_row_was_drawn(here: Path)
     rows += [{"query": f"fox {i}", "key": f"the fox {(i + 1) % 20}"} for i in range(20)]
     write_lines(here / "many.jsonl", rows)
     model = Model.load("model")
-    drawn = _material.gather(model, "many.jsonl", split=None, label=None, rows=20, train=99, seed=0)
+    drawn = measure.gather(model, "many.jsonl", split=None, label=None, rows=20, train=99, seed=0)
     texts = [(told["query"], told["key"]) for told in drawn.measured.describe(_rows(drawn.measured))]
     every = {(row["query"], row["key"]) for row in rows}
     queries, keys = {query for query, _ in texts}, {key for _, key in texts}
@@ -113,7 +113,7 @@ def _rows(columns: Columns) -> Ids:
 
 def test_prompts_are_part_of_the_texts(here: Path) -> None:
     model = Model(Model.load("model").encoder, prompts={"query": "ask: "})
-    drawn = _material.gather(model, "pairs.jsonl", split=None, label=None, rows=20, train=9, seed=0)
+    drawn = measure.gather(model, "pairs.jsonl", split=None, label=None, rows=20, train=9, seed=0)
     assert drawn.measured.views["query"].read(0, 1)[0].startswith("ask: where")
     assert drawn.measured.views["key"].read(0, 1)[0].startswith("the ")
 

@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
 }
 TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMALL_OF_ROOM = {"encoders": {"config": {"model_type": "bert", **TINY}}}  # what another room calls so is another thing
-GRADED = {"taught"}  # positives whose known weights are grades, not near or neither
+GRADED = {"teacher_scores"}  # positives whose known weights are grades, not near or neither
 PART_OF_PART = {"encoders": "static"}  # of a part that must be given others of its room
 TEXTS = [
     "pull near",

@@ -14,8 +14,8 @@ from nearfar import registry
 from nearfar.column import ListColumn
 from nearfar.contracts import side
 from nearfar.errors import InputError
-from nearfar.fingerprint import fingerprint
 from nearfar.model import Model
+from nearfar.storage.fingerprint import fingerprint
 from tests.contracts import samples
 
 NAMES = registry.names("encoders")

@@ -11,7 +11,7 @@ import pytest
 from nearfar import registry
 from tests.contracts import samples
 
-PARTS = [(room, name) for room in registry.ROOMS for name in registry.names(room)]
+PARTS = [(room, name) for room in registry.PARTS for name in registry.names(room)]
 
 
 @pytest.mark.parametrize(("room", "name"), PARTS)
@@ -43,11 +43,11 @@ def test_its_defaults_pass_its_own_types(room: str, name: str) -> None:
     assert registry.coerce(part, defaults, name) == defaults
 
 
-@pytest.mark.parametrize("name", registry.names("views"))
+@pytest.mark.parametrize("name", registry.names("augmentations"))
 def test_a_view_is_random_by_its_generator_only(name: str) -> None:
-    part = registry.find("views", name)
+    part = registry.find("augmentations", name)
     for column in samples.columns():
-        view = registry.build("views", {"name": name, **samples.settings("views", part)})
+        view = registry.build("augmentations", {"name": name, **samples.settings("views", part)})
         try:
             once, again = (view(column.cells[0], np.random.default_rng(5)) for _ in range(2))
         except (TypeError, ValueError, AttributeError):

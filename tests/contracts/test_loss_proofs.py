@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nearfar import registry
 from nearfar.errors import InputError
-from nearfar.losses import _relations
-from nearfar.losses._small import SMALL
+from nearfar.losses.tiled import relations
+from nearfar.losses.tiled.small_batch import SMALL
 from nearfar.pairs import Pairs
 from tests.contracts.test_losses import COMPARING
 from tests.losses import references
@@ -76,9 +76,9 @@ def test_equals_its_reference(name: str, variant: dict[str, Any], data: st.DataO
     loss = build(name, variant, q.shape[1]).double()
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans(), label="classes too large to list"):
-            patch.setattr(_relations, "LIST_LIMIT", 0)
+            patch.setattr(relations, "LIST_LIMIT", 0)
         if data.draw(st.booleans(), label="never held whole"):
-            patch.setattr(_relations.Relations, "simple", False)
+            patch.setattr(relations.Relations, "simple", False)
         ours = tell(loss, q, k, pairs)
         parts = data.draw(st.integers(1, 3), label="ranks")
         if ours is not None and hasattr(loss, "part"):

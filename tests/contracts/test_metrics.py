@@ -12,9 +12,9 @@ import torch
 
 from nearfar import registry
 from nearfar.column import ListColumn
-from nearfar.metrics._protocol import Sample
+from nearfar.contracts import Sample
 from nearfar.tasks import Retrieval, Similarity
-from nearfar.topk import Ranking
+from nearfar.vectors.topk import Ranking
 
 NAMES = registry.names("metrics")
 N = 20

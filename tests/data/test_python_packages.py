@@ -18,14 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfar.data import _harvest_run
-from nearfar.data._distributions import environment
-from nearfar.data._near_duplicates import near_duplicates, signatures
-from nearfar.data._parts import promising_parts
-from nearfar.data._slices import Limits, slices
-from nearfar.data._summaries import summary
+from nearfar.data.harvest import run
+from nearfar.data.harvest.distributions import environment
+from nearfar.data.harvest.parse import Limits, promising_parts, slices, summary
 from nearfar.data.python_packages import COLUMNS, MOST_OF_ONE_QUERY, PythonPackages
 from nearfar.errors import InputError, RunError
+from nearfar.text.minhash import near_duplicates, signatures
 
 USUAL = Limits()
 ALL = Limits(min_words=1, min_body=0, max_code=10**9)
@@ -509,7 +507,7 @@ def contents(data: PythonPackages) -> list[Any]:
 
 
 def test_one_and_two_workers_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_harvest_run, "_JOB_FILES", 2)
+    monkeypatch.setattr(run, "_JOB_FILES", 2)
     paths = many(tmp_path / "src")
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "one"))
     one = PythonPackages(paths=paths, workers=1)
@@ -523,7 +521,7 @@ def test_one_and_two_workers_give_the_same(tmp_path: Path, monkeypatch: pytest.M
 def test_a_cached_distribution_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = many(tmp_path / "src")
     first = PythonPackages(paths=paths)
-    monkeypatch.setattr(_harvest_run, "harvest", None)
+    monkeypatch.setattr(run, "harvest", None)
     second = PythonPackages(paths=paths)
     assert contents(first) == contents(second)
     assert second.notes["distributions from cache"] == len(paths)
@@ -572,8 +570,8 @@ def test_a_script_without_a_guard_may_use_workers(tmp_path: Path) -> None:
     root = tree(tmp_path / "mine", {"a.py": GOOD, "b.py": GOOD.replace("sum", "other")})
     script = tmp_path / "script.py"
     script.write_text(
-        "print('start')\nfrom pathlib import Path\nfrom nearfar.data import _harvest_run\n"
-        "_harvest_run._JOB_FILES = 1\nfrom nearfar.data.python_packages import PythonPackages\n"
+        "print('start')\nfrom pathlib import Path\nfrom nearfar.data.harvest import run\n"
+        "run._JOB_FILES = 1\nfrom nearfar.data.python_packages import PythonPackages\n"
         f"print(len(PythonPackages(paths=[Path({str(root)!r})], workers=2)))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
@@ -585,7 +583,7 @@ def die(_: Any) -> None:
 
 
 def test_a_dead_worker_is_an_error_that_says_so() -> None:
-    from nearfar.data._parallel import run
+    from nearfar.data.harvest.run import run
 
     with pytest.raises(RunError, match="worker process died"):
         list(run(die, [1, 2], 2))
@@ -630,7 +628,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     paths = [str(first), str(second)]
     distributions = importlib.metadata.distributions
     monkeypatch.setattr(importlib.metadata, "distributions", lambda: distributions(path=paths))
-    monkeypatch.setattr("nearfar.data._distributions.sysconfig.get_path", lambda _: str(library))
+    monkeypatch.setattr("nearfar.data.harvest.distributions.sysconfig.get_path", lambda _: str(library))
     yield first
 
 

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from nearfar import registry
 from nearfar.column import Column, chunks, content_id, content_ids
 from nearfar.contracts import Data
-from nearfar.data import _delimited, _json
-from nearfar.data._chunked import ChunkedColumn
-from nearfar.data._place import whole
-from nearfar.data._selection import Selection
 from nearfar.data.table import Table
+from nearfar.data.tables import delimited, json_lines
+from nearfar.data.tables.columns import ChunkedColumn
+from nearfar.data.tables.row_locator import whole
+from nearfar.data.tables.selection import Selection
 from nearfar.errors import InputError
 
 Rows = list[dict[str, Any]]
@@ -110,7 +110,7 @@ def test_a_json_array_is_read_like_lines(tmp_path: Path) -> None:
 
 
 def test_types_widen_and_columns_appear_far_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_json, "_CHUNK", 40)
+    monkeypatch.setattr(json_lines, "_CHUNK", 40)
     rows: Rows = [{"text": None, "score": 1}] * 5 + [{"text": "2020-01-01", "score": 2.5, "more": ["a"]}] * 5
     rows += [{"text": "x", "score": None}, {"text": "2021-01-01 10:00:00", "score": 3, "more": []}]
     table = Table(write(tmp_path, rows, "widening.jsonl"))
@@ -122,13 +122,13 @@ def test_types_widen_and_columns_appear_far_into_a_file(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
 def test_a_row_may_be_longer_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    original = _delimited.Delimited.__init__
+    original = delimited.Delimited.__init__
 
-    def small(self: _delimited.Delimited, *arguments: Any) -> None:
+    def small(self: delimited.Delimited, *arguments: Any) -> None:
         original(self, *arguments)
         self.block = 64
 
-    monkeypatch.setattr(_delimited.Delimited, "__init__", small)
+    monkeypatch.setattr(delimited.Delimited, "__init__", small)
     rows = [*ROWS, {"query": "q" * 3000, "key": "long"}, *ROWS]
     assert cells(Table(write(tmp_path, rows, f"long.{kind}")).column("query")) == [row["query"] for row in rows]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from nearfar.data import _cells, _store
 from nearfar.data.table import Table
+from nearfar.data.tables import cells, store
 from nearfar.errors import InputError, RunError
 from tests.data.test_table import packed
 
@@ -242,7 +242,7 @@ def test_a_missing_column(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Any, problem: str) -> None:
-    monkeypatch.setattr(_cells, "LONGEST_CELL", 50)
+    monkeypatch.setattr(cells, "LONGEST_CELL", 50)
     path = tmp_path / "a.jsonl"
     rows = [
         {"q": "x", "n": ["x"]},
@@ -359,7 +359,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*arguments: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_store.os, "fsync", full)
+    monkeypatch.setattr(store.os, "fsync", full)
     (tmp_path / "a.csv").write_text("q,k\nfull,1\n")
     with pytest.raises(RunError, match=r"the disk is full.*HF_DATASETS_CACHE"):
         Table(tmp_path / "a.csv")

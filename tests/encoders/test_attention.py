@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nearfar.encoders import _attention
-from nearfar.encoders._attention import Form, packed_attention
-from nearfar.encoders._dropout import Dropout, dropped, effective
-from nearfar.encoders._packing import Packing
+from nearfar.encoders.packed import attention
+from nearfar.encoders.packed.attention import Form, packed_attention
+from nearfar.encoders.packed.bf16_layers import Dropout, dropped, effective
+from nearfar.encoders.packed.packing import Packing
 
 
 def naive(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: Form) -> Tensor:
@@ -46,17 +46,17 @@ def test_it_is_each_texts_own_attention(lengths: list[int], causal: bool, window
     expected = naive(*inputs, packing, form)
     above = torch.randn(expected.shape, dtype=torch.float64)
     wanted = torch.autograd.grad(expected, inputs, above)
-    whole, _attention.BLOCK = _attention.BLOCK, block
+    whole, attention.BLOCK = attention.BLOCK, block
     try:
         found = packed_attention(*inputs, packing, form)
         grads = torch.autograd.grad(found, inputs, above)
     finally:
-        _attention.BLOCK = whole
+        attention.BLOCK = whole
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     for mine, theirs in zip(grads, wanted):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
     with torch.no_grad():
-        torch.testing.assert_close(_attention._fused(*inputs, packing, form), expected, rtol=0, atol=1e-10)
+        torch.testing.assert_close(attention._fused(*inputs, packing, form), expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("lengths", [[4, 4, 4], [5, 3, 2, 2]])
@@ -107,7 +107,7 @@ def test_dropout_goes_back_through_the_same_mask(kind: torch.dtype) -> None:
 def test_what_attention_does_not_know_is_said() -> None:
     packing, inputs = drawn([3, 2])
     q, k, v = (x.transpose(0, 1)[None] for x in inputs)
-    with pytest.raises(_attention.Unpackable, match="softcap"):
-        _attention.attend(torch.nn.Identity(), q, k, v, None, packing=packing, softcap=3.0)
-    with pytest.raises(_attention.Unpackable, match="mask"):
-        _attention.attend(torch.nn.Identity(), q, k, v, torch.ones(1), packing=packing)
+    with pytest.raises(attention.Unpackable, match="softcap"):
+        attention.attend(torch.nn.Identity(), q, k, v, None, packing=packing, softcap=3.0)
+    with pytest.raises(attention.Unpackable, match="mask"):
+        attention.attend(torch.nn.Identity(), q, k, v, torch.ones(1), packing=packing)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import embedding_bag
 
-from nearfar.encoders._bags import Bags, bag_sum, transposed
+from nearfar.encoders.reading.bags import Bags, bag_sum, transposed
 
 VOCABULARY = 7
 TEXTS = st.lists(st.lists(st.integers(0, VOCABULARY - 1), max_size=6), max_size=6)

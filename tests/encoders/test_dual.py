@@ -16,22 +16,22 @@ from hypothesis import strategies as st
 
 import nearfar as nf
 from nearfar import config, registry
+from nearfar.augmentations.text_crop import TextCrop
 from nearfar.cli.lab import _of_text
 from nearfar.column import ListColumn
 from nearfar.contracts import side
-from nearfar.encoders._two_sided import ROLES, OneSide, TwoSided
 from nearfar.encoders.dual import Dual
+from nearfar.encoders.reading.nested import ROLES, OneSide, TwoSided
 from nearfar.encoders.static import PLACE, Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
 from nearfar.positives.views import Views
+from nearfar.training.augment import look
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
-from nearfar.training.looks import look
-from nearfar.training.optimizer import optimizer
 from nearfar.training.settings import Settings
-from nearfar.views.text_crop import TextCrop
+from nearfar.training.state import optimizer
 from tests.encoders.tiny import TEXTS, tiny
 from tests.training.runs import Rows, in_ranks, rows, train
 

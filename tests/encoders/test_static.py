@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordLevel
 
 from nearfar.column import ListColumn
-from nearfar.encoders import _bag_store
-from nearfar.encoders._bag_store import BagStore
+from nearfar.encoders.reading import bags
+from nearfar.encoders.reading.bags import BagStore
 from nearfar.encoders.static import PLACE, Static
 from nearfar.errors import InputError, RunError
 from tests.training.runs import files_up_to
@@ -173,21 +173,21 @@ def test_weights_of_another_tokenizer_do_not_fit(encoder: Static, tmp_path: Path
 
 
 def test_two_runs_at_once_write_the_same_store(encoder: Static, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = _bag_store._write
+    write = bags._write
 
     def second(folder: Path, *rest: Any) -> None:
         write(folder, *rest)
-        monkeypatch.setattr(_bag_store, "_write", write)
+        monkeypatch.setattr(bags, "_write", write)
         encoder.store(COLUMN)  # the other run
         raise RunError("cannot be written (Directory not empty)")
 
-    monkeypatch.setattr(_bag_store, "_write", second)
+    monkeypatch.setattr(bags, "_write", second)
     same(encoder.store(COLUMN)[np.arange(3)], encoder.inputs(TEXTS[:3]))
 
 
 def test_a_store_of_another_kind_is_no_store(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
-    monkeypatch.setattr(_bag_store, "_write", lambda folder, *_: made.append(folder))
+    monkeypatch.setattr(bags, "_write", lambda folder, *_: made.append(folder))
     with pytest.raises(FileNotFoundError):
         BagStore.of(COLUMN, lambda texts: (np.empty(0, np.int32), np.empty(0, np.int64)), 9, "name")
     assert len(made) == 1

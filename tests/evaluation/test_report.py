@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from nearfar.evaluation.report import Report
+from nearfar.reports.console import report_table
 
 GAP = {"value": 0.1, "low": 0.05, "high": 0.15}
 LOSS = {"value": -0.1, "low": -0.15, "high": -0.05}
@@ -32,7 +33,7 @@ def shown(told: Report, colour: bool = False, width: int = 140) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None
     )
-    console.print(told.table())
+    console.print(report_table(told))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 

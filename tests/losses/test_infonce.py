@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.losses import _relations
 from nearfar.losses.infonce import InfoNCE
+from nearfar.losses.tiled import relations
 from nearfar.pairs import Known, Pairs
 from tests.losses.references import infonce
 
@@ -33,7 +33,7 @@ def test_weights_of_any_size_are_normalised():
         pairs = Pairs(torch.tensor([0, 1]), torch.arange(2), torch.tensor([8, 9, 1]), torch.arange(3) + 9, known=known)
         with pytest.MonkeyPatch.context() as patch:
             listed = InfoNCE(0.1)(q.float(), k.float(), pairs)
-            patch.setattr(_relations, "LIST_LIMIT", 0)
+            patch.setattr(relations, "LIST_LIMIT", 0)
             by_class = InfoNCE(0.1)(q.float(), k.float(), pairs)
         want = float(infonce.reference(InfoNCE(0.1), q, k, pairs))
         assert float(listed) == pytest.approx(want, rel=1e-5)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.errors import InputError
-from nearfar.losses import _panels, triplet
+from nearfar.losses import triplet
+from nearfar.losses.tiled import lists
 from nearfar.losses.triplet import Triplet
 from nearfar.pairs import Pairs
 from tests.losses.batches import batches, unit
@@ -23,7 +24,7 @@ def test_panels_and_sorting_change_nothing(batch, negatives, panel, few):
     except InputError:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_panels, "PANEL", panel)
+        patch.setattr(lists, "PANEL", panel)
         patch.setattr(triplet, "FEW", few)
         q, k = q.requires_grad_(), k.requires_grad_()
         ours, theirs = loss(q, k, pairs), reference(loss, q, k, pairs)

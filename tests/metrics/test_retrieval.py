@@ -11,7 +11,7 @@ from nearfar.column import ListColumn
 from nearfar.errors import InputError
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.tasks import Retrieval as Task
-from nearfar.topk import Ranking
+from nearfar.vectors.topk import Ranking
 
 
 def task_of(relevance: dict[int, dict[int, int]], q: int, m: int) -> Task:

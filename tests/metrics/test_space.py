@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from nearfar import geometry, registry
+from nearfar import registry
+from nearfar.contracts import Sample
 from nearfar.errors import InputError
-from nearfar.metrics._protocol import Sample
+from nearfar.vectors import geometry
 
 NAMES = ["alignment", "effective_rank", "random_cosine", "retrieval", "similarity", "uniformity"]
 

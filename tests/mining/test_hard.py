@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nearfar.column import Ids
 from nearfar.errors import InputError
-from nearfar.mining import _closest, _screen
+from nearfar.mining import nearest, screen
 from nearfar.mining.controls import Controls
 from nearfar.mining.hard import hard_negatives
 
@@ -62,10 +62,10 @@ def relation(n: int, m: int, seed: int) -> tuple[Ids, Ids]:
 @pytest.fixture(params=[torch.bfloat16, torch.float32], ids=str)
 def screened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks and tiles, and the screen from the first key on."""
-    monkeypatch.setattr(_closest, "cpu_bf16", lambda: request.param == torch.bfloat16)
-    monkeypatch.setattr(_closest, "LEAST", 1)
-    monkeypatch.setattr(_closest, "BLOCK", 40)
-    monkeypatch.setattr(_screen, "TILE", 256)
+    monkeypatch.setattr(nearest, "cpu_bf16", lambda: request.param == torch.bfloat16)
+    monkeypatch.setattr(nearest, "LEAST", 1)
+    monkeypatch.setattr(nearest, "BLOCK", 40)
+    monkeypatch.setattr(screen, "TILE", 256)
 
 
 @pytest.mark.usefixtures("screened")
@@ -98,17 +98,17 @@ def test_screen_is_used_and_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
     near = (np.arange(300), np.arange(300))
     controls = Controls(negatives=60, range_max=60)
     unsure = []
-    sure = _closest.Search._make_sure
+    sure = nearest.Search._make_sure
 
     def counted(self: Any, which: Array, *rest: Any) -> None:
         unsure.append(int(which.sum()))
         sure(self, which, *rest)
 
-    monkeypatch.setattr(_closest.Search, "_make_sure", counted)
+    monkeypatch.setattr(nearest.Search, "_make_sure", counted)
     found = []
     for fast, least in ((True, 1), (False, 1), (True, 10_000)):
-        monkeypatch.setattr(_closest, "cpu_bf16", lambda fast=fast: fast)
-        monkeypatch.setattr(_closest, "LEAST", least)
+        monkeypatch.setattr(nearest, "cpu_bf16", lambda fast=fast: fast)
+        monkeypatch.setattr(nearest, "LEAST", least)
         found.append(hard_negatives(queries, keys, near, controls))
     assert sum(unsure) < 30
     for other in found[1:]:
@@ -228,7 +228,7 @@ def test_rescored_scores_decide() -> None:
 def test_gathered_products_are_the_same() -> None:
     queries, keys = map(torch.from_numpy, clusters(7, 30, 8, 3))
     rows, offsets = torch.randint(0, 30, (20,)), torch.tensor([0, 3, 3, 9, 12, 15, 20, 20])
-    one, two = _closest.products(queries, keys, rows, offsets), _closest._gathered(queries, keys, rows, offsets, 6)
+    one, two = nearest.products(queries, keys, rows, offsets), nearest._gathered(queries, keys, rows, offsets, 6)
     torch.testing.assert_close(one, two)
 
 

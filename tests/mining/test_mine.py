@@ -14,15 +14,14 @@ import pytest
 from nearfar.column import ListColumn, content_id
 from nearfar.data.beir import Beir
 from nearfar.data.table import Table
-from nearfar.decisions import Decisions
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
-from nearfar.mining import write
-from nearfar.mining._search import Hard
 from nearfar.mining.controls import Controls
-from nearfar.mining.mine import mine
+from nearfar.mining.mine import SUFFIXES, Form, check_out, mine, write
+from nearfar.mining.search import Hard
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
+from nearfar.positives.relations.decisions import Decisions
 from tests.contracts.samples import beir
 
 
@@ -153,13 +152,13 @@ def test_beir_folder(tmp_path: Path) -> None:
         assert not answers & set(told(hard)[task.queries.read(query, query + 1)[0]])
 
 
-@pytest.mark.parametrize("suffix", write.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("form", ["lists", "triplets"])
-def test_written_table_is_read_without_being_told(tmp_path: Path, suffix: str, form: write.Form) -> None:
+def test_written_table_is_read_without_being_told(tmp_path: Path, suffix: str, form: Form) -> None:
     rows = table(("q 0", "k 1"), ("q 0", "k 3"), ("q 50", "k 49"), ("q 90", "k 80"))
     hard = mine(Axis(), rows, Controls(negatives=2, relative_margin=0.0))
     out = tmp_path / f"mined{suffix}"
-    count = write.write(hard, out, form)
+    count = write(hard, out, form)
     lists = {("q 0", "k 1"): ["k 49", "k 80"], ("q 0", "k 3"): ["k 49", "k 80"], ("q 50", "k 49"): ["k 80", "k 3"]}
     lists[("q 90", "k 80")] = ["k 49", "k 3"]
     wanted: list[Any] = [[q, k, some] for (q, k), some in lists.items()]
@@ -178,12 +177,12 @@ def test_written_table_is_read_without_being_told(tmp_path: Path, suffix: str, f
 
 def test_examples_without_negatives_are_left_out(tmp_path: Path) -> None:
     hard = mine(Axis(), table(("q 0", "k 1"), ("q 9", "k 30")), Controls(absolute_margin=0.0))
-    assert write.write(hard, tmp_path / "a.jsonl") == 1
+    assert write(hard, tmp_path / "a.jsonl") == 1
     assert json.loads((tmp_path / "a.jsonl").read_text()) == {"query": "q 0", "key": "k 1", "negative": ["k 30"]}
 
 
 def test_bad_places(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.jsonl or \.parquet"):
-        write.check_out(tmp_path / "a.csv")
+        check_out(tmp_path / "a.csv")
     with pytest.raises(InputError, match="pairs of a query and a key"):
         mine(Axis(), object())  # type: ignore[arg-type]

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfar.mining import _screen
-from nearfar.mining._screen import Screen
+from nearfar.mining import screen as screens
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32], ids=str)
@@ -29,8 +28,8 @@ def test_none_is_lost(kind: torch.dtype, b: int, m: int, d: int, k: int, scale: 
     keys = torch.from_numpy((random.standard_normal((m, d)) * scale + shift).astype(np.float32))
     banned = random.integers(0, b, 8), np.sort(random.integers(0, m, 8))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_screen, "TILE", 128)
-        screen = Screen(keys, kind)
+        patch.setattr(screens, "TILE", 128)
+        screen = screens.Screen(keys, kind)
         if not screen.fits(k):
             return
         found = screen.candidates(queries, k, banned)
@@ -53,12 +52,12 @@ def test_none_is_lost(kind: torch.dtype, b: int, m: int, d: int, k: int, scale: 
 def test_most_queries_are_sure() -> None:
     random = np.random.default_rng(0)
     keys = torch.nn.functional.normalize(torch.from_numpy(random.standard_normal((6000, 64)).astype(np.float32)))
-    found = Screen(keys, torch.bfloat16).candidates(keys[:50], 50, (np.arange(50), np.arange(50)))
+    found = screens.Screen(keys, torch.bfloat16).candidates(keys[:50], 50, (np.arange(50), np.arange(50)))
     assert not found.unsure.any()
     assert int(found.offsets.diff().max()) < 150  # not many more than are asked for
 
 
 def test_more_wanted_than_a_tile_can_tell() -> None:
-    screen = Screen(torch.randn(1000, 8), torch.float32)
+    screen = screens.Screen(torch.randn(1000, 8), torch.float32)
     assert screen.fits(100)
     assert not screen.fits(200)

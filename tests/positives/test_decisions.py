@@ -11,9 +11,9 @@ import pytest
 
 from nearfar.column import content_id
 from nearfar.data.table import Table
-from nearfar.decisions import Decisions
 from nearfar.errors import InputError
 from nearfar.positives.columns import Columns
+from nearfar.positives.relations.decisions import Decisions
 from tests.losses.naive import relation
 
 ROWS = [

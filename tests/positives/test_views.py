@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar import config
+from nearfar.augmentations.text_cloze import TextCloze
+from nearfar.augmentations.text_crop import TextCrop
+from nearfar.augmentations.text_noise import TextNoise
 from nearfar.column import ListColumn
 from nearfar.data.table import Table
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
-from nearfar.positives._passages import Passages
+from nearfar.positives.relations.documents import Passages
 from nearfar.positives.views import Views
-from nearfar.views.text_cloze import TextCloze
-from nearfar.views.text_crop import TextCrop
-from nearfar.views.text_noise import TextNoise
 from tests.losses.naive import relation
 from tests.training.runs import Rows
 

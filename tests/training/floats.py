@@ -16,15 +16,15 @@ from torch.nn.functional import normalize
 
 from nearfar import registry
 from nearfar.column import Column, Ids, take
+from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
-from nearfar.ranks import Ranks
-from nearfar.training.read import Prepared, Share
+from nearfar.storage.weights import write_weights
+from nearfar.training.batches import Prepared, Share
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
 from nearfar.training.step import Outcome, Step
-from nearfar.training.trained import trained
-from nearfar.weights import write_weights
+from nearfar.training.train_module import trained
 
 FEATURES, DIM = 6, 8
 VIEWS: Any = SimpleNamespace(query_views=["query"], key_views=["key"])

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from nearfar.column import Column, ListColumn
+from nearfar.compute.ranks import Ranks
 from nearfar.encoders.static import Static
 from nearfar.errors import NearfarError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
-from nearfar.ranks import Ranks
 from nearfar.training.fit import Run, fit
 
 PRELOADED = ["nearfar.training.fit", "nearfar.encoders.static", "nearfar.positives.columns", "torch._dynamo"]

@@ -14,9 +14,8 @@ from torch import Tensor
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Pairs
-from nearfar.training.encode import Cached, Encode
-from nearfar.training.micro import micro_batches
 from nearfar.training.settings import Settings
+from nearfar.training.step import Cached, Encode, micro_batches
 from tests.training.floats import CPU, Floats, Perceptron, batch, comparing, learnt, loss, pairs_for, prepared
 from tests.training.runs import train, weights
 

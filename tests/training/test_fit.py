@@ -14,19 +14,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from nearfar import fingerprint
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.pairs import Pairs
 from nearfar.positives.columns import Columns
-from nearfar.training import checkpoint, keeper
+from nearfar.storage import fingerprint
+from nearfar.training import checkpoint
 from nearfar.training.checkpoint import steps
 from nearfar.training.dry_run import dry_run
-from nearfar.training.sampler import Sampler
+from nearfar.training.order import Sampler
 from tests.training.runs import SETTINGS, Rows, files_up_to, rows, train, weights
-from tests.training.test_events import lines
+from tests.training.test_log import lines
 
 
 class Breaks(InfoNCE):
@@ -350,7 +350,7 @@ def test_best_that_is_not_whole_leaves_the_last(tmp_path: Path, monkeypatch: pyt
     def broken(place: Path) -> Any:
         raise ValueError("state.json does not match its sum")
 
-    monkeypatch.setattr(keeper.checkpoint, "load", broken)
+    monkeypatch.setattr(checkpoint, "load", broken)
     scores = Scores(0.9, 0.1)
     with pytest.warns(UserWarning, match="step-000006, the best, is not whole"):
         run = train(tmp_path, evaluate=scores, evaluate_every=6, patience=5)
@@ -364,7 +364,7 @@ def test_data_of_one_pair_has_no_negatives(tmp_path: Path) -> None:
 
 
 def test_the_best_by_one_metric_is_not_compared_with_another(tmp_path: Path) -> None:
-    kept = keeper.Keeper(tmp_path, None, {}, {}, 2)
+    kept = checkpoint.Keeper(tmp_path, None, {}, {}, 2)
     assert kept.judged(1, {"recall@100": 0.9}, "recall@100")
     assert kept.judged(2, {"mrr@10": 0.5}, "mrr@10")
     assert not kept.judged(3, {"mrr@10": 0.4}, "mrr@10")

@@ -14,24 +14,22 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import Ids
+from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
-from nearfar.ranks import Ranks
+from nearfar.training.batches import Reader
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import Run, fit
 from nearfar.training.identity import run_identity
 from nearfar.training.mixture import Mixture, together
-from nearfar.training.queue import Queue, queued
-from nearfar.training.read import Reader
-from nearfar.training.sampler import Sampler
+from nearfar.training.order import PERIOD, Sampler, Turns, quotas
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
 from nearfar.training.step import Step
-from nearfar.training.trained import trained
-from nearfar.training.turns import PERIOD, Turns, quotas
+from nearfar.training.train_module import Queue, queued, trained
 from tests.training.floats import CPU, Floats, Perceptron
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, weights
 from tests.training.test_fit import BrokenOffError, breaks, stop_at

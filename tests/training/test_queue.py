@@ -14,20 +14,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
-from nearfar.ranks import Ranks
+from nearfar.training.batches import Reader
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
-from nearfar.training.queue import Queue, queued
-from nearfar.training.read import Reader
-from nearfar.training.sampler import Sampler
+from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
 from nearfar.training.step import Step
-from nearfar.training.trained import trained
+from nearfar.training.train_module import Queue, queued, trained
 from tests.training.floats import CPU, Perceptron
 from tests.training.runs import SETTINGS, rows, train, weights
 from tests.training.test_fit import BrokenOffError, stop_at

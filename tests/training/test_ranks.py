@@ -17,17 +17,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nearfar import hardware
+from nearfar.compute import hardware
+from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError, Interrupted, NearfarError, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.pairs import Pairs
 from nearfar.positives.columns import Columns
-from nearfar.ranks import Ranks
 from nearfar.training.fit import fit
 from tests.training.floats import FEATURES, Perceptron
 from tests.training.runs import Rows, in_ranks, rows, train
-from tests.training.test_events import lines
+from tests.training.test_log import lines
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 SGD: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.5, "steps": 3, "batch_size": 13, "clip": 0.1}

@@ -16,21 +16,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import Ids
+from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch, Minable, Refreshed
 from nearfar.encoders.static import PLACE, Static
 from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
-from nearfar.ranks import Ranks
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import Run, fit
 from nearfar.training.refresh import refreshes
 from nearfar.training.settings import Settings
 from tests.training.floats import Perceptron
 from tests.training.runs import SETTINGS, Slow, apart, ended, in_ranks, rows, slow_run, train, weights
-from tests.training.test_events import lines
 from tests.training.test_fit import BrokenOffError, breaks, stop_at
+from tests.training.test_log import lines
 from tests.training.test_ranks import SGD, pictures
 from tests.training.test_stopped import wait_for_step
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from nearfar.encoders.static import PLACE
 from nearfar.training.checkpoint import steps
 from tests.training.runs import Slow, apart, ended, slow_run, train, weights
-from tests.training.test_events import lines
+from tests.training.test_log import lines
 
 
 def wait_for_step(folder: Path, step: int, process: ForkServerProcess) -> None:

@@ -91,7 +91,7 @@ def test_prompts_stand_in_front_while_training_as_after_it(tmp_path: Path) -> No
 
 
 def test_unequal_prompts_for_one_view_are_refused() -> None:
-    from nearfar.prompts import prompt
+    from nearfar.text.prompts import prompt
 
     class Same:
         query_views = key_views = ("text",)

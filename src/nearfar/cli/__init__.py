@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pkgutil
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from nearfar.errors import NearfarError
+from nearfar.storage.folders import finite
+
+Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
 def app() -> typer.Typer:
@@ -116,3 +121,11 @@ def _say(message: str, code: int) -> int:
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; the libraries' deprecations are not the user's concern
         print(f"nearfar: warning: {message}", file=sys.stderr)
+
+
+def emit(facts: Any, as_json: bool, show: Callable[[], None]) -> None:
+    """Print facts as JSON, or show them to people."""
+    if as_json:
+        print(json.dumps(finite(facts), ensure_ascii=False, default=str))
+    else:
+        show()

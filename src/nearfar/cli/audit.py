@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nearfar.cli._output import Json, Quiet, emit, finite
+from nearfar.cli import Json, Quiet, emit
+from nearfar.storage.folders import finite
 
 if TYPE_CHECKING:
     from nearfar.model import Model
@@ -33,30 +34,30 @@ def command(
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
     of each row that was left out.
     """
-    from nearfar.cli import _audit_text
+    from nearfar.audit.audit import audit
     from nearfar.errors import InputError
-    from nearfar.folders import made, write_text
-    from nearfar.mining.audit import audit
-    from nearfar.mining.audit_page import page
+    from nearfar.reports import console
+    from nearfar.reports.audit import page
+    from nearfar.storage.folders import made, write_text
 
     if fix is None and (fix_near or fix_outliers):
         raise InputError("--fix-near and --fix-outliers say what to leave out; say where to write: --fix OUT")
     if fix is not None:
-        from nearfar.mining.clean import check_out
+        from nearfar.audit.clean import check_out
 
         check_out(data, fix)
     made(out.parent)
     loaded = _loaded(model)
-    with _audit_text.progress(quiet=quiet or as_json) as say:
+    with console.progress(quiet=quiet or as_json) as say:
         found = audit(data, column=column, query=query, key=key, label=label, model=loaded, seed=seed, say=say)
     facts: dict[str, Any] = found.to_json() | {"model": model, "page": str(out)}
     if fix is not None:
-        from nearfar.mining.clean import clean
+        from nearfar.audit.clean import clean
 
         facts["fixed"] = clean(data, found, fix, near=fix_near, outliers=fix_outliers)
     facts = finite(facts)
     write_text(out, page(facts))
-    emit(facts, as_json, lambda: _audit_text.show(facts))
+    emit(facts, as_json, lambda: console.show_audit(facts))
 
 
 def _loaded(model: str | None) -> Model | None:

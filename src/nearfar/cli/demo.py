@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nearfar.cli._output import Json, Quiet, emit
+from nearfar.cli import Json, Quiet, emit
 
 if TYPE_CHECKING:
-    from nearfar.cli._judge import Judged
     from nearfar.config import Parts
+    from nearfar.experiment import Judged
+
 
 QUERIES = ("split a path into directory and file name", "wait until all threads have finished", "draw random numbers")
 
@@ -28,9 +29,8 @@ def command(
     """
     import time
 
-    from nearfar import config
-    from nearfar.cli import _judge
-    from nearfar.lexical import BASELINES
+    from nearfar import config, experiment
+    from nearfar.text.bm25 import BASELINES
 
     began = time.perf_counter()
 
@@ -39,19 +39,19 @@ def command(
             print(text, flush=True)
 
     recipe = config.load("python-packages", overrides or [])
-    _judge.check_out(out, resume=False, overwrite=True)
+    experiment.check_out(out, resume=False, overwrite=True)
     say("1  Harvest docstrings and source of the installed packages")
     parts = config.build(recipe)
     say(_harvested(parts))
     say("2  Train a tokenizer and its vectors from nothing; judge beside BM25")
-    judged = _judge.train_and_judge(
+    judged = experiment.train_and_judge(
         recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json
     )
     if judged is None:  # a rank that is not the first has nothing to say
         return
     searches, corpus = _search(judged, parts)
     judged.facts.update(searches=searches, seconds=round(time.perf_counter() - began, 2))
-    _judge.keep(judged.run, judged.reports, judged.facts)
+    experiment.keep(judged.run, judged.reports, judged.facts)
     emit(judged.facts, as_json, lambda: _show(judged, searches, corpus))
 
 
@@ -71,8 +71,8 @@ def _search(judged: Judged, parts: Parts) -> tuple[list[dict[str, Any]], Path]:
     """Write all harvested code as a corpus beside the model, and search it."""
     import json
 
-    from nearfar.folders import writing
-    from nearfar.search.exact import search
+    from nearfar.index.exact import search
+    from nearfar.storage.folders import writing
 
     path = judged.run.folder / "corpus.jsonl"
     columns = [parts.data.column(name) for name in ("module", "name", "code")]
@@ -85,9 +85,9 @@ def _search(judged: Judged, parts: Parts) -> tuple[list[dict[str, Any]], Path]:
 
 
 def _show(judged: Judged, searches: list[dict[str, Any]], corpus: Path) -> None:
-    from nearfar.cli import _judge
+    from nearfar import experiment
 
-    _judge.show(judged)
+    experiment.show(judged)
     print("\n3  Search all of it, in words")
     for entry in searches:
         print(f'\n   "{entry["query"]}"')

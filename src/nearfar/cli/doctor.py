@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearfar.cli._output import Json, emit
+from nearfar.cli import Json, emit
 
 
 def command(as_json: Json = False) -> None:
@@ -13,8 +13,8 @@ def command(as_json: Json = False) -> None:
 
     import torch
 
-    from nearfar import hardware
-    from nearfar.folders import cache_folder
+    from nearfar.compute import hardware
+    from nearfar.storage.folders import cache_folder
 
     cache = cache_folder("tokens").parent
     free = shutil.disk_usage(cache).free / 2**30

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from nearfar.cli._output import Json, emit
+from nearfar.cli import Json, emit
 
 if TYPE_CHECKING:
+    from nearfar.column import Column
     from nearfar.model import Role
 
 
@@ -29,18 +30,24 @@ def command(
     Unit vectors, float32, in the order of the input. Bytes (int8, uint8) need a calibration; its ranges are kept as
     OUT.ranges.npy, for texts to come that are to be compared with these.
     """
-    from nearfar.cli import _sources, _vectors
     from nearfar.errors import InputError
+    from nearfar.evaluation import sources
+    from nearfar.index.vector_files import VectorFormat, write_vectors
     from nearfar.model import ROLES, Model
+    from nearfar.vectors.quantize import Ranges
 
     if out.suffix not in (".npy", ".parquet"):
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
     if role is not None and role not in ROLES:
         raise InputError(f"--role {role}: no such role; known: {', '.join(ROLES)}")
     loaded = Model.load(model)
-    form = _vectors.Form.of(loaded, cast("Role", role), dim, precision, calibration)
-    ids, found = _sources.texts(texts, column)
-    _vectors.write(out, ids, found, form)
+    ranges: Column | Ranges | None = None
+    if calibration is not None:
+        known = calibration.endswith(".npy")
+        ranges = Ranges.load(Path(calibration)) if known else sources.texts(calibration, None)[1]
+    form = VectorFormat.of(loaded, cast("Role", role), dim, precision, ranges)
+    ids, found = sources.texts(texts, column)
+    write_vectors(out, ids, found, form)
     facts = {"out": str(out), "rows": len(ids), "dim": form.dim, "precision": form.precision}
     if form.ranges is not None:
         facts["ranges"] = str(form.keep(out))

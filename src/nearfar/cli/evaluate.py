@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from nearfar.cli._output import Json, emit, finite
+from nearfar.cli import Json, emit
+from nearfar.storage.folders import finite
 
 
 def command(
@@ -24,17 +25,18 @@ def command(
     """
     import json
 
-    from nearfar.cli import _sources, _table
+    from nearfar.evaluation import sources
     from nearfar.evaluation.evaluate import evaluate
-    from nearfar.folders import made, write_text
     from nearfar.model import Model
+    from nearfar.reports import console
+    from nearfar.storage.folders import made, write_text
 
-    loaded, others = Model.load(model), _sources.baselines(baseline or [])
+    loaded, others = Model.load(model), sources.baselines(baseline or [])
     if out is not None:
         made(out.parent)
-    report = evaluate(loaded, _sources.task(data, split), baselines=others)
+    report = evaluate(loaded, sources.task(data, split), baselines=others)
     facts = report.to_json()
     if out is not None:
         write_text(out, json.dumps(finite(facts), indent=1, ensure_ascii=False) + "\n")
 
-    emit(facts, as_json, lambda: _table.show(report))
+    emit(facts, as_json, lambda: console.show_report(report))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nearfar.cli._output import Json, emit
+from nearfar.cli import Json, emit
 
 
 def command(

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nearfar.cli._output import Json, Quiet, emit, finite
+from nearfar.cli import Json, Quiet, emit
+from nearfar.storage.folders import finite
 
 if TYPE_CHECKING:
-    from nearfar.cli._laboratory import Training
-    from nearfar.cli._material import Material
+    from nearfar.lab.measure import Material, Training
     from nearfar.model import Model
+
 
 USUAL = 0.05  # the temperature that is spoken of where the model does not tell its own
 app = typer.Typer(
@@ -50,26 +51,24 @@ def temperature(
     """
     import json
 
-    from nearfar.cli import _lab_table, _laboratory, _material
-    from nearfar.evaluation.temperature_page import page
-    from nearfar.folders import made, write_text
+    from nearfar.lab import measure
+    from nearfar.lab.page import page, show_lab
     from nearfar.model import Model
+    from nearfar.storage.folders import made, write_text
 
     chosen, loaded = _temperatures(taus), _of_text(Model.load(model), model)
-    settings = _laboratory.Training(steps, _learning_rate(loaded, learning_rate), seed)
+    settings = measure.Training(steps, _learning_rate(loaded, learning_rate), seed)
     made(out)
-    material = _material.gather(
-        loaded, data, split=split, label=label, rows=rows, train=steps * _laboratory.BATCH, seed=seed
-    )
+    material = measure.gather(loaded, data, split=split, label=label, rows=rows, train=steps * measure.BATCH, seed=seed)
     own = None if _recipe(loaded, "loss", "learnable") else _recipe(loaded, "loss", "temperature")
     facts = _about(model, material, settings, label) | {"temperature": own or USUAL, "from_recipe": own is not None}
-    facts |= _laboratory.curves(Model(loaded.encoder, {}), material, [*chosen, own or USUAL])
+    facts |= measure.curves(Model(loaded.encoder, {}), material, [*chosen, own or USUAL])
     if steps:
-        facts |= _laboratory.trainings(model, material, chosen, settings, quiet=quiet)
+        facts |= measure.trainings(model, material, chosen, settings, quiet=quiet)
     facts = {**finite(facts), "page": str(out / "temperature.html")}
     write_text(out / "temperature.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     write_text(out / "temperature.html", page(facts))
-    emit(facts, as_json, lambda: _lab_table.show(facts))
+    emit(facts, as_json, lambda: show_lab(facts))
 
 
 def _temperatures(taus: str) -> list[float]:
@@ -124,7 +123,7 @@ def _learning_rate(loaded: Model, given: float | None) -> float:
 
 def _about(model: str, material: Material, settings: Training, label: str | None) -> dict[str, Any]:
     """Return what was measured, on what and how, in words and numbers."""
-    from nearfar.cli._laboratory import batch_size
+    from nearfar.lab.measure import batch_size
 
     protocol: dict[str, Any] = {
         "pairs of the data": material.pairs,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nearfar.cli._output import Json, emit
+from nearfar.cli import Json, emit
 
 
 def command(
@@ -20,7 +20,7 @@ def command(
     from nearfar import recipes, registry
     from nearfar.errors import InputError, nearest
 
-    rooms = {name: registry.names(name) for name in registry.ROOMS}
+    rooms = {name: registry.names(name) for name in registry.PARTS}
     known = recipes.catalogue()
     if room is None:
         everything = {**rooms, "recipes": list(known)}

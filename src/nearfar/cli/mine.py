@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from nearfar.cli._output import Json, Quiet, emit
+from nearfar.cli import Json, Quiet, emit
+from nearfar.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from nearfar.mining._search import Hard
-    from nearfar.mining.controls import Sampling
+    from nearfar.contracts import Positives
+    from nearfar.mining.controls import Controls, Sampling
+    from nearfar.mining.mine import Form
+    from nearfar.mining.search import Hard
+    from nearfar.model import Model
+    from nearfar.reports.review import Review
+    from nearfar.tasks import Retrieval
 
 
 def command(
@@ -44,8 +51,8 @@ def command(
     """
     import time
 
-    from nearfar.cli import _mining
-    from nearfar.mining import write
+    from nearfar.evaluation import sources
+    from nearfar.mining import mine
     from nearfar.mining.controls import Controls
     from nearfar.model import Model
 
@@ -60,15 +67,15 @@ def command(
         sampling=cast("Sampling", sampling),
         seed=seed,
     )
-    shape = _mining.checked(form, out, review)
+    shape = checked(form, out, review)
     begin = time.perf_counter()
     loaded = Model.load(model)
-    source = _mining.source(data, split, query, key)
-    hard = _mining.mined(loaded, source, asked, corpus, decisions, rescore, quiet)
-    rows = write.write(hard, out, shape)
+    pairs = sources.pairs(data, split, query=query, key=key)
+    hard = mined(loaded, pairs, asked, corpus, decisions, rescore, quiet)
+    rows = mine.write(hard, out, shape)
     facts = {"out": str(out), "rows": rows, **_facts(hard), "fingerprint": loaded.fingerprint}
     if review is not None:
-        found = _mining.reviewed(hard, review, model, data, rescore is not None)
+        found = reviewed(hard, review, model, data, rescore is not None)
         facts |= {"review": str(review), "likely_false": found.found}
     facts["seconds"] = round(time.perf_counter() - begin, 3)
     emit(facts, as_json, lambda: _show(facts))
@@ -96,3 +103,65 @@ def _show(facts: dict[str, Any]) -> None:
         print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
         print(f"{facts['likely_false']:,} are likely false: look at {facts['review']}")
+
+
+def checked(form: str, out: Path, review: Path | None) -> Form:
+    """Refuse what could not be written, before the work is done."""
+    from nearfar.mining import mine
+    from nearfar.storage.folders import made
+
+    if form not in get_args(mine.Form):
+        raise InputError(f"--form {form}: no such form; {nearest(form, get_args(mine.Form))}")
+    mine.check_out(out)
+    if review is not None:
+        if review.suffix != ".html":
+            raise InputError(f"{review}: the page is HTML; write to a name that ends in .html")
+        made(review.parent)
+    return cast("Form", form)
+
+
+def mined(
+    model: Model,
+    positives: Positives | Retrieval,
+    controls: Controls,
+    corpus: str | None,
+    decisions: Path | None,
+    rescore: Path | None,
+    quiet: bool,
+) -> Hard:
+    """Mine, with a bar on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from nearfar.evaluation import sources
+    from nearfar.mining.mine import mine
+    from nearfar.mining.rescore import CrossEncoder
+    from nearfar.positives.relations.decisions import Decisions
+
+    more = None if corpus is None else sources.texts(corpus, None)[1]
+    decided = None if decisions is None else Decisions.read(decisions)
+    judge = None if rescore is None else CrossEncoder(rescore)
+    columns = (TextColumn("mining"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total} queries"))
+    silent = quiet or not sys.stderr.isatty()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=silent, transient=True) as bar:
+        line = bar.add_task("", total=None)
+        return mine(
+            model,
+            positives,
+            controls,
+            corpus=more,
+            decisions=decided,
+            rescore=judge,
+            advance=lambda done, of: bar.update(line, completed=done, total=of),
+        )
+
+
+def reviewed(hard: Hard, path: Path, model: str, data: str, rescored: bool) -> Review:
+    """Write the page of likely false negatives, and return what is on it."""
+    from nearfar.reports.review import Words, page, review
+    from nearfar.storage.folders import write_text
+
+    words: Any = Words(hard)
+    found = review(hard, words, scorer="cross-encoder" if rescored else "model")
+    write_text(path, page(found, model=model, data=data, out=path.name))
+    return found

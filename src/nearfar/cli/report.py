@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nearfar.cli._output import Json, emit
+from nearfar.cli import Json, emit
 
 
 def command(
@@ -21,7 +21,7 @@ def command(
     import json
 
     from nearfar.errors import InputError
-    from nearfar.evaluation.page import write_page
+    from nearfar.reports.run import write_page
 
     if not (run / "events.jsonl").is_file():
         raise InputError(f"{run}: no events.jsonl, so this is no run; nearfar train and nearfar demo write one")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nearfar.cli._output import Json, emit
+from nearfar.cli import Json, emit
 
 
 def command(
@@ -18,17 +18,17 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Search a corpus for a query, exactly."""
-    from nearfar.cli import _sources
     from nearfar.errors import InputError
+    from nearfar.evaluation import sources
+    from nearfar.index.exact import search
     from nearfar.model import Model
-    from nearfar.search.exact import search
 
     if k < 1:
         raise InputError(f"-k {k}: ask for at least one result")
     if not query.strip():
         raise InputError("the query is empty; say in words what to look for")
     loaded = Model.load(model)
-    ids, texts = _sources.texts(corpus, column)
+    ids, texts = sources.texts(corpus, column)
     found = [{**hit, "id": ids[hit["id"]]} for hit in search(loaded, texts, query, k=k)]
 
     def show() -> None:

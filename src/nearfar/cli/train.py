@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nearfar.cli._output import Json, Quiet, emit
+from nearfar.cli import Json, Quiet, emit
 
 
 def command(
@@ -25,9 +25,9 @@ def command(
 
     Everything goes into --out: the model, recipe.yaml, results.json, report.html, the checkpoints.
     """
-    from nearfar import config
-    from nearfar.cli import _judge, _sources
+    from nearfar import config, experiment
     from nearfar.errors import InputError
+    from nearfar.evaluation import sources
 
     if resume and overwrite:
         raise InputError("--resume goes on with a run, --overwrite throws it away; give one of them")
@@ -39,10 +39,10 @@ def command(
         found = estimate(parts.encoder, parts.positives, parts.loss, refresh=parts.refresh, **parts.training)
         emit(found.facts, as_json, found.show)
         return
-    others = _sources.baselines(baseline or ["bm25"])
-    _judge.check_out(out, resume=resume, overwrite=overwrite)
-    judged = _judge.train_and_judge(
+    others = sources.baselines(baseline or ["bm25"])
+    experiment.check_out(out, resume=resume, overwrite=overwrite)
+    judged = experiment.train_and_judge(
         chosen, config.build(chosen), out, others, resume=resume, overwrite=overwrite, quiet=quiet or as_json
     )
     if judged is not None:
-        emit(judged.facts, as_json, lambda: _judge.show(judged))
+        emit(judged.facts, as_json, lambda: experiment.show(judged))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from nearfar.data._arrow_column import ArrowColumn, take, values
+from nearfar.data.harvest.arrow_columns import ArrowColumn, take, values
 from nearfar.errors import InputError, nearest
-from nearfar.fingerprint import fingerprint
+from nearfar.storage.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from nearfar.contracts import Data
+
 
 COLUMNS = ["docstring", "code", "name", "module", "distribution", "kind"]
 MOST_OF_ONE_QUERY = 10
@@ -49,7 +49,6 @@ class PythonPackages:
 
     Attributes:
         notes: what was read, skipped, dropped and held out, in numbers.
-        cold_seconds: how long reading took; near zero where all came from the cache.
 
     Errors: a path that is no folder, a negative size, no documented code at all, an unknown split or column.
 
@@ -109,11 +108,10 @@ class PythonPackages:
 
     def _harvest(self, paths: list[Path] | None, workers: int | None, progress: bool | None) -> pa.Table:
         # Imported here: reading the settings of this part, to list or to check them, needs no Parquet and no processes.
-        from nearfar.data._distributions import environment, folders
-        from nearfar.data._harvest_run import harvest_all
-        from nearfar.data._slices import Limits
+        from nearfar.data.harvest.distributions import environment, folders
+        from nearfar.data.harvest.parse import Limits
+        from nearfar.data.harvest.run import harvest_all
 
-        start = time.perf_counter()
         found, skipped = environment() if paths is None else (folders(paths), {})
         harvest = harvest_all(found, Limits(), workers, progress)
         outcomes = dict(sorted(harvest.outcomes.items()))
@@ -130,12 +128,11 @@ class PythonPackages:
         if not len(harvest.table):
             where = "the environment" if paths is None else ", ".join(map(os.fspath, paths))
             raise InputError(f"paths: no documented Python code in {where} ({self.notes}); name other folders")
-        self.cold_seconds = time.perf_counter() - start
         return harvest.table
 
     def _split(self, table: pa.Table, wanted: dict[str, int], seed: int) -> dict[str, _Split]:
-        from nearfar.data._distributions import STANDARD_LIBRARY
-        from nearfar.data._holdout import distinct, hold_out
+        from nearfar.data.harvest.distributions import STANDARD_LIBRARY
+        from nearfar.data.harvest.split import distinct, hold_out
 
         stay, notes = distinct(table, MOST_OF_ONE_QUERY)
         self.notes["removed"] = notes

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids
-from nearfar.data import _roles, _table_split
-from nearfar.data._read import Form, read
-from nearfar.data._selection import Selection
+from nearfar.data.tables import selection, split
+from nearfar.data.tables.read import Form, read
+from nearfar.data.tables.selection import Selection
 from nearfar.errors import InputError, nearest
 
 
@@ -74,9 +74,7 @@ class Table:
         rows = self._rows
         if "heldout" in self._splits:
             raise InputError(f"{self.where()}: has a split 'heldout' already; leave heldout={heldout:g} out")
-        train, kept, dropped = _table_split.split(
-            rows.source.where, _table_split.texts(rows, by), len(rows), heldout, seed
-        )
+        train, kept, dropped = split.split(rows.source.where, split.texts(rows, by), len(rows), heldout, seed)
         self._splits |= {self._name: Selection(rows.source, train), "heldout": Selection(rows.source, kept)}
         self._show(self._name)
         self.notes = {"train": len(train), "heldout": len(kept), "dropped": dropped}
@@ -112,7 +110,7 @@ class Table:
         Errors: a column of another type; a cell that is null or blank, not Unicode, or longer than 10 MB.
         """
         if (name, empty) not in self._checked:
-            self._checked[name, empty] = _roles.text(self._rows, name, empty=empty)
+            self._checked[name, empty] = selection.text(self._rows, name, empty=empty)
         return self._checked[name, empty]
 
     def lists(self, name: str) -> tuple[Column, Ids]:
@@ -121,11 +119,11 @@ class Table:
         A row without a list (null) has an empty one; a column of plain text has lists of one.
         Errors: as `text`, with the element.
         """
-        return _roles.lists(self._rows, name)
+        return selection.lists(self._rows, name)
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         """Return a column of numbers, or of text that spells them, (n,) float64.
 
         Errors: a column of another type; a cell that is null, no number, or not finite.
         """
-        return _roles.numbers(self._rows, name)
+        return selection.numbers(self._rows, name)

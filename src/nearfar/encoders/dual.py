@@ -12,11 +12,19 @@ from torch import Tensor, nn
 
 from nearfar.column import Column
 from nearfar.contracts import Encoder
-from nearfar.encoders._inner import identity_of, load_from, save_into, settings_of
-from nearfar.encoders._two_sided import ROLES, OneSide, OneSideStore, TwoSided
+from nearfar.encoders.reading.nested import (
+    ROLES,
+    OneSide,
+    OneSideStore,
+    TwoSided,
+    identity_of,
+    inner_spec,
+    load_from,
+    save_into,
+)
 from nearfar.errors import InputError, nearest
-from nearfar.folders import write_text
 from nearfar.registry import PartOf
+from nearfar.storage.folders import write_text
 
 ROUTES = {"query": "query", "key": "document"}  # our role -> sentence-transformers' route
 ROUTER = {"type": "sentence_transformers.models.Router", "path": ""}
@@ -121,7 +129,7 @@ class Dual(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
-        return {**{role: settings_of(tower) for role, tower in self.towers.items()}, "prompts": self.prompts}
+        return {**{role: inner_spec(tower) for role, tower in self.towers.items()}, "prompts": self.prompts}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what makes this space what it is: all of both towers."""

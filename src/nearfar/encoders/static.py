@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
-from nearfar.encoders._bag_store import MOST_TOKENS, BagStore
-from nearfar.encoders._bags import Bags, bag_sum
-from nearfar.encoders._padded import Looked, Padded
-from nearfar.encoders._tokenizer import learn, read, table_size
+from nearfar.encoders.reading.bags import MOST_TOKENS, Bags, BagStore, bag_sum
+from nearfar.encoders.reading.pooling import Looked, Padded
 from nearfar.errors import InputError
-from nearfar.weights import read_weights, write_weights
+from nearfar.storage.weights import read_weights, write_weights
+from nearfar.text.tokenizer import learn, read, table_size
 
 SPREAD = 0.05  # of the first weights. With 1, Adam's steps are small beside them: 0.44 MRR@10 on code search, not 0.55
 PLACE = "0_StaticEmbedding"  # sentence-transformers before 5.0 reads nothing but a Transformer from the folder itself

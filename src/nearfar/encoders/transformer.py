@@ -15,20 +15,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nearfar.column import Column, Ids
-from nearfar.encoders import _backbone, _layers, _running
-from nearfar.encoders._adapter import Lora, adapted, merged
-from nearfar.encoders._lean import activations_in, cast_embeddings, lean
-from nearfar.encoders._modules import Modules, read_modules
-from nearfar.encoders._packing import Packing
-from nearfar.encoders._padded import Hidden, Padded
-from nearfar.encoders._pooling import Dense, checked_modes, pool
-from nearfar.encoders._pretrained import folder_of
-from nearfar.encoders._saved import write_transformer
-from nearfar.encoders._texts import Texts
-from nearfar.encoders._tokens import Tokens, TokenStore
+from nearfar.column import Column, Ids, ranges
+from nearfar.encoders.packed import packed_forward
+from nearfar.encoders.packed.bf16_layers import activations_in, cast_embeddings, lean
+from nearfar.encoders.packed.packing import Packing
+from nearfar.encoders.pretrained import backbone
+from nearfar.encoders.pretrained.backbone import Lora, adapted, merged
+from nearfar.encoders.pretrained.folder import folder_of
+from nearfar.encoders.pretrained.modules import Modules, read_modules
+from nearfar.encoders.pretrained.tokenizer import Texts
+from nearfar.encoders.pretrained.write import write_transformer
+from nearfar.encoders.reading.pooling import Dense, Hidden, Padded, checked_modes, pool
+from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError, nearest
-from nearfar.ragged import ranges
 
 CHUNK = 4_096  # tokens of one pass where nothing is learnt: its activations stay in the cache
 
@@ -103,21 +102,21 @@ class Transformer(nn.Module):
         self.max_length = max_length or found.max_length
         self.texts: Texts | None = None
         if config is not None:
-            self.dim: int = self._width(_backbone.made_config(config))
+            self.dim: int = self._width(backbone.made_config(config))
         if folder is not None:
             self.texts = Texts.read(found.transformer, lower_case=found.lower_case)
-            self._use(_backbone.read_backbone(found.transformer))
+            self._use(backbone.read_backbone(found.transformer))
 
-    def _use(self, backbone: nn.Module) -> None:
-        """Take a model as the backbone: settle its lengths, dropout, what learns, and whether it can be packed."""
-        texts, settings = self._ready(), cast("Any", backbone).config
-        able = min(texts.longest, _layers.positions(backbone))
+    def _use(self, model: nn.Module) -> None:
+        """Take a model of transformers as the backbone: settle lengths, dropout, what learns, whether it packs."""
+        texts, settings = self._ready(), cast("Any", model).config
+        able = min(texts.longest, backbone.positions(model))
         if self.max_length is not None and not texts.special < self.max_length <= able:
             raise InputError(
                 f"encoder.max_length: {self.max_length} does not fit: the model reads {texts.special + 1} to {able}"
             )
         self.max_length = texts.cut(self.max_length or able)
-        self.first = _running.first_position(backbone)
+        self.first = packed_forward.first_position(model)
         self.packed = self.first is not None
         if not self.packed:
             warnings.warn(
@@ -126,14 +125,14 @@ class Transformer(nn.Module):
                 stacklevel=3,
             )
         if self.dropout is not None:
-            _layers.set_dropout(backbone, self.dropout)
-        _layers.freeze(backbone, self.frozen)
+            backbone.set_dropout(model, self.dropout)
+        backbone.freeze(model, self.frozen)
         if self.checkpointing:
-            _layers.checkpoint(backbone)
-        self.backbone = backbone if self.lora is None else adapted(backbone, self.lora, self.seed)
-        _layers.embeddings(self.backbone).register_forward_hook(cast_embeddings)
+            backbone.checkpoint(model)
+        self.backbone = model if self.lora is None else adapted(model, self.lora, self.seed)
+        backbone.embeddings(self.backbone).register_forward_hook(cast_embeddings)
         self.lean = lean(self.backbone)
-        self.lean = self.lean and _running.able_in_bf16(self, self._in_bf16)
+        self.lean = self.lean and packed_forward.able_in_bf16(self, self._in_bf16)
         self.dim = self._width(settings)
 
     def _width(self, settings: Any) -> int:
@@ -155,7 +154,7 @@ class Transformer(nn.Module):
         """Learn the tokenizer, and make the model, where there is none yet."""
         if self.texts is None and self.config is not None:
             self.texts = Texts.learnt(columns, self.vocabulary)
-            self._use(_backbone.made_backbone({**self.config, **self.texts.ids()}, self.seed))
+            self._use(backbone.made_backbone({**self.config, **self.texts.ids()}, self.seed))
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, special ones too, one text after the other (t,), and their numbers (n,)."""
@@ -198,8 +197,8 @@ class Transformer(nn.Module):
         half = self.lean and ids.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         with activations_in(torch.get_autocast_dtype("cpu")) if half else nullcontext():
             if self.first is None:
-                return _running.run_padded(self.backbone, ids, packing)
-            return _running.run_packed(self.backbone, ids, packing, self.first)
+                return packed_forward.run_padded(self.backbone, ids, packing)
+            return packed_forward.run_packed(self.backbone, ids, packing, self.first)
 
     def _in_bf16(self) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -210,7 +209,7 @@ class Transformer(nn.Module):
         """Return how fast each parameter learns, by name, beside the learning rate."""
         if self.layer_decay == 1:
             return {}
-        depths = _layers.depths(self)
+        depths = backbone.depths(self)
         top = max(depths.values())
         return {name: self.layer_decay ** (top - depth) for name, depth in depths.items()}
 
@@ -224,9 +223,9 @@ class Transformer(nn.Module):
         yield "max_length", self.max_length
         yield "pooling", self.pooling
         yield "after", [(type(m).__name__, str(m.config()) if isinstance(m, Dense) else "") for m in self.after]
-        backbone = merged(self.backbone)
-        yield "config", _layers.shape_of(backbone)
-        for part in (backbone, self.after):
+        model = merged(self.backbone)
+        yield "config", backbone.shape_of(model)
+        for part in (model, self.after):
             for name, tensor in sorted(part.state_dict().items()):
                 yield name, tensor.detach().float().cpu().numpy()
 
@@ -237,7 +236,7 @@ class Transformer(nn.Module):
     def portable(self) -> tuple[Padded, str, int]:
         """Return the encoder over padded tokens for other runtimes, its tokenizer.json, and its longest text."""
         texts = self._ready()
-        with _backbone.quiet():
+        with backbone.quiet():
             hidden = Hidden(copy.deepcopy(merged(self.backbone)))
         padded = Padded(hidden, self.pooling, copy.deepcopy(self.after)).cpu().float()
         return padded, texts.portable(), texts.length or texts.longest

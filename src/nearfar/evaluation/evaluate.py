@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nearfar.errors import InputError
-from nearfar.evaluation._embed import Embedder
-from nearfar.evaluation._retrieval import judge_retrieval
-from nearfar.evaluation._similarity import judge_similarity
 from nearfar.evaluation.report import Report
-from nearfar.lexical import BASELINES
+from nearfar.evaluation.retrieval import judge_retrieval
+from nearfar.evaluation.similarity import judge_similarity
 from nearfar.tasks import Retrieval, Task
+from nearfar.text.bm25 import BASELINES
+from nearfar.vectors.embed import Embedder
 
 
 def evaluate(

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from nearfar.column import ListColumn
 from nearfar.errors import InputError
-from nearfar.evaluation._embed import Vectors, embed_column
 from nearfar.model import Model
+from nearfar.vectors.embed import Vectors, embed_column
 
 ROLES: dict[str, Literal["query", "key"]] = {"query": "query", "document": "key"}  # mteb's prompt type -> our role
 

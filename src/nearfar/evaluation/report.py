@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from nearfar.evaluation._bootstrap import Interval
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from nearfar.column import Ids
+from nearfar.evaluation.intervals import CONFIDENCE, Interval
+from nearfar.vectors.embed import Embedder
 
 Numbers = dict[str, float]
 Differences = dict[str, dict[str, dict[str, float]]]
@@ -48,12 +47,6 @@ class Report:
         """Return the report as plain values that `json.dumps` writes; numbers that are not finite become None."""
         return {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
 
-    def table(self) -> Table:
-        """Return the numbers as a table for a console: differences that exclude zero are coloured and say so."""
-        from nearfar.evaluation._table import table  # rich takes its time
-
-        return table(self.to_json())
-
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
@@ -67,3 +60,24 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence | set | frozenset):
         return [_plain(item) for item in value]
     return str(value)  # notes may hold anything, such as paths
+
+
+def about_model(model: Embedder, dim: int) -> dict[str, Any]:
+    """Return a model's fingerprint, where it has one, and its dimension."""
+    fingerprint = getattr(model, "fingerprint", None)
+    return {"fingerprint": None if fingerprint is None else str(fingerprint), "dim": dim}
+
+
+def about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:
+    """Return how intervals were made, with a note where there are none."""
+    number, largest = len(np.unique(clusters)), int(np.unique(clusters, return_counts=True)[1].max())
+    about: dict[str, Any] = {
+        "confidence": CONFIDENCE,
+        "method": "paired percentile bootstrap of whole clusters",
+        "resamples": resamples,
+        "seed": seed,
+        "clusters": f"{what} that the task calls dependent are drawn together; the largest cluster has {largest}",
+    }
+    if number < 2:
+        about["note"] = f"no intervals: all {what} are one cluster, which says nothing about spread"
+    return about

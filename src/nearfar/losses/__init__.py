@@ -1,5 +1,7 @@
 """Module 3: pull near, push far. A file is a part; its one public class is an attribute here."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from nearfar.registry import attribute, attributes

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_choice, check_setting, exact_vectors
-from nearfar.losses._entries import squared_distances
-from nearfar.losses._listed import Listed
-from nearfar.losses._log_sum_exp import log_sum_exp
-from nearfar.losses._plan import PRECISIONS, Plan, arithmetic, tile_precision
-from nearfar.losses._relations import Relations
+from nearfar.losses.tiled.checks import check_choice, check_setting, exact_vectors
+from nearfar.losses.tiled.gathered_products import squared_distances
+from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.log_sum_exp import log_sum_exp
+from nearfar.losses.tiled.relations import Relations
+from nearfar.losses.tiled.tiles import PRECISIONS, Plan, arithmetic, tile_precision
 from nearfar.pairs import Pairs
 
 

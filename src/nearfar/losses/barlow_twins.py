@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_setting, exact_vectors
-from nearfar.losses._listed import Listed
+from nearfar.losses.tiled.checks import check_setting, exact_vectors
+from nearfar.losses.tiled.lists import Listed
 from nearfar.pairs import Pairs
 
 EPSILON = 1e-5  # added to variances, as in the authors' batch normalisation: a constant dimension is no NaN

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_setting, exact_vectors
-from nearfar.losses._entries import listed_products
-from nearfar.losses._listed import Listed
+from nearfar.losses.tiled.checks import check_setting, exact_vectors
+from nearfar.losses.tiled.gathered_products import listed_products
+from nearfar.losses.tiled.lists import Listed
 from nearfar.pairs import Pairs
 
 

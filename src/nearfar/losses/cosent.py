@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_setting, exact_vectors
-from nearfar.losses._entries import listed_products
-from nearfar.losses._listed import Listed
+from nearfar.losses.tiled.checks import check_setting, exact_vectors
+from nearfar.losses.tiled.gathered_products import listed_products
+from nearfar.losses.tiled.lists import Listed
 from nearfar.pairs import Pairs
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from nearfar.losses._checks import exact_vectors
-from nearfar.losses._entries import listed_products
-from nearfar.losses._listed import Listed
+from nearfar.losses.tiled.checks import exact_vectors
+from nearfar.losses.tiled.gathered_products import listed_products
+from nearfar.losses.tiled.lists import Listed
 from nearfar.pairs import Pairs
 
 

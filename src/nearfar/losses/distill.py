@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import about_rows, check_choice, check_setting, exact_vectors
-from nearfar.losses._entries import listed_products
-from nearfar.losses._listed import Listed
-from nearfar.losses._near import segment_log_sum_exp
+from nearfar.losses.tiled.checks import about_rows, check_choice, check_setting, exact_vectors
+from nearfar.losses.tiled.gathered_products import listed_products
+from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.positive_terms import segment_log_sum_exp
 from nearfar.pairs import Pairs
 
 

@@ -7,14 +7,19 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from nearfar.losses._checks import check_choice, check_negatives, check_positives, check_setting, exact_vectors
-from nearfar.losses._matrix import Matrix
-from nearfar.losses._near import Near, with_positives
-from nearfar.losses._negatives import negatives
-from nearfar.losses._plan import PRECISIONS, tile_precision
-from nearfar.losses._relations import Relations
-from nearfar.losses._scale import Scale
-from nearfar.losses._small import SMALL, cross_entropy
+from nearfar.losses.tiled.checks import (
+    Scale,
+    check_choice,
+    check_negatives,
+    check_positives,
+    check_setting,
+    exact_vectors,
+)
+from nearfar.losses.tiled.matrix import Matrix, negatives
+from nearfar.losses.tiled.positive_terms import Near, with_positives
+from nearfar.losses.tiled.relations import Relations
+from nearfar.losses.tiled.small_batch import SMALL, cross_entropy
+from nearfar.losses.tiled.tiles import PRECISIONS, tile_precision
 from nearfar.pairs import Pairs
 
 

@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 from nearfar import registry
 from nearfar.contracts import Loss
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_setting, exact_vectors
 from nearfar.losses.infonce import InfoNCE
+from nearfar.losses.tiled.checks import check_setting, exact_vectors
 from nearfar.pairs import Pairs
 from nearfar.registry import PartOf
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from nearfar.losses._checks import check_setting
-from nearfar.losses._relations import codes
 from nearfar.losses.infonce import InfoNCE
+from nearfar.losses.tiled.checks import check_setting
+from nearfar.losses.tiled.relations import codes
 from nearfar.pairs import Pairs
 
 

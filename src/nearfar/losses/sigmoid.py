@@ -10,14 +10,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
-from nearfar.losses._checks import check_choice, check_negatives, check_positives, check_setting, exact_vectors
-from nearfar.losses._entries import listed_products
-from nearfar.losses._matrix import Matrix
-from nearfar.losses._near import with_positives
-from nearfar.losses._plan import PRECISIONS, Plan, Side, tile_precision
-from nearfar.losses._relations import Relations
-from nearfar.losses._scale import Scale
-from nearfar.losses._tiles import Sweep, Tile, add_products
+from nearfar.losses.tiled.checks import (
+    Scale,
+    check_choice,
+    check_negatives,
+    check_positives,
+    check_setting,
+    exact_vectors,
+)
+from nearfar.losses.tiled.gathered_products import listed_products
+from nearfar.losses.tiled.matrix import Matrix
+from nearfar.losses.tiled.positive_terms import with_positives
+from nearfar.losses.tiled.relations import Relations
+from nearfar.losses.tiled.tiles import PRECISIONS, Plan, Side, Sweep, Tile, add_products, tile_precision
 from nearfar.pairs import Pairs
 
 SIDES: tuple[tuple[Side, float], ...] = (("far", 1.0), ("near", -1.0))

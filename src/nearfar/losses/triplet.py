@@ -7,10 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from nearfar.losses._checks import check_choice, check_negatives, check_setting, exact_vectors
-from nearfar.losses._entries import listed_products
-from nearfar.losses._listed import Listed
-from nearfar.losses._panels import count_below, mean_hinge, panels
+from nearfar.losses.tiled.checks import check_choice, check_negatives, check_setting, exact_vectors
+from nearfar.losses.tiled.gathered_products import listed_products
+from nearfar.losses.tiled.lists import Listed, count_below, mean_hinge, panels
 from nearfar.pairs import Pairs
 
 FEW = 4  # positives a row, up to which looking once for each is faster than sorting the row

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import InputError
-from nearfar.losses._checks import check_setting, exact_vectors
-from nearfar.losses._entries import squared_distances
-from nearfar.losses._listed import Listed
+from nearfar.losses.tiled.checks import check_setting, exact_vectors
+from nearfar.losses.tiled.gathered_products import squared_distances
+from nearfar.losses.tiled.lists import Listed
 from nearfar.pairs import Pairs
 
 EPSILON = 1e-4  # keeps the root's slope finite where a dimension is constant

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearfar import geometry
-from nearfar.metrics._protocol import Sample
+from nearfar.contracts import Sample
+from nearfar.vectors import geometry
 
 
 class RandomCosine:

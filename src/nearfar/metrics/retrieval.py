@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 
 from nearfar import tasks
+from nearfar.contracts import Values
 from nearfar.errors import InputError
-from nearfar.metrics._protocol import Values
-from nearfar.topk import Ranking
+from nearfar.vectors.topk import Ranking
 
 _BLOCK = 500  # queries whose rankings are written out as dictionaries at a time
 

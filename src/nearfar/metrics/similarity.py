@@ -8,8 +8,8 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from nearfar import tasks
+from nearfar.contracts import Values
 from nearfar.errors import InputError
-from nearfar.metrics._protocol import Values
 
 
 class Similarity:

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from nearfar.column import Ids
 from nearfar.errors import InputError
-from nearfar.geometry import check_vectors
-from nearfar.mining._choice import Choice
-from nearfar.mining._closest import Closest, Search, products
-from nearfar.mining.controls import Controls
+from nearfar.mining.controls import Choice, Controls
+from nearfar.mining.nearest import Closest, Search, products
+from nearfar.vectors.geometry import check_vectors
 
 Scores = npt.NDArray[np.float32]
 Rescore = Callable[[Ids, Ids], Scores]  # query rows (e,) and key rows (e,) to scores (e,)

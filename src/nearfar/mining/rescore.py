@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.encoders._pretrained import refuse_code
+from nearfar.encoders.pretrained.folder import refuse_code
 from nearfar.errors import InputError
 
 

@@ -11,14 +11,13 @@ import torch
 
 from nearfar.column import Column, Ids, content_ids, take
 from nearfar.contracts import Batch, Data, Sides
-from nearfar.decisions import Decisions
 from nearfar.errors import InputError
-from nearfar.fingerprint import fingerprint
 from nearfar.pairs import Known, Pairs
-from nearfar.positives._items import KEY_SIDE, QUERY_SIDE
-from nearfar.positives._relation import Relation
-from nearfar.positives._roles import Roles, flatten, pairs_of, sides
-from nearfar.positives._task import retrieval
+from nearfar.positives.relations.decisions import Decisions
+from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, Relation
+from nearfar.positives.relations.roles import Roles, flatten, pairs_of, sides
+from nearfar.positives.relations.tasks import retrieval
+from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval
 
 

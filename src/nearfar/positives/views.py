@@ -8,16 +8,15 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from nearfar.column import Column, Ids, content_ids, take
+from nearfar.column import Column, Ids, content_ids, meetings, take
 from nearfar.contracts import Batch, Data, View
 from nearfar.errors import InputError
-from nearfar.fingerprint import fingerprint
 from nearfar.pairs import Known, Pairs
-from nearfar.positives._documents import Documents
-from nearfar.positives._items import KEY_SIDE, QUERY_SIDE
-from nearfar.positives._looks import facts, looks, seen, task_of
-from nearfar.ragged import meetings
+from nearfar.positives.relations.documents import Documents
+from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE
+from nearfar.positives.relations.tasks import facts, looks, seen, task_of
 from nearfar.registry import PartOf
+from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval
 
 
@@ -43,7 +42,7 @@ class Views:
     Example:
         >>> import nearfar as nf
         >>> notes = nf.data.Table([{"text": f"note {i} says how to pull near and push far"} for i in range(3)])
-        >>> crop = nf.views.TextCrop(fewest=2)
+        >>> crop = nf.augmentations.TextCrop(fewest=2)
         >>> near = nf.positives.Views(notes, query=crop, key=crop)
         >>> near.batch(np.arange(3)).pairs.shape
         (3, 3)
@@ -56,8 +55,8 @@ class Views:
         self,
         data: Data,
         column: str | None = None,
-        query: Annotated[View | None, PartOf("views")] = None,
-        key: Annotated[View | None, PartOf("views")] = None,
+        query: Annotated[View | None, PartOf("augmentations")] = None,
+        key: Annotated[View | None, PartOf("augmentations")] = None,
         chunk: int = 0,
     ) -> None:
         if chunk < 0:

@@ -1,12 +1,15 @@
-"""Checkpoints: whole or not there. Written aside, synced, summed, then renamed."""
+"""The keeper: writes a run's checkpoints, knows the best, and brings a stopped run back."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,145 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
-from nearfar.folders import folder_aside, made
-from nearfar.weights import write_weights
+from nearfar.storage.folders import folder_aside, made
+from nearfar.storage.weights import write_weights
+from nearfar.training.settings import LOWER_IS_BETTER
+from nearfar.training.state import Moving, under
 
 FILES = ("state.safetensors", "state.json")
+
+
+class Keeper:
+    """Checkpoints of one run in `folder`.
+
+    identity: what must be the same for a run to be resumed; machine: what may differ, at the price of the last digits.
+    Rank 0 alone touches the disk; every rank makes the same calls and knows the same. `memory` holds the plain values
+    that outlive a stop: the best evaluation, the last one, whether patience has run out, what the monitor compares
+    with. `artefacts` holds the tensors beside the weights that batches depend on: mined negatives.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        moving: Moving,
+        identity: Mapping[str, Any],
+        machine: Mapping[str, Any],
+        keep: int,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.folder, self.moving, self.keep, self.ranks = folder, moving, keep, ranks or Ranks()
+        self.identity, self.machine = dict(_flat(identity)), dict(machine)
+        self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False}
+        self.artefacts: dict[str, Tensor] = {}
+        self.last: int | None = None
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best evaluation so far: {"step", "by", "value", "metrics"}."""
+        best: dict[str, Any] | None = self.memory["best"]
+        return best
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint of a step, drop those no longer wanted."""
+        random = self.moving.random_states(self.ranks)
+        self.ranks.lead(lambda: self._write(step, random))
+        self.last = step
+
+    def _write(self, step: int, random: Mapping[str, Tensor]) -> None:
+        state = {
+            "identity": self.identity,
+            "machine": self.machine,
+            "memory": self.memory,
+            "versions": {name: version(name) for name in ("torch", "numpy", "nearfar")},
+        }
+        artefacts = {f"artefact/{name}": tensor for name, tensor in self.artefacts.items()}
+        save(self.folder, Checkpoint(step, {**self.moving.collect(), **random, **artefacts}, state))
+        prune(self.folder, step, self.keep, None if self.best is None else self.best["step"])
+
+    def begin(self, *, resume: bool) -> int:
+        """Return the step to begin at: 0, with an older run's checkpoints deleted, or where the newest whole one is.
+
+        Errors: `InputError` where it belongs to other data or settings, by name, or where none is whole.
+        """
+        found = self._found(resume=resume)
+        if found is None:
+            return 0
+        self._refuse_others(found.state["identity"])
+        for name, value in self.machine.items():
+            before = found.state["machine"].get(name)
+            if before != value and self.ranks.first:
+                warnings.warn(
+                    f"the run had {name} {before} and has {value} now: it goes on, but not to the same last digits",
+                    stacklevel=3,
+                )
+        self.moving.restore(found.tensors, self.ranks)
+        self.artefacts = under("artefact/", found.tensors)
+        self.memory |= found.state["memory"]
+        self.last = found.step
+        return found.step
+
+    def _found(self, *, resume: bool) -> Checkpoint | None:
+        """Return the checkpoint to go on from, which rank 0 reads for all; without one, the place is cleared."""
+        read: list[Checkpoint] = []
+
+        def look() -> tuple[int, dict[str, Any]] | None:
+            found = newest(self.folder) if resume else None
+            if found is None:
+                clear(self.folder)
+                return None
+            read.append(found)
+            return found.step, found.state
+
+        known = self.ranks.lead(look)
+        return known and Checkpoint(known[0], self.ranks.spread(read[0].tensors if read else {}), known[1])
+
+    def _refuse_others(self, before: Mapping[str, Any]) -> None:
+        names = sorted(name for name in {*before, *self.identity} if before.get(name) != self.identity.get(name))
+        others = {name.split(".")[0] for name in names if name.endswith(".name")}  # another part: its settings follow
+        names = [name for name in names if name.split(".")[0] not in others or name.endswith(".name")]
+        if names:
+            told = "; ".join(f"{name} was {before.get(name)!r} and is {self.identity.get(name)!r}" for name in names)
+            raise InputError(f"{self.folder}: cannot resume, {told}; give the same, or start anew with another --out")
+
+    def judged(self, step: int, metrics: Mapping[str, float], by: str) -> bool:
+        """Note an evaluation; say whether it is the best so far. A metric that is missing or no number never is."""
+        self.memory["metrics"] = dict(metrics)
+        value = metrics.get(by, math.nan)
+        same = self.best is not None and self.best["by"] == by  # else the run was resumed under another metric
+        sign = -1 if by in LOWER_IS_BETTER else 1
+        if math.isnan(value) or (self.best is not None and same and sign * value <= sign * self.best["value"]):
+            return False
+        self.memory["best"] = {"step": step, "by": by, "value": value, "metrics": dict(metrics)}
+        return True
+
+    def restore_best(self) -> None:
+        """Put back the weights and the metrics of the best evaluation."""
+        if self.best is None or self.best["step"] == self.last:
+            return
+        step = int(self.best["step"])
+        if self.ranks.lead(lambda: self._restored(step)):
+            self.ranks.broadcast(self.moving.module.state_dict().values())
+            self.memory["metrics"] = self.best["metrics"]
+
+    def _restored(self, step: int) -> bool:
+        place = self.folder / f"step-{step:06d}"
+        try:
+            self.moving.restore_module(load(place).tensors)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            warnings.warn(f"{place}, the best, is not whole ({error}): the last weights are kept", stacklevel=3)
+            return False
+        return True
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested settings under dotted names, as JSON will give them back."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, int | float | str | type(None)) else str(value)
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from typing import Any, cast
 
 import torch
 
-from nearfar import hardware, registry
+from nearfar import registry
+from nearfar.compute import hardware
+from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Loss, Minable, Positives
-from nearfar.ranks import Ranks
-from nearfar.training.direct import direct
+from nearfar.training.batches import Prepared, Reader, direct
 from nearfar.training.mixture import together
-from nearfar.training.read import Prepared, Reader
+from nearfar.training.order import Sampler
 from nearfar.training.refresh import Refresh, refreshes, refuse_unminable
-from nearfar.training.sampler import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import Moving
 from nearfar.training.step import Step
-from nearfar.training.trained import refuse_unfit, trained
+from nearfar.training.train_module import refuse_unfit, trained
 
 STEPS = 3  # measured after one to warm up
 

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import math
+import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
-from nearfar import hardware, registry
+from nearfar import registry
+from nearfar.compute import hardware
+from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Loss, Positives, Store
-from nearfar.errors import InputError, Interrupted
-from nearfar.folders import made
+from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.model import Model
-from nearfar.prompts import prompted, side_of
-from nearfar.ranks import Ranks
-from nearfar.training.advance import Advance
-from nearfar.training.heldout import HeldOut, with_heldout_loss
+from nearfar.storage.folders import made
+from nearfar.text.prompts import prompted, side_of
+from nearfar.training.augment import augmentations
+from nearfar.training.batches import Prepared, Reader
+from nearfar.training.checkpoint import Keeper
 from nearfar.training.identity import run_identity
-from nearfar.training.interrupts import Interrupts
-from nearfar.training.judge import Evaluate, Judge, due
-from nearfar.training.keeper import Keeper
-from nearfar.training.looks import augmentations
+from nearfar.training.log import Start, Watch
 from nearfar.training.mixture import together
-from nearfar.training.optimizer import schedule
-from nearfar.training.read import Reader
+from nearfar.training.order import Sampler
 from nearfar.training.refresh import Fresh, Refresh, refuse_unminable
-from nearfar.training.sampler import Sampler
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving
+from nearfar.training.state import Moving, schedule
 from nearfar.training.step import Step
-from nearfar.training.trained import refuse_unfit, trained
-from nearfar.training.watch import Start, Watch
+from nearfar.training.train_module import refuse_unfit, trained
+from nearfar.training.validation import Evaluate, HeldOut, Judge, due, with_heldout_loss
 
 
 @dataclass(frozen=True)
@@ -171,3 +173,76 @@ def _machine(settings: Settings, device: torch.device, precision: str, ranks: Ra
     cut = {"micro_batch": settings.micro_batch, "micro_cost": settings.micro_cost}
     threads = torch.get_num_threads()
     return {"threads": threads, "precision": precision, "device": device.type, "ranks": ranks.of, **cut}
+
+
+@dataclass(frozen=True)
+class Advance:
+    """Moves the weights by one batch; clip: the longest gradient.
+
+    Errors: `RunError` where the loss, the gradient or, when asked, a weight is not finite: with the batch's rows and
+    the last good checkpoint.
+    """
+
+    forth_and_back: Step
+    rate: LambdaLR
+    positives: Positives
+    clip: float
+    keeper: Keeper
+    watch: Watch
+
+    def __call__(self, step: int, prepared: Prepared) -> tuple[float, float]:
+        """Make step `step` (from 1); return the loss and the gradient's norm."""
+        moving = self.forth_and_back.moving
+        outcome = self.forth_and_back(prepared)
+        norm, loss = moving.clip(self.clip), outcome.loss.item()
+        if not math.isfinite(loss + norm):
+            raise self._failed(step, prepared, loss, norm)
+        used = float(self.rate.get_last_lr()[0])
+        moving.step()
+        self.rate.step()
+        self.forth_and_back.moved(prepared, outcome)
+        self.watch.stepped(step, outcome, prepared.pairs, norm, used)
+        return loss, norm
+
+    def check(self, step: int, prepared: Prepared, loss: float, norm: float) -> None:
+        """Look whether this step went too far, before the weights are kept or used."""
+        if not self.forth_and_back.moving.finite():
+            raise self._failed(step, prepared, loss, norm)
+
+    def _failed(self, step: int, prepared: Prepared, loss: float, norm: float) -> RunError:
+        return self.watch.failed(step, loss, norm, self._rows(prepared), self.keeper.last)
+
+    def _rows(self, prepared: Prepared) -> list[Any]:
+        """Return the rows of the data that a batch holds."""
+        told = zip(prepared.examples.tolist(), self.positives.describe(prepared.examples), strict=True)
+        return [facts.get("row", example + 1) for example, facts in told]
+
+
+class Interrupts:
+    """While it is open, the first signal is noted in `caught`; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.caught: str | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():  # Python hands signals to no other
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.caught is not None:
+            raise KeyboardInterrupt
+        self.caught = signal.Signals(number).name
+
+    def agreed(self, ranks: Ranks) -> str | None:
+        """Return the signal that this rank or another has caught: all stop at the same step."""
+        number = ranks.agree(0 if self.caught is None else signal.Signals[self.caught].value)
+        return signal.Signals(number).name if number else None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, signal.SIG_DFL if before is None else before)  # None: set by no Python

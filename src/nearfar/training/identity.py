@@ -6,11 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from nearfar import registry
 from nearfar.contracts import Encoder, Loss, Positives
-from nearfar.fingerprint import fingerprint
+from nearfar.storage.fingerprint import fingerprint
 from nearfar.training.mixture import Mixture
 from nearfar.training.refresh import Refresh
 from nearfar.training.settings import Settings
@@ -37,25 +36,7 @@ def run_identity(
             "name": ", ".join(registry.name_of(type(part)) for part in parts),
             "data": positives.fingerprint,
         },
-        "encoder": {"name": registry.name_of(type(encoder)), **space, **encoder.settings(), **_settings(encoder)},
-        "loss": {"name": registry.name_of(type(loss)), **_settings(loss)},
+        "encoder": {**registry.settings_of(encoder), **space, **encoder.settings()},
+        "loss": registry.settings_of(loss),
         **(refresh.identity if refresh else {}),
     }
-
-
-def _settings(part: Any) -> dict[str, Any]:
-    """Return a part's settings as it keeps them; of one that renames them, all its plain attributes."""
-    names = registry.settings(type(part))
-    kept = {name: getattr(part, name) for name in names} if all(hasattr(part, name) for name in names) else vars(part)
-    kept = {name: v.item() if isinstance(v, Tensor) and v.numel() == 1 else v for name, v in kept.items()}
-    inner = {name: kept[name] for name in registry.nested(type(part)) if kept.get(name) is not None}
-    kept = {name: str(v) if isinstance(v, list) and all(map(_is_plain, v)) else v for name, v in kept.items()}
-    kept |= {name: str(sorted(v.items())) for name, v in kept.items() if isinstance(v, dict) and name not in inner}
-    plain = {name: value for name, value in kept.items() if _is_plain(value) and name != "training"}
-    # A temperature that is kept as the logarithm of its inverse comes back as 0.05000000075.
-    told = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in plain.items()}
-    return told | {name: {"name": registry.name_of(type(own)), **_settings(own)} for name, own in inner.items()}
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, int | float | str)

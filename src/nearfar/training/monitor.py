@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from nearfar import geometry
-from nearfar.losses._relations import Relations
+from nearfar.losses.tiled.relations import Relations
 from nearfar.pairs import Pairs
+from nearfar.vectors import geometry
 
 SAMPLE = 512  # rows looked at: effective rank costs a singular value decomposition
 COSINE_ALARM = 0.7  # mean cosine of random pairs: an even space has 0, a point 1

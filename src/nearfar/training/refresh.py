@@ -13,16 +13,15 @@ import torch
 
 from nearfar import registry
 from nearfar.column import Ids
+from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Minable, Positives, Refreshed
 from nearfar.errors import InputError
 from nearfar.model import Model
-from nearfar.ranks import Ranks
-from nearfar.training.ahead import ahead
-from nearfar.training.keeper import Keeper
+from nearfar.training.batches import Prepared, Reader, ahead
+from nearfar.training.checkpoint import Keeper
+from nearfar.training.log import Watch
 from nearfar.training.mixture import Mixture
-from nearfar.training.read import Prepared, Reader
 from nearfar.training.settings import Settings
-from nearfar.training.watch import Watch
 
 ARTEFACT = "negatives"  # its name in a checkpoint
 

@@ -1,0 +1,73 @@
+"""A random stretch of a text."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from nearfar.errors import InputError
+from nearfar.text.spans import check_share, check_text, check_unit, spans
+
+FEWEST = {"words": 8, "sentences": 1}
+
+
+class TextCrop:
+    """A random stretch of a text: consecutive words or sentences, exactly as they are written.
+
+    Its length is uniform between `shortest` and `longest` times the text's, its place uniform among those where it
+    fits. Two crops of one document are two views of it, which may overlap: the independent cropping of Contriever
+    (Izacard et al. 2021, arXiv:2112.09118, section 3.1: 5 to 50 %).
+
+    Args:
+        shortest, longest: shares of the text, 0 < shortest <= longest <= 1.
+        fewest: of words or sentences, however short the text; it is never cut below that. None is 8 words, 1 sentence.
+        most: of words or sentences, however long the text; 0 for no bound. An encoder that reads 256 tokens sees
+            nothing of what lies beyond.
+        unit: what is counted; a word is what stands between white space, or one Chinese or Japanese character.
+
+    Call: (text, generator) -> text, never empty. Errors: `InputError` for shares out of range, a `most` below `fewest`,
+    a cell that is no text.
+
+    Example:
+        >>> import numpy as np, nearfar as nf
+        >>> crop = nf.augmentations.TextCrop(shortest=0.5, longest=0.5, fewest=1)
+        >>> crop("pull near push far", np.random.default_rng(0))
+        'near push'
+
+    When not to use it: texts of a line, whose crops no longer say the same; let dropout be the only difference.
+    """
+
+    def __init__(
+        self,
+        shortest: float = 0.1,
+        longest: float = 0.5,
+        fewest: int | None = None,
+        most: int = 0,
+        unit: Literal["words", "sentences"] = "words",
+    ) -> None:
+        check_unit("text_crop", unit)
+        check_share("text_crop.shortest", shortest)
+        check_share("text_crop.longest", longest)
+        if not 0 < shortest <= longest:
+            raise InputError(
+                f"views.text_crop: shortest must be above zero and at most longest; they are {shortest} and {longest}"
+            )
+        least = FEWEST[unit] if fewest is None else fewest
+        if least < 1 or most < 0 or 0 < most < least:
+            raise InputError(
+                f"views.text_crop: fewest must be at least 1, and most at least fewest, or 0 for no bound; they are "
+                f"{least} and {most}"
+            )
+        self.shortest, self.longest, self.fewest, self.most, self.unit = shortest, longest, fewest, most, unit
+
+    def __call__(self, cell: str, generator: np.random.Generator) -> str:
+        """Return a stretch of the text."""
+        parts = spans(check_text("text_crop", cell), self.unit)
+        if not parts:
+            return cell
+        share = generator.uniform(self.shortest, self.longest)
+        length = max(round(share * len(parts)), FEWEST[self.unit] if self.fewest is None else self.fewest)
+        length = min(length, len(parts), self.most or length)
+        start = int(generator.integers(len(parts) - length + 1))
+        return cell[parts[start][0] : parts[start + length - 1][1]]

@@ -1,0 +1,1 @@
+"""Harvesting docstrings and code from Python packages."""

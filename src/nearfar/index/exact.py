@@ -1,0 +1,106 @@
+"""Exact search: every document is compared, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, overload
+
+import numpy as np
+
+from nearfar.column import Column, ListColumn
+from nearfar.errors import InputError
+from nearfar.vectors.embed import Embedder, embed_slices
+from nearfar.vectors.topk import TopK
+
+Hit = dict[str, Any]  # "id", "score" and "text"
+Corpus = Sequence[str] | Sequence[Mapping[str, Any]] | Column
+
+
+@overload
+def search(model: Embedder, corpus: Corpus, queries: str, k: int = 10) -> list[Hit]: ...
+
+
+@overload
+def search(model: Embedder, corpus: Corpus, queries: list[str], k: int = 10) -> list[list[Hit]]: ...
+
+
+def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+    """Return the k documents nearest to a query, best first: [{"id", "score", "text"}]; a list of those for a list.
+
+    The score is the cosine; equal scores in the corpus's order. Documents are embedded in slices and compared as they
+    come, so what is held is a slice of vectors and the best so far, whatever the size of the corpus. An empty document
+    is never found. This embeds the corpus on every call: for many
+    searches of one corpus keep `model.embed(corpus)` and compare with `topk`.
+
+    Args:
+        model: anything with `embed(cells, role=...)` that returns unit vectors.
+        corpus: texts, whose id is their position from 0; or rows with "text", maybe "title" (put in front of the text)
+            and "id" or "_id"; or a column.
+        queries: a text, or a list of them.
+        k: how many, at least 1; the whole corpus where it has fewer.
+
+    Errors: `InputError`: an empty query; a corpus of something else, or with nothing but empty documents; k < 1.
+
+    Example:
+        >>> import nearfar as nf
+        >>> encoder = nf.encoders.Static(dim=64, vocabulary=300)
+        >>> corpus = ["a red fox", "a grey goose"]
+        >>> encoder.prepare([nf.column.ListColumn("text", corpus)])
+        >>> [hit] = nf.search(nf.Model(encoder), corpus, "a fox", k=1)
+        >>> hit["id"], hit["text"]
+        (0, 'a red fox')
+    """
+    asked = [queries] if isinstance(queries, str) else list(queries)
+    for row, query in enumerate(asked):
+        if not isinstance(query, str) or not query.strip():
+            raise InputError(f"search: query {row + 1} is empty or no text ({query!r:.60}); write what to look for")
+    if not asked:
+        return []
+    if isinstance(corpus, str):
+        raise InputError("search: the corpus is one text; give a list of texts, or of rows with id and text")
+    column: Column = ListColumn("corpus", corpus) if isinstance(corpus, Sequence) else corpus
+    best, places = TopK(np.asarray(model.embed(asked, role="query"), np.float32), k), np.empty(0, np.int64)
+    for here, full, vectors in embed_slices(partial(model.embed, role="key"), _Documents(column)):
+        if full.any():
+            best.add(np.asarray(vectors, np.float32))
+            places = np.append(places, here.start + np.flatnonzero(full))  # rows of the corpus, without empty documents
+    if not len(places):
+        raise InputError(f"search: all {len(column)} documents of the corpus are empty; there is nothing to find")
+    ranking = best.ranking()
+    hits = [
+        [_hit(column, row, score) for row, score in zip(places[rows].tolist(), scores.tolist())]
+        for rows, scores in zip(ranking.rows, ranking.scores)
+    ]
+    return hits[0] if isinstance(queries, str) else hits
+
+
+class _Documents:
+    """The texts of a corpus, whose cells may be rows with a title."""
+
+    name = "corpus"
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def read(self, start: int, stop: int) -> list[str]:
+        """Return the texts of some rows."""
+        return [_text(cell, start + i) for i, cell in enumerate(self.column.read(start, stop))]
+
+
+def _hit(column: Column, row: int, score: float) -> Hit:
+    cell = column.read(row, row + 1)[0]
+    identity = cell.get("id", cell.get("_id", row)) if isinstance(cell, Mapping) else row
+    return {"id": identity, "score": score, "text": _text(cell, row)}
+
+
+def _text(cell: Any, row: int) -> str:
+    """Return a document's text, with its title in front as BEIR has it."""
+    if isinstance(cell, str):
+        return cell
+    if not isinstance(cell, Mapping) or "text" not in cell:
+        raise InputError(f"search: document {row + 1} of the corpus is no text and no row with 'text' ({cell!r:.60})")
+    return f"{cell.get('title') or ''} {cell['text'] or ''}".strip()

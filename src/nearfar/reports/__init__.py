@@ -1,0 +1,1 @@
+"""Everything that people look at: pages, charts, console tables and their templates."""

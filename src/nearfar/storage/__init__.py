@@ -1,0 +1,1 @@
+"""What lies on disk: folders written whole, weights, fingerprints, model cards, exports."""

@@ -1,0 +1,102 @@
+"""The model card: what a stranger must know of a model, in the hub's format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def card(dim: int, fingerprint: str, notes: Mapping[str, Any], *, towers: bool = False) -> str:
+    """Return the README.md of a model folder: use, data, protocol, metrics with intervals, recipe.
+
+    towers: whether queries and keys go through encoders of their own.
+    """
+    head = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["nearfar", "sentence-transformers", "feature-extraction", "contrastive-learning"],
+    }
+    front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
+    parts = [
+        f"---\n{front}\n---\n",
+        "# An embedding model trained with nearfar\n",
+        f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
+        _USE + (_TOWERS if towers else _ONE),
+        *(_evaluation(name, report) for name, report in notes.get("reports", {}).items()),
+        _section("Training data", notes.get("data")),
+        _section("Recipe", notes.get("recipe")),
+        _LIMITS,
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+_USE = """## Use
+
+```python
+import nearfar as nf
+
+model = nf.Model.load("path/to/this/folder")
+vectors = model.embed(["a question"], role="query")  # documents: role="key"
+```
+"""
+_ONE = """
+or, with equal vectors:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+vectors = model.encode(["a question"], prompt_name="query")  # documents: prompt_name="document"
+```
+"""
+_TOWERS = """
+Queries and documents have an encoder each. Or, with equal vectors, sentence-transformers from 5.0 on:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+vectors = model.encode_query(["a question"])  # documents: encode_document
+```
+"""
+_LIMITS = """## Limits
+
+The figures above hold for the data and the protocol named with them, and for nothing else. Judge the model on your own
+data (`nearfar evaluate MODEL DATA --baseline bm25`) before you rely on it.
+"""
+
+
+def _evaluation(name: str, report: Mapping[str, Any]) -> str:
+    """One table: metric, value with interval, each baseline, difference with interval."""
+    baselines = list(report.get("baseline", {}))
+    rows = [["metric", "model", *baselines, *(f"model - {b}" for b in baselines)]]
+    rows.append(["---"] * len(rows[0]))
+    for metric, value in report.get("metrics", {}).items():
+        row = [metric, _number(value) + _interval(report.get("intervals", {}).get(metric))]
+        row += [_number(report["baseline"][b].get(metric)) for b in baselines]
+        for b in baselines:
+            difference = report.get("difference", {}).get(b, {}).get(metric)
+            row.append("" if difference is None else _number(difference["value"], "+") + _interval(difference))
+        rows.append(row)
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    protocol = _section("Protocol", report.get("protocol"), level=3)
+    return (
+        f"## Evaluation: {name}\n\n{table}\n\nIntervals are 95 %, from a paired bootstrap over clusters.\n\n{protocol}"
+    )
+
+
+def _section(title: str, content: Any, level: int = 2) -> str:
+    if not content:
+        return ""
+    return f"{'#' * level} {title}\n\n```json\n{json.dumps(content, indent=2, ensure_ascii=False, default=str)}\n```\n"
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "" if value is None else f"{value:{sign}.4f}"
+
+
+def _interval(interval: Mapping[str, float | None] | None) -> str:
+    if not interval or interval.get("low") is None:
+        return ""
+    return f" [{interval['low']:.4f}, {interval['high']:.4f}]"

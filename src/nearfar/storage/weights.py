@@ -1,0 +1,53 @@
+"""Weights on disk: safetensors, and nothing that could run code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nearfar.errors import InputError
+from nearfar.storage.folders import writing
+
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")  # of pickles, and of torch.save's zip around one
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors. Errors: `RunError` where the place cannot be written (disk full)."""
+    with writing(path):
+        try:
+            save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
+        except SafetensorError as error:  # how the library reports the operating system's errors
+            raise OSError(str(error)) from error
+
+
+def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
+    """Read exactly these tensors. Errors: `InputError`, also for a pickle under a safetensors name."""
+    if not path.is_file():
+        others = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
+        why = f" ({', '.join(others)} is a pickle, which can run code and is never read)" if others else ""
+        raise InputError(f"{path}: no such file{why}; a model folder holds its weights as model.safetensors")
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start in STARTS:
+            raise InputError(f"{path}: this is a pickle, which can run code and is never read; save it as safetensors")
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not whole safetensors ({error}); copy or train the model again") from error
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(sorted(tensors)) or 'nothing'}")
+    refuse_not_finite(path, [(name, tensors[name]) for name in names])
+    return {name: tensors[name] for name in names}
+
+
+def refuse_not_finite(where: Path, named: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse weights with NaN or infinity: one in a row makes NaN of every text that has the token. `InputError`."""
+    for name, weight in named:
+        if not bool(weight.isfinite().all()):
+            raise InputError(f"{where}: {name} holds numbers that are not finite; copy or train the model again")

@@ -1,0 +1,1 @@
+"""Functions of text: BM25, near-duplicates, the tokenizer, prompts, words and sentences."""

@@ -1,0 +1,120 @@
+"""Smaller vectors: fewer coordinates, a byte for each, or a bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.errors import InputError
+from nearfar.storage.folders import writing
+
+Vectors = npt.NDArray[np.float32]
+Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+BYTES = ("int8", "uint8")  # they need ranges
+STEPS = 255
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Between which values each coordinate lies, (d,) and (d,): what 256 steps are spread over.
+
+    They are of vectors like those to come, some hundred at least; a value beyond them is taken as the end. Queries and
+    documents that are to be compared need the same.
+    """
+
+    low: Vectors
+    high: Vectors
+
+    @classmethod
+    def of(cls, vectors: npt.NDArray[Any]) -> Self:
+        """Return the ranges of some vectors (n, d). Errors: `InputError` for fewer than two, or what is no vectors."""
+        if vectors.ndim != 2 or len(vectors) < 2 or vectors.dtype.kind != "f" or not np.isfinite(vectors).all():
+            raise InputError(
+                f"calibration: two finite float vectors (n, d) at least, better hundreds; this is {vectors.shape} "
+                f"{vectors.dtype}"
+            )
+        return cls(vectors.min(0).astype(np.float32), vectors.max(0).astype(np.float32))
+
+    def save(self, path: Path) -> None:
+        """Write a .npy file, (2, d): the low ends, then the high ones."""
+        with writing(path):
+            np.save(path, np.stack([self.low, self.high]))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote. Errors: `InputError` for a file that is missing or no such thing."""
+        try:
+            found = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"{path}: not readable as ranges ({error}); nearfar embed writes OUT.ranges.npy"
+            ) from error
+        shaped = isinstance(found, np.ndarray) and found.ndim == 2 and len(found) == 2 and found.dtype.kind == "f"
+        if not shaped or not (found[0] <= found[1]).all():
+            raise InputError(f"{path}: no ranges: (2, d) floats, the low ends and the high ones, are asked for")
+        return cls(*found.astype(np.float32))
+
+
+def shorten(vectors: Vectors, dim: int, first: int = 0) -> Vectors:
+    """Return the first `dim` coordinates of vectors (n, d), back on the unit sphere: (n, dim).
+
+    first: added to row numbers in errors. Good for models that were trained for it (losses.matryoshka). Errors:
+    `InputError` naming a row of which nothing is left there.
+    """
+    if dim == vectors.shape[1]:
+        return vectors
+    short = vectors[:, :dim]
+    norms = np.linalg.norm(short, axis=1, keepdims=True)
+    if not (norms > 0).all():
+        row = int(np.flatnonzero(~(norms[:, 0] > 0))[0])
+        raise InputError(
+            f"dim={dim}: nothing is left of row {first + row + 1}, whose first coordinates are zero; take more"
+        )
+    cut: Vectors = short / norms
+    return cut
+
+
+def quantize(vectors: Vectors, precision: Precision, ranges: Ranges | None = None) -> npt.NDArray[Any]:
+    """Return vectors (n, d) in fewer bits, the same numbers as sentence-transformers' `quantize_embeddings`.
+
+    int8, uint8: (n, d), the step of `ranges` that a value lies in, from -128 or from 0, rounded down. binary, ubinary:
+    (n, ceil(d / 8)) of int8 or uint8, a bit for each coordinate above zero, first coordinate highest, filled up with
+    zeros. Bits are compared by the number that differs (Hamming distance); bytes by their
+    products, which are coarse: each coordinate has another range.
+
+    Errors: `InputError` for an unknown precision, for bytes without ranges, for ranges of another dimension.
+
+    When not to use it: bits of few hundred dimensions lose much; search many with them, and rank those found again with
+    the vectors themselves.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r}: known are {', '.join(PRECISIONS)}")
+    if precision == "float32":
+        return vectors.astype(np.float32, copy=False)
+    if precision in BYTES:
+        return _steps(vectors, precision, ranges)
+    bits = np.packbits(vectors > 0, axis=-1)
+    return bits if precision == "ubinary" else (bits - np.uint8(128)).view(np.int8)
+
+
+def _steps(vectors: Vectors, precision: str, ranges: Ranges | None) -> npt.NDArray[Any]:
+    if ranges is None:
+        raise InputError(
+            f"precision {precision} needs the range of each coordinate: give calibration, some hundred texts like "
+            "those to come; float32 and binary need none"
+        )
+    if ranges.low.shape != vectors.shape[1:]:
+        raise InputError(
+            f"calibration: ranges of {len(ranges.low)} dimensions for vectors of {vectors.shape[1]}; calibrate with "
+            "the same model and dim"
+        )
+    step = (ranges.high - ranges.low) / np.float32(STEPS)
+    step[step == 0] = 1  # a coordinate that never changes
+    with np.errstate(over="ignore"):  # steps of next to nothing: all is beyond the ends
+        place = np.clip(np.floor((vectors - ranges.low) / step), 0, STEPS)
+    return place.astype(np.uint8) if precision == "uint8" else (place - 128).astype(np.int8)

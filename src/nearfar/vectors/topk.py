@@ -1,0 +1,183 @@
+"""Exact top-k by inner product, block by block: for metrics and search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from nearfar.column import Ids
+from nearfar.errors import InputError
+from nearfar.vectors.geometry import check_vectors
+
+Vectors = Tensor | npt.NDArray[np.floating]
+_LOW = 2**32 - 1  # the low half of a sort key
+_LANES = 64  # keys come in multiples of this, see `_product`
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best rows of each query, best first; equal scores by lower row.
+
+    Where a query has fewer than k results (exclusions, no word in common), the rest is row -1 with score -inf.
+    """
+
+    rows: Ids  # (n, k)
+    scores: npt.NDArray[np.float32]  # (n, k)
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:
+            raise InputError(f"a ranking's rows {self.rows.shape} and scores {self.scores.shape} must be one (n, k)")
+
+
+class TopK:
+    """The k best keys of each query among keys that arrive in portions; what is kept is (n, k), never (n, m).
+
+    Args:
+        queries: (n, d) floats, tensor or array.
+        k: how many to keep, at least 1.
+        device: where products are computed; by default where the queries are, for arrays a GPU if there is one.
+        block: queries and keys of one product: memory is about 40 bytes x the product of the two.
+
+    The result does not depend on the blocks: products are in float32, equal keys get equal scores wherever they lie.
+
+    Errors: `InputError`: shapes that do not fit, rows that are not finite, k < 1.
+    """
+
+    def __init__(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        device: torch.device | str | None = None,
+        block: tuple[int, int] = (512, 8192),
+    ) -> None:
+        if k < 1 or min(block) < 1:
+            raise InputError(f"topk: k and block must be at least 1, they are {k} and {block}")
+        if device is None and not isinstance(queries, Tensor) and torch.cuda.is_available():
+            device = "cuda"
+        self.k, self.size, (rows, self._columns) = k, 0, block
+        self._queries = [*torch.split(check_vectors(_tensor(queries, device), "queries", least=0).float(), rows)]
+        self._starts = np.cumsum([0, *map(len, self._queries)])  # (blocks + 1,)
+        self._best = [torch.empty(len(q), 0, dtype=torch.int64, device=q.device) for q in self._queries]
+
+    @torch.no_grad()
+    def add(
+        self, keys: Vectors, *, allowed: npt.ArrayLike | None = None, excluded: tuple[Ids, Ids] | None = None
+    ) -> None:
+        """Add the next keys (m, d); they are rows `size` to `size + m` of the whole.
+
+        allowed: (m,) bool, the keys that may be found at all. excluded: query rows (e,) and key rows (e,) of the
+        whole that must not meet.
+        """
+        width = self._queries[0].shape[1]
+        if keys.ndim != 2 or keys.shape[1] != width:
+            raise InputError(f"keys must be (m, {width}) like the queries, they are {tuple(keys.shape)}")
+        mask = np.ones(len(keys), bool) if allowed is None else np.asarray(allowed)
+        if mask.shape != (len(keys),) or mask.dtype != bool:
+            raise InputError(f"allowed must be ({len(keys)},) bool, it is {mask.shape} {mask.dtype}")
+        banned = _by_query(excluded)
+        for start in range(0, len(keys), self._columns):
+            block = _tensor(keys[start : start + self._columns], self._queries[0].device)
+            block = check_vectors(block, "keys", first=self.size).float()
+            shut = np.flatnonzero(~mask[start : start + len(block)])
+            for i in range(len(self._queries)):
+                self._meet(i, block, torch.from_numpy(shut).to(block.device), banned)
+            self.size += len(block)
+
+    def _meet(self, i: int, keys: Tensor, shut: Tensor, banned: tuple[Ids, Ids]) -> None:
+        """Let one block of queries see one block of keys."""
+        scores = _product(self._queries[i], keys)  # (b, c)
+        scores[:, shut] = -torch.inf
+        first, last = np.searchsorted(banned[0], self._starts[i : i + 2])
+        rows, columns = banned[0][first:last] - self._starts[i], banned[1][first:last] - self.size
+        here = (columns >= 0) & (columns < len(keys))
+        scores[torch.from_numpy(rows[here]), torch.from_numpy(columns[here])] = -torch.inf
+        best = self._best[i]
+        places = torch.arange(len(keys), device=keys.device)
+        if best.shape[1] == self.k:  # full: a key that beats no query's last needs no sorting; a tie loses, it is later
+            places = (scores > sorted_scores(best[:, -1:])).any(0).nonzero()[:, 0]
+            scores = scores[:, places]
+        both = torch.cat([best, sort_keys(scores, places + self.size)], 1)
+        self._best[i] = both.topk(min(self.k, both.shape[1]), dim=1).values
+
+    def ranking(self) -> Ranking:
+        """Return the best so far, (n, min(k, keys added))."""
+        best = torch.cat(self._best)
+        scores = sorted_scores(best)
+        rows = torch.where(torch.isneginf(scores), -1, sorted_rows(best))
+        return Ranking(rows.cpu().numpy(), scores.cpu().numpy())
+
+
+def topk(
+    queries: Vectors,
+    keys: Vectors,
+    k: int,
+    *,
+    allowed: npt.ArrayLike | None = None,
+    excluded: tuple[Ids, Ids] | None = None,
+    device: torch.device | str | None = None,
+    block: tuple[int, int] = (512, 8192),
+) -> Ranking:
+    """Return the k keys (m, d) with the largest inner product for each query (n, d); all of them where k > m.
+
+    allowed, excluded: see `TopK.add`; device, block and errors: see `TopK`.
+
+    Example:
+        >>> topk(np.eye(2), np.eye(2), 1).rows.tolist()
+        [[0], [1]]
+    """
+    best = TopK(queries, k, device=device, block=block)
+    best.add(keys, allowed=allowed, excluded=excluded)
+    return best.ranking()
+
+
+def _tensor(x: Vectors, device: torch.device | str | None) -> Tensor:
+    if not isinstance(x, Tensor):  # torch warns about arrays that it must not write to, such as mapped files
+        x = torch.from_numpy(np.ascontiguousarray(x) if x.flags.writeable else x.copy())
+    return x.detach().to(device)
+
+
+def _product(queries: Tensor, keys: Tensor) -> Tensor:
+    """Return (b, c) inner products in float32, the same for equal keys.
+
+    A lone last column would be computed by another kernel, whose last bit may differ: hence the padding.
+    """
+    padded = pad(keys, (0, 0, 0, -len(keys) % _LANES))
+    with torch.autocast(queries.device.type, enabled=False):
+        return (queries @ padded.T)[:, : len(keys)]
+
+
+def sort_keys(scores: Tensor, rows: Tensor) -> Tensor:
+    """Return (b, c) int64 that sort by score, then by lower row: distinct, so that any top-k puts them in one order."""
+    bits = _flip(scores.add(0.0).view(torch.int32))  # adding zero makes -0.0 equal to 0.0
+    return bits.to(torch.int64).bitwise_left_shift_(32).bitwise_or_(_LOW - rows)
+
+
+def sorted_scores(best: Tensor) -> Tensor:
+    """Return the scores that sort keys were made of."""
+    return _flip((best >> 32).to(torch.int32)).view(torch.float32)
+
+
+def sorted_rows(best: Tensor) -> Tensor:
+    """Return the rows that sort keys were made of."""
+    return _LOW - (best & _LOW)
+
+
+def _flip(bits: Tensor) -> Tensor:
+    """Turn the bits of floats into integers of the same order, and back: of negative ones all but the sign flip."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+def _by_query(excluded: tuple[Ids, Ids] | None) -> tuple[Ids, Ids]:
+    if excluded is None:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    rows, columns = (np.asarray(ids, np.int64) for ids in excluded)
+    if rows.ndim != 1 or rows.shape != columns.shape:
+        raise InputError(f"excluded must be two vectors of one length, they are {rows.shape} and {columns.shape}")
+    order = np.argsort(rows, kind="stable")
+    return rows[order], columns[order]

@@ -1,0 +1,165 @@
+"""Several processes: shares, gathering with gradients, sums, decisions; and every loss over them."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nearfar.compute import ranks as module
+from nearfar.compute.ranks import Ranks
+from nearfar.errors import InputError, Interrupted, RunError
+from nearfar.training.settings import Settings
+from nearfar.training.state import Moving
+from tests.training.floats import Perceptron, batch, comparing, learnt, loss, pairs_for, prepared
+from tests.training.runs import in_ranks
+
+
+@given(st.integers(0, 50), st.integers(1, 9))
+def test_shares_are_whole_in_order_and_even(n: int, of: int) -> None:
+    spans = Ranks(0, of).spans(n)
+    assert [i for span in spans for i in range(n)[span]] == list(range(n))
+    sizes = [span.stop - span.start for span in spans]
+    assert max(sizes) - min(sizes) <= 1
+    assert [Ranks(index, of).span(n) for index in range(of)] == spans
+
+
+def test_alone_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "dist", None)
+    alone, rows = Ranks.here(), torch.ones(3, 2)
+    alone.open(torch.device("cpu"))
+    assert alone.gather(rows, 3) is rows
+    alone.sum_([rows])
+    alone.broadcast([rows])
+    alone.close()
+    assert torch.equal(rows, torch.ones(3, 2))
+    assert (alone.agree(2), alone.lead(lambda: 3), alone.in_turn(lambda: 4)) == (2, 3, 4)
+    assert (alone.first, alone.span(5), alone.stack(rows)) == (True, slice(0, 5), [rows])
+    assert alone.spread({"a": rows}) == {"a": rows}
+
+
+def test_one_that_torchrun_started_alone_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"})
+    assert Ranks.here() == Ranks()
+    monkeypatch.setattr(os, "environ", {"WORLD_SIZE": "4"})  # some schedulers set it for all
+    assert Ranks.here() == Ranks()
+    monkeypatch.setattr(os, "environ", {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
+    assert Ranks.here() == Ranks(5, 8, 1)
+
+
+def test_nobody_to_meet_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"rank 1 of 2 cannot meet the others \(.*\); use torchrun"):
+        Ranks(1, 2).open(torch.device("cpu"))
+
+
+def _primitives(ranks: Ranks, folder: Path) -> None:
+    for n in (2, 3, 13):  # with 4 ranks: some without a row
+        whole = torch.arange(n * 2, dtype=torch.float64).reshape(n, 2)
+        mine = whole[ranks.span(n)].clone().requires_grad_()
+        found = ranks.gather(mine, n)
+        assert torch.equal(found, whole)
+        torch.autograd.backward((found * (ranks.index + 1) * whole).sum())
+        assert mine.grad is not None
+        assert torch.equal(mine.grad, whole[ranks.span(n)] * sum(range(1, ranks.of + 1)))
+    parts = [torch.full((3,), float(ranks.index)), torch.tensor(1.0), torch.ones(2, 2, dtype=torch.int32).T]
+    parts += [torch.ones(5, 3).T, torch.zeros(0)]
+    ranks.sum_(parts)
+    assert [part.flatten()[0].item() for part in parts[:4]] == [sum(range(ranks.of)), ranks.of, ranks.of, ranks.of]
+    module.BUCKET = 8  # many buckets
+    parts = [torch.ones(i + 1, i + 2).T for i in range(5)]
+    ranks.sum_(parts)
+    assert all(bool((part == ranks.of).all()) for part in parts)
+    assert ranks.agree(7 if ranks.index == ranks.of - 1 else 0) == 7
+    mine = torch.full((2,), ranks.index, dtype=torch.uint8)
+    assert [int(row[0]) for row in ranks.stack(mine)] == list(range(ranks.of))
+    _from_the_first(ranks, folder)
+    _gradients(ranks)
+
+
+def _from_the_first(ranks: Ranks, folder: Path) -> None:
+    values = [torch.tensor(True), torch.tensor([1.5], dtype=torch.bfloat16), torch.zeros(2, 0), torch.ones(2, 3).T]
+    mine = values if ranks.first else [torch.zeros_like(value) for value in values]
+    ranks.broadcast(mine)
+    assert all(torch.equal(a, b) for a, b in zip(mine, values, strict=True))
+    named = {str(i): value for i, value in enumerate(values)}
+    spread = ranks.spread(named if ranks.first else {})
+    assert spread.keys() == named.keys()
+    assert all(torch.equal(spread[name], named[name]) and spread[name].dtype == named[name].dtype for name in named)
+    assert list(ranks.lead(lambda: [ranks.index, "ü", None, 0.1])) == [0, "ü", None, 0.1]
+    for raised, seen in ((InputError, InputError), (Interrupted, Interrupted), (KeyError, RunError)):
+        try:
+            ranks.lead(lambda error=raised: _raise(error))
+        except Exception as error:
+            assert isinstance(error, raised if ranks.first else seen)
+            assert "why" in str(error)
+    place = folder / f"cache{ranks.of}"
+
+    def fill() -> bool:
+        found = place.exists()
+        place.touch()
+        return found
+
+    assert ranks.in_turn(fill) is not ranks.first
+
+
+def _raise(error: type[Exception]) -> None:
+    raise error("why")
+
+
+def _gradients(ranks: Ranks) -> None:
+    """A parameter without a gradient here but with one there counts as zero here; one without any keeps none."""
+    layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
+    moving = Moving.of(layers, Settings())
+    layers[0].weight.grad = torch.ones(1, 1)
+    if ranks.index == 1:
+        layers[1].weight.grad = torch.ones(1, 1)
+    moving.sum_gradients(ranks)
+    found = [None if layer.weight.grad is None else layer.weight.grad.item() for layer in layers]
+    assert found == [ranks.of, 1, None]
+
+
+def _losses(ranks: Ranks, folder: Path, names: list[str]) -> None:
+    for name in names:
+        part = loss(name).double()
+        for kind, rows, more in _cases(part):
+            torch.manual_seed(0)
+            found = learnt(Perceptron(), copy.deepcopy(part), prepared(rows, pairs_for(part), ranks), ranks, **more)
+            if ranks.first:
+                save_file(found, folder / f"{name} {kind} {ranks.of}")
+
+
+def _cases(part: Any) -> list[tuple[str, dict[str, torch.Tensor], dict[str, int]]]:
+    return [("plain", batch(), {})] + ([("cached", batch(), {"micro_batch": 2})] if part.cacheable else [])
+
+
+def _both(ranks: Ranks, folder: Path, names: list[str]) -> None:
+    _losses(ranks, folder, names)
+    _primitives(ranks, folder)
+    ranks.close()
+    assert not dist.is_initialized()
+
+
+def test_every_loss_is_the_same_over_ranks(tmp_path: Path) -> None:
+    names = comparing()
+    for of in (2, 4):
+        in_ranks(of, _both, tmp_path, names)
+    for name in names:
+        part = loss(name).double()
+        torch.manual_seed(0)
+        expected = learnt(Perceptron(), copy.deepcopy(part), prepared(batch(), pairs_for(part)))
+        scale = max(value.abs().max().item() for value in expected.values())
+        for kind, _, _ in _cases(part):
+            for of in (2, 4):
+                found = load_file(tmp_path / f"{name} {kind} {of}")
+                assert found.keys() == expected.keys(), f"{name} {kind} {of}"
+                for key, value in expected.items():
+                    assert (found[key] - value).abs().max().item() <= 1e-10 * max(scale, 1), f"{name} {kind} {of} {key}"

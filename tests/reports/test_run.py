@@ -1,0 +1,333 @@
+"""The page of a run: honest words, nothing missing is fatal, nothing foreign runs, nothing is loaded."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearfar.errors import InputError
+from nearfar.reports import charts
+from nearfar.reports.run import number, page, write_page
+
+EDGES = [-1 + i / 20 for i in range(41)]
+
+
+def facts(low: float | None = 0.065, high: float | None = 0.097, value: float = 0.081) -> dict[str, Any]:
+    return {
+        "task": "heldout",
+        "metrics": {"mrr@10": 0.505 + value, "recall@1": 0.4, "alignment": 0.61, "effective_rank": 301.7},
+        "intervals": {"mrr@10": {"low": 0.57, "high": 0.6}},
+        "baseline": {"bm25": {"mrr@10": 0.505, "recall@1": 0.35}},
+        "difference": {"bm25": {"mrr@10": {"value": value, "low": low, "high": high}}},
+        "fusion": {"bm25": {"mrr@10": 0.61}},
+        "fusion_difference": {
+            "bm25": {"mrr@10": {"value": 0.105, "low": 0.09, "high": 0.12}},
+            "model": {"mrr@10": {"value": 0.024, "low": 0.01, "high": 0.04}},
+        },
+        "protocol": {"queries": 1874, "bootstrap": {"unit": "module", "confidence": 0.95}},
+        "histogram": {"edges": EDGES, "positive": [i % 7 for i in range(40)], "random": [i % 5 for i in range(40)]},
+        "worst": [
+            {
+                "query": "Fold the map.",
+                "value": 0.02,
+                "rank": 412,
+                "expected": ["def fold(m):\n    return m"],
+                "found": [
+                    {"text": "def tear(m):\n    del m", "score": 0.7, "relevant": False},
+                    {"text": "def crease(m):\n    return m", "score": 0.6, "relevant": True},
+                ],
+            }
+        ],
+        "recipe": "data: {name: python_packages}\nencoder: {name: static}",
+        "run": "runs/first",
+        "pairs": 182311,
+        "train_pairs_per_second": 51234.8,
+        "seconds": 187.3,
+    }
+
+
+def steps(n: int) -> list[dict[str, Any]]:
+    return [{"event": "step", "step": i, "loss": 1 / i + i % 7 / 100} for i in range(1, n + 1)]
+
+
+def monitors(n: int) -> list[dict[str, Any]]:
+    keys = ("alignment", "uniformity", "random_cosine", "effective_rank")
+    return [{"event": "monitor", "step": i, **{key: 1 / (i + j) for j, key in enumerate(keys)}} for i in range(1, n)]
+
+
+def text(html: str) -> str:
+    """What a reader reads: without style, script and tags, with single spaces."""
+    shown = re.sub(r"<(style|script|title|desc)[ >].*?</\1>", " ", html, flags=re.S)
+    return " ".join(re.sub(r"<[^>]+>", " ", shown).split())
+
+
+class Elements(HTMLParser):
+    """Collects the elements, and that each is closed in its turn."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"{tag} closes something else"
+
+
+def test_the_page_holds_every_part_in_order() -> None:
+    html = page({**facts(), "unseen": facts(-0.01, 0.02, 0.003)}, [*steps(30), *monitors(9)])
+    elements = Elements(html)
+    assert elements.open == []
+    tags = [tag for tag, _ in elements.found]
+    assert tags.count("h1") == 1
+    # Two forests, two histograms, the loss, alignment against uniformity, effective rank and random cosine.
+    assert sum(tag == "svg" and attributes.get("class") == "plot" for tag, attributes in elements.found) == 8
+    assert html.count("<desc>") == 8
+    order = [
+        "<h1",
+        'class="facts"',
+        "<table",
+        "Another test",
+        "How it got there",
+        "Fold the map.",
+        "Protocol",
+        "Recipe",
+    ]
+    assert sorted(order, key=html.index) == order
+    shown = text(html)
+    for words in (
+        "182,311",
+        "51,235",
+        "3 min 7 s",
+        "right answer at rank 412",
+        "+0.105 [0.090, 0.120]",
+        "module",
+        "301.7",
+    ):
+        assert words in shown, words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "value", "said"),
+    [
+        (
+            0.065,
+            0.097,
+            0.081,
+            "On held-out modules this model finds the right function better than BM25: "
+            "MRR@10 0.586 against 0.505, difference +0.081 [0.065, 0.097].",
+        ),
+        (
+            -0.05,
+            -0.01,
+            -0.03,
+            "On held-out modules this model finds the right function less well than BM25: "
+            "MRR@10 0.475 against 0.505, difference \u22120.030 [\u22120.050, \u22120.010].",
+        ),
+        (
+            -0.01,
+            0.016,
+            0.003,
+            "On held-out modules it is undecided whether this model finds the right function better than BM25: "
+            "MRR@10 0.508 against 0.505, difference +0.003 [\u22120.010, 0.016], which includes zero.",
+        ),
+        (0.0, 0.016, 0.003, "difference +0.003 [0.000, 0.016], which includes zero."),
+        (
+            None,
+            0.016,
+            0.003,
+            "On held-out modules this model scores higher than BM25, but no interval says whether that is more than "
+            "chance: MRR@10 0.508 against 0.505, difference +0.003.",
+        ),
+    ],
+)
+def test_the_verdict_says_what_the_interval_allows(low: float | None, high: float, value: float, said: str) -> None:
+    html = page(facts(low, high, value), [])
+    assert said in text(html)
+    assert said in html[: html.index("<body>")]  # also for those who only see a preview
+
+
+def test_the_second_split_has_a_verdict_of_its_own() -> None:
+    shown = text(page({**facts(), "unseen": facts(-0.04, -0.01, -0.02)}, []))
+    assert "On packages never seen in training this model finds the right function less well than BM25:" in shown
+    assert "On held-out modules this model finds the right function better than BM25:" in shown
+
+
+def test_other_data_is_not_called_modules() -> None:
+    told = facts() | {"recipe": "data: {name: table, path: faq.jsonl}"}
+    assert "On held-out data this model finds the right answer better than BM25:" in text(page(told, []))
+
+
+def test_similarity_is_told_as_agreement() -> None:
+    told = {
+        "task": "stsb",
+        "metrics": {"spearman": 0.78, "pearson": 0.77},
+        "difference": {"runs/old/model": {"spearman": {"value": 0.1, "low": 0.05, "high": 0.15}}},
+    }
+    assert "On stsb this model agrees with people\u2019s grades better than old: Spearman 0.780" in text(page(told, []))
+
+
+def test_a_number_without_a_baseline_is_only_a_number() -> None:
+    shown = text(page({"task": "stsb", "metrics": {"spearman": 0.78}}, []))
+    assert "On stsb this model reaches Spearman 0.780: there is no baseline to compare it with." in shown
+
+
+@pytest.mark.parametrize("missing", [None, *facts()])
+def test_whatever_is_missing_or_null_the_page_stands(missing: str | None) -> None:
+    told = {} if missing is None else {key: value for key, value in facts().items() if key != missing}
+    for given in (told, told | ({missing: None} if missing else {"unseen": None})):
+        assert Elements(page(given, [])).open == []
+
+
+def test_nothing_measured_is_said() -> None:
+    assert "This run has not been evaluated." in text(page({}, []))
+    assert "This run has not been evaluated on held-out data." in text(page({"task": "heldout", "metrics": {}}, []))
+
+
+def test_null_and_nan_are_dashes_never_numbers() -> None:
+    nan = float("nan")
+    told = facts(nan, 0.1) | {"seconds": nan, "pairs": None, "protocol": {"a": nan, "b": None}}
+    told["metrics"] |= {"ndcg@10": nan, "map": None, "recall@10": float("inf"), "uniformity": nan}
+    told["histogram"]["positive"][3] = None
+    events = [
+        {"event": "step", "step": 1, "loss": 2.0},
+        {"event": "step", "step": 2, "loss": nan},
+        {"event": "step", "step": 3, "loss": None},
+        {"event": "step", "step": 4, "loss": 1.0},
+        *[
+            {"event": "monitor", "step": i, "alignment": nan, "uniformity": -1.0, "effective_rank": None}
+            for i in range(3)
+        ],
+    ]
+    html = page(told, events)
+    assert not re.search(r"\b(nan|none|inf)\b", text(html), flags=re.I)
+    assert not re.search(r"[\"' ](nan|inf)[\"' ]", html, flags=re.I)
+    assert "The loss was not a number at 2 steps, first at step 2." in text(html)
+
+
+def test_numbers_show_what_they_are() -> None:
+    assert [number(value) for value in (None, 0.0, 0.5864, -0.0004, 1e-7, 301.66, 51234.8)] == [
+        "\u2013", "0.000", "0.586", "\u22120.0004", "1e\u221207", "301.7", "51,235",
+    ]  # fmt: skip
+    assert [number(value, True) for value in (0.08, -0.08, 0.0)] == ["+0.080", "\u22120.080", "0.000"]
+
+
+def test_foreign_text_is_never_markup() -> None:
+    evil = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>\n    </pre>"
+    told = facts()
+    told["worst"][0] |= {"query": evil, "expected": [evil], "found": [{"text": evil, "score": 0.5, "relevant": True}]}
+    told |= {"task": evil, "recipe": evil, "run": evil, "protocol": {evil: [evil, {evil: evil}]}}
+    told["metrics"][evil] = 0.5
+    told["baseline"][evil] = {"mrr@10": 0.1, evil: 0.1}
+    told["difference"][evil] = {evil: {"value": 0.1, "low": 0.05, "high": 0.2}}
+    events = [{"event": "warning", "step": 3, "message": evil}, {"event": "start", "time": evil}]
+    tags = [tag for tag, _ in Elements(page(told, events)).found]
+    assert tags.count("script") == 1
+    assert "img" not in tags
+
+
+def test_the_page_loads_nothing_and_lets_nothing_load() -> None:
+    elements = Elements(page(facts(), [*steps(30), *monitors(9)])).found
+    loads = [value for _, attributes in elements for key, value in attributes.items() if key in ("src", "href")]
+    assert loads == ["data:,"]
+    policy = next(a["content"] for tag, a in elements if tag == "meta" and "http-equiv" in a)
+    assert policy is not None and policy.startswith("default-src 'none'")
+    assert not any(key.startswith("on") or key == "style" for _, attributes in elements for key in attributes)
+
+
+def test_warnings_stand_above_the_verdict() -> None:
+    many = [{"event": "warning", "step": i, "message": f"collapse {i}"} for i in range(1, 10)]
+    html = page(facts(), [*many, *many])  # a resumed run says it again
+    assert html.index("collapse 1") < html.index("<h1")
+    assert html.count("collapse 1") == 1
+    assert "And 3 more in events.jsonl." in html
+    assert "the space is collapsing" in page({"warnings": ["the space is collapsing"]}, [])
+
+
+def test_a_long_run_makes_a_small_page_and_keeps_its_spike() -> None:
+    events = [*steps(50_000), *monitors(5000)]
+    events[30_000]["loss"] = 77.0
+    html = page({**facts(), "unseen": facts()}, events)
+    assert len(html.encode()) < 400_000
+    places = re.search(r'd="M([\d. ]+)" class="line faint"', html)
+    assert places is not None and 300 <= len(places[1].split()) / 2 <= 420
+    assert ">80<" in html  # the axis reaches the spike
+
+
+def test_long_texts_are_cut() -> None:
+    told = facts()
+    told["worst"] = [told["worst"][0] | {"query": "q" * 10**6, "expected": ["e" * 10**6] * 50}] * 50
+    assert len(page(told, [])) < 200_000
+
+
+def test_of_a_repeated_step_the_later_line_wins() -> None:
+    events = [*steps(10), {"event": "start", "steps": 12}, {"event": "step", "step": 5, "loss": 40.0}]
+    html = page({}, [{"event": "start", "steps": 12, "pairs": 64}, *events, {"event": "other"}])
+    assert "Not finished: step 10 of 12" in text(html)
+    assert ">40<" in html  # the axis reaches the later value
+    assert "Not finished" not in page({}, [*events, {"event": "end"}])
+
+
+def test_the_held_out_loss_stands_beside_the_training_loss() -> None:
+    judged = [{"event": "evaluate", "step": step, "metrics": {"heldout_loss": 1.5 + step / 100}} for step in (10, 20)]
+    assert "held out from 1.6 to 1.7" in page(facts(), [*steps(20), *judged])
+    assert "held out" not in page(facts(), [*steps(20), *judged[:1]])
+    assert "held out" not in page(facts(), steps(20))
+
+
+def test_a_folder_becomes_a_page(tmp_path: Path) -> None:
+    told = {key: value for key, value in facts().items() if key not in ("recipe", "run")}
+    (tmp_path / "results.json").write_text(json.dumps(told), "utf-8")
+    (tmp_path / "recipe.yaml").write_text("data: {name: python_packages}\n", "utf-8")
+    lines = [*map(json.dumps, steps(20)), "[1]", "", '{"event": "step", "step": 21, "lo']
+    (tmp_path / "events.jsonl").write_bytes("\n".join(lines).encode() + b"\xff")
+    written = write_page(tmp_path)
+    assert written == tmp_path / "report.html"
+    shown = text(written.read_text("utf-8"))
+    assert "On held-out modules this model finds the right function better than BM25:" in shown
+    assert tmp_path.name in shown
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "events.jsonl",
+        "recipe.yaml",
+        "report.html",
+        "results.json",
+    ]
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "recipe.yaml"])
+def test_one_file_of_a_run_is_enough(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    assert "This run has not been evaluated." in text(write_page(tmp_path).read_text("utf-8"))
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no results\.json, recipe\.yaml or events\.jsonl"):
+        write_page(tmp_path / "nowhere")
+    (tmp_path / "results.json").write_text("{half")
+    with pytest.raises(InputError, match=r"results\.json: not a JSON object"):
+        write_page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0], [0.0, 0.0], [5.0, 5.0], [-3.0, 1e-12], [1e5, 1e5 + 1], [0.0, 1e-320], [-1e99, 1e99]]
+)
+def test_axes_hold_their_values_and_count_few_ticks(values: list[float]) -> None:
+    for whole in (False, True):
+        axis = charts.Axis.over(values, whole=whole)
+        assert all(-1e-6 <= axis.at(value) <= 1 + 1e-6 for value in values)
+        assert 1 <= len(axis.ticks()) <= 12
+        assert len({text for _, text in axis.ticks()}) == len(axis.ticks())
+
+
+def test_smoothing_keeps_a_straight_line_straight() -> None:
+    line = [(float(i), 2.0 * i) for i in range(1000)]
+    assert all(y == pytest.approx(2 * x) for x, y in charts.smooth(line))
+    assert len(charts.smooth(line)) == 200

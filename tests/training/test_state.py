@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nearfar.compute.ranks import Ranks
+from nearfar.errors import InputError
+from nearfar.training.settings import Settings
+from nearfar.training.state import Moving, optimizer, schedule
+
+
+def rates(settings: Settings, steps: int, first: int = 0) -> list[float]:
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros(2, 2)
+    optimiser = optimizer({"weight": parameter}, settings)
+    rate = schedule(optimiser, settings, steps, first)
+    found = []
+    for _ in range(first, steps):
+        found.append(float(optimiser.param_groups[0]["lr"]))
+        optimiser.step()
+        rate.step()
+    return found
+
+
+def test_the_rate_rises_then_falls_in_a_line() -> None:
+    found = rates(Settings(learning_rate=1.0, warmup=0.4), 10)
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+
+
+def test_the_other_schedules() -> None:
+    assert rates(Settings(learning_rate=2.0, schedule="constant"), 3) == [2, 2, 2]
+    cosine = [(1 + math.cos(math.pi * i / 4)) / 2 for i in range(4)]
+    assert rates(Settings(learning_rate=1.0, schedule="cosine"), 4) == pytest.approx(cosine)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+def test_a_resumed_schedule_goes_on(kind: Any) -> None:
+    settings = Settings(learning_rate=0.3, warmup=0.2, schedule=kind)
+    assert rates(settings, 20, first=7) == rates(settings, 20)[7:]
+
+
+def test_only_matrices_decay() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    scale = nn.Parameter(torch.tensor(1.0))
+    optimiser = optimizer({**dict(module.named_parameters()), "scale": scale}, Settings(weight_decay=0.1))
+    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert decay[id(module[0].weight)] == 0.1
+    assert [decay[id(p)] for p in (module[0].bias, module[1].weight, module[1].bias, scale)] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_each_optimiser_comes_back_from_its_state(name: Any) -> None:
+    settings = Settings(optimizer=name, learning_rate=0.1)
+
+    def moving() -> Moving:
+        torch.manual_seed(0)
+        module = nn.Linear(3, 2)
+        module.register_parameter("scale", nn.Parameter(torch.tensor(1.0)))
+        return Moving.of(module, settings)
+
+    def step(moving: Moving) -> None:
+        module = moving.module
+        loss = (module(torch.randn(4, 3)) * module.scale).square().mean()
+        torch.autograd.backward(loss)
+        moving.step()
+
+    one = moving()
+    for _ in range(3):
+        step(one)
+    saved = one.collect()
+    other = moving()
+    other.restore(saved, Ranks())
+    state = torch.get_rng_state()
+    step(one)
+    torch.set_rng_state(state)
+    step(other)
+    for p, q in zip(one.module.parameters(), other.module.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_a_tied_tensor_is_kept_once_and_stays_tied() -> None:
+    module = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
+    module["b"].weight = module["a"].weight
+    moving = Moving.of(module, Settings())
+    torch.autograd.backward(module["b"](torch.ones(1, 2)).sum())
+    moving.step()
+    tensors = moving.collect()
+    assert [name for name in tensors if name.startswith("optimizer/b")] == []
+    moving.restore(tensors, Ranks())
+    assert module["a"].weight is module["b"].weight
+
+
+def test_a_long_gradient_is_scaled_down_and_a_short_one_is_not() -> None:
+    module = nn.Linear(1, 2, bias=False)
+    moving = Moving.of(module, Settings())
+    for most, expected in ((0.0, 5.0), (10.0, 5.0), (1.0, 1.0)):
+        module.weight.grad = torch.tensor([[3.0], [4.0]])
+        assert moving.clip(most) == pytest.approx(5)
+        assert module.weight.grad.norm().item() == pytest.approx(expected)
+
+
+def test_nothing_to_learn_is_an_error() -> None:
+    with pytest.raises(InputError, match="a parameter that can be learnt"):
+        Moving.of(nn.Linear(2, 2).requires_grad_(False), Settings())
+
+
+def test_other_shapes_do_not_fit() -> None:
+    saved = Moving.of(nn.Linear(2, 2), Settings()).collect()
+    with pytest.raises(InputError, match="do not fit this model"):
+        Moving.of(nn.Linear(3, 2), Settings()).restore(saved, Ranks())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", math.inf),
+        ("learning_rate", math.nan),
+        ("batch_size", 1),
+        ("warmup", 1.0),
+        ("warmup", -0.1),
+        ("steps", 0),
+        ("clip", -1),
+        ("weight_decay", -0.1),
+        ("seed", -1),
+        ("keep", 0),
+        ("evaluate_every", -5),
+        ("patience", 2),
+        ("micro_batch", -1),
+        ("micro_cost", -1),
+        ("queue", -1),
+        ("momentum", 1.0),
+        ("momentum", -0.1),
+    ],
+)
+def test_wrong_settings_are_named(setting: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"training.{setting}"):
+        Settings(**{setting: value})
