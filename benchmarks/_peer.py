@@ -17,7 +17,7 @@ from sentence_transformers.losses import MultipleNegativesRankingLoss, MultipleN
 from sentence_transformers.models import StaticEmbedding
 from transformers import TrainerCallback
 
-from nearfar.config import Parts
+from nearfar.config import RecipeParts
 
 LOSSES = {"one way": MultipleNegativesRankingLoss, "both ways": MultipleNegativesSymmetricRankingLoss}
 
@@ -42,7 +42,7 @@ class Clock(TrainerCallback):
 
 
 def trainer(
-    columns: dict[str, list[str]], parts: Parts, variant: dict[str, Any], clock: Clock, scratch: Path
+    columns: dict[str, list[str]], parts: RecipeParts, variant: dict[str, Any], clock: Clock, scratch: Path
 ) -> SentenceTransformerTrainer:
     """Return a trainer on pairs of texts; the encoder lends its tokenizer with its truncation."""
     encoder: Any = parts.encoder

@@ -42,7 +42,7 @@ class Sample:
 class Setting:
     """What both contestants are given, built from the recipe `python-packages`."""
 
-    parts: config.Parts
+    parts: config.RecipeParts
     data: Data
     relations: dict[str, Any]  # the recipe's section `positives`
 

@@ -23,10 +23,10 @@ from torch import nn
 from nearfar.compute.hardware import cpu_bf16
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Pairs
-from nearfar.training.batches import Prepared, Share
+from nearfar.training.batches import PreparedBatch, Share
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving
-from nearfar.training.step import Step
+from nearfar.training.state import TrainState
+from nearfar.training.step import GradientStep
 
 TIME_LIMIT, MEMORY_LIMIT = 1.4, 1.1
 MICRO = {"static": 1024, "transformer": 128}  # rows encoded at once
@@ -40,17 +40,17 @@ def measure(encoder: str, n: int, micro: int, repeats: int) -> Row:
     module, inputs = encoder_and_inputs(encoder, 2 * n)
     settings = Settings(batch_size=n, learning_rate=1e-4, micro_batch=micro)
     loss = InfoNCE(0.05, learnable=True)
-    moving = Moving.of(nn.ModuleDict({"encoder": module, "loss": loss}).train(), settings)
+    train_state = TrainState.of(nn.ModuleDict({"encoder": module, "loss": loss}).train(), settings)
     views: Any = SimpleNamespace(query_views=["query"], key_views=["key"])
-    step = Step(moving, views, settings, torch.device("cpu"), "bf16" if cpu_bf16() else "fp32")
+    step = GradientStep(train_state, views, settings, torch.device("cpu"), "bf16" if cpu_bf16() else "fp32")
     sizes = {"query": n, "key": n}
-    prepared = Prepared(0, torch.arange(n).numpy(), Share(inputs, sizes), None, sizes, 0, Pairs.aligned(n))
+    prepared = PreparedBatch(0, torch.arange(n).numpy(), Share(inputs, sizes), None, sizes, 0, Pairs.aligned(n))
     seconds = []
     with PeakMemory() as memory:
         for _ in range(repeats):
             start = time.perf_counter()
             step(prepared)
-            moving.step()
+            train_state.step()
             seconds.append(time.perf_counter() - start)
     return {"seconds": seconds, "peak_mb": memory.peak_mb, "extra_mb": memory.extra_mb}
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar import column
-from nearfar.column import ListColumn, chunks, content_id, content_ids, meetings, ranges, take
+from nearfar.column import ListColumn, chunks, content_id, content_ids, equal_pairs, ranges, take
 from nearfar.storage.fingerprint import fingerprint
 
 IDS = st.lists(st.integers(-3, 3), max_size=8).map(lambda ids: np.array(ids, np.int64))
@@ -113,7 +113,7 @@ def test_neighbours_are_read_together() -> None:
 @settings(deadline=None)
 @given(IDS, IDS)
 def test_meetings_are_all_pairs_of_equal_ids(left: Any, right: Any) -> None:
-    i, j = meetings(left, right)
+    i, j = equal_pairs(left, right)
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == [
         (a, b) for a in range(len(left)) for b in range(len(right)) if left[a] == right[b]
     ]

@@ -66,7 +66,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         nearfar.fitt  # noqa: B018
 
 
-@pytest.mark.parametrize("room", registry.PARTS)
+@pytest.mark.parametrize("room", registry.PART_PACKAGES)
 def test_a_room_shows_its_parts(room: str) -> None:
     module = getattr(nearfar, room)
     for part in dir(module):

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
-GAP = 8  # rows between two wanted ones that are cheaper to read than to skip
-BLOCK = 10_000  # cells read at once
+SEEK_GAP = 8  # rows between two wanted ones that are cheaper to read than to skip
+READ_BLOCK = 10_000  # cells read at once
 _IDS: dict[int, Ids] = {}  # by column: positives, tokenizer, store and task ask for the same
 
 
@@ -47,7 +47,7 @@ class ListColumn:
         return list(self.cells[start:stop])
 
 
-def chunks(column: Column, size: int = BLOCK) -> Iterator[list[Any]]:
+def chunks(column: Column, size: int = READ_BLOCK) -> Iterator[list[Any]]:
     """Yield the cells of a column in lists of at most `size`."""
     for start in range(0, len(column), size):
         yield column.read(start, min(start + size, len(column)))
@@ -57,7 +57,7 @@ def take(column: Column, rows: Ids) -> list[Any]:
     """Return the cells of some rows, in the order asked for."""
     wanted = np.unique(rows)
     cells: dict[int, Any] = {}
-    for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > GAP) + 1) if len(wanted) else []:
+    for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > SEEK_GAP) + 1) if len(wanted) else []:
         first = int(run[0])
         read = column.read(first, int(run[-1]) + 1)
         cells.update((row, read[row - first]) for row in run.tolist())
@@ -89,8 +89,8 @@ def content_ids(column: Column) -> Ids:
 def _digests(column: Column) -> Ids:
     read, n = getattr(column, "encoded", column.read), len(column)
     found = np.empty(n, np.int64)  # block by block: a bytes object for each cell would take six times as much
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
+    for start in range(0, n, READ_BLOCK):
+        stop = min(start + READ_BLOCK, n)
         found[start:stop] = np.frombuffer(b"".join(map(_digest, read(start, stop))), "<i8")
     return found
 
@@ -113,7 +113,7 @@ def ranges(start: Ids, count: Ids) -> Ids:
     return places
 
 
-def meetings(left: Ids, right: Ids) -> tuple[Ids, Ids]:
+def equal_pairs(left: Ids, right: Ids) -> tuple[Ids, Ids]:
     """Return all (i, j) with left[i] == right[j], ordered by i, then j."""
     order = np.argsort(right, kind="stable")
     ordered = right[order]

@@ -12,17 +12,17 @@ import yaml
 from nearfar import registry
 from nearfar.contracts import Data, Encoder, Loss, Positives
 from nearfar.errors import InputError, nearest
-from nearfar.mining.scheduled import Rising
+from nearfar.mining.scheduled import ScheduledMiner
 from nearfar.recipes import Recipe, load
-from nearfar.training.mixture import together
+from nearfar.training.mixture import mix
 from nearfar.training.settings import Settings
 
-__all__ = ["Parts", "Recipe", "build", "dumped", "load", "plain", "resolved"]
-ROOM = {"data": "data", "positives": "positives", "encoder": "encoders", "loss": "losses"}
+__all__ = ["Recipe", "RecipeParts", "build", "dumped", "load", "plain", "resolved"]
+PACKAGES = {"data": "data", "positives": "positives", "encoder": "encoders", "loss": "losses"}
 
 
 @dataclass(frozen=True)
-class Parts:
+class RecipeParts:
     """A recipe's parts, built; `evaluate` are the tasks to judge by: {"name": metric, "split": split}.
 
     data: of several, the first; positives: of several, their `Mixture`, whose splits are called "1/heldout".
@@ -36,12 +36,12 @@ class Parts:
     loss: Loss
     training: dict[str, Any]
     evaluate: list[dict[str, str]]
-    refresh: Rising | None = None
+    refresh: ScheduledMiner | None = None
     of_split: Callable[[str], Positives] | None = None
     seconds: float = 0.0
 
 
-def build(recipe: Recipe) -> Parts:
+def build(recipe: Recipe) -> RecipeParts:
     """Build a recipe's parts. A user's own recipe may name parts from outside, as `package.module:Class`.
 
     `data` may be a list of data sets; `positives` then is for each, or is a list as long.
@@ -52,20 +52,20 @@ def build(recipe: Recipe) -> Parts:
     checked = resolved(recipe)  # what is wrong stops here, before anything is read
 
     def part(section: str, where: str, spec: Any, **context: Any) -> Any:
-        return registry.build(ROOM[section], spec, section=where, outside=True, **context)
+        return registry.build(PACKAGES[section], spec, section=where, outside=True, **context)
 
     encoder = part("encoder", "encoder", checked["encoder"])
     loss = part("loss", "loss", checked["loss"], dim=encoder.dim)
-    data = [part("data", where, spec) for where, spec in _listed("data", checked["data"])]
-    near = _listed("positives", checked["positives"])
+    data = [part("data", where, spec) for where, spec in _entries("data", checked["data"])]
+    near = _entries("positives", checked["positives"])
     near = near if isinstance(checked["positives"], list) else near * len(data)
     positives = [
         part("positives", where, spec, data=rows, encoder=encoder)
         for (where, spec), rows in zip(near, data, strict=True)
     ]
     training = checked["training"]
-    near_and_far = together(positives, apart=training["apart"])
-    refresh = Rising(**checked["mining"]) if _mines(training) else None
+    near_and_far = mix(positives, apart=training["apart"])
+    refresh = ScheduledMiner(**checked["mining"]) if _mines(training) else None
 
     def of_split(split: str) -> Positives:
         number, sign, name = split.partition("/")
@@ -75,7 +75,7 @@ def build(recipe: Recipe) -> Parts:
         return built
 
     seconds = time.perf_counter() - began
-    return Parts(data[0], near_and_far, encoder, loss, training, checked["evaluate"], refresh, of_split, seconds)
+    return RecipeParts(data[0], near_and_far, encoder, loss, training, checked["evaluate"], refresh, of_split, seconds)
 
 
 def resolved(recipe: Recipe) -> Recipe:
@@ -84,8 +84,8 @@ def resolved(recipe: Recipe) -> Recipe:
     Errors: those of `build`, as far as they show without reading any data.
     """
     result: Recipe = {}
-    for section, room in ROOM.items():
-        specs = [_whole(room, where, spec) for where, spec in _listed(section, recipe.get(section) or {})]
+    for section, room in PACKAGES.items():
+        specs = [_completed(room, where, spec) for where, spec in _entries(section, recipe.get(section) or {})]
         result[section] = specs if isinstance(recipe.get(section), list) else specs[0]
     _refuse_unequal(result["data"], result["positives"])
     training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
@@ -100,27 +100,27 @@ def _mining(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
         return {}
     if given is not None and not {"refresh_every", "refresh_first"} & (recipe.get("training") or {}).keys():
         raise InputError("mining: when? give training.refresh_every=..., in steps; 0 for never")
-    return {"mining": asdict(Rising(**registry.coerce(Rising, given or {}, "mining")))}
+    return {"mining": asdict(ScheduledMiner(**registry.coerce(ScheduledMiner, given or {}, "mining")))}
 
 
 def _mines(training: Mapping[str, Any]) -> bool:
     return bool(training["refresh_every"] or training["refresh_first"])
 
 
-def _listed(section: str, specs: Any) -> list[tuple[str, Any]]:
+def _entries(section: str, specs: Any) -> list[tuple[str, Any]]:
     """Return a section's parts, each with its place in the recipe."""
     if not isinstance(specs, list):
         return [(section, specs)]
     return [(f"{section}.{i}", spec) for i, spec in enumerate(specs)]
 
 
-def _whole(room: str, where: str, spec: Any) -> dict[str, Any]:
+def _completed(room: str, where: str, spec: Any) -> dict[str, Any]:
     """Return one part's spec with every default written out."""
     part, given = registry.checked(room, spec, section=where, outside=True)
     known = registry.recipe_settings(room, part)
     for key, inner in registry.nested(part).items():
         if isinstance(given.get(key), Mapping):
-            given[key] = _whole(inner, f"{where}.{key}", given[key])
+            given[key] = _completed(inner, f"{where}.{key}", given[key])
     return {"name": str(spec["name"]), **{key: given.get(key, p.default) for key, p in known.items()}}
 
 

@@ -39,27 +39,27 @@ class Batch:
     """What one step sees: rows of each view, and who is near whom.
 
     The queries of `pairs` are the rows of the query views one after the other, its keys those of the key views, then
-    the queued keys. `own` (b,) says where among the keys each example's own lies, in the order of the examples: those
+    the queued keys. `positive_index` (b,) says where among the keys each example's own lies, in the order of the examples: those
     are what a queue keeps. Without it the first keys are the examples' own, one each and in order. A view without rows
-    is passed over. `whose` says of which example (its place in the batch) each row of an augmented view is; of a view
+    is passed over. `example_index` says of which example (its place in the batch) each row of an augmented view is; of a view
     that it does not name, row i is of example i.
     """
 
     rows: dict[str, Ids]
     pairs: Pairs
-    own: Ids | None = None
-    whose: dict[str, Ids] = field(default_factory=dict)
+    positive_index: Ids | None = None
+    example_index: dict[str, Ids] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class AugmentedView:
     """How a view's raw cells are changed each time they are seen.
 
     The random numbers are those of (seed, pass over the data, example, stream), the same however the run is divided or
     resumed. Views of one stream get the same numbers for an example: they are halves of one draw.
     """
 
-    view: View
+    view: Augmentation
     stream: int
 
 
@@ -94,7 +94,7 @@ class Positives(Protocol):
 
 
 @dataclass(frozen=True)
-class Sides:
+class MiningPairs:
     """What mining looks through: the texts that ask and those that answer, and all that is known of the two.
 
     examples (n, 2): each example's cell of `query` and of `key`; whatever lies in `key` may become a negative.
@@ -111,7 +111,7 @@ class Sides:
 class Minable(Positives, Protocol):
     """Positives that take mined negatives; optional, others are refused where mining is asked for."""
 
-    def sides(self) -> Sequence[Sides]:
+    def sides(self) -> Sequence[MiningPairs]:
         """Return what to mine in: one thing, or one for each of several data sets, examples in order."""
         ...
 
@@ -124,7 +124,7 @@ class Minable(Positives, Protocol):
 
 
 @dataclass(frozen=True)
-class Refreshed:
+class MinedNegatives:
     """Negatives mined on some weights: (n, k) rows for `with_negatives`, and what was found, for events."""
 
     rows: Ids
@@ -247,7 +247,7 @@ class Objective(Protocol):
         ...
 
 
-class View(Protocol):
+class Augmentation(Protocol):
     """An augmentation: one raw cell to another that means the same; all chance comes from the generator.
 
     A text stays a text with something in it. `rest(cell, generator)`, if there is one, is what the call leaves of the

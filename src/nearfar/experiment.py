@@ -15,7 +15,7 @@ from nearfar.errors import InputError
 from nearfar.storage.folders import finite, made, write_text
 
 if TYPE_CHECKING:
-    from nearfar.config import Parts, Recipe
+    from nearfar.config import Recipe, RecipeParts
     from nearfar.contracts import Positives
     from nearfar.evaluation.report import Report
     from nearfar.model import Model
@@ -27,7 +27,7 @@ BRIEF = ("task", "metrics", "intervals", "baseline", "difference", "fusion", "fu
 
 
 @dataclass(frozen=True)
-class Judged:
+class Experiment:
     """A run, its reports by split (the first is the recipe's main one), and what results.json says."""
 
     run: Run
@@ -42,9 +42,16 @@ def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
     refuse_used(made(out), resume or overwrite)
 
 
-def train_and_judge(
-    recipe: Recipe, parts: Parts, out: Path, baselines: list[str | Model], *, resume: bool, overwrite: bool, quiet: bool
-) -> Judged | None:
+def run(
+    recipe: Recipe,
+    parts: RecipeParts,
+    out: Path,
+    baselines: list[str | Model],
+    *,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> Experiment | None:
     """Train, judge on every split that the recipe names; write recipe.yaml, results.json, model/ and report.html.
 
     Of several ranks the first judges and writes; the others are done after training, and get None.
@@ -86,11 +93,11 @@ def train_and_judge(
     _write_recipe(out, whole)  # a resumed run may have other settings of those that change no number
     reports = {split: evaluate(run.model, task, baselines=baselines) for split, task in tasks.items()}
     facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
-    keep(run, reports, facts)
-    return Judged(run, reports, facts)
+    write_results(run, reports, facts)
+    return Experiment(run, reports, facts)
 
 
-def _heldout(parts: Parts, splits: Iterable[str]) -> Positives | None:
+def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:
     """Return the positives of the recipe's main split, whose loss is watched; None where it has none."""
     first = next(iter(splits), None)
     if first is None or parts.of_split is None or not parts.training["heldout_examples"]:
@@ -102,7 +109,7 @@ def _heldout(parts: Parts, splits: Iterable[str]) -> Positives | None:
         return None
 
 
-def keep(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -> None:
+def write_results(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -> None:
     """Write results.json, the model card and report.html into the run's folder."""
     from nearfar.reports.run import write_page
 
@@ -113,7 +120,7 @@ def keep(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -> None:
     write_page(run.folder)
 
 
-def show(judged: Judged) -> None:
+def show(judged: Experiment) -> None:
     """Print tables and places."""
     from nearfar.reports import console
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from nearfar.errors import InputError, nearest
 
-PARTS = ("data", "positives", "augmentations", "encoders", "losses", "metrics")
+PART_PACKAGES = ("data", "positives", "augmentations", "encoders", "losses", "metrics")
 PLAIN = (str, bytes, int, float, list, tuple, set)  # what no part is
 _GIVEN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # the settings of the parts that were built here
 # By room, what a constructor is handed and no recipe sets.
@@ -240,5 +240,5 @@ def name_of(part: type[Any]) -> str:
     """Return the name under which a recipe asks for a part."""
     module = part.__module__
     package = module.removeprefix("nearfar.").split(".")[0]
-    inside = module.startswith("nearfar.") and package in PARTS
+    inside = module.startswith("nearfar.") and package in PART_PACKAGES
     return module.split(".")[-1] if inside else f"{module}:{part.__name__}"

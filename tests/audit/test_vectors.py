@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.audit import diversity, material, unrelated
-from nearfar.audit.vectors import Vectors, Words, words
+from nearfar.audit.vectors import Vectors, WordVectors, words
 from nearfar.data.table import Table
 
 TEXTS = ["a red fox", "a red goose", "the grey goose", "the river bank", "a bank of the river", "fox and goose"] * 3
@@ -40,7 +40,7 @@ def test_the_vendi_score_counts_what_differs() -> None:
 
 
 def test_words_are_the_leading_directions_of_tf_idf() -> None:
-    space = Words(TEXTS, dim=3)
+    space = WordVectors(TEXTS, dim=3)
     known = sorted({word for text in TEXTS for word in words(text)})
     held = {word: sum(word in words(text) for text in TEXTS) for word in known}
     x = np.zeros((len(TEXTS), len(known)))
@@ -56,7 +56,7 @@ def test_words_are_the_leading_directions_of_tf_idf() -> None:
 
 
 def test_a_text_of_unknown_words_has_no_place() -> None:
-    assert not Words(TEXTS).embed(["zebra", ""]).any()
+    assert not WordVectors(TEXTS).embed(["zebra", ""]).any()
 
 
 def pairs(n: int, wrong: int) -> tuple[list[dict[str, str]], set[int]]:

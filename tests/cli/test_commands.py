@@ -257,10 +257,10 @@ def test_report_is_made_again(run_here: Path, nearfar: Run) -> None:
 def test_list_names_rooms_parts_and_recipes(nearfar: Run) -> None:
     found = facts(nearfar("list", "--json"))
     assert found == {
-        **{room: registry.names(room) for room in registry.PARTS},
+        **{room: registry.names(room) for room in registry.PART_PACKAGES},
         "recipes": RECIPES,
     }
-    for room in registry.PARTS:
+    for room in registry.PART_PACKAGES:
         parts = facts(nearfar("list", room, "--json"))
         assert list(parts) == registry.names(room)
         assert all(part["about"] for part in parts.values())

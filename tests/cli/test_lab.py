@@ -96,7 +96,7 @@ def test_other_answers_are_no_negatives_though_another_row_was_drawn(here: Path)
     rows += [{"query": f"fox {i}", "key": f"the fox {(i + 1) % 20}"} for i in range(20)]
     write_lines(here / "many.jsonl", rows)
     model = Model.load("model")
-    drawn = measure.gather(model, "many.jsonl", split=None, label=None, rows=20, train=99, seed=0)
+    drawn = measure.draw_pairs(model, "many.jsonl", split=None, label=None, rows=20, train=99, seed=0)
     texts = [(told["query"], told["key"]) for told in drawn.measured.describe(_rows(drawn.measured))]
     every = {(row["query"], row["key"]) for row in rows}
     queries, keys = {query for query, _ in texts}, {key for _, key in texts}
@@ -113,7 +113,7 @@ def _rows(columns: Columns) -> Ids:
 
 def test_prompts_are_part_of_the_texts(here: Path) -> None:
     model = Model(Model.load("model").encoder, prompts={"query": "ask: "})
-    drawn = measure.gather(model, "pairs.jsonl", split=None, label=None, rows=20, train=9, seed=0)
+    drawn = measure.draw_pairs(model, "pairs.jsonl", split=None, label=None, rows=20, train=9, seed=0)
     assert drawn.measured.views["query"].read(0, 1)[0].startswith("ask: where")
     assert drawn.measured.views["key"].read(0, 1)[0].startswith("the ")
 

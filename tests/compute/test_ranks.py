@@ -19,18 +19,18 @@ from nearfar.compute import ranks as module
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving
+from nearfar.training.state import TrainState
 from tests.training.floats import Perceptron, batch, comparing, learnt, loss, pairs_for, prepared
 from tests.training.runs import in_ranks
 
 
 @given(st.integers(0, 50), st.integers(1, 9))
-def test_shares_are_whole_in_order_and_even(n: int, of: int) -> None:
-    spans = Ranks(0, of).spans(n)
+def test_shares_are_whole_in_order_and_even(n: int, world_size: int) -> None:
+    spans = Ranks(0, world_size).spans(n)
     assert [i for span in spans for i in range(n)[span]] == list(range(n))
     sizes = [span.stop - span.start for span in spans]
     assert max(sizes) - min(sizes) <= 1
-    assert [Ranks(index, of).span(n) for index in range(of)] == spans
+    assert [Ranks(rank, world_size).span(n) for rank in range(world_size)] == spans
 
 
 def test_alone_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,20 +67,25 @@ def _primitives(ranks: Ranks, folder: Path) -> None:
         mine = whole[ranks.span(n)].clone().requires_grad_()
         found = ranks.gather(mine, n)
         assert torch.equal(found, whole)
-        torch.autograd.backward((found * (ranks.index + 1) * whole).sum())
+        torch.autograd.backward((found * (ranks.rank + 1) * whole).sum())
         assert mine.grad is not None
-        assert torch.equal(mine.grad, whole[ranks.span(n)] * sum(range(1, ranks.of + 1)))
-    parts = [torch.full((3,), float(ranks.index)), torch.tensor(1.0), torch.ones(2, 2, dtype=torch.int32).T]
+        assert torch.equal(mine.grad, whole[ranks.span(n)] * sum(range(1, ranks.world_size + 1)))
+    parts = [torch.full((3,), float(ranks.rank)), torch.tensor(1.0), torch.ones(2, 2, dtype=torch.int32).T]
     parts += [torch.ones(5, 3).T, torch.zeros(0)]
     ranks.sum_(parts)
-    assert [part.flatten()[0].item() for part in parts[:4]] == [sum(range(ranks.of)), ranks.of, ranks.of, ranks.of]
+    assert [part.flatten()[0].item() for part in parts[:4]] == [
+        sum(range(ranks.world_size)),
+        ranks.world_size,
+        ranks.world_size,
+        ranks.world_size,
+    ]
     module.BUCKET = 8  # many buckets
     parts = [torch.ones(i + 1, i + 2).T for i in range(5)]
     ranks.sum_(parts)
-    assert all(bool((part == ranks.of).all()) for part in parts)
-    assert ranks.agree(7 if ranks.index == ranks.of - 1 else 0) == 7
-    mine = torch.full((2,), ranks.index, dtype=torch.uint8)
-    assert [int(row[0]) for row in ranks.stack(mine)] == list(range(ranks.of))
+    assert all(bool((part == ranks.world_size).all()) for part in parts)
+    assert ranks.agree(7 if ranks.rank == ranks.world_size - 1 else 0) == 7
+    mine = torch.full((2,), ranks.rank, dtype=torch.uint8)
+    assert [int(row[0]) for row in ranks.stack(mine)] == list(range(ranks.world_size))
     _from_the_first(ranks, folder)
     _gradients(ranks)
 
@@ -94,14 +99,14 @@ def _from_the_first(ranks: Ranks, folder: Path) -> None:
     spread = ranks.spread(named if ranks.first else {})
     assert spread.keys() == named.keys()
     assert all(torch.equal(spread[name], named[name]) and spread[name].dtype == named[name].dtype for name in named)
-    assert list(ranks.lead(lambda: [ranks.index, "ü", None, 0.1])) == [0, "ü", None, 0.1]
+    assert list(ranks.lead(lambda: [ranks.rank, "ü", None, 0.1])) == [0, "ü", None, 0.1]
     for raised, seen in ((InputError, InputError), (Interrupted, Interrupted), (KeyError, RunError)):
         try:
             ranks.lead(lambda error=raised: _raise(error))
         except Exception as error:
             assert isinstance(error, raised if ranks.first else seen)
             assert "why" in str(error)
-    place = folder / f"cache{ranks.of}"
+    place = folder / f"cache{ranks.world_size}"
 
     def fill() -> bool:
         found = place.exists()
@@ -118,13 +123,13 @@ def _raise(error: type[Exception]) -> None:
 def _gradients(ranks: Ranks) -> None:
     """A parameter without a gradient here but with one there counts as zero here; one without any keeps none."""
     layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
-    moving = Moving.of(layers, Settings())
+    train_state = TrainState.of(layers, Settings())
     layers[0].weight.grad = torch.ones(1, 1)
-    if ranks.index == 1:
+    if ranks.rank == 1:
         layers[1].weight.grad = torch.ones(1, 1)
-    moving.sum_gradients(ranks)
+    train_state.sum_gradients(ranks)
     found = [None if layer.weight.grad is None else layer.weight.grad.item() for layer in layers]
-    assert found == [ranks.of, 1, None]
+    assert found == [ranks.world_size, 1, None]
 
 
 def _losses(ranks: Ranks, folder: Path, names: list[str]) -> None:
@@ -134,7 +139,7 @@ def _losses(ranks: Ranks, folder: Path, names: list[str]) -> None:
             torch.manual_seed(0)
             found = learnt(Perceptron(), copy.deepcopy(part), prepared(rows, pairs_for(part), ranks), ranks, **more)
             if ranks.first:
-                save_file(found, folder / f"{name} {kind} {ranks.of}")
+                save_file(found, folder / f"{name} {kind} {ranks.world_size}")
 
 
 def _cases(part: Any) -> list[tuple[str, dict[str, torch.Tensor], dict[str, int]]]:

@@ -80,7 +80,9 @@ def test_ids_mean_the_same_in_every_batch(name: str) -> None:
 def _of_examples(batch: Batch, word: str) -> torch.Tensor:
     """Return the ids of a batch's examples: of their queries, or of their own keys."""
     ids: torch.Tensor = getattr(batch.pairs, word)
-    return ids if word.startswith("query") or batch.own is None else ids[torch.from_numpy(batch.own)]
+    return (
+        ids if word.startswith("query") or batch.positive_index is None else ids[torch.from_numpy(batch.positive_index)]
+    )
 
 
 @pytest.mark.parametrize("name", registry.names("positives"))

@@ -11,7 +11,7 @@ import pytest
 from nearfar import registry
 from tests.contracts import samples
 
-PARTS = [(room, name) for room in registry.PARTS for name in registry.names(room)]
+PARTS = [(room, name) for room in registry.PART_PACKAGES for name in registry.names(room)]
 
 
 @pytest.mark.parametrize(("room", "name"), PARTS)

@@ -22,7 +22,7 @@ from nearfar.contracts import Data
 from nearfar.data.table import Table
 from nearfar.data.tables import delimited, json_lines
 from nearfar.data.tables.columns import ChunkedColumn
-from nearfar.data.tables.row_locator import whole
+from nearfar.data.tables.row_locator import single_file
 from nearfar.data.tables.selection import Selection
 from nearfar.errors import InputError
 
@@ -291,7 +291,7 @@ LISTS = [["a", "b"], ["near", None], None, ["", "c"], []]
 
 @pytest.mark.parametrize("cells", [TEXTS * 4, LISTS * 4])
 def test_contents_are_those_of_the_cells_however_rows_are_picked(cells: list[Any]) -> None:
-    source = Selection(whole("rows", pa.table({"text": cells})))
+    source = Selection(single_file("rows", pa.table({"text": cells})))
     some = Selection(source.source, np.array([1, 2, 5, 6, 7, 13]))
     for fill in (None, ""):
         for rows in (source, some):

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nearfar.encoders.packed import attention
-from nearfar.encoders.packed.attention import Form, packed_attention
-from nearfar.encoders.packed.bf16_layers import Dropout, dropped, effective
+from nearfar.encoders.packed.attention import AttentionOptions, packed_attention
+from nearfar.encoders.packed.bf16_layers import Dropout, byte_dropout, effective_rate
 from nearfar.encoders.packed.packing import Packing
 
 
-def naive(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: Form) -> Tensor:
+def naive(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: AttentionOptions) -> Tensor:
     """Return attention of each text alone, (t, heads, d)."""
     outs = []
     for start, length in zip(packing.starts.tolist(), packing.lengths.tolist()):
@@ -42,16 +42,16 @@ LENGTHS = st.lists(st.one_of(st.integers(1, 9), st.sampled_from([130, 140])), mi
 @given(LENGTHS, st.booleans(), st.sampled_from([None, 1, 3, 500]), st.sampled_from([50, 2**20]))
 def test_it_is_each_texts_own_attention(lengths: list[int], causal: bool, window: int | None, block: int) -> None:
     packing, inputs = drawn(lengths)
-    form = Form(0.7, 0.0, causal, window)
+    form = AttentionOptions(0.7, 0.0, causal, window)
     expected = naive(*inputs, packing, form)
     above = torch.randn(expected.shape, dtype=torch.float64)
     wanted = torch.autograd.grad(expected, inputs, above)
-    whole, attention.BLOCK = attention.BLOCK, block
+    whole, attention.ATTENTION_BLOCK = attention.ATTENTION_BLOCK, block
     try:
         found = packed_attention(*inputs, packing, form)
         grads = torch.autograd.grad(found, inputs, above)
     finally:
-        attention.BLOCK = whole
+        attention.ATTENTION_BLOCK = whole
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     for mine, theirs in zip(grads, wanted):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
@@ -65,26 +65,26 @@ def test_with_dropout_its_gradient_is_that_of_what_it_computes(lengths: list[int
 
     def attended(*tensors: Tensor) -> Tensor:
         torch.manual_seed(3)
-        return packed_attention(*tensors, packing, Form(0.5, 0.3))
+        return packed_attention(*tensors, packing, AttentionOptions(0.5, 0.3))
 
     assert torch.autograd.gradcheck(attended, inputs)
     torch.manual_seed(4)
-    assert not torch.equal(attended(*inputs), packed_attention(*inputs, packing, Form(0.5, 0.3)))
+    assert not torch.equal(attended(*inputs), packed_attention(*inputs, packing, AttentionOptions(0.5, 0.3)))
 
 
 def test_dropout_in_attention_leaves_the_mean() -> None:
     packing, inputs = drawn([6, 6])
     with torch.no_grad():
-        many = torch.stack([packed_attention(*inputs, packing, Form(1.0, 0.25)) for _ in range(3_000)])
-        plain = packed_attention(*inputs, packing, Form(1.0))
+        many = torch.stack([packed_attention(*inputs, packing, AttentionOptions(1.0, 0.25)) for _ in range(3_000)])
+        plain = packed_attention(*inputs, packing, AttentionOptions(1.0))
     torch.testing.assert_close(many.mean(0), plain, rtol=0, atol=float(5 * many.std(0).max() / 3_000**0.5))
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.001])
 def test_masks_have_the_probability_they_say(kind: torch.dtype, p: float) -> None:
-    mask = dropped(np.random.SFC64(1), (700, 613), p, kind)
-    size, chance = mask.numel(), effective(p)
+    mask = byte_dropout(np.random.SFC64(1), (700, 613), p, kind)
+    size, chance = mask.numel(), effective_rate(p)
     assert set(mask.unique().tolist()) <= {0, torch.iinfo(mask.dtype).min}
     assert abs((mask < 0).sum().item() / size - chance) < 5 * (chance * (1 - chance) / size) ** 0.5
     assert abs(chance - p) <= max(1 / 512, 1 / 256 - p)
@@ -108,6 +108,6 @@ def test_what_attention_does_not_know_is_said() -> None:
     packing, inputs = drawn([3, 2])
     q, k, v = (x.transpose(0, 1)[None] for x in inputs)
     with pytest.raises(attention.Unpackable, match="softcap"):
-        attention.attend(torch.nn.Identity(), q, k, v, None, packing=packing, softcap=3.0)
+        attention.attention_function(torch.nn.Identity(), q, k, v, None, packing=packing, softcap=3.0)
     with pytest.raises(attention.Unpackable, match="mask"):
-        attention.attend(torch.nn.Identity(), q, k, v, torch.ones(1), packing=packing)
+        attention.attention_function(torch.nn.Identity(), q, k, v, torch.ones(1), packing=packing)

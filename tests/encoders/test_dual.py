@@ -21,13 +21,13 @@ from nearfar.cli.lab import _of_text
 from nearfar.column import ListColumn
 from nearfar.contracts import side
 from nearfar.encoders.dual import Dual
-from nearfar.encoders.reading.nested import ROLES, OneSide, TwoSided
+from nearfar.encoders.reading.nested import ROLES, TowerSide, TwoSidedInputs
 from nearfar.encoders.static import PLACE, Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
 from nearfar.positives.views import Views
-from nearfar.training.augment import look
+from nearfar.training.augment import augment
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
 from nearfar.training.settings import Settings
@@ -65,7 +65,7 @@ def test_each_row_goes_through_its_own_tower() -> None:
     dual = prepared()
     for role, tower in (("query", dual.query), ("key", dual.key)):
         reads = side(dual, role)
-        assert isinstance(reads, OneSide)
+        assert isinstance(reads, TowerSide)
         torch.testing.assert_close(dual(reads.inputs(TEXTS)), tower(tower.inputs(TEXTS)))  # type: ignore[operator]
     torch.testing.assert_close(dual(dual.inputs(TEXTS)), dual(dual.side("key").inputs(TEXTS)))
     assert dual.takes is str
@@ -90,7 +90,7 @@ def test_towers_of_two_kinds_meet_in_one_batch_and_learn() -> None:
     dual = Dual(Static(dim=32, vocabulary=300), tiny("bert"))
     dual.prepare([ListColumn("text", TEXTS)])
     inputs = dual.side("query").inputs(TEXTS[:3]).join([dual.side("key").inputs(TEXTS[:3])])
-    assert isinstance(inputs, TwoSided)
+    assert isinstance(inputs, TwoSidedInputs)
     with torch.autocast("cpu", torch.bfloat16):
         dual(inputs).square().sum().backward()
     assert all(tower.get_parameter(name).grad is not None for tower, name in (
@@ -258,8 +258,8 @@ def test_looks_are_read_by_their_side() -> None:
     positives = Views(texts, query=TextCrop(), key=TextCrop())
     draws = np.zeros((2, 3), np.int64)
     for role in ROLES:
-        seen = look(positives, dual, role, np.array([3, 5]), draws)
-        assert isinstance(seen, TwoSided)
+        seen = augment(positives, dual, role, np.array([3, 5]), draws)
+        assert isinstance(seen, TwoSidedInputs)
         assert set(seen.parts) == {role}
 
 

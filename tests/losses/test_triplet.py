@@ -24,7 +24,7 @@ def test_panels_and_sorting_change_nothing(batch, negatives, panel, few):
     except InputError:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lists, "PANEL", panel)
+        patch.setattr(lists, "ROW_BLOCK", panel)
         patch.setattr(triplet, "FEW", few)
         q, k = q.requires_grad_(), k.requires_grad_()
         ours, theirs = loss(q, k, pairs), reference(loss, q, k, pairs)

@@ -63,8 +63,8 @@ def relation(n: int, m: int, seed: int) -> tuple[Ids, Ids]:
 def screened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks and tiles, and the screen from the first key on."""
     monkeypatch.setattr(nearest, "cpu_bf16", lambda: request.param == torch.bfloat16)
-    monkeypatch.setattr(nearest, "LEAST", 1)
-    monkeypatch.setattr(nearest, "BLOCK", 40)
+    monkeypatch.setattr(nearest, "FEWEST_KEYS", 1)
+    monkeypatch.setattr(nearest, "QUERY_BLOCK", 40)
     monkeypatch.setattr(screen, "TILE", 256)
 
 
@@ -98,17 +98,17 @@ def test_screen_is_used_and_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
     near = (np.arange(300), np.arange(300))
     controls = Controls(negatives=60, range_max=60)
     unsure = []
-    sure = nearest.Search._make_sure
+    sure = nearest.NearestSearch._make_sure
 
     def counted(self: Any, which: Array, *rest: Any) -> None:
         unsure.append(int(which.sum()))
         sure(self, which, *rest)
 
-    monkeypatch.setattr(nearest.Search, "_make_sure", counted)
+    monkeypatch.setattr(nearest.NearestSearch, "_make_sure", counted)
     found = []
     for fast, least in ((True, 1), (False, 1), (True, 10_000)):
         monkeypatch.setattr(nearest, "cpu_bf16", lambda fast=fast: fast)
-        monkeypatch.setattr(nearest, "LEAST", least)
+        monkeypatch.setattr(nearest, "FEWEST_KEYS", least)
         found.append(hard_negatives(queries, keys, near, controls))
     assert sum(unsure) < 30
     for other in found[1:]:

@@ -17,8 +17,8 @@ from nearfar.data.table import Table
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
-from nearfar.mining.mine import SUFFIXES, Form, check_out, mine, write
-from nearfar.mining.search import Hard
+from nearfar.mining.mine import SUFFIXES, TableForm, check_out, mine, write_table
+from nearfar.mining.search import MiningResult
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
 from nearfar.positives.relations.decisions import Decisions
@@ -49,7 +49,7 @@ def table(*rows: tuple[str, str]) -> Columns:
     return Columns(Table([{"query": q, "key": k} for q, k in rows]))
 
 
-def told(hard: Hard) -> dict[str, list[str]]:
+def told(hard: MiningResult) -> dict[str, list[str]]:
     """Return each query's negatives."""
     places = np.arange(len(hard.queries))
     rows = [row[row >= 0] for row in hard.mined.rows]
@@ -154,11 +154,11 @@ def test_beir_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("form", ["lists", "triplets"])
-def test_written_table_is_read_without_being_told(tmp_path: Path, suffix: str, form: Form) -> None:
+def test_written_table_is_read_without_being_told(tmp_path: Path, suffix: str, form: TableForm) -> None:
     rows = table(("q 0", "k 1"), ("q 0", "k 3"), ("q 50", "k 49"), ("q 90", "k 80"))
     hard = mine(Axis(), rows, Controls(negatives=2, relative_margin=0.0))
     out = tmp_path / f"mined{suffix}"
-    count = write(hard, out, form)
+    count = write_table(hard, out, form)
     lists = {("q 0", "k 1"): ["k 49", "k 80"], ("q 0", "k 3"): ["k 49", "k 80"], ("q 50", "k 49"): ["k 80", "k 3"]}
     lists[("q 90", "k 80")] = ["k 49", "k 3"]
     wanted: list[Any] = [[q, k, some] for (q, k), some in lists.items()]
@@ -177,7 +177,7 @@ def test_written_table_is_read_without_being_told(tmp_path: Path, suffix: str, f
 
 def test_examples_without_negatives_are_left_out(tmp_path: Path) -> None:
     hard = mine(Axis(), table(("q 0", "k 1"), ("q 9", "k 30")), Controls(absolute_margin=0.0))
-    assert write(hard, tmp_path / "a.jsonl") == 1
+    assert write_table(hard, tmp_path / "a.jsonl") == 1
     assert json.loads((tmp_path / "a.jsonl").read_text()) == {"query": "q 0", "key": "k 1", "negative": ["k 30"]}
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nearfar.column import Column, Ids, ListColumn
 from nearfar.config import build
 from nearfar.errors import InputError
-from nearfar.mining.scheduled import Rising
+from nearfar.mining.scheduled import ScheduledMiner
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
 from nearfar.training.fit import fit
@@ -72,7 +72,7 @@ def texts(column: Column, rows: Ids) -> list[list[str]]:
 def test_negatives_are_those_of_the_ranks_and_never_near(pairs: Any, low: int, count: int) -> None:
     own = max(len({key for query, key in pairs if query == asked}) for asked, _ in pairs)
     many = len({key for _, key in pairs}) - own  # positives hold no rank
-    mining = Rising(count, low, low + count, window=None, sampling="top")
+    mining = ScheduledMiner(count, low, low + count, window=None, sampling="top")
     model: Any = Letters()
     data = table(pairs)
     found = mining(model, data, 1, 4)
@@ -92,7 +92,7 @@ def test_no_mined_key_is_a_false_negative_of_any_query_in_the_batch(one: Any, tw
     """Alone and with a second data set that knows other answers of the same questions."""
     model: Any = Letters()
     for positives, pairs in ((table(one), one), (Mixture([table(one), table(two)]), [*one, *two])):
-        harder = positives.with_negatives(Rising(3, 0, 3, None)(model, positives, 0, 1).rows)
+        harder = positives.with_negatives(ScheduledMiner(3, 0, 3, None)(model, positives, 0, 1).rows)
         examples = np.array(data.draw(st.lists(st.integers(0, len(pairs) - 1), min_size=1, max_size=8)))
         batch, plain = harder.batch(examples), positives.batch(examples)
         found: dict[str, list[str]] = {}
@@ -119,7 +119,7 @@ def test_what_people_decided_is_never_mined(tmp_path: Path) -> None:
     plain = table(pairs)
     decided = Columns(plain.data, decisions=tmp_path / "said.jsonl")
     model: Any = Letters()
-    mining = Rising(5, 0, 5, None)
+    mining = ScheduledMiner(5, 0, 5, None)
     found = texts(plain.views["key"], mining(model, decided, 0, 1).rows)
     assert set(found[0]) == {"k3", "k4", "k5"}
     assert set(found[1]) == {"k0", "k2", "k3", "k4", "k5"}
@@ -130,13 +130,13 @@ def test_what_people_decided_is_never_mined(tmp_path: Path) -> None:
     [(0, (50, 100)), (25, (38, 80)), (50, (25, 60)), (75, (12, 40)), (99, (1, 21)), (100, (0, 20))],
 )
 def test_ranks_rise_in_a_straight_line(step: int, expected: tuple[int, int]) -> None:
-    assert Rising().ranks(step, 100) == expected
-    assert Rising(window=None).ranks(step, 100) == (0, 20)
+    assert ScheduledMiner().ranks(step, 100) == expected
+    assert ScheduledMiner(window=None).ranks(step, 100) == (0, 20)
 
 
 @given(st.integers(1, 5), *[st.integers(0, 9)] * 2, st.integers(0, 60), st.integers(0, 9), st.integers(0, 99))
 def test_there_is_always_room_for_so_many(count: int, low: int, more: int, start: int, wide: int, step: int) -> None:
-    mining = Rising(count, low, low + count + more, (start, start + count + wide))
+    mining = ScheduledMiner(count, low, low + count + more, (start, start + count + wide))
     first, last = mining.ranks(step, 100)
     assert last - first >= count
     assert min(low, start) <= first
@@ -146,7 +146,7 @@ def test_there_is_always_room_for_so_many(count: int, low: int, more: int, start
 def test_early_negatives_are_easier_than_late_ones() -> None:
     pairs = [(f"q{i}", f"k{i}") for i in range(60)]
     model: Any = Letters()
-    facts = [Rising(2, 0, 5, (30, 50))(model, table(pairs), step, 100).facts for step in (0, 50, 99)]
+    facts = [ScheduledMiner(2, 0, 5, (30, 50))(model, table(pairs), step, 100).facts for step in (0, 50, 99)]
     assert [fact["ranks"] for fact in facts] == [[30, 50], [15, 28], [0, 5]]
     assert facts[0]["negative"] < facts[1]["negative"] < facts[2]["negative"]
     expected = np.mean([np.float64(_vector(q, "query")) @ np.float64(_vector(k, "key")) for q, k in pairs])
@@ -157,7 +157,7 @@ def test_early_negatives_are_easier_than_late_ones() -> None:
 def test_a_window_beyond_the_last_key_ends_there() -> None:
     pairs = [(f"q{i}", f"k{i}") for i in range(10)]
     model: Any = Letters()
-    found = Rising(2, sampling="top")(model, table(pairs), 0, 100)
+    found = ScheduledMiner(2, sampling="top")(model, table(pairs), 0, 100)
     assert found.facts["found"] == 20
 
 
@@ -166,7 +166,7 @@ def test_drawing_is_by_seed_and_step() -> None:
     model: Any = Letters()
 
     def mined(seed: int, step: int) -> list[list[int]]:
-        return Rising(2, 0, 30, None, seed=seed)(model, table(pairs), step, 10).rows.tolist()
+        return ScheduledMiner(2, 0, 30, None, seed=seed)(model, table(pairs), step, 10).rows.tolist()
 
     assert mined(0, 1) == mined(0, 1)
     assert mined(0, 1) != mined(0, 2)
@@ -187,7 +187,7 @@ def test_drawing_is_by_seed_and_step() -> None:
 )
 def test_settings_that_cannot_be_are_refused(given_: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Rising(**given_)
+        ScheduledMiner(**given_)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_recipe_trains_with_mined_negatives_and_resumes(tmp_path: Path, monkey
     found = []
     for name in ("a", "b"):
         parts = build(RECIPE)
-        assert parts.refresh == Rising(2, window=(10, 30), relative_margin=0.05)
+        assert parts.refresh == ScheduledMiner(2, window=(10, 30), relative_margin=0.05)
         more: dict[str, Any] = {"out": tmp_path / name, "refresh": parts.refresh, "quiet": True, **parts.training}
         found.append(weights(fit(parts.encoder, parts.positives, parts.loss, **more)))
     assert np.array_equal(*found)
@@ -236,7 +236,7 @@ def test_the_model_is_asked_in_its_roles_and_left_as_it_was(tmp_path: Path, monk
     encoder.prepare([ListColumn("text", rows().cells["query"] + rows().cells["key"])])
     encoder.train()
     before = torch.get_rng_state()
-    found = Rising()(Model(encoder), Columns(rows()), 0, 1)
+    found = ScheduledMiner()(Model(encoder), Columns(rows()), 0, 1)
     assert torch.equal(before, torch.get_rng_state())
     assert encoder.training
     assert found.facts["found"] == 64

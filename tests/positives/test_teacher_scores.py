@@ -71,8 +71,8 @@ def test_known_is_what_the_naive_teacher_says(neighbours: int, others: int, word
     for i, example in enumerate(examples.tolist()):
         own = found.own[example]
         assert found.views["query"].read(example, example + 1)[0] in TEXTS[own]
-        assert batch.own is not None
-        assert keys[batch.own[i]] == own
+        assert batch.positive_index is not None
+        assert keys[batch.positive_index[i]] == own
         mine = known.rows == i
         listed = keys[known.columns[mine].numpy()]
         wanted = expected[example, listed]

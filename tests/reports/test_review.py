@@ -14,9 +14,9 @@ import pytest
 
 from nearfar.mining.controls import Controls
 from nearfar.mining.mine import mine
-from nearfar.mining.search import Hard
+from nearfar.mining.search import MiningResult
 from nearfar.positives.relations.decisions import Decisions
-from nearfar.reports.review import Review, Words, page, review
+from nearfar.reports.review import Bm25Scorer, Review, page, review
 from nearfar.text.bm25 import Bm25
 from tests.mining.test_mine import Axis, table
 
@@ -31,13 +31,13 @@ class Same:
 
 
 @pytest.fixture
-def hard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hard:
+def hard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MiningResult:
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path))
     rows = table(("q 0", "k 10"), ("q 60", "k 60"), ("q 100", "k 6"), ("q 200", "k 13"), ("q 300", "k 12"))
     return mine(Axis(), rows, Controls(negatives=4))
 
 
-def test_suspects(hard: Hard) -> None:
+def test_suspects(hard: MiningResult) -> None:
     found = review(hard)
     near_zero = [(s.negative, s.reason) for s in found.suspects if s.query == "q 0"]
     assert near_zero == [("k 6", "above")]
@@ -47,7 +47,7 @@ def test_suspects(hard: Hard) -> None:
     assert found.found == len(found.suspects)
 
 
-def test_second_scorer_brings_those_just_below(hard: Hard) -> None:
+def test_second_scorer_brings_those_just_below(hard: MiningResult) -> None:
     found = review(hard, Same())
     near_zero = {s.negative: s for s in found.suspects if s.query == "q 0"}
     # 12 lies half a degree of cosine below the answer at 10, and is even; 13 is odd; 60 is too far
@@ -57,21 +57,21 @@ def test_second_scorer_brings_those_just_below(hard: Hard) -> None:
     assert reasons == sorted(reasons, reverse=True)
 
 
-def test_most_are_kept_and_all_are_counted(hard: Hard) -> None:
+def test_most_are_kept_and_all_are_counted(hard: MiningResult) -> None:
     every, some = review(hard), review(hard, most=1)
     assert some.found == every.found > 1
     assert some.suspects == every.suspects[:1]
     assert json.loads(json.dumps(every.to_json()))["found"] == every.found
 
 
-def test_words_score_pairs_as_bm25_ranks_them(hard: Hard) -> None:
+def test_words_score_pairs_as_bm25_ranks_them(hard: MiningResult) -> None:
     texts = hard.keys.texts(np.arange(len(hard.keys)))
     ranking = Bm25(texts).rank(["k 10", "6"], k=3)
     for i, query in enumerate(["k 10", "6"]):
         rows = ranking.rows[i][ranking.rows[i] >= 0]
-        scores = Words(hard)([query] * len(rows), [texts[row] for row in rows])
+        scores = Bm25Scorer(hard)([query] * len(rows), [texts[row] for row in rows])
         assert scores.tolist() == ranking.scores[i][: len(rows)].tolist()
-    assert Words(hard)(["nothing shared"], texts[:1]).tolist() == [0.0]
+    assert Bm25Scorer(hard)(["nothing shared"], texts[:1]).tolist() == [0.0]
 
 
 class Page(HTMLParser):
@@ -97,7 +97,7 @@ class Page(HTMLParser):
             self._inside = False
 
 
-def test_page(hard: Hard, tmp_path: Path) -> None:
+def test_page(hard: MiningResult, tmp_path: Path) -> None:
     found = review(hard, Same())
     text = page(found, model="m", data="d", out="r.html")
     read = Page(text)

@@ -14,7 +14,7 @@ import nearfar as nf
 from nearfar.cli import run
 from nearfar.column import ListColumn
 from nearfar.encoders.frozen_projection import FrozenProjection
-from nearfar.encoders.reading.pooling import MODES, Dense, Padded
+from nearfar.encoders.reading.pooling import MODES, Dense, PaddedEncoder
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError, RunError
 from nearfar.model import Model
@@ -106,7 +106,7 @@ def test_padded_pooling_is_the_packed_one(mode: str) -> None:
     size = torch.from_numpy(inputs.costs())
     mask = torch.arange(int(size.max())) < size[:, None]  # (n, l)
     ids = torch.zeros(mask.shape, dtype=torch.int64).masked_scatter(mask, inputs.ids)
-    assert isinstance(padded, Padded)
+    assert isinstance(padded, PaddedEncoder)
     torch.testing.assert_close(padded(ids, mask.long()).double(), encoder(inputs), rtol=0, atol=1e-6)
 
 

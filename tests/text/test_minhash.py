@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfar.text.minhash import LEAST, leaders, near_pairs
+from nearfar.text.minhash import LEAST_JACCARD, leaders, near_pairs
 
 TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d", "A,", "e.", "!"]), max_size=9).map(" ".join), max_size=9)
 
@@ -25,7 +25,7 @@ def naive(texts: list[str]) -> dict[tuple[int, int], float]:
     for j, text in enumerate(texts):
         for i in range(j):
             a, b = runs(texts[i]), runs(text)
-            if () not in a | b and len(a & b) / len(a | b) >= LEAST:
+            if () not in a | b and len(a & b) / len(a | b) >= LEAST_JACCARD:
                 found[i, j] = len(a & b) / len(a | b)
     return found
 

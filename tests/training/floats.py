@@ -20,11 +20,11 @@ from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.storage.weights import write_weights
-from nearfar.training.batches import Prepared, Share
+from nearfar.training.batches import PreparedBatch, Share
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving
-from nearfar.training.step import Outcome, Step
-from nearfar.training.train_module import trained
+from nearfar.training.state import TrainState
+from nearfar.training.step import GradientStep, Outcome
+from nearfar.training.train_module import build_train_module
 
 FEATURES, DIM = 6, 8
 VIEWS: Any = SimpleNamespace(query_views=["query"], key_views=["key"])
@@ -96,13 +96,13 @@ class Perceptron(nn.Module):
         return []
 
 
-def prepared(rows: dict[str, Tensor], pairs: Pairs, ranks: Ranks | None = None) -> Prepared:
+def prepared(rows: dict[str, Tensor], pairs: Pairs, ranks: Ranks | None = None) -> PreparedBatch:
     """Return rows of each view, of which a rank sees its share, as a batch."""
     own = {view: Floats(cells[(ranks or Ranks()).span(len(cells))]) for view, cells in rows.items()}
     first, *others = own.values()
     share = Share(first.join(others), {view: len(part) for view, part in own.items()})
     sizes = {view: len(cells) for view, cells in rows.items()}
-    return Prepared(0, np.arange(pairs.shape[0]), share, None, sizes, 0, pairs)
+    return PreparedBatch(0, np.arange(pairs.shape[0]), share, None, sizes, 0, pairs)
 
 
 def batch(n: int = 13, m: int | None = None) -> dict[str, Tensor]:
@@ -114,12 +114,12 @@ def batch(n: int = 13, m: int | None = None) -> dict[str, Tensor]:
     return rows
 
 
-def learnt(encoder: Any, loss: Any, batch: Prepared, ranks: Ranks | None = None, **more: Any) -> dict[str, Tensor]:
+def learnt(encoder: Any, loss: Any, batch: PreparedBatch, ranks: Ranks | None = None, **more: Any) -> dict[str, Tensor]:
     """Return a step's loss and the gradient of every parameter."""
     settings = Settings(optimizer="sgd", **more)
-    moving = Moving.of(trained(encoder, loss, settings).train(), settings)
-    outcome: Outcome = Step(moving, VIEWS, settings, CPU, "fp32", ranks)(batch)
-    gradients = {name: p.grad for name, p in moving.parameters.items() if p.grad is not None}
+    train_state = TrainState.of(build_train_module(encoder, loss, settings).train(), settings)
+    outcome: Outcome = GradientStep(train_state, VIEWS, settings, CPU, "fp32", ranks)(batch)
+    gradients = {name: p.grad for name, p in train_state.parameters.items() if p.grad is not None}
     return {"loss": outcome.loss, "queries": outcome.queries, **gradients}
 
 

@@ -111,20 +111,22 @@ def ended(process: ForkServerProcess) -> int | None:
     return process.exitcode
 
 
-def in_ranks(of: int, target: Callable[..., None], *args: Any) -> None:
+def in_ranks(world_size: int, target: Callable[..., None], *args: Any) -> None:
     """Run target(ranks, *args) in so many processes that meet as torchrun's do; raise what one of them raised."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as said:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        processes = [apart(_rank, index, of, port, Path(said), target, args) for index in range(of)]
+        processes = [apart(_rank, rank, world_size, port, Path(said), target, args) for rank in range(world_size)]
         codes = [ended(process) for process in processes]
         errors = [path.read_text() for path in sorted(Path(said).iterdir())]
         assert not any(codes), "\n".join([f"exit codes {codes}", *errors])
 
 
-def _rank(index: int, of: int, port: int, said: Path, target: Callable[..., None], args: tuple[Any, ...]) -> None:
-    met = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": of, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+def _rank(
+    rank: int, world_size: int, port: int, said: Path, target: Callable[..., None], args: tuple[Any, ...]
+) -> None:
+    met = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
     os.environ |= {name: str(value) for name, value in met.items()} | {"GLOO_SOCKET_IFNAME": "lo"}
     torch.set_num_threads(1)
     ranks = Ranks.here()
@@ -132,7 +134,7 @@ def _rank(index: int, of: int, port: int, said: Path, target: Callable[..., None
     try:
         target(ranks, *args)
     except BaseException:
-        (said / f"rank {index}").write_text(f"rank {index}: {traceback.format_exc()}")
+        (said / f"rank {rank}").write_text(f"rank {rank}: {traceback.format_exc()}")
         sys.stdout.flush()
         os._exit(1)  # at once: the others are not to wait
 

@@ -20,11 +20,11 @@ from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
 from nearfar.positives.views import Views
-from nearfar.training.batches import Reader
+from nearfar.training.batches import BatchReader
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import Run, fit
 from nearfar.training.mixture import Mixture
-from nearfar.training.order import Interleaved, Sampler, Turns
+from nearfar.training.order import MixedSampler, MixingSchedule, Sampler
 from nearfar.training.settings import Settings
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, weights
 from tests.training.test_fit import BrokenOffError, stop_at
@@ -59,7 +59,7 @@ def crops(n: int = N, name: str = "d") -> Views:
 def read(positives: Positives, steps: int, batch: int = 8, ranks: Ranks | None = None, **more: Any) -> list[list[str]]:
     """Return what an encoder is given to read, view by view, of the first steps."""
     chosen, told = Settings(batch_size=batch, **more), Told()
-    reader = Reader(positives, {}, Sampler.of(positives, chosen), chosen, ranks or Ranks(), told)  # type: ignore[arg-type]
+    reader = BatchReader(positives, {}, Sampler.of(positives, chosen), chosen, ranks or Ranks(), told)  # type: ignore[arg-type]
     for step in range(steps):
         reader(step)
     return told.cells
@@ -117,7 +117,7 @@ def test_several_data_sets_keep_their_looks(mixing: str) -> None:
 @pytest.mark.parametrize("turn", [1, 8])
 def test_the_number_of_a_pass_counts_a_data_sets_own_examples(turn: int) -> None:
     sizes = [3, 10]
-    row = Interleaved(sizes, Turns([1, 1], 0), 8, turn=turn)
+    row = MixedSampler(sizes, MixingSchedule([1, 1], 0), 8, turn=turn)
     examples, passes = row(0, 160), row.passes(0, 160)
     for d, first in enumerate([0, 3]):
         mine = (examples >= first) & (examples < first + sizes[d])
@@ -147,9 +147,9 @@ def test_a_resumed_run_sees_what_it_would_have_seen(tmp_path: Path, cache: Path)
 
 def _trained(ranks: Ranks, folder: Path, cache: Path) -> None:
     os.environ["NEARFAR_CACHE"] = str(cache)
-    found = weights(train(folder / f"ranks {ranks.of}", optimizer="sgd", learning_rate=0.5, steps=4))
+    found = weights(train(folder / f"ranks {ranks.world_size}", optimizer="sgd", learning_rate=0.5, steps=4))
     if ranks.first:
-        save_file({"weights": found}, folder / f"{ranks.of}.safetensors")
+        save_file({"weights": found}, folder / f"{ranks.world_size}.safetensors")
 
 
 def test_one_process_or_two_see_and_learn_the_same(tmp_path: Path, cache: Path) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from nearfar.training.batches import ahead
+from nearfar.training.batches import prefetch
 
 
 def test_all_in_order_and_not_one_too_many() -> None:
@@ -16,13 +16,13 @@ def test_all_in_order_and_not_one_too_many() -> None:
         asked.append(step)
         return step * step
 
-    assert list(ahead(read, 2, 6)) == [4, 9, 16, 25]
+    assert list(prefetch(read, 2, 6)) == [4, 9, 16, 25]
     assert asked == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("first", "stop"), [(3, 3), (4, 3)])
 def test_nothing_to_read(first: int, stop: int) -> None:
-    assert list(ahead(lambda step: pytest.fail("read"), first, stop)) == []
+    assert list(prefetch(lambda step: pytest.fail("read"), first, stop)) == []
 
 
 def test_the_next_is_read_meanwhile() -> None:
@@ -33,7 +33,7 @@ def test_the_next_is_read_meanwhile() -> None:
             second.set()
         return step
 
-    with closing(ahead(read, 0, 3)) as batches:
+    with closing(prefetch(read, 0, 3)) as batches:
         assert next(batches) == 0
         assert second.wait(10)
 
@@ -46,7 +46,7 @@ def test_an_error_is_raised_in_its_turn(bad: int) -> None:
         return step
 
     seen: list[int] = []
-    with pytest.raises(ValueError, match=f"row {bad}"), closing(ahead(read, 0, 4)) as batches:
+    with pytest.raises(ValueError, match=f"row {bad}"), closing(prefetch(read, 0, 4)) as batches:
         seen.extend(batches)
     assert seen == list(range(bad))
 
@@ -60,7 +60,7 @@ def test_leaving_early_waits_for_the_read_under_way() -> None:
         running.clear()
         return step
 
-    with closing(ahead(read, 0, 100)) as batches:
+    with closing(prefetch(read, 0, 100)) as batches:
         next(batches)
     assert not running.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("nearfar-ahead")]

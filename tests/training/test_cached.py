@@ -15,7 +15,7 @@ from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Pairs
 from nearfar.training.settings import Settings
-from nearfar.training.step import Cached, Encode, micro_batches
+from nearfar.training.step import CachedBatch, RowEncoder, micro_batches
 from tests.training.floats import CPU, Floats, Perceptron, batch, comparing, learnt, loss, pairs_for, prepared
 from tests.training.runs import train, weights
 
@@ -56,7 +56,7 @@ def test_with_dropout_it_is_the_same_cut_with_the_graph_kept(cut: dict[str, int]
     """Random numbers, buffers and the numbers drawn afterwards are those of one pass."""
     encoder, other = Perceptron(dropout=0.5, norm=norm), Perceptron(dropout=0.5, norm=norm)
     rows, pairs = batch(), Pairs.aligned(13)
-    inputs = prepared(rows, pairs).learnt.inputs
+    inputs = prepared(rows, pairs).trained.inputs
     if norm and any(part.stop - part.start < 2 for part in micro_batches(inputs, Settings(**cut))):
         pytest.skip("one row has no variance")
     torch.manual_seed(5)
@@ -75,7 +75,9 @@ def test_with_dropout_it_is_the_same_cut_with_the_graph_kept(cut: dict[str, int]
 
 
 def test_no_graph_is_kept_between_the_passes() -> None:
-    cached = Cached(Encode(Perceptron(), True, CPU, "fp32"), Floats(batch()["query"]), [slice(0, 5), slice(5, 13)])
+    cached = CachedBatch(
+        RowEncoder(Perceptron(), True, CPU, "fp32"), Floats(batch()["query"]), [slice(0, 5), slice(5, 13)]
+    )
     assert cached.vectors.is_leaf
     assert cached.vectors.grad_fn is None
 

@@ -364,7 +364,7 @@ def test_data_of_one_pair_has_no_negatives(tmp_path: Path) -> None:
 
 
 def test_the_best_by_one_metric_is_not_compared_with_another(tmp_path: Path) -> None:
-    kept = checkpoint.Keeper(tmp_path, None, {}, {}, 2)
+    kept = checkpoint.Checkpointer(tmp_path, None, {}, {}, 2)
     assert kept.judged(1, {"recall@100": 0.9}, "recall@100")
     assert kept.judged(2, {"mrr@10": 0.5}, "mrr@10")
     assert not kept.judged(3, {"mrr@10": 0.4}, "mrr@10")

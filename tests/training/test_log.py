@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nearfar.errors import InputError, RunError
-from nearfar.training.log import Events
+from nearfar.training.log import EventFile
 from tests.training.runs import files_up_to
 
 
@@ -20,7 +20,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
-    with Events(tmp_path, resumed=False, tensorboard=False) as events:
+    with EventFile(tmp_path, resumed=False, tensorboard=False) as events:
         events.write("step", step=1, loss=math.nan, deep={"a": math.inf, "b": [1.5, -math.inf]}, text="ü")
     (line,) = lines(tmp_path)
     assert (line["event"], line["loss"], line["deep"], line["text"]) == (
@@ -32,7 +32,7 @@ def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
 
 
 def test_each_line_is_there_at_once(tmp_path: Path) -> None:
-    with Events(tmp_path, resumed=False, tensorboard=False) as events:
+    with EventFile(tmp_path, resumed=False, tensorboard=False) as events:
         for i in range(3):
             events.write("step", step=i)
             assert [line["step"] for line in lines(tmp_path)] == list(range(i + 1))
@@ -40,7 +40,7 @@ def test_each_line_is_there_at_once(tmp_path: Path) -> None:
 
 def test_a_resumed_run_goes_on_after_half_a_line(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text('{"event": "step", "step": 1}\n{"event": "st')
-    with Events(tmp_path, resumed=True, tensorboard=False) as events:
+    with EventFile(tmp_path, resumed=True, tensorboard=False) as events:
         events.write("step", step=2)
     text = (tmp_path / "events.jsonl").read_text().splitlines()
     assert json.loads(text[0])["step"] == 1
@@ -49,14 +49,14 @@ def test_a_resumed_run_goes_on_after_half_a_line(tmp_path: Path) -> None:
 
 def test_a_new_run_begins_a_new_file(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("old\n")
-    with Events(tmp_path, resumed=False, tensorboard=False) as events:
+    with EventFile(tmp_path, resumed=False, tensorboard=False) as events:
         events.write("start")
     assert [line["event"] for line in lines(tmp_path)] == ["start"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard's own dependencies
 def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
-    with Events(tmp_path, resumed=False, tensorboard=True) as events:
+    with EventFile(tmp_path, resumed=False, tensorboard=True) as events:
         events.write("step", step=1, loss=0.5, note="text")
         events.write("evaluate", step=2, metrics={"mrr@10": 0.25})
     board = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -68,14 +68,14 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
 def test_without_tensorboard_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match=r"nearfar\[tensorboard\]"):
-        Events(tmp_path, resumed=False, tensorboard=True)
+        EventFile(tmp_path, resumed=False, tensorboard=True)
 
 
 def test_a_full_disk_is_told_with_the_place(tmp_path: Path) -> None:
     with (
         files_up_to(100),
         pytest.raises(RunError, match=r"events\.jsonl: cannot be written \(File too large\)"),
-        Events(tmp_path, resumed=False, tensorboard=False) as events,
+        EventFile(tmp_path, resumed=False, tensorboard=False) as events,
     ):
         events.write("step", step=1)
         events.write("step", step=2, text="x" * 1000)

@@ -20,16 +20,16 @@ from nearfar.encoders.static import Static
 from nearfar.errors import InputError, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
-from nearfar.training.batches import Reader
+from nearfar.training.batches import BatchReader
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import Run, fit
 from nearfar.training.identity import run_identity
-from nearfar.training.mixture import Mixture, together
-from nearfar.training.order import PERIOD, Sampler, Turns, quotas
+from nearfar.training.mixture import Mixture, mix
+from nearfar.training.order import PERIOD, MixingSchedule, Sampler, quotas
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving
-from nearfar.training.step import Step
-from nearfar.training.train_module import Queue, queued, trained
+from nearfar.training.state import TrainState
+from nearfar.training.step import GradientStep
+from nearfar.training.train_module import Queue, build_train_module, queued
 from tests.training.floats import CPU, Floats, Perceptron
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, weights
 from tests.training.test_fit import BrokenOffError, breaks, stop_at
@@ -65,7 +65,7 @@ PAIRS = Columns(Rows(query=["a", "b"], key=["c", "d"]))
 
 def sampler(sizes: list[int], **more: Any) -> Sampler:
     parts: Any = [Numbered(n) for n in sizes]
-    return Sampler.of(together(parts), Settings(**more))
+    return Sampler.of(mix(parts), Settings(**more))
 
 
 def whose(examples: Ids, sizes: list[int]) -> Ids:
@@ -110,8 +110,8 @@ def test_quotas_are_exact_where_a_period_is_short_enough() -> None:
 @settings(deadline=None, max_examples=50)
 @given(wanted=st.lists(st.integers(1, 30), min_size=1, max_size=5), seed=st.integers(0, 99))
 def test_turns_are_looked_up_as_counted_and_evenly_spread(wanted: list[int], seed: int) -> None:
-    turns, places = Turns(wanted, seed), np.arange(3 * sum(wanted) + 1)
-    order = turns.whose(places)
+    turns, places = MixingSchedule(wanted, seed), np.arange(3 * sum(wanted) + 1)
+    order = turns.dataset_of(places)
     for d, quota in enumerate(wanted):
         counted = np.concatenate([[0], np.cumsum(order == d)])[:-1]
         assert turns.before(d, places).tolist() == counted.tolist()
@@ -156,14 +156,14 @@ def test_no_example_comes_twice_in_a_batch_that_has_room(sizes: list[int], batch
 def test_proportional_is_one_row_and_one_data_set_is_itself() -> None:
     assert sampler([30, 34], batch_size=16).batch(3).tolist() == Sampler(64, 16, 0).batch(3).tolist()
     one, more = Columns(rows()), {"mixing": "temperature", "one_data_set": True, "apart": True}
-    assert together(one) is together([one]) is one
+    assert mix(one) is mix([one]) is one
     assert Sampler.of(one, Settings(**more)).batch(1).tolist() == Sampler(64, 64, 0).batch(1).tolist()  # type: ignore[arg-type]
     assert sampler([30, 70], batch_size=10, mixing="round_robin").steps(2) == 20
     encoder: Any = Perceptron()
     names = run_identity(encoder, one, InfoNCE(), Settings())["training"]
     assert "mixing" not in names
     with pytest.raises(InputError, match="give one data set at least"):
-        together([])
+        mix([])
     with pytest.raises(InputError, match=r"training\.mixing_temperature must be a number above zero"):
         Settings(mixing_temperature=0)
 
@@ -206,8 +206,8 @@ def test_equal_content_of_two_data_sets_is_one_thing() -> None:
         **{"0/query": [0, 2, 1], "0/key": [0, 2, 1]},
         **{"1/query": [1, 2, 0], "1/key": [1, 2, 0]},
     }
-    assert batch.own is not None
-    assert batch.own.tolist() == [3, 0, 4, 1, 2, 5]
+    assert batch.positive_index is not None
+    assert batch.positive_index.tolist() == [3, 0, 4, 1, 2, 5]
     assert told(batch) == [
         ["near", "far", "far", "far", "far", "near"],  # same: both answers
         ["far", "near", "far", "far", "ignored", "far"],  # echo: repeated word for word by a key
@@ -225,7 +225,7 @@ def test_data_sets_apart_are_neither_near_nor_far() -> None:
     said = np.array(told(batch))
     assert set(said[:3, 3:].ravel()) == set(said[3:, :3].ravel()) == {"ignored"}
     assert said[:3, :3].tolist() == np.where(np.eye(3, dtype=bool), "near", "far").tolist()
-    again: Any = together(both(), apart=True)
+    again: Any = mix(both(), apart=True)
     assert told(again.batch(np.arange(6))) == said.tolist()
 
 
@@ -262,8 +262,8 @@ def test_queued_keys_come_last_in_the_order_of_the_queue(draw: st.DataObject, ap
     batch = mixture.batch(examples, waiting)
     expected = [mixture.batch(np.array([i])) for i in range(12)]
     items = np.array([int(alone.pairs.key_item[0]) for alone in expected])
-    assert batch.own is not None
-    assert batch.pairs.key_item[torch.from_numpy(batch.own)].tolist() == items[examples].tolist()
+    assert batch.positive_index is not None
+    assert batch.pairs.key_item[torch.from_numpy(batch.positive_index)].tolist() == items[examples].tolist()
     old = batch.pairs.key_item[batch.pairs.shape[1] - len(waiting) :]
     assert old.tolist() == items[waiting].tolist()
     said, groups = np.array(told(batch)), np.array(table["key"] + FIRST["key"])
@@ -283,10 +283,10 @@ def test_what_lies_in_the_queue_is_the_key_of_its_example(way: Any) -> None:
     positives = Mixture([pictures(9, negatives=True), pictures(14)])
     chosen = Settings(batch_size=6, queue=20, **way)
     encoder: Any = Perceptron()
-    moving = Moving.of(trained(encoder, InfoNCE(), chosen).train(), chosen)
+    train_state = TrainState.of(build_train_module(encoder, InfoNCE(), chosen).train(), chosen)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = Reader(positives, stores, Sampler.of(positives, chosen), chosen, Ranks(), encoder)
-    step = Step(moving, positives, chosen, CPU, "fp32")
+    read = BatchReader(positives, stores, Sampler.of(positives, chosen), chosen, Ranks(), encoder)
+    step = GradientStep(train_state, positives, chosen, CPU, "fp32")
     keys = torch.cat([stores[f"{d}/key"][np.arange(n)].rows for d, n in ((0, 9), (1, 14))])
     vectors = torch.nn.functional.normalize(encoder(Floats(keys)).detach(), dim=1)
     for number in range(7):

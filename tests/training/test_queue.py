@@ -19,14 +19,14 @@ from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
-from nearfar.training.batches import Reader
+from nearfar.training.batches import BatchReader
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving
-from nearfar.training.step import Step
-from nearfar.training.train_module import Queue, queued, trained
+from nearfar.training.state import TrainState
+from nearfar.training.step import GradientStep
+from nearfar.training.train_module import Queue, build_train_module, queued
 from tests.training.floats import CPU, Perceptron
 from tests.training.runs import SETTINGS, rows, train, weights
 from tests.training.test_fit import BrokenOffError, stop_at
@@ -65,15 +65,15 @@ class Seen(InfoNCE):
 @pytest.mark.parametrize("cut", [{}, {"micro_batch": 3}], ids=["plain", "cached"])
 @pytest.mark.parametrize("momentum", [0.0, 0.75])
 def test_keys_are_those_of_the_batch_then_those_of_earlier_ones(cut: dict[str, int], momentum: float) -> None:
-    """Step by step, as one would do it by hand, with mined negatives that do not enter the queue."""
+    """GradientStep by step, as one would do it by hand, with mined negatives that do not enter the queue."""
     positives = pictures(20, negatives=True)
     chosen = Settings(batch_size=6, queue=9, momentum=momentum, optimizer="sgd", learning_rate=0.3, **cut)
     encoder, loss = Perceptron(), Seen()
     average = copy.deepcopy(encoder)
-    moving = Moving.of(trained(encoder, loss, chosen).train(), chosen)
+    train_state = TrainState.of(build_train_module(encoder, loss, chosen).train(), chosen)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = Reader(positives, stores, Sampler(20, 6, 0, 9), chosen, Ranks(), encoder)
-    step = Step(moving, positives, chosen, CPU, "fp32")
+    read = BatchReader(positives, stores, Sampler(20, 6, 0, 9), chosen, Ranks(), encoder)
+    step = GradientStep(train_state, positives, chosen, CPU, "fp32")
     past: dict[int, Tensor] = {}
     for number in range(4):
         prepared = read(number)
@@ -86,7 +86,7 @@ def test_keys_are_those_of_the_batch_then_those_of_earlier_ones(cut: dict[str, i
         torch.testing.assert_close(loss.asked[-1][1], torch.cat(expected))
         assert loss.asked[-1][2].shape == (6, sum(map(len, own.values())) + len(waiting))
         past |= {int(example): key for example, key in zip(prepared.examples, own["key"], strict=True)}
-        moving.step()
+        train_state.step()
         step.moved(prepared, outcome)
         for mine, theirs in zip(average.parameters(), encoder.parameters(), strict=True):
             mine.data = 0.75 * mine.data + 0.25 * theirs.data
@@ -172,10 +172,10 @@ def test_one_side_for_both_is_one_tensor(more: dict[str, Any], same: bool) -> No
     positives.query_views = positives.key_views = ["key"]
     chosen, loss = Settings(batch_size=6, **more), Itself(symmetric=False)
     encoder = Perceptron()
-    moving = Moving.of(trained(encoder, loss, chosen).train(), chosen)
+    train_state = TrainState.of(build_train_module(encoder, loss, chosen).train(), chosen)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = Reader(positives, stores, Sampler(12, 6, 0, 3), chosen, Ranks(), encoder)
-    step = Step(moving, positives, chosen, CPU, "fp32")
+    read = BatchReader(positives, stores, Sampler(12, 6, 0, 3), chosen, Ranks(), encoder)
+    step = GradientStep(train_state, positives, chosen, CPU, "fp32")
     for number in range(2):
         prepared = read(number)
         step.moved(prepared, step(prepared))

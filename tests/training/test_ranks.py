@@ -83,11 +83,11 @@ def all_ways(folder: Path) -> dict[str, Tensor]:
 
 def _all_ways(ranks: Ranks, folder: Path, cache: Path) -> None:
     os.environ["NEARFAR_CACHE"] = str(cache)
-    found = all_ways(folder / f"ranks {ranks.of}")
+    found = all_ways(folder / f"ranks {ranks.world_size}")
     for value in found.values():
         assert all(torch.equal(value, other) for other in ranks.stack(value))  # to the last bit, without being sent
     if ranks.first:
-        save_file(found, folder / f"{ranks.of}.safetensors")
+        save_file(found, folder / f"{ranks.world_size}.safetensors")
 
 
 def test_one_process_or_several_learn_the_same(tmp_path: Path, cache: Path) -> None:
@@ -118,10 +118,10 @@ class Stops(InfoNCE):
         super().__init__(learnable=True)
         self.when, self.what = (at, rank), what
 
-    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, index: int, of: int) -> Tensor:
+    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
         self.calls += 1
-        value = super().part(queries, keys, pairs, index, of)
-        return self.what(value) if (self.calls, index) == self.when else value
+        value = super().part(queries, keys, pairs, rank, world_size)
+        return self.what(value) if (self.calls, rank) == self.when else value
 
 
 def interrupt(value: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Batch, Minable, Refreshed
+from nearfar.contracts import Batch, Minable, MinedNegatives
 from nearfar.encoders.static import PLACE, Static
 from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE
@@ -25,7 +25,7 @@ from nearfar.model import Model
 from nearfar.positives.columns import Columns
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import Run, fit
-from nearfar.training.refresh import refreshes
+from nearfar.training.refresh import refresh_steps
 from nearfar.training.settings import Settings
 from tests.training.floats import Perceptron
 from tests.training.runs import SETTINGS, Slow, apart, ended, in_ranks, rows, slow_run, train, weights
@@ -47,7 +47,7 @@ class Nearest:
     def identity(self) -> Mapping[str, Any]:
         return {"mining": {"negatives": self.negatives}}
 
-    def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> Refreshed:
+    def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> MinedNegatives:
         self.steps.append(step)
         if self.drawing:
             torch.rand(7)
@@ -62,7 +62,7 @@ class Nearest:
                 far = [k for k in best if (asked, _plain(keys[k])) not in near]
                 found.append((far + [-1] * self.negatives)[: self.negatives])
         rows = np.array(found, np.int64).reshape(len(found), self.negatives)
-        return Refreshed(rows, {"found": int((rows >= 0).sum()), "at": step / steps})
+        return MinedNegatives(rows, {"found": int((rows >= 0).sum()), "at": step / steps})
 
     def by_chance(self, positives: Minable) -> Ids:
         return np.concatenate([np.tile(side.examples[:, 1:], self.negatives) for side in positives.sides()])
@@ -86,9 +86,9 @@ class Told(Columns):
 class Marks(Nearest):
     """Negatives that tell the step they were mined after."""
 
-    def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> Refreshed:
+    def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> MinedNegatives:
         self.steps.append(step)
-        return Refreshed(np.full((len(positives), 1), step), {"found": len(positives)})
+        return MinedNegatives(np.full((len(positives), 1), step), {"found": len(positives)})
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -199,7 +199,7 @@ def mined_ways(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _mined_ways(ranks: Ranks, folder: Path) -> None:
-    found = mined_ways(folder / f"ranks {ranks.of}")
+    found = mined_ways(folder / f"ranks {ranks.world_size}")
     assert all(torch.equal(value, other) for value in found.values() for other in ranks.stack(value))
     if ranks.first:
         save_file(found, folder / "found.safetensors")
@@ -218,7 +218,7 @@ def test_one_process_or_two_learn_the_same(tmp_path: Path) -> None:
 
 def _fails(ranks: Ranks, folder: Path) -> None:
     class Fails(Nearest):
-        def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> Refreshed:
+        def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> MinedNegatives:
             raise InputError("nothing to mine here")
 
     with pytest.raises(InputError, match="nothing to mine here"):
@@ -240,8 +240,8 @@ def test_weights_that_went_too_far_are_not_mined_with(tmp_path: Path) -> None:
 
 def test_mining_that_finds_nothing_is_told(tmp_path: Path) -> None:
     class Finds(Nearest):
-        def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> Refreshed:
-            return Refreshed(np.full((len(positives), 2), -1), {"found": 0, "negative": math.nan})
+        def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> MinedNegatives:
+            return MinedNegatives(np.full((len(positives), 2), -1), {"found": 0, "negative": math.nan})
 
     run = train(tmp_path, refresh=Finds(), refresh_every=4)
     assert run.warnings == ["mining found no negative: its ranks, margins or scores leave none"]
@@ -324,4 +324,4 @@ def test_a_dry_run_has_batches_of_the_size_to_come(capsys: pytest.CaptureFixture
     [(5, False, 12, [5, 10]), (5, True, 12, [0, 5, 10]), (4, False, 8, [4]), (0, True, 8, [0]), (9, False, 8, [])],
 )
 def test_when_negatives_are_mined(every: int, first: bool, steps: int, expected: list[int]) -> None:
-    assert list(refreshes(Settings(refresh_every=every, refresh_first=first), steps)) == expected
+    assert list(refresh_steps(Settings(refresh_every=every, refresh_first=first), steps)) == expected

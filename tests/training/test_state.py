@@ -10,7 +10,7 @@ from torch import nn
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving, optimizer, schedule
+from nearfar.training.state import TrainState, optimizer, schedule
 
 
 def rates(settings: Settings, steps: int, first: int = 0) -> list[float]:
@@ -56,23 +56,23 @@ def test_only_matrices_decay() -> None:
 def test_each_optimiser_comes_back_from_its_state(name: Any) -> None:
     settings = Settings(optimizer=name, learning_rate=0.1)
 
-    def moving() -> Moving:
+    def train_state() -> TrainState:
         torch.manual_seed(0)
         module = nn.Linear(3, 2)
         module.register_parameter("scale", nn.Parameter(torch.tensor(1.0)))
-        return Moving.of(module, settings)
+        return TrainState.of(module, settings)
 
-    def step(moving: Moving) -> None:
-        module = moving.module
+    def step(train_state: TrainState) -> None:
+        module = train_state.module
         loss = (module(torch.randn(4, 3)) * module.scale).square().mean()
         torch.autograd.backward(loss)
-        moving.step()
+        train_state.step()
 
-    one = moving()
+    one = train_state()
     for _ in range(3):
         step(one)
     saved = one.collect()
-    other = moving()
+    other = train_state()
     other.restore(saved, Ranks())
     state = torch.get_rng_state()
     step(one)
@@ -85,33 +85,33 @@ def test_each_optimiser_comes_back_from_its_state(name: Any) -> None:
 def test_a_tied_tensor_is_kept_once_and_stays_tied() -> None:
     module = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
     module["b"].weight = module["a"].weight
-    moving = Moving.of(module, Settings())
+    train_state = TrainState.of(module, Settings())
     torch.autograd.backward(module["b"](torch.ones(1, 2)).sum())
-    moving.step()
-    tensors = moving.collect()
+    train_state.step()
+    tensors = train_state.collect()
     assert [name for name in tensors if name.startswith("optimizer/b")] == []
-    moving.restore(tensors, Ranks())
+    train_state.restore(tensors, Ranks())
     assert module["a"].weight is module["b"].weight
 
 
 def test_a_long_gradient_is_scaled_down_and_a_short_one_is_not() -> None:
     module = nn.Linear(1, 2, bias=False)
-    moving = Moving.of(module, Settings())
+    train_state = TrainState.of(module, Settings())
     for most, expected in ((0.0, 5.0), (10.0, 5.0), (1.0, 1.0)):
         module.weight.grad = torch.tensor([[3.0], [4.0]])
-        assert moving.clip(most) == pytest.approx(5)
+        assert train_state.clip(most) == pytest.approx(5)
         assert module.weight.grad.norm().item() == pytest.approx(expected)
 
 
 def test_nothing_to_learn_is_an_error() -> None:
     with pytest.raises(InputError, match="a parameter that can be learnt"):
-        Moving.of(nn.Linear(2, 2).requires_grad_(False), Settings())
+        TrainState.of(nn.Linear(2, 2).requires_grad_(False), Settings())
 
 
 def test_other_shapes_do_not_fit() -> None:
-    saved = Moving.of(nn.Linear(2, 2), Settings()).collect()
+    saved = TrainState.of(nn.Linear(2, 2), Settings()).collect()
     with pytest.raises(InputError, match="do not fit this model"):
-        Moving.of(nn.Linear(3, 2), Settings()).restore(saved, Ranks())
+        TrainState.of(nn.Linear(3, 2), Settings()).restore(saved, Ranks())
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from nearfar.positives.views import Views
 from nearfar.training.fit import Run, fit
 from nearfar.training.mixture import Mixture
 from nearfar.training.settings import Settings
-from nearfar.training.step import Encode
-from nearfar.training.validation import HeldOut
+from nearfar.training.step import RowEncoder
+from nearfar.training.validation import HeldoutLoss
 from tests.training.floats import CPU, Perceptron
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, train, weights
 from tests.training.test_log import lines
@@ -44,7 +44,7 @@ def unlike(n: int = 20) -> Columns:
 def test_it_is_the_mean_loss_of_fixed_batches(loss: Any, more: dict[str, Any]) -> None:
     encoder, positives = Perceptron(dropout=0.5, norm=True), pictures(20, negatives=True)
     settings = Settings(batch_size=6, heldout_examples=13, queue=5, **more)
-    held = HeldOut(positives, loss, settings, Encode(encoder, True, CPU, "fp32"))  # type: ignore[arg-type]
+    held = HeldoutLoss(positives, loss, settings, RowEncoder(encoder, True, CPU, "fp32"))  # type: ignore[arg-type]
     encoder.train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     state = torch.get_rng_state()
@@ -71,7 +71,7 @@ def test_it_is_the_mean_loss_of_fixed_batches(loss: Any, more: dict[str, Any]) -
 def test_one_batch_at_least_and_as_large_as_training_s() -> None:
     def sizes(n: int, **more: Any) -> list[int]:
         settings = Settings(batch_size=8, **more)
-        held = HeldOut.of(pictures(n), InfoNCE(), settings, Encode(Perceptron(), True, CPU, "fp32"))  # type: ignore[arg-type]
+        held = HeldoutLoss.of(pictures(n), InfoNCE(), settings, RowEncoder(Perceptron(), True, CPU, "fp32"))  # type: ignore[arg-type]
         return [] if held is None else [len(batch.examples) for batch in held.batches]
 
     assert sizes(40, heldout_examples=16) == [8, 8]
@@ -108,7 +108,7 @@ def test_the_best_is_the_lowest_and_patience_stops_what_learns_by_heart(tmp_path
     assert len(seen) == int(np.argmin(losses)) + 3 or len(seen) == int(np.argmin(seen)) + 3
     assert stopped.metrics["heldout_loss"] == min(seen)
     loss = InfoNCE()
-    held = HeldOut(unlike(32), loss, Settings(batch_size=16), Encode(stopped.model.encoder, True, CPU, "fp32"))
+    held = HeldoutLoss(unlike(32), loss, Settings(batch_size=16), RowEncoder(stopped.model.encoder, True, CPU, "fp32"))
     assert held() == pytest.approx(min(seen), rel=1e-5)  # these are the weights that it was of
 
 
@@ -164,9 +164,7 @@ def test_a_recipe_s_main_split_is_watched(tmp_path: Path) -> None:
         whole = {**recipe, **change}
         out = tmp_path / name
         out.mkdir()
-        done = experiment.train_and_judge(
-            whole, config.build(whole), out, [], resume=False, overwrite=False, quiet=True
-        )
+        done = experiment.run(whole, config.build(whole), out, [], resume=False, overwrite=False, quiet=True)
         assert done is not None
         assert "heldout_loss" not in done.facts["metrics"]  # its value depends on the batch: no figure for reports
         return ["heldout_loss" in event["metrics"] for event in told(out)]

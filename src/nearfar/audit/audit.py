@@ -13,7 +13,7 @@ import numpy as np
 from nearfar.audit import boilerplate, diversity, duplicates, lengths, unrelated
 from nearfar.audit.findings import Drop, Finding, Found
 from nearfar.audit.material import Material, distinct, read_material
-from nearfar.audit.vectors import CHARACTERS, DOCUMENTS, OfModel, Space, Words
+from nearfar.audit.vectors import CHARACTERS, DOCUMENTS, ModelVectors, Space, WordVectors
 from nearfar.data.table import Table
 
 if TYPE_CHECKING:
@@ -132,12 +132,12 @@ def _checks(material: Material, model: Model | None, seed: int) -> Iterator[tupl
 def _space(material: Material, model: Model | None, seed: int, into: list[Space]) -> Found:
     """Put the vectors to look with into a list: the model's, or those of the words of whole rows."""
     if model is not None:
-        into.append(OfModel(model, str(model.folder or "the model")))
+        into.append(ModelVectors(model, str(model.folder or "the model")))
         return Found()
     parts = list(material.joined.values())
     places = distinct(parts)
     rows = np.sort(np.random.default_rng(seed).permutation(len(places))[:DOCUMENTS])
     texts = [places[i][0].texts[places[i][1]][:CHARACTERS] for i in rows.tolist()]
     if len(texts) >= 10:
-        into.append(Words(texts, seed=seed))
+        into.append(WordVectors(texts, seed=seed))
     return Found()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from nearfar.audit.findings import MOST, Finding, Found, fine, share, times
-from nearfar.audit.material import NOUNS, Material, Part, Role, distinct
+from nearfar.audit.material import NOUNS, Material, Role, TextPart, distinct
 from nearfar.column import content_id
 
 LEAST, SHARE = 10, 0.005  # texts that a sentence must be in: ten, and one of two hundred
@@ -30,7 +30,7 @@ def boilerplate(material: Material) -> Found:
     return Found(findings or [fine("boilerplate", "No sentence, opening, ending or markup is shared by many texts.")])
 
 
-def _markup(role: Role, places: list[tuple[Part, int]]) -> list[Finding]:
+def _markup(role: Role, places: list[tuple[TextPart, int]]) -> list[Finding]:
     with_it, names = [], Counter[str]()
     for part, place in places:
         if "<" in (text := part.texts[place]) or "&" in text:
@@ -52,7 +52,7 @@ def _tag(mark: str) -> str:
     return f"<{name.group()}>" if name and mark.startswith("<") else mark
 
 
-def _sentences(role: Role, places: list[tuple[Part, int]]) -> list[Finding]:
+def _sentences(role: Role, places: list[tuple[TextPart, int]]) -> list[Finding]:
     """Say which sentences or lines many texts share, beside their other words."""
     counts: Counter[int] = Counter()
     for part, place in places:
@@ -60,7 +60,7 @@ def _sentences(role: Role, places: list[tuple[Part, int]]) -> list[Finding]:
     often = {ident for ident, count in counts.items() if count >= max(LEAST, SHARE * len(places))}
     if not often:
         return []
-    holding: dict[str, list[tuple[Part, int]]] = {}
+    holding: dict[str, list[tuple[TextPart, int]]] = {}
     for part, place in places:
         for sentence in dict.fromkeys(_cut(part.texts[place])):
             if content_id(sentence) in often:
@@ -82,13 +82,13 @@ def _cut(text: str) -> Iterable[str]:
             yield sentence.strip()
 
 
-def _ends(role: Role, places: list[tuple[Part, int]]) -> list[Finding]:
+def _ends(role: Role, places: list[tuple[TextPart, int]]) -> list[Finding]:
     """Say which opening or ending many texts share, as long as it is for most of them."""
     first: Callable[[list[str]], tuple[str, ...]] = lambda words: tuple(words[:ENDS])  # noqa: E731
     last: Callable[[list[str]], tuple[str, ...]] = lambda words: tuple(words[-ENDS:])  # noqa: E731
     findings = []
     for name, end in (("opening", first), ("ending", last)):
-        groups: dict[tuple[str, ...], list[tuple[Part, int]]] = {}
+        groups: dict[tuple[str, ...], list[tuple[TextPart, int]]] = {}
         for part, place in places:
             text = part.texts[place]
             words = (text[:400] if name == "opening" else text[-400:]).split()
@@ -106,7 +106,7 @@ def _ends(role: Role, places: list[tuple[Part, int]]) -> list[Finding]:
     return findings
 
 
-def _around(part: Part, place: int, pattern: re.Pattern[str]) -> dict[str, object]:
+def _around(part: TextPart, place: int, pattern: re.Pattern[str]) -> dict[str, object]:
     text = part.texts[place]
     hit = pattern.search(text)
     at = max(0, (hit.start() if hit else 0) - 60)

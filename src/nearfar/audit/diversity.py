@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nearfar.audit.findings import MOST, Finding, Found, fine, share, times
-from nearfar.audit.material import NOUNS, Material, Part, Role, distinct
+from nearfar.audit.material import NOUNS, Material, Role, TextPart, distinct
 from nearfar.audit.vectors import Space, Vectors
 from nearfar.column import Ids
 
@@ -173,7 +173,7 @@ def _name(language: Any) -> str:
     return "unknown" if language is None else str(language.name).capitalize()
 
 
-def _sample(parts: list[Part], seed: int) -> list[tuple[Part, int]]:
+def _sample(parts: list[TextPart], seed: int) -> list[tuple[TextPart, int]]:
     places = distinct(parts)
     order = np.random.default_rng(seed).permutation(len(places)).tolist()
     chosen = []
@@ -190,7 +190,7 @@ def _shares(names: list[str]) -> dict[str, float]:
     return {name: count / len(names) for name, count in Counter(names).most_common()}
 
 
-def _finding(role: Role, places: list[tuple[Part, int]], names: list[str]) -> Finding:
+def _finding(role: Role, places: list[tuple[TextPart, int]], names: list[str]) -> Finding:
     """Say the language of a role where it is one; else how many there are, and which texts stand apart."""
     known = Counter(name for name in names if name != "unknown")
     main, count = known.most_common(1)[0] if known else ("unknown", 0)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from nearfar.audit.findings import MOST, Drop, Finding, Found, fine, share, times
-from nearfar.audit.material import Material, Part, distinct
+from nearfar.audit.material import Material, TextPart, distinct
 from nearfar.text.minhash import leaders, near_pairs
 
 
 def exact(material: Material) -> Found:
     """Find rows whose texts all occur in an earlier row, in every split and across them."""
-    first: dict[int, tuple[Part, int]] = {}
-    repeats: list[tuple[Part, int, Part, int]] = []
+    first: dict[int, tuple[TextPart, int]] = {}
+    repeats: list[tuple[TextPart, int, TextPart, int]] = []
     for part in material.joined.values():
         for row in part.written.tolist():
             before = first.setdefault(int(part.ids[row]), (part, row))
@@ -52,7 +52,7 @@ def exact(material: Material) -> Found:
 def near(material: Material) -> Found:
     """Find rows that are nearly an earlier row of their split; those equal to the letter are not counted again."""
     found = Found()
-    rows: list[tuple[Part, int, int, float]] = []
+    rows: list[tuple[TextPart, int, int, float]] = []
     for part in material.joined.values():
         kept: dict[int, int] = {}
         for row in part.written.tolist():
@@ -116,7 +116,7 @@ def conflicts(material: Material) -> Found:
     """Find texts that occur with several labels."""
     if material.label is None or material.kind != "texts":
         return Found()
-    seen: dict[int, dict[str, tuple[Part, int]]] = {}
+    seen: dict[int, dict[str, tuple[TextPart, int]]] = {}
     for split, part in material.joined.items():
         for row in part.written.tolist():
             seen.setdefault(int(part.ids[row]), {}).setdefault(str(material.labels[split][row]), (part, row))
@@ -129,7 +129,7 @@ def conflicts(material: Material) -> Found:
     return Found([Finding("conflicting labels", "problem", what, len(torn), len(seen), examples[: 2 * MOST], fix)])
 
 
-def _groups(rows: list[tuple[Part, int, int, float]]) -> list[tuple[Part, int, int, float]]:
+def _groups(rows: list[tuple[TextPart, int, int, float]]) -> list[tuple[TextPart, int, int, float]]:
     """Return one of each group first, so that examples differ."""
     seen: set[tuple[str, int]] = set()
     once = []
@@ -140,11 +140,11 @@ def _groups(rows: list[tuple[Part, int, int, float]]) -> list[tuple[Part, int, i
     return once
 
 
-def _pair(part: Part, row: int, other: int, value: float) -> dict[str, Any]:
+def _pair(part: TextPart, row: int, other: int, value: float) -> dict[str, Any]:
     return part.example(row, like=_place(part, other), shared=round(value, 3), other=part.example(other)["text"])
 
 
-def _place(part: Part, row: int) -> str:
+def _place(part: TextPart, row: int) -> str:
     return f"{part.split} row {row + 1}"
 
 
@@ -152,9 +152,9 @@ def _place(part: Part, row: int) -> str:
 class _Leak:
     """A text of a test row, and where in training it was seen."""
 
-    part: Part
+    part: TextPart
     place: int
-    seen: tuple[Part, int]
+    seen: tuple[TextPart, int]
     alike: float  # 1 to the letter
 
     @property
@@ -171,7 +171,7 @@ def leaks(material: Material) -> Found:
     if material.kind == "BEIR folder" or len(material.splits) == 1:
         return Found()
     train, others = material.of(material.main), [p for p in material.parts if p.split != material.main]
-    known: dict[int, list[tuple[Part, int]]] = {}
+    known: dict[int, list[tuple[TextPart, int]]] = {}
     for part in train:
         for place in part.written.tolist():
             known.setdefault(int(part.ids[place]), []).append((part, place))
@@ -187,7 +187,7 @@ def leaks(material: Material) -> Found:
     return found
 
 
-def _near(train: list[Part], others: list[Part]) -> list[_Leak]:
+def _near(train: list[TextPart], others: list[TextPart]) -> list[_Leak]:
     """Return leaks that are nearly, and not to the letter, a text of training."""
     ours = distinct(train)
     seen = {int(part.ids[place]) for part, place in ours}
@@ -247,7 +247,7 @@ def _shared_keys(equal: list[_Leak], rows: int) -> list[Finding]:
     return [Finding("shared keys", "notice", what, len(shared), rows, examples, fix)]
 
 
-def _drops(known: dict[int, list[tuple[Part, int]]], found: list[_Leak], what: str) -> list[Drop]:
+def _drops(known: dict[int, list[tuple[TextPart, int]]], found: list[_Leak], what: str) -> list[Drop]:
     """Return the training rows that hold what a test row asks."""
     drops: dict[int, Drop] = {}
     for leak in found:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.audit.findings import MOST, Drop, Finding, Found, Level, fine, share, times
-from nearfar.audit.material import NOUNS, Material, Part, distinct
+from nearfar.audit.material import NOUNS, Material, TextPart, distinct
 from nearfar.column import Ids
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def empty(material: Material) -> Found:
 
 def _nearly_empty(material: Material) -> list[Finding]:
     """Say which texts have one word at most where half of the column has thirty and more."""
-    poor: list[tuple[Part, int]] = []
+    poor: list[tuple[TextPart, int]] = []
     few = 0
     for parts in material.roles.values():
         places = [(part, i) for part in parts for i in part.written.tolist()]
@@ -156,7 +156,7 @@ def _cut(sizes: Ids, texts: Sequence[str], shortest: int) -> tuple[int, Ids] | N
     return None
 
 
-def _tail(part: Part, place: int) -> dict[str, Any]:
+def _tail(part: TextPart, place: int) -> dict[str, Any]:
     text = part.texts[place]
     return part.example(place) | {"text": ("\u2026 " if len(text) > 120 else "") + text[-120:]}
 

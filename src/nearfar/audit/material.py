@@ -21,12 +21,12 @@ Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}
 NOUNS["query"] = ("query", "queries")
 ASKING: tuple[Role, ...] = ("query", "text")
-LABELS = ("label", "labels", "class", "category", "topic", "topics", "intent")
-_LOOK = 1000  # rows that say what a column holds
+LABEL_COLUMNS = ("label", "labels", "class", "category", "topic", "topics", "intent")
+_ROWS_LOOKED_AT = 1000  # rows that say what a column holds
 
 
 @dataclass(frozen=True)
-class Part:
+class TextPart:
     """The texts of one column in one split: `texts[offsets[i]:offsets[i + 1]]` are those of row i; blank ones stay."""
 
     split: str
@@ -65,7 +65,7 @@ class Material:
     name: str
     kind: Literal["pairs", "graded pairs", "texts", "BEIR folder"]
     main: str
-    parts: list[Part]
+    parts: list[TextPart]
     labels: dict[str, list[Any]] = field(default_factory=dict)  # by split, a cell a row
     label: str | None = None
     judged: list[tuple[int, int]] = field(default_factory=list)  # of a BEIR folder: (query, document) that are near
@@ -76,26 +76,26 @@ class Material:
         sizes = {part.split: len(part.offsets) - 1 for part in self.parts}
         return {self.main: sizes[self.main], **sizes}
 
-    def of(self, split: str) -> list[Part]:
+    def of(self, split: str) -> list[TextPart]:
         """Return the parts of a split."""
         return [part for part in self.parts if part.split == split]
 
     @cached_property
-    def roles(self) -> dict[Role, list[Part]]:
+    def roles(self) -> dict[Role, list[TextPart]]:
         """The parts of each role, in the order of the splits."""
-        found: dict[Role, list[Part]] = {}
+        found: dict[Role, list[TextPart]] = {}
         for split in self.splits:
             for part in self.of(split):
                 found.setdefault(part.role, []).append(part)
         return found
 
     @cached_property
-    def joined(self) -> dict[str, Part]:
+    def joined(self) -> dict[str, TextPart]:
         """Each split's rows as one text each, which tells rows apart: all its texts, one below the other."""
         return {split: _joined(self.of(split)) for split in self.splits}
 
     @cached_property
-    def pairs(self) -> list[tuple[Part, int, Part, int]]:
+    def pairs(self) -> list[tuple[TextPart, int, TextPart, int]]:
         """The positives of the main split: the place of a query in its part and of a key in its own."""
         if self.kind == "BEIR folder" and self.judged:
             documents, queries = self.roles["document"][0], self.roles["query"][0]
@@ -111,7 +111,7 @@ class Material:
         ]
 
 
-def part(split: str, role: Role, column: Column, *, lists: bool = False, asks: bool | None = None) -> Part:
+def text_part(split: str, role: Role, column: Column, *, lists: bool = False, asks: bool | None = None) -> TextPart:
     """Return a column of texts, or of lists of texts, in memory; a null is a blank text, or an empty list."""
     texts: list[str] = []
     lengths: list[int] = []
@@ -121,25 +121,27 @@ def part(split: str, role: Role, column: Column, *, lists: bool = False, asks: b
             texts.extend("" if text is None else str(text) for text in several)
             lengths.append(len(several))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Part(split, role, column.name, texts, offsets, role in ASKING if asks is None else asks)
+    return TextPart(split, role, column.name, texts, offsets, role in ASKING if asks is None else asks)
 
 
-def distinct(parts: Sequence[Part], keep: Callable[[Part], bool] = lambda _: True) -> list[tuple[Part, int]]:
+def distinct(
+    parts: Sequence[TextPart], keep: Callable[[TextPart], bool] = lambda _: True
+) -> list[tuple[TextPart, int]]:
     """Return the first place of each distinct text of some parts, blank ones left out."""
-    first: dict[int, tuple[Part, int]] = {}
+    first: dict[int, tuple[TextPart, int]] = {}
     for found in filter(keep, parts):
         for place in found.written.tolist():
             first.setdefault(int(found.ids[place]), (found, place))
     return list(first.values())
 
 
-def _joined(parts: list[Part]) -> Part:
+def _joined(parts: list[TextPart]) -> TextPart:
     if len(parts) == 1 and len(parts[0].texts) == len(parts[0].offsets) - 1:
         return parts[0]
     n = len(parts[0].offsets) - 1
     texts = ["\n".join(t for p in parts for t in p.texts[p.offsets[i] : p.offsets[i + 1]]) for i in range(n)]
     name = " and ".join(p.name for p in parts)
-    return Part(parts[0].split, parts[0].role, name, texts, np.arange(n + 1))
+    return TextPart(parts[0].split, parts[0].role, name, texts, np.arange(n + 1))
 
 
 def read_material(
@@ -211,19 +213,19 @@ def _longest(table: Table) -> str:
 
 def _texts(table: Table) -> Iterator[tuple[str, list[str]]]:
     for name in table.columns:
-        cells = table.column(name).read(0, _LOOK)
+        cells = table.column(name).read(0, _ROWS_LOOKED_AT)
         yield name, [cell for cell in cells if isinstance(cell, str)]
 
 
-def _part(table: Table, split: str, role: Role, name: str) -> Part:
+def _part(table: Table, split: str, role: Role, name: str) -> TextPart:
     asks = True if name.startswith("sentence") else None  # either of two sentences may come first
-    first = next((cell for cell in table.column(name).read(0, _LOOK) if cell is not None), "")
+    first = next((cell for cell in table.column(name).read(0, _ROWS_LOOKED_AT) if cell is not None), "")
     if isinstance(first, list):
-        found = part(split, role, table.column(name), lists=True, asks=asks)
+        found = text_part(split, role, table.column(name), lists=True, asks=asks)
         if any(isinstance(cell, list) for cell in first):
             raise InputError(f"{table.where()}, column {name!r}: holds lists of lists; give one text or a list a cell")
         return found
-    return part(split, role, table.text(name, empty=True), asks=asks)
+    return text_part(split, role, table.text(name, empty=True), asks=asks)
 
 
 def _label(table: Table, label: str | None, texts: list[str]) -> str | None:
@@ -231,8 +233,8 @@ def _label(table: Table, label: str | None, texts: list[str]) -> str | None:
     if label is not None:
         table.column(label)  # an unknown one is refused here
         return label
-    for name in (name for name in LABELS if name in table.columns and name not in texts):
-        cells = table.column(name).read(0, _LOOK)
+    for name in (name for name in LABEL_COLUMNS if name in table.columns and name not in texts):
+        cells = table.column(name).read(0, _ROWS_LOOKED_AT)
         values = {str(cell) for cell in cells}
         if not any(isinstance(cell, float) for cell in cells) and (len(values) < 0.5 * len(cells) or len(values) < 3):
             return name
@@ -242,10 +244,10 @@ def _label(table: Table, label: str | None, texts: list[str]) -> str | None:
 def _beir(folder: Path) -> Material:
     """Return a BEIR folder: its documents, its queries, and which are near, where the judgements can be read."""
     _, documents = Beir.corpus(folder)
-    parts, judged = [part("corpus", "document", documents)], []
+    parts, judged = [text_part("corpus", "document", documents)], []
     if any(folder.glob("queries.jsonl*")):
         queries = Table(next(iter(sorted(folder.glob("queries.jsonl*")))))
-        parts.append(part("queries", "query", queries.text("text", empty=True)))
+        parts.append(text_part("queries", "query", queries.text("text", empty=True)))
         judged = _judged(folder, [str(c) for cells in chunks(queries.column("_id")) for c in cells])
     return Material(folder.resolve().name, "BEIR folder", "corpus", parts, judged=judged)
 

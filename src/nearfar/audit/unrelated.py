@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.audit.findings import MOST, Drop, Finding, Found, fine, share, times
-from nearfar.audit.material import Material, Part
-from nearfar.audit.vectors import CHARACTERS, DOCUMENTS, Space, Vectors, Words
+from nearfar.audit.material import Material, TextPart
+from nearfar.audit.vectors import CHARACTERS, DOCUMENTS, Space, Vectors, WordVectors
 from nearfar.column import Ids
 
 Floats = npt.NDArray[np.float64]
-Pair = tuple[Part, int, Part, int]  # the place of a query in its part, and of a key in its own
+Pair = tuple[TextPart, int, TextPart, int]  # the place of a query in its part, and of a key in its own
 PAIRS = 50_000  # that are looked at, drawn at random of more
 RANDOM = 512  # keys that each query is compared with
 TOP = 0.95  # ranks above this are where right pairs ought to be
@@ -22,7 +22,7 @@ SHARP = 0.5  # share of the right pairs that must be there, else no pair is accu
 LOW = 0.5  # ranks below this are taken for those of wrong pairs
 TRUE = 0.8  # of the rows that are named, this share must be wrong by the estimate
 LIMITS = (0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
-BLOCK = 4096
+PAIR_BLOCK = 4096
 CLOSE = 1e-6  # below the rounding of a cosine in float32
 FAR = -3.5  # modified z-score of an outlier
 
@@ -59,7 +59,7 @@ def unrelated(material: Material, space: Space | None = None, seed: int = 0) -> 
     pairs = [pairs[i] for i in kept.tolist()]
     if len(pairs) < 50:
         return Found()
-    name = space.name if space is not None else Words.name
+    name = space.name if space is not None else WordVectors.name
     separation = float(similar.rank.mean())
     profile: dict[str, Any] = {"vectors": name, "pairs": len(pairs), "separation": separation}
     profile["histogram"] = _histogram(similar)
@@ -136,7 +136,7 @@ def _ranked(pairs: list[Pair], space: Space | None, seed: int) -> tuple[Ranked, 
         rows = np.flatnonzero(half == side)
         if len(fitted) < 10 or not len(rows):
             continue
-        similar, places = _in_space([pairs[i] for i in rows.tolist()], Words(fitted, seed=seed), seed)
+        similar, places = _in_space([pairs[i] for i in rows.tolist()], WordVectors(fitted, seed=seed), seed)
         found.append(similar)
         kept.append(rows[places])
     if not found:
@@ -177,8 +177,8 @@ def _beside(queries: Vectors, keys: Vectors, seed: int) -> Ranked:
     own = np.einsum("nd,nd->n", queries, keys).astype(np.float64)  # (n,)
     near_all = (keys @ queries[askers].T).mean(1)  # (n,) how near a key is to any query
     mine, rank, random = own - near_all, np.empty(n), []
-    for start in range(0, n, BLOCK):
-        rows = slice(start, start + BLOCK)
+    for start in range(0, n, PAIR_BLOCK):
+        rows = slice(start, start + PAIR_BLOCK)
         found = queries[rows] @ keys[others].T  # (b, 512)
         gap = mine[rows, None] - (found - near_all[others])
         rank[rows] = (gap > CLOSE).mean(1) + (np.abs(gap) <= CLOSE).mean(1) / 2

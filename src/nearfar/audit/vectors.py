@@ -33,7 +33,7 @@ class Space(Protocol):
         ...
 
 
-class Words:
+class WordVectors:
     """Latent semantic analysis: tf-idf of words, and the directions in which most of it lies.
 
     Fitted on whole rows (a query with its key), words that go together across the two sides come to lie together, even
@@ -83,7 +83,7 @@ class Words:
         return sparse.diags(1 / np.where(norms > 0, norms, 1)) @ matrix
 
 
-class OfModel:
+class ModelVectors:
     """A model's vectors; a text of which it knows no token gets none."""
 
     def __init__(self, model: Model, name: str) -> None:

@@ -10,8 +10,8 @@ import typer
 from nearfar.cli import Json, Quiet, emit
 
 if TYPE_CHECKING:
-    from nearfar.config import Parts
-    from nearfar.experiment import Judged
+    from nearfar.config import RecipeParts
+    from nearfar.experiment import Experiment
 
 
 QUERIES = ("split a path into directory and file name", "wait until all threads have finished", "draw random numbers")
@@ -44,18 +44,16 @@ def command(
     parts = config.build(recipe)
     say(_harvested(parts))
     say("2  Train a tokenizer and its vectors from nothing; judge beside BM25")
-    judged = experiment.train_and_judge(
-        recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json
-    )
+    judged = experiment.run(recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json)
     if judged is None:  # a rank that is not the first has nothing to say
         return
     searches, corpus = _search(judged, parts)
     judged.facts.update(searches=searches, seconds=round(time.perf_counter() - began, 2))
-    experiment.keep(judged.run, judged.reports, judged.facts)
+    experiment.write_results(judged.run, judged.reports, judged.facts)
     emit(judged.facts, as_json, lambda: _show(judged, searches, corpus))
 
 
-def _harvested(parts: Parts) -> str:
+def _harvested(parts: RecipeParts) -> str:
     notes: dict[str, Any] = getattr(parts.data, "notes", {})
     lines = [
         f"{notes.get('files read', 0):,} files of {notes.get('distributions', 0):,} distributions; "
@@ -67,7 +65,7 @@ def _harvested(parts: Parts) -> str:
     return "\n".join(f"   {line}" for line in lines)
 
 
-def _search(judged: Judged, parts: Parts) -> tuple[list[dict[str, Any]], Path]:
+def _search(judged: Experiment, parts: RecipeParts) -> tuple[list[dict[str, Any]], Path]:
     """Write all harvested code as a corpus beside the model, and search it."""
     import json
 
@@ -84,7 +82,7 @@ def _search(judged: Judged, parts: Parts) -> tuple[list[dict[str, Any]], Path]:
     return [{"query": query, "found": hits} for query, hits in zip(QUERIES, found, strict=True)], path
 
 
-def _show(judged: Judged, searches: list[dict[str, Any]], corpus: Path) -> None:
+def _show(judged: Experiment, searches: list[dict[str, Any]], corpus: Path) -> None:
     from nearfar import experiment
 
     experiment.show(judged)

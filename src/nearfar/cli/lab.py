@@ -11,7 +11,7 @@ from nearfar.cli import Json, Quiet, emit
 from nearfar.storage.folders import finite
 
 if TYPE_CHECKING:
-    from nearfar.lab.measure import Material, Training
+    from nearfar.lab.measure import LabPairs, ShortTraining
     from nearfar.model import Model
 
 
@@ -57,9 +57,11 @@ def temperature(
     from nearfar.storage.folders import made, write_text
 
     chosen, loaded = _temperatures(taus), _of_text(Model.load(model), model)
-    settings = measure.Training(steps, _learning_rate(loaded, learning_rate), seed)
+    settings = measure.ShortTraining(steps, _learning_rate(loaded, learning_rate), seed)
     made(out)
-    material = measure.gather(loaded, data, split=split, label=label, rows=rows, train=steps * measure.BATCH, seed=seed)
+    material = measure.draw_pairs(
+        loaded, data, split=split, label=label, rows=rows, train=steps * measure.BATCH, seed=seed
+    )
     own = None if _recipe(loaded, "loss", "learnable") else _recipe(loaded, "loss", "temperature")
     facts = _about(model, material, settings, label) | {"temperature": own or USUAL, "from_recipe": own is not None}
     facts |= measure.curves(Model(loaded.encoder, {}), material, [*chosen, own or USUAL])
@@ -121,7 +123,7 @@ def _learning_rate(loaded: Model, given: float | None) -> float:
     return given or _recipe(loaded, "training", "learning_rate") or Settings().learning_rate
 
 
-def _about(model: str, material: Material, settings: Training, label: str | None) -> dict[str, Any]:
+def _about(model: str, material: LabPairs, settings: ShortTraining, label: str | None) -> dict[str, Any]:
     """Return what was measured, on what and how, in words and numbers."""
     from nearfar.lab.measure import batch_size
 

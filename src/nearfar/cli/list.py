@@ -20,7 +20,7 @@ def command(
     from nearfar import recipes, registry
     from nearfar.errors import InputError, nearest
 
-    rooms = {name: registry.names(name) for name in registry.PARTS}
+    rooms = {name: registry.names(name) for name in registry.PART_PACKAGES}
     known = recipes.catalogue()
     if room is None:
         everything = {**rooms, "recipes": list(known)}

@@ -14,8 +14,8 @@ from nearfar.errors import InputError, nearest
 if TYPE_CHECKING:
     from nearfar.contracts import Positives
     from nearfar.mining.controls import Controls, Sampling
-    from nearfar.mining.mine import Form
-    from nearfar.mining.search import Hard
+    from nearfar.mining.mine import TableForm
+    from nearfar.mining.search import MiningResult
     from nearfar.model import Model
     from nearfar.reports.review import Review
     from nearfar.tasks import Retrieval
@@ -72,7 +72,7 @@ def command(
     loaded = Model.load(model)
     pairs = sources.pairs(data, split, query=query, key=key)
     hard = mined(loaded, pairs, asked, corpus, decisions, rescore, quiet)
-    rows = mine.write(hard, out, shape)
+    rows = mine.write_table(hard, out, shape)
     facts = {"out": str(out), "rows": rows, **_facts(hard), "fingerprint": loaded.fingerprint}
     if review is not None:
         found = reviewed(hard, review, model, data, rescore is not None)
@@ -81,7 +81,7 @@ def command(
     emit(facts, as_json, lambda: _show(facts))
 
 
-def _facts(hard: Hard) -> dict[str, Any]:
+def _facts(hard: MiningResult) -> dict[str, Any]:
     """Count what was mined: examples without any negative are skipped, and why candidates were turned away."""
     count = (hard.mined.rows >= 0).sum(1)[hard.pairs[0]]
     return {
@@ -105,19 +105,19 @@ def _show(facts: dict[str, Any]) -> None:
         print(f"{facts['likely_false']:,} are likely false: look at {facts['review']}")
 
 
-def checked(form: str, out: Path, review: Path | None) -> Form:
+def checked(form: str, out: Path, review: Path | None) -> TableForm:
     """Refuse what could not be written, before the work is done."""
     from nearfar.mining import mine
     from nearfar.storage.folders import made
 
-    if form not in get_args(mine.Form):
-        raise InputError(f"--form {form}: no such form; {nearest(form, get_args(mine.Form))}")
+    if form not in get_args(mine.TableForm):
+        raise InputError(f"--form {form}: no such form; {nearest(form, get_args(mine.TableForm))}")
     mine.check_out(out)
     if review is not None:
         if review.suffix != ".html":
             raise InputError(f"{review}: the page is HTML; write to a name that ends in .html")
         made(review.parent)
-    return cast("Form", form)
+    return cast("TableForm", form)
 
 
 def mined(
@@ -128,7 +128,7 @@ def mined(
     decisions: Path | None,
     rescore: Path | None,
     quiet: bool,
-) -> Hard:
+) -> MiningResult:
     """Mine, with a bar on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -156,12 +156,12 @@ def mined(
         )
 
 
-def reviewed(hard: Hard, path: Path, model: str, data: str, rescored: bool) -> Review:
+def reviewed(hard: MiningResult, path: Path, model: str, data: str, rescored: bool) -> Review:
     """Write the page of likely false negatives, and return what is on it."""
-    from nearfar.reports.review import Words, page, review
+    from nearfar.reports.review import Bm25Scorer, page, review
     from nearfar.storage.folders import write_text
 
-    words: Any = Words(hard)
+    words: Any = Bm25Scorer(hard)
     found = review(hard, words, scorer="cross-encoder" if rescored else "model")
     write_text(path, page(found, model=model, data=data, out=path.name))
     return found

@@ -41,7 +41,7 @@ def command(
         return
     others = sources.baselines(baseline or ["bm25"])
     experiment.check_out(out, resume=resume, overwrite=overwrite)
-    judged = experiment.train_and_judge(
+    judged = experiment.run(
         chosen, config.build(chosen), out, others, resume=resume, overwrite=overwrite, quiet=quiet or as_json
     )
     if judged is not None:

@@ -20,9 +20,11 @@ def device(asked: str, ranks: Ranks | None = None) -> torch.device:
     """
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
-    if ranks is not None and ranks.of > 1 and asked.startswith("cuda"):
+    if ranks is not None and ranks.world_size > 1 and asked.startswith("cuda"):
         if asked != "cuda":
-            raise InputError(f"training.device: {ranks.of} ranks cannot share {asked!r}; give cuda, for one each")
+            raise InputError(
+                f"training.device: {ranks.world_size} ranks cannot share {asked!r}; give cuda, for one each"
+            )
         asked = f"cuda:{ranks.local}"
     try:
         found = torch.device(asked)

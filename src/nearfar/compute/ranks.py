@@ -32,8 +32,8 @@ BUCKET = 32 << 20  # bytes summed at once: many small tensors cost as much as on
 class Ranks:
     """This process among its equals: rank `index` of so many, `local` on its machine (which GPU is its own)."""
 
-    index: int = 0
-    of: int = 1
+    rank: int = 0
+    world_size: int = 1
     local: int = 0
 
     @classmethod
@@ -46,56 +46,58 @@ class Ranks:
     @property
     def first(self) -> bool:
         """Whether this is the rank that writes and speaks."""
-        return self.index == 0
+        return self.rank == 0
 
     def open(self, device: torch.device) -> None:
         """Meet the others, once a process: gloo between CPUs, nccl between GPUs. Errors: `InputError` where none come.
 
         The group stays open until the process ends, for one process may train twice.
         """
-        if self.of == 1 or dist.is_initialized():
+        if self.world_size == 1 or dist.is_initialized():
             return
         backend = "gloo"
         if device.type == "cuda":
             torch.cuda.set_device(device)
             backend = "cpu:gloo,cuda:nccl"
         try:
-            dist.init_process_group(backend, rank=self.index, world_size=self.of, timeout=PATIENCE)
+            dist.init_process_group(backend, rank=self.rank, world_size=self.world_size, timeout=PATIENCE)
         except (ValueError, RuntimeError) as error:
             why = str(error).partition("\n")[0]
-            raise InputError(f"rank {self.index} of {self.of} cannot meet the others ({why}); use torchrun") from error
+            raise InputError(
+                f"rank {self.rank} of {self.world_size} cannot meet the others ({why}); use torchrun"
+            ) from error
         atexit.register(self.close)
 
     def close(self) -> None:
         """Leave the others."""
-        if self.of > 1 and dist.is_initialized():
+        if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
     def spans(self, n: int) -> list[slice]:
         """Return each rank's contiguous share of n rows; the first ranks have a row more where n is uneven."""
-        size, more = divmod(n, self.of)
+        size, more = divmod(n, self.world_size)
         ends = [0]
-        for rank in range(self.of):
+        for rank in range(self.world_size):
             ends.append(ends[-1] + size + (rank < more))
         return [slice(start, stop) for start, stop in pairwise(ends)]
 
     def span(self, n: int) -> slice:
         """Return this rank's share of n rows."""
-        return self.spans(n)[self.index]
+        return self.spans(n)[self.rank]
 
     def gather(self, rows: Tensor, n: int) -> Tensor:
         """Return all ranks' rows one after the other (n, ...), given this rank's `span(n)` of them.
 
         The gradient of a row is the sum of what all ranks give it: exact where each rank's loss is a part of the whole.
         """
-        if self.of == 1:
+        if self.world_size == 1:
             return rows
         gathered: Tensor = _Gather.apply(rows, self, n)
         return gathered
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
         """Sum tensors over the ranks, in place and in a few flat buckets; every rank gets the same bits."""
-        if self.of == 1:
+        if self.world_size == 1:
             return
         for bucket in _buckets(tensors):
             flat = bucket[0].view(-1) if len(bucket) == 1 else torch.cat([part.reshape(-1) for part in bucket])
@@ -106,7 +108,7 @@ class Ranks:
 
     def agree(self, flag: int) -> int:
         """Return the largest of the ranks' numbers: a flag that one of them raises is everyone's."""
-        if self.of == 1:
+        if self.world_size == 1:
             return flag
         largest = torch.tensor(flag)
         dist.all_reduce(largest, dist.ReduceOp.MAX)
@@ -114,15 +116,15 @@ class Ranks:
 
     def stack(self, tensor: Tensor) -> list[Tensor]:
         """Return every rank's tensor, of one shape."""
-        if self.of == 1:
+        if self.world_size == 1:
             return [tensor]
-        found = [torch.empty_like(tensor) for _ in range(self.of)]
+        found = [torch.empty_like(tensor) for _ in range(self.world_size)]
         dist.all_gather(found, tensor.contiguous())
         return found
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Put rank 0's values into everyone's tensors."""
-        for tensor in tensors if self.of > 1 else ():
+        for tensor in tensors if self.world_size > 1 else ():
             whole = tensor.detach().contiguous()
             if whole.numel():
                 dist.broadcast(whole.view(-1).view(torch.uint8), 0)  # as bytes: gloo does not know every type
@@ -138,7 +140,7 @@ class Ranks:
 
     def lead(self, work: Callable[[], T]) -> T:
         """Let rank 0 work while the others wait; all return its result (of what JSON can say), or raise its error."""
-        if self.of == 1:
+        if self.world_size == 1:
             return work()
         if not self.first:
             heard = json.loads(self._said(b""))
@@ -192,13 +194,13 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         ranks, spans, grad = ctx.ranks, ctx.ranks.spans(ctx.n), grads[0]
-        own = spans[ranks.index]
+        own = spans[ranks.rank]
         if grad.device.type != "cuda":  # gloo scatters no sums
             whole = grad.clone(memory_format=torch.contiguous_format)
             dist.all_reduce(whole)
             return whole[own], None, None
         longest = _length(spans[0])
-        padded = grad.new_zeros(ranks.of, longest, *grad.shape[1:])
+        padded = grad.new_zeros(ranks.world_size, longest, *grad.shape[1:])
         for part, span in zip(padded, spans):
             part[: _length(span)] = grad[span]
         mine = torch.empty_like(padded[0])

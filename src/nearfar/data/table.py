@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nearfar.column import Column, Ids
 from nearfar.data.tables import selection, split
-from nearfar.data.tables.read import Form, read
+from nearfar.data.tables.read import ReadOptions, read
 from nearfar.data.tables.selection import Selection
 from nearfar.errors import InputError, nearest
 
@@ -56,7 +56,7 @@ class Table:
     ) -> None:
         if delimiter is not None and len(delimiter.encode()) != 1:
             raise InputError(f"table: delimiter {delimiter!r} is not one plain character; give one, e.g. delimiter=','")
-        found = read(path, Form(delimiter, None if header is None else tuple(header), config))
+        found = read(path, ReadOptions(delimiter, None if header is None else tuple(header), config))
         self._splits = {name: Selection(source) for name, source in found.items()}
         self._show("train" if "train" in found else next(iter(found)))
         self.notes: dict[str, Any] = {"train": len(self), "heldout": 0, "dropped": 0}

@@ -14,13 +14,13 @@ from nearfar.column import Column
 from nearfar.contracts import Encoder
 from nearfar.encoders.reading.nested import (
     ROLES,
-    OneSide,
-    OneSideStore,
-    TwoSided,
-    identity_of,
+    TowerSide,
+    TowerStore,
+    TwoSidedInputs,
+    inner_identity,
     inner_spec,
-    load_from,
-    save_into,
+    load_inner,
+    save_inner,
 )
 from nearfar.errors import InputError, nearest
 from nearfar.registry import PartOf
@@ -92,24 +92,24 @@ class Dual(nn.Module):
         kinds = {side.takes for side in map(self.side, ROLES)}
         return kinds.pop() if len(kinds) == 1 else object
 
-    def side(self, role: str) -> OneSide:
+    def side(self, role: str) -> TowerSide:
         """Return what reads the cells of one side."""
-        return OneSide(role, self.towers[role])
+        return TowerSide(role, self.towers[role])
 
     def prepare(self, columns: Sequence[Column]) -> None:
         """Let each tower learn what it needs."""
         for tower in self.towers.values():
             tower.prepare(columns)
 
-    def inputs(self, cells: Sequence[Any]) -> TwoSided:
+    def inputs(self, cells: Sequence[Any]) -> TwoSidedInputs:
         """Return cells as keys."""
         return self.side("key").inputs(cells)
 
-    def store(self, column: Column) -> OneSideStore:
+    def store(self, column: Column) -> TowerStore:
         """Return a column as keys."""
         return self.side("key").store(column)
 
-    def forward(self, inputs: TwoSided) -> Tensor:
+    def forward(self, inputs: TwoSidedInputs) -> Tensor:
         """Return raw vectors (n, dim), each by its row's tower."""
         found = [tower(inputs.parts[role]) for role, tower in self.towers.items() if role in inputs.parts]
         if len(found) == 1:
@@ -134,14 +134,14 @@ class Dual(nn.Module):
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what makes this space what it is: all of both towers."""
         for role, tower in self.towers.items():
-            yield from identity_of(role, tower)
+            yield from inner_identity(role, tower)
 
     def save(self, folder: Path) -> list[dict[str, Any]]:
         """Write each tower into a folder of its own, and what sentence-transformers' Router (from 5.0 on) reads."""
         types: dict[str, str] = {}
         structure: dict[str, list[str]] = {}
         for role, tower in self.towers.items():
-            rows = save_into(folder, role, tower)
+            rows = save_inner(folder, role, tower)
             types |= {row["path"]: row["type"] for row in rows}
             structure[ROUTES[role]] = [row["path"] for row in rows]
         if not all(structure.values()):
@@ -154,5 +154,5 @@ class Dual(nn.Module):
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: those of the towers; `InputError` for a tower without settings or folder."""
-        towers = {role: load_from(folder, role, settings.get(role)) for role in ROLES}
+        towers = {role: load_inner(folder, role, settings.get(role)) for role in ROLES}
         return cls(**towers, prompts=settings.get("prompts"))

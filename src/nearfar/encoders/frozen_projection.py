@@ -15,10 +15,18 @@ from torch.nn.functional import normalize
 from nearfar.column import Column, chunks
 from nearfar.compute.hardware import precision
 from nearfar.contracts import Encoder
-from nearfar.encoders.pretrained.modules import Unit
-from nearfar.encoders.reading.nested import ROLES, Vectors, VectorStore, identity_of, inner_spec, load_from, save_into
-from nearfar.encoders.reading.pooling import Dense, Padded
-from nearfar.encoders.reading.tokens import cached, mapped, no_token
+from nearfar.encoders.pretrained.modules import Normalize
+from nearfar.encoders.reading.nested import (
+    ROLES,
+    VectorInputs,
+    VectorStore,
+    inner_identity,
+    inner_spec,
+    load_inner,
+    save_inner,
+)
+from nearfar.encoders.reading.pooling import Dense, PaddedEncoder
+from nearfar.encoders.reading.tokens import cached, mapped, missing_token
 from nearfar.errors import InputError, nearest
 from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
@@ -99,11 +107,11 @@ class FrozenProjection(nn.Module):
         self.of.requires_grad_(False).eval()
 
     @torch.no_grad()
-    def inputs(self, cells: Sequence[Any]) -> Vectors:
+    def inputs(self, cells: Sequence[Any]) -> VectorInputs:
         """Return cells as the inner encoder's vectors; zero for one of which it knows nothing."""
         inputs = self.of.inputs(cells)
         device = self.projection.linear.weight.device
-        return Vectors(normalize(self.of(inputs.to(device)).float(), dim=1))
+        return VectorInputs(normalize(self.of(inputs.to(device)).float(), dim=1))
 
     def store(self, column: Column) -> VectorStore:
         """Return a whole column as vectors, encoded once: in bf16, where the machine is fast at it."""
@@ -118,13 +126,13 @@ class FrozenProjection(nn.Module):
                     vectors = self.inputs(cells).vectors.cpu().numpy().astype("<f4")
                     if not (known := vectors.any(1)).all():
                         row = int(np.argmin(known))
-                        raise no_token(column.name, start + row, str(cells[row]))
+                        raise missing_token(column.name, start + row, str(cells[row]))
                     file.write(vectors.data)
 
         folder = cached(("projected 1", half, fingerprint(*self.of.identity())), column, write, "vectors")
         return VectorStore(mapped(folder / "vectors", np.float32, size * width).reshape(size, width))
 
-    def forward(self, inputs: Vectors) -> Tensor:
+    def forward(self, inputs: VectorInputs) -> Tensor:
         """Return raw vectors (n, dim)."""
         x = inputs.vectors
         with torch.autocast(x.device.type, enabled=False):  # bf16 would hardly see a layer near the identity move
@@ -137,13 +145,13 @@ class FrozenProjection(nn.Module):
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what makes this space what it is."""
-        yield from identity_of("of", self.of)
+        yield from inner_identity("of", self.of)
         for name, weight in self.projection.state_dict().items():
             yield name, weight.detach().float().cpu().numpy()
 
     def save(self, folder: Path) -> list[dict[str, Any]]:
         """Write the inner encoder into a folder of its own, and the layer as sentence-transformers' Dense."""
-        rows = save_into(folder, INNER, self.of)
+        rows = save_inner(folder, INNER, self.of)
         for name in (UNIT, LAYER):
             (folder / name).mkdir()
         self.projection.write(folder / LAYER)
@@ -153,7 +161,7 @@ class FrozenProjection(nn.Module):
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: those of the inner encoder; `InputError` for files that do not fit."""
-        encoder = cls(**{**settings, "of": load_from(folder, INNER, settings.get("of"))})
+        encoder = cls(**{**settings, "of": load_inner(folder, INNER, settings.get("of"))})
         layer = Dense.read(folder / LAYER)
         if layer.config() != encoder.projection.config():
             raise InputError(
@@ -162,8 +170,8 @@ class FrozenProjection(nn.Module):
         encoder.projection = layer
         return encoder
 
-    def portable(self) -> tuple[Padded, str, int]:
+    def portable(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens for other runtimes, its tokenizer.json, and its longest text."""
         padded, tokenizer, longest = self.of.portable()
-        padded.after = nn.Sequential(padded.after, Unit(), copy.deepcopy(self.projection).cpu().float())
+        padded.after = nn.Sequential(padded.after, Normalize(), copy.deepcopy(self.projection).cpu().float())
         return padded, tokenizer, longest

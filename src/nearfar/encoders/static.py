@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
 from nearfar.encoders.reading.bags import MOST_TOKENS, Bags, BagStore, bag_sum
-from nearfar.encoders.reading.pooling import Looked, Padded
+from nearfar.encoders.reading.pooling import PaddedEncoder, TokenLookup
 from nearfar.errors import InputError
 from nearfar.storage.weights import read_weights, write_weights
 from nearfar.text.tokenizer import learn, read, table_size
@@ -142,12 +142,12 @@ class Static(nn.Module):
         yield "max_length", self.max_length
         yield "embedding.weight", self.embedding.weight.detach().cpu().numpy()
 
-    def portable(self) -> tuple[Padded, str, int]:
+    def portable(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens for other runtimes, its tokenizer.json, and its longest text."""
         whole = json.loads(self._ready().to_str())
         whole["post_processor"] = None  # a mean of a text's own tokens, no special ones
-        table = Looked(self.embedding.weight.detach().clone().cpu().float())
-        return Padded(table, ["mean"], nn.Identity()), json.dumps(whole), self.max_length
+        table = TokenLookup(self.embedding.weight.detach().clone().cpu().float())
+        return PaddedEncoder(table, ["mean"], nn.Identity()), json.dumps(whole), self.max_length
 
     def save(self, folder: Path) -> list[dict[str, Any]]:
         """Write tokenizer.json and model.safetensors; sentence-transformers reads both as a StaticEmbedding."""

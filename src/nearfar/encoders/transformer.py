@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from nearfar.column import Column, Ids, ranges
 from nearfar.encoders.packed import packed_forward
-from nearfar.encoders.packed.bf16_layers import activations_in, cast_embeddings, lean
+from nearfar.encoders.packed.bf16_layers import activations_in, cast_embeddings, replace_layers
 from nearfar.encoders.packed.packing import Packing
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, adapted, merged
 from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.modules import Modules, read_modules
-from nearfar.encoders.pretrained.tokenizer import Texts
+from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.pretrained.write import write_transformer
-from nearfar.encoders.reading.pooling import Dense, Hidden, Padded, checked_modes, pool
+from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder, checked_modes, pool
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError, nearest
 
@@ -100,11 +100,11 @@ class Transformer(nn.Module):
                 raise InputError(f"encoder.prompts: no role {role!r}; {nearest(str(role), ('query', 'key'))}")
         self.prompts: dict[str, str] = {**found.prompts, **(prompts or {})}
         self.max_length = max_length or found.max_length
-        self.texts: Texts | None = None
+        self.texts: PretrainedTokenizer | None = None
         if config is not None:
             self.dim: int = self._width(backbone.made_config(config))
         if folder is not None:
-            self.texts = Texts.read(found.transformer, lower_case=found.lower_case)
+            self.texts = PretrainedTokenizer.read(found.transformer, lower_case=found.lower_case)
             self._use(backbone.read_backbone(found.transformer))
 
     def _use(self, model: nn.Module) -> None:
@@ -131,7 +131,7 @@ class Transformer(nn.Module):
             backbone.checkpoint(model)
         self.backbone = model if self.lora is None else adapted(model, self.lora, self.seed)
         backbone.embeddings(self.backbone).register_forward_hook(cast_embeddings)
-        self.lean = lean(self.backbone)
+        self.lean = replace_layers(self.backbone)
         self.lean = self.lean and packed_forward.able_in_bf16(self, self._in_bf16)
         self.dim = self._width(settings)
 
@@ -145,7 +145,7 @@ class Transformer(nn.Module):
             width = layer.out_features
         return width
 
-    def _ready(self) -> Texts:
+    def _ready(self) -> PretrainedTokenizer:
         if self.texts is None:
             raise InputError("encoders.transformer: there is no tokenizer yet; call prepare(columns), or give a model")
         return self.texts
@@ -153,7 +153,7 @@ class Transformer(nn.Module):
     def prepare(self, columns: Sequence[Column]) -> None:
         """Learn the tokenizer, and make the model, where there is none yet."""
         if self.texts is None and self.config is not None:
-            self.texts = Texts.learnt(columns, self.vocabulary)
+            self.texts = PretrainedTokenizer.learnt(columns, self.vocabulary)
             self._use(backbone.made_backbone({**self.config, **self.texts.ids()}, self.seed))
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
@@ -233,12 +233,12 @@ class Transformer(nn.Module):
         """Write model and tokenizer as transformers has them, and poolings as sentence-transformers has them."""
         return write_transformer(folder, merged(self.backbone), self._ready(), self.pooling, self.after)
 
-    def portable(self) -> tuple[Padded, str, int]:
+    def portable(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens for other runtimes, its tokenizer.json, and its longest text."""
         texts = self._ready()
         with backbone.quiet():
-            hidden = Hidden(copy.deepcopy(merged(self.backbone)))
-        padded = Padded(hidden, self.pooling, copy.deepcopy(self.after)).cpu().float()
+            hidden = HiddenStates(copy.deepcopy(merged(self.backbone)))
+        padded = PaddedEncoder(hidden, self.pooling, copy.deepcopy(self.after)).cpu().float()
         return padded, texts.portable(), texts.length or texts.longest
 
     @classmethod

@@ -29,7 +29,7 @@ LEAST = 16  # pairs that are measured on: below, no mean says anything
 
 
 @dataclass(frozen=True)
-class Training:
+class ShortTraining:
     """How the short trainings are made: `learning_rate` is the highest, it falls to zero over the steps."""
 
     steps: int
@@ -37,7 +37,7 @@ class Training:
     seed: int
 
 
-def curves(model: Model, material: Material, temperatures: Sequence[float]) -> dict[str, Any]:
+def curves(model: Model, material: LabPairs, temperatures: Sequence[float]) -> dict[str, Any]:
     """Return the curves over the grid and some other temperatures, the limits, and how many negatives there were."""
     import torch
 
@@ -73,7 +73,7 @@ def _part(values: dict[str, Any], place: int | slice) -> dict[str, Any]:
 
 
 def trainings(
-    folder: str, material: Material, temperatures: Sequence[float], settings: Training, *, quiet: bool
+    folder: str, material: LabPairs, temperatures: Sequence[float], settings: ShortTraining, *, quiet: bool
 ) -> dict[str, Any]:
     """Return what the model in a folder measures as it is, and after a short training at each temperature."""
     from nearfar.model import Model
@@ -88,7 +88,7 @@ def trainings(
     return {"start": start, "trainings": found}
 
 
-def _trained(model: Model, material: Material, tau: float, settings: Training) -> Model:
+def _trained(model: Model, material: LabPairs, tau: float, settings: ShortTraining) -> Model:
     from nearfar.losses.infonce import InfoNCE
     from nearfar.training.fit import fit
 
@@ -110,12 +110,12 @@ def _trained(model: Model, material: Material, tau: float, settings: Training) -
     return run.model
 
 
-def batch_size(material: Material) -> int:
+def batch_size(material: LabPairs) -> int:
     """Return the number of pairs of a step."""
     return 0 if material.training is None else min(BATCH, len(material.training))
 
 
-def _measured(model: Model, material: Material, seed: int) -> dict[str, Any]:
+def _measured(model: Model, material: LabPairs, seed: int) -> dict[str, Any]:
     """Return geometry, tolerance, and mrr@10 among the measured keys with its interval."""
     import torch
 
@@ -149,7 +149,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Material:
+class LabPairs:
     """Pairs to measure on and, sharing no text with them, pairs to train on; labels by a key's text."""
 
     name: str
@@ -159,9 +159,9 @@ class Material:
     pairs: int  # that DATA has
 
 
-def gather(
+def draw_pairs(
     model: Model, data: str, *, split: str | None, label: str | None, rows: int, train: int, seed: int
-) -> Material:
+) -> LabPairs:
     """Draw `rows` pairs to measure on, of a small DATA half, and at most `train` others to train on.
 
     The model's prompts stand in front of the texts, which are then all there is.
@@ -189,7 +189,7 @@ def gather(
     if examples.labels is not None:
         told = zip((row["key"] for row in texts), (examples.labels[place] for place in chosen.tolist()))
         labels = {key: str(name) for key, name in reversed(list(told)) if name is not None}
-    return Material(data, _columns(texts), _columns(others) if others else None, labels, n)
+    return LabPairs(data, _columns(texts), _columns(others) if others else None, labels, n)
 
 
 def _examples(data: str, split: str | None, label: str | None) -> Examples:

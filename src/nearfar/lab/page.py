@@ -6,7 +6,7 @@ from typing import Any
 
 from nearfar.lab.temperature import LANDMARKS
 from nearfar.reports import curves
-from nearfar.reports.curves import Curve, Trained
+from nearfar.reports.curves import Curve, TrainedPoint
 from nearfar.reports.run import template
 
 _LOOKS = ("model", "model second", "model third")
@@ -65,8 +65,8 @@ def _drawn(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the drawings of the short trainings."""
     start, found = facts["start"], facts["trainings"]
 
-    def of(name: str) -> list[Trained]:
-        return [Trained(told["temperature"], told[name], **told.get(f"{name} interval", {})) for told in found]
+    def of(name: str) -> list[TrainedPoint]:
+        return [TrainedPoint(told["temperature"], told[name], **told.get(f"{name} interval", {})) for told in found]
 
     space = [(told["temperature"], (told["uniformity"], told["tolerance"])) for told in found]
     before = (start["uniformity"], start["tolerance"])

@@ -78,7 +78,7 @@ def penalties(
     totals: list[Tensor] = []
     negatives: list[Tensor] = []
     for start in range(0, len(queries), block):
-        found = sides(pairs, columns, start, start + block)
+        found = pair_masks(pairs, columns, start, start + block)
         negatives.append(found.far.sum(1))
         similarity = queries[start : start + block] @ keys.T  # (b, v)
         totals.append(_block(similarity, found, temperatures, hardest))
@@ -87,7 +87,7 @@ def penalties(
     return Penalties(torch.cat(negatives), shares, mean[:, 0], mean[:, 1], mean[:, 2])
 
 
-def _block(similarity: Tensor, found: Sides, temperatures: Sequence[float], hardest: Sequence[int]) -> Tensor:
+def _block(similarity: Tensor, found: PairMasks, temperatures: Sequence[float], hardest: Sequence[int]) -> Tensor:
     """Return sums over a block's queries of entropy, its share, the positive's probability, shares, (t, 3 + h)."""
     far = similarity.masked_fill(~found.far, -torch.inf).sort(descending=True).values  # (b, v)
     few = int(found.near.sum(1).max())
@@ -137,7 +137,7 @@ def tolerance(x: Tensor, labels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Sides:
+class PairMasks:
     """near, far: (b, v) bool, of b queries and v distinct keys."""
 
     near: Tensor
@@ -152,7 +152,7 @@ def distinct_keys(pairs: Pairs) -> Tensor:
     return first.sort().values
 
 
-def sides(pairs: Pairs, columns: Tensor, start: int, stop: int) -> Sides:
+def pair_masks(pairs: Pairs, columns: Tensor, start: int, stop: int) -> PairMasks:
     """Return the sides of queries `start` to `stop` and of some keys (v,).
 
     Errors: `InputError`: queries, named, without a positive or with fewer than two negatives.
@@ -171,7 +171,7 @@ def sides(pairs: Pairs, columns: Tensor, start: int, stop: int) -> Sides:
         near[i[weight > 0], j[weight > 0]] = True  # of several weights the largest holds
     _check(near.sum(1) < 1, start, "have no positive")
     _check(far.sum(1) < 2, start, "have fewer than two negatives, so there is nothing to share out")
-    return Sides(near, far)
+    return PairMasks(near, far)
 
 
 def _codes(pairs: Pairs) -> tuple[Tensor, Tensor]:

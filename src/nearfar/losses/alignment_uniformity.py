@@ -11,10 +11,10 @@ from torch.nn.functional import normalize
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_choice, check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import squared_distances
-from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.losses.tiled.log_sum_exp import log_sum_exp
 from nearfar.losses.tiled.relations import Relations
-from nearfar.losses.tiled.tiles import PRECISIONS, Plan, arithmetic, tile_precision
+from nearfar.losses.tiled.tiles import PRECISIONS, SweepPlan, arithmetic, tile_precision
 from nearfar.pairs import Pairs
 
 
@@ -66,7 +66,7 @@ class AlignmentUniformity(nn.Module):
         precision = tile_precision(self.precision, keys)
         with torch.autocast(queries.device.type, enabled=False):
             q, k = (normalize(x, dim=1) for x in exact_vectors(queries, keys, pairs))
-            near = Listed.positives(q, k, pairs)
+            near = ListedPairs.positives(q, k, pairs)
             alignment = near.weight @ squared_distances(q, k, near.i, near.j)
             spread = [self._uniformity(q, pairs, "queries", precision)]
             spread.append(self._uniformity(k, pairs.transposed, "keys", precision))
@@ -78,7 +78,7 @@ class AlignmentUniformity(nn.Module):
         relations = Relations.of(alone).to(x.device)
         y = x * (2 * self.t) ** 0.5  # |x_i - x_j|^2 = 2 - 2 x_i . x_j
         dtype, direct = arithmetic(y, y, precision)
-        plan = Plan(relations, "far", columns=False, tile=self.tile, dtype=dtype, direct=direct, itself=True)
+        plan = SweepPlan(relations, "far", columns=False, tile=self.tile, dtype=dtype, direct=direct, itself=True)
         rows = log_sum_exp(y, y, plan)[0]  # (n,)
         share = rows.new_ones(len(x)) if relations.query_share is None else relations.query_share.to(rows.dtype)
         some = ~torch.isneginf(rows.detach())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
-from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.pairs import Pairs
 
 EPSILON = 1e-5  # added to variances, as in the authors' batch normalisation: a constant dimension is no NaN
@@ -54,7 +54,7 @@ class BarlowTwins(nn.Module):
         """Return the loss, a scalar."""
         q, k = exact_vectors(queries, keys, pairs)
         with torch.autocast(q.device.type, enabled=False):
-            listed = Listed.positives(q, k, pairs)
+            listed = ListedPairs.positives(q, k, pairs)
             distinct = float(listed.query_share[listed.i] @ listed.key_share[listed.j])
             if distinct < 2 - 1e-3:  # shares are fractions: this is rounding
                 raise InputError(f"barlow_twins needs two distinct positive pairs; rows 0 to {len(q) - 1} are one")

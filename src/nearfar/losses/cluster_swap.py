@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
-from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.pairs import Pairs
 
 
@@ -78,7 +78,7 @@ class ClusterSwap(nn.Module):
         if q.shape[1] != self.prototypes.shape[1]:
             raise InputError(f"cluster_swap.dim is {self.prototypes.shape[1]}, the vectors are {tuple(q.shape)}")
         with torch.autocast(q.device.type, enabled=False):
-            listed = Listed.positives(q, k, pairs)
+            listed = ListedPairs.positives(q, k, pairs)
             centres = normalize(self.prototypes.to(q.dtype), dim=1)  # (p, d)
             of_queries, of_keys = q @ centres.T, k @ centres.T  # (n, p), (m, p)
             log_q = torch.log_softmax(of_queries / self.temperature, 1)

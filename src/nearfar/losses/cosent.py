@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
-from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.pairs import Pairs
 
 
@@ -56,7 +56,7 @@ class CoSENT(nn.Module):
         """Return the loss, a scalar."""
         q, k = exact_vectors(queries, keys, pairs)
         with torch.autocast(q.device.type, enabled=False):
-            listed, grade = Listed.known(q, k, pairs, "cosent")
+            listed, grade = ListedPairs.known(q, k, pairs, "cosent")
             grade, order = grade.sort(stable=True)  # (e,) ascending
             lower = torch.searchsorted(grade, grade)  # (e,) how many pairs have a lower grade
             above = lower > 0

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nearfar.losses.tiled.checks import exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
-from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.pairs import Pairs
 
 
@@ -47,5 +47,5 @@ class CosineRegression(nn.Module):
         """Return the loss, a scalar."""
         q, k = exact_vectors(queries, keys.detach(), pairs)
         with torch.autocast(q.device.type, enabled=False):
-            listed = Listed.positives(q, k, pairs)
+            listed = ListedPairs.positives(q, k, pairs)
             return 2 - 2 * (listed.weight @ listed_products(q, k, listed.i, listed.j))

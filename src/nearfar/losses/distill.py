@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import about_rows, check_choice, check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
-from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.losses.tiled.positive_terms import segment_log_sum_exp
 from nearfar.pairs import Pairs
 
@@ -73,7 +73,7 @@ class Distill(nn.Module):
         """Return the loss, a scalar."""
         q, k = exact_vectors(queries, keys, pairs)
         with torch.autocast(q.device.type, enabled=False):
-            listed, score = Listed.known(q, k, pairs, "distill")
+            listed, score = ListedPairs.known(q, k, pairs, "distill")
             s = listed_products(q, k, listed.i, listed.j) / self.temperature  # (e,)
             t = score / self.teacher_temperature  # (e,)
             losses = (_divergence if self.form == "kl" else _margins)(s, t, listed)  # (n,)
@@ -81,7 +81,7 @@ class Distill(nn.Module):
             return losses @ weight / weight.sum()
 
 
-def _divergence(s: Tensor, t: Tensor, listed: Listed) -> Tensor:
+def _divergence(s: Tensor, t: Tensor, listed: ListedPairs) -> Tensor:
     """Return KL(teacher, student) of each query (n,), 0 where it has no list."""
     i, share, n = listed.i, listed.key_share[listed.j], len(listed.query_share)
     if not bool((s.new_zeros(n).index_add(0, i, share) > 1 + 1e-3).any()):  # shares are fractions: this is rounding
@@ -91,7 +91,7 @@ def _divergence(s: Tensor, t: Tensor, listed: Listed) -> Tensor:
     return s.new_zeros(n).index_add(0, i, share * log_p.exp() * (log_p - log_r))
 
 
-def _margins(s: Tensor, t: Tensor, listed: Listed) -> Tensor:
+def _margins(s: Tensor, t: Tensor, listed: ListedPairs) -> Tensor:
     """Return the mean squared error of each query's margins (n,), 0 where it has no list."""
     i, share, n = listed.i, listed.key_share[listed.j], len(listed.query_share)
     own = listed.relations.pairs.query_group[i] == listed.relations.pairs.key_group[listed.j]  # (e,)

@@ -15,8 +15,8 @@ from nearfar.losses.tiled.checks import (
     check_setting,
     exact_vectors,
 )
-from nearfar.losses.tiled.matrix import Matrix, negatives
-from nearfar.losses.tiled.positive_terms import Near, with_positives
+from nearfar.losses.tiled.matrix import SimilarityMatrix, negatives
+from nearfar.losses.tiled.positive_terms import PositiveTerms, has_positive
 from nearfar.losses.tiled.relations import Relations
 from nearfar.losses.tiled.small_batch import SMALL, cross_entropy
 from nearfar.losses.tiled.tiles import PRECISIONS, tile_precision
@@ -115,7 +115,7 @@ class InfoNCE(nn.Module):
         """Return the loss, a scalar."""
         return self.part(queries, keys, pairs, 0, 1)
 
-    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, index: int, of: int) -> Tensor:
+    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
         """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
         precision = tile_precision(self.precision, keys)
         if self.precision == "auto" and (self.debiasing or self.false_negatives is not None):
@@ -129,17 +129,19 @@ class InfoNCE(nn.Module):
             back = self.symmetric and not itself
             bf16 = precision != "fp32" and q.dtype == torch.float32
             most = SMALL if bf16 else self.tile  # rows: beyond, tiles in bf16 are faster
-            if of == 1 and self._plain() and max(pairs.shape) <= most and relations.simple:
+            if world_size == 1 and self._plain() and max(pairs.shape) <= most and relations.simple:
                 check_negatives(relations)
                 loss = cross_entropy(q, k, scale, relations, back=back, bf16=bf16)
                 if loss is not None:
                     return loss
             # the loss sees nothing but scale q.k: in both factors where they are one
             z = q * (scale**0.5 if itself else scale)  # (n, d)
-            matrix = Matrix(z, z if itself else k, relations, self.tile, precision, index, of, back, itself)
+            matrix = SimilarityMatrix(
+                z, z if itself else k, relations, self.tile, precision, rank, world_size, back, itself
+            )
             return self._of(matrix, scale)
 
-    def _of(self, matrix: Matrix, scale: Tensor | float) -> Tensor:
+    def _of(self, matrix: SimilarityMatrix, scale: Tensor | float) -> Tensor:
         anchors = _anchors(matrix)  # (n,), (m,): over all ranks
         check_negatives(matrix.relations)
         if matrix.relations.by_class and self._plain():  # one sweep holds all candidates
@@ -153,7 +155,7 @@ class InfoNCE(nn.Module):
         ways = [torch.where(a > 0, loss, 0.0) @ a.to(loss.dtype) for a, loss in zip(mine, losses)]
         return torch.stack(ways).mean()
 
-    def _sums(self, matrix: Matrix, scale: Tensor | float) -> tuple[Matrix, list[Tensor], Tensor]:
+    def _sums(self, matrix: SimilarityMatrix, scale: Tensor | float) -> tuple[SimilarityMatrix, list[Tensor], Tensor]:
         """Return the matrix without false negatives, its negatives' logarithmic sums each way, and its positives."""
         if self.false_negatives is None and not self.hardness and not self.debiasing:
             return matrix, *matrix.far_and_listed()
@@ -166,7 +168,9 @@ class InfoNCE(nn.Module):
         changed = self.margin or self.decoupled or self.hardness or self.debiasing
         return not changed and self.false_negatives is None and self.positives == "outside"
 
-    def _weights(self, matrix: Matrix, s: Tensor, anchors: list[Tensor], scale: Tensor | float) -> list[Tensor | float]:
+    def _weights(
+        self, matrix: SimilarityMatrix, s: Tensor, anchors: list[Tensor], scale: Tensor | float
+    ) -> list[Tensor | float]:
         """Return the weights of the positives' term, each way: decreasing in their similarity, one on average."""
         if self.decoupled != "weighted":
             return [1.0] * len(anchors)
@@ -177,7 +181,7 @@ class InfoNCE(nn.Module):
             every = [2 - wave / (wave @ a.to(wave.dtype)) for a, wave in zip(anchors, waves)]
             return [weight[share] for weight, share in zip(every, matrix.shares)]
 
-    def _one_way(self, near: Near, far: Tensor, weight: Tensor | float, scale: Tensor | float) -> Tensor:
+    def _one_way(self, near: PositiveTerms, far: Tensor, weight: Tensor | float, scale: Tensor | float) -> Tensor:
         """Return the losses of some rows (r,); no number where there is no positive."""
         pulled = near.inside if self.positives == "inside" else near.mean
         shift = self.margin * scale
@@ -189,10 +193,10 @@ class InfoNCE(nn.Module):
         return torch.logaddexp(far - mass + shift, torch.zeros_like(far)) + near.excess(pulled)
 
 
-def _anchors(matrix: Matrix) -> list[Tensor]:
+def _anchors(matrix: SimilarityMatrix) -> list[Tensor]:
     """Return what each row's loss counts, each way, (n,) and (m,) float64: alike for queries, and on the way back for
     distinct keys that have a positive. Errors: `InputError` that names the queries without a positive."""
-    found = [with_positives(way) for way in matrix.ways]
+    found = [has_positive(way) for way in matrix.ways]
     check_positives(found[0])
     anchors = [found[0].double() / len(found[0])]
     for has, way in zip(found[1:], matrix.ways[1:]):

@@ -73,12 +73,12 @@ class Matryoshka(nn.Module):
         """Return the loss, a scalar."""
         return self._sum(queries, keys, pairs, self.of)
 
-    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, index: int, of: int) -> Tensor:
+    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
         """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
         if hasattr(self.of, "part"):
             inner: Any = self.of
-            return self._sum(queries, keys, pairs, lambda q, k, p: inner.part(q, k, p, index, of))
-        return self._sum(queries, keys, pairs, self.of) / of
+            return self._sum(queries, keys, pairs, lambda q, k, p: inner.part(q, k, p, rank, world_size))
+        return self._sum(queries, keys, pairs, self.of) / world_size
 
     def _sum(self, queries: Tensor, keys: Tensor, pairs: Pairs, loss: Callable[..., Tensor]) -> Tensor:
         q, k = exact_vectors(queries, keys, pairs)

@@ -52,12 +52,12 @@ class NPairs(nn.Module):
         """Return the loss, a scalar."""
         return self.part(queries, keys, pairs, 0, 1)
 
-    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, index: int, of: int) -> Tensor:
+    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
         """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
-        loss = self.ranking.part(queries, keys, pairs, index, of)
+        loss = self.ranking.part(queries, keys, pairs, rank, world_size)
         with torch.autocast(queries.device.type, enabled=False):
             lengths = sum(_mean_square(x, ids) for x, ids in zip((queries, keys), codes(pairs, "item", "scope")))
-            return loss + self.l2 / of * lengths
+            return loss + self.l2 / world_size * lengths
 
 
 def _mean_square(x: Tensor, ids: Tensor) -> Tensor:

@@ -19,13 +19,13 @@ from nearfar.losses.tiled.checks import (
     exact_vectors,
 )
 from nearfar.losses.tiled.gathered_products import listed_products
-from nearfar.losses.tiled.matrix import Matrix
-from nearfar.losses.tiled.positive_terms import with_positives
+from nearfar.losses.tiled.matrix import SimilarityMatrix
+from nearfar.losses.tiled.positive_terms import has_positive
 from nearfar.losses.tiled.relations import Relations
-from nearfar.losses.tiled.tiles import PRECISIONS, Plan, Side, Sweep, Tile, add_products, tile_precision
+from nearfar.losses.tiled.tiles import PRECISIONS, PairLists, Sweep, SweepPlan, Tile, add_products, tile_precision
 from nearfar.pairs import Pairs
 
-SIDES: tuple[tuple[Side, float], ...] = (("far", 1.0), ("near", -1.0))
+SIDES: tuple[tuple[PairLists, float], ...] = (("far", 1.0), ("near", -1.0))
 
 
 class Sigmoid(nn.Module):
@@ -84,15 +84,15 @@ class Sigmoid(nn.Module):
         """Return the loss, a scalar."""
         return self.part(queries, keys, pairs, 0, 1)
 
-    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, index: int, of: int) -> Tensor:
+    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
         """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
         precision = tile_precision(self.precision, keys)
         with torch.autocast(queries.device.type, enabled=False):
             q, k = exact_vectors(queries, keys, pairs)
             relations = Relations.of(pairs).to(q.device)
             z, bias = q * self.scale.value(q.dtype), self.bias.to(q.dtype)  # (n, d), ()
-            matrix = Matrix(z, k, relations, self.tile, precision, index, of)
-            check_positives(with_positives(relations))
+            matrix = SimilarityMatrix(z, k, relations, self.tile, precision, rank, world_size)
+            check_positives(has_positive(relations))
             check_negatives(relations)
             total = _listed(matrix, bias)
             for side, sign in SIDES:
@@ -102,7 +102,7 @@ class Sigmoid(nn.Module):
             return total / (len(queries) if share is None else share.sum().to(total.dtype))
 
 
-def _listed(matrix: Matrix, bias: Tensor) -> Tensor:
+def _listed(matrix: SimilarityMatrix, bias: Tensor) -> Tensor:
     """Return the sum over the listed positives of this rank's queries, a scalar."""
     relations, part = matrix.relations, matrix.shares[0]
     mine = (relations.near[0] >= part.start) & (relations.near[0] < part.stop)
@@ -117,7 +117,7 @@ class _SoftPlus(torch.autograd.Function):
     """sum_ij b_i a_j log(1 + e^{sign (S_ij + bias)}): the gradient falls out of the same sweep as the value."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, k: Tensor, bias: Tensor, plan: Plan, sign: float) -> Tensor:
+    def forward(ctx: Any, z: Tensor, k: Tensor, bias: Tensor, plan: SweepPlan, sign: float) -> Tensor:
         sweep = Sweep(z.detach(), k.detach(), plan)
         slopes = bias.new_zeros(z.shape), bias.new_zeros(k.shape), bias.new_zeros(())
         total = bias.new_zeros(())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nearfar.losses.tiled.checks import check_choice, check_negatives, check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
-from nearfar.losses.tiled.lists import Listed, count_below, mean_hinge, panels
+from nearfar.losses.tiled.lists import ListedPairs, count_below, mean_hinge, row_blocks
 from nearfar.pairs import Pairs
 
 FEW = 4  # positives a row, up to which looking once for each is faster than sorting the row
@@ -57,15 +57,15 @@ class Triplet(nn.Module):
         """Return the loss, a scalar."""
         q, k = exact_vectors(queries, keys, pairs)
         with torch.autocast(q.device.type, enabled=False):
-            listed = Listed.positives(q, k, pairs)
+            listed = ListedPairs.positives(q, k, pairs)
             check_negatives(listed.relations)
             every = self.negatives == "all"
             return mean_hinge(q, k, listed, self.margin) if every else self._chosen(q, k, listed)
 
-    def _chosen(self, q: Tensor, k: Tensor, listed: Listed) -> Tensor:
+    def _chosen(self, q: Tensor, k: Tensor, listed: ListedPairs) -> Tensor:
         negative = torch.full_like(listed.i, -1)  # (e,)
         with torch.no_grad():
-            for rows, part in panels(listed):
+            for rows, part in row_blocks(listed):
                 s, far = q[rows] @ k.T, listed.far(rows)  # (r, m)
                 negative[part] = self._negative(s, far, listed.i[part] - rows[0], listed.j[part])
         kept = negative >= 0

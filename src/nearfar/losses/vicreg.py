@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import squared_distances
-from nearfar.losses.tiled.lists import Listed
+from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.pairs import Pairs
 
 EPSILON = 1e-4  # keeps the root's slope finite where a dimension is constant
@@ -60,7 +60,7 @@ class VICReg(nn.Module):
         """Return the loss, a scalar."""
         q, k = exact_vectors(queries, keys, pairs)
         with torch.autocast(q.device.type, enabled=False):
-            listed = Listed.positives(q, k, pairs)
+            listed = ListedPairs.positives(q, k, pairs)
             near = listed.weight @ squared_distances(q, k, listed.i, listed.j) / q.shape[1]
             variance_q, covariance_q = _spread(q, listed.query_share, "queries")
             variance_k, covariance_k = _spread(k, listed.key_share, "keys")

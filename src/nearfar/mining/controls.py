@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import InputError, nearest
-from nearfar.mining.nearest import Closest
+from nearfar.mining.nearest import NearestKeys
 
 Sampling = Literal["top", "random", "spread"]
 
@@ -97,7 +97,7 @@ class Choice:
         self.removed: dict[str, int] = {}
         self._random = np.random.default_rng(controls.seed)
 
-    def take(self, block: Closest) -> None:
+    def take(self, block: NearestKeys) -> None:
         """Take the next block's negatives."""
         allowed = self._allowed(block)
         columns = self._columns(allowed)  # (b, negatives or fewer), those that are not allowed last
@@ -106,7 +106,7 @@ class Choice:
         self.rows[place] = np.where(there, np.take_along_axis(block.rows, columns, axis=1), -1)
         self.scores[place] = np.where(there, np.take_along_axis(block.scores, columns, axis=1), -np.inf)
 
-    def _allowed(self, block: Closest) -> npt.NDArray[np.bool_]:
+    def _allowed(self, block: NearestKeys) -> npt.NDArray[np.bool_]:
         """Say which candidates (b, k) pass, and count those that do not."""
         c, scores = self.controls, block.scores
         allowed = block.rows >= 0

@@ -13,16 +13,16 @@ from torch import Tensor
 from nearfar.column import Ids
 from nearfar.errors import InputError
 from nearfar.mining.controls import Choice, Controls
-from nearfar.mining.nearest import Closest, Search, products
+from nearfar.mining.nearest import NearestKeys, NearestSearch, products
 from nearfar.vectors.geometry import check_vectors
 
 Scores = npt.NDArray[np.float32]
 Rescore = Callable[[Ids, Ids], Scores]  # query rows (e,) and key rows (e,) to scores (e,)
-Pairs = tuple[Ids, Ids]  # query rows (e,) and key rows (e,)
+PairIds = tuple[Ids, Ids]  # query rows (e,) and key rows (e,)
 
 
 @dataclass(frozen=True)
-class Mined:
+class HardNegatives:
     """The negatives of n queries.
 
     rows: (n, negatives) rows of keys, the hardest first, -1 where there are fewer. scores: (n, negatives), -inf there.
@@ -40,14 +40,14 @@ class Mined:
 def hard_negatives(
     queries: npt.NDArray[np.float32],
     keys: npt.NDArray[np.float32],
-    near: Pairs,
+    near: PairIds,
     controls: Controls | None = None,
     *,
-    excluded: Pairs | None = None,
+    excluded: PairIds | None = None,
     rescore: Rescore | None = None,
     device: torch.device | str | None = None,
     advance: Callable[[int, int], None] | None = None,
-) -> Mined:
+) -> HardNegatives:
     """Return the hard negatives of each query (n, d) among the keys (m, d): the nearest that are not known to be near.
 
     The result is exact: as if all n x m products were there in float32, though memory is that of a few blocks. Rows
@@ -82,14 +82,14 @@ def hard_negatives(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     ours, theirs = _tensor(queries, "queries", device), _tensor(keys, "keys", device)
     banned = tuple(np.concatenate([np.asarray(a), np.asarray(b)]) for a, b in zip(near, excluded))
-    search = Search(ours, theirs, controls.depth(filtered=rescore is not None), (banned[0], banned[1]))
+    search = NearestSearch(ours, theirs, controls.depth(filtered=rescore is not None), (banned[0], banned[1]))
     farthest, lowest = _farthest(_near_scores(ours, theirs, near, rescore), near, len(queries))
     choice = Choice(controls, lowest)
     for block in search:
         choice.take(block if rescore is None else _rescored(block, rescore))
         if advance is not None:
             advance(block.start + len(block.rows), len(queries))
-    return Mined(choice.rows, choice.scores, farthest, lowest, choice.removed)
+    return HardNegatives(choice.rows, choice.scores, farthest, lowest, choice.removed)
 
 
 def _tensor(x: npt.NDArray[np.float32], name: str, device: torch.device | str) -> Tensor:
@@ -97,13 +97,13 @@ def _tensor(x: npt.NDArray[np.float32], name: str, device: torch.device | str) -
     return check_vectors(torch.from_numpy(np.require(x, np.float32, ["C", "W"])), name, least=0).to(device)
 
 
-def _distinct(near: Pairs, m: int) -> Pairs:
+def _distinct(near: PairIds, m: int) -> PairIds:
     """Return each pair once, by query, then key."""
     pairs = np.unique(np.asarray(near[0], np.int64) * m + near[1])
     return pairs // m, pairs % m
 
 
-def _check(queries: npt.NDArray[np.float32], keys: npt.NDArray[np.float32], near: Pairs, excluded: Pairs) -> None:
+def _check(queries: npt.NDArray[np.float32], keys: npt.NDArray[np.float32], near: PairIds, excluded: PairIds) -> None:
     if queries.ndim != 2 or keys.ndim != 2 or queries.shape[1] != keys.shape[1]:
         raise InputError(f"queries (n, d) and keys (m, d) must share d, they are {queries.shape} and {keys.shape}")
     if len(keys) == 0:
@@ -117,7 +117,7 @@ def _check(queries: npt.NDArray[np.float32], keys: npt.NDArray[np.float32], near
                 raise InputError(f"{name}: {side} rows must lie in 0..{size - 1}, they reach {int(np.max(ids))}")
 
 
-def _near_scores(queries: Tensor, keys: Tensor, near: Pairs, rescore: Rescore | None) -> Scores:
+def _near_scores(queries: Tensor, keys: Tensor, near: PairIds, rescore: Rescore | None) -> Scores:
     if rescore is not None:
         return _checked(rescore(*near), len(near[0]))
     offsets = np.searchsorted(near[0], np.arange(len(queries) + 1))
@@ -131,7 +131,7 @@ def _checked(scores: Scores, n: int) -> Scores:
     return scores
 
 
-def _farthest(scores: Scores, near: Pairs, n: int) -> tuple[Ids, Scores]:
+def _farthest(scores: Scores, near: PairIds, n: int) -> tuple[Ids, Scores]:
     """Return each query's lowest-scoring positive and its score."""
     order = np.lexsort((-scores, near[0]))  # the last one written is the lowest
     farthest, lowest = np.full(n, -1, np.int64), np.full(n, np.inf, np.float32)
@@ -139,11 +139,11 @@ def _farthest(scores: Scores, near: Pairs, n: int) -> tuple[Ids, Scores]:
     return farthest, lowest
 
 
-def _rescored(block: Closest, rescore: Rescore) -> Closest:
+def _rescored(block: NearestKeys, rescore: Rescore) -> NearestKeys:
     """Return a block in the order of other scores; of equal ones the model's order stays."""
     there = block.rows >= 0
     scores = np.full(block.rows.shape, -np.inf, np.float32)
     scores[there] = _checked(rescore(block.start + np.nonzero(there)[0], block.rows[there]), int(there.sum()))
     order = np.argsort(-scores, axis=1, kind="stable")
     rows, scores = np.take_along_axis(block.rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    return Closest(block.start, rows, scores)
+    return NearestKeys(block.start, rows, scores)

@@ -15,14 +15,14 @@ from nearfar.column import Column
 from nearfar.contracts import Positives
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
-from nearfar.mining.search import Hard, Judge, embedded, search, sides_of
+from nearfar.mining.search import MiningResult, Rescorer, embed_cached, mine_pairs, mining_pairs_of
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.storage.folders import file_aside, made
 from nearfar.tasks import Retrieval
 
-Form = Literal["lists", "triplets"]
+TableForm = Literal["lists", "triplets"]
 Row = dict[str, Any]
-SLICE = 5_000
+ROWS_A_SLICE = 5_000
 SUFFIXES = (".jsonl", ".parquet")
 
 
@@ -33,9 +33,9 @@ def mine(
     *,
     corpus: Column | None = None,
     decisions: Decisions | None = None,
-    rescore: Judge | None = None,
+    rescore: Rescorer | None = None,
     advance: Callable[[int, int], None] | None = None,
-) -> Hard:
+) -> MiningResult:
     """Return the hard negatives of each query of a data set, as a model sees them.
 
     Equal texts are one document, every known positive of a query is none of its negatives, and neither is a text that
@@ -66,11 +66,11 @@ def mine(
 
     When not to use it: see `hard_negatives`.
     """
-    side = sides_of(positives)
+    side = mining_pairs_of(positives)
     if decisions is not None:
         near, neither = (np.stack(pairs, 1) for pairs in (decisions.positive, decisions.dropped))
         side = replace(side, near=np.concatenate([side.near, near]), neither=np.concatenate([side.neither, neither]))
-    return search(side, partial(embedded, model), controls, corpus=corpus, rescore=rescore, advance=advance)
+    return mine_pairs(side, partial(embed_cached, model), controls, corpus=corpus, rescore=rescore, advance=advance)
 
 
 def check_out(out: Path) -> None:
@@ -80,7 +80,7 @@ def check_out(out: Path) -> None:
     made(out.parent)
 
 
-def write(hard: Hard, out: Path, form: Form = "lists") -> int:
+def write_table(hard: MiningResult, out: Path, form: TableForm = "lists") -> int:
     """Write query, key, negative for each example that has negatives, aside and then renamed; return the rows.
 
     "lists" is a row for each example with all its negatives in a list, "triplets" a row for each negative.
@@ -90,10 +90,10 @@ def write(hard: Hard, out: Path, form: Form = "lists") -> int:
         return (_jsonl if out.suffix == ".jsonl" else _parquet)(aside, rows(hard, form), form)
 
 
-def rows(hard: Hard, form: Form) -> Iterator[list[Row]]:
+def rows(hard: MiningResult, form: TableForm) -> Iterator[list[Row]]:
     """Yield the table in lists of rows, in the order of the examples."""
-    for start in range(0, len(hard.pairs[0]), SLICE):
-        query, key = (ids[start : start + SLICE] for ids in hard.pairs)
+    for start in range(0, len(hard.pairs[0]), ROWS_A_SLICE):
+        query, key = (ids[start : start + ROWS_A_SLICE] for ids in hard.pairs)
         negatives = hard.mined.rows[query]  # (b, negatives)
         some = negatives[:, 0] >= 0
         query, key, negatives = query[some], key[some], negatives[some]
@@ -107,7 +107,7 @@ def rows(hard: Hard, form: Form) -> Iterator[list[Row]]:
             yield [{"query": q, "key": k, "negative": text} for q, k, some in pairs for text in some]
 
 
-def _jsonl(path: Path, tables: Iterator[list[Row]], form: Form) -> int:  # noqa: ARG001
+def _jsonl(path: Path, tables: Iterator[list[Row]], form: TableForm) -> int:  # noqa: ARG001
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for table in tables:
@@ -116,7 +116,7 @@ def _jsonl(path: Path, tables: Iterator[list[Row]], form: Form) -> int:  # noqa:
     return count
 
 
-def _parquet(path: Path, tables: Iterator[list[Row]], form: Form) -> int:
+def _parquet(path: Path, tables: Iterator[list[Row]], form: TableForm) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -19,13 +19,13 @@ from nearfar.compute.hardware import cpu_bf16
 from nearfar.mining.screen import Candidates, Screen
 from nearfar.vectors.topk import sort_keys, sorted_rows, sorted_scores, topk
 
-BLOCK = 512  # queries met at once by each thread
-GPU_BLOCK = 4096
-LEAST = 4096  # keys below which the screen does not pay
+QUERY_BLOCK = 512  # queries met at once by each thread
+GPU_QUERY_BLOCK = 4096
+FEWEST_KEYS = 4096  # keys below which the screen does not pay
 
 
 @dataclass(frozen=True)
-class Closest:
+class NearestKeys:
     """The nearest keys (b, k) of the queries from `start` on, best first; where there are fewer, row -1, score -inf."""
 
     start: int
@@ -33,7 +33,7 @@ class Closest:
     scores: npt.NDArray[np.float32]
 
 
-class Search:
+class NearestSearch:
     """Finds the k nearest of keys (m, d) for queries (n, d), tensors of float32, except banned (query, key) rows.
 
     Scores are exact: float32 products of float32 vectors, the same for equal vectors wherever they lie.
@@ -44,16 +44,16 @@ class Search:
         order = np.lexsort((banned[1], banned[0]))
         self.banned = banned[0][order], banned[1][order]
         screen = None
-        if keys.device.type == "cpu" and len(keys) >= LEAST:
+        if keys.device.type == "cpu" and len(keys) >= FEWEST_KEYS:
             screen = Screen(keys, torch.bfloat16 if cpu_bf16() else torch.float32)
         self._screen = screen if screen is not None and screen.fits(self.k) else None
-        self._size = BLOCK if keys.device.type == "cpu" else GPU_BLOCK
+        self._size = QUERY_BLOCK if keys.device.type == "cpu" else GPU_QUERY_BLOCK
 
-    def __iter__(self) -> Iterator[Closest]:
+    def __iter__(self) -> Iterator[NearestKeys]:
         """Yield one block of queries after the other, in order, though several threads are at it."""
         starts = range(0, len(self.queries), self._size)
         threads = torch.get_num_threads() if self._screen is not None else 1
-        waiting: deque[Future[Closest]] = deque()
+        waiting: deque[Future[NearestKeys]] = deque()
         with _threads(threads) as pool:
             for start in starts:
                 waiting.append(pool.submit(self._block, start))
@@ -63,19 +63,19 @@ class Search:
                 yield waiting.popleft().result()
 
     @torch.inference_mode()
-    def _block(self, start: int) -> Closest:
+    def _block(self, start: int) -> NearestKeys:
         queries = self.queries[start : start + self._size]
         first, last = np.searchsorted(self.banned[0], (start, start + len(queries)))
         banned = self.banned[0][first:last] - start, self.banned[1][first:last]
         if self._screen is None:
             found = topk(queries, self.keys, self.k, excluded=banned)
-            return Closest(start, *self._rescored(queries, found.rows))
+            return NearestKeys(start, *self._rescored(queries, found.rows))
         by_key = np.argsort(banned[1], kind="stable")
         candidates = self._screen.candidates(queries, self.k, (banned[0][by_key], banned[1][by_key]))
         rows, scores = _best(queries, self.keys, candidates, self.k)
         if candidates.unsure.any():
             self._make_sure(candidates.unsure, queries, banned, rows, scores)
-        return Closest(start, rows, scores)
+        return NearestKeys(start, rows, scores)
 
     def _make_sure(
         self,

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Ids, content_ids
-from nearfar.contracts import Minable, Refreshed, Sides
+from nearfar.contracts import Minable, MinedNegatives, MiningPairs
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
-from nearfar.mining.search import anew, search
+from nearfar.mining.search import embed_fresh, mine_pairs
 from nearfar.model import Model
 
 
 @dataclass(frozen=True)
-class Rising:
+class ScheduledMiner:
     """Hard negatives whose difficulty rises: what `fit` takes as `refresh=`, and a recipe's section `mining`.
 
     Of each query's nearest keys that are not known to be near it, those from rank `low` to before rank `high` may
@@ -88,7 +88,7 @@ class Rising:
         )
         return low, max(high, low + self.negatives)  # rounding may make it narrower by one
 
-    def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> Refreshed:
+    def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> MinedNegatives:
         """Return each example's negatives, by the model as it is, after `step` of `steps`."""
         sides = positives.sides()
         near = np.concatenate([side.near for side in sides])  # what one data set knows holds for all
@@ -97,11 +97,11 @@ class Rising:
         rows, lowest, scores = [], [], []
         for side in sides:
             controls = self._within(ranks, side, step)
-            hard = search(replace(side, near=near, neither=neither), partial(anew, model), controls)
-            whose, mined = hard.examples[0], hard.mined
-            rows.append(np.where(mined.rows < 0, -1, hard.keys.row[mined.rows])[whose])  # (n, k)
+            hard = mine_pairs(replace(side, near=near, neither=neither), partial(embed_fresh, model), controls)
+            example, mined = hard.examples[0], hard.mined
+            rows.append(np.where(mined.rows < 0, -1, hard.keys.row[mined.rows])[example])  # (n, k)
             lowest.append(mined.lowest[np.isfinite(mined.lowest)])
-            scores.append(mined.scores[whose][rows[-1] >= 0])
+            scores.append(mined.scores[example][rows[-1] >= 0])
         facts = {
             "found": sum(len(part) for part in scores),
             "examples": sum(int((part >= 0).any(1).sum()) for part in rows),
@@ -109,7 +109,7 @@ class Rising:
             "negative": _mean(scores),
             "ranks": list(ranks),
         }
-        return Refreshed(np.concatenate(rows), facts)
+        return MinedNegatives(np.concatenate(rows), facts)
 
     def by_chance(self, positives: Minable) -> Ids:
         """Return as many negatives, of no meaning: (n, negatives), for a dry run."""
@@ -118,7 +118,7 @@ class Rising:
         drawn = [draw.integers(len(side.key), size=(len(side.examples), self.negatives)) for side in sides]
         return np.concatenate(drawn)
 
-    def _within(self, ranks: tuple[int, int], side: Sides, step: int) -> Controls:
+    def _within(self, ranks: tuple[int, int], side: MiningPairs, step: int) -> Controls:
         """Return the ranks, moved up where there are fewer keys."""
         low, high = ranks
         known = np.unique(side.near, axis=0)  # positives hold no rank

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nearfar.column import Column, Ids, content_id, content_ids, meetings, take
-from nearfar.contracts import Sides
+from nearfar.column import Column, Ids, content_id, content_ids, equal_pairs, take
+from nearfar.contracts import MiningPairs
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
-from nearfar.mining.hard import Mined, Scores, hard_negatives
+from nearfar.mining.hard import HardNegatives, Scores, hard_negatives
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, folder_aside, writing
 from nearfar.tasks import Retrieval
@@ -26,7 +26,7 @@ from nearfar.vectors.embed import Vectors, embed_slices
 
 
 @dataclass(frozen=True)
-class Distinct:
+class DistinctTexts:
     """The distinct contents of columns: their ids (n,), and the column and row (n,) where each comes first."""
 
     columns: Sequence[Column]
@@ -68,11 +68,11 @@ class Distinct:
         return found
 
 
-Embed = Callable[[Distinct, Literal["query", "key"]], npt.NDArray[np.float32]]
+Embed = Callable[[DistinctTexts, Literal["query", "key"]], npt.NDArray[np.float32]]
 EMPTY = content_id("")  # a document without text keeps its place in a corpus, and is nobody's negative
 
 
-class Judge(Protocol):
+class Rescorer(Protocol):
     """A scorer of pairs, such as a cross-encoder: the i-th query with the i-th text."""
 
     def __call__(self, queries: list[str], texts: list[str]) -> Scores:
@@ -81,17 +81,17 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class Hard:
+class MiningResult:
     """A data set's hard negatives.
 
     queries, keys: the distinct contents, n and m of them. examples: (e,) query and (e,) key of each example, -1 for a
     cell without text. mined: rows and scores, which count in the same way.
     """
 
-    queries: Distinct
-    keys: Distinct
+    queries: DistinctTexts
+    keys: DistinctTexts
     examples: tuple[Ids, Ids]
-    mined: Mined
+    mined: HardNegatives
 
     @cached_property
     def pairs(self) -> tuple[Ids, Ids]:
@@ -102,21 +102,21 @@ class Hard:
         return pairs[first, 0], pairs[first, 1]
 
 
-def search(
-    side: Sides,
+def mine_pairs(
+    side: MiningPairs,
     embed: Embed,
     controls: Controls | None,
     *,
     corpus: Column | None = None,
-    rescore: Judge | None = None,
+    rescore: Rescorer | None = None,
     advance: Callable[[int, int], None] | None = None,
-) -> Hard:
+) -> MiningResult:
     """Return the hard negatives of all queries of `side` among its keys and those of a corpus.
 
     A key that repeats its query word for word is none of its negatives, though no answer either.
     """
-    queries, asked = Distinct.of(side.query)
-    keys, answers = Distinct.of(side.key, *([] if corpus is None else [corpus]))
+    queries, asked = DistinctTexts.of(side.query)
+    keys, answers = DistinctTexts.of(side.key, *([] if corpus is None else [corpus]))
     if len(queries) == 0 or len(keys) == 0:
         raise InputError("mining: the data has no texts; give a table with rows")
     same = np.stack([queries.ids, queries.ids], 1)
@@ -134,25 +134,25 @@ def search(
         rescore=None if rescore is None else judged,
         advance=advance,
     )
-    return Hard(queries, keys, (asked[side.examples[:, 0]], answers[side.examples[:, 1]]), mined)
+    return MiningResult(queries, keys, (asked[side.examples[:, 0]], answers[side.examples[:, 1]]), mined)
 
 
-def _places(contents: Ids, queries: Distinct, keys: Distinct) -> tuple[Ids, Ids]:
+def _places(contents: Ids, queries: DistinctTexts, keys: DistinctTexts) -> tuple[Ids, Ids]:
     """Return where contents of a query and a key (e, 2) lie, each pair once; those of other data are passed over."""
     contents = np.unique(contents, axis=0)
-    pair, query = meetings(contents[:, 0], queries.ids)
-    place, key = meetings(contents[pair, 1], keys.ids)
+    pair, query = equal_pairs(contents[:, 0], queries.ids)
+    place, key = equal_pairs(contents[pair, 1], keys.ids)
     return query[place], key
 
 
-def sides_of(source: Any) -> Sides:
+def mining_pairs_of(source: Any) -> MiningPairs:
     """Return what to mine in: of positives with one query and one key view, or the judgements of a retrieval task."""
     if isinstance(source, Retrieval):
         judged = [(q, d) for q, found in source.relevance.items() for d, grade in found.items() if grade > 0]
         rows = np.array(judged, np.int64).reshape(-1, 2)
         near = np.stack([content_ids(source.queries)[rows[:, 0]], content_ids(source.documents)[rows[:, 1]]], 1)
-        return Sides(source.queries, source.documents, rows, near, near[:0])
-    found: Sequence[Sides] = source.sides() if hasattr(source, "sides") else []
+        return MiningPairs(source.queries, source.documents, rows, near, near[:0])
+    found: Sequence[MiningPairs] = source.sides() if hasattr(source, "sides") else []
     if len(found) > 1:
         raise InputError(f"mining goes through one data set at a time, these are {len(found)}; mine each by itself")
     if not found:
@@ -162,7 +162,7 @@ def sides_of(source: Any) -> Sides:
     return found[0]
 
 
-def anew(model: Any, contents: Distinct, role: Literal["query", "key"]) -> Vectors:
+def embed_fresh(model: Any, contents: DistinctTexts, role: Literal["query", "key"]) -> Vectors:
     """Return the vectors (n, d) of contents in one role; the disk keeps none of them."""
     vectors, done = np.empty((len(contents), 0), np.float32), 0
     for part in _slices(model, contents, role):
@@ -173,15 +173,15 @@ def anew(model: Any, contents: Distinct, role: Literal["query", "key"]) -> Vecto
     return vectors
 
 
-def embedded(model: Any, contents: Distinct, role: Literal["query", "key"]) -> Vectors:
+def embed_cached(model: Any, contents: DistinctTexts, role: Literal["query", "key"]) -> Vectors:
     """Return the vectors (n, d) of contents in one role, memory-mapped.
 
     They are kept under the fingerprints of the model (its weights, tokenizer, prompts) and of the contents, so a model
     that was trained further never gets those of an older one. A model without a fingerprint is asked each time.
     """
     if not hasattr(model, "fingerprint"):
-        return anew(model, contents, role)
-    folder = cache_folder("vectors") / fingerprint("vectors 2", model.fingerprint, role, _rough(model), contents.ids)
+        return embed_fresh(model, contents, role)
+    folder = cache_folder("vectors") / fingerprint("vectors 2", model.fingerprint, role, _is_bf16(model), contents.ids)
     shape = (len(contents), int(model.dim))
     with suppress(OSError, ValueError):
         return _read(folder, shape)
@@ -193,7 +193,7 @@ def embedded(model: Any, contents: Distinct, role: Literal["query", "key"]) -> V
     return _read(folder, shape)
 
 
-def _rough(model: Any) -> bool:
+def _is_bf16(model: Any) -> bool:
     """Say whether vectors are computed in bf16: they differ in the third digit."""
     return bool(getattr(model, "bf16", False)) or torch.is_autocast_enabled("cpu")
 
@@ -207,7 +207,7 @@ def _read(folder: Path, shape: tuple[int, int]) -> Vectors:
     return np.memmap(path, "<f4", "c", shape=shape)
 
 
-def _slices(model: Any, contents: Distinct, role: Literal["query", "key"]) -> Iterator[Vectors]:
+def _slices(model: Any, contents: DistinctTexts, role: Literal["query", "key"]) -> Iterator[Vectors]:
     for _, full, vectors in embed_slices(partial(model.embed, role=role), contents):
         assert full.all()
         yield np.asarray(vectors, np.float32)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from nearfar.column import Column, Ids, content_ids, take
-from nearfar.contracts import Batch, Data, Sides
+from nearfar.contracts import Batch, Data, MiningPairs
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.decisions import Decisions
-from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, Relation
-from nearfar.positives.relations.roles import Roles, flatten, pairs_of, sides
+from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, KnownPairs
+from nearfar.positives.relations.roles import Roles, flatten, pairs_of, side_cells
 from nearfar.positives.relations.tasks import retrieval
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval
@@ -62,7 +62,7 @@ class Columns:
     ) -> None:
         self.data = data
         self.roles = Roles.of(data, query, key, negative, cluster)
-        queries, keys = sides(data, self.roles)
+        queries, keys = side_cells(data, self.roles)
         self.views: dict[str, Column] = {"query": queries.column, "key": keys.column}
         self.query_views, self.key_views = ["query"], ["key"]
         self.examples = pairs_of(queries, keys)  # (n, 3): row, cell of the query, cell of the key
@@ -79,7 +79,7 @@ class Columns:
         asked, answers = self.ids["query"][self.examples[:, 1]], self.ids["key"][self.examples[:, 2]]
         decided = None if decisions is None else Decisions.read(decisions)
         self.decisions = decided or Decisions.none()
-        self.relation = Relation(asked, answers, decided)
+        self.relation = KnownPairs(asked, answers, decided)
         offsets = [flat.offsets for flat in self.negatives.values()]
         said = [] if decided is None else ["decisions", decided.dropped, decided.positive]
         self.fingerprint = fingerprint("columns 2", self.examples, offsets, *self.ids.values(), *said)
@@ -113,12 +113,12 @@ class Columns:
         )
         return Batch(rows, pairs)
 
-    def sides(self) -> list[Sides]:
+    def sides(self) -> list[MiningPairs]:
         """Return what mining looks through: every key of the data may be found."""
         cells = self.examples[:, 1:]
         own = np.stack([self.ids[view][cells[:, i]] for i, view in enumerate(("query", "key"))], 1)
         near = np.concatenate([own, np.stack(self.decisions.positive, 1)])
-        return [Sides(self.views["query"], self.views["key"], cells, near, np.stack(self.decisions.dropped, 1))]
+        return [MiningPairs(self.views["query"], self.views["key"], cells, near, np.stack(self.decisions.dropped, 1))]
 
     def with_negatives(self, rows: Ids) -> Self:
         """Return the same examples, each with further cells of the view "key" as negatives: (n, k), -1 for none.

@@ -11,13 +11,13 @@ import torch
 
 from nearfar import registry
 from nearfar.column import Column, Ids, ListColumn, content_ids, take
-from nearfar.contracts import Augmentation, Batch, Data, Encoder, View
+from nearfar.contracts import Augmentation, AugmentedView, Batch, Data, Encoder
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE
-from nearfar.positives.relations.tasks import facts, task_of
-from nearfar.positives.relations.teacher import lists
+from nearfar.positives.relations.tasks import augmentation_settings, view_task
+from nearfar.positives.relations.teacher import teacher_lists
 from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval
@@ -73,7 +73,7 @@ class TeacherScores:
         data: Data,
         encoder: Encoder,
         column: str | None = None,
-        query: Annotated[View | None, PartOf("augmentations")] = None,
+        query: Annotated[Augmentation | None, PartOf("augmentations")] = None,
         chunk: int = 0,
         examples: int = 24_000,
         per_document: int = 16,
@@ -100,7 +100,7 @@ class TeacherScores:
                 )
         self.data, self.column, self.chunk = data, column, chunk
         # not `augmentations`: questions are drawn once, for the teacher scores them once
-        self.drawn = {"query": Augmentation(query or registry.build("augmentations", {"name": "text_span"}), 0)}
+        self.drawn = {"query": AugmentedView(query or registry.build("augmentations", {"name": "text_span"}), 0)}
         self.documents = Documents.of(data, column, chunk)
         ids = content_ids(self.documents.texts)
         self.rows = np.sort(np.unique(ids, return_index=True)[1])  # (m,) the distinct documents
@@ -118,11 +118,13 @@ class TeacherScores:
         self.others = np.sort(np.random.default_rng([seed, 1]).permutation(len(self.rows))[:others])
         encoder.prepare(list(self.views.values()))
         self.fingerprint = fingerprint(
-            *("taught 1", self.ids, self.whole, self.own, self.asked, facts(self.drawn), self.others),
+            *("taught 1", self.ids, self.whole, self.own, self.asked, augmentation_settings(self.drawn), self.others),
             *(neighbours, lexical, lexical_weight, fingerprint(*encoder.identity())),
         )
         bm25, count = Bm25(texts, **BASELINES[lexical]), min(neighbours, len(self.rows) - 1)
-        self.lists = lists(encoder, self, self.rows, bm25, lexical_weight, self._same_document, count, self.others)
+        self.lists = teacher_lists(
+            encoder, self, self.rows, bm25, lexical_weight, self._same_document, count, self.others
+        )
 
     def _questions(self, texts: list[Any], examples: int, per_document: int, seed: int) -> tuple[Ids, list[str]]:
         """Return which document each question is of (n,), and the questions, documents in turn."""
@@ -159,12 +161,12 @@ class TeacherScores:
             key_item=torch.from_numpy(self.ids[keys] ^ KEY_SIDE),
             known=Known(*map(torch.from_numpy, (row, column, score))),
         )
-        return Batch({"query": examples, "key": self.rows[keys]}, pairs, own=np.searchsorted(keys, own))
+        return Batch({"query": examples, "key": self.rows[keys]}, pairs, positive_index=np.searchsorted(keys, own))
 
     def task(self, split: str) -> Retrieval:
         """Return a split as a task: from a question drawn of each document, always the same, find the rest of it."""
         held = Documents.of(self.data.split(split), self.column, self.chunk)
-        found = task_of(split, held, self.drawn)
+        found = view_task(split, held, self.drawn)
         return replace(found, notes={**found.notes, "split": dict(getattr(self.data, "notes", {}))})
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:

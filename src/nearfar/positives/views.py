@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from nearfar.column import Column, Ids, content_ids, meetings, take
-from nearfar.contracts import Batch, Data, View
+from nearfar.column import Column, Ids, content_ids, equal_pairs, take
+from nearfar.contracts import Augmentation, Batch, Data
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE
-from nearfar.positives.relations.tasks import facts, looks, seen, task_of
+from nearfar.positives.relations.tasks import augment_fixed, augmentation_settings, augmented_views, view_task
 from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval
@@ -55,21 +55,23 @@ class Views:
         self,
         data: Data,
         column: str | None = None,
-        query: Annotated[View | None, PartOf("augmentations")] = None,
-        key: Annotated[View | None, PartOf("augmentations")] = None,
+        query: Annotated[Augmentation | None, PartOf("augmentations")] = None,
+        key: Annotated[Augmentation | None, PartOf("augmentations")] = None,
         chunk: int = 0,
     ) -> None:
         if chunk < 0:
             raise InputError(f"positives.views.chunk is a number of words, 0 for whole documents; it is {chunk}")
         self.data, self.column, self.chunk = data, column, chunk
-        self.augmentations = looks(query, key)
+        self.augmentations = augmented_views(query, key)
         self.documents = Documents.of(data, column, chunk)
         if len(self.documents.texts) == 0:
             raise InputError("positives.views: the data has no rows, so nothing is near anything; give some documents")
         self.views: dict[str, Column] = {"query": self.documents.texts, "key": self.documents.texts}
         self.query_views, self.key_views = ["query"], ["key"]
         self.ids = content_ids(self.documents.texts)
-        self.fingerprint = fingerprint("views 1", self.ids, self.documents.document, facts(self.augmentations))
+        self.fingerprint = fingerprint(
+            "views 1", self.ids, self.documents.document, augmentation_settings(self.augmentations)
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,7 +94,7 @@ class Views:
 
     def _siblings(self, examples: Ids, others: Ids) -> Known | None:
         """Return the other passages of the queries' documents, as neither near nor far."""
-        row, column = meetings(self.documents.document[examples], self.documents.document[others])
+        row, column = equal_pairs(self.documents.document[examples], self.documents.document[others])
         apart = self.ids[examples][row] != self.ids[others][column]
         if not apart.any():
             return None
@@ -106,12 +108,12 @@ class Views:
         searched without it, as long as that leaves half: else the same words alone would find it.
         """
         held = Documents.of(self.data.split(split), self.column, self.chunk)
-        found = task_of(split, held, self.augmentations)
+        found = view_task(split, held, self.augmentations)
         return replace(found, notes={**found.notes, "split": dict(getattr(self.data, "notes", {}))})
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some examples as two texts, seen as they could be in training, for people."""
         texts = take(self.documents.texts, examples)
-        sides = [seen(self.augmentations.get(side), texts, self.ids[examples]) for side in ("query", "key")]
+        sides = [augment_fixed(self.augmentations.get(side), texts, self.ids[examples]) for side in ("query", "key")]
         rows = self.documents.row[examples].tolist()
         return [{"row": row + 1, "query": q, "key": k} for row, q, k in zip(rows, *sides, strict=True)]

@@ -26,7 +26,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedPoint:
     """What a training at a temperature came to, with an interval where there is one."""
 
     temperature: float
@@ -60,7 +60,7 @@ def between_limits(title: str, curves: Sequence[Curve], own: float, ends: tuple[
 
 def trainings(
     title: str,
-    series: Mapping[str, tuple[str, Sequence[Trained]]],
+    series: Mapping[str, tuple[str, Sequence[TrainedPoint]]],
     before: float | None = None,
     from_zero: bool = False,
 ) -> Markup:

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Ids
-from nearfar.mining.search import Hard
+from nearfar.mining.search import MiningResult
 from nearfar.reports.run import template
 
 NEAR = 0.05  # as near as the positive: at most this share of its score below it (TopK-PercPos' 95 %)
 LOOKED = 10  # times as many as are kept, the nearest, are shown to the second scorer
 
 
-class Second(Protocol):
+class SecondScorer(Protocol):
     """Another scorer of pairs: the i-th query with the i-th text, by their texts."""
 
     name: str
@@ -51,7 +51,7 @@ class Review:
         return asdict(self)
 
 
-def review(hard: Hard, second: Second | None = None, *, scorer: str = "model", most: int = 500) -> Review:
+def review(hard: MiningResult, second: SecondScorer | None = None, *, scorer: str = "model", most: int = 500) -> Review:
     """Return the mined negatives that are likely false, at most `most` of them.
 
     One is likely false where it scores above the query's lowest-scoring known positive p, or where it scores within 5 %
@@ -98,12 +98,12 @@ def review(hard: Hard, second: Second | None = None, *, scorer: str = "model", m
     return Review(suspects, count, int((mined.rows >= 0).sum()))
 
 
-class Words:
+class Bm25Scorer:
     """BM25 as the second scorer, over the keys of what was mined."""
 
     name = "bm25"
 
-    def __init__(self, hard: Hard) -> None:
+    def __init__(self, hard: MiningResult) -> None:
         from nearfar.text.bm25 import Bm25
 
         self._texts = hard.keys.texts(np.arange(len(hard.keys)))

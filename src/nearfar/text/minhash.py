@@ -20,7 +20,7 @@ Signatures = npt.NDArray[np.uint32]
 PLACES = 32  # of a signature; the estimate's standard error at 0.7 is 0.08
 ALIKE = 23  # equal places that make a near-duplicate: the least with an estimated Jaccard similarity >= 0.7
 BANDS = 10  # of three places: 32 - 23 = 9 unequal places cannot spoil ten bands, so the join misses no pair
-BLOCK = 500_000  # candidate pairs compared at once: 64 MB
+PAIR_BLOCK = 500_000  # candidate pairs compared at once: 64 MB
 _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""")
 _WORD = re.compile(r"\w+")
 
@@ -37,11 +37,11 @@ def _odd_numbers(count: int) -> npt.NDArray[np.uint64]:
 
 
 _MIX = _odd_numbers(3 + PLACES)
-LEAST = 0.8  # Jaccard similarity of the sets of runs of three words
+LEAST_JACCARD = 0.8  # Jaccard similarity of the sets of runs of three words
 ALIKE_TEXTS = 20  # of 32 equal places make a candidate: a pair at 0.8 has so many with a probability of 99 %
 TEXT_BANDS = 10  # of three places: such a pair shares one with a probability of 99.9 %
 REACH = 64  # candidates of a text in one band: keeps thousands of copies of one form from being compared all with all
-_BLOCK = 10_000
+_TEXT_BLOCK = 10_000
 _TEXT_WORD = re.compile(r"\w+")
 
 
@@ -112,7 +112,7 @@ def _band(rows: Signatures, band: int) -> npt.NDArray[np.uint64]:
 
 def _blocks(counts: npt.NDArray[np.int64]) -> list[slice]:
     """Cut rows into runs of about BLOCK pairs."""
-    cuts = np.flatnonzero(np.diff(np.cumsum(counts) // BLOCK)) + 1
+    cuts = np.flatnonzero(np.diff(np.cumsum(counts) // PAIR_BLOCK)) + 1
     edges = [0, *cuts.tolist(), len(counts)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
@@ -128,7 +128,7 @@ def near_pairs(texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.float64]]:
     """
     words = [bool(_TEXT_WORD.search(text)) for text in texts]
     places = np.flatnonzero(words)
-    blocks = (places[start : start + _BLOCK] for start in range(0, len(places), _BLOCK))
+    blocks = (places[start : start + _TEXT_BLOCK] for start in range(0, len(places), _TEXT_BLOCK))
     parts = [signatures([texts[i].casefold() for i in block]) for block in blocks]
     if not parts:
         return np.empty((0, 2), np.int64), np.empty(0)
@@ -136,7 +136,7 @@ def near_pairs(texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.float64]]:
     pairs = np.sort(places[candidates], 1)  # (c, 2)
     sets: dict[int, set[tuple[str, ...]]] = {}
     alike = np.array([_jaccard(_runs(texts, i, sets), _runs(texts, j, sets)) for i, j in pairs.tolist()])
-    kept = alike >= LEAST if len(pairs) else np.zeros(0, bool)
+    kept = alike >= LEAST_JACCARD if len(pairs) else np.zeros(0, bool)
     return pairs[kept], alike[kept]
 
 

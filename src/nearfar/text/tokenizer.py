@@ -15,7 +15,7 @@ from nearfar.storage.folders import cache_folder, write_text
 
 FORMAT = 1  # of what is learnt from the same texts: raise it when that changes
 SAMPLE = 100_000_000  # characters: more teaches a vocabulary nothing new
-BLOCK = 1_000  # texts read at once
+TEXT_BLOCK = 1_000  # texts read at once
 
 
 def learn(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
@@ -83,10 +83,10 @@ def table_size(tokenizer: Any) -> int:
 def _sample(columns: Sequence[Column]) -> Iterator[list[str]]:
     """Yield blocks of texts spread evenly over each column, up to SAMPLE characters in all."""
     for column in columns:
-        blocks = range(0, len(column), BLOCK)
+        blocks = range(0, len(column), TEXT_BLOCK)
         spent = 0
         for block in (blocks[i] for i in np.random.default_rng(0).permutation(len(blocks))):
-            cells = column.read(block, min(block + BLOCK, len(column)))
+            cells = column.read(block, min(block + TEXT_BLOCK, len(column)))
             yield cells
             spent += sum(map(len, cells))
             if spent > SAMPLE // len(columns):

@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 
 from nearfar.column import Ids, take
-from nearfar.contracts import Augmentation, Encoder, Inputs, Positives
+from nearfar.contracts import AugmentedView, Encoder, Inputs, Positives
 from nearfar.errors import InputError
 from nearfar.text.prompts import prompt, side_of
 
 
-def augmentations(positives: Positives) -> Mapping[str, Augmentation]:
+def augmented_views(positives: Positives) -> Mapping[str, AugmentedView]:
     """Return the views of some positives that are drawn anew each time; most have none."""
-    found: Mapping[str, Augmentation] = getattr(positives, "augmentations", {})
+    found: Mapping[str, AugmentedView] = getattr(positives, "augmentations", {})
     return found
 
 
-def look(positives: Positives, encoder: Encoder, view: str, rows: Ids, draws: Ids) -> Inputs:
+def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, draws: Ids) -> Inputs:
     """Return inputs of some rows (r,) of an augmented view, seen as seed, pass and example (r, 3) draw them.
 
     Errors: `InputError` for a view that leaves nothing of a text.
     """
-    augmentation = augmentations(positives)[view]
+    augmentation = augmented_views(positives)[view]
     cells = take(positives.views[view], rows)
     streams = ([*draw, augmentation.stream] for draw in draws.tolist())
     looks = [augmentation.view(cell, np.random.default_rng(s)) for cell, s in zip(cells, streams, strict=True)]

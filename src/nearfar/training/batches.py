@@ -14,7 +14,7 @@ from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch, Encoder, Inputs, Positives, Side, Store
 from nearfar.pairs import Pairs
 from nearfar.text.prompts import prompted, side_of
-from nearfar.training.augment import augmentations, look
+from nearfar.training.augment import augment, augmented_views
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.train_module import queued
@@ -31,26 +31,26 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedBatch:
     """A batch as a step eats it.
 
-    step: from 0; examples: the batch's; learnt: for the trained encoder, averaged: for the momentum encoder, if there
+    step: from 0; examples: the batch's; trained: for the trained encoder, momentum: for the momentum encoder, if there
     is one; sizes: of the whole views that have rows; queued: how many of the pairs' keys, the last ones, lie in the
-    queue; own: where the examples' own keys lie, if they are not the first.
+    queue; positive_index: where the examples' own keys lie, if they are not the first.
     """
 
     step: int
     examples: Ids
-    learnt: Share
-    averaged: Share | None
+    trained: Share
+    momentum: Share | None
     sizes: dict[str, int]
     queued: int
     pairs: Pairs
-    own: Ids | None = None
+    positive_index: Ids | None = None
 
 
 @dataclass(frozen=True)
-class Reader:
+class BatchReader:
     """Reads any step's batch, a pure function of the seed and the step; it may run ahead in a thread.
 
     Every rank makes the pairs of the whole batch, which is cheap, and reads only its own rows.
@@ -63,7 +63,7 @@ class Reader:
     ranks: Ranks
     encoder: Encoder
 
-    def __call__(self, step: int) -> Prepared:
+    def __call__(self, step: int) -> PreparedBatch:
         """Return the batch of a step (from 0)."""
         examples = self.sampler.batch(step)
         waiting = queued(self.sampler, step, self.settings.queue) if self.settings.queue else None
@@ -71,21 +71,21 @@ class Reader:
         query_views, key_views = self.positives.query_views, self.positives.key_views
         sizes = {view: size for view in dict.fromkeys([*query_views, *key_views]) if (size := len(batch.rows[view]))}
         own = {view: self._inputs(batch, view, examples, step) for view in sizes}
-        averaged = _share(own, key_views) if self.settings.momentum else None
-        learnt = _share(own, query_views if averaged else list(sizes))
+        momentum = _share(own, key_views) if self.settings.momentum else None
+        trained = _share(own, query_views if momentum else list(sizes))
         old = 0 if waiting is None else len(waiting)
-        return Prepared(step, examples, learnt, averaged, sizes, old, batch.pairs, batch.own)
+        return PreparedBatch(step, examples, trained, momentum, sizes, old, batch.pairs, batch.positive_index)
 
     def _inputs(self, batch: Batch, view: str, examples: Ids, step: int) -> Inputs:
         """Return this rank's rows of a view: as they were read once, or seen anew."""
         span = self.ranks.span(len(batch.rows[view]))
         rows = batch.rows[view][span]
-        if view not in augmentations(self.positives):
+        if view not in augmented_views(self.positives):
             return self.stores[view][rows]
-        whose = batch.whose.get(view, np.arange(len(examples)))[span]
-        seeds = np.full(len(whose), self.settings.seed)
-        draws = np.stack([seeds, self.sampler.passes(step)[whose], examples[whose]], 1)  # (r, 3)
-        return look(self.positives, self.encoder, view, rows, draws)
+        example = batch.example_index.get(view, np.arange(len(examples)))[span]
+        seeds = np.full(len(example), self.settings.seed)
+        draws = np.stack([seeds, self.sampler.passes(step)[example], examples[example]], 1)  # (r, 3)
+        return augment(self.positives, self.encoder, view, rows, draws)
 
 
 def _share(inputs: Mapping[str, Inputs], views: Sequence[str]) -> Share:
@@ -94,7 +94,7 @@ def _share(inputs: Mapping[str, Inputs], views: Sequence[str]) -> Share:
     return Share(first.join(others), {view: len(part) for view, part in parts.items()})
 
 
-def ahead(read: Callable[[int], T], first: int, stop: int) -> Generator[T, None, None]:
+def prefetch(read: Callable[[int], T], first: int, stop: int) -> Generator[T, None, None]:
     """Yield read(first) ... read(stop - 1), each read in a thread while the caller works on the one before.
 
     An error in `read` is raised here, in its turn. Close the iterator where the caller leaves early: that waits for
@@ -112,7 +112,7 @@ def ahead(read: Callable[[int], T], first: int, stop: int) -> Generator[T, None,
 
 
 @dataclass(frozen=True)
-class Direct:
+class UncachedStore:
     """A column whose rows are made into inputs when they are asked for."""
 
     side: Side
@@ -122,7 +122,7 @@ class Direct:
         return self.side.inputs(take(self.column, rows))
 
 
-def direct(encoder: Encoder, positives: Positives) -> dict[str, Store]:
+def uncached_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
     """Return such a store of every view, with prompts."""
     views = positives.views
-    return {v: Direct(side_of(encoder, positives, v), prompted(encoder, positives, v)) for v in views}
+    return {v: UncachedStore(side_of(encoder, positives, v), prompted(encoder, positives, v)) for v in views}

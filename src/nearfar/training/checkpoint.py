@@ -1,4 +1,4 @@
-"""The keeper: writes a run's checkpoints, knows the best, and brings a stopped run back."""
+"""The checkpointer: writes a run's checkpoints, knows the best, and brings a stopped run back."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from nearfar.errors import InputError
 from nearfar.storage.folders import folder_aside, made
 from nearfar.storage.weights import write_weights
 from nearfar.training.settings import LOWER_IS_BETTER
-from nearfar.training.state import Moving, under
+from nearfar.training.state import TrainState, under
 
 FILES = ("state.safetensors", "state.json")
 
 
-class Keeper:
+class Checkpointer:
     """Checkpoints of one run in `folder`.
 
     identity: what must be the same for a run to be resumed; machine: what may differ, at the price of the last digits.
@@ -39,13 +39,13 @@ class Keeper:
     def __init__(
         self,
         folder: Path,
-        moving: Moving,
+        train_state: TrainState,
         identity: Mapping[str, Any],
         machine: Mapping[str, Any],
         keep: int,
         ranks: Ranks | None = None,
     ) -> None:
-        self.folder, self.moving, self.keep, self.ranks = folder, moving, keep, ranks or Ranks()
+        self.folder, self.train_state, self.keep, self.ranks = folder, train_state, keep, ranks or Ranks()
         self.identity, self.machine = dict(_flat(identity)), dict(machine)
         self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False}
         self.artefacts: dict[str, Tensor] = {}
@@ -59,7 +59,7 @@ class Keeper:
 
     def save(self, step: int) -> None:
         """Write the checkpoint of a step, drop those no longer wanted."""
-        random = self.moving.random_states(self.ranks)
+        random = self.train_state.random_states(self.ranks)
         self.ranks.lead(lambda: self._write(step, random))
         self.last = step
 
@@ -71,7 +71,7 @@ class Keeper:
             "versions": {name: version(name) for name in ("torch", "numpy", "nearfar")},
         }
         artefacts = {f"artefact/{name}": tensor for name, tensor in self.artefacts.items()}
-        save(self.folder, Checkpoint(step, {**self.moving.collect(), **random, **artefacts}, state))
+        save(self.folder, Checkpoint(step, {**self.train_state.collect(), **random, **artefacts}, state))
         prune(self.folder, step, self.keep, None if self.best is None else self.best["step"])
 
     def begin(self, *, resume: bool) -> int:
@@ -90,7 +90,7 @@ class Keeper:
                     f"the run had {name} {before} and has {value} now: it goes on, but not to the same last digits",
                     stacklevel=3,
                 )
-        self.moving.restore(found.tensors, self.ranks)
+        self.train_state.restore(found.tensors, self.ranks)
         self.artefacts = under("artefact/", found.tensors)
         self.memory |= found.state["memory"]
         self.last = found.step
@@ -136,13 +136,13 @@ class Keeper:
             return
         step = int(self.best["step"])
         if self.ranks.lead(lambda: self._restored(step)):
-            self.ranks.broadcast(self.moving.module.state_dict().values())
+            self.ranks.broadcast(self.train_state.module.state_dict().values())
             self.memory["metrics"] = self.best["metrics"]
 
     def _restored(self, step: int) -> bool:
         place = self.folder / f"step-{step:06d}"
         try:
-            self.moving.restore_module(load(place).tensors)
+            self.train_state.restore_module(load(place).tensors)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             warnings.warn(f"{place}, the best, is not whole ({error}): the last weights are kept", stacklevel=3)
             return False

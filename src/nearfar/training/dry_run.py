@@ -15,14 +15,14 @@ from nearfar import registry
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Loss, Minable, Positives
-from nearfar.training.batches import Prepared, Reader, direct
-from nearfar.training.mixture import together
+from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
+from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
-from nearfar.training.refresh import Refresh, refreshes, refuse_unminable
+from nearfar.training.refresh import Miner, refresh_steps, refuse_unminable
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving
-from nearfar.training.step import Step
-from nearfar.training.train_module import refuse_unfit, trained
+from nearfar.training.state import TrainState
+from nearfar.training.step import GradientStep
+from nearfar.training.train_module import build_train_module, refuse_unfit
 
 STEPS = 3  # measured after one to warm up
 
@@ -51,7 +51,7 @@ def dry_run(
     positives: Positives | Sequence[Positives],
     loss: Loss,
     *,
-    refresh: Refresh | None = None,
+    refresh: Miner | None = None,
     **settings: Any,
 ) -> Estimate:
     """Return the first examples of the first batch, and time and memory estimated from a few real steps on a copy.
@@ -59,7 +59,7 @@ def dry_run(
     With mining (`refresh`) the steps have as many negatives as they will, drawn by chance; its own time is not in it.
     """
     chosen = Settings(**registry.coerce(Settings, settings, "training"))
-    positives = together(positives, apart=chosen.apart)
+    positives = mix(positives, apart=chosen.apart)
     refuse_unfit(positives, loss, chosen)
     refuse_unminable(refresh, positives, chosen)
     if refresh is not None:
@@ -68,9 +68,9 @@ def dry_run(
     encoder, loss = copy.deepcopy(encoder), copy.deepcopy(loss)
     encoder.prepare(list(positives.views.values()))
     sampler = Sampler.of(positives, chosen)
-    stores = direct(encoder, positives)
+    stores = uncached_stores(encoder, positives)
     began = time.perf_counter()
-    read = Reader(positives, stores, sampler, chosen, Ranks(), encoder)
+    read = BatchReader(positives, stores, sampler, chosen, Ranks(), encoder)
     batches = [read(step) for step in range(STEPS + 1)]
     a_cell = (time.perf_counter() - began) / sum(sum(batch.sizes.values()) for batch in batches)  # s a cell
     each, facts = _steps(encoder, positives, loss, batches, chosen)
@@ -81,7 +81,7 @@ def dry_run(
             "pairs": len(positives),
             "batch_size": sampler.batch_size,
             "steps": steps,
-            "refreshes": 0 if refresh is None else len(refreshes(chosen, steps)),
+            "refreshes": 0 if refresh is None else len(refresh_steps(chosen, steps)),
             "seconds": each * steps,
             "reading_seconds": a_cell * sum(map(len, positives.views.values())),
             "pairs_per_second": sampler.batch_size / each,
@@ -92,22 +92,22 @@ def dry_run(
 
 
 def _steps(
-    encoder: Encoder, positives: Positives, loss: Loss, batches: list[Prepared], settings: Settings
+    encoder: Encoder, positives: Positives, loss: Loss, batches: list[PreparedBatch], settings: Settings
 ) -> tuple[float, Mapping[str, Any]]:
     """Return the seconds of a step, and what it ran with."""
     device = hardware.device(settings.device)
     precision = hardware.precision(settings.precision, device)
-    moving = Moving.of(trained(encoder, loss, settings).to(device).train(), settings)
-    step = Step(moving, positives, settings, device, precision)
+    train_state = TrainState.of(build_train_module(encoder, loss, settings).to(device).train(), settings)
+    step = GradientStep(train_state, positives, settings, device, precision)
     began = 0.0
     for i, prepared in enumerate(batches):
         if i == 1:
             began = time.perf_counter()
         outcome = step(prepared)
-        moving.clip(settings.clip)
-        moving.step()
+        train_state.clip(settings.clip)
+        train_state.step()
         step.moved(prepared, outcome)
         outcome.loss.item()  # waits for a GPU
     each = (time.perf_counter() - began) / (len(batches) - 1)
-    parameters = sum(p.numel() for p in moving.parameters.values())
+    parameters = sum(p.numel() for p in train_state.parameters.values())
     return each, {"parameters": parameters, "precision": precision, "threads": torch.get_num_threads()}

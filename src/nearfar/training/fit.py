@@ -25,19 +25,19 @@ from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.model import Model
 from nearfar.storage.folders import made
 from nearfar.text.prompts import prompted, side_of
-from nearfar.training.augment import augmentations
-from nearfar.training.batches import Prepared, Reader
-from nearfar.training.checkpoint import Keeper
+from nearfar.training.augment import augmented_views
+from nearfar.training.batches import BatchReader, PreparedBatch
+from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import run_identity
-from nearfar.training.log import Start, Watch
-from nearfar.training.mixture import together
+from nearfar.training.log import RunLogger, RunPlan
+from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
-from nearfar.training.refresh import Fresh, Refresh, refuse_unminable
+from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving, schedule
-from nearfar.training.step import Step
-from nearfar.training.train_module import refuse_unfit, trained
-from nearfar.training.validation import Evaluate, HeldOut, Judge, due, with_heldout_loss
+from nearfar.training.state import TrainState, schedule
+from nearfar.training.step import GradientStep
+from nearfar.training.train_module import build_train_module, refuse_unfit
+from nearfar.training.validation import Evaluate, Evaluator, HeldoutLoss, due, with_heldout_loss
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def fit(
     out: str | Path,
     evaluate: Evaluate | None = None,
     heldout: Positives | Sequence[Positives] | None = None,
-    refresh: Refresh | None = None,
+    refresh: Miner | None = None,
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -92,7 +92,7 @@ def fit(
     began = time.perf_counter()
     chosen = Settings(**registry.coerce(Settings, settings, "training"))
     ranks, folder = Ranks.here(), Path(out)
-    positives = together(positives, apart=chosen.apart)
+    positives = mix(positives, apart=chosen.apart)
     refuse_unfit(positives, loss, chosen, ranks)
     refuse_unminable(refresh, positives, chosen)
     device = hardware.device(chosen.device, ranks)
@@ -102,46 +102,48 @@ def fit(
     stores = ranks.in_turn(lambda: _stores(encoder, positives))
     sampler = Sampler.of(positives, chosen)
     steps = chosen.steps or sampler.steps(chosen.epochs)
-    moving = _begun(encoder, loss, chosen, device, ranks)
+    train_state = _initial_state(encoder, loss, chosen, device, ranks)
     identity = run_identity(encoder, positives, loss, chosen, refresh)
     machine = _machine(chosen, device, precision, ranks)
-    keeper = Keeper(folder / "checkpoints", moving, identity, machine, chosen.keep, ranks)
-    first = keeper.begin(resume=resume)
-    rate = schedule(moving.optimiser, chosen, steps, first)
-    start = Start(steps, first, len(positives), sampler.batch_size, precision, torch.get_num_threads(), ranks.of)
-    watch = Watch(folder, chosen, start, keeper.memory, quiet=quiet, silent=not ranks.first)
-    read = Reader(positives, stores, sampler, chosen, ranks, encoder)
-    forth_and_back = Step(moving, positives, chosen, device, precision, ranks)
-    advance = Advance(forth_and_back, rate, positives, chosen.clip, keeper, watch)
-    fresh = Fresh(refresh, encoder, positives, chosen, keeper, watch, ranks)
-    held = HeldOut.of(heldout, loss, chosen, forth_and_back.encode)
-    judge = Judge(with_heldout_loss(evaluate, held, watch), encoder, chosen, keeper, watch)
-    last = first if keeper.memory["stopped"] and chosen.patience else steps
-    with watch, Interrupts() as signals, closing(fresh.batches(read, first, last)) as batches:
+    checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, chosen.keep, ranks)
+    first = checkpointer.begin(resume=resume)
+    rate = schedule(train_state.optimiser, chosen, steps, first)
+    start = RunPlan(
+        steps, first, len(positives), sampler.batch_size, precision, torch.get_num_threads(), ranks.world_size
+    )
+    logger = RunLogger(folder, chosen, start, checkpointer.memory, quiet=quiet, silent=not ranks.first)
+    read = BatchReader(positives, stores, sampler, chosen, ranks, encoder)
+    gradient_step = GradientStep(train_state, positives, chosen, device, precision, ranks)
+    train_step = TrainStep(gradient_step, rate, positives, chosen.clip, checkpointer, logger)
+    fresh = NegativeRefresh(refresh, encoder, positives, chosen, checkpointer, logger, ranks)
+    held = HeldoutLoss.of(heldout, loss, chosen, gradient_step.encode)
+    judge = Evaluator(with_heldout_loss(evaluate, held, logger), encoder, chosen, checkpointer, logger)
+    last = first if checkpointer.memory["stopped"] and chosen.patience else steps
+    with logger, Interrupts() as signals, closing(fresh.batches(read, first, last)) as batches:
         for step, prepared in enumerate(batches, first + 1):
-            loss_and_norm = advance(step, prepared)
+            loss_and_norm = train_step(step, prepared)
             caught = signals.agreed(ranks)  # looked at once a step: one from here on stops the next, with a checkpoint
             keep = caught is not None or step == steps or due(step, chosen.checkpoint_every)
             if keep or due(step, chosen.evaluate_every) or fresh.due(step):
-                advance.check(step, prepared, *loss_and_norm)
-            keep = judge(step, ranks) or keep or keeper.memory["stopped"]
-            if caught is None and not keeper.memory["stopped"]:
+                train_step.check(step, prepared, *loss_and_norm)
+            keep = judge(step, ranks) or keep or checkpointer.memory["stopped"]
+            if caught is None and not checkpointer.memory["stopped"]:
                 fresh(step)
             if keep:
-                keeper.save(step)  # after judging and mining, so that a resumed run knows what was found
+                checkpointer.save(step)  # after judging and mining, so that a resumed run knows what was found
             if caught is not None:
-                watch.note("interrupted", step=step, signal=caught)
+                logger.note("interrupted", step=step, signal=caught)
                 raise Interrupted(f"stopped by {caught} at step {step} of {steps}; go on with --resume")
-            if keeper.memory["stopped"]:
+            if checkpointer.memory["stopped"]:
                 break
         if chosen.patience:
-            keeper.restore_best()
+            checkpointer.restore_best()
         model = Model(encoder, notes={"data": {"pairs": len(positives)}, **(notes or {})})
         ranks.lead(lambda: str(model.save(folder / "model")))
         seconds = time.perf_counter() - began
-        watch.ended(seconds)
+        logger.ended(seconds)
     peak = hardware.peak_memory_mb()
-    return Run(model, keeper.memory["metrics"], folder, watch.pairs_per_second, peak, seconds, watch.warnings)
+    return Run(model, checkpointer.memory["metrics"], folder, logger.pairs_per_second, peak, seconds, logger.warnings)
 
 
 def refuse_used(folder: Path, allowed: bool) -> None:
@@ -153,66 +155,66 @@ def refuse_used(folder: Path, allowed: bool) -> None:
 def _stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
     """Let the encoder learn what it needs, and read every view's inputs."""
     encoder.prepare(list(positives.views.values()))
-    anew = augmentations(positives)  # read by the step, each time changed
+    anew = augmented_views(positives)  # read by the step, each time changed
     seen = [view for view in positives.views if view not in anew]
     return {view: side_of(encoder, positives, view).store(prompted(encoder, positives, view)) for view in seen}
 
 
-def _begun(encoder: Encoder, loss: Loss, settings: Settings, device: torch.device, ranks: Ranks) -> Moving:
+def _initial_state(encoder: Encoder, loss: Loss, settings: Settings, device: torch.device, ranks: Ranks) -> TrainState:
     """Return what is trained, alike on every rank; what is drawn from here on (dropout) differs from rank to rank."""
     torch.manual_seed(settings.seed)
-    moving = Moving.of(trained(encoder, loss, settings).to(device).train(), settings)
-    ranks.broadcast(moving.module.state_dict().values())
+    train_state = TrainState.of(build_train_module(encoder, loss, settings).to(device).train(), settings)
+    ranks.broadcast(train_state.module.state_dict().values())
     if not ranks.first:  # rank 0 goes on as a process alone does
-        torch.manual_seed(int(np.random.default_rng([settings.seed, ranks.index]).integers(2**62)))
-    return moving
+        torch.manual_seed(int(np.random.default_rng([settings.seed, ranks.rank]).integers(2**62)))
+    return train_state
 
 
 def _machine(settings: Settings, device: torch.device, precision: str, ranks: Ranks) -> dict[str, Any]:
     """Return what may differ when a run is resumed, at the price of the last digits."""
     cut = {"micro_batch": settings.micro_batch, "micro_cost": settings.micro_cost}
     threads = torch.get_num_threads()
-    return {"threads": threads, "precision": precision, "device": device.type, "ranks": ranks.of, **cut}
+    return {"threads": threads, "precision": precision, "device": device.type, "ranks": ranks.world_size, **cut}
 
 
 @dataclass(frozen=True)
-class Advance:
+class TrainStep:
     """Moves the weights by one batch; clip: the longest gradient.
 
     Errors: `RunError` where the loss, the gradient or, when asked, a weight is not finite: with the batch's rows and
     the last good checkpoint.
     """
 
-    forth_and_back: Step
+    gradient_step: GradientStep
     rate: LambdaLR
     positives: Positives
     clip: float
-    keeper: Keeper
-    watch: Watch
+    checkpointer: Checkpointer
+    logger: RunLogger
 
-    def __call__(self, step: int, prepared: Prepared) -> tuple[float, float]:
+    def __call__(self, step: int, prepared: PreparedBatch) -> tuple[float, float]:
         """Make step `step` (from 1); return the loss and the gradient's norm."""
-        moving = self.forth_and_back.moving
-        outcome = self.forth_and_back(prepared)
-        norm, loss = moving.clip(self.clip), outcome.loss.item()
+        train_state = self.gradient_step.train_state
+        outcome = self.gradient_step(prepared)
+        norm, loss = train_state.clip(self.clip), outcome.loss.item()
         if not math.isfinite(loss + norm):
             raise self._failed(step, prepared, loss, norm)
         used = float(self.rate.get_last_lr()[0])
-        moving.step()
+        train_state.step()
         self.rate.step()
-        self.forth_and_back.moved(prepared, outcome)
-        self.watch.stepped(step, outcome, prepared.pairs, norm, used)
+        self.gradient_step.moved(prepared, outcome)
+        self.logger.stepped(step, outcome, prepared.pairs, norm, used)
         return loss, norm
 
-    def check(self, step: int, prepared: Prepared, loss: float, norm: float) -> None:
+    def check(self, step: int, prepared: PreparedBatch, loss: float, norm: float) -> None:
         """Look whether this step went too far, before the weights are kept or used."""
-        if not self.forth_and_back.moving.finite():
+        if not self.gradient_step.train_state.finite():
             raise self._failed(step, prepared, loss, norm)
 
-    def _failed(self, step: int, prepared: Prepared, loss: float, norm: float) -> RunError:
-        return self.watch.failed(step, loss, norm, self._rows(prepared), self.keeper.last)
+    def _failed(self, step: int, prepared: PreparedBatch, loss: float, norm: float) -> RunError:
+        return self.logger.failed(step, loss, norm, self._rows(prepared), self.checkpointer.last)
 
-    def _rows(self, prepared: Prepared) -> list[Any]:
+    def _rows(self, prepared: PreparedBatch) -> list[Any]:
         """Return the rows of the data that a batch holds."""
         told = zip(prepared.examples.tolist(), self.positives.describe(prepared.examples), strict=True)
         return [facts.get("row", example + 1) for example, facts in told]

@@ -11,7 +11,7 @@ from nearfar import registry
 from nearfar.contracts import Encoder, Loss, Positives
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.training.mixture import Mixture
-from nearfar.training.refresh import Refresh
+from nearfar.training.refresh import Miner
 from nearfar.training.settings import Settings
 
 FREE = (
@@ -23,7 +23,7 @@ OF_SEVERAL = ("mixing", "mixing_temperature", "one_data_set", "apart")  # change
 
 
 def run_identity(
-    encoder: Encoder, positives: Positives, loss: Loss, settings: Settings, refresh: Refresh | None = None
+    encoder: Encoder, positives: Positives, loss: Loss, settings: Settings, refresh: Miner | None = None
 ) -> dict[str, Any]:
     """Return the settings and the data that make a run this one, nested under the recipe's names."""
     space = {name: fingerprint(value) for name, value in encoder.identity() if not isinstance(value, np.ndarray)}

@@ -1,4 +1,4 @@
-"""The watch over a run: what is written, shown and warned of, and how fast it goes."""
+"""The logger over a run: what is written, shown and warned of, and how fast it goes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nearfar.training.step import Outcome
 
 
 @dataclass(frozen=True)
-class Start:
+class RunPlan:
     """What a run sets out to do: from step `first` to `steps`, over so many pairs, in batches, with what machine."""
 
     steps: int
@@ -37,7 +37,7 @@ class Start:
     ranks: int = 1
 
 
-class Watch:
+class RunLogger:
     """Events, progress bar and monitor of one run; open it around the loop. `memory` outlives a stop of the run.
 
     silent: keep the time, but look at nothing, write nothing, show nothing; so do all ranks but the first.
@@ -47,7 +47,7 @@ class Watch:
         self,
         folder: Path,
         settings: Settings,
-        start: Start,
+        start: RunPlan,
         memory: dict[str, Any],
         *,
         quiet: bool = False,
@@ -55,10 +55,10 @@ class Watch:
     ) -> None:
         self.start, self.monitor_every, self.silent = start, settings.monitor_every, silent
         self.monitor = Monitor(memory)
-        self.bar = Bar(start.steps, quiet=quiet or silent)
-        self.events: Events | Silence = Silence()
+        self.bar = ProgressBar(start.steps, quiet=quiet or silent)
+        self.events: EventFile | NoEvents = NoEvents()
         if not silent:
-            self.events = Events(folder, resumed=start.first > 0, tensorboard=settings.tensorboard)
+            self.events = EventFile(folder, resumed=start.first > 0, tensorboard=settings.tensorboard)
         self.warnings: list[str] = []
         self.began = self.done = time.perf_counter()
         self.step = start.first
@@ -113,7 +113,7 @@ class Watch:
         speed = round(self.pairs_per_second, 1)
         self.events.write("end", step=self.step, seconds=round(seconds, 3), train_pairs_per_second=speed)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> RunLogger:
         with ExitStack() as stack:
             stack.enter_context(self.events)
             self.events.write("start", **asdict(self.start))
@@ -128,7 +128,7 @@ class Watch:
         self._stack.close()
 
 
-class Events:
+class EventFile:
     """Appends to folder/events.jsonl; numbers that are not finite become null. Errors: `RunError` if disk is full."""
 
     def __init__(self, folder: Path, *, resumed: bool, tensorboard: bool) -> None:
@@ -153,7 +153,7 @@ class Events:
             self._file.write(text)
             self._file.flush()
 
-    def __enter__(self) -> Events:
+    def __enter__(self) -> EventFile:
         return self
 
     def __exit__(
@@ -165,13 +165,13 @@ class Events:
             self._board.close()
 
 
-class Silence:
+class NoEvents:
     """Events of a rank that does not write: rank 0 does."""
 
     def write(self, event: str, **facts: Any) -> None:
         """Write nothing."""
 
-    def __enter__(self) -> Silence:
+    def __enter__(self) -> NoEvents:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -196,7 +196,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-class Bar:
+class ProgressBar:
     """One line: step, loss, pairs a second, alignment, uniformity, time left; silent where there is no terminal."""
 
     def __init__(self, steps: int, *, quiet: bool = False) -> None:
@@ -226,7 +226,7 @@ class Bar:
         """Print a line that stays."""
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         self._progress.start()
         return self
 

@@ -15,7 +15,7 @@ from nearfar.pairs import Known, Pairs
 
 
 @dataclass(frozen=True)
-class Piece:
+class BatchPart:
     """One data set's share of a batch: which of the batch's examples, and of the queued ones, are its own."""
 
     data: int
@@ -25,31 +25,31 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Joined:
+class MergedPairs:
     """Pairs of all pieces: their queries one after the other, their keys likewise, then the queued keys as queued.
 
-    own: each example's own key; query_data (n,), key_data (m,): which data set a query or key is of.
+    positive_index: each example's own key; query_data (n,), key_data (m,): which data set a query or key is of.
     """
 
     pairs: Pairs
-    own: Ids
+    positive_index: Ids
     query_data: Ids
     key_data: Ids
 
 
-def joined(pieces: Sequence[Piece], *, apart: bool) -> Joined:
+def merge_batches(pieces: Sequence[BatchPart], *, apart: bool) -> MergedPairs:
     """Join pieces; apart: rows of different data sets are ignored, neither near nor far."""
     data = np.array([piece.data for piece in pieces])
     sizes = [piece.batch.pairs.shape[0] for piece in pieces]
     columns = _columns(pieces)
     rows = [np.arange(stop - size, stop) for size, stop in zip(sizes, np.cumsum(sizes))]
-    own = np.empty(sum(len(piece.places) for piece in pieces), np.int64)
+    positive_index = np.empty(sum(len(piece.places) for piece in pieces), np.int64)
     for piece, column in zip(pieces, columns, strict=True):
-        own[piece.places] = column[_own(piece)]
+        positive_index[piece.places] = column[_positive_index(piece)]
     all_pairs = [piece.batch.pairs for piece in pieces]
     scoped = apart or any(pairs.query_scope is not None for pairs in all_pairs)
     scopes = [_scopes(piece, apart=apart) for piece in pieces]
-    return Joined(
+    return MergedPairs(
         Pairs(
             query_group=_laid([pairs.query_group for pairs in all_pairs], rows),
             query_item=_laid([pairs.query_item for pairs in all_pairs], rows),
@@ -59,17 +59,17 @@ def joined(pieces: Sequence[Piece], *, apart: bool) -> Joined:
             key_scope=_laid([keys for _, keys in scopes], columns) if scoped else None,
             known=_known(all_pairs, rows, columns),
         ),
-        own,
+        positive_index,
         np.repeat(data, sizes),
         _laid([torch.full((len(c),), int(d)) for d, c in zip(data, columns, strict=True)], columns).numpy(),
     )
 
 
-def _own(piece: Piece) -> Ids:
-    return np.arange(len(piece.places)) if piece.batch.own is None else piece.batch.own
+def _positive_index(piece: BatchPart) -> Ids:
+    return np.arange(len(piece.places)) if piece.batch.positive_index is None else piece.batch.positive_index
 
 
-def _columns(pieces: Sequence[Piece]) -> list[Ids]:
+def _columns(pieces: Sequence[BatchPart]) -> list[Ids]:
     """Return where each piece's keys come to lie: those with rows one after the other, the queued as queued."""
     sizes = [piece.batch.pairs.shape[1] - len(piece.waiting) for piece in pieces]
     ends, total = np.cumsum(sizes), sum(sizes)
@@ -79,7 +79,7 @@ def _columns(pieces: Sequence[Piece]) -> list[Ids]:
     ]
 
 
-def _scopes(piece: Piece, *, apart: bool) -> tuple[Tensor, Tensor]:
+def _scopes(piece: BatchPart, *, apart: bool) -> tuple[Tensor, Tensor]:
     """Return a piece's scopes of queries and keys; rows that have none share one."""
     pairs = piece.batch.pairs
     salt = content_id(f"data set {piece.data}") if apart else 0

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from nearfar.column import Column, Ids
-from nearfar.contracts import Batch, Minable, Positives, Sides
+from nearfar.contracts import Batch, Minable, MiningPairs, Positives
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
-from nearfar.positives.relations.known import QUERY_SIDE, Relation
+from nearfar.positives.relations.known import QUERY_SIDE, KnownPairs
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Task
-from nearfar.training.augment import augmentations
-from nearfar.training.merge_batches import Joined, Piece, joined, union
+from nearfar.training.augment import augmented_views
+from nearfar.training.merge_batches import BatchPart, MergedPairs, merge_batches, union
 
 CHUNK = 8192  # examples read at once
 
@@ -53,9 +53,9 @@ class Mixture:
         self.views: dict[str, Column] = {f"{d}/{name}": view for d, p in named for name, view in p.views.items()}
         self.query_views = [f"{d}/{name}" for d, part in named for name in part.query_views]
         self.key_views = [f"{d}/{name}" for d, part in named for name in part.key_views]
-        self.augmentations = {f"{d}/{v}": a for d, part in named for v, a in augmentations(part).items()}
+        self.augmentations = {f"{d}/{v}": a for d, part in named for v, a in augmented_views(part).items()}
         self.first = np.cumsum([0, *map(len, self.parts)])
-        self.shared = Shared.of(self.parts)
+        self.shared = CrossDatasetRelations.of(self.parts)
         self.fingerprint = fingerprint("mixture 1", [part.fingerprint for part in self.parts])
 
     def __len__(self) -> int:
@@ -67,21 +67,23 @@ class Mixture:
         queued: examples whose keys, from earlier batches, come last among the pairs' keys, in this order.
         """
         waiting = examples[:0] if queued is None else queued
-        whose, whose_waiting = self._whose(examples), self._whose(waiting)
+        dataset, dataset_waiting = self._dataset_of(examples), self._dataset_of(waiting)
         rows = {view: np.empty(0, np.int64) for view in self.views}
         pieces, places = [], dict[str, Ids]()
-        for d in np.union1d(whose, whose_waiting).tolist():
-            mine, mine_waiting = np.flatnonzero(whose == d), np.flatnonzero(whose_waiting == d)
+        for d in np.union1d(dataset, dataset_waiting).tolist():
+            mine, mine_waiting = np.flatnonzero(dataset == d), np.flatnonzero(dataset_waiting == d)
             own, part = examples[mine] - self.first[d], self.parts[d]
             old = waiting[mine_waiting] - self.first[d]
             batch = part.batch(own) if queued is None else part.batch(own, old)
-            pieces.append(Piece(d, batch, mine, mine_waiting))
+            pieces.append(BatchPart(d, batch, mine, mine_waiting))
             rows |= {f"{d}/{view}": cells for view, cells in batch.rows.items()}
-            places |= {f"{d}/{v}": mine[batch.whose.get(v, np.arange(len(mine)))] for v in augmentations(part)}
-        found = joined(pieces, apart=self.apart)
-        return Batch(rows, self.shared.told(found, apart=self.apart), found.own, places)
+            places |= {
+                f"{d}/{v}": mine[batch.example_index.get(v, np.arange(len(mine)))] for v in augmented_views(part)
+            }
+        found = merge_batches(pieces, apart=self.apart)
+        return Batch(rows, self.shared.told(found, apart=self.apart), found.positive_index, places)
 
-    def sides(self) -> list[Sides]:
+    def sides(self) -> list[MiningPairs]:
         """Return what mining looks through, a data set after the other; what each knows holds for all."""
         return [side for part in self.parts for side in cast("Minable", part).sides()]
 
@@ -107,19 +109,19 @@ class Mixture:
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some examples for people to read, each with its row as "data set/row"."""
         found: dict[int, dict[str, Any]] = {}
-        whose = self._whose(examples)
-        for d in np.unique(whose).tolist():
-            mine = np.flatnonzero(whose == d)
+        dataset = self._dataset_of(examples)
+        for d in np.unique(dataset).tolist():
+            mine = np.flatnonzero(dataset == d)
             own = examples[mine] - self.first[d]
             for place, example, facts in zip(mine.tolist(), own.tolist(), self.parts[d].describe(own), strict=True):
                 found[place] = {**facts, "row": f"{d}/{facts.get('row', example + 1)}"}
         return [found[place] for place in range(len(examples))]
 
-    def _whose(self, examples: Ids) -> Ids:
+    def _dataset_of(self, examples: Ids) -> Ids:
         return np.searchsorted(self.first, examples, side="right") - 1
 
 
-def together(positives: Positives | Sequence[Positives], *, apart: bool = False) -> Positives:
+def mix(positives: Positives | Sequence[Positives], *, apart: bool = False) -> Positives:
     """Return several data sets' positives as one; one alone stays what it is."""
     if isinstance(positives, Mixture):
         result = copy.copy(positives)
@@ -131,7 +133,7 @@ def together(positives: Positives | Sequence[Positives], *, apart: bool = False)
 
 
 @dataclass(frozen=True)
-class Shared:
+class CrossDatasetRelations:
     """The relation of all queries of all data sets.
 
     Built from ids alone, so it holds for whatever says who is near whom: the same query item is the same query, and
@@ -140,15 +142,15 @@ class Shared:
     set (`Columns`).
     """
 
-    relation: Relation
+    relation: KnownPairs
 
     @classmethod
     def of(cls, parts: Sequence[Positives]) -> Self:
         """Read the ids of all examples once."""
         query, group = (np.concatenate(column) for column in zip(*map(_ids, parts), strict=True))
-        return cls(Relation(query, group))
+        return cls(KnownPairs(query, group))
 
-    def told(self, found: Joined, *, apart: bool) -> Pairs:
+    def told(self, found: MergedPairs, *, apart: bool) -> Pairs:
         """Return the pairs with what the data sets know of each other; what one says itself stays.
 
         apart: nothing is said of a query and a key of two data sets.

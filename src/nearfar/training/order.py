@@ -26,10 +26,10 @@ class Sampler:
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, queue: int = 0, row: Passes | Interleaved | None = None
+        self, n: int, batch_size: int, seed: int, queue: int = 0, row: Epochs | MixedSampler | None = None
     ) -> None:
         self.n, self.batch_size = n, min(batch_size, n)
-        self.row = row or Passes(n, Shuffled(n, seed), queue)
+        self.row = row or Epochs(n, Shuffled(n, seed), queue)
 
     @classmethod
     def of(cls, positives: Positives, settings: Settings) -> Self:
@@ -43,9 +43,9 @@ class Sampler:
         if alike or not isinstance(positives, Mixture):
             return cls(n, settings.batch_size, seed, queue)
         sizes, batch = [len(part) for part in positives.parts], min(settings.batch_size, n)
-        turns = Turns(quotas(sizes, settings.mixing, settings.mixing_temperature), seed)
+        turns = MixingSchedule(quotas(sizes, settings.mixing, settings.mixing_temperature), seed)
         turn = batch if settings.one_data_set else 1
-        return cls(n, batch, seed, queue, Interleaved(sizes, turns, batch, turn=turn, seed=seed, queue=queue))
+        return cls(n, batch, seed, queue, MixedSampler(sizes, turns, batch, turn=turn, seed=seed, queue=queue))
 
     def steps(self, epochs: float) -> int:
         """Return the number of steps that make so many passes: of several data sets, as many places as all have."""
@@ -62,7 +62,7 @@ class Sampler:
         return self.row.passes(start, start + self.batch_size)
 
 
-class Passes:
+class Epochs:
     """The endless row of n examples, pass after pass; every example comes up once a pass.
 
     order: gives the examples of a pass, (n,), a pure function of its number. lookback: how far behind what was read
@@ -105,7 +105,7 @@ class Shuffled:
         return np.random.default_rng([self.seed, epoch, *self.further]).permutation(self.n)
 
 
-class Distinct:
+class NoRepeat:
     """Shuffled passes, mended where a batch ends one and begins the next: what it had of the old pass comes later.
 
     most: examples of this data set in a batch, at most; around: gives the places (start, stop) of this data set's row
@@ -135,7 +135,7 @@ class Distinct:
         return np.concatenate([order[fresh], np.delete(order, fresh)])
 
 
-class Interleaved:
+class MixedSampler:
     """Examples of several data sets, numbered one data set after the other, in the order of turns.
 
     sizes: of the data sets; turn: places that a turn has, 1, or those of a batch. A data set's row is endless and every
@@ -144,15 +144,22 @@ class Interleaved:
     """
 
     def __init__(
-        self, sizes: Sequence[int], turns: Turns, batch_size: int, *, turn: int = 1, seed: int = 0, queue: int = 0
+        self,
+        sizes: Sequence[int],
+        turns: MixingSchedule,
+        batch_size: int,
+        *,
+        turn: int = 1,
+        seed: int = 0,
+        queue: int = 0,
     ) -> None:
         self.turns, self.turn, self.batch_size = turns, turn, batch_size
         self.first = np.cumsum([0, *sizes])
         self.rows = []
         for d, n in enumerate(sizes):
             most = batch_size if turn == batch_size else turns.most(d, batch_size)
-            order = Distinct(n, Shuffled(n, seed, d + 1), most, partial(self._around, d))
-            self.rows.append(Passes(n, order, queue))
+            order = NoRepeat(n, Shuffled(n, seed, d + 1), most, partial(self._around, d))
+            self.rows.append(Epochs(n, order, queue))
 
     def __call__(self, start: int, stop: int) -> Ids:
         """Return the examples from place `start` of the row to `stop`, (stop - start,)."""
@@ -170,14 +177,14 @@ class Interleaved:
 
     def _shares(self, start: int, stop: int) -> Iterator[tuple[int, Ids, int]]:
         """Yield each data set here, which of the places are its own, and where in its own row they begin."""
-        whose = self.turns.whose(np.arange(start, stop) // self.turn)
-        for d in np.unique(whose).tolist():
-            yield d, np.flatnonzero(whose == d), self._before(d, start)
+        dataset = self.turns.dataset_of(np.arange(start, stop) // self.turn)
+        for d in np.unique(dataset).tolist():
+            yield d, np.flatnonzero(dataset == d), self._before(d, start)
 
     def _before(self, d: int, place: int) -> int:
         """Return how many of the places before this one are data set d's."""
         turn, rest = np.divmod(np.array([place]), self.turn)
-        mine = np.where(self.turns.whose(turn) == d, rest, 0)
+        mine = np.where(self.turns.dataset_of(turn) == d, rest, 0)
         return int((self.turns.before(d, turn) * self.turn + mine)[0])
 
     def _around(self, d: int, own: int) -> tuple[int, int]:
@@ -203,7 +210,7 @@ def quotas(sizes: Sequence[int], mixing: str, temperature: float) -> list[int]:
     return [size // math.gcd(*sizes) for size in sizes]
 
 
-class Turns:
+class MixingSchedule:
     """An endless, evenly spread sequence of data sets; in each period data set d has quotas[d] turns.
 
     A data set's turns lie evenly in the period, from a start that the seed draws, so that after any number of turns it
@@ -212,14 +219,14 @@ class Turns:
 
     def __init__(self, quotas: Sequence[int], seed: int) -> None:
         self.quotas = list(quotas)
-        whose = np.repeat(np.arange(len(self.quotas)), self.quotas)  # (p,)
+        dataset = np.repeat(np.arange(len(self.quotas)), self.quotas)  # (p,)
         place = np.concatenate([np.arange(quota) for quota in self.quotas])  # (p,)
         starts = np.random.default_rng([seed, len(self.quotas)]).random(len(self.quotas))
-        time = (place + starts[whose]) / np.array(self.quotas)[whose]
-        self.period = whose[np.argsort(time, kind="stable")]  # (p,)
+        time = (place + starts[dataset]) / np.array(self.quotas)[dataset]
+        self.period = dataset[np.argsort(time, kind="stable")]  # (p,)
         self.own = [np.flatnonzero(self.period == d) for d in range(len(self.quotas))]  # each data set's turns
 
-    def whose(self, turns: Ids) -> Ids:
+    def dataset_of(self, turns: Ids) -> Ids:
         """Return the data sets of some turns."""
         found: Ids = self.period[turns % len(self.period)]
         return found

@@ -19,7 +19,7 @@ Named = dict[str, nn.Parameter]
 
 
 @dataclass(frozen=True)
-class Moving:
+class TrainState:
     """A module, its parameters by name (tied ones once), and the optimiser that moves them."""
 
     module: nn.Module
@@ -27,7 +27,7 @@ class Moving:
     optimiser: torch.optim.Optimizer
 
     @classmethod
-    def of(cls, module: nn.Module, settings: Settings) -> Moving:
+    def of(cls, module: nn.Module, settings: Settings) -> TrainState:
         """Give a module its optimiser. Errors: `InputError` where nothing can be learnt."""
         parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not parameters:
@@ -46,7 +46,7 @@ class Moving:
 
     def sum_gradients(self, ranks: Ranks) -> None:
         """Sum every parameter's gradient over the ranks; what has none on one rank counts as zero there."""
-        if ranks.of == 1:
+        if ranks.world_size == 1:
             return
         have = torch.tensor([p.grad is not None for p in self.parameters.values()], dtype=torch.int32)
         ranks.sum_([have])
@@ -95,10 +95,10 @@ class Moving:
             state: dict[str, Any] = under(f"optimizer/{name}/", tensors)
             if state:  # copied: what was read is a view of the file; counts live beside their parameter, too (fused)
                 self.optimiser.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in state.items()}
-        if f"random/cpu/{ranks.index}" in tensors:  # else there were fewer ranks
-            torch.set_rng_state(tensors[f"random/cpu/{ranks.index}"])
-        if self.device.type == "cuda" and f"random/cuda/{ranks.index}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"random/cuda/{ranks.index}"], self.device)
+        if f"random/cpu/{ranks.rank}" in tensors:  # else there were fewer ranks
+            torch.set_rng_state(tensors[f"random/cpu/{ranks.rank}"])
+        if self.device.type == "cuda" and f"random/cuda/{ranks.rank}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"random/cuda/{ranks.rank}"], self.device)
 
     def restore_module(self, tensors: dict[str, Tensor]) -> None:
         """Put back the weights only."""

@@ -13,10 +13,10 @@ from torch.nn.functional import normalize
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Inputs, Loss, Positives
 from nearfar.pairs import Pairs
-from nearfar.training.batches import Prepared, Share
+from nearfar.training.batches import PreparedBatch, Share
 from nearfar.training.settings import Settings
-from nearfar.training.state import Moving
-from nearfar.training.train_module import follow_
+from nearfar.training.state import TrainState
+from nearfar.training.train_module import update_momentum_copy_
 
 Views = dict[str, Tensor]
 RandomState = tuple[Tensor, Tensor | None]  # of the CPU, and of the GPU in use
@@ -31,7 +31,7 @@ class Outcome:
     keys: Tensor
 
 
-class Step:
+class GradientStep:
     """The machinery around encoder and loss: ranks, gradient cache, momentum keys, queue.
 
     Every rank holds the whole batch's vectors and computes its part of the loss. Parts add up to the loss, so gradients
@@ -41,49 +41,57 @@ class Step:
 
     def __init__(
         self,
-        moving: Moving,
+        train_state: TrainState,
         positives: Positives,
         settings: Settings,
         device: torch.device,
         precision: str,
         ranks: Ranks | None = None,
     ) -> None:
-        self.moving, self.settings, self.ranks = moving, settings, ranks or Ranks()
+        self.train_state, self.settings, self.ranks = train_state, settings, ranks or Ranks()
         self.query_views, self.key_views = positives.query_views, positives.key_views
-        parts: Any = dict(cast("Any", moving.module).items())
+        parts: Any = dict(cast("Any", train_state.module).items())
         self.loss: Loss = parts["loss"]
         self.queue, self.momentum, self.encoder = parts.get("queue"), parts.get("momentum"), parts["encoder"]
-        self.encode = Encode(self.encoder, self.loss.unit, device, precision)
-        self.encode_keys = Encode(self.momentum, self.loss.unit, device, precision)
+        self.encode = RowEncoder(self.encoder, self.loss.unit, device, precision)
+        self.encode_keys = RowEncoder(self.momentum, self.loss.unit, device, precision)
 
-    def __call__(self, prepared: Prepared) -> Outcome:
+    def __call__(self, prepared: PreparedBatch) -> Outcome:
         """Return the loss; its gradient, summed over the ranks, is in the parameters."""
-        encoded = self._encoded(prepared.learnt)
+        encoded = self._encoded(prepared.trained)
         outcome = self._compared(encoded.vectors, prepared)
         encoded.back()
-        self.moving.sum_gradients(self.ranks)
+        self.train_state.sum_gradients(self.ranks)
         return outcome
 
-    def moved(self, prepared: Prepared, outcome: Outcome) -> None:
+    def moved(self, prepared: PreparedBatch, outcome: Outcome) -> None:
         """Do what follows the optimiser's step: bring the loss back into its range, the average and the queue on."""
         clamp(self.loss)
         if self.momentum is not None:
-            follow_(self.momentum, self.encoder, self.settings.momentum)
+            update_momentum_copy_(self.momentum, self.encoder, self.settings.momentum)
         if self.queue is not None:
             size = len(prepared.examples)
-            own = slice(size) if prepared.own is None else torch.from_numpy(prepared.own).to(outcome.keys.device)
+            own = (
+                slice(size)
+                if prepared.positive_index is None
+                else torch.from_numpy(prepared.positive_index).to(outcome.keys.device)
+            )
             self.queue.put(prepared.step * size, outcome.keys[own])
 
-    def _encoded(self, share: Share) -> Whole | Cached:
+    def _encoded(self, share: Share) -> WholeBatch | CachedBatch:
         if not (self.settings.micro_batch or self.settings.micro_cost):
-            return Whole(self.encode, share.inputs)
-        return Cached(self.encode, share.inputs, micro_batches(share.inputs, self.settings))
+            return WholeBatch(self.encode, share.inputs)
+        return CachedBatch(self.encode, share.inputs, micro_batches(share.inputs, self.settings))
 
-    def _compared(self, vectors: Tensor, prepared: Prepared) -> Outcome:
+    def _compared(self, vectors: Tensor, prepared: PreparedBatch) -> Outcome:
         """Return the loss of this rank's vectors with all the others'; each vector has its gradient then."""
-        whole = self._gathered(vectors, prepared.learnt, prepared.sizes)
+        whole = self._gathered(vectors, prepared.trained, prepared.sizes)
         # The graph is cut where ranks meet: a part of the loss may not reach every view, but all must gather gradients.
-        cut = whole if self.ranks.of == 1 else {v: t.detach().requires_grad_(t.requires_grad) for v, t in whole.items()}
+        cut = (
+            whole
+            if self.ranks.world_size == 1
+            else {v: t.detach().requires_grad_(t.requires_grad) for v, t in whole.items()}
+        )
         queries = stacked(cut, self.query_views)  # (n, d)
         keys = self._keys(cut, queries, prepared)  # (m, d)
         with torch.autocast(self.encode.device.type, torch.bfloat16, enabled=self.encode.precision == "bf16"):
@@ -97,10 +105,10 @@ class Step:
         self.ranks.sum_([value])
         return Outcome(value, queries.detach(), keys.detach())
 
-    def _keys(self, views: Views, queries: Tensor, prepared: Prepared) -> Tensor:
+    def _keys(self, views: Views, queries: Tensor, prepared: PreparedBatch) -> Tensor:
         """Return the keys (m, d): the batch's, by the momentum encoder where there is one, then the queued ones."""
-        if prepared.averaged is not None:
-            share = prepared.averaged
+        if prepared.momentum is not None:
+            share = prepared.momentum
             vectors = self.encode_keys.without_graph(share.inputs, micro_batches(share.inputs, self.settings))
             views = self._gathered(vectors, share, prepared.sizes)
         elif self.key_views == self.query_views and not prepared.queued:
@@ -115,13 +123,13 @@ class Step:
 
     def _part(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return this rank's summand of the loss: of one that cannot be divided, which all compute, a share."""
-        index, of = self.ranks.index, self.ranks.of
-        if of == 1:
+        rank, world_size = self.ranks.rank, self.ranks.world_size
+        if world_size == 1:
             return self.loss(queries, keys, pairs)
         if hasattr(self.loss, "part"):
-            part: Tensor = cast("Any", self.loss).part(queries, keys, pairs, index, of)
+            part: Tensor = cast("Any", self.loss).part(queries, keys, pairs, rank, world_size)
             return part
-        return self.loss(queries, keys, pairs) / of
+        return self.loss(queries, keys, pairs) / world_size
 
 
 def stacked(views: Views, names: Sequence[str]) -> Tensor:
@@ -138,7 +146,7 @@ def clamp(loss: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Encode:
+class RowEncoder:
     """An encoder as a step calls it: on its device, in its precision, onto the sphere where the loss wants that."""
 
     encoder: Encoder
@@ -159,17 +167,17 @@ class Encode:
         return torch.cat([self(inputs[part]) for part in parts])
 
 
-class Whole:
+class WholeBatch:
     """All rows at once: the loss's backward pass goes on through the encoder by itself."""
 
-    def __init__(self, encode: Encode, inputs: Inputs) -> None:
+    def __init__(self, encode: RowEncoder, inputs: Inputs) -> None:
         self.vectors = encode(inputs)  # (n, d)
 
     def back(self) -> None:
         """Nothing is left to do."""
 
 
-class Cached:
+class CachedBatch:
     """Micro-batches: `vectors` are leaves, and `back` takes their gradients through the encoder.
 
     A micro-batch is encoded both times under the same random state (dropout) and the same buffers, so that it gives the
@@ -177,7 +185,7 @@ class Cached:
     first pass left them.
     """
 
-    def __init__(self, encode: Encode, inputs: Inputs, parts: Sequence[slice]) -> None:
+    def __init__(self, encode: RowEncoder, inputs: Inputs, parts: Sequence[slice]) -> None:
         self.encode, self.inputs, self.parts = encode, inputs, parts
         self.buffers = {name: b.clone() for name, b in cast("nn.Module", encode.encoder).named_buffers()}
         self.states: list[RandomState] = []

@@ -19,13 +19,13 @@ from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 
 
-def trained(encoder: Encoder, loss: Loss, settings: Settings) -> nn.ModuleDict:
+def build_train_module(encoder: Encoder, loss: Loss, settings: Settings) -> nn.ModuleDict:
     """Return one module of all that a checkpoint keeps; only "encoder" ships, queue and momentum are not learnt."""
     learnt = cast("nn.Module", encoder)
     parts = {"encoder": learnt, "loss": cast("nn.Module", loss)}
     if settings.momentum:
         _refuse_idle_tower(encoder)
-        parts["momentum"] = follower(learnt)
+        parts["momentum"] = momentum_copy(learnt)
     if settings.queue:
         weights = (p.dtype for p in learnt.parameters() if p.is_floating_point())
         parts["queue"] = Queue(
@@ -40,9 +40,11 @@ def refuse_unfit(positives: Positives, loss: Loss, settings: Settings, ranks: Ra
     Errors: `InputError` for micro-batches with a loss that is no function of the vectors alone, for a queue with
     positives that do not know the keys in it, and for a batch that leaves a rank without an example.
     """
-    size, of = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.of
-    if size < of:
-        raise InputError(f"training.batch_size: {size} examples are too few for {of} ranks; start fewer, or give more")
+    size, world_size = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.world_size
+    if size < world_size:
+        raise InputError(
+            f"training.batch_size: {size} examples are too few for {world_size} ranks; start fewer, or give more"
+        )
     if (settings.micro_batch or settings.micro_cost) and not getattr(loss, "cacheable", False):
         raise InputError(
             f"training.micro_batch: losses.{registry.name_of(type(loss))} is not a function of the batch's vectors "
@@ -98,13 +100,13 @@ def queued(sampler: Sampler, step: int, size: int) -> Ids:
     return torch.from_numpy(sampler.row(start, stop)).roll(start % size).numpy()
 
 
-def follower(encoder: nn.Module) -> nn.Module:
+def momentum_copy(encoder: nn.Module) -> nn.Module:
     """Return a copy that no optimiser moves."""
     return copy.deepcopy(encoder).requires_grad_(False)
 
 
 @torch.no_grad()
-def follow_(average: nn.Module, encoder: nn.Module, momentum: float) -> None:
+def update_momentum_copy_(average: nn.Module, encoder: nn.Module, momentum: float) -> None:
     """Move the average towards the encoder: average = momentum average + (1 - momentum) encoder.
 
     He et al. 2020, arXiv:1911.05722, equation 2. Buffers are no weights: each copy's own forward passes move them.

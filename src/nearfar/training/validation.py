@@ -14,43 +14,54 @@ from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Loss, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.model import Model
-from nearfar.training.batches import Prepared, Reader, direct
-from nearfar.training.checkpoint import Keeper
-from nearfar.training.log import Watch
-from nearfar.training.mixture import together
+from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
+from nearfar.training.checkpoint import Checkpointer
+from nearfar.training.log import RunLogger
+from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
-from nearfar.training.step import Encode, micro_batches, stacked
+from nearfar.training.step import RowEncoder, micro_batches, stacked
 
 Evaluate = Callable[[Model], Mapping[str, float]]
 NAME = "heldout_loss"
 
 
-class Judge:
+class Evaluator:
     """Evaluates the encoder as it is; rank 0 does so, and all know what it found."""
 
     def __init__(
-        self, evaluate: Evaluate | None, encoder: Encoder, settings: Settings, keeper: Keeper, watch: Watch
+        self,
+        evaluate: Evaluate | None,
+        encoder: Encoder,
+        settings: Settings,
+        checkpointer: Checkpointer,
+        logger: RunLogger,
     ) -> None:
-        self.evaluate, self.encoder, self.settings, self.keeper, self.watch = evaluate, encoder, settings, keeper, watch
+        self.evaluate, self.encoder, self.settings, self.checkpointer, self.logger = (
+            evaluate,
+            encoder,
+            settings,
+            checkpointer,
+            logger,
+        )
 
     def __call__(self, step: int, ranks: Ranks) -> bool:
         """Evaluate, where it is due; say whether this is the best so far."""
-        if self.evaluate is None or not (due(step, self.settings.evaluate_every) or step == self.watch.start.steps):
+        if self.evaluate is None or not (due(step, self.settings.evaluate_every) or step == self.logger.start.steps):
             return False
         best, memory = ranks.lead(lambda: self._judged(step))
-        self.keeper.memory.update(memory)
+        self.checkpointer.memory.update(memory)
         return best
 
     def _judged(self, step: int) -> tuple[bool, dict[str, Any]]:
         assert self.evaluate is not None
         metrics = {name: float(value) for name, value in self.evaluate(Model(self.encoder)).items()}
-        self.watch.note("evaluate", step=step, metrics=metrics)
-        self.watch.warn(step, _unknown_best(self.settings, metrics))
-        found = self.keeper.judged(step, metrics, self.settings.best)
-        best, patience = self.keeper.best, self.settings.patience * self.settings.evaluate_every
-        self.keeper.memory["stopped"] = best is not None and 0 < patience <= step - best["step"]
-        return found, self.keeper.memory
+        self.logger.note("evaluate", step=step, metrics=metrics)
+        self.logger.warn(step, _unknown_best(self.settings, metrics))
+        found = self.checkpointer.judged(step, metrics, self.settings.best)
+        best, patience = self.checkpointer.best, self.settings.patience * self.settings.evaluate_every
+        self.checkpointer.memory["stopped"] = best is not None and 0 < patience <= step - best["step"]
+        return found, self.checkpointer.memory
 
 
 def due(step: int, every: int) -> bool:
@@ -68,7 +79,7 @@ def _unknown_best(settings: Settings, metrics: Mapping[str, float]) -> str | Non
     return f"{message}; no checkpoint is kept as the best"
 
 
-class HeldOut:
+class HeldoutLoss:
     """The mean loss of fixed batches of held-out examples, with the weights as they are.
 
     `heldout_examples` of the split are taken, the same each time, in batches as large as training's, at least one of
@@ -79,27 +90,27 @@ class HeldOut:
     says no more than how evenly the vectors lie.
     """
 
-    def __init__(self, positives: Positives, loss: Loss, settings: Settings, encode: Encode) -> None:
+    def __init__(self, positives: Positives, loss: Loss, settings: Settings, encode: RowEncoder) -> None:
         self.positives, self.encoder, self.loss, self.encode = positives, encode.encoder, loss, encode
         self.settings = replace(settings, queue=0, momentum=0.0, mixing="proportional", one_data_set=False)
 
     @classmethod
     def of(
-        cls, heldout: Positives | Sequence[Positives] | None, loss: Loss, settings: Settings, encode: Encode
+        cls, heldout: Positives | Sequence[Positives] | None, loss: Loss, settings: Settings, encode: RowEncoder
     ) -> Self | None:
         """Return what computes it; None without a split of two examples at least, or where it is not wanted."""
-        positives = None if heldout is None else together(heldout, apart=settings.apart)
+        positives = None if heldout is None else mix(heldout, apart=settings.apart)
         if positives is None or len(positives) < 2 or not settings.heldout_examples:
             return None
         return cls(positives, loss, settings, encode)
 
     @cached_property
-    def batches(self) -> list[Prepared]:
+    def batches(self) -> list[PreparedBatch]:
         """The held-out batches, read once."""
-        stores = direct(self.encoder, self.positives)
+        stores = uncached_stores(self.encoder, self.positives)
         sampler = Sampler.of(self.positives, self.settings)
         count = max(1, min(self.settings.heldout_examples, len(self.positives)) // sampler.batch_size)
-        read = Reader(self.positives, stores, sampler, self.settings, Ranks(), self.encoder)
+        read = BatchReader(self.positives, stores, sampler, self.settings, Ranks(), self.encoder)
         return [read(step) for step in range(count)]
 
     @torch.no_grad()
@@ -115,8 +126,8 @@ class HeldOut:
             for module, before in zip(modules, training, strict=True):
                 module.train(before)
 
-    def _of(self, batch: Prepared) -> float:
-        share, (query_views, key_views) = batch.learnt, (self.positives.query_views, self.positives.key_views)
+    def _of(self, batch: PreparedBatch) -> float:
+        share, (query_views, key_views) = batch.trained, (self.positives.query_views, self.positives.key_views)
         vectors = self.encode.without_graph(share.inputs, micro_batches(share.inputs, self.settings))
         views = dict(zip(share.sizes, torch.split(vectors, list(share.sizes.values())), strict=True))
         queries = stacked(views, query_views)
@@ -125,7 +136,7 @@ class HeldOut:
             return float(self.loss(queries, keys, batch.pairs))
 
 
-def with_heldout_loss(evaluate: Evaluate | None, held: HeldOut | None, watch: Watch) -> Evaluate | None:
+def with_heldout_loss(evaluate: Evaluate | None, held: HeldoutLoss | None, logger: RunLogger) -> Evaluate | None:
     """Return an evaluation that gives the held-out loss beside what `evaluate` gives.
 
     A split that the loss refuses is told of, and left out.
@@ -138,7 +149,7 @@ def with_heldout_loss(evaluate: Evaluate | None, held: HeldOut | None, watch: Wa
         try:
             return {**metrics, NAME: held()}
         except InputError as error:
-            watch.warn(watch.step, f"no {NAME}: {error}")
+            logger.warn(logger.step, f"no {NAME}: {error}")
             return metrics
 
     return judged

@@ -12,7 +12,7 @@ import pyarrow as pa
 from nearfar.data.tables.delimited import Delimited, Stsb, is_stsb
 from nearfar.data.tables.files import FORMATS, KNOWN, PACKED, REFUSED, check_file, first_bytes, reading, suffix
 from nearfar.data.tables.json_lines import JsonArray, JsonLines, table_of
-from nearfar.data.tables.row_locator import Reader, Source, first_line, whole
+from nearfar.data.tables.row_locator import Reader, Source, first_line, single_file
 from nearfar.data.tables.store import Parquet, quiet, stored
 from nearfar.errors import InputError
 
@@ -21,7 +21,7 @@ _SPLITS |= dict.fromkeys(("dev", "val", "valid", "validation"), "validation")
 
 
 @dataclass(frozen=True)
-class Form:
+class ReadOptions:
     """What a source does not say by itself: how fields are parted, what columns are called, which configuration."""
 
     delimiter: str | None = None
@@ -29,10 +29,10 @@ class Form:
     config: str | None = None
 
 
-def read(path: Any, form: Form) -> dict[str, Source]:
+def read(path: Any, form: ReadOptions) -> dict[str, Source]:
     """Return the splits of whatever `path` is; each has at least one row."""
     if isinstance(path, list):
-        found = {"train": whole("the list of rows", table_of("the list of rows", path))}
+        found = {"train": single_file("the list of rows", table_of("the list of rows", path))}
     elif isinstance(path, str | Path):
         found = _named(path, form)
     else:
@@ -43,7 +43,7 @@ def read(path: Any, form: Form) -> dict[str, Source]:
     return found
 
 
-def _named(name: str | Path, form: Form) -> dict[str, Source]:
+def _named(name: str | Path, form: ReadOptions) -> dict[str, Source]:
     if name == "":
         raise InputError("table: the path is empty; give a file, a folder or a data set's name")
     path = Path(name).expanduser()
@@ -62,14 +62,14 @@ def _is_file_name(name: str) -> bool:
     return known or name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
 
 
-def _file(path: Path, form: Form) -> Source:
+def _file(path: Path, form: ReadOptions) -> Source:
     with reading(path):
         check_file(path)
     reader = _reader(path, form)
-    return whole(str(path), stored(reader), reader)
+    return single_file(str(path), stored(reader), reader)
 
 
-def _reader(path: Path, form: Form) -> Reader:
+def _reader(path: Path, form: ReadOptions) -> Reader:
     kind = "csv" if form.delimiter is not None else FORMATS.get(suffix(path))
     if kind is None:
         raise InputError(f"{path}: its name does not say what it holds; rename it to {KNOWN}, or give a delimiter")
@@ -83,7 +83,7 @@ def _reader(path: Path, form: Form) -> Reader:
     return Delimited(path, form.delimiter or ("\t" if kind == "tsv" else ","), form.header)
 
 
-def _folder(path: Path, form: Form) -> dict[str, Source]:
+def _folder(path: Path, form: ReadOptions) -> dict[str, Source]:
     if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
         return from_saved(path)
     with reading(path):
@@ -155,4 +155,4 @@ def from_dataset(where: str, data: Any) -> dict[str, Source]:
             )
         if data._indices is not None:  # shuffled or selected rows: written out once, so that slices stay slices
             data = data.flatten_indices()
-        return {"train": whole(where, data.data.table)}
+        return {"train": single_file(where, data.data.table)}

@@ -17,7 +17,7 @@ from nearfar.errors import InputError
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """A run of rows from one place; `reader` knows its lines, where it is a file."""
 
     where: str
@@ -30,7 +30,7 @@ class Source:
     """The rows of one split, and the places they come from, in order."""
 
     table: pa.Table
-    parts: list[Part]
+    parts: list[FilePart]
     _columns: dict[tuple[str, bool, str | None], ChunkedColumn] = field(default_factory=dict, repr=False)
 
     def column(self, name: str, fill: str | None = None, *, flat: bool = False) -> ChunkedColumn:
@@ -63,9 +63,9 @@ class Source:
         return f"{part.where}: row {row + 1}" + (f" (line {line})" if line is not None else "")
 
 
-def whole(where: str, table: pa.Table, reader: Reader | None = None) -> Source:
+def single_file(where: str, table: pa.Table, reader: Reader | None = None) -> Source:
     """Return a table that comes from one place."""
-    return Source(table, [Part(where, table.num_rows, reader)])
+    return Source(table, [FilePart(where, table.num_rows, reader)])
 
 
 class AgainError(Exception):

@@ -19,7 +19,7 @@ LABELS, OFTEN = 100, 100  # distinct texts at most, and rows of each on average 
 
 
 @dataclass(frozen=True)
-class Texts:
+class SplitTexts:
     """The contents of one text column: ids of its texts, and the row of each; blank cells are left out."""
 
     name: str
@@ -41,7 +41,7 @@ class Texts:
         return found
 
 
-def texts(selection: Selection, names: Sequence[str] | None) -> list[Texts]:
+def texts(selection: Selection, names: Sequence[str] | None) -> list[SplitTexts]:
     """Return the contents of some columns, by default of all that hold text or lists of text, texts first.
 
     By default, columns of labels are left out where others hold text: all rows would share a "text" with training.
@@ -60,16 +60,16 @@ def texts(selection: Selection, names: Sequence[str] | None) -> list[Texts]:
     return found if names is not None or not told else told
 
 
-def _texts(selection: Selection, name: str, in_lists: bool) -> Texts:
+def _texts(selection: Selection, name: str, in_lists: bool) -> SplitTexts:
     column, rows = selection.column(name, fill=""), np.arange(len(selection))
     if in_lists:
         column, offsets = selection.flat(name, fill="")
         rows = np.repeat(rows, np.diff(offsets))
     told = np.concatenate([np.zeros(0, bool), *map(says_something, column.arrays())])
-    return Texts(name, content_ids(column)[told], rows[told])
+    return SplitTexts(name, content_ids(column)[told], rows[told])
 
 
-def split(where: str, columns: Sequence[Texts], n: int, heldout: float, seed: int) -> tuple[Ids, Ids, int]:
+def split(where: str, columns: Sequence[SplitTexts], n: int, heldout: float, seed: int) -> tuple[Ids, Ids, int]:
     """Return the training rows, the held-out rows, both ascending, and how many were dropped for sharing a text.
 
     Rows whose first column has the same text go together; the order of the rows does not matter.

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-from nearfar.encoders.packed.bf16_layers import INTEGERS, drawn_seed, dropped, effective
+from nearfar.encoders.packed.bf16_layers import INTEGERS, byte_dropout, draw_seed, effective_rate
 from nearfar.encoders.packed.packing import Group, Packing
 
-NAME = "nearfar_packed"
-BLOCK = 2**20  # scores computed at once: what a core's cache holds
-LONG = 2_048  # tokens of a text from which attention without dropout is left to the fused kernel, which keeps no P
+ATTENTION_NAME = "nearfar_packed"
+ATTENTION_BLOCK = 2**20  # scores computed at once: what a core's cache holds
+LONG_TEXT = 2_048  # tokens of a text from which attention without dropout is left to the fused kernel, which keeps no P
 KNOWN = {"position_ids", "cache_position", "is_causal", "output_attentions", "use_cache", "past_key_values"}
 
 
@@ -31,7 +31,7 @@ class Unpackable(Exception):
 
 
 @dataclass(frozen=True)
-class Form:
+class AttentionOptions:
     """What kind of attention: the scale of scores, the share of entries dropped, who may look at whom."""
 
     scale: float
@@ -55,7 +55,7 @@ class Form:
         return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
 
 
-def attend(
+def attention_function(
     module: Any,
     query: Tensor,
     key: Tensor,
@@ -80,17 +80,17 @@ def attend(
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # (t, heads, d)
     if k.shape[1] != q.shape[1]:  # grouped queries: each key serves several heads
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
-    form = Form(scale, dropout, causal, sliding_window)
+    form = AttentionOptions(scale, dropout, causal, sliding_window)
     return packed_attention(q, k, v, packing, form)[None], None
 
 
-def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: Form) -> Tensor:
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: AttentionOptions) -> Tensor:
     """Return each text's attention over itself, (t, heads, d), of packed q, k and v of that shape."""
     longest = packing.groups[0].length
-    if q.device.type != "cpu" or (longest > LONG and not form.dropout):
+    if q.device.type != "cpu" or (longest > LONG_TEXT and not form.dropout):
         return _fused(q, k, v, packing, form)
     if form.dropout:
-        form = replace(form, dropout=effective(form.dropout))
+        form = replace(form, dropout=effective_rate(form.dropout))
     if torch.is_autocast_enabled("cpu"):  # what is not lean may hand on several types
         q, k, v = (x.to(torch.get_autocast_dtype("cpu")) for x in (q, k, v))
     with torch.autocast("cpu", enabled=False):
@@ -98,7 +98,7 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: Fo
     return out
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: Form) -> Tensor:
+def _fused(q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: AttentionOptions) -> Tensor:
     """Leave each group to torch's kernels."""
     outs = []
     for group in packing.groups:
@@ -124,9 +124,9 @@ class _Blocks(torch.autograd.Function):
     """Attention in blocks of some texts, each a few matrix products."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: Form) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, packing: Packing, form: AttentionOptions) -> Tensor:
         learns = any(ctx.needs_input_grad[:3])
-        random = np.random.SFC64(drawn_seed()) if form.dropout else None
+        random = np.random.SFC64(draw_seed()) if form.dropout else None
         out = torch.empty(q.shape, dtype=q.dtype)
         shares: list[Tensor] = []  # P of each block, negative where dropped
         for block in _blocks(packing, q.shape[1]):
@@ -138,7 +138,7 @@ class _Blocks(torch.autograd.Function):
             kept = share
             if random is not None:
                 view = share.view(INTEGERS[share.dtype])
-                view.bitwise_or_(dropped(random, share.shape, form.dropout, share.dtype))
+                view.bitwise_or_(byte_dropout(random, share.shape, form.dropout, share.dtype))
                 kept = share.relu()
             block.write(out, torch.bmm(kept, block.read(v)).mul_(1 / (1 - form.dropout)))
             if learns:
@@ -156,7 +156,7 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def _back(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *shares = ctx.saved_tensors
-        form: Form = ctx.form
+        form: AttentionOptions = ctx.form
         exact = torch.promote_types(q.dtype, torch.float32)
         dots = (grad.to(exact) * out.to(exact)).sum(-1, keepdim=True).to(q.dtype)  # (t, heads, 1)
         grads = [torch.empty(q.shape, dtype=q.dtype) for _ in range(3)]
@@ -212,6 +212,6 @@ def _folded(x: Tensor, rows: int) -> Tensor:
 
 def _blocks(packing: Packing, heads: int) -> Iterator[_Block]:
     for group in packing.groups:
-        step = max(1, BLOCK // (heads * group.length**2))
+        step = max(1, ATTENTION_BLOCK // (heads * group.length**2))
         for first in range(0, group.rows, step):
             yield _Block(group, first, min(first + step, group.rows))

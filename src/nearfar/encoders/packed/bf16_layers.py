@@ -30,7 +30,7 @@ class Linear(nn.Linear):
         return linear(x, self.weight.to(x.dtype), bias)
 
 
-def lean(module: nn.Module) -> bool:
+def replace_layers(module: nn.Module) -> bool:
     """Swap dropouts and linear layers in place; say whether bf16 activations may run through fp32 weights.
 
     They may where every weight belongs to a linear layer, a layer norm, an embedding, or a norm that can be told to
@@ -43,13 +43,13 @@ def lean(module: nn.Module) -> bool:
         elif type(child) is nn.Linear:
             child.__class__ = Linear
         elif type(child).__name__.endswith("RMSNorm"):
-            child.register_forward_hook(_as_it_came)
+            child.register_forward_hook(_restore_dtype)
         elif not isinstance(child, (*EXACT, Linear)) and any(True for _ in child.parameters(recurse=False)):
             able = False
     return able
 
 
-def _as_it_came(_: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:
+def _restore_dtype(_: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:
     return out.to(given[0].dtype)
 
 
@@ -70,23 +70,23 @@ def cast_embeddings(_: nn.Module, __: tuple[Any, ...], out: Tensor) -> Tensor:
     return out if kind is None else out.to(kind)
 
 
-def effective(p: float) -> float:
+def effective_rate(p: float) -> float:
     """Return the probability that a mask drawn for `p` has: a whole number of 256ths, and not zero."""
     return min(LEVELS - 1, max(1, round(p * LEVELS))) / LEVELS if p > 0 else 0.0
 
 
-def drawn_seed() -> int:
+def draw_seed() -> int:
     """Return a seed from torch's own random state, so that whoever restores that gets the same masks again."""
     return int(torch.empty((), dtype=torch.int64).random_())
 
 
-def dropped(generator: np.random.BitGenerator, shape: Sequence[int], p: float, kind: torch.dtype) -> Tensor:
+def byte_dropout(generator: np.random.BitGenerator, shape: Sequence[int], p: float, kind: torch.dtype) -> Tensor:
     """Return integers whose sign bit alone is set where an entry is dropped, as wide as numbers of type `kind`."""
     size = prod(shape)
     words = generator.random_raw(-(-size // 8))
     integers = torch.from_numpy(words.view(np.int8)[:size]).view(*shape).to(INTEGERS[kind])
     lowest = torch.iinfo(integers.dtype).min
-    return integers.add_(LEVELS // 2 - round(effective(p) * LEVELS)).bitwise_and_(lowest)
+    return integers.add_(LEVELS // 2 - round(effective_rate(p) * LEVELS)).bitwise_and_(lowest)
 
 
 class _Drop(torch.autograd.Function):
@@ -104,10 +104,10 @@ class _Drop(torch.autograd.Function):
 
 
 def _masked(x: Tensor, p: float, seed: int) -> Tensor:
-    signs = dropped(np.random.SFC64(seed), x.shape, p, x.dtype)
+    signs = byte_dropout(np.random.SFC64(seed), x.shape, p, x.dtype)
     width = 8 * x.element_size() - 1
     keep = signs.bitwise_right_shift_(width).bitwise_not_()  # all bits set where an entry stays, none where it goes
-    return keep.bitwise_and_(x.contiguous().view(keep.dtype)).view(x.dtype).mul_(1 / (1 - effective(p)))
+    return keep.bitwise_and_(x.contiguous().view(keep.dtype)).view(x.dtype).mul_(1 / (1 - effective_rate(p)))
 
 
 class Dropout(nn.Dropout):
@@ -117,5 +117,5 @@ class Dropout(nn.Dropout):
         """Return x (any shape) with entries dropped while training."""
         if not self.training or self.p == 0 or x.device.type != "cpu" or x.dtype not in INTEGERS or self.p >= 1:
             return super().forward(x)
-        y: Tensor = _Drop.apply(x, self.p, drawn_seed())
+        y: Tensor = _Drop.apply(x, self.p, draw_seed())
         return y

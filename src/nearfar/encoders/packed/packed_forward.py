@@ -65,7 +65,9 @@ def first_position(model: Any) -> int | None:
     try:
         with torch.no_grad(), quiet():
             padded = run_padded(model, ids, packing)
-            model.set_attn_implementation(attention.NAME)  # an older kind of model warns, and keeps what it has
+            model.set_attn_implementation(
+                attention.ATTENTION_NAME
+            )  # an older kind of model warns, and keeps what it has
             for first in dict.fromkeys([0, (config.pad_token_id or 0) + 1]):
                 if _alike(model, ids, packing, first, padded):
                     return first
@@ -88,8 +90,8 @@ def register() -> None:
     """Tell transformers of packed attention: its interface for attention, and for masks, of which there are none."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(attention.NAME, attention.attend)
-    AttentionMaskInterface.register(attention.NAME, _no_mask)
+    AttentionInterface.register(attention.ATTENTION_NAME, attention.attention_function)
+    AttentionMaskInterface.register(attention.ATTENTION_NAME, _no_mask)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

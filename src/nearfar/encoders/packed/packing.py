@@ -13,7 +13,9 @@ from torch import Tensor
 from nearfar.column import Ids, ranges
 
 WASTE, SMALL = 0.1, 256  # padding of a group: a share of its tokens, or so few that one more group would cost more
-LONG = 128  # tokens from which a text is worth its own products: only equal lengths share a group, without padding
+LONGEST_GROUP = (
+    128  # tokens from which a text is worth its own products: only equal lengths share a group, without padding
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _cuts(lengths: Ids) -> list[int]:
     for i, length in enumerate(lengths.tolist()):
         size = (i + 1 - cuts[-1]) * int(lengths[cuts[-1]])
         tokens += length
-        most = max(WASTE * tokens, SMALL) if lengths[cuts[-1]] < LONG else 0
+        most = max(WASTE * tokens, SMALL) if lengths[cuts[-1]] < LONGEST_GROUP else 0
         if size - tokens > most:
             cuts.append(i)
             tokens = length

@@ -53,14 +53,14 @@ def read_modules(folder: Path) -> Modules:
         elif kind == "Dense":
             found.after.append(Dense.read(place))
         else:
-            found.after.append(Unit())
-    while found.after and isinstance(found.after[-1], Unit):  # the model does that itself
+            found.after.append(Normalize())
+    while found.after and isinstance(found.after[-1], Normalize):  # the model does that itself
         found.after.pop()
     _prompts(found, folder / "config_sentence_transformers.json")
     return found
 
 
-class Unit(nn.Module):
+class Normalize(nn.Module):
     """sentence-transformers' Normalize where it is not the last module."""
 
     def forward(self, x: Any) -> Any:

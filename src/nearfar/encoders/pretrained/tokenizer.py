@@ -20,7 +20,7 @@ GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # a tokenizer.json r
 ANY = 1_000_000  # tokens: what a tokenizer without a limit says is far above it
 
 
-class Texts:
+class PretrainedTokenizer:
     """Texts to token ids, special tokens added, cut to a length."""
 
     def __init__(self, tokenizer: Any, *, lower_case: bool = False) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from nearfar.encoders.pretrained.backbone import quiet
 from nearfar.encoders.pretrained.folder import read_json
-from nearfar.encoders.pretrained.tokenizer import Texts
+from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.reading.pooling import MODES, OLD, Dense
 from nearfar.storage.folders import writing
 
@@ -20,7 +20,7 @@ KINDS = {"global": FULL, "local": "sliding_attention"}  # of ModernBERT's layers
 
 
 def write_transformer(
-    folder: Path, backbone: nn.Module, texts: Texts, pooling: list[str], after: Iterable[nn.Module]
+    folder: Path, backbone: nn.Module, texts: PretrainedTokenizer, pooling: list[str], after: Iterable[nn.Module]
 ) -> list[dict[str, Any]]:
     """Write config, weights, tokenizer, poolings and dense layers, and modules.json, whose rows are returned.
 

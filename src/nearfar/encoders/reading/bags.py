@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
 from nearfar.column import Column, Ids, chunks, ranges
-from nearfar.encoders.reading.tokens import cached, mapped, no_token
+from nearfar.encoders.reading.tokens import cached, mapped, missing_token
 
 Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]
 COUNTED = 1 << 22  # tokens counted at once: numpy makes wide numbers of them first
@@ -177,7 +177,7 @@ def _write(folder: Path, column: Column, tokenise: Tokenise, vocabulary: int) ->
         for cells in chunks(column, 5_000):
             ids, length = tokenise(cells)
             if not length.all():
-                raise no_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
+                raise missing_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
             distinct_ids, count, offsets = distinct(ids, length, vocabulary)
             distinct_ids.tofile(tokens)
             count.astype(np.uint16).tofile(counts)

@@ -1,4 +1,4 @@
-"""Inputs of two sides in one batch: which rows are whose, and how each side reads its cells."""
+"""Inputs of two sides in one batch: which rows are side_index, and how each side reads its cells."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROLES = ("query", "key")
 
 
 @dataclass(frozen=True)
-class TwoSided:
-    """n rows in order; `parts` holds each side's own, in that order, and `whose` (n,) each row's place in `ROLES`."""
+class TwoSidedInputs:
+    """n rows in order; `parts` holds each side's own, in that order, and `side_index` (n,) each row's place in `ROLES`."""
 
     parts: dict[str, Inputs]
-    whose: npt.NDArray[np.int8]
+    side_index: npt.NDArray[np.int8]
 
     @classmethod
     def of(cls, role: str, inputs: Inputs) -> Self:
@@ -38,46 +38,46 @@ class TwoSided:
         return any(getattr(part, "padded", True) for part in self.parts.values())
 
     def __len__(self) -> int:
-        return len(self.whose)
+        return len(self.side_index)
 
-    def __getitem__(self, rows: slice) -> TwoSided:
+    def __getitem__(self, rows: slice) -> TwoSidedInputs:
         start, stop, step = rows.indices(len(self))
         assert step == 1, "rows of two sides are sliced without a step"
         parts = {}
         for role, part in self.parts.items():
-            mine = self.whose == ROLES.index(role)
+            mine = self.side_index == ROLES.index(role)
             first, size = int(mine[:start].sum()), int(mine[start:stop].sum())
             if size:
                 parts[role] = part[first : first + size]
-        return TwoSided(parts, self.whose[start:stop])
+        return TwoSidedInputs(parts, self.side_index[start:stop])
 
-    def join(self, others: Sequence[TwoSided]) -> TwoSided:
+    def join(self, others: Sequence[TwoSidedInputs]) -> TwoSidedInputs:
         """Return self followed by the others."""
         every, parts = [self, *others], {}
         for role in ROLES:
             mine = [rows.parts[role] for rows in every if role in rows.parts]
             if mine:
                 parts[role] = mine[0].join(mine[1:])
-        return TwoSided(parts, np.concatenate([rows.whose for rows in every]))
+        return TwoSidedInputs(parts, np.concatenate([rows.side_index for rows in every]))
 
     def costs(self) -> npt.NDArray[np.int64]:
         """Return what each row costs its own side, (n,)."""
         costs = np.zeros(len(self), np.int64)
         for role, part in self.parts.items():
-            costs[self.whose == ROLES.index(role)] = part.costs()
+            costs[self.side_index == ROLES.index(role)] = part.costs()
         return costs
 
-    def to(self, device: Any) -> TwoSided:
+    def to(self, device: Any) -> TwoSidedInputs:
         """Return the same on another device."""
-        return TwoSided({role: part.to(device) for role, part in self.parts.items()}, self.whose)
+        return TwoSidedInputs({role: part.to(device) for role, part in self.parts.items()}, self.side_index)
 
     def back(self) -> Ids:
         """Return where each row lies (n,) once the sides' rows are stacked in the order of `ROLES`."""
-        return np.argsort(np.argsort(self.whose, kind="stable"))
+        return np.argsort(np.argsort(self.side_index, kind="stable"))
 
 
 @dataclass(frozen=True)
-class OneSide:
+class TowerSide:
     """One side of an encoder that has two: cells to rows that know their side."""
 
     role: str
@@ -89,24 +89,24 @@ class OneSide:
         kind: type = getattr(self.tower, "takes", object)
         return kind
 
-    def inputs(self, cells: Sequence[Any]) -> TwoSided:
+    def inputs(self, cells: Sequence[Any]) -> TwoSidedInputs:
         """Return raw cells as inputs."""
-        return TwoSided.of(self.role, self.tower.inputs(cells))
+        return TwoSidedInputs.of(self.role, self.tower.inputs(cells))
 
-    def store(self, column: Column) -> OneSideStore:
+    def store(self, column: Column) -> TowerStore:
         """Return the inputs of a whole column."""
-        return OneSideStore(self.role, self.tower.store(column))
+        return TowerStore(self.role, self.tower.store(column))
 
 
 @dataclass(frozen=True)
-class OneSideStore:
+class TowerStore:
     """A column's inputs that know their side."""
 
     role: str
     store: Store
 
-    def __getitem__(self, rows: Ids) -> TwoSided:
-        return TwoSided.of(self.role, self.store[rows])
+    def __getitem__(self, rows: Ids) -> TwoSidedInputs:
+        return TwoSidedInputs.of(self.role, self.store[rows])
 
 
 def inner_spec(encoder: Encoder) -> dict[str, Any]:
@@ -114,20 +114,20 @@ def inner_spec(encoder: Encoder) -> dict[str, Any]:
     return {"name": registry.name_of(type(encoder)), **encoder.settings()}
 
 
-def identity_of(name: str, encoder: Encoder) -> Iterator[tuple[str, Any]]:
+def inner_identity(name: str, encoder: Encoder) -> Iterator[tuple[str, Any]]:
     """Yield what makes the inner space what it is, under its name."""
     yield name, registry.name_of(type(encoder))
     for key, value in encoder.identity():
         yield f"{name}.{key}", value
 
 
-def save_into(folder: Path, name: str, encoder: Encoder) -> list[dict[str, Any]]:
+def save_inner(folder: Path, name: str, encoder: Encoder) -> list[dict[str, Any]]:
     """Write the encoder into a folder of its own; return its rows of modules.json, with paths from the outer one."""
     rows = encoder.save(folder / name)
     return [{**row, "path": f"{name}/{row.get('path', '')}".rstrip("/")} for row in rows]
 
 
-def load_from(folder: Path, name: str, spec: Any) -> Any:
+def load_inner(folder: Path, name: str, spec: Any) -> Any:
     """Read what `save_into` wrote. Errors: those of the encoder; `InputError` without its settings or its folder."""
     place = folder / name
     if not isinstance(spec, Mapping) or not place.is_dir():
@@ -138,7 +138,7 @@ def load_from(folder: Path, name: str, spec: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Vectors:
+class VectorInputs:
     """Unit vectors (n, d) of the inner encoder."""
 
     vectors: Tensor
@@ -147,20 +147,20 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def __getitem__(self, rows: slice) -> Vectors:
-        return Vectors(self.vectors[rows])
+    def __getitem__(self, rows: slice) -> VectorInputs:
+        return VectorInputs(self.vectors[rows])
 
-    def join(self, others: Sequence[Vectors]) -> Vectors:
+    def join(self, others: Sequence[VectorInputs]) -> VectorInputs:
         """Return self followed by the others."""
-        return Vectors(torch.cat([self.vectors, *(other.vectors.to(self.vectors.device) for other in others)]))
+        return VectorInputs(torch.cat([self.vectors, *(other.vectors.to(self.vectors.device) for other in others)]))
 
     def costs(self) -> npt.NDArray[np.int64]:
         """Return one for each row (n,)."""
         return np.ones(len(self), np.int64)
 
-    def to(self, device: Any) -> Vectors:
+    def to(self, device: Any) -> VectorInputs:
         """Return the same on another device."""
-        return Vectors(self.vectors.to(device))
+        return VectorInputs(self.vectors.to(device))
 
 
 @dataclass(frozen=True)
@@ -169,5 +169,5 @@ class VectorStore:
 
     vectors: npt.NDArray[np.float32]
 
-    def __getitem__(self, rows: Ids) -> Vectors:
-        return Vectors(torch.from_numpy(self.vectors[rows]))
+    def __getitem__(self, rows: Ids) -> VectorInputs:
+        return VectorInputs(torch.from_numpy(self.vectors[rows]))

@@ -135,7 +135,7 @@ class Dense(nn.Module):
         return y
 
 
-class Padded(nn.Module):
+class PaddedEncoder(nn.Module):
     """(input_ids (n, l), attention_mask (n, l), right-padded) -> vectors (n, dim).
 
     hidden: (input_ids, attention_mask) -> (n, l, d). pooling: modes of `_pooling`, joined in their order.
@@ -155,7 +155,7 @@ class Padded(nn.Module):
         return vectors
 
 
-class Hidden(nn.Module):
+class HiddenStates(nn.Module):
     """A transformers model's last hidden states, by attention that other runtimes have."""
 
     def __init__(self, backbone: Any) -> None:
@@ -169,7 +169,7 @@ class Hidden(nn.Module):
         return hidden
 
 
-class Looked(nn.Module):
+class TokenLookup(nn.Module):
     """The vectors of tokens alone."""
 
     def __init__(self, table: Tensor) -> None:

@@ -92,7 +92,7 @@ def _write(folder: Path, column: Column, tokenise: Tokenise) -> None:
         for cells in chunks(column, 5_000):
             ids, length = tokenise(cells)
             if not length.all():
-                raise no_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
+                raise missing_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
             ids.tofile(file)
             lengths.append(length)
             done += len(cells)
@@ -129,7 +129,7 @@ def mapped(path: Path, kind: type[np.generic], size: int) -> npt.NDArray[Any]:
     return np.memmap(path, kind, "r", shape=(size,)) if size else np.empty(0, kind)
 
 
-def no_token(column: str, row: int, cell: str) -> InputError:
+def missing_token(column: str, row: int, cell: str) -> InputError:
     """Return the error for a text without any token."""
     return InputError(
         f"column {column!r}, row {row + 1}: the tokenizer has no token for {cell[:40]!r}, so it has no vector; leave "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 4096  # cells whose vectors are held at once
+GATHER_BLOCK = 4096  # cells whose vectors are held at once
 DENSE = 8  # where more than one cell in so many is listed, one product of all is far faster, and little to hold
 
 
@@ -63,7 +63,7 @@ class _SquaredDistances(torch.autograd.Function):
         return grad_q, grad_k, None, None
 
 
-def blocks(i: Tensor, j: Tensor, size: int = BLOCK) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def blocks(i: Tensor, j: Tensor, size: int = GATHER_BLOCK) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield a list of cells in blocks: where each lies, its query rows and its key rows."""
     for start in range(0, len(i), size):
         part = slice(start, start + size)

@@ -13,15 +13,15 @@ from torch.autograd.function import once_differentiable
 
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_positives
-from nearfar.losses.tiled.positive_terms import with_positives
+from nearfar.losses.tiled.positive_terms import has_positive
 from nearfar.losses.tiled.relations import Relations, join
 from nearfar.pairs import Pairs
 
-PANEL = 256  # rows whose similarities to all keys are held at once
+ROW_BLOCK = 256  # rows whose similarities to all keys are held at once
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedPairs:
     """Pairs of rows. `weight` (e,) holds what each pair counts, `query_share` (n,) and `key_share` (m,) each row."""
 
     relations: Relations
@@ -32,13 +32,13 @@ class Listed:
     key_share: Tensor
 
     @classmethod
-    def positives(cls, q: Tensor, k: Tensor, pairs: Pairs) -> Listed:
+    def positives(cls, q: Tensor, k: Tensor, pairs: Pairs) -> ListedPairs:
         """List all positives by query; the weights (near weight times both shares) add up to one.
 
         Errors: `InputError`: queries without a positive, by row.
         """
         relations = Relations.of(pairs, list_all=True).to(q.device)
-        check_positives(with_positives(relations))
+        check_positives(has_positive(relations))
         order = torch.argsort(relations.near[0], stable=True)
         i, j = relations.near[0][order], relations.near[1][order]
         a, b = _shares(q, k, relations)
@@ -46,7 +46,7 @@ class Listed:
         return cls(relations, i, j, weight / weight.sum(), a, b)
 
     @classmethod
-    def known(cls, q: Tensor, k: Tensor, pairs: Pairs, name: str) -> tuple[Listed, Tensor]:
+    def known(cls, q: Tensor, k: Tensor, pairs: Pairs, name: str) -> tuple[ListedPairs, Tensor]:
         """List what is known of pairs, spread over copies, weighing both shares; and the grades (e,), 0 among them.
 
         Errors: `InputError`: nothing is known; `name` is the loss that asks.
@@ -84,18 +84,18 @@ def _shares(q: Tensor, k: Tensor, relations: Relations) -> tuple[Tensor, Tensor]
     return query, key
 
 
-def mean_hinge(q: Tensor, k: Tensor, listed: Listed, margin: float) -> Tensor:
+def mean_hinge(q: Tensor, k: Tensor, listed: ListedPairs, margin: float) -> Tensor:
     """Return the mean of max(0, s_il - s_ij + margin) over the listed positives (i, j) and all negatives l of i."""
     mean: Tensor = _MeanHinge.apply(q, k, listed, margin)
     return mean
 
 
-def panels(listed: Listed) -> Iterator[tuple[Tensor, slice]]:
+def row_blocks(listed: ListedPairs) -> Iterator[tuple[Tensor, slice]]:
     """Yield some query rows (r,) and where their positives are listed."""
     n, i = len(listed.query_share), listed.i
-    edges = torch.searchsorted(i, torch.arange(0, n + PANEL, PANEL, device=i.device)).tolist()
+    edges = torch.searchsorted(i, torch.arange(0, n + ROW_BLOCK, ROW_BLOCK, device=i.device)).tolist()
     for panel, (start, stop) in enumerate(itertools.pairwise(edges)):
-        yield torch.arange(panel * PANEL, min((panel + 1) * PANEL, n), device=i.device), slice(start, stop)
+        yield torch.arange(panel * ROW_BLOCK, min((panel + 1) * ROW_BLOCK, n), device=i.device), slice(start, stop)
 
 
 def count_below(ordered: Tensor, row: Tensor, values: Tensor) -> Tensor:
@@ -110,10 +110,10 @@ class _MeanHinge(torch.autograd.Function):
     """The way forth, panel by panel, computes the gradients too: a panel is sorted once."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, listed: Listed, margin: float) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, listed: ListedPairs, margin: float) -> Tensor:
         total, count = q.new_zeros((), dtype=torch.float64), q.new_zeros((), dtype=torch.float64)
         by_query, by_key = torch.zeros_like(q), torch.zeros_like(k)
-        for rows, part in panels(listed):
+        for rows, part in row_blocks(listed):
             far, weight = listed.far(rows) * listed.key_share, listed.weight[part].double()  # (r, m), (e,)
             row, learns = listed.i[part] - rows[0], any(ctx.needs_input_grad)
             with torch.set_grad_enabled(learns):

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nearfar.losses.tiled.tiles import Plan, Sweep, Tile, add_products
+from nearfar.losses.tiled.tiles import Sweep, SweepPlan, Tile, add_products
 
 
-def log_sum_exp(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
+def log_sum_exp(z: Tensor, k: Tensor, plan: SweepPlan) -> tuple[Tensor, Tensor, Tensor]:
     """Return rows (n,) and columns (m,) of the module's equation; minus infinity where nothing is a candidate.
 
     z: (n, d) queries times the scale; k: (m, d) keys. Without `plan.columns` the columns are empty. The third is
@@ -34,7 +34,7 @@ def log_sum_exp(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tenso
 
 
 @torch.no_grad()
-def counts(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+def counts(z: Tensor, k: Tensor, plan: SweepPlan) -> tuple[Tensor, Tensor]:
     """Return how many candidates each row (n,) and each column (m,) has, a copy counting for its share."""
     sweep = Sweep(z, k, plan)
     rows, columns = sweep.zeros()
@@ -47,7 +47,7 @@ def counts(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def lowest(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+def lowest(z: Tensor, k: Tensor, plan: SweepPlan) -> tuple[Tensor, Tensor]:
     """Return the least candidate of each row (n,) and of each column (m,), infinity where there is none."""
     sweep = Sweep(z, k, replace(plan, direct=False))
     rows, columns = (zeros.fill_(torch.inf) for zeros in sweep.zeros())
@@ -61,7 +61,7 @@ def lowest(z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
 
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, k: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, z: Tensor, k: Tensor, plan: SweepPlan) -> tuple[Tensor, Tensor, Tensor]:
         sweep = Sweep(z.detach(), k.detach(), plan)
         picked = z.new_empty(len(plan.relations.near[0]) if plan.pick else 0)
         rows, columns = _direct(sweep, picked) if plan.direct else _shifted(sweep, picked)

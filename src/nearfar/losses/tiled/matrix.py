@@ -12,15 +12,15 @@ from torch import Tensor
 from nearfar.compute.ranks import Ranks
 from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.log_sum_exp import counts, log_sum_exp, lowest
-from nearfar.losses.tiled.positive_terms import Near, class_means, segment_log_sum_exp
+from nearfar.losses.tiled.positive_terms import PositiveTerms, class_means, segment_log_sum_exp
 from nearfar.losses.tiled.relations import Relations
-from nearfar.losses.tiled.tiles import Plan, Side, arithmetic
+from nearfar.losses.tiled.tiles import PairLists, SweepPlan, arithmetic
 
 Limit = Tensor | None
 
 
 @dataclass(frozen=True)
-class Matrix:
+class SimilarityMatrix:
     """S = z k' with relations, as one of `of` ranks sees it: sums are of its share of rows, over all of the other side.
 
     z: (n, d) queries times the scale; k: (m, d) keys. back: the way back is wanted, too. itself: z is k and the
@@ -33,8 +33,8 @@ class Matrix:
     relations: Relations
     tile: int
     precision: str
-    index: int = 0
-    of: int = 1
+    rank: int = 0
+    world_size: int = 1
     back: bool = False
     itself: bool = False
     limits: tuple[Limit, Limit] = (None, None)
@@ -47,9 +47,9 @@ class Matrix:
     @property
     def shares(self) -> list[slice]:
         """This rank's rows, each way."""
-        return [Ranks(self.index, self.of).span(n) for n in self.relations.pairs.shape]
+        return [Ranks(self.rank, self.world_size).span(n) for n in self.relations.pairs.shape]
 
-    def log_sums(self, side: Side, factor: float = 1.0) -> list[Tensor]:
+    def log_sums(self, side: PairLists, factor: float = 1.0) -> list[Tensor]:
         """Return log sum_j a_j e^{factor s_ij} over negatives ("far"), positives by class ("near") or both, each way.
 
         Minus infinity where there is none.
@@ -70,7 +70,7 @@ class Matrix:
 
     def far_and_listed(self) -> tuple[list[Tensor], Tensor]:
         """Return `log_sums("far")` and `listed()`, from one sweep where the tiles are exact."""
-        if self.of == 1 and self.relations.far is None:
+        if self.world_size == 1 and self.relations.far is None:
             ((z, k, plan),) = self.sweeps("far")
             if plan.dtype == z.dtype:
                 rows, columns, picked = log_sum_exp(z, k, replace(plan, pick=True))
@@ -89,13 +89,15 @@ class Matrix:
             found += [rows, columns] if plan.columns else [rows]
         return found
 
-    def without_false_negatives(self, s: Tensor, margin: float, relative: bool, scale: Tensor | float) -> Matrix:
+    def without_false_negatives(
+        self, s: Tensor, margin: float, relative: bool, scale: Tensor | float
+    ) -> SimilarityMatrix:
         """Return the same matrix with limits: the lowest positive of a row, and a margin, absolute or a share of it.
 
         s: (e,) similarities of the listed positives.
         """
         limits: list[Limit] = []
-        whole = replace(self, index=0, of=1)
+        whole = replace(self, rank=0, world_size=1)
         by_class = [low for z, k, plan in whole.sweeps("near") for low in lowest(z, k, plan)]
         for way, relations in enumerate(self.ways):
             i, n = relations.near[0], relations.pairs.shape[0]
@@ -105,28 +107,28 @@ class Matrix:
             limits.append(low + (margin * low.abs() if relative else margin * scale))
         return replace(self, limits=(limits[0], limits[-1] if self.back or self.itself else None))
 
-    def nears(self, s: Tensor, side: Side) -> list[Near]:
+    def nears(self, s: Tensor, side: PairLists) -> list[PositiveTerms]:
         """Return what the positives amount to, each way; s: (e,) similarities of the listed ones.
 
         side: what counts as mass where positives go by class: "near", or "both": then it is all candidates.
         """
         ways = zip([(self.z, self.k), (self.k, self.z)], self.ways, self.shares, strict=False)
         if not self.relations.by_class:
-            return [Near.listed(s, way)[share] for _, way, share in ways]
+            return [PositiveTerms.listed(s, way)[share] for _, way, share in ways]
         found = []
         for ((z, k), way, share), tiled in zip(ways, self.log_sums(side)):
             kept = (way.near[0] >= share.start) & (way.near[0] < share.stop)
-            found.append(Near.by_class(s[kept], z[share], k, way.rows(share), tiled))
+            found.append(PositiveTerms.by_class(s[kept], z[share], k, way.rows(share), tiled))
         return found
 
     def means(self, s: Tensor) -> list[Tensor]:
         """Return the positives' mean similarities of all rows, each way, (n,) and (m,)."""
         ways = zip([(self.z, self.k), (self.k, self.z)], self.ways)
         if not self.relations.by_class:
-            return [Near.listed(s, way).mean for _, way in ways]
+            return [PositiveTerms.listed(s, way).mean for _, way in ways]
         return [class_means(s, z, k, way)[0] for (z, k), way in ways]
 
-    def sweeps(self, side: Side, factor: float = 1.0) -> Iterator[tuple[Tensor, Tensor, Plan]]:
+    def sweeps(self, side: PairLists, factor: float = 1.0) -> Iterator[tuple[Tensor, Tensor, SweepPlan]]:
         """Yield what the tiles are swept over for: once with rows and columns, or by shares of rows, one way each."""
         if side == "near" and not self.relations.by_class:
             return
@@ -137,7 +139,7 @@ class Matrix:
             z = z * factor
         by_row, by_column = (None if limit is None else limit * factor for limit in (by_row, by_column))
         dtype, direct = arithmetic(z, k, self.precision)
-        plan = Plan(
+        plan = SweepPlan(
             self.relations,
             side,
             columns=self.back,
@@ -148,7 +150,7 @@ class Matrix:
             row_limit=by_row,
             column_limit=by_column,
         )
-        if self.of == 1:
+        if self.world_size == 1:
             yield z, k, plan
             return
         sides = [(z, k, by_row), (k, z, by_column)]
@@ -168,7 +170,7 @@ class Matrix:
         return segment_log_sum_exp(s, i, relations.pairs.shape[0])[share]
 
 
-def negatives(matrix: Matrix, s: Tensor, scale: Tensor | float, beta: float, chance: float) -> list[Tensor]:
+def negatives(matrix: SimilarityMatrix, s: Tensor, scale: Tensor | float, beta: float, chance: float) -> list[Tensor]:
     """Return the logarithm of what the negatives weigh, each way; minus infinity where there is none.
 
     s: (e,) similarities of the listed positives.
@@ -197,7 +199,7 @@ def _harder(sums: Tensor, weights: Tensor, number: Tensor) -> Tensor:
     return torch.where(some, torch.where(some, sums, 0.0) - torch.where(some, weights, 0.0) + number, -torch.inf)
 
 
-def _debiased(sums: Tensor, near: Near, number: Tensor, scale: Tensor | float, chance: float) -> Tensor:
+def _debiased(sums: Tensor, near: PositiveTerms, number: Tensor, scale: Tensor | float, chance: float) -> Tensor:
     some = ~torch.isneginf(number)
     hidden = torch.where(some, number, 0.0) + math.log(chance) + near.inside  # positives among the negatives
     above = torch.where(some, sums, 0.0) - hidden

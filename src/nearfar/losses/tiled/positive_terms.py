@@ -11,7 +11,7 @@ from nearfar.losses.tiled.relations import Relations, codes
 
 
 @dataclass(frozen=True)
-class Near:
+class PositiveTerms:
     """What the positives of each query amount to.
 
     mean: (n,) mean similarity, by weights w_ij a_j; mass: (n,) log sum_j a_j e^{s_ij}; inside: (n,) log of the mean of
@@ -25,7 +25,7 @@ class Near:
     single: bool = False
 
     @classmethod
-    def listed(cls, s: Tensor, relations: Relations) -> Near:
+    def listed(cls, s: Tensor, relations: Relations) -> PositiveTerms:
         """s: (e,) similarities of `relations.near`."""
         (i, j), n = relations.near, relations.pairs.shape[0]
         share = None if relations.key_share is None else relations.key_share[j]  # (e,) float64
@@ -43,7 +43,7 @@ class Near:
         return cls(mean, mass, inside)
 
     @classmethod
-    def by_class(cls, s: Tensor, z: Tensor, k: Tensor, relations: Relations, tiled: Tensor) -> Near:
+    def by_class(cls, s: Tensor, z: Tensor, k: Tensor, relations: Relations, tiled: Tensor) -> PositiveTerms:
         """The same of positives by class; s: (e,) of those listed beside, tiled: (n,) log-sum-exp of the others."""
         (i, j), n = relations.near, len(z)
         share = _shares_of(relations, j)  # (e,)
@@ -58,10 +58,10 @@ class Near:
         difference = self.mass - of
         return difference.detach() if self.single else difference
 
-    def __getitem__(self, part: slice) -> Near:
+    def __getitem__(self, part: slice) -> PositiveTerms:
         if (part.start, part.stop) == (0, len(self.mean)):
             return self
-        return Near(self.mean[part], self.mass[part], self.inside[part], self.single)
+        return PositiveTerms(self.mean[part], self.mass[part], self.inside[part], self.single)
 
 
 def _log_add(tiled: Tensor, listed: Tensor, rows: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def _shares_of(relations: Relations, j: Tensor) -> Tensor:
     return relations.key_share[j]
 
 
-def with_positives(relations: Relations) -> Tensor:
+def has_positive(relations: Relations) -> Tensor:
     """Return which queries have a positive, (n,) bool."""
     n = relations.pairs.shape[0]
     found = torch.zeros(n, dtype=torch.bool, device=relations.near[0].device)

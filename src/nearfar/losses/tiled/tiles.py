@@ -15,7 +15,7 @@ KEPT_BYTES = 16 << 20  # exponentials kept from the way forth for the way back: 
 # exp(|S|) and its sums over millions of terms stay far inside a type's range up to here: no shift by the maximum
 DIRECT = {torch.float32: 60.0, torch.bfloat16: 60.0, torch.float64: 300.0}
 BF16_LIMIT = 50.0  # beyond, the rounding of a bf16 logit (2^-9 of it) bends the gradient too far
-Side = Literal["far", "near", "both"]  # which candidates; the listed positives are never in the tiles
+PairLists = Literal["far", "near", "both"]  # which candidates; the listed positives are never in the tiles
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
@@ -32,7 +32,7 @@ class Tile(NamedTuple):
 class Sweep:
     """The tiles of one matrix, forth and back."""
 
-    def __init__(self, z: Tensor, k: Tensor, plan: Plan) -> None:
+    def __init__(self, z: Tensor, k: Tensor, plan: SweepPlan) -> None:
         self.plan = plan
         self.z = z.to(plan.dtype)  # (n, d)
         self.k = self.z if plan.itself else k.to(plan.dtype)  # (m, d)
@@ -114,7 +114,7 @@ def add_products(by_z: Tensor, by_k: Tensor, ds: Tensor, z: Tensor, k: Tensor, t
 class Mask:
     """Blots out of each tile what is no candidate."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SweepPlan) -> None:
         relations, pairs = plan.relations, plan.relations.pairs
         (i, j), (near_i, near_j) = relations.ignored, relations.near
         self.blotted = _Tiled((torch.cat([i, near_i]), torch.cat([j, near_j])), plan) if len(i) + len(near_i) else None
@@ -142,7 +142,7 @@ class Mask:
                 tile[i, j] = value
 
 
-def _above(near: Entries, plan: Plan) -> Entries:
+def _above(near: Entries, plan: SweepPlan) -> Entries:
     """Mirror what lies below the diagonal of a symmetric matrix, whose lower tiles are not visited."""
     return (torch.minimum(*near), torch.maximum(*near)) if plan.itself else near
 
@@ -150,7 +150,7 @@ def _above(near: Entries, plan: Plan) -> Entries:
 class _Tiled:
     """Entries of a matrix, sorted by tile, so that a tile finds its own."""
 
-    def __init__(self, entries: Entries, plan: Plan) -> None:
+    def __init__(self, entries: Entries, plan: SweepPlan) -> None:
         self.tile = plan.tile
         n, m = plan.relations.pairs.shape
         high, self.wide = -(-n // plan.tile), -(-m // plan.tile)  # tiles in a column, in a row of tiles
@@ -174,7 +174,7 @@ class _Tiled:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What a sweep needs beside the vectors.
 
     side: "far" negatives; "near" what is positive by class; "both". columns: the way back, too. itself: z is k, and S
@@ -183,7 +183,7 @@ class Plan:
     """
 
     relations: Relations
-    side: Side
+    side: PairLists
     columns: bool
     tile: int
     dtype: torch.dtype

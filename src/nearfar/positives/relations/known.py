@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Ids, content_id, meetings, ranges
+from nearfar.column import Ids, content_id, equal_pairs, ranges
 from nearfar.positives.relations.decisions import Decisions
 
 QUERY_SIDE, KEY_SIDE = content_id("query side"), content_id("key side")  # a row's item: its content's id ^ its side
 
 
-class Relation:
+class KnownPairs:
     """The distinct (query, key) content ids of queries that have several keys; the others need no look-up.
 
     decisions: what people said of pairs that the data set does not know: near as well, or neither near nor far.
@@ -40,7 +40,7 @@ class Relation:
         row = row[entry[row] < len(self.query)]
         entry = entry[row]
         row, content = np.repeat(row, self.count[entry]), self.key[ranges(self.first[entry], self.count[entry])]
-        answer, near_column = meetings(content, keys)
+        answer, near_column = equal_pairs(content, keys)
         near_row = row[answer]
         other = keys[near_column] != keys[near_row]
         near_row, near_column = near_row[other], near_column[other]
@@ -55,11 +55,11 @@ class Relation:
 
     def _neither(self, queries: Ids, keys: Ids) -> tuple[Ids, Ids]:
         """Return the (row, column) that are not compared: equal texts, and pairs that people dropped."""
-        row, column = meetings(queries, keys)
+        row, column = equal_pairs(queries, keys)
         if self.dropped is None:
             return row, column
-        dropped_row, pair = meetings(queries, self.dropped[0])
-        place, dropped_column = meetings(self.dropped[1][pair], keys)
+        dropped_row, pair = equal_pairs(queries, self.dropped[0])
+        place, dropped_column = equal_pairs(self.dropped[1][pair], keys)
         cells = np.unique(np.concatenate([row * len(keys) + column, dropped_row[place] * len(keys) + dropped_column]))
         return cells // len(keys), cells % len(keys)
 

@@ -68,13 +68,13 @@ class Roles:
 
 
 @dataclass(frozen=True)
-class Flat:
+class FlatCells:
     """A column's texts one after the other, and the offsets (n + 1,) at which each row's begin."""
 
     column: Column
     offsets: Ids
 
-    def pairs(self, other: Flat) -> npt.NDArray[np.int64]:
+    def pairs(self, other: FlatCells) -> npt.NDArray[np.int64]:
         """Return (e, 3): each row with each of its own cells and each of the other's."""
         mine, theirs = np.diff(self.offsets), np.diff(other.offsets)
         row = np.repeat(np.arange(len(mine)), mine * theirs)
@@ -87,21 +87,21 @@ class Flat:
         return ranges(self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows])
 
 
-def flatten(data: Data, name: str) -> Flat:
+def flatten(data: Data, name: str) -> FlatCells:
     """Return a column's texts; a data set that can hold lists in a cell says so by its method `lists`."""
     if hasattr(data, "lists"):
-        return Flat(*data.lists(name))
+        return FlatCells(*data.lists(name))
     column = data.column(name)
-    return Flat(column, np.arange(len(column) + 1))
+    return FlatCells(column, np.arange(len(column) + 1))
 
 
-def sides(data: Data, roles: Roles) -> tuple[Flat, Flat]:
+def side_cells(data: Data, roles: Roles) -> tuple[FlatCells, FlatCells]:
     """Return the texts of queries and of keys: the same object where one column plays both."""
     queries = flatten(data, roles.query)
     return queries, queries if roles.key == roles.query else flatten(data, roles.key)
 
 
-def pairs_of(queries: Flat, keys: Flat) -> npt.NDArray[np.int64]:
+def pairs_of(queries: FlatCells, keys: FlatCells) -> npt.NDArray[np.int64]:
     """Return (e, 3), as `Flat.pairs`; of one column only pairs of different texts, for none is its own paraphrase."""
     examples = queries.pairs(keys)
     if queries is not keys:

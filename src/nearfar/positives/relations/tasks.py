@@ -12,10 +12,10 @@ from scipy.sparse.csgraph import connected_components
 
 from nearfar import registry
 from nearfar.column import Column, Ids, ListColumn, content_ids, take
-from nearfar.contracts import Augmentation, Data, View
+from nearfar.contracts import Augmentation, AugmentedView, Data
 from nearfar.errors import InputError
 from nearfar.positives.relations.documents import Documents
-from nearfar.positives.relations.roles import Flat, Roles, pairs_of, sides
+from nearfar.positives.relations.roles import FlatCells, Roles, pairs_of, side_cells
 from nearfar.tasks import Retrieval
 
 FIXED = 20_040  # seeds the looks that never change
@@ -27,7 +27,7 @@ def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> 
     Where one column is both, the first text of each row asks for the row's others, and the first ones are no documents.
     Queries of one cluster, or that share it through another query, are resampled together.
     """
-    queries, keys = sides(data, roles)
+    queries, keys = side_cells(data, roles)
     examples, answering = pairs_of(queries, keys), np.arange(len(keys.column))
     if queries is keys:
         examples, answering = _first_asks(queries, examples)
@@ -56,7 +56,7 @@ def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> 
     )
 
 
-def _first_asks(texts: Flat, examples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Ids]:
+def _first_asks(texts: FlatCells, examples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Ids]:
     """Return the examples whose query is its row's first text, and the cells of all texts that never ask."""
     ids = content_ids(texts.column)
     asking = np.unique(ids[texts.offsets[:-1][np.diff(texts.offsets) > 0]])
@@ -80,7 +80,7 @@ def _connected(query: Ids, cluster: Ids, n: int) -> Ids:
     return labels
 
 
-def looks(query: View | None, key: View | None) -> dict[str, Augmentation]:
+def augmented_views(query: Augmentation | None, key: Augmentation | None) -> dict[str, AugmentedView]:
     """Return each side's view; one with a `rest` makes both sides, out of the same random numbers."""
     rest = getattr(query, "rest", None)
     if query is not None and rest is not None:
@@ -89,12 +89,12 @@ def looks(query: View | None, key: View | None) -> dict[str, Augmentation]:
                 f"positives.views: query {registry.name_of(type(query))} makes the key, too: the rest of the document; "
                 "leave key out"
             )
-        return {"query": Augmentation(query, 0), "key": Augmentation(cast("View", rest), 0)}
+        return {"query": AugmentedView(query, 0), "key": AugmentedView(cast("Augmentation", rest), 0)}
     sides = [("query", query), ("key", key)]
-    return {side: Augmentation(view, stream) for stream, (side, view) in enumerate(sides) if view is not None}
+    return {side: AugmentedView(view, stream) for stream, (side, view) in enumerate(sides) if view is not None}
 
 
-def facts(augmentations: Mapping[str, Augmentation]) -> list[Any]:
+def augmentation_settings(augmentations: Mapping[str, AugmentedView]) -> list[Any]:
     """Return names and settings of views, for the fingerprint."""
     found: list[Any] = []
     for side, augmentation in sorted(augmentations.items()):
@@ -103,7 +103,7 @@ def facts(augmentations: Mapping[str, Augmentation]) -> list[Any]:
     return found
 
 
-def seen(augmentation: Augmentation | None, texts: Sequence[str], ids: Ids) -> list[str]:
+def augment_fixed(augmentation: AugmentedView | None, texts: Sequence[str], ids: Ids) -> list[str]:
     """Return a fixed look at each text, drawn by its content id (n,); the texts themselves without a view."""
     if augmentation is None:
         return list(texts)
@@ -112,7 +112,7 @@ def seen(augmentation: Augmentation | None, texts: Sequence[str], ids: Ids) -> l
     return [augmentation.view(text, draw) for text, draw in zip(texts, draws, strict=True)]
 
 
-def task_of(name: str, documents: Documents, augmentations: Mapping[str, Augmentation]) -> Retrieval:
+def view_task(name: str, documents: Documents, augmentations: Mapping[str, AugmentedView]) -> Retrieval:
     """Return the task of finding what a fixed look leaves of each distinct document, or the document.
 
     Where the look is a part of the text, word for word, the whole text would be found by those words alone: of film
@@ -126,11 +126,11 @@ def task_of(name: str, documents: Documents, augmentations: Mapping[str, Augment
     query = augmentations.get("query")
     paired = query is not None and "key" in augmentations and hasattr(query.view, "rest")
     if query is None:
-        query = Augmentation(registry.build("augmentations", {"name": "text_crop"}), 0)
-    asked = seen(query, texts, ids)
-    answers = [_left(text, look) for text, look in zip(texts, asked, strict=True)]
+        query = AugmentedView(registry.build("augmentations", {"name": "text_crop"}), 0)
+    asked = augment_fixed(query, texts, ids)
+    answers = [_rest(text, look) for text, look in zip(texts, asked, strict=True)]
     if paired:
-        answers = seen(augmentations["key"], texts, ids)
+        answers = augment_fixed(augmentations["key"], texts, ids)
     clusters = np.unique(documents.document[first], return_inverse=True)[1]
     return Retrieval(
         name,
@@ -144,7 +144,7 @@ def task_of(name: str, documents: Documents, augmentations: Mapping[str, Augment
     )
 
 
-def _left(text: str, look: str) -> str:
+def _rest(text: str, look: str) -> str:
     """Return a text without a part of it; the text itself, where the look is no part, or leaves less than it takes."""
     before, found, after = text.partition(look)
     left = f"{before.rstrip()} {after.lstrip()}".strip()

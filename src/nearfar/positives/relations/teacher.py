@@ -17,13 +17,13 @@ from nearfar.contracts import Encoder, Store
 from nearfar.text.bm25 import Bm25
 from nearfar.text.prompts import prompted, side_of
 
-BLOCK = 256  # questions scored, and cells encoded, at once
+QUESTION_BLOCK = 256  # questions scored, and cells encoded, at once
 SCORES = 2**25  # of a block, at most
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Lists:
+class TeacherLists:
     """What the teacher says of n questions about m documents.
 
     near, scores: (n, k) the documents that it puts first, in no order, and their scores. others: (n, o) the scores of o
@@ -34,11 +34,11 @@ class Lists:
     scores: Floats
     others: Floats
 
-    def __getitem__(self, examples: Ids) -> Lists:
-        return Lists(self.near[examples], self.scores[examples], self.others[examples])
+    def __getitem__(self, examples: Ids) -> TeacherLists:
+        return TeacherLists(self.near[examples], self.scores[examples], self.others[examples])
 
 
-def lists(
+def teacher_lists(
     encoder: Encoder,
     positives: Any,
     rows: Ids,
@@ -47,7 +47,7 @@ def lists(
     own: Callable[[Ids], npt.NDArray[np.bool_]],
     count: int,
     others: Ids,
-) -> Lists:
+) -> TeacherLists:
     """Return the scores t = z(cosine) + weight * z(BM25) of all questions, block by block.
 
     positives: has the views "query" and "key". rows: (m,) those of "key" that are documents; bm25 is over them.
@@ -58,18 +58,22 @@ def lists(
     questions, documents = (_stored(encoder, positives, view) for view in ("query", "key"))
     keys = _vectors(encoder, documents, rows)  # (m, d)
     found = []
-    size = max(1, min(BLOCK, SCORES // len(rows)))
+    size = max(1, min(QUESTION_BLOCK, SCORES // len(rows)))
     for start in range(0, len(positives), size):
         block = np.arange(start, min(start + size, len(positives)))
         cosine = _vectors(encoder, questions, block) @ keys.T  # (b, m)
-        total = standard(cosine) + np.float32(weight) * standard(bm25.score_all(take(positives.views["query"], block)))
+        total = standardize(cosine) + np.float32(weight) * standardize(
+            bm25.score_all(take(positives.views["query"], block))
+        )
         total[own(block)] = -np.inf
         best = np.argpartition(-total, count - 1, axis=1)[:, :count]
-        found.append(Lists(best, np.take_along_axis(total, best, axis=1), total[:, others]))
-    return Lists(*(np.concatenate([getattr(part, name) for part in found]) for name in ("near", "scores", "others")))
+        found.append(TeacherLists(best, np.take_along_axis(total, best, axis=1), total[:, others]))
+    return TeacherLists(
+        *(np.concatenate([getattr(part, name) for part in found]) for name in ("near", "scores", "others"))
+    )
 
 
-def standard(scores: Floats) -> Floats:
+def standardize(scores: Floats) -> Floats:
     """Return scores (b, m) less their mean, over their deviation; zeros where all are equal."""
     spread = scores.std(1, keepdims=True)
     found: Floats = (scores - scores.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1)
@@ -87,7 +91,7 @@ def _vectors(encoder: Encoder, store: Store, rows: Ids) -> Floats:
     training = module.training
     module.eval()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    parts = (store[rows[start : start + BLOCK]].to(device) for start in range(0, len(rows), BLOCK))
+    parts = (store[rows[start : start + QUESTION_BLOCK]].to(device) for start in range(0, len(rows), QUESTION_BLOCK))
     found = torch.cat([normalize(encoder(part).float(), dim=1).cpu() for part in parts])
     module.train(training)
     return found.numpy()
