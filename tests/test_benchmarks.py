@@ -164,3 +164,9 @@ def test_static_training(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert 0 <= contestant["mrr@10"] <= 1
     assert kept["contestants"]["both ways"]["runs"][0]["pairs_seen"] == 400
     assert len(kept["bounds"]) == 2
+
+
+def test_command_line(run: Run) -> None:
+    kept = run("command_line", "command_line:answer", ["--rounds", "2"])
+    assert len(kept["runs"]) == 2
+    assert min(kept["runs"]) > 0

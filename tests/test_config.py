@@ -72,7 +72,7 @@ def test_a_setting_is_overridden_by_its_path(override: str, section: str, key: s
 
 
 def test_an_entry_of_a_list_is_overridden_by_its_number(tmp_path: Path) -> None:
-    recipe = load("python-packages", ["evaluate.1.split=heldout", "evaluate.0.split=unseen"])
+    recipe = load("python_packages", ["evaluate.1.split=heldout", "evaluate.0.split=unseen"])
     assert [entry["split"] for entry in recipe["evaluate"]] == ["unseen", "heldout"]
 
 
@@ -295,7 +295,7 @@ def test_negatives_are_mined_where_the_training_asks_for_it(
         ({"refresh_every": 5}, {"negative": 2}, ["mining: no setting is called 'negative'", "'negatives'"]),
         ({"refresh_every": 5}, {"negatives": "few"}, ["mining.negatives: 'few' does not fit int"]),
         ({"refresh_every": 5}, {"negatives": 0}, ["mining.negatives must be at least 1"]),
-        ({"refresh_every": 5}, {"window": [9, 3]}, ["mining.window: ranks 9 to 3 hold no 1 negatives"]),
+        ({"refresh_every": 5}, {"window": [9, 3]}, ["mining.window: ranks 9 to 3 cannot hold 1 negatives"]),
         ({"refresh_every": 5}, {"sampling": "best"}, ["mining.sampling: 'best' does not fit"]),
         ({"refresh_every": -5}, {}, ["training.refresh_every must be zero or more"]),
     ],
@@ -324,3 +324,19 @@ def test_a_part_from_outside_is_honoured_in_a_recipe(tmp_path: Path, monkeypatch
 
 def test_everything_a_caller_needs_is_in_config() -> None:
     assert all(hasattr(config, name) for name in config.__all__)
+
+
+@pytest.mark.parametrize("name", ["python_packages", "python-packages"])
+def test_a_dash_in_a_recipe_s_name_stands_for_an_underscore(name: str) -> None:
+    assert load(name)["data"]["name"] == "python_packages"
+
+
+def test_settings_may_be_values_by_path() -> None:
+    recipe = load("static", {"data.path": ROWS, "training.epochs": 3, "evaluate.0.split": "test"})
+    assert recipe["data"]["path"] is ROWS
+    assert recipe["training"]["epochs"] == 3
+    assert recipe["evaluate"][0]["split"] == "test"
+    with pytest.raises(InputError, match="data is a whole section"):
+        load("static", {"data": 1})
+    with pytest.raises(InputError, match="no section 'trainin'; did you mean 'training'"):
+        load("static", {"trainin.epochs": 3})

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import ListColumn
-from nearfar.encoders.static import PLACE, Static
+from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.errors import InputError, RunError
-from nearfar.model import Model
+from nearfar.model import Model, Role
 from tests.training.runs import files_up_to
 
 TEXTS = [
@@ -64,11 +64,15 @@ def sentence_transformer() -> Any:
 def test_sentence_transformers_gives_the_same_vectors(sentence_transformer: Any, tmp_path: Path, prompts: Any) -> None:
     model = Model(small(max_length=64), prompts)
     other = sentence_transformer(str(model.save(tmp_path / "model")), device="cpu")
-    for theirs, role in ((other.encode, None), (other.encode_query, "query"), (other.encode_document, "key")):
+    calls: list[tuple[Any, Role]] = [
+        (other.encode, None), (other.encode_query, "query"), (other.encode_document, "key"),
+    ]  # fmt: skip
+    for theirs, role in calls:
         expected: Any = model.embed(TEXTS, role=role)
         np.testing.assert_allclose(theirs(TEXTS), expected, atol=1e-6)
-    for name, role in (("query", "query"), ("document", "key")):  # as the model card says, for releases before 5
-        expected = model.embed(TEXTS, role=role)  # type: ignore[arg-type]
+    names: dict[str, Role] = {"query": "query", "document": "key"}
+    for name, role in names.items():  # as the model card says, for releases before 5
+        expected = model.embed(TEXTS, role=role)
         np.testing.assert_allclose(other.encode(TEXTS, prompt_name=name), expected, atol=1e-6)
     assert np.allclose(model.embed(TEXTS), model.embed(TEXTS, "query"), atol=1e-6) == (not prompts)
     assert other.similarity_fn_name == "cosine"
@@ -81,7 +85,8 @@ def test_sentence_transformers_gives_the_same_vectors(sentence_transformer: Any,
 )
 def test_vectors_are_of_unit_length_in_order_whatever_the_batch(model: Model, texts: list[str], size: int) -> None:
     found = model.embed(texts, batch_size=size)
-    assert (found.shape, found.dtype) == ((len(texts), 8), np.float32)
+    assert found.shape == (len(texts), 8)
+    assert found.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     for text, vector in zip(texts, found, strict=True):
         np.testing.assert_allclose(model.embed([text])[0], vector, atol=1e-6)
@@ -93,7 +98,7 @@ def test_a_role_puts_its_prompt_in_front(model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"),
+    ("cell", "message"),
     [
         ("", "text 13 is empty"),
         (" \n\t\u3000", "text 13 is empty"),
@@ -104,8 +109,8 @@ def test_a_role_puts_its_prompt_in_front(model: Model) -> None:
     ],
 )
 @pytest.mark.parametrize("role", [None, "query"])
-def test_a_bad_text_is_named_by_its_row(model: Model, cell: Any, said: str, role: Any) -> None:
-    with pytest.raises(InputError, match=f"embed: {said}"):
+def test_a_bad_text_is_named_by_its_row(model: Model, cell: Any, message: str, role: Any) -> None:
+    with pytest.raises(InputError, match=f"embed: {message}"):
         model.embed(["near", "far", cell], role, batch_size=2, first=10)
 
 
@@ -114,17 +119,17 @@ def test_what_the_encoder_does_not_know_is_named(model: Model) -> None:
     assert isinstance(encoder, Static)
     with torch.no_grad():
         encoder.embedding.weight[encoder.tokenise(["far"])[0]] = 0
-    with pytest.raises(InputError, match=r"row 6 has no place in the space .'far'."):
+    with pytest.raises(InputError, match=r"row 6 has no vector .'far'."):
         model.embed(["near", "far"], first=4)
     with torch.no_grad():
         encoder.embedding.weight[:] = torch.nan
-    with pytest.raises(InputError, match="row 1 has no place in the space"):
+    with pytest.raises(InputError, match="row 1 has no vector"):
         model.embed(["near"])
 
 
 def test_wrong_calls_are_told(model: Model) -> None:
     wrong: Any = "passage"
-    for call, said in (
+    for call, message in (
         (lambda: model.embed("near"), r"write embed\(\[text\]\)"),
         (lambda: model.embed(["near"], wrong), "no role 'passage'; known: query, key"),
         (lambda: model.embed(["near"], batch_size=0), "batch_size must be at least 1"),
@@ -132,7 +137,7 @@ def test_wrong_calls_are_told(model: Model) -> None:
         (lambda: Model(small(), {"query": "\ud800"}), "prompts: query must be a text"),
         (lambda: Model(Static()).embed(["near"]), "no tokenizer yet"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             call()
 
 
@@ -153,7 +158,7 @@ def test_embedding_leaves_the_mode_as_it_was(model: Model) -> None:
 def test_loaded_it_is_the_same(model: Model, folder: Path) -> None:
     again = Model.load(str(folder))
     for role in (None, "query", "key"):
-        assert np.array_equal(again.embed(TEXTS, role), model.embed(TEXTS, role))  # type: ignore[arg-type]
+        assert np.array_equal(again.embed(TEXTS, role), model.embed(TEXTS, role))
     assert (again.fingerprint, again.prompts, again.notes) == (model.fingerprint, model.prompts, model.notes)
     assert not [path for path in folder.rglob("*") if path.suffix in {".bin", ".pt", ".pkl"}]
 
@@ -180,13 +185,13 @@ def change(path: Path, **more: Any) -> None:
 
 
 def flip_a_weight(folder: Path) -> None:
-    tensors = {name: tensor.clone() for name, tensor in load_file(folder / PLACE / "model.safetensors").items()}
+    tensors = {name: tensor.clone() for name, tensor in load_file(folder / MODULE_FOLDER / "model.safetensors").items()}
     tensors["embedding.weight"][3, 1] += 1e-6
-    save_file(tensors, folder / PLACE / "model.safetensors")
+    save_file(tensors, folder / MODULE_FOLDER / "model.safetensors")
 
 
 def swap_two_tokens(folder: Path) -> None:
-    path = folder / PLACE / "tokenizer.json"
+    path = folder / MODULE_FOLDER / "tokenizer.json"
     known = json.loads(path.read_text())
     vocab = known["model"]["vocab"]
     vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
@@ -194,40 +199,40 @@ def swap_two_tokens(folder: Path) -> None:
 
 
 def pickle_instead(folder: Path) -> None:
-    torch.save({"embedding.weight": torch.zeros(2, 2)}, folder / PLACE / "model.safetensors")
+    torch.save({"embedding.weight": torch.zeros(2, 2)}, folder / MODULE_FOLDER / "model.safetensors")
 
 
 def pickle_beside(folder: Path) -> None:
-    (folder / PLACE / "model.safetensors").rename(folder / PLACE / "pytorch_model.bin")
+    (folder / MODULE_FOLDER / "model.safetensors").rename(folder / MODULE_FOLDER / "pytorch_model.bin")
 
 
 def old_pickle(folder: Path) -> None:
-    (folder / PLACE / "model.safetensors").write_bytes(b"\x80\x04\x95")
+    (folder / MODULE_FOLDER / "model.safetensors").write_bytes(b"\x80\x04\x95")
 
 
 def cut(folder: Path) -> None:
-    path = folder / PLACE / "model.safetensors"
+    path = folder / MODULE_FOLDER / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
 
 
 def other_tensor(folder: Path) -> None:
-    save_file({"other": torch.zeros(2)}, folder / PLACE / "model.safetensors")
+    save_file({"other": torch.zeros(2)}, folder / MODULE_FOLDER / "model.safetensors")
 
 
 def other_shape(folder: Path) -> None:
-    save_file({"embedding.weight": torch.zeros(2, 8)}, folder / PLACE / "model.safetensors")
+    save_file({"embedding.weight": torch.zeros(2, 8)}, folder / MODULE_FOLDER / "model.safetensors")
 
 
 def encoder_setting(**more: Any) -> Any:
-    def harm(folder: Path) -> None:
+    def damage(folder: Path) -> None:
         path = folder / "nearfar.json"
         change(path, encoder=json.loads(path.read_text())["encoder"] | more)
 
-    return harm
+    return damage
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("damage", "message"),
     [
         (flip_a_weight, "the files give fingerprint .*changed after saving"),
         (swap_two_tokens, "the files give fingerprint"),
@@ -243,23 +248,23 @@ def encoder_setting(**more: Any) -> Any:
         (lambda f: (f / "nearfar.json").write_text("{"), "nearfar.json: not readable"),
         (lambda f: (f / "nearfar.json").write_bytes(b"\xff"), "nearfar.json: not readable"),
         (lambda f: (f / "nearfar.json").unlink(), "StaticEmbedding. is not known; known: Transformer"),
-        (lambda f: (f / PLACE / "tokenizer.json").unlink(), "tokenizer.json: no such file"),
-        (lambda f: (f / PLACE / "tokenizer.json").write_text("{}"), "tokenizer.json: not a tokenizer"),
-        (lambda f: (f / PLACE / "model.safetensors").unlink(), "model.safetensors: no such file"),
+        (lambda f: (f / MODULE_FOLDER / "tokenizer.json").unlink(), "tokenizer.json: no such file"),
+        (lambda f: (f / MODULE_FOLDER / "tokenizer.json").write_text("{}"), "tokenizer.json: not a tokenizer"),
+        (lambda f: (f / MODULE_FOLDER / "model.safetensors").unlink(), "model.safetensors: no such file"),
         (pickle_instead, "this is a pickle, which can run code"),
         (old_pickle, "this is a pickle, which can run code"),
         (pickle_beside, "pytorch_model.bin is a pickle"),
         (cut, "not whole safetensors"),
-        (lambda f: (f / PLACE / "model.safetensors").write_bytes(b""), "not whole safetensors"),
+        (lambda f: (f / MODULE_FOLDER / "model.safetensors").write_bytes(b""), "not whole safetensors"),
         (other_tensor, "lacks embedding.weight; it holds other"),
         (other_shape, "embedding.weight is .2, 8."),
     ],
 )
-def test_a_folder_that_is_not_what_was_saved_is_refused(folder: Path, harm: Any, said: str) -> None:
-    harm(folder)
-    with pytest.raises(InputError, match=said) as caught:
+def test_a_folder_that_is_not_what_was_saved_is_refused(folder: Path, damage: Any, message: str) -> None:
+    damage(folder)
+    with pytest.raises(InputError, match=message) as caught:
         Model.load(folder)
-    assert str(folder) in str(caught.value) or "prompts" in said
+    assert str(folder) in str(caught.value) or "prompts" in message
 
 
 def test_no_folder_is_told(tmp_path: Path) -> None:
@@ -341,8 +346,8 @@ def test_the_card_tells_use_data_metrics_and_recipe(tmp_path: Path) -> None:
     assert card.startswith("---\nlibrary_name: ")
     assert "| mrr@10 | 0.5000 [0.4000, 0.6000] | 0.2500 | +0.2500 |" in card
     assert "| map |  |  |  |" in card
-    for said in (model.fingerprint, '"pairs": 3', '"documents": 7', "## Limits", 'prompt_name="query"'):
-        assert said in card
+    for text in (model.fingerprint, '"pairs": 3', '"documents": 7', "## Limits", 'prompt_name="query"'):
+        assert text in card
     assert Model.load(folder).notes["reports"] == model.notes["reports"]
 
 

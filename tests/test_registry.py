@@ -124,8 +124,8 @@ def test_a_constructor_gets_what_it_names_of_the_context() -> None:
 
 
 def test_a_private_file_is_no_part() -> None:
-    for room in registry.PART_PACKAGES:
-        assert not [name for name in registry.names(room) if name.startswith("_")]
+    for package in registry.PART_PACKAGES:
+        assert not [name for name in registry.names(package) if name.startswith("_")]
     with pytest.raises(InputError, match="no part is called '_tiles'"):
         registry.find("losses", "_tiles")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 _HOMES = {  # heavy imports wait until a name is asked for
+    "Experiment": "nearfar.experiment",
     "Model": "nearfar.model",
     "Pairs": "nearfar.pairs",
     "Known": "nearfar.pairs",
@@ -18,6 +19,7 @@ _HOMES = {  # heavy imports wait until a name is asked for
     "evaluate": "nearfar.evaluation.evaluate",
     "fit": "nearfar.training.fit",
     "search": "nearfar.index.exact",
+    "train": "nearfar.experiment",
 }
 _PACKAGES = ("augmentations", "data", "encoders", "losses", "metrics", "positives")
 __all__ = [*_HOMES, *_PACKAGES]

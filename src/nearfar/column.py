@@ -1,4 +1,4 @@
-"""A column: one named sequence of raw things (texts, pictures) with an identity for its content."""
+"""Columns: named sequences of cells (texts, images), the ids of their contents, and functions of row ids."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
 SEEK_GAP = 8  # rows between two wanted ones that are cheaper to read than to skip
-READ_BLOCK = 10_000  # cells read at once
-_IDS: dict[int, Ids] = {}  # by column: positives, tokenizer, store and task ask for the same
+READ_BLOCK = 10_000  # cells read in one call
+_IDS: dict[int, Ids] = {}  # content ids by id(column): positives, tokenizer, store and task need the same ones
 
 
 class Column(Protocol):
-    """A sequence that is read in slices, so that it may live on disk; its cells stay as they are."""
+    """A sequence of cells that is read in slices, so that it may be on disk; its cells never change."""
 
     @property
     def name(self) -> str:
-        """What errors call the column."""
+        """The column's name in error messages."""
         ...
 
     def __len__(self) -> int: ...
@@ -54,7 +54,7 @@ def chunks(column: Column, size: int = READ_BLOCK) -> Iterator[list[Any]]:
 
 
 def take(column: Column, rows: Ids) -> list[Any]:
-    """Return the cells of some rows, in the order asked for."""
+    """Return the cells of some rows, in the order of `rows`."""
     wanted = np.unique(rows)
     cells: dict[int, Any] = {}
     for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > SEEK_GAP) + 1) if len(wanted) else []:
@@ -65,40 +65,40 @@ def take(column: Column, rows: Ids) -> list[Any]:
 
 
 def content_id(cell: Any) -> int:
-    """Return the 64-bit identity of one cell's content: the same in every run, process and batch."""
+    """Return the 64-bit content id of a cell: equal for equal contents, in every run and process."""
     return int.from_bytes(_digest(cell), "little", signed=True)
 
 
 def content_ids(column: Column) -> Ids:
-    """Return the content identities of a column, (n,) int64, read-only; a column is read once however often asked.
+    """Return the content ids of a column, (n,) int64, read-only; they are computed once for each column.
 
-    `picked`, if a column has it and it is not None, is the column whose rows it picks, and which: then that one is
-    read, once for all that pick. `encoded`, if it has it, is `read` with texts as UTF-8.
+    Optional in a column: `picked`, a column and the rows of it that this one consists of, or None (only that column is
+    read then, once for all columns of its rows); `encoded`, which is `read` with texts as UTF-8.
     """
-    known = _IDS.get(id(column))
-    if known is None:
+    ids = _IDS.get(id(column))
+    if ids is None:
         picked = getattr(column, "picked", None)
-        known = _digests(column) if picked is None else content_ids(picked[0])[picked[1]]
-        known.flags.writeable = False
-        with suppress(TypeError):  # a class whose end cannot be watched for: its columns are read each time
+        ids = _digests(column) if picked is None else content_ids(picked[0])[picked[1]]
+        ids.flags.writeable = False
+        with suppress(TypeError):  # a class without weak references: its columns are read each time
             finalize(column, _IDS.pop, id(column), None).atexit = False
-            _IDS[id(column)] = known
-    return known
+            _IDS[id(column)] = ids
+    return ids
 
 
 def _digests(column: Column) -> Ids:
     read, n = getattr(column, "encoded", column.read), len(column)
-    found = np.empty(n, np.int64)  # block by block: a bytes object for each cell would take six times as much
+    ids = np.empty(n, np.int64)  # block by block: a bytes object for each cell would take six times the memory
     for start in range(0, n, READ_BLOCK):
         stop = min(start + READ_BLOCK, n)
-        found[start:stop] = np.frombuffer(b"".join(map(_digest, read(start, stop))), "<i8")
-    return found
+        ids[start:stop] = np.frombuffer(b"".join(map(_digest, read(start, stop))), "<i8")
+    return ids
 
 
 def _digest(cell: Any) -> bytes:
-    if isinstance(cell, bytes):  # texts come so from `encoded`, in millions
+    if isinstance(cell, bytes):  # a text from `encoded`: first, as there are millions
         return blake2b(cell, digest_size=8).digest()
-    if isinstance(cell, np.ndarray):  # as text it would be abridged
+    if isinstance(cell, np.ndarray):  # `str` would abridge it
         data = f"{cell.dtype}{cell.shape}".encode() + cell.tobytes()
     else:
         data = str(cell).encode("utf-8", "surrogatepass")
@@ -106,11 +106,11 @@ def _digest(cell: Any) -> bytes:
 
 
 def ranges(start: Ids, count: Ids) -> Ids:
-    """Return start[i], start[i] + 1, ... (count[i] of them) for each i, one after the other."""
+    """Return the ranges start[i], ..., start[i] + count[i] - 1 of all i, concatenated."""
     ends = np.cumsum(count)
     total = int(ends[-1]) if len(ends) else 0
-    places: Ids = np.arange(total) + np.repeat(start - (ends - count), count)
-    return places
+    indices: Ids = np.arange(total) + np.repeat(start - (ends - count), count)
+    return indices
 
 
 def equal_pairs(left: Ids, right: Ids) -> tuple[Ids, Ids]:

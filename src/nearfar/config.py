@@ -84,8 +84,8 @@ def resolved(recipe: Recipe) -> Recipe:
     Errors: those of `build`, as far as they show without reading any data.
     """
     result: Recipe = {}
-    for section, room in PACKAGES.items():
-        specs = [_completed(room, where, spec) for where, spec in _entries(section, recipe.get(section) or {})]
+    for section, package in PACKAGES.items():
+        specs = [_completed(package, where, spec) for where, spec in _entries(section, recipe.get(section) or {})]
         result[section] = specs if isinstance(recipe.get(section), list) else specs[0]
     _refuse_unequal(result["data"], result["positives"])
     training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
@@ -114,10 +114,10 @@ def _entries(section: str, specs: Any) -> list[tuple[str, Any]]:
     return [(f"{section}.{i}", spec) for i, spec in enumerate(specs)]
 
 
-def _completed(room: str, where: str, spec: Any) -> dict[str, Any]:
+def _completed(package: str, where: str, spec: Any) -> dict[str, Any]:
     """Return one part's spec with every default written out."""
-    part, given = registry.checked(room, spec, section=where, outside=True)
-    known = registry.recipe_settings(room, part)
+    part, given = registry.checked(package, spec, section=where, outside=True)
+    known = registry.recipe_settings(package, part)
     for key, inner in registry.nested(part).items():
         if isinstance(given.get(key), Mapping):
             given[key] = _completed(inner, f"{where}.{key}", given[key])

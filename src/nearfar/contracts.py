@@ -1,4 +1,4 @@
-"""The protocols that parts keep. A part is any class of this shape in its room's folder; nothing is inherited."""
+"""The protocols of the parts. A part is any class with these methods in its package's folder; nothing is inherited."""
 
 from __future__ import annotations
 
@@ -19,30 +19,32 @@ Values = npt.NDArray[np.float64]
 
 
 class Data(Protocol):
-    """Where examples come from: named columns of equal length, split by name ("train", "heldout", ...)."""
+    """A data set: named columns of equal length, in splits ("train", "heldout", ...)."""
 
     columns: list[str]
-    fingerprint: str  # of the content: the same rows give the same one
+    fingerprint: str  # of the content: equal rows give an equal one
 
     def __len__(self) -> int: ...
     def column(self, name: str) -> Column:
-        """Return one column; an unknown name is an error that lists the known ones."""
+        """Return one column. Errors: `InputError` for an unknown name, with the known ones."""
         ...
 
     def split(self, name: str) -> Data:
-        """Return the rows of one split; the data set itself is its training rows."""
+        """Return the rows of one split; the data set itself holds the training rows."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees: rows of each view, and who is near whom.
+    """The batch of b examples that one step trains on.
 
-    The queries of `pairs` are the rows of the query views one after the other, its keys those of the key views, then
-    the queued keys. `positive_index` (b,) says where among the keys each example's own lies, in the order of the examples: those
-    are what a queue keeps. Without it the first keys are the examples' own, one each and in order. A view without rows
-    is passed over. `example_index` says of which example (its place in the batch) each row of an augmented view is; of a view
-    that it does not name, row i is of example i.
+    rows: for each view, the rows of its column that are encoded; a view may have none.
+    pairs: the positives and negatives among the queries (the rows of the query views, stacked) and the keys (the rows
+    of the key views, stacked, then the queued keys).
+    positive_index (b,): for each example, the position of its own positive among the keys; the queue stores these keys.
+    None means 0, 1, ..., b - 1.
+    example_index: for each row of an augmented view, the position in the batch of the example that it belongs to, which
+    seeds its augmentation. A view that is not named has one row for each example, in order.
     """
 
     rows: dict[str, Ids]
@@ -53,34 +55,33 @@ class Batch:
 
 @dataclass(frozen=True)
 class AugmentedView:
-    """How a view's raw cells are changed each time they are seen.
+    """A view whose raw cells are augmented anew in every epoch.
 
-    The random numbers are those of (seed, pass over the data, example, stream), the same however the run is divided or
-    resumed. Views of one stream get the same numbers for an example: they are halves of one draw.
+    The random numbers are drawn from (seed, epoch, example, stream), so they are the same however a run is divided
+    among ranks, or resumed. Views with the same stream get the same numbers for an example: the two halves of a text.
     """
 
-    view: Augmentation
+    augmentation: Augmentation
     stream: int
 
 
 class Positives(Protocol):
-    """Module 1, who is near whom: named views of the data, and the batch of any set of examples."""
+    """Module 1, which keys are the positives of which queries: views of the data, and the batch of any examples."""
 
     views: dict[str, Column]
     query_views: list[str]  # encoded and stacked in this order, they are the loss's queries
-    key_views: list[str]  # ... and these its keys
+    key_views: list[str]  # encoded and stacked in this order, they are the loss's keys
     fingerprint: str
-    # `augmentations: dict[str, Augmentation]`, if there is one, changes the raw cells of the views that it names, anew
-    # in every pass; what changes them belongs into the fingerprint
+    # `augmentations: dict[str, AugmentedView]`, optional, names the views whose cells are augmented; their settings
+    # belong into the fingerprint
 
     def __len__(self) -> int: ...
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
-        """Return the rows and relations of some examples, a pure function of them.
+        """Return the rows and the pairs of some examples, a pure function of them.
 
-        queued: examples whose own keys were encoded in earlier steps. They are the pairs' last keys, without rows, and
-        all that is known of them holds: none that answers a query may pass for a negative. Positives whose `batch` has
-        no such argument are refused where a queue is asked for. With them, there may be no examples at all (a data set
-        of several whose keys only wait).
+        queued: examples whose keys were encoded in earlier steps and are the pairs' last keys, without rows here. Known
+        positives among them must be positives, not negatives. Positives whose `batch` lacks this argument are refused
+        where a queue is asked for. `examples` may be empty (a data set of a mixture with keys in the queue only).
         """
         ...
 
@@ -89,74 +90,75 @@ class Positives(Protocol):
         ...
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
-        """Return some examples for people to read."""
+        """Return some examples in a form for people to read."""
         ...
 
 
 @dataclass(frozen=True)
 class MiningPairs:
-    """What mining looks through: the texts that ask and those that answer, and all that is known of the two.
+    """What hard negatives are mined from: a column of queries, a column of keys, and the known pairs of the two.
 
-    examples (n, 2): each example's cell of `query` and of `key`; whatever lies in `key` may become a negative.
-    near, neither (e, 2): contents of queries and of keys (`content_ids`) that are near; that are neither near nor far.
+    examples (n, 2): the row of `query` and the row of `key` of each example; any row of `key` may become a negative.
+    positives (e, 2): the content ids (`content_ids`) of a query and a key that are a positive pair.
+    ignored (e, 2): likewise of pairs that are no positives, and must not become negatives.
     """
 
     query: Column
     key: Column
     examples: npt.NDArray[np.int64]
-    near: npt.NDArray[np.int64]
-    neither: npt.NDArray[np.int64]
+    positives: npt.NDArray[np.int64]
+    ignored: npt.NDArray[np.int64]
 
 
 class Minable(Positives, Protocol):
-    """Positives that take mined negatives; optional, others are refused where mining is asked for."""
+    """Positives that take mined negatives. Optional: other positives are refused where mining is asked for."""
 
-    def sides(self) -> Sequence[MiningPairs]:
-        """Return what to mine in: one thing, or one for each of several data sets, examples in order."""
+    def mining_pairs(self) -> Sequence[MiningPairs]:
+        """Return what to mine from, one for each data set, with the examples in order."""
         ...
 
     def with_negatives(self, rows: Ids) -> Self:
-        """Return the same positives with further keys that are far from each example: (n, k) cells of its `Sides.key`.
+        """Return the same positives with mined negatives: for each example, k rows of `MiningPairs.key`, (n, k).
 
-        -1 stands for none. What is known of such a key and the batch's queries holds: it is never a false negative.
+        -1 stands for none. A mined key that is a known positive of another query in the batch is no negative of that.
         """
         ...
 
 
 @dataclass(frozen=True)
 class MinedNegatives:
-    """Negatives mined on some weights: (n, k) rows for `with_negatives`, and what was found, for events."""
+    """Mined negatives: the rows (n, k) for `with_negatives`, and facts for the log (`found`: how many there are)."""
 
     rows: Ids
     facts: dict[str, Any]
 
 
 class Inputs(Protocol):
-    """What an encoder eats, n rows of it. `padded`, if it is there and false, says that no row is padded to another."""
+    """The inputs of an encoder, n rows. `padded`, optional: false where rows are not padded to the longest."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, rows: slice) -> Self: ...
     def join(self, others: Sequence[Self]) -> Self:
-        """Return self followed by the others."""
+        """Return these rows followed by those of the others."""
         ...
 
     def costs(self) -> npt.NDArray[np.int64]:
-        """Return what each row costs (tokens, pixels), (n,)."""
+        """Return the cost of each row in tokens or pixels, (n,)."""
         ...
 
     def to(self, device: Any) -> Self:
-        """Return the same on another device."""
+        """Return the same inputs on another device."""
         ...
 
 
 class Store(Protocol):
-    """The inputs of a whole column, made once and read by row."""
+    """The inputs of a whole column, made once, then read by row."""
 
     def __getitem__(self, rows: Ids) -> Inputs: ...
 
 
 class Side(Protocol):
-    """How an encoder reads the cells of one side."""
+    """How an encoder makes inputs of the cells of one side (queries or keys)."""
 
     def inputs(self, cells: Sequence[Any]) -> Inputs:
         """Return raw cells as inputs."""
@@ -168,21 +170,22 @@ class Side(Protocol):
 
 
 class Encoder(Protocol):
-    """Module 2, an `nn.Module`: inputs to raw vectors (n, dim)."""
+    """Module 2, an `nn.Module`: inputs to vectors (n, dim), not normalised."""
 
     dim: int
-    # `takes: ClassVar[type]`, if there is one, is the cell's type: `Model.embed` names rows of another
-    # `prompts: dict[str, str]`, if there is one, is text that goes in front, by role ("query", "key"), always
-    # `rates() -> dict[str, float]`, if there is one, says how fast parameters learn beside the learning rate, by name
-    # `side(role) -> Side`, if there is one, reads the cells of one side ("query", "key"): the sides differ, and the
-    # encoder's own `inputs`, `store` and `takes` are the keys'. Ask by `side(encoder, role)`
+    # Optional:
+    # `takes: ClassVar[type]` is the type of a cell; `Model.embed` refuses rows of another type.
+    # `prompts: dict[str, str]` is the text before every cell, by role ("query", "key").
+    # `rates() -> dict[str, float]` returns factors on the learning rate, by parameter name.
+    # `side(role) -> Side` returns what reads the cells of one role ("query", "key") where the two differ; `inputs`,
+    # `store` and `takes` are then those of the keys. Call `side(encoder, role)` below.
 
     def __call__(self, inputs: Any) -> Tensor:
-        """Return raw vectors (n, dim)."""
+        """Return vectors (n, dim)."""
         ...
 
     def prepare(self, columns: Sequence[Column]) -> None:
-        """Learn from the data what training needs (a tokenizer, statistics); a second call changes nothing."""
+        """Learn from the data what training needs (a tokenizer, statistics); a second call has no effect."""
         ...
 
     def inputs(self, cells: Sequence[Any]) -> Inputs:
@@ -190,11 +193,11 @@ class Encoder(Protocol):
         ...
 
     def store(self, column: Column) -> Store:
-        """Return the inputs of a whole column, from the disk's cache where they are known."""
+        """Return the inputs of a whole column, from the cache on disk where it has them."""
         ...
 
     def save(self, folder: Path) -> list[dict[str, Any]]:
-        """Write the encoder; return its rows of sentence-transformers' modules.json, if it has such a form."""
+        """Write the encoder; return its entries in sentence-transformers' modules.json, if it can be loaded there."""
         ...
 
     @classmethod
@@ -203,18 +206,18 @@ class Encoder(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return the constructor's settings, for `load`."""
+        """Return the settings of the constructor, for `load`."""
         ...
 
     def identity(self) -> Iterator[tuple[str, Any]]:
-        """Yield named arrays and values that make this embedding space what it is, for the fingerprint."""
+        """Yield all named arrays and values that the vectors depend on, for the fingerprint."""
         ...
 
 
 def side(encoder: Encoder, role: str | None) -> Side:
-    """Return what reads the cells of a side (None: the keys'): of most encoders, whose sides are alike, themselves."""
-    sides = getattr(encoder, "side", None)
-    found: Side = encoder if sides is None else sides(role or "key")
+    """Return what reads the cells of a role (None: of keys): the encoder itself, unless its two sides differ."""
+    side_of_role = getattr(encoder, "side", None)
+    found: Side = encoder if side_of_role is None else side_of_role(role or "key")
     return found
 
 
@@ -224,23 +227,23 @@ class Loss(Protocol):
     Where queries and keys are the same rows, they are the very same tensor (`keys is queries`).
     """
 
-    unit: ClassVar[bool]  # wants vectors on the unit sphere
-    cacheable: ClassVar[bool]  # a function of the vectors alone: gradient caching is exact
+    unit: ClassVar[bool]  # it takes vectors of unit length
+    cacheable: ClassVar[bool]  # it is a function of the vectors alone, so the gradient cache is exact
     needs_negatives: ClassVar[bool]  # a batch without negatives is an error
 
     def __call__(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss."""
         ...
 
-    # Every constructor setting stays readable under its name, as given or as learnt: runs are told apart by them.
-    # `clamp_()`, if the loss or a module in it has one, is called after each step: learnt values go back into range.
-    # `part(queries, keys, pairs, index, of) -> scalar`, if there is one, is the summand of rank `index` out of `of`:
-    # the parts of all ranks, each given the whole batch, add up to the loss. Without it every rank computes the loss,
-    # and a share of it counts: as exact, but no faster with more ranks.
+    # Every setting of the constructor is an attribute of the same name, as given or as learnt: a run's identity.
+    # `clamp_()`, optional in the loss and in modules of it, is called after each step: it clamps learnt parameters.
+    # `part(queries, keys, pairs, rank, world_size) -> scalar`, optional, is one rank's summand of the loss: the parts
+    # of all ranks, each given the whole batch, add up to the loss. Without it every rank computes the whole loss, which
+    # is then divided by the number of ranks: as exact, but no faster with more ranks.
 
 
 class Objective(Protocol):
-    """What is no comparison of vectors (masked language modelling, CPC heads): model and batch to a scalar."""
+    """A training objective that does not compare vectors (masked language modelling, CPC): model, batch to scalar."""
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
         """Return the loss."""
@@ -248,20 +251,20 @@ class Objective(Protocol):
 
 
 class Augmentation(Protocol):
-    """An augmentation: one raw cell to another that means the same; all chance comes from the generator.
+    """An augmentation: a raw cell to a changed one that is its positive; all random numbers are the generator's.
 
-    A text stays a text with something in it. `rest(cell, generator)`, if there is one, is what the call leaves of the
-    cell under the same random numbers: the two are a pair.
+    A text must not become empty. `rest(cell, generator)`, optional, returns what the call leaves out of the cell with
+    the same random numbers; the two are then a positive pair.
     """
 
     def __call__(self, cell: Any, generator: np.random.Generator) -> Any:
-        """Return another look at the cell."""
+        """Return the augmented cell."""
         ...
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Vectors drawn from a space: `vectors` (n, d), and positive pairs, row i of `queries` and of `keys` (p, d)."""
+    """A sample of an embedding space: vectors (n, d), and p positive pairs: row i of queries and of keys (p, d)."""
 
     vectors: Tensor
     queries: Tensor
@@ -269,13 +272,13 @@ class Sample:
 
 
 class Metric(Protocol):
-    """A metric's constructor takes its settings; `meaning` holds the names of the numbers it gives, each in words."""
+    """A metric, whose constructor takes its settings. meaning: a description of each of its values, by name."""
 
     meaning: ClassVar[dict[str, str]]
 
 
 class SpaceMetric(Metric, Protocol):
-    """Describes the vectors themselves, whatever they are for."""
+    """A metric of the geometry of the vectors, without a task."""
 
     def __call__(self, sample: Sample, /) -> dict[str, float]:
         """Return the values by name."""

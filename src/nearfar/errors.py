@@ -1,4 +1,4 @@
-"""The errors a user can cause: each says what is wrong, where, and what to do about it."""
+"""The errors that nearfar raises on purpose: each says what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class NearfarError(Exception):
-    """Whatever nearfar raises on purpose; `exit_code` is what the command line returns for it."""
+    """The base of all errors that nearfar raises on purpose; `exit_code` is what the command line returns."""
 
     exit_code = 1
 
 
 class InputError(NearfarError, ValueError):
-    """The user's input is wrong: a file, a row, a column, a setting, a tensor's shape (exit code 2)."""
+    """The input is wrong: a file, a row, a column, a setting, a tensor's shape (exit code 2)."""
 
     exit_code = 2
 
@@ -29,7 +29,7 @@ class Interrupted(NearfarError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the tail of an error about an unknown `name`: the closest known name, then all of them."""
+    """Return the end of an error text about an unknown `name`: the closest known name, then all known names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -1,18 +1,18 @@
-"""Train by a recipe, judge on its splits, keep everything: what `train` and `demo` have in common."""
+"""An experiment: train by a recipe, judge on its splits, write the results, the model card and the report."""
 
 from __future__ import annotations
 
 import json
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import finite, made, write_text
+from nearfar.storage.folders import ensure_folder, json_safe, write_text
 
 if TYPE_CHECKING:
     from nearfar.config import Recipe, RecipeParts
@@ -28,18 +28,78 @@ BRIEF = ("task", "metrics", "intervals", "baseline", "difference", "fusion", "fu
 
 @dataclass(frozen=True)
 class Experiment:
-    """A run, its reports by split (the first is the recipe's main one), and what results.json says."""
+    """A run, its reports by split (the first is the recipe's main one), and the content of results.json."""
 
     run: Run
     reports: dict[str, Report]
     facts: dict[str, Any]
 
+    @property
+    def model(self) -> Model:
+        """The trained model."""
+        return self.run.model
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics on the recipe's main split, by name; empty where the recipe names none."""
+        return next((report.metrics for report in self.reports.values()), {})
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.run.folder
+
+
+def train(
+    recipe: str | Path,
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    out: str | Path,
+    baselines: Sequence[str | Model] = ("bm25",),
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Experiment | None:
+    """Train a model by a recipe, judge it on the splits that the recipe names, and write everything under `out`.
+
+    The same as `nearfar train`: recipe.yaml, checkpoints/, model/ with its card, results.json and report.html. Of
+    several ranks (torchrun) the first judges and writes; the others get None.
+
+    Args:
+        recipe: the name of a recipe that ships, or a YAML file.
+        settings: the recipe's settings by path, {"data.path": "faq.jsonl", "training.epochs": 3}, or texts as on the
+            command line.
+        out: the run's folder.
+        baselines: what the model is compared with: "bm25", "bm25-english", folders of models, or models.
+        resume: go on from the newest whole checkpoint. overwrite: replace a run that lies in `out`.
+        quiet: no progress bar.
+
+    Errors: `InputError` for a recipe, data or settings that are wrong, or a folder that is used; those of `fit`.
+
+    Example:
+        >>> import nearfar as nf
+        >>> pairs = [{"query": f"where is number {i}", "key": f"number {i} is here"} for i in range(60)]
+        >>> small = {"encoder.dim": 16, "encoder.vocabulary": 300, "training.batch_size": 16, "training.steps": 4}
+        >>> done = nf.train("static", {"data.path": pairs, "data.heldout": 0.2, **small}, out="runs/a", quiet=True)
+        >>> done.model.dim, sorted(path.name for path in done.folder.glob("re*"))
+        (16, ['recipe.yaml', 'report.html', 'results.json'])
+
+    When not to use it: where parts are Python objects of your own; compose them with `fit` and `evaluate`.
+    """
+    from nearfar import config
+    from nearfar.evaluation import sources
+
+    chosen, folder = config.load(recipe, settings), Path(out)
+    peers = [peer for one in baselines for peer in (sources.baselines([one]) if isinstance(one, str) else [one])]
+    check_out(folder, resume=resume, overwrite=overwrite)
+    return run(chosen, config.build(chosen), folder, peers, resume=resume, overwrite=overwrite, quiet=quiet)
+
 
 def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that is used or cannot be written, before the time that reading the data takes is spent."""
-    from nearfar.training.fit import refuse_used
+    from nearfar.training.fit import refuse_used_folder
 
-    refuse_used(made(out), resume or overwrite)
+    refuse_used_folder(ensure_folder(out), resume or overwrite)
 
 
 def run(
@@ -52,16 +112,13 @@ def run(
     overwrite: bool,
     quiet: bool,
 ) -> Experiment | None:
-    """Train, judge on every split that the recipe names; write recipe.yaml, results.json, model/ and report.html.
-
-    Of several ranks the first judges and writes; the others are done after training, and get None.
-    """
+    """Train by a recipe whose parts are built already, and judge: the rest of `train`, which see."""
     from nearfar.compute.ranks import Ranks
     from nearfar.config import plain, resolved
     from nearfar.evaluation.evaluate import evaluate
     from nearfar.training.fit import fit
 
-    first = Ranks.here().first
+    first = Ranks.from_environment().is_first
     began = time.perf_counter() - parts.seconds
     splits = dict.fromkeys(entry.get("split", "heldout") for entry in parts.evaluate)
     tasks = {split: parts.positives.task(split) for split in splits}
@@ -114,24 +171,10 @@ def write_results(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -
     from nearfar.reports.run import write_page
 
     brief = {split: {k: v for k, v in report.to_json().items() if k in BRIEF} for split, report in reports.items()}
-    run.model.notes |= {"metrics": facts.get("metrics", {}), "reports": finite(brief)}
+    run.model.notes |= {"metrics": facts.get("metrics", {}), "reports": json_safe(brief)}
     run.model.describe(run.folder / "model")
-    write_text(run.folder / "results.json", json.dumps(finite(facts), indent=1, ensure_ascii=False) + "\n")
+    write_text(run.folder / "results.json", json.dumps(json_safe(facts), indent=1, ensure_ascii=False) + "\n")
     write_page(run.folder)
-
-
-def show(judged: Experiment) -> None:
-    """Print tables and places."""
-    from nearfar.reports import console
-
-    for report in judged.reports.values():
-        console.show_report(report)
-    facts = judged.facts
-    print(
-        f"{facts['pairs']:,} pairs, {facts['train_pairs_per_second']:,.0f} a second in training; "
-        f"{facts['seconds']:.0f} s in all, {facts['peak_memory_mb']:,.0f} MB at most\n"
-        f"model   {facts['model']}\nreport  {judged.run.folder}/report.html"
-    )
 
 
 def _write_recipe(folder: Path, whole: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""Pairs: who is near whom in one batch. Identity is the definition of positives."""
+"""Pairs: which keys of a batch are positives and which are negatives of each query, by ids."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nearfar.errors import InputError
 
 @dataclass(frozen=True)
 class Known:
-    """Sparse relations that override what the ids say, for one query and one key each.
+    """Sparse relations, each of one query and one key, that override what the ids say.
 
-    rows, columns: (e,) int64, positions of queries and keys; weight: (e,) float, > 0 near with that weight, 0 ignored.
-    A relation holds for every copy of its query and of its key (rows that share item and scope); where copies are given
-    different weights, the largest holds.
+    rows, columns: (e,) int64, positions of queries and keys; weight: (e,) float, > 0 is a positive of that weight, 0 is
+    ignored. A relation holds for every copy of its query and of its key (rows that share item and scope); where copies
+    are given different weights, the largest holds.
     """
 
     rows: Tensor
@@ -27,18 +27,18 @@ class Known:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Who is near whom in one batch.
+    """The positives and negatives of one batch, by ids of its n queries and m keys.
 
     Same item                       -> the same thing: ignored.
-    Same group, another item        -> near (a positive).
-    Different group                 -> far  (a negative).
+    Same group, another item        -> a positive.
+    Different group                 -> a negative.
     Different scope                 -> ignored (per-query negative lists, data sets kept apart).
     `known` (i, j, weight), sparse  -> overrides the above for one query and one key:
-                                       weight > 0 near, with that weight; 0 ignored.
+                                       weight > 0 is a positive of that weight; 0 is ignored.
 
     Ids are run-wide (content hash, or example index with side and view), never positions in a batch, so they mean the
-    same across ranks, steps, queues and caches. Keys that share an item are one key and count once; so do queries, on
-    the way back.
+    same across ranks, steps, queues and caches. Keys that share an item are one key and count once; so do queries in
+    the key-to-query direction.
 
     Errors: `InputError` where shapes or types do not fit, or a known relation points outside the batch.
     """
@@ -59,7 +59,7 @@ class Pairs:
             if ids is not None and (ids.shape != (size,) or ids.dtype != torch.int64):
                 raise InputError(f"pairs.{name} must be ({size},) int64, it is {tuple(ids.shape)} {ids.dtype}")
         if (self.query_scope is None) != (self.key_scope is None):
-            raise InputError("pairs: give both query_scope and key_scope, or neither")
+            raise InputError("pairs: give both query_scope and key_scope, or none")
         if self.known is not None:
             self._check_known(self.known)
 
@@ -76,7 +76,7 @@ class Pairs:
 
     @classmethod
     def aligned(cls, n: int) -> Pairs:
-        """Return the pairs in which query i is near key i only."""
+        """Return the pairs in which key i is the only positive of query i."""
         rows = torch.arange(n)
         return cls(query_group=rows, query_item=rows, key_group=rows, key_item=rows + n)
 
@@ -86,20 +86,20 @@ class Pairs:
         return len(self.query_group), len(self.key_group)
 
     def by_ids(self, i: Any, j: Any) -> tuple[Tensor, Tensor]:
-        """Say of some cells whether they are near, and whether far, by the ids alone: what is known is not looked at.
+        """Return the masks of the positives and of the negatives by the ids alone, without `known`.
 
-        i, j: whatever picks queries and keys, of shapes that broadcast; two bool tensors of that shape.
+        i, j: indices of queries and of keys, of shapes that broadcast; both masks are bool, of the broadcast shape.
         """
-        other = self.query_item[i] != self.key_item[j]
+        candidate = self.query_item[i] != self.key_item[j]
         if self.query_scope is not None and self.key_scope is not None:
-            other &= self.query_scope[i] == self.key_scope[j]
-        same = self.query_group[i] == self.key_group[j]
-        return same & other, ~same & other
+            candidate &= self.query_scope[i] == self.key_scope[j]
+        same_group = self.query_group[i] == self.key_group[j]
+        return same_group & candidate, ~same_group & candidate
 
     def to(self, device: Any) -> Pairs:
         """Return the same pairs on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
-        result = replace(self, **{name: ids.to(device) for name, ids in moved.items()})
+        ids = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        result = replace(self, **{name: tensor.to(device) for name, tensor in ids.items()})
         if self.known is None:
             return result
         known = Known(self.known.rows.to(device), self.known.columns.to(device), self.known.weight.to(device))
@@ -107,7 +107,7 @@ class Pairs:
 
     @property
     def transposed(self) -> Pairs:
-        """The way back: keys ask, queries answer."""
+        """The same pairs with queries and keys exchanged, for the key-to-query direction."""
         known = None if self.known is None else Known(self.known.columns, self.known.rows, self.known.weight)
         return Pairs(
             self.key_group, self.key_item, self.query_group, self.query_item, self.key_scope, self.query_scope, known

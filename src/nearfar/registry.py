@@ -17,40 +17,42 @@ from weakref import WeakKeyDictionary
 from nearfar.errors import InputError, nearest
 
 PART_PACKAGES = ("data", "positives", "augmentations", "encoders", "losses", "metrics")
-PLAIN = (str, bytes, int, float, list, tuple, set)  # what no part is
-_GIVEN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # the settings of the parts that were built here
-# By room, what a constructor is handed and no recipe sets.
-GIVEN = {"positives": ("data", "encoder"), "losses": ("dim",)}
+PLAIN = (str, bytes, int, float, list, tuple, set)  # no part is of these types
+_SETTINGS: WeakKeyDictionary[Any, dict[str, Any]] = (
+    WeakKeyDictionary()
+)  # the settings of the parts that were built here
+# By package, what nearfar hands to a constructor itself, so that no recipe sets it.
+HANDED_IN = {"positives": ("data", "encoder"), "losses": ("dim",)}
 
 
 @dataclass(frozen=True)
 class PartOf:
     """Marks a setting that is a part itself: `of: Annotated[Loss, PartOf("losses")]`; a recipe gives its spec."""
 
-    room: str
+    package: str
 
 
-def names(room: str) -> list[str]:
-    """Return the names of a room's parts, without importing them."""
-    package = importlib.import_module(f"nearfar.{room}")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+def names(package: str) -> list[str]:
+    """Return the names of the parts in a package, without importing them."""
+    folder = importlib.import_module(f"nearfar.{package}").__path__
+    return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.ispkg)
 
 
-def find(room: str, name: str, *, outside: bool = False) -> type[Any]:
-    """Return the class of a part: `name` in a room's folder, or `package.module:Class` where `outside` allows it.
+def find(package: str, name: str, *, outside: bool = False) -> type[Any]:
+    """Return the class of a part: `name` in a package of parts, or `package.module:Class` where `outside` allows it.
 
     Errors: an unknown name, with the nearest known one; a name from outside where none is allowed.
     """
     if ":" in name or "." in name:
         if not outside:
             raise InputError(
-                f"{room}: {name!r} would run code from outside nearfar; here only built-in parts are allowed "
-                f"({', '.join(names(room))}). Name it in a recipe of your own, and train with that"
+                f"{package}: {name!r} would run code from outside nearfar; here only built-in parts are allowed "
+                f"({', '.join(names(package))}). Name it in a recipe of your own, and train with that"
             )
-        return _outside(room, name)
-    if name not in names(room):
-        raise InputError(f"{room}: no part is called {name!r}; {nearest(name, names(room))}")
-    return public_class(f"nearfar.{room}.{name}")
+        return _outside(package, name)
+    if name not in names(package):
+        raise InputError(f"{package}: no part is called {name!r}; {nearest(name, names(package))}")
+    return public_class(f"nearfar.{package}.{name}")
 
 
 def public_class(module_name: str) -> type[Any]:
@@ -66,7 +68,7 @@ def public_class(module_name: str) -> type[Any]:
     return found[0]
 
 
-def _outside(room: str, name: str) -> type[Any]:
+def _outside(package: str, name: str) -> type[Any]:
     module_name, _, class_name = name.partition(":")
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))  # a script on the PATH does not see the folder it is called from
@@ -74,9 +76,9 @@ def _outside(room: str, name: str) -> type[Any]:
         part = getattr(importlib.import_module(module_name), class_name)
     except Exception as error:  # whatever the user's module raises when it is imported
         why = f"{type(error).__name__}: {error}"
-        raise InputError(f"{room}: cannot import {name!r} ({why}); write it as package.module:Class") from error
+        raise InputError(f"{package}: cannot import {name!r} ({why}); write it as package.module:Class") from error
     if not inspect.isclass(part):
-        raise InputError(f"{room}: {name!r} is no class but a {type(part).__name__}; name the part's class")
+        raise InputError(f"{package}: {name!r} is no class but a {type(part).__name__}; name the part's class")
     return part
 
 
@@ -86,16 +88,16 @@ def settings(part: type[Any]) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def recipe_settings(room: str, part: type[Any]) -> dict[str, inspect.Parameter]:
+def recipe_settings(package: str, part: type[Any]) -> dict[str, inspect.Parameter]:
     """Return a part's settings as a recipe may give them: without what nearfar hands in itself."""
-    return {name: p for name, p in settings(part).items() if name not in GIVEN.get(room, ())}
+    return {name: p for name, p in settings(part).items() if name not in HANDED_IN.get(package, ())}
 
 
 def nested(part: type[Any]) -> dict[str, str]:
-    """Return the settings that are parts themselves, and the room of each."""
+    """Return the settings that are parts themselves, and the package of each."""
     hints = typing.get_type_hints(part.__init__, include_extras=True)
     marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
-    return {name: mark.room for name, found in marks.items() for mark in found if isinstance(mark, PartOf)}
+    return {name: mark.package for name, found in marks.items() for mark in found if isinstance(mark, PartOf)}
 
 
 def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -141,20 +143,20 @@ def _fitted(hint: Any, value: Any, where: str) -> Any:
 
 
 def checked(
-    room: str, spec: Mapping[str, Any], *, section: str | None = None, outside: bool = False
+    package: str, spec: Mapping[str, Any], *, section: str | None = None, outside: bool = False
 ) -> tuple[type[Any], dict[str, Any]]:
     """Return the part that `{name: ..., setting: value}` asks for, and its settings, coerced.
 
-    section: what a recipe calls the room, for errors. Errors: those of `find` and `coerce`; a setting that must be
+    section: what a recipe calls the package, for errors. Errors: those of `find` and `coerce`; a setting that must be
     given and is not.
     """
-    section = section or room
+    section = section or package
     if not spec.get("name"):
-        raise InputError(f"{section}: which part? give {section}.name=...; known: {', '.join(names(room))}")
-    part = find(room, str(spec["name"]), outside=outside)
+        raise InputError(f"{section}: which part? give {section}.name=...; known: {', '.join(names(package))}")
+    part = find(package, str(spec["name"]), outside=outside)
     own = {key: value for key, value in spec.items() if key != "name"}
-    given = coerce(part, own, section, but=GIVEN.get(room, ()))
-    missing = [n for n, p in recipe_settings(room, part).items() if p.default is p.empty and n not in given]
+    given = coerce(part, own, section, but=HANDED_IN.get(package, ()))
+    missing = [n for n, p in recipe_settings(package, part).items() if p.default is p.empty and n not in given]
     if missing:
         where = f"{section}.{spec['name']}"
         raise InputError(f"{where}: {', '.join(missing)} must be given, e.g. {section}.{missing[0]}=...")
@@ -166,20 +168,20 @@ def checked(
 
 
 def build(
-    room: str, spec: Mapping[str, Any], *, section: str | None = None, outside: bool = False, **context: Any
+    package: str, spec: Mapping[str, Any], *, section: str | None = None, outside: bool = False, **context: Any
 ) -> Any:
     """Build a part from `{name: ..., setting: value}`; it also gets those of `context` that its constructor names.
 
     Errors: those of `checked`.
     """
-    part, given = checked(room, spec, section=section, outside=outside)
+    part, given = checked(package, spec, section=section, outside=outside)
     for key, inner in nested(part).items():
         if isinstance(given.get(key), Mapping):
-            given[key] = build(inner, given[key], section=f"{section or room}.{key}", outside=outside, **context)
+            given[key] = build(inner, given[key], section=f"{section or package}.{key}", outside=outside, **context)
     handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
     built = part(**given, **handed)
-    with suppress(TypeError):  # a class may have no room for weak references
-        _GIVEN[built] = given
+    with suppress(TypeError):  # a class may have no package for weak references
+        _SETTINGS[built] = given
     return built
 
 
@@ -190,7 +192,7 @@ def settings_of(part: Any) -> dict[str, Any]:
     learnt; of a class that keeps none so, all plain attributes count. Runs are told apart by these values.
     """
     kind = type(part)
-    given = _GIVEN.get(part) if kind.__weakrefoffset__ else None
+    given = _SETTINGS.get(part) if kind.__weakrefoffset__ else None
     found = {key: p.default for key, p in settings(kind).items() if p.default is not p.empty}
     if given is not None:
         found |= given
@@ -221,19 +223,19 @@ def _as_plain(value: Any) -> Any:
     return value if isinstance(value, int | str) else None
 
 
-def attribute(room: str, class_name: str) -> Any:
-    """Return a part by its class's name (`losses.InfoNCE` lies in losses/infonce.py): the rooms' `__getattr__`."""
-    for name in names(room):
+def attribute(package: str, class_name: str) -> Any:
+    """Return a part by its class's name, as `nf.losses.InfoNCE` asks: the `__getattr__` of a package of parts."""
+    for name in names(package):
         if name.replace("_", "") == class_name.lower():
-            part = public_class(f"nearfar.{room}.{name}")
+            part = public_class(f"nearfar.{package}.{name}")
             if part.__name__ == class_name:
                 return part
-    raise AttributeError(f"nearfar.{room} has no part {class_name!r}")
+    raise AttributeError(f"nearfar.{package} has no part {class_name!r}")
 
 
-def attributes(room: str) -> list[str]:
-    """Return the class names of a room's parts (imports them all)."""
-    return [public_class(f"nearfar.{room}.{name}").__name__ for name in names(room)]
+def attributes(package: str) -> list[str]:
+    """Return the class names of a package's parts (imports them all)."""
+    return [public_class(f"nearfar.{package}.{name}").__name__ for name in names(package)]
 
 
 def name_of(part: type[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Tasks: data ready to judge a space by. A data set or a table of positives makes one; evaluation judges it."""
+"""Tasks that models are evaluated on: retrieval and similarity. A data set, or positives, make one of a split."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nearfar.errors import InputError
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Find the relevant documents of each query.
+    """A retrieval task: rank the documents for each query.
 
-    `relevance` maps a query's position to its documents' positions and grades (more is better; a grade of zero is
-    judged and not relevant). `clusters` (q,) says which queries are not independent of each other (same module, same
-    source): the bootstrap resamples whole clusters.
+    relevance: for each query (its position in `queries`), the judged documents (position, grade). A higher grade is
+    more relevant; 0 is judged as not relevant. clusters (q,): queries of one cluster are not independent of each other
+    (same module, same source), so the bootstrap resamples whole clusters.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Retrieval:
     document_ids: list[str]
     relevance: dict[int, dict[int, int]]
     clusters: npt.NDArray[np.int64]
-    notes: dict[str, Any] = field(default_factory=dict)  # shown under "protocol": pool sizes, what was dropped
+    notes: dict[str, Any] = field(default_factory=dict)  # shown as the protocol: pool sizes, what was dropped
 
     def __post_init__(self) -> None:
         n, m = len(self.queries), len(self.documents)
@@ -43,7 +43,7 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Similarity:
-    """Order pairs by how alike they are: `scores` (n,) are the people's grades of `first[i]` against `second[i]`."""
+    """A similarity task: rank the pairs (first[i], second[i]) as people's grades, scores (n,), rank them."""
 
     name: str
     first: Column

@@ -1,4 +1,4 @@
-"""The audit as a whole: traps that were laid are found, what is fine is said, real sets give their README's numbers."""
+"""The audit as a whole: planted faults are result, sound data is called fine, known sets give their known counts."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ WORDS = ["river", "stone", "cloud", "engine", "garden", "letter", "window", "bri
 
 
 def sentence(i: int, length: int = 12) -> str:
-    """Return a text of its own: words in an order that no other has, and its number."""
+    """Return a text that differs from all others: its number, and words in a random order."""
     draw = random.Random(i)
     return f"number {i} tells of {' '.join(draw.choice(WORDS) for _ in range(length))}."
 
 
-def one(found: Audit, check: str) -> Finding:
+def one(result: Audit, check: str) -> Finding:
     """Return the one finding of a check."""
-    findings = [finding for finding in found.findings if finding.check == check]
-    assert len(findings) == 1, [finding.check for finding in found.findings]
+    findings = [finding for finding in result.findings if finding.check == check]
+    assert len(findings) == 1, [finding.check for finding in result.findings]
     return findings[0]
 
 
-def folder(place: Path, **splits: list[dict[str, Any]]) -> Path:
+def folder(path: Path, **splits: list[dict[str, Any]]) -> Path:
     for split, rows in splits.items():
-        write_lines(place / f"{split}.jsonl", rows)
-    return place
+        write_lines(path / f"{split}.jsonl", rows)
+    return path
 
 
-def test_laid_traps_are_found(tmp_path: Path) -> None:
+def test_planted_faults_are_found(tmp_path: Path) -> None:
     train = [{"text": sentence(i)} for i in range(60)]
     train[7] = train[3]  # a copy
     train[9] = {"text": "  \n"}  # empty
@@ -51,55 +51,55 @@ def test_laid_traps_are_found(tmp_path: Path) -> None:
     test[2] = {"text": sentence(20)}  # a leak
     test[4] = {"text": sentence(30, 40)[:-1] + " and more"}
     train[33] = {"text": sentence(30, 40)}  # nearly test row 5
-    found = audit(folder(tmp_path, train=train, test=test))
-    assert (one(found, "duplicates").count, one(found, "duplicates").examples[0]["row"]) == (2, 8)  # with the leak
-    assert one(found, "empty").examples[0]["row"] == 10
-    assert one(found, "near duplicates").examples[0]["like"] == "train row 5"
-    leak = one(found, "leaks")
+    result = audit(folder(tmp_path, train=train, test=test))
+    assert (one(result, "duplicates").count, one(result, "duplicates").examples[0]["row"]) == (2, 8)  # with the leak
+    assert one(result, "empty").examples[0]["row"] == 10
+    assert one(result, "near duplicates").examples[0]["like"] == "train row 5"
+    leak = one(result, "leaks")
     assert (leak.count, leak.of, leak.examples[0]["row"], leak.examples[0]["like"]) == (1, 10, 3, "train row 21")
-    assert one(found, "near leaks").examples[0]["like"] == "train row 34"
-    assert {(drop.row, drop.what) for drop in found.drops} == {
+    assert one(result, "near leaks").examples[0]["like"] == "train row 34"
+    assert {(drop.row, drop.what) for drop in result.drops} == {
         (7, "exact duplicate"),
         (9, "empty"),
         (11, "near duplicate"),
         (20, "leak"),
         (33, "near leak"),
     }
-    assert all(finding.fix for finding in found.findings if finding.level != "fine")
+    assert all(finding.fix for finding in result.findings if finding.level != "fine")
 
 
 def test_clean_data_is_said_to_be_fine() -> None:
-    found = audit(Table([{"text": sentence(i), "label": "ab"[i % 2]} for i in range(80)]))
-    assert {finding.check for finding in found.findings if finding.level != "fine"} <= {"languages"}
-    fine = {finding.check for finding in found.findings if finding.level == "fine"}
+    result = audit(Table([{"text": sentence(i), "label": "ab"[i % 2]} for i in range(80)]))
+    assert {finding.check for finding in result.findings if finding.level != "fine"} <= {"languages"}
+    fine = {finding.check for finding in result.findings if finding.level == "fine"}
     assert fine >= {"duplicates", "near duplicates", "empty", "truncated", "boilerplate", "classes", "diversity"}
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_a_key_of_both_splits_is_no_leak(tmp_path: Path) -> None:
     train = [{"query": sentence(i), "key": sentence(100 + i)} for i in range(20)]
     test = [{"query": sentence(500 + i), "key": sentence(100 + i)} for i in range(5)]
-    found = audit(folder(tmp_path, train=train, test=test))
-    assert one(found, "leaks").level == "fine"
-    assert (one(found, "shared keys").count, one(found, "shared keys").level) == (5, "notice")
-    assert found.drops == []
+    result = audit(folder(tmp_path, train=train, test=test))
+    assert one(result, "leaks").level == "fine"
+    assert (one(result, "shared keys").count, one(result, "shared keys").level) == (5, "notice")
+    assert result.drops == []
 
 
 def test_of_two_sentences_either_leaks(tmp_path: Path) -> None:
     train = [{"sentence1": sentence(i), "sentence2": sentence(100 + i), "score": 1.0} for i in range(20)]
     test = [{"sentence1": sentence(500), "sentence2": sentence(3), "score": 2.0}]
-    found = audit(folder(tmp_path, train=train, test=test))
-    assert (found.kind, one(found, "leaks").count) == ("graded pairs", 1)
-    assert [drop.row for drop in found.drops] == [3]
+    result = audit(folder(tmp_path, train=train, test=test))
+    assert (result.kind, one(result, "leaks").count) == ("graded pairs", 1)
+    assert [drop.row for drop in result.drops] == [3]
 
 
 def test_lists_and_nulls_are_read() -> None:
     rows = [{"query": sentence(i), "pos": [sentence(i + 50), ""], "neg": [sentence(i + 90)]} for i in range(9)]
-    found = audit(Table([*rows, {"query": "one more", "pos": None, "neg": None}]))
-    assert found.kind == "pairs"
-    assert found.columns == {"query": "query", "pos": "key", "neg": "negative"}
-    assert one(found, "empty").count == 10
-    assert one(found, "empty").examples[0] == {"split": "train", "row": 1, "column": "pos", "text": ""}
+    result = audit(Table([*rows, {"query": "one more", "pos": None, "neg": None}]))
+    assert result.kind == "pairs"
+    assert result.columns == {"query": "query", "pos": "key", "neg": "negative"}
+    assert one(result, "empty").count == 10
+    assert one(result, "empty").examples[0] == {"split": "train", "row": 1, "column": "pos", "text": ""}
 
 
 def test_the_column_of_texts_is_the_one_named_or_the_longest() -> None:
@@ -110,7 +110,7 @@ def test_the_column_of_texts_is_the_one_named_or_the_longest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "named", "words"),
+    ("rows", "columns", "words"),
     [
         ([{"text": "a"}], {"column": "txt"}, "did you mean 'text'"),
         ([{"text": "a"}], {"label": "kind"}, "no column 'kind'"),
@@ -119,9 +119,9 @@ def test_the_column_of_texts_is_the_one_named_or_the_longest() -> None:
         ([{"number": 1}], {"column": "number"}, "not text"),
     ],
 )
-def test_wrong_input_is_refused(rows: list[dict[str, Any]], named: dict[str, str], words: str) -> None:
+def test_wrong_input_is_refused(rows: list[dict[str, Any]], columns: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        audit(Table(rows), **named)
+        audit(Table(rows), **columns)
 
 
 def test_samples_do_not_change_what_is_found() -> None:
@@ -152,11 +152,11 @@ def of_nl2bash(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield row["split"], {"query": row["nl"], "key": row["cmd"]}
 
 
-def material(rows: Iterator[tuple[str, dict[str, Any]]], place: Path) -> Material:
+def material(rows: Iterator[tuple[str, dict[str, Any]]], path: Path) -> Material:
     splits: dict[str, list[dict[str, Any]]] = {}
     for split, row in rows:
         splits.setdefault(split, []).append(row)
-    return read_material(folder(place, **splits))
+    return read_material(folder(path, **splits))
 
 
 @pytest.mark.slow
@@ -165,9 +165,9 @@ def test_imdb_has_418_copies_and_123_leaks(shared_data: Path, tmp_path: Path) ->
     copies = duplicates.exact(films)
     assert copies.findings[0].count == 418
     assert copies.profile["duplicates"]["where"] == {"train": 96, "test that are in train": 123, "test": 199}
-    found = duplicates.leaks(films)
-    assert (found.findings[0].count, found.findings[0].of) == (123, 25_000)
-    assert len({drop.row for drop in found.drops if drop.what == "leak"}) == 123
+    result = duplicates.leaks(films)
+    assert (result.findings[0].count, result.findings[0].of) == (123, 25_000)
+    assert len({drop.row for drop in result.drops if drop.what == "leak"}) == 123
 
 
 def test_reuters_has_37_texts_of_two_words(shared_data: Path, tmp_path: Path) -> None:
@@ -190,5 +190,5 @@ def test_npl_and_cranfield(shared_data: Path) -> None:
     assert duplicates.exact(read_material(shared_data / "C-npl")).findings[0].count == 16
     wings = read_material(shared_data / "C-cranfield")
     empty = lengths.empty(wings).findings[0]
-    assert (empty.count, [told["row"] for told in empty.examples]) == (2, [471, 995])
+    assert (empty.count, [example["row"] for example in empty.examples]) == (2, [471, 995])
     assert len(wings.pairs) == 1837

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nearfar.audit import boilerplate, diversity, duplicates, lengths, material
-from nearfar.audit.findings import Finding, Found
+from nearfar.audit.findings import CheckResult, Finding
 from nearfar.audit.material import Material
 from nearfar.data.table import Table
 from tests.audit.test_audit import sentence
@@ -24,8 +24,8 @@ def read(texts: list[Any], **columns: list[Any]) -> Material:
     )
 
 
-def findings(found: Found, level: str = "notice") -> dict[str, Finding]:
-    return {finding.check: finding for finding in found.findings if finding.level == level}
+def findings(result: CheckResult, level: str = "notice") -> dict[str, Finding]:
+    return {finding.check: finding for finding in result.findings if finding.level == level}
 
 
 def texts(n: int, seed: int = 0) -> list[str]:
@@ -35,11 +35,11 @@ def texts(n: int, seed: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("cut", [lambda text: text[:200], lambda text: " ".join(text.split()[:30])])
 def test_a_cut_is_found(cut: Any) -> None:
-    whole = texts(300)
-    found = findings(lengths.truncated(read([cut(text) for text in whole])), "problem")["truncated"]
-    shorter = [row for row, text in enumerate(whole) if cut(text) != text]
-    assert 0.8 * len(shorter) <= found.count <= len(shorter)  # a cut may fall on the end of a word, a sentence
-    assert "exactly" in found.what
+    uncut = texts(300)
+    finding = findings(lengths.truncated(read([cut(text) for text in uncut])), "problem")["truncated"]
+    shorter = [row for row, text in enumerate(uncut) if cut(text) != text]
+    assert 0.8 * len(shorter) <= finding.count <= len(shorter)  # a cut may fall on the end of a word, a sentence
+    assert "exactly" in finding.what
 
 
 def test_whole_texts_are_not_called_cut() -> None:
@@ -57,32 +57,32 @@ def test_where_nothing_has_an_end_a_cut_is_the_longest_of_all() -> None:
 
 def test_nearly_empty_is_so_beside_longer_ones() -> None:
     long = [sentence(i, 50) for i in range(40)]
-    found = findings(lengths.empty(read([*long, "12-MAR-1987 12-MAR-1987", "- - -"])), "problem")
-    assert found["nearly empty"].count == 2
+    problems = findings(lengths.empty(read([*long, "12-MAR-1987 12-MAR-1987", "- - -"])), "problem")
+    assert problems["nearly empty"].count == 2
     assert findings(lengths.empty(read(["find", "ls", "a word"])), "problem") == {}
 
 
 def test_lengths_are_those_of_numpy() -> None:
-    told = lengths.lengths(read(["a bc", "d", "", "e f g"])).profile["lengths"]["text"]
-    assert told["texts"] == 3
-    assert (told["words"]["least"], told["words"]["50%"], told["words"]["most"]) == (1, 2, 3)
-    assert told["characters"]["mean"] == pytest.approx(10 / 3)
-    assert sum(told["histogram"]["counts"]) <= 3
+    profile = lengths.lengths(read(["a bc", "d", "", "e f g"])).profile["lengths"]["text"]
+    assert profile["texts"] == 3
+    assert (profile["words"]["least"], profile["words"]["50%"], profile["words"]["most"]) == (1, 2, 3)
+    assert profile["characters"]["mean"] == pytest.approx(10 / 3)
+    assert sum(profile["histogram"]["counts"]) <= 3
 
 
 def test_a_licence_header_is_boilerplate() -> None:
     header = "Licensed under the Apache License, Version 2.0 (the License).\n"
-    found = findings(boilerplate.boilerplate(read([header * (i < 30) + text for i, text in enumerate(texts(200))])))
-    assert found["boilerplate"].count == 30
-    assert found["boilerplate"].examples[0]["text"] == header.strip()
-    assert found["shared opening"].count == 30
+    notices = findings(boilerplate.boilerplate(read([header * (i < 30) + text for i, text in enumerate(texts(200))])))
+    assert notices["boilerplate"].count == 30
+    assert notices["boilerplate"].examples[0]["text"] == header.strip()
+    assert notices["shared opening"].count == 30
 
 
 def test_markup_is_counted_by_texts() -> None:
     rows = [text + "<br /><br />more" * (i % 2) + " a < b && c" for i, text in enumerate(texts(60))]
-    found = findings(boilerplate.boilerplate(read(rows)))["markup"]
-    assert (found.count, found.of) == (30, 60)
-    assert "<br> in 30" in found.what
+    finding = findings(boilerplate.boilerplate(read(rows)))["markup"]
+    assert (finding.count, finding.of) == (30, 60)
+    assert "<br> in 30" in finding.what
 
 
 def test_copies_are_no_boilerplate() -> None:
@@ -90,40 +90,40 @@ def test_copies_are_no_boilerplate() -> None:
     assert findings(boilerplate.boilerplate(read(rows))) == {}
 
 
-def test_a_foreign_text_is_named() -> None:
+def test_a_foreign_text_is_reported() -> None:
     pytest.importorskip("lingua")
     rows = [f"{ENGLISH}, said {sentence(i, 3)}" for i in range(40)]
     rows[5] = rows[17] = GERMAN
     rows[17] += "."
-    found = diversity.languages(read(rows))
-    notice = findings(found)["languages"]
-    assert [told["row"] for told in notice.examples] == [6, 18]
-    assert {told["language"] for told in notice.examples} == {"German"}
-    assert found.profile["languages"]["text"]["shares"]["English"] == pytest.approx(0.95)
+    result = diversity.languages(read(rows))
+    notice = findings(result)["languages"]
+    assert [example["row"] for example in notice.examples] == [6, 18]
+    assert {example["language"] for example in notice.examples} == {"German"}
+    assert result.profile["languages"]["text"]["shares"]["English"] == pytest.approx(0.95)
 
 
-def test_without_the_library_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_a_notice_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lingua", None)
-    found = diversity.languages(read([ENGLISH]))
-    assert "nearfar[audit]" in found.findings[0].what
+    result = diversity.languages(read([ENGLISH]))
+    assert "nearfar[audit]" in result.findings[0].what
 
 
 def test_classes_are_counted() -> None:
-    found = diversity.classes(read(texts(40), label=["a"] * 20 + ["b"] * 20))
-    assert found.profile["classes"]["effective"] == pytest.approx(2)
-    assert found.findings[0].level == "fine"
+    result = diversity.classes(read(texts(40), label=["a"] * 20 + ["b"] * 20))
+    assert result.profile["classes"]["effective"] == pytest.approx(2)
+    assert result.findings[0].level == "fine"
     skewed = diversity.classes(read(texts(40), label=["a"] * 38 + ["b", "c"]))
     assert skewed.profile["classes"]["counts"]["train"] == {"a": 38, "b": 1, "c": 1}
     assert "c 1, b 1" in skewed.findings[0].what
 
 
 def test_several_labels_in_a_cell_count_each() -> None:
-    found = diversity.classes(read(texts(8), topics=[["x", "y"], ["x"], ["y"], ["x"]] * 2))
-    assert found.profile["classes"]["counts"]["train"] == {"x": 6, "y": 4}
+    result = diversity.classes(read(texts(8), topics=[["x", "y"], ["x"], ["y"], ["x"]] * 2))
+    assert result.profile["classes"]["counts"]["train"] == {"x": 6, "y": 4}
 
 
 def test_one_text_with_two_labels_is_a_conflict() -> None:
     rows = [*texts(10), "the same", "the same", "again", "again"]
-    found = duplicates.conflicts(read(rows, label=["a", "b"] * 5 + ["a", "b", "a", "a"]))
-    assert found.findings[0].count == 1
-    assert [told["label"] for told in found.findings[0].examples] == ["a", "b"]
+    result = duplicates.conflicts(read(rows, label=["a", "b"] * 5 + ["a", "b", "a", "a"]))
+    assert result.findings[0].count == 1
+    assert [example["label"] for example in result.findings[0].examples] == ["a", "b"]

@@ -1,4 +1,4 @@
-"""Cleaning: what goes is logged, what stays is as it was, other splits are not touched."""
+"""Cleaning: dropped rows are logged, kept rows and other splits are unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nearfar.audit.audit import audit
-from nearfar.audit.clean import chosen, clean
+from nearfar.audit.clean import clean, rows_to_drop
 from nearfar.audit.findings import Drop
 from nearfar.data.table import Table
 from nearfar.errors import InputError
@@ -40,9 +40,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_a_folder_keeps_its_splits(data: Path, tmp_path: Path) -> None:
-    told = clean(data, audit(data), tmp_path / "out")
-    assert told["dropped"] == {"exact duplicate": 1, "empty": 1, "leak": 1}
-    assert (told["rows"], told["kept"]) == (20, 17)
+    counts = clean(data, audit(data), tmp_path / "out")
+    assert counts["dropped"] == {"exact duplicate": 1, "empty": 1, "leak": 1}
+    assert (counts["rows"], counts["kept"]) == (20, 17)
     kept = [row["n"] for row in lines(tmp_path / "out" / "train.jsonl")]
     assert kept == [i for i in range(20) if i not in (4, 6, 11)]
     assert lines(tmp_path / "out" / "test.jsonl") == lines(data / "test.jsonl")
@@ -62,8 +62,8 @@ def test_near_copies_go_when_asked(data: Path, tmp_path: Path) -> None:
 def test_a_file_holds_the_training_rows_as_they_were(data: Path, tmp_path: Path, kind: str) -> None:
     clean(data, audit(data), out := tmp_path / f"out.{kind}")
     kept = [row for i, row in enumerate(lines(data / "train.jsonl")) if i not in (4, 6, 11)]
-    found = lines(out) if kind == "jsonl" else pq.read_table(out).to_pylist()
-    assert found == kept
+    written = lines(out) if kind == "jsonl" else pq.read_table(out).to_pylist()
+    assert written == kept
 
 
 def test_a_parquet_folder_stays_one(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_a_parquet_folder_stays_one(tmp_path: Path) -> None:
     table = pa.table({"text": [sentence(i % 5) for i in range(8)], "n": pa.array(range(8), pa.int8())})
     pq.write_table(table, tmp_path / "data" / "train.parquet")
     clean(tmp_path / "data", audit(tmp_path / "data"), tmp_path / "out")
-    found = pq.read_table(tmp_path / "out" / "train.parquet")
-    assert found.schema.field("n").type == pa.int8()
-    assert found.column("n").to_pylist() == [0, 1, 2, 3, 4]
+    written = pq.read_table(tmp_path / "out" / "train.parquet")
+    assert written.schema.field("n").type == pa.int8()
+    assert written.column("n").to_pylist() == [0, 1, 2, 3, 4]
 
 
 def test_csv_takes_no_lists(data: Path, tmp_path: Path) -> None:
@@ -86,30 +86,30 @@ def test_csv_takes_no_lists(data: Path, tmp_path: Path) -> None:
 
 def test_a_copy_stays_where_what_it_repeats_goes() -> None:
     drops = [Drop(1, "exact duplicate", "", 0), Drop(3, "near duplicate", "", 2), Drop(0, "empty", "")]
-    assert set(chosen(drops)) == {0, 3}
+    assert set(rows_to_drop(drops)) == {0, 3}
 
 
 def test_refusals(data: Path, tmp_path: Path) -> None:
-    found = audit(data)
+    result = audit(data)
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").write_text("mine")
-    for place, words in {
+    (tmp_path / "full" / "file").write_text("kept")
+    for out, words in {
         tmp_path / "out.xlsx": "unknown kind",
         data: "the data itself",
         tmp_path / "full": "not empty",
     }.items():
         with pytest.raises(InputError, match=words):
-            clean(data, found, place)
-    assert (tmp_path / "full" / "file").read_text() == "mine"
+            clean(data, result, out)
+    assert (tmp_path / "full" / "file").read_text() == "kept"
     same = Table([{"text": " "}, {"text": "\t"}])
     with pytest.raises(InputError, match="all 2 rows would go"):
         clean(same, audit(same, column="text"), tmp_path / "none.jsonl")
     assert not (tmp_path / "none.jsonl").exists()
 
 
-def test_judged_folders_are_not_cleaned(tmp_path: Path) -> None:
+def test_beir_folders_are_not_cleaned(tmp_path: Path) -> None:
     write_lines(tmp_path / "corpus.jsonl", [{"_id": str(i), "text": sentence(i % 3)} for i in range(5)])
-    found = audit(tmp_path)
-    assert found.kind == "BEIR folder"
+    result = audit(tmp_path)
+    assert result.kind == "BEIR folder"
     with pytest.raises(InputError, match="judged"):
-        clean(tmp_path, found, tmp_path / "out")
+        clean(tmp_path, result, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""What a model cuts: every kind of encoder, texts at its maximum and below."""
+"""Texts that reach a model's maximum length, for every kind of encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nearfar.model import Model
 from tests.audit.test_checks import read
 from tests.encoders.tiny import tiny
 
-SHORT, LONG = "near far pull push", "near far pull push anchor positive negative vector " * 4
+SHORT, LONG = "query key pull push", "query key pull push anchor positive negative vector " * 4
 
 
 def static() -> Static:
@@ -25,8 +25,8 @@ def static() -> Static:
 @pytest.mark.parametrize("encoder", [static, lambda: tiny("bert", max_length=16)])
 def test_texts_that_are_cut_are_named(encoder: Any) -> None:
     model = Model(encoder())
-    found = tokens(read([SHORT, LONG, f"{SHORT} again", f"{LONG} again"]), model)
-    assert [told["row"] for told in found.findings[0].examples] == [2, 4]
-    assert found.profile["tokens"]["text"]["tokens"]["most"] <= 16
+    result = tokens(read([SHORT, LONG, f"{SHORT} again", f"{LONG} again"]), model)
+    assert [example["row"] for example in result.findings[0].examples] == [2, 4]
+    assert result.profile["tokens"]["text"]["tokens"]["most"] <= 16
     fits = tokens(read([SHORT]), model)
     assert [finding.level for finding in fits.findings] == ["fine"]

@@ -1,4 +1,4 @@
-"""Diversity and unrelated pairs beside their naive forms, and pairs that were shuffled on purpose."""
+"""Diversity, word vectors and unrelated pairs against naive forms, and pairs shuffled on purpose."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.audit import diversity, material, unrelated
+from nearfar.audit.findings import CheckResult
 from nearfar.audit.vectors import Vectors, WordVectors, words
 from nearfar.data.table import Table
 
@@ -20,7 +21,8 @@ TEXTS = ["a red fox", "a red goose", "the grey goose", "the river bank", "a bank
 
 def unit(n: int, d: int, seed: int) -> Vectors:
     x = np.random.default_rng(seed).standard_normal((n, d))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    vectors: Vectors = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    return vectors
 
 
 @given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 99))
@@ -42,73 +44,73 @@ def test_the_vendi_score_counts_what_differs() -> None:
 def test_words_are_the_leading_directions_of_tf_idf() -> None:
     space = WordVectors(TEXTS, dim=3)
     known = sorted({word for text in TEXTS for word in words(text)})
-    held = {word: sum(word in words(text) for text in TEXTS) for word in known}
+    documents_with = {word: sum(word in words(text) for text in TEXTS) for word in known}
     x = np.zeros((len(TEXTS), len(known)))
     for row, text in enumerate(TEXTS):
         for word, count in Counter(words(text)).items():
-            weight = np.log((1 + len(TEXTS)) / (1 + held[word])) + 1e-3
+            weight = np.log((1 + len(TEXTS)) / (1 + documents_with[word])) + 1e-3
             x[row, known.index(word)] = (1 + np.log(count)) * weight
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     y = x @ np.linalg.svd(x)[2][:3].T
     y /= np.linalg.norm(y, axis=1, keepdims=True)
-    found = space.embed(TEXTS).astype(np.float64)
-    np.testing.assert_allclose(found @ found.T, y @ y.T, atol=1e-4)
+    vectors = space.embed(TEXTS).astype(np.float64)
+    np.testing.assert_allclose(vectors @ vectors.T, y @ y.T, atol=1e-4)
 
 
-def test_a_text_of_unknown_words_has_no_place() -> None:
+def test_a_text_of_unknown_words_has_a_zero_vector() -> None:
     assert not WordVectors(TEXTS).embed(["zebra", ""]).any()
 
 
 def pairs(n: int, wrong: int) -> tuple[list[dict[str, str]], set[int]]:
-    """Return n pairs whose sides share a topic's words, the keys of some handed round, and which those are."""
+    """Return n pairs whose sides share a topic's words, the keys of some permuted, and the rows of those."""
     draw = random.Random(0)
     rows = []
     for i in range(n):
         topic = draw.randrange(60)
-        ours = [f"topic{topic}word{draw.randrange(12)}" for _ in range(5)]
-        theirs = [f"topic{topic}word{draw.randrange(12)}" for _ in range(9)]
-        rows.append({"query": f"ask {' '.join(ours)} {i}", "key": f"say {' '.join(theirs)} {n + i}"})
+        query_words = [f"topic{topic}word{draw.randrange(12)}" for _ in range(5)]
+        key_words = [f"topic{topic}word{draw.randrange(12)}" for _ in range(9)]
+        rows.append({"query": f"ask {' '.join(query_words)} {i}", "key": f"say {' '.join(key_words)} {n + i}"})
     shuffled = draw.sample(range(n), wrong)
     keys = [rows[i]["key"] for i in shuffled]
-    for place, key in zip(shuffled, [*keys[1:], *keys[:1]]):
-        rows[place]["key"] = key
+    for row, key in zip(shuffled, [*keys[1:], *keys[:1]]):
+        rows[row]["key"] = key
     return rows, set(shuffled)
 
 
-def named(rows: list[dict[str, str]]) -> tuple[set[int], unrelated.Found]:
-    found = unrelated.unrelated(material.read_material(Table(rows)))
-    return {drop.row for drop in found.drops}, found
+def reported(rows: list[dict[str, str]]) -> tuple[set[int], CheckResult]:
+    result = unrelated.unrelated(material.read_material(Table(rows)))
+    return {drop.row for drop in result.drops}, result
 
 
-def test_shuffled_pairs_are_named() -> None:
+def test_shuffled_pairs_are_reported() -> None:
     rows, wrong = pairs(1500, 60)
-    told, found = named(rows)
-    assert len(told & wrong) >= 0.8 * len(wrong)
-    assert len(told & wrong) >= 0.8 * len(told)
-    assert found.profile["pairs"]["estimated wrong"] == pytest.approx(0.04, abs=0.015)
-    assert found.findings[0].level == "notice"
-    assert found.findings[0].examples[0]["row"] - 1 in wrong
+    reported_rows, result = reported(rows)
+    assert len(reported_rows & wrong) >= 0.8 * len(wrong)
+    assert len(reported_rows & wrong) >= 0.8 * len(reported_rows)
+    assert result.profile["pairs"]["estimated wrong"] == pytest.approx(0.04, abs=0.015)
+    assert result.findings[0].level == "notice"
+    assert result.findings[0].examples[0]["row"] - 1 in wrong
 
 
 def test_a_set_that_is_broken_by_a_third_is_seen_to_be() -> None:
     rows, wrong = pairs(1500, 500)
-    told, found = named(rows)
-    assert len(told & wrong) >= 0.8 * max(len(told), len(wrong))
-    assert found.profile["pairs"]["estimated wrong"] == pytest.approx(1 / 3, abs=0.06)
+    reported_rows, result = reported(rows)
+    assert len(reported_rows & wrong) >= 0.8 * max(len(reported_rows), len(wrong))
+    assert result.profile["pairs"]["estimated wrong"] == pytest.approx(1 / 3, abs=0.06)
 
 
 def test_right_pairs_are_left_alone() -> None:
     rows, _ = pairs(1500, 0)
-    told, found = named(rows)
-    assert len(told) <= 3
-    assert found.profile["pairs"]["estimated wrong"] < 0.005
+    reported_rows, result = reported(rows)
+    assert len(reported_rows) <= 3
+    assert result.profile["pairs"]["estimated wrong"] < 0.005
 
 
-def test_no_pair_is_accused_where_vectors_tell_nothing() -> None:
+def test_no_pair_is_reported_where_vectors_do_not_separate_pairs() -> None:
     rows, _ = pairs(400, 400)
-    told, found = named(rows)
-    assert told == set()
-    assert "--model" in found.findings[0].fix
+    reported_rows, result = reported(rows)
+    assert reported_rows == set()
+    assert "--model" in result.findings[0].fix
 
 
 @given(st.floats(0.02, 0.3), st.integers(0, 50))
@@ -121,20 +123,20 @@ def test_the_threshold_keeps_its_promise(share: float, seed: int) -> None:
     below = rank < limit
     assert estimate == pytest.approx(wrong.mean(), abs=0.03)
     assert limit >= 0.5
-    # Wrong ones are counted in the low ranks and named up to the limit: two draws, each with an error of its own.
+    # Wrong ones are counted in the low ranks and reported up to the limit: two draws, each with its sampling error.
     error = math.sqrt(0.16 / below.sum() + 0.64 / (rank < unrelated.LOW).sum())
-    assert wrong[below].mean() > unrelated.TRUE - 2 * error
+    assert wrong[below].mean() > unrelated.PRECISION - 2 * error
 
 
 def test_ranks_are_those_of_the_naive_form() -> None:
     queries, keys = unit(40, 5, 1), unit(40, 5, 2)
-    found = unrelated._beside(queries, keys, seed=3)
+    ranked = unrelated._rank(queries, keys, seed=3)
     draw = np.random.default_rng(3)
-    others, askers = draw.integers(0, 40, unrelated.RANDOM), draw.integers(0, 40, unrelated.RANDOM)
-    near_all = [np.mean([key @ queries[a] for a in askers]) for key in keys]
+    random_keys, random_queries = draw.integers(0, 40, unrelated.RANDOM), draw.integers(0, 40, unrelated.RANDOM)
+    key_mean = [np.mean([key @ queries[a] for a in random_queries]) for key in keys]
     for i in range(40):
-        own = queries[i] @ keys[i] - near_all[i]
-        random_keys = [queries[i] @ keys[j] - near_all[j] for j in others]
-        lower = np.mean([own > value + 1e-6 for value in random_keys])
-        equal = np.mean([abs(own - value) <= 1e-6 for value in random_keys])
-        assert found.rank[i] == pytest.approx(lower + equal / 2, abs=2 / unrelated.RANDOM)
+        corrected = queries[i] @ keys[i] - key_mean[i]
+        random_cosines = [queries[i] @ keys[j] - key_mean[j] for j in random_keys]
+        lower = np.mean([corrected > value + 1e-6 for value in random_cosines])
+        equal = np.mean([abs(corrected - value) <= 1e-6 for value in random_cosines])
+        assert ranked.rank[i] == pytest.approx(lower + equal / 2, abs=2 / unrelated.RANDOM)

@@ -37,8 +37,8 @@ def test_words_and_sentences_hold_all_but_white_space(text: str) -> None:
 
 
 def test_words_are_those_of_white_space_and_of_chinese_characters() -> None:
-    said = [text[a:b] for text in ["pull  near,\tpush!", "\u4e2d\u6587ab \u6587"] for a, b in words(text)]
-    assert said == ["pull", "near,", "push!", "\u4e2d", "\u6587", "ab", "\u6587"]
+    found = [text[a:b] for text in ["pull  near,\tpush!", "\u4e2d\u6587ab \u6587"] for a, b in words(text)]
+    assert found == ["pull", "near,", "push!", "\u4e2d", "\u6587", "ab", "\u6587"]
 
 
 def test_sentences_end_where_they_are_ended() -> None:

@@ -131,7 +131,7 @@ TABLES = [
     Case(
         "columns that say nothing",
         TRAIN,
-        ["which column asks", "positives.query=", "columns: a, b"],
+        ["which column holds the queries", "positives.query=", "columns: a, b"],
         lambda here: write_lines(here / "x.jsonl", [{"a": "1", "b": "2"}]),
     ),
     Case(
@@ -280,7 +280,7 @@ COMMANDS = [
     ),
     Case("a report of no run", ["report", "model"], ["model", "this is no run", "nearfar train"]),
     Case("a report of nothing", ["report", "nowhere"], ["nowhere", "this is no run"]),
-    Case("a room that is unknown", ["list", "loss"], ["'loss'", "did you mean 'losses'"]),
+    Case("a package that is unknown", ["list", "loss"], ["'loss'", "did you mean 'losses'"]),
     Case("both resume and overwrite", [*TRAIN, "--resume", "--overwrite"], ["--resume", "--overwrite", "one of them"]),
     Case(
         "a baseline that is not there",

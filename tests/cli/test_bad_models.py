@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import ListColumn
-from nearfar.encoders.static import PLACE, Static
+from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.model import Model
 from tests.cli.calling import Run
 
@@ -50,15 +50,15 @@ def described(**changes: Any) -> Callable[[Path], None]:
 
 def weights(change: Callable[[torch.Tensor], torch.Tensor], name: str = "embedding.weight") -> Callable[[Path], None]:
     def rewrite(model: Path) -> None:
-        tensor = load_file(model / PLACE / "model.safetensors")["embedding.weight"]
-        save_file({name: change(tensor).contiguous()}, model / PLACE / "model.safetensors")
+        tensor = load_file(model / MODULE_FOLDER / "model.safetensors")["embedding.weight"]
+        save_file({name: change(tensor).contiguous()}, model / MODULE_FOLDER / "model.safetensors")
 
     return rewrite
 
 
 def at(model: Path, name: str) -> Path:
     """Return where a file of a model lies: the encoder's are in its own folder."""
-    return model / name if (model / name).is_file() else model / PLACE / name
+    return model / name if (model / name).is_file() else model / MODULE_FOLDER / name
 
 
 def file(name: str, content: bytes | None) -> Callable[[Path], Any]:
@@ -70,12 +70,12 @@ def cut(name: str) -> Callable[[Path], Any]:
 
 
 def only_a_pickle(model: Path) -> None:
-    (model / PLACE / "model.safetensors").unlink()
-    (model / PLACE / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
+    (model / MODULE_FOLDER / "model.safetensors").unlink()
+    (model / MODULE_FOLDER / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
 
 
 def zipped_pickle(model: Path) -> None:
-    torch.save({"embedding.weight": torch.zeros(2, 2)}, model / PLACE / "model.safetensors")
+    torch.save({"embedding.weight": torch.zeros(2, 2)}, model / MODULE_FOLDER / "model.safetensors")
 
 
 def not_a_number(model: Path) -> None:
@@ -124,12 +124,12 @@ DAMAGES = [
 
 
 def swap_tokenizer(model: Path) -> None:
-    text = (model / PLACE / "tokenizer.json").read_text(encoding="utf-8")
+    text = (model / MODULE_FOLDER / "tokenizer.json").read_text(encoding="utf-8")
     known = json.loads(text)
     last = max(known["model"]["vocab"], key=known["model"]["vocab"].get)
     known["model"]["vocab"].pop(last)
     known["model"]["merges"] = [pair for pair in known["model"]["merges"] if "".join(pair) != last]
-    (model / PLACE / "tokenizer.json").write_text(json.dumps(known), encoding="utf-8")
+    (model / MODULE_FOLDER / "tokenizer.json").write_text(json.dumps(known), encoding="utf-8")
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.kind)

@@ -118,6 +118,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_here: Path, nearfar: Run) -
     assert not (run_here / "run" / "model").exists()
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_stops_it_with_a_checkpoint(name: str, run_here: Path, nearfar: Run) -> None:
     shutil.rmtree(run_here / "run")
@@ -150,6 +151,7 @@ def small_files_only() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
     run_here: Path, nearfar: Run, small_files_only: Callable[[int], None]
 ) -> None:
@@ -181,6 +183,7 @@ def test_vectors_on_a_full_disk_leave_nothing_behind(
         assert list((here / "out").iterdir()) == []
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_interrupted_while_it_reads_says_so(here: Path, nearfar: Run) -> None:
     """Before the first step there is nothing to save: Ctrl-C ends it at once, without a traceback."""
     name = f"slow_{here.name.replace('-', '_')}"

@@ -22,7 +22,7 @@ from tests.contracts.samples import beir, packages, write_lines
 RUN_KEYS = {"run", "model", "train_pairs_per_second", "peak_memory_mb", "seconds", "metrics", "pairs"}
 REPORT_KEYS = {"task", "metrics", "intervals", "baseline", "difference", "protocol"}
 RECIPES = [
-    *("adapt", "finetune", "paraphrases", "python-packages", "simcse", "simcse-scratch", "simcse-supervised", "static"),
+    *("adapt", "finetune", "paraphrases", "python_packages", "simcse", "simcse_scratch", "simcse_supervised", "static"),
 ]
 RETRIEVAL = {"ndcg@10", "mrr@10", "map", "recall@1", "recall@10", "recall@100"}
 SPACE = {"alignment", "uniformity", "effective_rank", "random_cosine"}
@@ -257,12 +257,12 @@ def test_report_is_made_again(run_here: Path, nearfar: Run) -> None:
 def test_list_names_rooms_parts_and_recipes(nearfar: Run) -> None:
     found = facts(nearfar("list", "--json"))
     assert found == {
-        **{room: registry.names(room) for room in registry.PART_PACKAGES},
+        **{package: registry.names(package) for package in registry.PART_PACKAGES},
         "recipes": RECIPES,
     }
-    for room in registry.PART_PACKAGES:
-        parts = facts(nearfar("list", room, "--json"))
-        assert list(parts) == registry.names(room)
+    for package in registry.PART_PACKAGES:
+        parts = facts(nearfar("list", package, "--json"))
+        assert list(parts) == registry.names(package)
         assert all(part["about"] for part in parts.values())
     assert facts(nearfar("list", "losses", "--json"))["infonce"]["settings"]["temperature"] == 0.05
     assert facts(nearfar("list", "data", "--json"))["table"]["required"] == ["path"]

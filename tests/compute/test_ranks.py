@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,25 @@ def test_shares_are_whole_in_order_and_even(n: int, world_size: int) -> None:
 
 def test_alone_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "dist", None)
-    alone, rows = Ranks.here(), torch.ones(3, 2)
+    alone, rows = Ranks.from_environment(), torch.ones(3, 2)
     alone.open(torch.device("cpu"))
-    assert alone.gather(rows, 3) is rows
-    alone.sum_([rows])
+    assert alone.gather_rows(rows, 3) is rows
+    alone.all_reduce([rows])
     alone.broadcast([rows])
     alone.close()
     assert torch.equal(rows, torch.ones(3, 2))
-    assert (alone.agree(2), alone.lead(lambda: 3), alone.in_turn(lambda: 4)) == (2, 3, 4)
-    assert (alone.first, alone.span(5), alone.stack(rows)) == (True, slice(0, 5), [rows])
-    assert alone.spread({"a": rows}) == {"a": rows}
+    assert (alone.all_reduce_max(2), alone.on_first_rank(lambda: 3), alone.first_rank_first(lambda: 4)) == (2, 3, 4)
+    assert (alone.is_first, alone.span(5), alone.all_gather(rows)) == (True, slice(0, 5), [rows])
+    assert alone.broadcast_named({"a": rows}) == {"a": rows}
 
 
 def test_one_that_torchrun_started_alone_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"})
-    assert Ranks.here() == Ranks()
+    assert Ranks.from_environment() == Ranks()
     monkeypatch.setattr(os, "environ", {"WORLD_SIZE": "4"})  # some schedulers set it for all
-    assert Ranks.here() == Ranks()
+    assert Ranks.from_environment() == Ranks()
     monkeypatch.setattr(os, "environ", {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
-    assert Ranks.here() == Ranks(5, 8, 1)
+    assert Ranks.from_environment() == Ranks(5, 8, 1)
 
 
 def test_nobody_to_meet_is_an_error() -> None:
@@ -64,15 +65,15 @@ def test_nobody_to_meet_is_an_error() -> None:
 def _primitives(ranks: Ranks, folder: Path) -> None:
     for n in (2, 3, 13):  # with 4 ranks: some without a row
         whole = torch.arange(n * 2, dtype=torch.float64).reshape(n, 2)
-        mine = whole[ranks.span(n)].clone().requires_grad_()
-        found = ranks.gather(mine, n)
+        share = whole[ranks.span(n)].clone().requires_grad_()
+        found = ranks.gather_rows(share, n)
         assert torch.equal(found, whole)
         torch.autograd.backward((found * (ranks.rank + 1) * whole).sum())
-        assert mine.grad is not None
-        assert torch.equal(mine.grad, whole[ranks.span(n)] * sum(range(1, ranks.world_size + 1)))
+        assert share.grad is not None
+        assert torch.equal(share.grad, whole[ranks.span(n)] * sum(range(1, ranks.world_size + 1)))
     parts = [torch.full((3,), float(ranks.rank)), torch.tensor(1.0), torch.ones(2, 2, dtype=torch.int32).T]
     parts += [torch.ones(5, 3).T, torch.zeros(0)]
-    ranks.sum_(parts)
+    ranks.all_reduce(parts)
     assert [part.flatten()[0].item() for part in parts[:4]] == [
         sum(range(ranks.world_size)),
         ranks.world_size,
@@ -81,30 +82,30 @@ def _primitives(ranks: Ranks, folder: Path) -> None:
     ]
     module.BUCKET = 8  # many buckets
     parts = [torch.ones(i + 1, i + 2).T for i in range(5)]
-    ranks.sum_(parts)
+    ranks.all_reduce(parts)
     assert all(bool((part == ranks.world_size).all()) for part in parts)
-    assert ranks.agree(7 if ranks.rank == ranks.world_size - 1 else 0) == 7
-    mine = torch.full((2,), ranks.rank, dtype=torch.uint8)
-    assert [int(row[0]) for row in ranks.stack(mine)] == list(range(ranks.world_size))
+    assert ranks.all_reduce_max(7 if ranks.rank == ranks.world_size - 1 else 0) == 7
+    rank_twice = torch.full((2,), ranks.rank, dtype=torch.uint8)
+    assert [int(row[0]) for row in ranks.all_gather(rank_twice)] == list(range(ranks.world_size))
     _from_the_first(ranks, folder)
     _gradients(ranks)
 
 
 def _from_the_first(ranks: Ranks, folder: Path) -> None:
     values = [torch.tensor(True), torch.tensor([1.5], dtype=torch.bfloat16), torch.zeros(2, 0), torch.ones(2, 3).T]
-    mine = values if ranks.first else [torch.zeros_like(value) for value in values]
-    ranks.broadcast(mine)
-    assert all(torch.equal(a, b) for a, b in zip(mine, values, strict=True))
+    received = values if ranks.is_first else [torch.zeros_like(value) for value in values]
+    ranks.broadcast(received)
+    assert all(torch.equal(a, b) for a, b in zip(received, values, strict=True))
     named = {str(i): value for i, value in enumerate(values)}
-    spread = ranks.spread(named if ranks.first else {})
-    assert spread.keys() == named.keys()
-    assert all(torch.equal(spread[name], named[name]) and spread[name].dtype == named[name].dtype for name in named)
-    assert list(ranks.lead(lambda: [ranks.rank, "ü", None, 0.1])) == [0, "ü", None, 0.1]
+    found = ranks.broadcast_named(named if ranks.is_first else {})
+    assert found.keys() == named.keys()
+    assert all(torch.equal(found[name], named[name]) and found[name].dtype == named[name].dtype for name in named)
+    assert list(ranks.on_first_rank(lambda: [ranks.rank, "ü", None, 0.1])) == [0, "ü", None, 0.1]
     for raised, seen in ((InputError, InputError), (Interrupted, Interrupted), (KeyError, RunError)):
         try:
-            ranks.lead(lambda error=raised: _raise(error))
+            ranks.on_first_rank(partial(_raise, raised))
         except Exception as error:
-            assert isinstance(error, raised if ranks.first else seen)
+            assert isinstance(error, raised if ranks.is_first else seen)
             assert "why" in str(error)
     place = folder / f"cache{ranks.world_size}"
 
@@ -113,7 +114,7 @@ def _from_the_first(ranks: Ranks, folder: Path) -> None:
         place.touch()
         return found
 
-    assert ranks.in_turn(fill) is not ranks.first
+    assert ranks.first_rank_first(fill) is not ranks.is_first
 
 
 def _raise(error: type[Exception]) -> None:
@@ -122,8 +123,8 @@ def _raise(error: type[Exception]) -> None:
 
 def _gradients(ranks: Ranks) -> None:
     """A parameter without a gradient here but with one there counts as zero here; one without any keeps none."""
-    layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
-    train_state = TrainState.of(layers, Settings())
+    layers = [nn.Linear(1, 1) for _ in range(3)]
+    train_state = TrainState.of(nn.ModuleList(layers), Settings())
     layers[0].weight.grad = torch.ones(1, 1)
     if ranks.rank == 1:
         layers[1].weight.grad = torch.ones(1, 1)
@@ -138,7 +139,7 @@ def _losses(ranks: Ranks, folder: Path, names: list[str]) -> None:
         for kind, rows, more in _cases(part):
             torch.manual_seed(0)
             found = learnt(Perceptron(), copy.deepcopy(part), prepared(rows, pairs_for(part), ranks), ranks, **more)
-            if ranks.first:
+            if ranks.is_first:
                 save_file(found, folder / f"{name} {kind} {ranks.world_size}")
 
 

@@ -1,7 +1,7 @@
-"""Things to try a part on, of every kind there is: a part takes the first that it understands.
+"""Sample inputs for the contract tests: a part is tested with the first one that it accepts.
 
-So a new part falls under its room's contract without being named anywhere. A part that understands nothing here needs
-a new kind of thing in this file, which is then there for the parts to come.
+So a new part is tested by its package's contract without being named anywhere. A part that accepts none of these inputs
+needs a new one in this file.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SMALL: dict[str, Any] = {
     "unseen": 1,
 }
 TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-SMALL_OF_ROOM = {"encoders": {"config": {"model_type": "bert", **TINY}}}  # what another room calls so is another thing
-GRADED = {"teacher_scores"}  # positives whose known weights are grades, not near or neither
-PART_OF_PART = {"encoders": "static"}  # of a part that must be given others of its room
+SMALL_BY_PACKAGE = {"encoders": {"config": {"model_type": "bert", **TINY}}}  # elsewhere `config` is another setting
+GRADED = {"teacher_scores"}  # positives whose known weights are scores, not 1 or 0
+INNER_PART = {"encoders": "static"}  # for a part that needs another part of a package
 TEXTS = [
     "pull near",
     "push far away",
@@ -44,22 +44,17 @@ TEXTS = [
 ]
 
 
-def settings(room: str, part: type[Any], **more: Any) -> dict[str, Any]:
-    """Return settings that keep a part small, those that it knows."""
-    known = registry.recipe_settings(room, part)
-    inner = {name: {"name": PART_OF_PART[where]} for name, where in registry.nested(part).items() if _must(known[name])}
-    for name, where in registry.nested(part).items():
-        if name in inner:
-            inner[name] |= settings(where, registry.find(where, inner[name]["name"]))
-    return {
-        name: value
-        for name, value in {**SMALL, **SMALL_OF_ROOM.get(room, {}), **inner, **more}.items()
-        if name in known
-    }
-
-
-def _must(setting: inspect.Parameter) -> bool:
-    return setting.default is setting.empty
+def settings(package: str, part: type[Any], **more: Any) -> dict[str, Any]:
+    """Return those settings of a part that keep it small."""
+    known = registry.recipe_settings(package, part)
+    inner: dict[str, Any] = {}
+    for name, inner_package in registry.nested(part).items():
+        if known[name].default is inspect.Parameter.empty:
+            inner_name = INNER_PART[inner_package]
+            inner_settings = settings(inner_package, registry.find(inner_package, inner_name))
+            inner[name] = {"name": inner_name, **inner_settings}
+    small = {**SMALL, **SMALL_BY_PACKAGE.get(package, {}), **inner, **more}
+    return {name: value for name, value in small.items() if name in known}
 
 
 def columns() -> Iterator[ListColumn]:
@@ -71,7 +66,7 @@ def columns() -> Iterator[ListColumn]:
 
 
 def rows(n: int = 40) -> list[dict[str, Any]]:
-    """Return rows with every column that a way to define positives may look for."""
+    """Return rows with every column that a definition of positives may use."""
     return [
         {
             "query": f"question {i} about {TEXTS[i % 6]}",

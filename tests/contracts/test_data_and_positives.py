@@ -56,7 +56,7 @@ def positives(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", registry.names("positives"))
-def test_a_batch_is_rows_and_who_is_near_whom(name: str) -> None:
+def test_a_batch_has_rows_and_pairs(name: str) -> None:
     found = positives(name)
     batch = found.batch(np.arange(6))
     sizes = [sum(len(batch.rows[view]) for view in views) for views in (found.query_views, found.key_views)]
@@ -72,26 +72,26 @@ def test_a_batch_is_rows_and_who_is_near_whom(name: str) -> None:
 def test_ids_mean_the_same_in_every_batch(name: str) -> None:
     found = positives(name)
     one, other = found.batch(np.array([0, 1, 2, 3])), found.batch(np.array([9, 8, 3, 2, 1]))
-    for word in ("query_item", "query_group", "key_item"):
-        first, second = (_of_examples(batch, word) for batch in (one, other))
-        assert torch.equal(first[1:4], second[:5].flip(0)[:3]), word
+    for field in ("query_item", "query_group", "key_item"):
+        first, second = (_of_examples(batch, field) for batch in (one, other))
+        assert torch.equal(first[1:4], second[:5].flip(0)[:3]), field
 
 
-def _of_examples(batch: Batch, word: str) -> torch.Tensor:
-    """Return the ids of a batch's examples: of their queries, or of their own keys."""
-    ids: torch.Tensor = getattr(batch.pairs, word)
-    return (
-        ids if word.startswith("query") or batch.positive_index is None else ids[torch.from_numpy(batch.positive_index)]
-    )
+def _of_examples(batch: Batch, field: str) -> torch.Tensor:
+    """Return the ids of a batch's examples: of their queries, or of their positives."""
+    ids: torch.Tensor = getattr(batch.pairs, field)
+    if field.startswith("query") or batch.positive_index is None:
+        return ids
+    return ids[torch.from_numpy(batch.positive_index)]
 
 
 @pytest.mark.parametrize("name", registry.names("positives"))
-def test_it_describes_examples_and_makes_a_task(name: str) -> None:
+def test_examples_are_described_and_splits_are_tasks(name: str) -> None:
     found = positives(name)
     assert found.fingerprint == positives(name).fingerprint
-    told = found.describe(np.array([3, 1]))
-    assert len(told) == 2
-    assert all(isinstance(example, dict) for example in told)
+    described = found.describe(np.array([3, 1]))
+    assert len(described) == 2
+    assert all(isinstance(example, dict) for example in described)
     assert isinstance(found.task("heldout"), Retrieval | Similarity)
     with pytest.raises(InputError, match="no split 'nowhere'"):
         found.task("nowhere")

@@ -19,7 +19,7 @@ from nearfar.losses.tiled.small_batch import SMALL
 from nearfar.pairs import Pairs
 from tests.contracts.test_losses import COMPARING
 from tests.losses import references
-from tests.losses.batches import Drawn, aligned, batches, copied, moved, simple, unit
+from tests.losses.batches import Drawn, aligned, batches, copied, permuted, simple, unit
 
 CASES = [(name, variant) for name in COMPARING for variant in getattr(references.of(name), "VARIANTS", [{}])]
 NAMES = [f"{name}-{', '.join(f'{k}={v}' for k, v in variant.items())}" for name, variant in CASES]
@@ -53,8 +53,8 @@ def outcome(function: Any, loss: Any, queries: Tensor, keys: Tensor) -> Outcome:
     return value.detach(), gradients
 
 
-def tell(loss: Any, queries: Tensor, keys: Tensor, pairs: Pairs) -> Outcome | None:
-    """Return what the loss says, None where it refuses."""
+def outcome_or_none(loss: Any, queries: Tensor, keys: Tensor, pairs: Pairs) -> Outcome | None:
+    """Return the outcome of the loss, None where it refuses the batch."""
     try:
         return outcome(lambda q, k: loss(q, k, pairs), loss, queries, keys)
     except InputError:
@@ -79,7 +79,7 @@ def test_equals_its_reference(name: str, variant: dict[str, Any], data: st.DataO
             patch.setattr(relations, "LIST_LIMIT", 0)
         if data.draw(st.booleans(), label="never held whole"):
             patch.setattr(relations.Relations, "simple", False)
-        ours = tell(loss, q, k, pairs)
+        ours = outcome_or_none(loss, q, k, pairs)
         parts = data.draw(st.integers(1, 3), label="ranks")
         if ours is not None and hasattr(loss, "part"):
             added = outcome(lambda q, k: sum(loss.part(q, k, pairs, r, parts) for r in range(parts)), loss, q, k)
@@ -101,7 +101,7 @@ def test_permuting_rows_permutes_gradients(name: str, variant: dict[str, Any], d
     q, k, pairs = data.draw(batches_of(proof(name)))
     i, j = (torch.tensor(data.draw(st.permutations(range(rows)))) for rows in pairs.shape)
     loss = build(name, variant, q.shape[1]).double()
-    before, after = tell(loss, q, k, pairs), tell(loss, q[i], k[j], moved(pairs, i, j))
+    before, after = outcome_or_none(loss, q, k, pairs), outcome_or_none(loss, q[i], k[j], permuted(pairs, i, j))
     assert (before is None) == (after is None)
     if before is not None and after is not None:
         value, (by_query, by_key, *others) = before
@@ -112,19 +112,19 @@ def test_permuting_rows_permutes_gradients(name: str, variant: dict[str, Any], d
 @effort(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_copy_changes_nothing(name: str, variant: dict[str, Any], data: st.DataObject) -> None:
-    """Of a key; and of a query, where not every query asks for itself."""
+    """A copy of a key; and of a query, where copies of queries count once."""
     q, k, pairs = data.draw(batches_of(proof(name)))
     loss = build(name, variant, q.shape[1]).double()
-    before = tell(loss, q, k, pairs)
+    before = outcome_or_none(loss, q, k, pairs)
     n, m = pairs.shape
     keys = torch.tensor(data.draw(st.lists(st.integers(0, m - 1), min_size=1, max_size=3)))
     keys = whole_classes(keys, pairs)
-    assert_unchanged(before, tell(loss, q, torch.cat([k, k[keys]]), copied(pairs, keys)), key=keys)
-    if references.says(name, "QUERIES_COUNT_ONCE"):
+    assert_unchanged(before, outcome_or_none(loss, q, torch.cat([k, k[keys]]), copied(pairs, keys)), key=keys)
+    if references.declares(name, "QUERIES_COUNT_ONCE"):
         queries = torch.tensor(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=3)))
         queries = whole_classes(queries, pairs.transposed)
         again = copied(pairs.transposed, queries).transposed
-        assert_unchanged(before, tell(loss, torch.cat([q, q[queries]]), k, again), query=queries)
+        assert_unchanged(before, outcome_or_none(loss, torch.cat([q, q[queries]]), k, again), query=queries)
 
 
 def whole_classes(rows: Tensor, pairs: Pairs) -> Tensor:
@@ -137,7 +137,7 @@ def whole_classes(rows: Tensor, pairs: Pairs) -> Tensor:
 def assert_unchanged(
     before: Outcome | None, after: Outcome | None, query: Tensor | None = None, key: Tensor | None = None
 ) -> None:
-    """The value is the same, and so are the gradients where those of a row and of its copy are taken together."""
+    """Check that values are equal, and gradients where those of a row and of its copies are summed."""
     assert (before is None) == (after is None)
     if before is None or after is None:
         return
@@ -151,7 +151,7 @@ def assert_unchanged(
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_vectors_are_finite(name: str, variant: dict[str, Any], dtype: torch.dtype) -> None:
     q, k = unit(24, 8, 0, dtype), unit(24, 8, 1, dtype)
-    loss, pairs = build(name, variant, 8), aligned(24, references.says(name, "GRADED"))
+    loss, pairs = build(name, variant, 8), aligned(24, references.declares(name, "GRADED"))
     for autocast in (False, True):
         with torch.autocast("cpu", dtype, enabled=autocast):
             value, gradients = outcome(lambda q, k: loss(q, k, pairs), loss, q, k)
@@ -160,11 +160,11 @@ def test_half_precision_vectors_are_finite(name: str, variant: dict[str, Any], d
         assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-@pytest.mark.parametrize(("name", "variant"), [case for case in CASES if not references.says(case[0], "GRADED")])
+@pytest.mark.parametrize(("name", "variant"), [case for case in CASES if not references.declares(case[0], "GRADED")])
 @effort(max_examples=10, deadline=None)
 @given(rows=st.integers(4, 40), seed=st.integers(0, 99))
-def test_views_that_ask_each_other(name: str, variant: dict[str, Any], rows: int, seed: int) -> None:
-    """The very same tensor as queries and keys, of which a loss may visit half, gives what two tensors give."""
+def test_one_tensor_for_both_sides_equals_two(name: str, variant: dict[str, Any], rows: int, seed: int) -> None:
+    """With one tensor for both sides a loss may compute half of its tiles (NT-Xent); with two it computes all."""
     group, item = torch.arange(rows) // 2 % (rows // 2), torch.arange(rows)
     pairs, x = Pairs(group, item, group, item), unit(rows, 6, seed, torch.float64)
     loss = build(name, variant, 6).double()

@@ -1,4 +1,4 @@
-"""Every loss: a scalar with gradients, blind to the order of rows, strict with its batch."""
+"""Every loss: a scalar with gradients that ignores the order of rows and refuses invalid batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nearfar import registry
 from nearfar.errors import InputError
 from nearfar.pairs import Pairs
 from tests.losses import references
-from tests.losses.batches import aligned, copied, moved
+from tests.losses.batches import aligned, copied, permuted
 
 COMPARING = [
     name
@@ -31,7 +31,7 @@ def build(name: str) -> Any:
 
 def pairs_for(name: str, n: int = N) -> Pairs:
     """Aligned pairs, graded for a loss that wants grades."""
-    return aligned(n, references.says(name, "GRADED"))
+    return aligned(n, references.declares(name, "GRADED"))
 
 
 def vectors(rows: int, seed: int) -> Tensor:
@@ -69,7 +69,7 @@ def test_is_a_finite_scalar_whose_gradient_reaches_every_row(name: str) -> None:
     for gradient in (by_query, by_key):
         assert gradient.isfinite().all()
     assert by_query.norm(dim=1).gt(0).any()
-    assert bool(by_key.norm(dim=1).gt(0).any()) != references.says(name, "KEYS_STOPPED")
+    assert bool(by_key.norm(dim=1).gt(0).any()) != references.declares(name, "KEYS_STOPPED")
 
 
 @pytest.mark.parametrize("name", COMPARING)
@@ -86,10 +86,10 @@ def test_the_order_of_rows_changes_nothing(name: str) -> None:
     i = torch.randperm(N, generator=torch.Generator().manual_seed(2))
     j = torch.randperm(N, generator=torch.Generator().manual_seed(3))
     result, by_query, by_key = value(loss, queries, keys, pairs)
-    other, by_moved_query, by_moved_key = value(loss, queries[i], keys[j], moved(pairs, i, j))
+    other, by_permuted_query, by_permuted_key = value(loss, queries[i], keys[j], permuted(pairs, i, j))
     torch.testing.assert_close(other, result)
-    torch.testing.assert_close(by_moved_query, by_query[i])
-    torch.testing.assert_close(by_moved_key, by_key[j])
+    torch.testing.assert_close(by_permuted_query, by_query[i])
+    torch.testing.assert_close(by_permuted_key, by_key[j])
 
 
 @pytest.mark.parametrize("name", COMPARING)
@@ -104,7 +104,7 @@ def test_a_copy_of_a_key_counts_once(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARING)
 def test_is_a_function_of_its_vectors_if_it_says_so(name: str) -> None:
     loss = build(name)
-    if loss.cacheable:  # gradient caching computes it twice and takes both for one
+    if loss.cacheable:  # the gradient cache computes it twice and assumes equal values
         first, second = (value(loss, vectors(N, 0), vectors(N, 1), pairs_for(name)) for _ in range(2))
         for a, b in zip(first, second, strict=True):
             assert torch.equal(a, b)
@@ -128,7 +128,7 @@ def test_refuses_shapes_that_do_not_fit(name: str, queries: Tensor, keys: Tensor
         build(name)(queries, keys, pairs_for(name, n))
 
 
-@pytest.mark.parametrize("name", [name for name in COMPARING if not references.says(name, "GRADED")])
+@pytest.mark.parametrize("name", [name for name in COMPARING if not references.declares(name, "GRADED")])
 def test_names_the_row_without_a_positive(name: str) -> None:
     pairs = Pairs.aligned(N)
     group = pairs.query_group.clone()
@@ -137,7 +137,7 @@ def test_names_the_row_without_a_positive(name: str) -> None:
         build(name)(vectors(N, 0), vectors(N, 1), replace(pairs, query_group=group))
 
 
-@pytest.mark.parametrize("name", [name for name in COMPARING if references.says(name, "GRADED")])
+@pytest.mark.parametrize("name", [name for name in COMPARING if references.declares(name, "GRADED")])
 def test_asks_for_the_grades_that_are_missing(name: str) -> None:
     with pytest.raises(InputError, match=rf"{name} wants graded pairs"):
         build(name)(vectors(N, 0), vectors(N, 1), Pairs.aligned(N))

@@ -1,4 +1,4 @@
-"""Every metric: it says in words what its numbers mean, and gives just those."""
+"""Every metric explains its values, and returns exactly those that it explains."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def sample() -> tuple[Sample]:
     return (Sample(*vectors),)
 
 
-def judged(name: str) -> dict[str, Any]:
-    """Return what a metric makes of the first sample that it is for: it says so by the type of what it takes."""
+def evaluated(name: str) -> dict[str, Any]:
+    """Return a metric's values on the first sample that fits the annotated type of its arguments."""
     metric = registry.build("metrics", {"name": name})
     kinds = [str(p.annotation) for p in inspect.signature(type(metric).__call__).parameters.values()]
     for kind, make in (("Sample", sample), ("Retrieval", retrieval), ("Similarity", similarity)):
@@ -50,22 +50,22 @@ def judged(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gives_the_numbers_it_explains(name: str) -> None:
+def test_returns_the_values_it_explains(name: str) -> None:
     meaning = registry.find("metrics", name).meaning
     assert meaning
     assert all(isinstance(text, str) and len(text) > 10 for text in meaning.values())
-    found = judged(name)
+    found = evaluated(name)
     assert list(found) == list(meaning)
     for value in found.values():
         assert np.isfinite(np.asarray(value)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_again_is_the_same(name: str) -> None:
-    for one, other in zip(judged(name).values(), judged(name).values(), strict=True):
+def test_a_second_call_returns_the_same(name: str) -> None:
+    for one, other in zip(evaluated(name).values(), evaluated(name).values(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_no_two_metrics_give_one_name() -> None:
+def test_no_two_metrics_share_a_value_name() -> None:
     names = Counter(name for part in NAMES for name in registry.find("metrics", part).meaning)
     assert [name for name, count in names.items() if count > 1] == []

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def lines(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def tsv(rows: list[tuple[str, ...]], header: str = "query-id\tcorpus-id\tscore") -> bytes:
+def tsv(rows: Sequence[tuple[str, ...]], header: str = "query-id\tcorpus-id\tscore") -> bytes:
     return "\n".join([header, *("\t".join(row) for row in rows)]).encode()
 
 
@@ -62,7 +63,7 @@ def test_a_folder_becomes_a_task(folder: Path) -> None:
     }
 
 
-def test_files_may_be_packed_split_and_without_titles(folder: Path) -> None:
+def test_files_may_be_compressed_split_and_without_titles(folder: Path) -> None:
     (folder / "corpus.jsonl").unlink()
     rows = [{"_id": i, "text": f"text {i}"} for i in range(3)]
     (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(lines(rows)))

@@ -9,7 +9,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.data.harvest import run
-from nearfar.data.harvest.distributions import environment
-from nearfar.data.harvest.parse import Limits, promising_parts, slices, summary
-from nearfar.data.python_packages import COLUMNS, MOST_OF_ONE_QUERY, PythonPackages
+from nearfar.data.harvest.distributions import environment_distributions
+from nearfar.data.harvest.parse import Limits, documented_code, promising_parts, summary
+from nearfar.data.python_packages import COLUMNS, MAX_PER_QUERY, PythonPackages
 from nearfar.errors import InputError, RunError
 from nearfar.text.minhash import near_duplicates, signatures
 
-USUAL = Limits()
+DEFAULT = Limits()
 ALL = Limits(min_words=1, min_body=0, max_code=10**9)
 FIRST = ("ka", "lo", "mi", "nu", "pe", "ra", "so", "ti", "vu", "za")
 WORDS = [a + b for a in FIRST for b in ("ba", "de", "fi", "go", "hu", "jan", "kel", "mor")]
@@ -44,11 +44,11 @@ def rows(data: Any) -> list[dict[str, str]]:
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def sliced(text: str, limits: Limits = USUAL) -> dict[str, str]:
-    return {row.name: row.code for row in slices(text, limits)}
+def code_by_name(text: str, limits: Limits = DEFAULT) -> dict[str, str]:
+    return {row.name: row.code for row in documented_code(text, limits)}
 
 
-def tree(root: Path, files: dict[str, str | bytes]) -> Path:
+def tree(root: Path, files: Mapping[str, str | bytes]) -> Path:
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def tree(root: Path, files: dict[str, str | bytes]) -> Path:
 
 
 def function(rng: random.Random, name: str = "") -> str:
-    """Return a function that is like no other."""
+    """Return a function of random words, so that no two are near-duplicates."""
     name = name or "_".join(rng.sample(WORDS, 3))
     lines = [
         f"    {rng.choice(WORDS)} = {rng.choice(WORDS)}({rng.choice(WORDS)}, {rng.randrange(999)})" for _ in "123456"
@@ -77,7 +77,7 @@ def many(root: Path, distributions: int = 24, modules: int = 6, functions: int =
     return sorted(root.iterdir())
 
 
-# --- slices
+# --- documented code
 
 
 CASES = {
@@ -123,7 +123,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_slices(name: str) -> None:
     text, code = CASES[name]
-    found = sliced(text, ALL)
+    found = code_by_name(text, ALL)
     found = {key.rpartition(".")[2]: value for key, value in found.items()}
     assert "Do " not in found["f"]
     assert ast.get_docstring(ast.parse(found["f"]).body[0]) is None  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ def test_names_and_kinds() -> None:
         '        async def f(self):\n            "F thing."\n            def g(): "G thing."; return 1\n'
         '            return g\n    if x:\n        def h(self): "H thing."; return 1\n'
     )
-    found = {row.name: row.kind for row in slices(text, ALL)}
+    found = {row.name: row.kind for row in documented_code(text, ALL)}
     assert found == {
         "A": "class",
         "A.B": "class",
@@ -162,22 +162,22 @@ def test_names_and_kinds() -> None:
         "# a comment\n    return self.x  ",
     ],
 )
-def test_bodies_that_say_nothing_are_no_rows(body: str) -> None:
-    assert sliced(f'def f(self):\n    """Return the thing itself."""\n    {body}\n') == {}
+def test_stubs_are_no_rows(body: str) -> None:
+    assert code_by_name(f'def f(self):\n    """Return the thing itself."""\n    {body}\n') == {}
 
 
 def test_a_long_line_or_two_lines_are_a_body() -> None:
     doc = '"""Return the thing itself."""'
-    assert sliced(f"def f(self):\n    {doc}\n    return self.some_name.another_name(first, second)\n")
-    assert sliced(f"def f(self):\n    {doc}\n    x = 1\n    return x\n")
+    assert code_by_name(f"def f(self):\n    {doc}\n    return self.some_name.another_name(first, second)\n")
+    assert code_by_name(f"def f(self):\n    {doc}\n    x = 1\n    return x\n")
 
 
 def test_long_code_ends_at_a_line() -> None:
     lines = "".join(f"    x{i} = {i}\n" for i in range(1000))
-    code = sliced(f'def f():\n    """Set a thousand names."""\n{lines}')["f"]
+    code = code_by_name(f'def f():\n    """Set a thousand names."""\n{lines}')["f"]
     assert 3900 < len(code) <= 4000
     ast.parse(code)
-    assert sliced(f'def f():\n    """Return one endless line."""\n    x = 1\n    return "{"a" * 9000}"\n') == {}
+    assert code_by_name(f'def f():\n    """Return one endless line."""\n    x = 1\n    return "{"a" * 9000}"\n') == {}
 
 
 NAMES = st.sampled_from(["a", "bé", "c_1"])
@@ -219,7 +219,7 @@ class WithoutDocstrings(ast.NodeTransformer):
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(definitions(), min_size=1, max_size=3))
-def test_a_slice_is_its_definition_without_docstrings(parts: list[str]) -> None:
+def test_code_is_its_definition_without_docstrings(parts: list[str]) -> None:
     text = "\n".join(parts)
     expected = []
     for node in ast.walk(ast.parse(text)):
@@ -227,8 +227,8 @@ def test_a_slice_is_its_definition_without_docstrings(parts: list[str]) -> None:
             bare = WithoutDocstrings().visit(ast.parse(ast.unparse(node)).body[0])
             bare.decorator_list = []
             expected.append(ast.dump(bare))
-    found = list(slices(text, ALL))
-    assert [row for part in promising_parts(text) for row in slices(part, ALL)] == found
+    found = list(documented_code(text, ALL))
+    assert [row for part in promising_parts(text) for row in documented_code(part, ALL)] == found
     for row in found:
         [node] = ast.parse(row.code).body
         assert ast.dump(node) in expected
@@ -259,7 +259,7 @@ class A:
         return [1, 2, 3], "long enough to be a body"
 """
     parts = list(promising_parts(text))
-    assert [row.name for part in parts for row in slices(part, USUAL)] == ["code", "A.f"]
+    assert [row.name for part in parts for row in documented_code(part, DEFAULT)] == ["code", "A.f"]
     assert "plain" not in "".join(parts)
 
 
@@ -301,7 +301,7 @@ def test_a_long_summary_ends_at_a_word() -> None:
 
 def test_bad_files_are_counted_and_skipped(tmp_path: Path) -> None:
     root = tree(
-        tmp_path / "mine",
+        tmp_path / "project",
         {
             "pkg/__init__.py": GOOD,
             "pkg/bom.py": b"\xef\xbb\xbf" + GOOD.encode(),
@@ -337,7 +337,7 @@ def test_bad_files_are_counted_and_skipped(tmp_path: Path) -> None:
     ]
     assert data.notes["removed"]["duplicates"] == 1  # bom.py holds what __init__.py holds
     assert all("\r" not in row["code"] for row in rows(data))
-    assert {row["distribution"] for row in rows(data)} == {"mine"}
+    assert {row["distribution"] for row in rows(data)} == {"project"}
 
 
 def test_a_file_that_may_not_be_read_is_counted_and_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,7 +349,7 @@ def test_a_file_that_may_not_be_read_is_counted_and_not_cached(tmp_path: Path, m
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", refused)  # not chmod: root may read everything
-    root = tree(tmp_path / "mine", {"a.py": GOOD, "b.py": GOOD})
+    root = tree(tmp_path / "project", {"a.py": GOOD, "b.py": GOOD})
     assert PythonPackages(paths=[root]).notes["files skipped"] == {"unreadable": 1}
     monkeypatch.undo()
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
@@ -360,9 +360,9 @@ def test_a_file_that_may_not_be_read_is_counted_and_not_cached(tmp_path: Path, m
 
 def test_most_rows_of_one_docstring(tmp_path: Path) -> None:
     same = [f'def f{i}():\n    """Initialise the  Weights."""\n    x = {i}\n    return x\n' for i in range(30)]
-    data = PythonPackages(paths=[tree(tmp_path / "mine", {"a.py": "\n".join(same)})])
-    assert len(data) == MOST_OF_ONE_QUERY
-    assert data.notes["removed"]["repeated docstrings"] == 30 - MOST_OF_ONE_QUERY
+    data = PythonPackages(paths=[tree(tmp_path / "project", {"a.py": "\n".join(same)})])
+    assert len(data) == MAX_PER_QUERY
+    assert data.notes["removed"]["repeated docstrings"] == 30 - MAX_PER_QUERY
 
 
 # --- splits
@@ -392,7 +392,7 @@ def test_splits_are_disjoint_and_meet_their_sizes(tmp_path: Path) -> None:
 
 
 def leaky(root: Path) -> list[Path]:
-    """Every function stands in three modules of as many distributions, each time a little changed."""
+    """Add to every module copies of functions from other distributions, each changed in another way."""
     paths = many(root, 12, 6, 4)
     names = sorted(root.rglob("*.py"))
     texts = [name.read_text() for name in names]
@@ -418,7 +418,7 @@ def test_nothing_that_training_saw_is_held_out(tmp_path: Path) -> None:
     train = rows(data)
     queries = {" ".join(row["docstring"].lower().split()) for row in train}
     plain = {"".join(line.partition("#")[0] for line in row["code"].split("\n")).replace(" ", "") for row in train}
-    shingles = [shingle_set(row["code"]) for row in train]
+    train_shingles = [shingle_set(row["code"]) for row in train]
     for name in ("heldout", "unseen"):
         dropped = data.notes["dropped"][name]
         assert dropped.pop("surplus") >= 0
@@ -427,8 +427,8 @@ def test_nothing_that_training_saw_is_held_out(tmp_path: Path) -> None:
             assert " ".join(row["docstring"].lower().split()) not in queries
             code = "".join(line.partition("#")[0] for line in row["code"].split("\n")).replace(" ", "")
             assert code not in plain
-            own = shingle_set(row["code"])
-            assert max(len(own & other) / len(own | other) for other in shingles) < 0.9
+            shingles = shingle_set(row["code"])
+            assert max(len(shingles & other) / len(shingles | other) for other in train_shingles) < 0.9
 
 
 def shingle_set(code: str) -> set[tuple[str, ...]]:
@@ -452,7 +452,7 @@ def test_a_small_environment_is_scaled_down(tmp_path: Path) -> None:
 
 
 def test_one_module_alone_holds_nothing_out(tmp_path: Path) -> None:
-    data = PythonPackages(paths=[tree(tmp_path / "mine", {"a.py": GOOD})])
+    data = PythonPackages(paths=[tree(tmp_path / "project", {"a.py": GOOD})])
     assert len(data) == 1
     for name in ("heldout", "unseen"):
         with pytest.raises(InputError, match=f"'{name}' has no rows"):
@@ -490,13 +490,13 @@ def test_the_join_finds_what_comparing_all_with_all_finds() -> None:
     rng = np.random.default_rng(0)
     others = rng.integers(0, 2**32, (3000, 32), np.uint32)
     others[1000:2500] = others[0]  # copied code: one large bucket
-    mine = others[rng.integers(0, 3000, 600)].copy()
-    for i, row in enumerate(mine):
+    queries = others[rng.integers(0, 3000, 600)].copy()
+    for i, row in enumerate(queries):
         row[rng.permutation(32)[: i % 16]] = 7
-    equal = (mine[:, None] == others[None]).sum(2).max(1)
-    assert (near_duplicates(mine, others) == (equal >= 23)).all()
-    assert not near_duplicates(mine, others[:0]).any()
-    assert near_duplicates(mine[:0], others).shape == (0,)
+    equal = (queries[:, None] == others[None]).sum(2).max(1)
+    assert (near_duplicates(queries, others) == (equal >= 23)).all()
+    assert not near_duplicates(queries, others[:0]).any()
+    assert near_duplicates(queries[:0], others).shape == (0,)
 
 
 # --- cache and processes
@@ -529,7 +529,7 @@ def test_a_cached_distribution_is_not_parsed_again(tmp_path: Path, monkeypatch: 
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    root = tree(tmp_path / "mine", {"a.py": GOOD})
+    root = tree(tmp_path / "project", {"a.py": GOOD})
     PythonPackages(paths=[root])
     tree(root, {"a.py": GOOD.replace("sum", "other sum")})
     assert rows(PythonPackages(paths=[root]))[0]["docstring"] == "Return the other sum of it."
@@ -561,13 +561,13 @@ def test_a_damaged_cache_file_is_ignored_and_written_again(tmp_path: Path, cache
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "file"))
-    data = PythonPackages(paths=[tree(tmp_path / "mine", {"a.py": GOOD})])
+    data = PythonPackages(paths=[tree(tmp_path / "project", {"a.py": GOOD})])
     assert len(data) == 1
     assert "NEARFAR_CACHE" in data.notes["cache"]
 
 
 def test_a_script_without_a_guard_may_use_workers(tmp_path: Path) -> None:
-    root = tree(tmp_path / "mine", {"a.py": GOOD, "b.py": GOOD.replace("sum", "other")})
+    root = tree(tmp_path / "project", {"a.py": GOOD, "b.py": GOOD.replace("sum", "other")})
     script = tmp_path / "script.py"
     script.write_text(
         "print('start')\nfrom pathlib import Path\nfrom nearfar.data.harvest import run\n"
@@ -590,10 +590,10 @@ def test_a_dead_worker_is_an_error_that_says_so() -> None:
 
 
 def test_progress_goes_to_standard_error_and_only_if_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = [tree(tmp_path / "mine", {"a.py": GOOD})]
+    paths = [tree(tmp_path / "project", {"a.py": GOOD})]
     PythonPackages(paths=paths)
     assert capsys.readouterr() == ("", "")
-    tree(tmp_path / "mine", {"b.py": GOOD})
+    tree(tmp_path / "project", {"b.py": GOOD})
     PythonPackages(paths=paths, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
@@ -603,12 +603,15 @@ def test_progress_goes_to_standard_error_and_only_if_asked(tmp_path: Path, capsy
 # --- the environment
 
 
-def installed(root: Path, name: str, files: dict[str, str], record: bool = True, **extra: str) -> None:
+def installed(
+    root: Path, name: str, files: dict[str, str], record: bool = True, more: Mapping[str, str] | None = None
+) -> None:
     info = f"{name}-1.0.dist-info"
     tree(root, dict(files))
     lines = "".join(f"{file},sha256=x,{len(text)}\n" for file, text in files.items())
     tree(root, {f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n\nName: no\n"})
-    tree(root, ({f"{info}/RECORD": lines} if record else {}) | {f"{info}/{key}": text for key, text in extra.items()})
+    record_file = {f"{info}/RECORD": lines} if record else {}
+    tree(root, record_file | {f"{info}/{key}": text for key, text in (more or {}).items()})
 
 
 @pytest.fixture
@@ -618,11 +621,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     installed(first, "zz", {"shared.py": GOOD, "gone.py": GOOD})
     installed(second, "some-name", {"some/old.py": GOOD})
     installed(second, "bare", {"bare.py": GOOD}, record=False)
-    installed(
-        second, "linked", {"linked.py": GOOD}, **{"direct_url.json": json.dumps({"dir_info": {"editable": True}})}
-    )
+    link = json.dumps({"dir_info": {"editable": True}})
+    installed(second, "linked", {"linked.py": GOOD}, more={"direct_url.json": link})
     installed(second, "native", {"native.so": "x"})
-    installed(second, "odd", {"odd.py": GOOD}, **{"direct_url.json": "{"})
+    installed(second, "odd", {"odd.py": GOOD}, more={"direct_url.json": "{"})
     (first / "gone.py").unlink()
     tree(library, {"os.py": GOOD, "test/test_os.py": GOOD, "idlelib/idle_test/a.py": GOOD, "site-packages/x.py": GOOD})
     paths = [str(first), str(second)]
@@ -633,7 +635,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_environment_is_the_library_and_what_is_installed(site: Path) -> None:
-    found, skipped = environment()
+    found, skipped = environment_distributions()
     modules = {distribution.name: [file.module for file in distribution.files] for distribution in found}
     assert modules == {"python": ["os"], "some-name": ["shared", "some"], "zz": ["gone"]}
     assert skipped == {
@@ -670,7 +672,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         PythonPackages(heldout=-1)
     with pytest.raises(InputError, match="workers: 0 must be at least 1"):
         PythonPackages(workers=0)
-    data = PythonPackages(paths=[tree(tmp_path / "mine", {"a.py": GOOD})])
+    data = PythonPackages(paths=[tree(tmp_path / "project", {"a.py": GOOD})])
     with pytest.raises(InputError, match="did you mean 'docstring'"):
         data.column("docstrings")
     with pytest.raises(InputError, match="did you mean 'heldout'"):

@@ -1,4 +1,4 @@
-"""Tables: every format and packing gives back what was written, and splits leak nothing."""
+"""Tables: every format and compression gives back what was written, and splits leak nothing."""
 
 import bz2
 import csv
@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from nearfar.contracts import Data
 from nearfar.data.table import Table
 from nearfar.data.tables import delimited, json_lines
 from nearfar.data.tables.columns import ChunkedColumn
-from nearfar.data.tables.row_locator import single_file
+from nearfar.data.tables.row_locator import LocatedTable
 from nearfar.data.tables.selection import Selection
 from nearfar.errors import InputError
 
@@ -34,10 +35,16 @@ def cells(column: Column) -> list[Any]:
     return [cell for chunk in chunks(column, 3) for cell in chunk]
 
 
-def packed(data: bytes, packing: str) -> bytes:
-    if packing == ".zst":
-        return pa.compress(data, codec="zstd", asbytes=True)
-    return {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[packing](data)
+def compressed(data: bytes, compression: str) -> bytes:
+    if compression == ".zst":
+        return bytes(pa.compress(data, codec="zstd", asbytes=True))
+    compress: dict[str, Callable[[bytes], bytes]] = {
+        "": bytes,
+        ".gz": gzip.compress,
+        ".bz2": bz2.compress,
+        ".xz": lzma.compress,
+    }
+    return compress[compression](data)
 
 
 def encoded(rows: Rows, kind: str) -> bytes:
@@ -58,8 +65,8 @@ def encoded(rows: Rows, kind: str) -> bytes:
 
 def write(folder: Path, rows: Rows, name: str) -> Path:
     path = folder / name
-    kind, _, packing = name.partition(".")[2].partition(".")
-    path.write_bytes(packed(encoded(rows, kind), f".{packing}" if packing else ""))
+    kind, _, compression = name.partition(".")[2].partition(".")
+    path.write_bytes(compressed(encoded(rows, kind), f".{compression}" if compression else ""))
     return path
 
 
@@ -69,14 +76,14 @@ def texts(kind: str) -> st.SearchStrategy[str]:
     return free | st.sampled_from(["NA", "null", "007", "1e5", "2020-01-01", '"', "'", '"a', 'a "b" c', "\u2028x\x85"])
 
 
-@pytest.mark.parametrize("packing", ["", ".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("compression", ["", ".gz", ".bz2", ".xz", ".zst"])
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_what_was_written_comes_back(tmp_path: Path, kind: str, packing: str, data: st.DataObject) -> None:
-    row = st.builds(dict, query=texts(kind), key=texts(kind))
+def test_what_was_written_comes_back(tmp_path: Path, kind: str, compression: str, data: st.DataObject) -> None:
+    row: st.SearchStrategy[dict[str, Any]] = st.builds(dict, query=texts(kind), key=texts(kind))
     rows = data.draw(st.lists(row, min_size=1, max_size=8))
-    table = Table(write(tmp_path, rows, f"rows.{kind}{packing}"))
+    table = Table(write(tmp_path, rows, f"rows.{kind}{compression}"))
     assert table.columns == ["query", "key"]
     assert len(table) == len(rows)
     for name in table.columns:
@@ -98,7 +105,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, kind: 
     assert Table(path).columns == ["query", "key"]
 
 
-def test_a_file_is_unpacked_by_what_it_is_not_by_its_name(tmp_path: Path) -> None:
+def test_a_file_is_decompressed_by_its_content_not_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "plain.csv").write_bytes(gzip.compress(encoded(ROWS, "csv")))
     (tmp_path / "named.csv.gz").write_bytes(encoded(ROWS, "csv"))
     assert len(Table(tmp_path / "plain.csv")) == len(Table(str(tmp_path / "named.csv.gz"))) == 10
@@ -180,15 +187,15 @@ def test_data_sets_of_the_datasets_library(tmp_path: Path) -> None:
 def test_a_hub_name_goes_to_load_dataset_which_never_runs_code(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def load(name: str, config: str | None, **options: Any) -> Any:
-        asked.append((name, config, options.get("trust_remote_code", False)))
+        calls.append((name, config, options.get("trust_remote_code", False)))
         return datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)})
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert len(Table("owner/name", config="pair")) == 10
-    assert asked == [("owner/name", "pair", False)]
+    assert calls == [("owner/name", "pair", False)]
 
 
 def test_the_fingerprint_is_of_the_content() -> None:
@@ -291,19 +298,24 @@ LISTS = [["a", "b"], ["near", None], None, ["", "c"], []]
 
 @pytest.mark.parametrize("cells", [TEXTS * 4, LISTS * 4])
 def test_contents_are_those_of_the_cells_however_rows_are_picked(cells: list[Any]) -> None:
-    source = Selection(single_file("rows", pa.table({"text": cells})))
+    source = Selection(LocatedTable.single("rows", pa.table({"text": cells})))
     some = Selection(source.source, np.array([1, 2, 5, 6, 7, 13]))
     for fill in (None, ""):
         for rows in (source, some):
-            column = rows.column("text", fill) if isinstance(cells[0], str) else rows.flat("text", fill)[0]
+            column = rows.column("text", fill) if isinstance(cells[0], str) else rows.flattened("text", fill)[0]
             expected = [content_id(cell) for cell in column.read(0, len(column))]
             assert content_ids(column).tolist() == expected and len(expected) > 3
 
 
-def test_a_text_is_hashed_once_however_often_its_column_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_hashed_once_however_often_its_column_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     encoded = ChunkedColumn.encoded
-    monkeypatch.setattr(ChunkedColumn, "encoded", lambda self, a, b: read.append(b - a) or encoded(self, a, b))
+
+    def counting(self: ChunkedColumn, start: int, stop: int) -> Any:
+        read.append(stop - start)
+        return encoded(self, start, stop)
+
+    monkeypatch.setattr(ChunkedColumn, "encoded", counting)
     table = Table([{"query": f"question {i}", "key": f"answer {i}"} for i in range(50)], heldout=0.2)
     for part in (table, table.split("heldout"), table):
         assert len(content_ids(part.text("query"))) == len(part) == len(content_ids(part.column("key")))
@@ -313,20 +325,20 @@ def test_a_text_is_hashed_once_however_often_its_column_is_asked_for(monkeypatch
 def test_labels_decide_nothing() -> None:
     rows = [{"split": "train", "label": f"kind {i % 9}", "text": f"review {i}"} for i in range(1000)]
     assert Table(rows, heldout=50).notes == {"train": 950, "heldout": 50, "dropped": 0}
-    named = Table(rows, heldout=300, heldout_by=["label"])  # whoever asks for it gets whole labels
+    named = Table(rows, heldout=300, heldout_by=["label"])  # named by the user, labels are held out whole
     assert not set(cells(named.column("label"))) & set(cells(named.split("heldout").column("label")))
     with pytest.raises(InputError, match=r"column .label. decides"):
         Table([{"label": "one"}] * 1000, heldout=0.1)  # the only text there is
 
 
-def test_says_so_where_most_of_what_was_held_out_is_lost() -> None:
+def test_a_warning_where_most_held_out_rows_are_dropped() -> None:
     rows = [{"query": f"q{i}", "key": f"k{i}", "kind": "same" if i < 160 else f"kind {i}"} for i in range(200)]
     with pytest.warns(UserWarning, match=r"of 40 held-out rows share a text .* column 'kind'.*heldout_by=\['query'"):
         table = Table(rows, heldout=40)
     assert 0 < table.notes["heldout"] < 20
 
 
-def test_blank_cells_are_nothing_to_share() -> None:
+def test_blank_cells_are_no_shared_text() -> None:
     rows = [{"query": f"q{i}", "key": ""} for i in range(20)] + [{"query": None, "key": " "}]
     table = Table(rows, heldout=5)
     assert table.notes == {"train": 16, "heldout": 5, "dropped": 0}

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from nearfar.data.table import Table
-from nearfar.data.tables import cells, store
+from nearfar.data.tables import cells
 from nearfar.errors import InputError, RunError
-from tests.data.test_table import packed
+from tests.data.test_table import compressed
 
 # What the file holds, and what the error must say besides the file's name, in order.
 BROKEN: dict[str, tuple[str, bytes, list[str]]] = {
     "an empty file": ("a.jsonl", b"", ["the file is empty", "write at least one row"]),
-    "an empty packed file": ("a.csv.gz", gzip.compress(b""), ["the file is empty", "write at least one row"]),
+    "an empty compressed file": ("a.csv.gz", gzip.compress(b""), ["the file is empty", "write at least one row"]),
     "only white space": ("a.jsonl", b" \n\n", ["the file is empty"]),
     "only a header": ("a.csv", b"query,key\n", ["holds no rows", "write at least one"]),
     "only a header in TSV": ("a.tsv", b"query\tkey", ["holds no rows", "write at least one"]),
@@ -40,7 +40,7 @@ BROKEN: dict[str, tuple[str, bytes, list[str]]] = {
         ["row 2 (line 3)", "not one JSON object", "one complete object"],
     ),
     "two values on a line": ("a.jsonl", b'{"a": 1} x\n', ["row 1 (line 1)", "Extra data", "one complete object"]),
-    "a name twice": ("a.jsonl", b'{"a": 1, "a": 2}\n', ["row 1 (line 1)", "'a' is there twice"]),
+    "a name twice": ("a.jsonl", b'{"a": 1, "a": 2}\n', ["row 1 (line 1)", "'a' occurs twice"]),
     "no object": ("a.jsonl", b'{"a": 1}\n"words"\n', ["row 2 (line 2)", "is text, not an object", "{'column': value"]),
     "nested too deeply": (
         "a.jsonl",
@@ -81,10 +81,10 @@ BROKEN: dict[str, tuple[str, bytes, list[str]]] = {
         b'q,k\n"x,1\ny,2\n',
         ["row 1 (line 2)", "has 1 fields", "stray quotation mark"],
     ),
-    "a column twice": ("a.csv", b"q,q\nx,1\n", ["line 1", "column 'q' is there twice", "its own name"]),
+    "a column twice": ("a.csv", b"q,q\nx,1\n", ["line 1", "column 'q' occurs twice", "its own name"]),
     "no columns": ("a.jsonl", b"{}\n{}\n", ["has no columns", "named values"]),
     "no Parquet": ("a.parquet", b"PAR1 nothing", ["is not a Parquet file", "write it again"]),
-    "a packed file cut off": (
+    "a compressed file cut off": (
         "a.csv.gz",
         gzip.compress(b"q,k\nx,1\n" * 99)[:-9],
         ["damaged or cut off", "copy or download"],
@@ -117,9 +117,9 @@ def test_a_broken_file(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [".gz", ".bz2", ".xz", ".zst"])
-def test_a_damaged_packed_file(tmp_path: Path, kind: str) -> None:
+def test_a_damaged_compressed_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"a.csv{kind}"
-    whole = packed(b"".join(b"%d,%d\n" % (i, i * i) for i in range(30_000)), kind)
+    whole = compressed(b"".join(b"%d,%d\n" % (i, i * i) for i in range(30_000)), kind)
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError) as error:
         Table(path)
@@ -359,7 +359,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*arguments: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     (tmp_path / "a.csv").write_text("q,k\nfull,1\n")
     with pytest.raises(RunError, match=r"the disk is full.*HF_DATASETS_CACHE"):
         Table(tmp_path / "a.csv")

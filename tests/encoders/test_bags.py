@@ -21,7 +21,7 @@ def bags(texts: list[list[int]], vocabulary: int = VOCABULARY) -> Bags:
     return Bags.of(ids, np.array([len(text) for text in texts], np.int64), vocabulary)
 
 
-def told(some: Bags) -> list[dict[int, float]]:
+def weights_by_token(some: Bags) -> list[dict[int, float]]:
     """Each text's tokens and weights."""
     bounds = some.offsets.tolist()
     return [dict(zip(some.tokens[a:b].tolist(), some.weights[a:b].tolist(), strict=True)) for a, b in pairwise(bounds)]
@@ -36,7 +36,7 @@ def expected(texts: list[list[int]]) -> list[Any]:
 def test_weights_are_shares(texts: list[list[int]]) -> None:
     some = bags(texts)
     assert len(some) == len(texts)
-    assert told(some) == expected(texts)
+    assert weights_by_token(some) == expected(texts)
     assert some.costs().tolist() == [len(set(text)) for text in texts]
     assert (some.tokens.dtype, some.weights.dtype, some.offsets.dtype) == (torch.int64, torch.float32, torch.int64)
 
@@ -45,7 +45,7 @@ def test_weights_are_shares(texts: list[list[int]]) -> None:
 @given(TEXTS, st.integers(-7, 7) | st.none(), st.integers(-7, 7) | st.none())
 def test_a_slice_is_that_of_the_texts(texts: list[list[int]], start: int | None, stop: int | None) -> None:
     part = bags(texts)[start:stop]
-    assert told(part) == expected(texts[start:stop])
+    assert weights_by_token(part) == expected(texts[start:stop])
     assert part.offsets[0] == 0
 
 
@@ -54,7 +54,7 @@ def test_a_slice_is_that_of_the_texts(texts: list[list[int]], start: int | None,
 def test_joined_they_are_one_after_the_other(parts: list[list[list[int]]]) -> None:
     first, *others = [bags(texts) for texts in parts]
     joined = first.join(others).to("cpu")
-    assert told(joined) == expected([text for texts in parts for text in texts])
+    assert weights_by_token(joined) == expected([text for texts in parts for text in texts])
     assert joined.offsets[-1] == len(joined.tokens)
 
 
@@ -110,8 +110,8 @@ def test_a_second_gradient_is_refused_not_wrong() -> None:
 @given(TEXTS)
 def test_transposed_every_token_has_its_texts(texts: list[list[int]]) -> None:
     rows, weights, offsets = transposed(bags(texts), VOCABULARY)
-    found = told(Bags(rows, weights, offsets))
+    found = weights_by_token(Bags(rows, weights, offsets))
     assert len(found) == VOCABULARY
     for token in range(VOCABULARY):
-        there = {i: text.count(token) / len(text) for i, text in enumerate(texts) if token in text}
-        assert found[token] == pytest.approx(there, abs=1e-7)
+        holding = {i: text.count(token) / len(text) for i, text in enumerate(texts) if token in text}
+        assert found[token] == pytest.approx(holding, abs=1e-7)

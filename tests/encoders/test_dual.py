@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 import nearfar as nf
 from nearfar import config, registry
 from nearfar.augmentations.text_crop import TextCrop
-from nearfar.cli.lab import _of_text
+from nearfar.cli.lab import _one_encoder
 from nearfar.column import ListColumn
 from nearfar.contracts import side
 from nearfar.encoders.dual import Dual
 from nearfar.encoders.reading.nested import ROLES, TowerSide, TwoSidedInputs
-from nearfar.encoders.static import PLACE, Static
+from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
@@ -31,7 +31,7 @@ from nearfar.training.augment import augment
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
 from nearfar.training.settings import Settings
-from nearfar.training.state import optimizer
+from nearfar.training.state import build_optimizer
 from tests.encoders.tiny import TEXTS, tiny
 from tests.training.runs import Rows, in_ranks, rows, train
 
@@ -118,7 +118,7 @@ def test_ranks_learn_what_one_process_does(tmp_path: Path) -> None:
     one = state(train(tmp_path / "one", encoder=towers(), steps=4))
     in_ranks(2, _train, tmp_path / "two")
     two = nf.Model.load(tmp_path / "two" / "model").encoder
-    for name, tensor in two.state_dict().items():  # type: ignore[attr-defined]
+    for name, tensor in two.state_dict().items():
         torch.testing.assert_close(one[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
 
@@ -142,12 +142,12 @@ def test_it_resumes_and_a_dry_run_counts_both(tmp_path: Path) -> None:
     again = state(train(tmp_path / "part", encoder=towers(), resume=True))
     for name, tensor in whole.items():
         torch.testing.assert_close(again[name], tensor, rtol=0, atol=0)
-    told = dry_run(towers(), Columns(rows()), InfoNCE(), batch_size=8, device="cpu").facts
-    assert told["parameters"] == sum(tensor.numel() for tensor in whole.values())
+    facts = dry_run(towers(), Columns(rows()), InfoNCE(), batch_size=8, device="cpu").facts
+    assert facts["parameters"] == sum(tensor.numel() for tensor in whole.values())
 
 
 def test_a_view_of_both_sides_has_no_tower(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is query and key at once"):
+    with pytest.raises(InputError, match="is both query and key"):
         fit(towers(), SameView(), InfoNCE(), out=tmp_path / "run", quiet=True, steps=1, device="cpu")
 
 
@@ -171,12 +171,12 @@ def test_sentence_transformers_router_gives_the_same_vectors(make: Callable[[], 
     model = nf.Model(dual, {"query": "query near ", "key": "key "})
     theirs = SentenceTransformer(str(model.save(tmp_path / "model")), device="cpu")
     for role, encode in ((None, theirs.encode), ("query", theirs.encode_query), ("key", theirs.encode_document)):
-        np.testing.assert_allclose(model.embed(TEXTS, role), encode(TEXTS), atol=2e-6)  # type: ignore[arg-type]
+        np.testing.assert_allclose(model.embed(TEXTS, role), encode(TEXTS), atol=2e-6)
     assert "encode_query" in (tmp_path / "model" / "README.md").read_text()
     again = nf.Model.load(tmp_path / "model")
     assert again.fingerprint == model.fingerprint
     for role in (None, "query", "key"):
-        np.testing.assert_array_equal(again.embed(TEXTS, role), model.embed(TEXTS, role))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(again.embed(TEXTS, role), model.embed(TEXTS, role))
 
 
 def test_identity_covers_both_towers() -> None:
@@ -195,7 +195,7 @@ def test_rates_are_the_towers_own() -> None:
     rates = dual.rates()
     assert rates["key.backbone.embeddings.word_embeddings.weight"] == 0.25
     assert set(rates) == {name for name in names if name.startswith("key.")}
-    assert optimizer(names, Settings(), rates)
+    assert build_optimizer(names, Settings(), rates)
 
 
 def test_a_recipe_names_the_towers() -> None:
@@ -211,7 +211,7 @@ def test_a_recipe_names_the_towers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ({}, "query, key must be given"),
         (
@@ -225,8 +225,8 @@ def test_a_recipe_names_the_towers() -> None:
         ({"query": {"name": "static"}, "key": {"name": "static"}, "prompts": {"doc": "x"}}, "no role 'doc'"),
     ],
 )
-def test_settings_that_do_not_fit_are_the_users_error(spec: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_settings_that_do_not_fit_are_the_users_error(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         registry.build("encoders", {"name": "dual", **spec}, section="encoder")
 
 
@@ -236,24 +236,27 @@ def test_a_tower_has_no_towers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("damage", "message"),
     [
         (lambda f, known: (f / "key").rename(f / "kei"), "key: no such folder"),
-        (lambda f, known: known["encoder"].pop("query"), "encoder.dual|does not say what lies there"),
+        (lambda f, known: known["encoder"].pop("query"), "encoder.dual|does not say which encoder this is"),
         (lambda f, known: known["encoder"]["query"].update(name="os:path"), "would run code"),
-        (lambda f, known: (f / "query" / PLACE / "model.safetensors").write_bytes(b"x"), "not whole safetensors"),
+        (
+            lambda f, known: (f / "query" / MODULE_FOLDER / "model.safetensors").write_bytes(b"x"),
+            "not whole safetensors",
+        ),
     ],
 )
-def test_a_folder_that_is_not_whole_is_refused(harm: Any, said: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_whole_is_refused(damage: Any, message: str, tmp_path: Path) -> None:
     folder = nf.Model(prepared()).save(tmp_path / "model")
     known = json.loads((folder / "nearfar.json").read_text())
-    harm(folder, known)
+    damage(folder, known)
     (folder / "nearfar.json").write_text(json.dumps(known))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         nf.Model.load(folder)
 
 
-def test_looks_are_read_by_their_side() -> None:
+def test_augmented_cells_are_read_by_their_side() -> None:
     dual, texts = prepared(), Rows(text=TEXTS)
     positives = Views(texts, query=TextCrop(), key=TextCrop())
     draws = np.zeros((2, 3), np.int64)
@@ -263,6 +266,7 @@ def test_looks_are_read_by_their_side() -> None:
         assert set(seen.parts) == {role}
 
 
-def test_the_laboratory_says_that_it_has_one_encoder() -> None:
+def test_the_laboratory_says_that_it_has_one_encoder(tmp_path: Path) -> None:
+    folder = nf.Model(prepared()).save(tmp_path / "model")
     with pytest.raises(InputError, match="a model of two towers"):
-        _of_text(nf.Model(prepared()), "model")
+        _one_encoder(str(folder))

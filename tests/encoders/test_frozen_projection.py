@@ -37,7 +37,7 @@ def projected(kind: str = "bert", **more: Any) -> FrozenProjection:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in encoder.projection.parameters():
-            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
     return encoder
 
 
@@ -53,7 +53,7 @@ def test_it_begins_as_the_first_coordinates(dim: int) -> None:
 
 def test_it_is_the_layer_of_the_inner_unit_vectors() -> None:
     encoder = projected()
-    x = np.float64(nf.Model(encoder.of).embed(TEXTS))  # type: ignore[arg-type]
+    x = np.float64(nf.Model(encoder.of).embed(TEXTS))
     weight, bias = (p.detach().double().numpy() for p in encoder.projection.parameters())
     y = x @ weight.T + bias
     np.testing.assert_allclose(nf.Model(encoder).embed(TEXTS), y / np.linalg.norm(y, axis=1, keepdims=True), atol=1e-6)
@@ -77,7 +77,8 @@ def test_training_moves_the_layer_alone(tmp_path: Path) -> None:
     encoder = FrozenProjection(tiny("bert", dropout=0.5))
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
     run = fit(encoder, Columns(rows()), InfoNCE(), out=tmp_path / "run", quiet=True, **{**SETTINGS, "steps": 5})
-    after = run.model.encoder.state_dict()
+    trained: Any = run.model.encoder
+    after = trained.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"projection.linear.weight", "projection.linear.bias"}
 
@@ -115,7 +116,7 @@ def test_prompts_go_on_with_the_encoder(tmp_path: Path) -> None:
     inner = tiny("bert", prompts={"query": "near "})
     folder = nf.Model(FrozenProjection(inner, prompts={"key": "far "})).save(tmp_path / "model")
     again = nf.Model.load(folder)
-    assert again.prompts == again.encoder.prompts == {"query": "near ", "key": "far "}  # type: ignore[attr-defined]
+    assert again.prompts == again.encoder.prompts == {"query": "near ", "key": "far "}
     with pytest.raises(InputError, match="no role 'querry'"):
         FrozenProjection(inner, prompts={"querry": "x"})
 
@@ -125,10 +126,10 @@ def test_what_the_inner_encoder_does_not_know_has_no_place(tmp_path: Path) -> No
     inner.prepare([ListColumn("text", ["pull near", "push far"])])
     encoder = FrozenProjection(inner)
     with torch.no_grad():
-        encoder.projection.linear.bias += 1
+        encoder.projection.linear.bias.add_(1)
         for token in set(inner.inputs(["pull"]).tokens.tolist()) - set(inner.inputs(["near"]).tokens.tolist()):
             inner.embedding.weight[token] = 0
-    with pytest.raises(InputError, match="row 2 has no place"):
+    with pytest.raises(InputError, match="row 2 has no vector"):
         nf.Model(encoder).embed(["near", "pull"])
     with pytest.raises(InputError, match="row 2"):
         encoder.store(ListColumn("text", ["near", "pull"]))
@@ -165,8 +166,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match="no such file"):
         nf.Model.load(folder)
-    told = json.loads((folder / "nearfar.json").read_text())
-    told["encoder"].pop("of")
-    (folder / "nearfar.json").write_text(json.dumps(told))
-    with pytest.raises(InputError, match="does not say what lies there"):
+    description = json.loads((folder / "nearfar.json").read_text())
+    description["encoder"].pop("of")
+    (folder / "nearfar.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match="does not say which encoder this is"):
         nf.Model.load(folder)

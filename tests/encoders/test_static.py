@@ -12,7 +12,7 @@ from tokenizers.models import BPE, WordLevel
 from nearfar.column import ListColumn
 from nearfar.encoders.reading import bags
 from nearfar.encoders.reading.bags import BagStore
-from nearfar.encoders.static import PLACE, Static
+from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.errors import InputError, RunError
 from tests.training.runs import files_up_to
 
@@ -63,13 +63,13 @@ def test_another_length_is_another_store(encoder: Static, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["tokens", "counts", "offsets", "lengths", "sizes.json"])
-@pytest.mark.parametrize("harm", ["cut", "gone"])
-def test_a_store_that_is_cut_off_is_made_anew(encoder: Static, cache: Path, file: str, harm: str) -> None:
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_store_that_is_cut_off_is_made_anew(encoder: Static, cache: Path, file: str, damage: str) -> None:
     encoder.store(COLUMN)
     (folder,) = (cache / "tokens").iterdir()
     path = folder / file
     whole = path.read_bytes()
-    if harm == "cut":
+    if damage == "cut":
         path.write_bytes(whole[:-9])
     else:
         path.unlink()
@@ -150,7 +150,7 @@ def test_only_so_many_tokens_are_read() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"dim": 0}, {"vocabulary": 255}, {"max_length": 0}, {"max_length": 65_536}])
-def test_wrong_settings_are_named(settings: dict[str, int]) -> None:
+def test_wrong_settings_are_named(settings: dict[str, Any]) -> None:
     (name,) = settings
     with pytest.raises(InputError, match=rf"encoders.static: .*{name} \({settings[name]}\)"):
         Static(**settings)
@@ -167,7 +167,7 @@ def test_before_it_is_prepared_it_says_so(tmp_path: Path) -> None:
 
 def test_weights_of_another_tokenizer_do_not_fit(encoder: Static, tmp_path: Path) -> None:
     encoder.save(tmp_path / "a")
-    letters(tmp_path / "a" / PLACE, "n")
+    letters(tmp_path / "a" / MODULE_FOLDER, "n")
     with pytest.raises(InputError, match="the folder's files do not belong together"):
         Static.load(tmp_path / "a", encoder.settings())
 

@@ -49,9 +49,9 @@ def test_packed_equals_padded(kind: str) -> None:
     encoder = small(kind, pooling="lasttoken" if kind in DECODERS else "mean").double()
     assert encoder.packed == (kind not in PADDED)
     vectors, grads = gradients(encoder, TEXTS)
-    encoder.first = None
+    encoder.first_position = None
     if encoder.packed:
-        encoder.backbone.set_attn_implementation("sdpa")  # type: ignore[operator,union-attr]
+        encoder.backbone.set_attn_implementation("sdpa")  # type: ignore[operator]
     expected, wanted = gradients(encoder, TEXTS)
     torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6 if kind in DECODERS else 1e-12)  # fp32 inside norms
     largest = max(float(grad.abs().max()) for grad in wanted.values())
@@ -98,7 +98,7 @@ def test_threads_in_bf16_and_fp32_do_not_disturb_each_other() -> None:
 
 def test_what_no_weight_tells_is_in_the_fingerprint(tmp_path: Path) -> None:
     folder = nf.Model(small()).save(tmp_path / "model")
-    harmed(folder, "config.json", hidden_act="relu")
+    damaged(folder, "config.json", hidden_act="relu")
     with pytest.raises(InputError, match="weights or tokenizer were changed"):
         nf.Model.load(folder)
 
@@ -135,7 +135,7 @@ def test_sentence_transformers_gives_the_same_vectors(pooling: Any, dense: bool,
     model = nf.Model(encoder)
     theirs = SentenceTransformer(str(model.save(tmp_path / "model")), device="cpu")
     for role, encode in ((None, theirs.encode), ("query", theirs.encode_query), ("key", theirs.encode_document)):
-        np.testing.assert_allclose(model.embed(TEXTS, role), encode(TEXTS), atol=2e-6)  # type: ignore[arg-type]
+        np.testing.assert_allclose(model.embed(TEXTS, role), encode(TEXTS), atol=2e-6)
     again = nf.Model.load(tmp_path / "model")
     assert again.fingerprint == model.fingerprint
     np.testing.assert_array_equal(again.embed(TEXTS, "query"), model.embed(TEXTS, "query"))
@@ -181,8 +181,8 @@ def test_transformers_4_finds_its_own_names(tmp_path: Path) -> None:
     }
     assert _older_names({"hidden_size": 32}) == {}
     layered = json.loads((nf.Model(small("modernbert")).save(tmp_path / "modern") / "config.json").read_text())
-    told = ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers")
-    assert [layered[name] for name in told] == [160_000, 10_000, 3]
+    names = ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers")
+    assert [layered[name] for name in names] == [160_000, 10_000, 3]
 
 
 def poisoned(path: Path) -> None:
@@ -191,7 +191,7 @@ def poisoned(path: Path) -> None:
     save_file(weights, path)
 
 
-def harmed(folder: Path, name: str, **content: Any) -> None:
+def damaged(folder: Path, name: str, **content: Any) -> None:
     path = folder / name
     known = json.loads(path.read_text()) if path.is_file() else {}
     path.write_text(json.dumps(content.get("whole", {**known, **content} if isinstance(known, dict) else known)))
@@ -205,47 +205,47 @@ MODULE = "sentence_transformers.models."
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("damage", "message"),
     [
-        (lambda f: harmed(f, "config.json", auto_map={"AutoModel": "code.Mine"}), "auto_map asks to run code"),
-        (lambda f: harmed(f, "tokenizer_config.json", auto_map={"AutoTokenizer": ["x", None]}), "auto_map asks"),
-        (lambda f: harmed(f, "config.json", attn_implementation="org/kernel"), "may be a kernel from the hub"),
+        (lambda f: damaged(f, "config.json", auto_map={"AutoModel": "code.Mine"}), "auto_map asks to run code"),
+        (lambda f: damaged(f, "tokenizer_config.json", auto_map={"AutoTokenizer": ["x", None]}), "auto_map asks"),
+        (lambda f: damaged(f, "config.json", attn_implementation="org/kernel"), "may be a kernel from the hub"),
         (
-            lambda f: harmed(f, "adapter_config.json", base_model_name_or_path="org/base"),
+            lambda f: damaged(f, "adapter_config.json", base_model_name_or_path="org/base"),
             "base 'org/base' lies outside",
         ),
         (lambda f: modules(f, {"type": MODULE + "Transformer", "path": "../other"}), "leaves the folder"),
         (lambda f: modules(f, {"type": MODULE + "Transformer", "path": "/etc"}), "leaves the folder"),
         (lambda f: modules(f, {"type": "mine.Pooling", "path": ""}), "module 'mine.Pooling' is not known"),
         (lambda f: modules(f, {"type": MODULE + "CNN", "path": ""}), "CNN' is not known; known: Transformer"),
-        (lambda f: harmed(f, "1_Pooling/config.json", include_prompt=False), "include_prompt false"),
-        (lambda f: harmed(f, "1_Pooling/config.json", pooling_mode="nearest"), "no pooling is called 'nearest'"),
+        (lambda f: damaged(f, "1_Pooling/config.json", include_prompt=False), "include_prompt false"),
+        (lambda f: damaged(f, "1_Pooling/config.json", pooling_mode="nearest"), "no pooling is called 'nearest'"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "pytorch_model.bin is a pickle"),
         (lambda f: (f / "model.safetensors").write_bytes(b"x"), "transformers cannot read it"),
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not readable"),
-        (lambda f: harmed(f, "config.json", model_type="nosuch"), "transformers cannot read it"),
+        (lambda f: damaged(f, "config.json", model_type="nosuch"), "transformers cannot read it"),
         (lambda f: (f / "modules.json").write_text("{}"), "not a list of modules"),
         (lambda f: (f / "modules.json").write_text('[{"path": ""}]'), "not a list of modules"),
         (lambda f: (f / "1_Pooling/config.json").write_text("[]"), "not an object of settings"),
-        (lambda f: harmed(f, "1_Pooling/config.json", pooling_mode=[]), "no pooling is named"),
-        (lambda f: harmed(f, "1_Pooling/config.json", pooling_mode=5), "no pooling is named"),
-        (lambda f: harmed(f, "config_sentence_transformers.json", prompts=["near"]), "prompts must be texts"),
+        (lambda f: damaged(f, "1_Pooling/config.json", pooling_mode=[]), "no pooling is named"),
+        (lambda f: damaged(f, "1_Pooling/config.json", pooling_mode=5), "no pooling is named"),
+        (lambda f: damaged(f, "config_sentence_transformers.json", prompts=["near"]), "prompts must be texts"),
         (lambda f: (f / "tokenizer_config.json").write_text("[]"), "not an object of settings"),
-        (lambda f: harmed(f, "sentence_bert_config.json", max_seq_length="x"), "must be a whole number, it is 'x'"),
-        (lambda f: harmed(f, "config_sentence_transformers.json", prompts={"query": 1}), "prompts must be texts"),
+        (lambda f: damaged(f, "sentence_bert_config.json", max_seq_length="x"), "must be a whole number, it is 'x'"),
+        (lambda f: damaged(f, "config_sentence_transformers.json", prompts={"query": 1}), "prompts must be texts"),
         (lambda f: poisoned(f / "model.safetensors"), "numbers that are not finite"),
     ],
 )
-def test_a_folder_that_would_run_code_or_is_not_whole_is_refused(harm: Any, said: str, tmp_path: Path) -> None:
+def test_a_folder_that_would_run_code_or_is_not_whole_is_refused(damage: Any, message: str, tmp_path: Path) -> None:
     folder = nf.Model(small()).save(tmp_path / "model")
-    harm(folder)
-    with pytest.raises(InputError, match=said):
+    damage(folder)
+    with pytest.raises(InputError, match=message):
         Transformer(str(folder))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"in_features": 31}, "do not belong together"),
         ({"out_features": 10**13}, "do not belong together"),
@@ -254,22 +254,22 @@ def test_a_folder_that_would_run_code_or_is_not_whole_is_refused(harm: Any, said
         ({"module_input_name": "tokens"}, "module_input_name 'tokens' is not known"),
     ],
 )
-def test_a_dense_layer_that_does_not_fit_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_dense_layer_that_does_not_fit_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     folder = nf.Model(FrozenProjection(small())).save(tmp_path / "model")
-    harmed(folder, "projection/config.json", **change)
-    with pytest.raises(InputError, match=said):
+    damaged(folder, "projection/config.json", **change)
+    with pytest.raises(InputError, match=message):
         Transformer(str(folder))
 
 
 def test_a_dense_layer_over_another_width_is_refused(tmp_path: Path) -> None:
     folder = nf.Model(FrozenProjection(small())).save(tmp_path / "model")
-    harmed(folder, "of/1_Pooling/config.json", pooling_mode_cls_token=True)
+    damaged(folder, "of/1_Pooling/config.json", pooling_mode_cls_token=True)
     with pytest.raises(InputError, match="takes 32 numbers, it would get 64"):
         Transformer(str(folder))
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({}, "give encoder.model"),
         ({"model": "minilm", "config": {"model_type": "bert"}}, "give encoder.model"),
@@ -281,14 +281,14 @@ def test_a_dense_layer_over_another_width_is_refused(tmp_path: Path) -> None:
         ({"config": CONFIGS["bert"] | {"model_type": "bert"}, "prompts": {"querry": "a"}}, "no role 'querry'"),
     ],
 )
-def test_settings_that_do_not_fit_are_the_users_error(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_settings_that_do_not_fit_are_the_users_error(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Transformer(**settings)
 
 
-@pytest.mark.parametrize(("settings", "said"), [({"max_length": 900}, "reads 3 to 64"), ({"frozen": 3}, "2 layers")])
-def test_settings_that_do_not_fit_the_model(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+@pytest.mark.parametrize(("settings", "message"), [({"max_length": 900}, "reads 3 to 64"), ({"frozen": 3}, "2 layers")])
+def test_settings_that_do_not_fit_the_model(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         small(**settings)
 
 
@@ -324,7 +324,7 @@ def test_lora_learns_little_and_ships_as_one(tmp_path: Path) -> None:
     again = nf.Model.load(model.save(tmp_path / "model"))
     np.testing.assert_allclose(again.embed(TEXTS), model.embed(TEXTS), atol=1e-5)
     assert again.fingerprint == model.fingerprint
-    assert not [name for name, _ in again.encoder.named_parameters() if "lora" in name]  # type: ignore[attr-defined]
+    assert not [name for name, _ in again.encoder.named_parameters() if "lora" in name]
 
 
 def test_lora_names_targets_that_are_not_there() -> None:
@@ -335,8 +335,8 @@ def test_lora_names_targets_that_are_not_there() -> None:
 
 def test_padded_texts_go_in_parts_of_about_one_length() -> None:
     lengths = [40, 39, 20, 20, 19, 3, 1]
-    parts = list(packed_forward._pads(lengths))
+    parts = list(packed_forward._padded_ranges(lengths))
     assert [a for a, _ in parts] == [0, *[b for _, b in parts[:-1]]]
     assert parts[-1][1] == len(lengths)
     for a, b in parts:
-        assert (b - a) * lengths[a] * (1 - packed_forward.PAD_WASTE) <= sum(lengths[a:b])
+        assert (b - a) * lengths[a] * (1 - packed_forward.PADDED_SHARE) <= sum(lengths[a:b])

@@ -11,16 +11,16 @@ from nearfar.tasks import Retrieval
 
 
 class Words:
-    """A text's words, hashed to signed dimensions; it keeps what it was asked to embed."""
+    """A text's words, hashed to signed dimensions; `calls` keeps the role and cells of each call of `embed`."""
 
     fingerprint = "words"
 
     def __init__(self, dim: int = 64) -> None:
         self.dim = dim
-        self.asked: list[tuple[str | None, list[Any]]] = []
+        self.calls: list[tuple[str | None, list[Any]]] = []
 
     def embed(self, cells: list[Any], /, role: str | None = None) -> np.ndarray:
-        self.asked.append((role, list(cells)))
+        self.calls.append((role, list(cells)))
         vectors = np.zeros((len(cells), self.dim), np.float32)
         for vector, cell in zip(vectors, cells):
             assert cell.strip(), "an empty text must never be embedded"
@@ -28,7 +28,8 @@ class Words:
                 identity = content_id(word)
                 vector[identity % self.dim] += 1 if identity >> 40 & 1 else -1
             vector[0] += 0.01  # words may cancel; a unit vector is due all the same
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
 
 
 class Table:

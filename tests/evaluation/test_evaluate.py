@@ -50,7 +50,7 @@ def test_distinct_texts_are_embedded_once_under_their_role_and_empty_ones_never(
     model = Words()
     task = retrieval(["x y", "z", "x y"], ["x", "", "z z", "x", "  "], {0: {0: 1}, 1: {2: 1}, 2: {3: 1}})
     report = evaluate(model, task, **QUICK)
-    assert model.asked == [("query", ["x y", "z"]), ("key", ["x", "z z"])]
+    assert model.calls == [("query", ["x y", "z"]), ("key", ["x", "z z"])]
     assert report.protocol["model"]["space"] == {"vectors": 6, "pairs": 3}
 
 
@@ -131,29 +131,29 @@ def test_the_protocol_says_how_the_numbers_came_about() -> None:
     assert protocol["notes"] == {"answer": 42}
     assert (protocol["queries"], protocol["documents"], protocol["clusters"], protocol["depth"]) == (2, 4, 2, 4)
     assert set(protocol["metrics"]) == {*NAMES, *SPACE}
-    told = protocol["interval"]
-    assert (told["confidence"], told["resamples"], told["seed"]) == (0.95, 50, 7)
-    assert "note" not in told
+    interval = protocol["interval"]
+    assert (interval["confidence"], interval["resamples"], interval["seed"]) == (0.95, 50, 7)
+    assert "note" not in interval
 
 
 def test_one_cluster_has_no_interval_and_the_protocol_says_so() -> None:
     model, task = small()
     task = retrieval(["p", "q"], ["a", "b", "c", ""], task.relevance, [0, 0])
     report = evaluate(model, task, baselines=["bm25"], **QUICK)
-    told = report.to_json()
-    assert told["intervals"]["map"] == {"low": None, "high": None}
-    assert told["difference"]["bm25"]["map"]["low"] is None
-    assert told["difference"]["bm25"]["map"]["value"] == report.metrics["map"]
-    assert "one cluster" in told["protocol"]["interval"]["note"]
-    json.dumps(told, allow_nan=False)
+    result = report.to_json()
+    assert result["intervals"]["map"] == {"low": None, "high": None}
+    assert result["difference"]["bm25"]["map"]["low"] is None
+    assert result["difference"]["bm25"]["map"]["value"] == report.metrics["map"]
+    assert "one cluster" in result["protocol"]["interval"]["note"]
+    json.dumps(result, allow_nan=False)
 
 
-def test_what_cannot_be_told_is_null() -> None:
+def test_what_cannot_be_computed_is_null() -> None:
     model = Table({"p": [1, 0], "a": [0, 1]})
-    told = evaluate(model, retrieval(["p"], ["a", ""], {0: {1: 1}}), **QUICK).to_json()
-    assert told["metrics"]["alignment"] is None  # the only relevant document is empty
-    assert told["worst"][0]["rank"] == 2
-    assert sum(told["histogram"]["positive"]) == 0
+    result = evaluate(model, retrieval(["p"], ["a", ""], {0: {1: 1}}), **QUICK).to_json()
+    assert result["metrics"]["alignment"] is None  # the only relevant document is empty
+    assert result["worst"][0]["rank"] == 2
+    assert sum(result["histogram"]["positive"]) == 0
 
 
 def test_the_same_seed_gives_the_same_report() -> None:
@@ -167,7 +167,7 @@ def test_bad_input_is_an_error() -> None:
         evaluate(model, task, baselines="bm52")
     with pytest.raises(InputError, match="resamples must be at least 1"):
         evaluate(model, task, resamples=0)
-    with pytest.raises(InputError, match="a dict is no task"):
+    with pytest.raises(InputError, match="a dict is not a task"):
         evaluate(model, {})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"column 'query', row 2: is empty"):
         evaluate(model, retrieval(["p", " "], ["a"], {0: {0: 1}, 1: {0: 1}}))

@@ -1,4 +1,4 @@
-"""Intervals: they cover, they keep clusters whole and pairs together, and they are the same every time."""
+"""Intervals: they cover the truth, resample whole clusters, keep differences paired, and repeat with the seed."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,16 @@ from nearfar.evaluation.intervals import correlation_intervals, mean_intervals, 
 
 def clustered(generator: np.random.Generator, clusters: int) -> tuple[np.ndarray, np.ndarray]:
     """Values of mean zero whose clusters, of one to six, share most of what they are."""
-    place = np.repeat(np.arange(clusters), generator.integers(1, 7, clusters))
-    return generator.standard_normal(clusters)[place] + 0.3 * generator.standard_normal(len(place)), place
+    cluster = np.repeat(np.arange(clusters), generator.integers(1, 7, clusters))
+    return generator.standard_normal(clusters)[cluster] + 0.3 * generator.standard_normal(len(cluster)), cluster
 
 
 def test_they_cover_the_truth_about_as_often_as_they_say() -> None:
-    covered, naively = [], []
+    covered: list[bool] = []
+    naively: list[bool] = []
     for seed in range(150):
-        values, place = clustered(np.random.default_rng(seed), 60)
-        for hits, clusters in ((covered, place), (naively, np.arange(len(values)))):
+        values, cluster = clustered(np.random.default_rng(seed), 60)
+        for hits, clusters in ((covered, cluster), (naively, np.arange(len(values)))):
             interval = mean_intervals({"x": values}, clusters, resamples=300, seed=seed)["x"]
             hits.append(interval["low"] <= 0 <= interval["high"])
     assert 0.89 <= np.mean(covered) <= 0.99
@@ -27,36 +28,36 @@ def test_they_cover_the_truth_about_as_often_as_they_say() -> None:
 
 def test_the_mean_of_a_resample_is_over_its_values_not_its_clusters() -> None:
     """Two clusters, of one and three: the resamples are (a, a), (a, b) and (b, b)."""
-    values, place = np.array([4.0, 0, 0, 0]), np.array([7, 3, 3, 3])
+    values, cluster = np.array([4.0, 0, 0, 0]), np.array([7, 3, 3, 3])
     distribution = {4.0, 1.0, 0.0}
-    interval = mean_intervals({"x": values}, place, resamples=500, seed=0)["x"]
+    interval = mean_intervals({"x": values}, cluster, resamples=500, seed=0)["x"]
     assert (interval["low"], interval["high"]) == (0.0, 4.0)
     assert {round(x, 6) for x in interval.values()} <= distribution
 
 
 def test_values_are_resampled_alike_so_that_differences_stay_paired() -> None:
     values = np.random.default_rng(0).random(50)
-    found = mean_intervals(
+    bounds = mean_intervals(
         {"a": values, "b": values + 0.25, "gap": (values + 0.25) - values}, np.arange(50), resamples=200, seed=3
     )
-    assert found["gap"] == pytest.approx({"low": 0.25, "high": 0.25})
-    assert found["b"]["low"] - found["a"]["low"] == pytest.approx(0.25)
+    assert bounds["gap"] == pytest.approx({"low": 0.25, "high": 0.25})
+    assert bounds["b"]["low"] - bounds["a"]["low"] == pytest.approx(0.25)
 
 
 def test_the_seed_alone_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    values, place = clustered(np.random.default_rng(0), 40)
-    first = mean_intervals({"x": values}, place, resamples=300, seed=1)
-    assert first == mean_intervals({"x": values}, place, resamples=300, seed=1)
-    assert first != mean_intervals({"x": values}, place, resamples=300, seed=2)
+    values, cluster = clustered(np.random.default_rng(0), 40)
+    first = mean_intervals({"x": values}, cluster, resamples=300, seed=1)
+    assert first == mean_intervals({"x": values}, cluster, resamples=300, seed=1)
+    assert first != mean_intervals({"x": values}, cluster, resamples=300, seed=2)
     monkeypatch.setattr(intervals, "_CELLS", 100)  # a few resamples at a time
-    assert mean_intervals({"x": values}, place, resamples=300, seed=1)["x"] == pytest.approx(first["x"])
+    assert mean_intervals({"x": values}, cluster, resamples=300, seed=1)["x"] == pytest.approx(first["x"])
 
 
 def test_one_cluster_says_nothing_about_spread() -> None:
     one = np.zeros(5, np.int64)
     assert np.isnan(list(mean_intervals({"x": np.arange(5.0)}, one, resamples=10, seed=0)["x"].values())).all()
-    found = correlation_intervals({"a": np.arange(5.0)}, np.arange(5.0), one, resamples=10, seed=0)["a"]
-    assert np.isnan([*found["spearman"].values(), *found["pearson"].values()]).all()
+    bounds = correlation_intervals({"a": np.arange(5.0)}, np.arange(5.0), one, resamples=10, seed=0)["a"]
+    assert np.isnan([*bounds["spearman"].values(), *bounds["pearson"].values()]).all()
 
 
 def test_weights_are_copies() -> None:
@@ -74,11 +75,11 @@ def test_weights_are_copies() -> None:
 def test_correlations_cover_and_their_differences_are_paired() -> None:
     generator = np.random.default_rng(0)
     grades = generator.standard_normal(300)
-    near, far = grades + 0.5 * generator.standard_normal(300), grades + 2 * generator.standard_normal(300)
-    place = np.arange(300) // 2
-    found = correlation_intervals({"near": near, "far": far, "same": near}, grades, place, resamples=300, seed=0)
-    assert set(found) == {"near", "far", "same", "first - far", "first - same"}
-    assert found["near"]["spearman"]["low"] < spearmanr(near, grades).statistic < found["near"]["spearman"]["high"]
-    assert found["far"]["pearson"]["low"] < pearsonr(far, grades).statistic < found["far"]["pearson"]["high"]
-    assert found["first - far"]["spearman"]["low"] > 0
-    assert found["first - same"]["pearson"] == {"low": 0, "high": 0}
+    good, poor = grades + 0.5 * generator.standard_normal(300), grades + 2 * generator.standard_normal(300)
+    cluster = np.arange(300) // 2
+    bounds = correlation_intervals({"good": good, "poor": poor, "same": good}, grades, cluster, resamples=300, seed=0)
+    assert set(bounds) == {"good", "poor", "same", "first - poor", "first - same"}
+    assert bounds["good"]["spearman"]["low"] < spearmanr(good, grades).statistic < bounds["good"]["spearman"]["high"]
+    assert bounds["poor"]["pearson"]["low"] < pearsonr(poor, grades).statistic < bounds["poor"]["pearson"]["high"]
+    assert bounds["first - poor"]["spearman"]["low"] > 0
+    assert bounds["first - same"]["pearson"] == {"low": 0, "high": 0}

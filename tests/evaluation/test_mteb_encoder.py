@@ -1,4 +1,4 @@
-"""mteb runs the model on made-up tasks: roles reach the model, and its figures are ours."""
+"""mteb runs the model on made-up tasks: roles reach the model, and its scores are those of nearfar."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from nearfar.errors import InputError
 from nearfar.evaluation.mteb_encoder import MtebEncoder
 from nearfar.model import Model
 
-TOPICS = ["near", "far", "fox", "goose", "lamp", "stone", "cloud", "garden"]
+TOPICS = ["river", "field", "fox", "goose", "lamp", "stone", "cloud", "garden"]
 QUERIES = [f"what is {word}" for word in TOPICS]
-DOCUMENTS = [f"{word} {word} is told of here" for word in TOPICS]
+DOCUMENTS = [f"{word} {word} is described here" for word in TOPICS]
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +32,21 @@ def mteb() -> Any:
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
-    towers = [Static(dim=64, vocabulary=300) for _ in range(2)]
-    dual = Dual(*towers)
+    dual = Dual(Static(dim=64, vocabulary=300), Static(dim=64, vocabulary=300))
     dual.prepare([ListColumn("text", [*QUERIES, *DOCUMENTS])])
     return Model(dual, {"query": "ask ", "key": "tell "})
 
 
 def task(mteb: Any, kind: Any, name: str, category: str, score: str) -> Any:
-    """Return a task of a kind, with no data of its own yet."""
-    told = {
+    """Return a task of a kind, without data."""
+    metadata = {
         "name": name, "description": "made up", "reference": "https://example.org", "type": category,
         "category": "t2t", "modalities": ["text"], "eval_splits": ["test"], "eval_langs": ["eng-Latn"],
         "main_score": score, "dataset": {"path": "none/none", "revision": "1"},
         "date": ("2020-01-01", "2020-01-02"), "domains": ["Written"], "task_subtypes": [], "license": "cc0-1.0",
         "annotations_creators": "derived", "sample_creation": "created", "bibtex_citation": "",
     }  # fmt: skip
-    made = type(name, (kind,), {"metadata": mteb.TaskMetadata(**told)})()
+    made = type(name, (kind,), {"metadata": mteb.TaskMetadata(**metadata)})()
     made.data_loaded = True
     return made
 
@@ -59,24 +58,24 @@ def test_a_retrieval_task_asks_by_role(mteb: Any, model: Model) -> None:
     made = task(mteb, mteb.abstasks.AbsTaskRetrieval, "NearFarRetrieval", "Retrieval", "ndcg_at_10")
     corpus = [{"id": f"d{i}", "title": "", "text": text} for i, text in enumerate(DOCUMENTS)]
     queries = [{"id": f"q{i}", "text": text} for i, text in enumerate(QUERIES)]
-    near = {f"q{i}": {f"d{i}": 1} for i in range(len(QUERIES))}
+    relevant = {f"q{i}": {f"d{i}": 1} for i in range(len(QUERIES))}
     split = {
         "corpus": Dataset.from_list(corpus),
         "queries": Dataset.from_list(queries),
-        "relevant_docs": near,
+        "relevant_docs": relevant,
         "top_ranked": None,
     }
     made.dataset = {"default": {"test": split}}
-    asked: list[tuple[str | None, int]] = []
+    calls: list[tuple[str | None, int]] = []
     embed = model.embed
-    model.embed = lambda cells, role=None: asked.append((role, len(cells))) or embed(cells, role)  # type: ignore
-    told = mteb.evaluate(MtebEncoder(model), made, cache=None, show_progress_bar=False, co2_tracker=False)
-    found = told.task_results[0].scores["test"][0]["main_score"]
-    assert set(asked) == {("query", len(QUERIES)), ("key", len(DOCUMENTS))}
+    model.embed = lambda cells, role=None: calls.append((role, len(cells))) or embed(cells, role)  # type: ignore
+    result = mteb.evaluate(MtebEncoder(model), made, cache=None, show_progress_bar=False, co2_tracker=False)
+    score = result.task_results[0].scores["test"][0]["main_score"]
+    assert set(calls) == {("query", len(QUERIES)), ("key", len(DOCUMENTS))}
     order = np.argsort(-(embed(QUERIES, "query") @ embed(DOCUMENTS, "key").T), axis=1)
     rank = np.argmax(order == np.arange(len(QUERIES))[:, None], axis=1)
-    assert found == pytest.approx(float(np.mean(1 / np.log2(rank + 2))), abs=1e-5)
-    assert told.model_revision == model.fingerprint
+    assert score == pytest.approx(float(np.mean(1 / np.log2(rank + 2))), abs=1e-5)
+    assert result.model_revision == model.fingerprint
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -86,26 +85,28 @@ def test_a_similarity_task_has_no_role(mteb: Any, model: Model) -> None:
 
     made = task(mteb, mteb.abstasks.AbsTaskSTS, "NearFarSTS", "STS", "cosine_spearman")
     made.min_score, made.max_score = 0, 7
-    rows = [{"sentence1": a, "sentence2": DOCUMENTS[i // 2], "score": i} for i, a in enumerate(QUERIES)]
+    rows: list[dict[str, Any]] = [
+        {"sentence1": a, "sentence2": DOCUMENTS[i // 2], "score": i} for i, a in enumerate(QUERIES)
+    ]
     made.dataset = {"test": Dataset.from_list(rows)}
-    told = mteb.evaluate(MtebEncoder(model), made, cache=None, show_progress_bar=False, co2_tracker=False)
+    result = mteb.evaluate(MtebEncoder(model), made, cache=None, show_progress_bar=False, co2_tracker=False)
     a, b = (model.embed([row[key] for row in rows]) for key in ("sentence1", "sentence2"))
     expected = spearmanr((a * b).sum(1), [row["score"] for row in rows]).statistic
-    assert told.task_results[0].scores["test"][0]["main_score"] == pytest.approx(expected, abs=1e-5)
+    assert result.task_results[0].scores["test"][0]["main_score"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_empty_texts_are_near_nothing_and_pictures_are_refused(mteb: Any, model: Model) -> None:
+def test_empty_texts_have_zero_vectors_and_pictures_are_refused(mteb: Any, model: Model) -> None:
     encoder, about = MtebEncoder(model), SimpleNamespace(name="made up")
-    facts: Any = {"task_metadata": about, "hf_split": "test", "hf_subset": "default"}
-    found = encoder.encode([{"text": ["near", " "]}, {"text": ["far"]}], prompt_type="document", **facts)
-    np.testing.assert_array_equal(found[[0, 2]], model.embed(["near", "far"], "key"))
-    assert not found[1].any()
-    assert encoder.similarity(found, found).shape == (3, 3)
-    np.testing.assert_allclose(encoder.similarity_pairwise(found, found), [1, 0, 1], atol=1e-6)
+    arguments: Any = {"task_metadata": about, "hf_split": "test", "hf_subset": "default"}
+    vectors = encoder.encode([{"text": ["river", " "]}, {"text": ["field"]}], prompt_type="document", **arguments)
+    np.testing.assert_array_equal(vectors[[0, 2]], model.embed(["river", "field"], "key"))
+    assert not vectors[1].any()
+    assert encoder.similarity(vectors, vectors).shape == (3, 3)
+    np.testing.assert_allclose(encoder.similarity_pairwise(vectors, vectors), [1, 0, 1], atol=1e-6)
     with pytest.raises(InputError, match="has no text"):
-        encoder.encode([{"image": [0]}], **facts)
+        encoder.encode([{"image": [0]}], **arguments)
     with pytest.raises(InputError, match="owner/name"):
-        MtebEncoder(model, "mine")
+        MtebEncoder(model, "model")
 
 
 def test_it_keeps_their_protocol(mteb: Any, model: Model) -> None:

@@ -17,7 +17,7 @@ DRAW = {"value": 0.01, "low": -0.05, "high": 0.07}
 
 
 def report(**changes: object) -> Report:
-    facts: dict[str, object] = {
+    values: dict[str, object] = {
         "task": "a [task]",
         "metrics": {"map": 0.51234, "mrr@10": 0.6, "recall@1": 0.25, "uniformity": -3.5},
         "intervals": {name: {"low": 0.4, "high": 0.7} for name in ("map", "mrr@10", "recall@1")},
@@ -26,14 +26,14 @@ def report(**changes: object) -> Report:
         "fusion": {"bm25": {"map": 0.6, "mrr@10": 0.8, "recall@1": 0.3}},
         "protocol": {"queries": 1234, "documents": 9, "clusters": 7, "interval": {"confidence": 0.95}},
     }
-    return Report(**(facts | changes))  # type: ignore[arg-type]
+    return Report(**(values | changes))  # type: ignore[arg-type]
 
 
-def shown(told: Report, colour: bool = False, width: int = 140) -> str:
+def shown(printed: Report, colour: bool = False, width: int = 140) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None
     )
-    console.print(report_table(told))
+    console.print(report_table(printed))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -82,11 +82,11 @@ def test_the_table_without_baseline_intervals_or_protocol() -> None:
 
 def test_json_has_the_agreed_keys_and_plain_values() -> None:
     notes = {"path": Path("x"), "array": np.arange(2), "number": np.float32(0.5), "set": {1}, "none": None, 3: math.inf}
-    told = report(protocol={"notes": notes}).to_json()
+    result = report(protocol={"notes": notes}).to_json()
     agreed = "task metrics intervals baseline difference fusion fusion_difference protocol histogram worst"
-    assert " ".join(told) == agreed
-    assert told["difference"]["bm25"]["map"] == GAP
-    again = json.loads(json.dumps(told, allow_nan=False))
+    assert " ".join(result) == agreed
+    assert result["difference"]["bm25"]["map"] == GAP
+    again = json.loads(json.dumps(result, allow_nan=False))
     assert again["protocol"]["notes"] == {
         "path": "x", "array": [0, 1], "number": 0.5, "set": [1], "none": None, "3": None,
     }  # fmt: skip

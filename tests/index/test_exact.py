@@ -49,12 +49,12 @@ def test_empty_documents_are_never_found_and_equal_ones_stay_in_order() -> None:
 def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     corpus = [" ".join(generator.choice(list("abcdefgh"), size)) for size in generator.integers(0, 5, 60)]
-    whole = search(Words(16), corpus, ["a b", "c"], k=20)
+    in_one_slice = search(Words(16), corpus, ["a b", "c"], k=20)
     monkeypatch.setattr(embed, "SLICE", 7)
     model = Words(16)
     parts = search(model, corpus, ["a b", "c"], k=20)
-    assert [[hit["id"] for hit in row] for row in parts] == [[hit["id"] for hit in row] for row in whole]
-    assert max(len(cells) for role, cells in model.asked if role == "key") <= 7
+    assert [[hit["id"] for hit in row] for row in parts] == [[hit["id"] for hit in row] for row in in_one_slice]
+    assert max(len(cells) for role, cells in model.calls if role == "key") <= 7
 
 
 def test_bad_input_is_an_error() -> None:

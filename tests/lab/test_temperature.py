@@ -36,46 +36,46 @@ def tangled(n: int = 24) -> tuple[Tensor, Tensor, Pairs]:
 
 
 def naive(queries: Tensor, keys: Tensor, pairs: Pairs, i: int) -> tuple[list[float], list[float]]:
-    """Return the similarities of query i to what is near and to what is far, each distinct key once."""
+    """Return the similarities of query i to its positives and to its negatives, each distinct key once."""
     assert pairs.known is not None and pairs.query_scope is not None and pairs.key_scope is not None
-    near: list[float] = []
-    far: list[float] = []
+    positives: list[float] = []
+    negatives: list[float] = []
     seen = set()
-    told: dict[tuple[int, int], float] = {}
+    known: dict[tuple[int, int], float] = {}
     for row, column, weight in zip(*(part.tolist() for part in vars(pairs.known).values())):
-        place = int(pairs.query_item[row]), int(pairs.key_item[column])
-        told[place] = max(told.get(place, 0.0), weight)
+        pair = int(pairs.query_item[row]), int(pairs.key_item[column])
+        known[pair] = max(known.get(pair, 0.0), weight)
     for j in range(len(keys)):
         name = int(pairs.key_item[j]), int(pairs.key_scope[j])
         if name in seen:
             continue
         seen.add(name)
         similarity = math.fsum((queries[i] * keys[j]).tolist())
-        weight = told.get((int(pairs.query_item[i]), name[0]))
+        weight = known.get((int(pairs.query_item[i]), name[0]))
         if weight == 0 or (weight is None and pairs.query_scope[i] != pairs.key_scope[j]):
             continue
-        (near if weight or pairs.query_group[i] == pairs.key_group[j] else far).append(similarity)
-    return near, far
+        (positives if weight or pairs.query_group[i] == pairs.key_group[j] else negatives).append(similarity)
+    return positives, negatives
 
 
 @pytest.mark.parametrize("block", [1, 7, 256])
 def test_penalties_are_those_of_the_naive_sums(block: int) -> None:
     queries, keys, pairs = tangled()
-    found = penalties(queries, keys, pairs, TAUS, hardest=(1, 3), block=block)
+    result = penalties(queries, keys, pairs, TAUS, hardest=(1, 3), block=block)
     for t, tau in enumerate(TAUS):
         rows = []
         for i in range(len(queries)):
-            near, far = naive(queries, keys, pairs, i)
-            assert found.negatives[i] == len(far)
-            push = sorted((math.exp(s / tau) for s in far), reverse=True)
-            share = [value / math.fsum(push) for value in push]
+            positives, negatives = naive(queries, keys, pairs, i)
+            assert result.negatives[i] == len(negatives)
+            weights = sorted((math.exp(s / tau) for s in negatives), reverse=True)
+            share = [value / math.fsum(weights) for value in weights]
             entropy = -math.fsum(r * math.log(r) for r in share if r > 0)
-            pull = math.fsum(math.exp(s / tau) for s in near)
-            positive = pull / (pull + math.fsum(push))
-            rows.append([entropy, entropy / math.log(len(far)), positive, share[0], sum(share[:3])])
-        mine = [found.entropy, found.entropy_share, found.positive, found.hardest[1], found.hardest[3]]
+            positive_sum = math.fsum(math.exp(s / tau) for s in positives)
+            positive = positive_sum / (positive_sum + math.fsum(weights))
+            rows.append([entropy, entropy / math.log(len(negatives)), positive, share[0], sum(share[:3])])
+        computed = [result.entropy, result.entropy_share, result.positive, result.hardest[1], result.hardest[3]]
         means = [math.fsum(column) / len(rows) for column in zip(*rows)]
-        assert [float(part[t]) for part in mine] == pytest.approx(means, rel=1e-10)
+        assert [float(part[t]) for part in computed] == pytest.approx(means, rel=1e-10)
 
 
 @pytest.mark.parametrize("tau", TAUS)
@@ -86,17 +86,17 @@ def test_the_share_is_that_of_autograd_of_cross_entropy(tau: float) -> None:
     cross_entropy(similarity / tau, torch.arange(n)).backward()
     gradient = similarity.grad
     assert gradient is not None
-    assert gradient.sum(1).abs().max() < 1e-12 / tau  # what pushes, pulls
+    assert gradient.sum(1).abs().max() < 1e-12 / tau  # the negatives' gradient equals the positive's
     off = gradient[~torch.eye(n, dtype=torch.bool)].view(n, n - 1)
     hard = similarity.detach()[~torch.eye(n, dtype=torch.bool)].view(n, n - 1).topk(k).indices
     share = off.gather(1, hard).sum(1) / off.sum(1)
-    found = penalties(queries, keys, Pairs.aligned(n), [tau], hardest=(k,))
-    torch.testing.assert_close(found.hardest[k][0], share.mean(), rtol=1e-9, atol=0)
+    result = penalties(queries, keys, Pairs.aligned(n), [tau], hardest=(k,))
+    torch.testing.assert_close(result.hardest[k][0], share.mean(), rtol=1e-9, atol=0)
     positive = (similarity.detach() / tau).softmax(1).diagonal().mean()
-    torch.testing.assert_close(found.positive[0], positive, rtol=1e-9, atol=0)
+    torch.testing.assert_close(result.positive[0], positive, rtol=1e-9, atol=0)
 
 
-def test_the_share_is_that_of_our_own_loss() -> None:
+def test_the_share_is_that_of_infonce() -> None:
     n, k, tau = 24, 3, 0.2
     similarity = vectors(n) @ vectors(n, seed=1).T
     rows = torch.arange(n)
@@ -105,22 +105,22 @@ def test_the_share_is_that_of_our_own_loss() -> None:
     keys = similarity.T.clone().requires_grad_()  # against unit axes as queries, its entries are the similarities
     queries = torch.eye(n, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(InfoNCE(temperature=tau, symmetric=False)(queries, keys, pairs), keys)
-    far = ~torch.eye(n, dtype=torch.bool)
-    far[known.rows, known.columns] = False
-    push = torch.where(far, gradient.T, 0.0)
-    hard = similarity.masked_fill(~far, -2).topk(k).indices
-    found = penalties(queries, keys.detach(), pairs, [tau], hardest=(k,))
-    share = push.gather(1, hard).sum(1) / push.sum(1)
-    torch.testing.assert_close(found.hardest[k][0], share.mean(), rtol=1e-9, atol=0)
-    assert found.negatives.tolist() == far.sum(1).tolist()
+    negative = ~torch.eye(n, dtype=torch.bool)
+    negative[known.rows, known.columns] = False
+    negative_gradient = torch.where(negative, gradient.T, 0.0)
+    hard = similarity.masked_fill(~negative, -2).topk(k).indices
+    result = penalties(queries, keys.detach(), pairs, [tau], hardest=(k,))
+    share = negative_gradient.gather(1, hard).sum(1) / negative_gradient.sum(1)
+    torch.testing.assert_close(result.hardest[k][0], share.mean(), rtol=1e-9, atol=0)
+    assert result.negatives.tolist() == negative.sum(1).tolist()
 
 
 def test_the_limits_are_what_very_small_and_very_large_temperatures_come_to() -> None:
     queries, keys, pairs = tangled()
     limits = penalties(queries, keys, pairs, [0, math.inf])
-    near = penalties(queries, keys, pairs, [1e-7, 1e9])
+    extremes = penalties(queries, keys, pairs, [1e-7, 1e9])
     for name in ("entropy", "entropy_share", "positive"):
-        torch.testing.assert_close(getattr(limits, name), getattr(near, name), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(getattr(limits, name), getattr(extremes, name), rtol=1e-6, atol=1e-9)
     assert limits.hardest[1].tolist() == pytest.approx([1.0, float((1 / limits.negatives.double()).mean())])
     assert limits.hardest[100].tolist() == pytest.approx([1.0, 1.0])
     assert limits.entropy_share.tolist() == pytest.approx([0.0, 1.0])
@@ -128,15 +128,15 @@ def test_the_limits_are_what_very_small_and_very_large_temperatures_come_to() ->
 
 def test_ties_share_the_limit() -> None:
     queries = torch.ones(3, 2)
-    found = penalties(queries, torch.ones(3, 2), Pairs.aligned(3), [0.0, 1.0])
-    assert found.hardest[1].tolist() == pytest.approx([0.5, 0.5])
-    assert found.positive.tolist() == pytest.approx([1 / 3, 1 / 3])
+    result = penalties(queries, torch.ones(3, 2), Pairs.aligned(3), [0.0, 1.0])
+    assert result.hardest[1].tolist() == pytest.approx([0.5, 0.5])
+    assert result.positive.tolist() == pytest.approx([1 / 3, 1 / 3])
 
 
 def test_no_temperature_overflows() -> None:
     queries, keys = 1e4 * vectors(8), 1e4 * vectors(8, seed=1)
-    found = penalties(queries, keys, Pairs.aligned(8), [1e-30, 1e-3, 1e30])
-    for part in (found.entropy, found.entropy_share, found.positive, *found.hardest.values()):
+    result = penalties(queries, keys, Pairs.aligned(8), [1e-30, 1e-3, 1e30])
+    for part in (result.entropy, result.entropy_share, result.positive, *result.hardest.values()):
         assert bool(torch.isfinite(part).all())
         assert bool((part >= 0).all())
 

@@ -24,13 +24,13 @@ def batches(draw: st.DrawFn) -> Drawn:
         e = draw(st.integers(0, 8))
         weight = torch.tensor(draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=e, max_size=e)))
         known = Known(_numbers(draw, e, n - 1), _numbers(draw, e, pairs.shape[1] - 1), weight.double())
-    return _with_vectors(draw, d, _knowing(pairs, known))
+    return _with_vectors(draw, d, _with_known(pairs, known))
 
 
 @st.composite
 def simple(draw: st.DrawFn) -> Drawn:
-    """Return a batch in which each query has one positive and nothing has copies: some keys are no one's, some cells
-    known to be neither near nor far."""
+    """Return a batch without copies in which each query has one positive; some keys are no positives, and some pairs
+    are known to be ignored."""
     n, d = draw(st.integers(2, 12)), draw(st.integers(1, 5))
     m = n + draw(st.integers(0, 6))
     order = torch.tensor(draw(st.permutations(range(m))))
@@ -52,25 +52,25 @@ def graded(draw: st.DrawFn) -> Drawn:
     rows, columns = [], []
     for i in range(n):
         if draw(st.integers(0, 7)):  # else this query has no list
-            own = [i] if draw(st.integers(0, 15)) else []  # key i is of the query's group
-            keys = own + draw(st.lists(st.integers(0, n + extra - 1), max_size=5))  # one may be listed twice
+            positive = [i] if draw(st.integers(0, 15)) else []  # key i is of the query's group
+            keys = positive + draw(st.lists(st.integers(0, n + extra - 1), max_size=5))  # one may be listed twice
             rows += [i] * len(keys)
             columns += keys
     grade = st.sampled_from([0.0, 1.0, 2.5, 5.0]) if draw(st.booleans()) else st.floats(0, 9, width=32)
     weight = torch.tensor([draw(grade) for _ in rows], dtype=torch.float64)
     known = Known(torch.tensor(rows, dtype=torch.int64), torch.tensor(columns, dtype=torch.int64), weight)
-    return _with_vectors(draw, d, _knowing(pairs, known))
+    return _with_vectors(draw, d, _with_known(pairs, known))
 
 
 def aligned(n: int, graded: bool = False) -> Pairs:
-    """Return n aligned pairs; graded, each query's own key has the highest of three grades."""
+    """Return n aligned pairs; graded, key i has the highest of three grades for query i."""
     pairs = Pairs.aligned(n)
     if not graded:
         return pairs
     rows = torch.arange(n)
     columns = torch.cat([rows, (rows + 1) % n, (rows + 2) % n])
     weight = torch.cat([torch.full((n,), 4.0), torch.arange(n) % 3, torch.zeros(n)]).double()
-    return _knowing(pairs, Known(rows.repeat(3), columns, weight))
+    return _with_known(pairs, Known(rows.repeat(3), columns, weight))
 
 
 def unit(rows: int, d: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -79,14 +79,15 @@ def unit(rows: int, d: int, seed: int, dtype: torch.dtype = torch.float64) -> Te
     return normalize(raw, dim=1).to(dtype)
 
 
-def moved(pairs: Pairs, queries: Tensor, keys: Tensor) -> Pairs:
+def permuted(pairs: Pairs, queries: Tensor, keys: Tensor) -> Pairs:
     """Return the pairs of the rows in another order: its query i is query queries[i] of `pairs`, and so for keys."""
     known = pairs.known
     if known is not None:
         known = Known(torch.argsort(queries)[known.rows], torch.argsort(keys)[known.columns], known.weight)
-    scopes = [None if s is None else s[o] for s, o in ((pairs.query_scope, queries), (pairs.key_scope, keys))]
+    query_scope = None if pairs.query_scope is None else pairs.query_scope[queries]
+    key_scope = None if pairs.key_scope is None else pairs.key_scope[keys]
     ids = pairs.query_group[queries], pairs.query_item[queries], pairs.key_group[keys], pairs.key_item[keys]
-    return Pairs(*ids, *scopes, known)
+    return Pairs(*ids, query_scope, key_scope, known)
 
 
 def copied(pairs: Pairs, keys: Tensor) -> Pairs:
@@ -116,7 +117,7 @@ def _numbers(draw: st.DrawFn, size: int, high: int) -> Tensor:
     return torch.tensor(drawn, dtype=torch.int64)
 
 
-def _knowing(pairs: Pairs, known: Known | None) -> Pairs:
+def _with_known(pairs: Pairs, known: Known | None) -> Pairs:
     ids = pairs.query_group, pairs.query_item, pairs.key_group, pairs.key_item
     return Pairs(*ids, pairs.query_scope, pairs.key_scope, known)
 

@@ -1,4 +1,4 @@
-"""Matryoshka beyond its reference: against a peer, in recipes, and what it hands on of its loss."""
+"""Matryoshka beyond its reference: against cross-entropies, in recipes, and what it takes from its loss."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_one_tensor_for_both_sides_stays_one() -> None:
         assert Matryoshka(Same(), [8, 3])(vectors, vectors, Pairs(group, item, group, item)).isfinite()
 
 
-def test_what_the_step_must_know_is_that_of_its_loss() -> None:
+def test_class_attributes_are_those_of_its_loss() -> None:
     for inner in (InfoNCE(), VICReg(), BarlowTwins()):
         loss = Matryoshka(inner, [4])
         words = ("unit", "cacheable", "needs_negatives")
@@ -79,7 +79,7 @@ def test_its_losses_learnt_temperature_is_trained_and_clamped() -> None:
     assert float(parameter.detach()) < 99
 
 
-def test_runs_are_told_apart_by_all_of_it() -> None:
+def test_run_identity_holds_all_of_it() -> None:
     def identity(**more: Any) -> Any:
         loss = registry.build("losses", {"name": "matryoshka", **more}, dim=8)
         encoder, data = Static(dim=8, vocabulary=300), Columns(rows(4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,7 @@ Q, K = unit(N, D, 0), unit(N, D, 1)
 PAIRS = Pairs.aligned(N)
 
 
-def knowing(known: Known, pairs: Pairs = PAIRS) -> Pairs:
+def with_known(known: Known, pairs: Pairs = PAIRS) -> Pairs:
     return Pairs(pairs.query_group, pairs.query_item, pairs.key_group, pairs.key_item, known=known)
 
 
@@ -36,10 +38,12 @@ def test_cosine_regression() -> None:
 
 
 def test_vicreg_as_its_authors_wrote_it() -> None:
+    def off(z: Tensor) -> Tensor:
+        return z.T.cov()[~torch.eye(D, dtype=torch.bool)].square().sum() / D
+
     x, y = 3 * Q, K
-    off = lambda z: z.T.cov()[~torch.eye(D, dtype=torch.bool)].square().sum() / D  # noqa: E731
-    alive = sum(F.relu(1 - torch.sqrt(z.var(dim=0) + 1e-4)).mean() for z in (x, y))
-    close(VICReg()(x, y, PAIRS), 25 * F.mse_loss(x, y) + 25 * alive + off(x) + off(y))
+    variance = sum(F.relu(1 - torch.sqrt(z.var(dim=0) + 1e-4)).mean() for z in (x, y))
+    close(VICReg()(x, y, PAIRS), 25 * F.mse_loss(x, y) + 25 * variance + off(x) + off(y))
 
 
 def test_barlow_twins_as_its_authors_wrote_it() -> None:
@@ -58,8 +62,8 @@ def test_a_constant_dimension_of_barlow_twins_is_finite() -> None:
 
 def test_triplet_with_one_negative() -> None:
     other = K.flip(0)
-    far = lambda a, b: 1 - F.cosine_similarity(a, b)  # noqa: E731
-    wanted = F.triplet_margin_with_distance_loss(Q, K, other, distance_function=far, margin=0.3)
+    distance = lambda a, b: 1 - F.cosine_similarity(a, b)  # noqa: E731
+    wanted = F.triplet_margin_with_distance_loss(Q, K, other, distance_function=distance, margin=0.3)
     scope = torch.arange(N)
     ids = scope, scope, torch.cat([scope, scope + N]), torch.arange(N, 3 * N)
     pairs = Pairs(*ids, query_scope=scope, key_scope=torch.cat([scope, scope]))
@@ -70,7 +74,7 @@ def test_triplet_with_one_negative() -> None:
 def test_distillation_by_kl() -> None:
     teacher = torch.rand(N, N, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 9
     i, j = torch.cartesian_prod(torch.arange(N), torch.arange(N)).T
-    ours = Distill(teacher_temperature=2.0)(Q, K, knowing(Known(i, j, teacher.flatten())))
+    ours = Distill(teacher_temperature=2.0)(Q, K, with_known(Known(i, j, teacher.flatten())))
     close(ours, F.kl_div((Q @ K.T / 0.05).log_softmax(1), (teacher / 2).softmax(1), reduction="batchmean"))
 
 
@@ -78,16 +82,16 @@ def test_distillation_of_margins() -> None:
     rows, teacher = torch.arange(N), torch.rand(N, 2, dtype=torch.float64) * 9
     other = rows.roll(1)
     known = Known(torch.cat([rows, rows]), torch.cat([rows, other]), teacher.T.flatten())
-    ours = Distill("margin_mse", temperature=1.0)(Q, K, knowing(known))
+    ours = Distill("margin_mse", temperature=1.0)(Q, K, with_known(known))
     close(ours, F.mse_loss((Q * K).sum(1) - (Q * K[other]).sum(1), teacher[:, 0] - teacher[:, 1]))
 
 
 @pytest.mark.parametrize("form", ["kl", "margin_mse"])
-def test_distillation_is_blind_to_a_shift_of_a_querys_scores(form: str) -> None:
+def test_distillation_ignores_a_shift_of_a_querys_scores(form: Literal["kl", "margin_mse"]) -> None:
     i, j = torch.cartesian_prod(torch.arange(N), torch.arange(N)).T
     scores, shift = torch.rand(N, N, dtype=torch.float64) * 9, torch.rand(N, 1, dtype=torch.float64) * 100
     loss = Distill(form)
-    plain, shifted = (loss(Q, K, knowing(Known(i, j, t.flatten()))) for t in (scores, scores + shift))
+    plain, shifted = (loss(Q, K, with_known(Known(i, j, t.flatten()))) for t in (scores, scores + shift))
     close(shifted, plain)
 
 
@@ -95,15 +99,15 @@ def test_margins_want_a_positive_and_something_else() -> None:
     rows = torch.arange(N)
     for columns, what in ((rows.roll(1), "no listed key of their own group"), (rows, "no listed other key")):
         with pytest.raises(InputError, match=rf"{what}.*16 rows of the batch \(0, 1"):
-            Distill("margin_mse")(Q, K, knowing(Known(rows, columns, torch.ones(N))))
+            Distill("margin_mse")(Q, K, with_known(Known(rows, columns, torch.ones(N))))
     with pytest.raises(InputError, match="nothing to compare"):
-        Distill()(Q, K, knowing(Known(rows, rows, torch.ones(N))))
+        Distill()(Q, K, with_known(Known(rows, rows, torch.ones(N))))
 
 
 def test_cosent_wants_two_grades() -> None:
     rows = torch.arange(N)
     with pytest.raises(InputError, match=r"nothing to order.*all 16 pairs.*grade 2.5"):
-        CoSENT()(Q, K, knowing(Known(rows, rows, torch.full((N,), 2.5))))
+        CoSENT()(Q, K, with_known(Known(rows, rows, torch.full((N,), 2.5))))
 
 
 def test_what_needs_two_rows_says_so() -> None:

@@ -47,7 +47,7 @@ def reference(grades: dict[int, int], rows: list[int]) -> dict[str, float]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 5), st.integers(1, 160), st.integers(0, 9999))
-def test_they_are_the_reference(q: int, m: int, seed: int) -> None:
+def test_values_equal_the_reference(q: int, m: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     relevance = {}
     for query in range(q):
@@ -62,17 +62,17 @@ def test_they_are_the_reference(q: int, m: int, seed: int) -> None:
         assert {name: values[name][query] for name in values} == pytest.approx(expected, abs=1e-6)
 
 
-def test_queries_without_a_relevant_document_are_not_judged() -> None:
+def test_queries_without_a_relevant_document_get_nan() -> None:
     task = task_of({0: {1: 0}, 2: {1: 2}, 3: {}}, 4, 3)
     values = Retrieval()(task, ranking_of([[1, 0, 2]] * 4))
-    for of_all in values.values():
-        assert np.isnan(of_all).tolist() == [True, True, False, True]
-        assert of_all[2] == 1
+    for per_query in values.values():
+        assert np.isnan(per_query).tolist() == [True, True, False, True]
+        assert per_query[2] == 1
 
 
-def test_a_query_that_finds_nothing_has_zero() -> None:
+def test_a_query_with_an_empty_ranking_gets_zero() -> None:
     values = Retrieval()(task_of({0: {1: 1}, 1: {1: 1}}, 2, 2), ranking_of([[], [1, 0]]))
-    assert {tuple(of_all) for of_all in values.values()} == {(0.0, 1.0)}
+    assert {tuple(per_query) for per_query in values.values()} == {(0.0, 1.0)}
 
 
 def test_the_order_of_the_ranking_counts_and_its_scores_do_not() -> None:
@@ -88,7 +88,7 @@ def test_more_queries_than_a_block() -> None:
 
 def test_rankings_that_do_not_fit_are_errors() -> None:
     task = task_of({0: {0: 1}}, 1, 150)
-    with pytest.raises(InputError, match="the ranking is of 2 queries, the task has 1"):
+    with pytest.raises(InputError, match="the ranking has 2 queries, the task has 1"):
         Retrieval()(task, ranking_of([[0], [1]]))
     with pytest.raises(InputError, match="99 deep; give 100 or more"):
         Retrieval()(task, ranking_of([list(range(99))]))

@@ -1,4 +1,4 @@
-"""The thin metrics over geometry, and what holds for every metric."""
+"""The metrics that wrap functions of `geometry`, and what holds for every metric."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from nearfar.contracts import Sample
 from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
-NAMES = ["alignment", "effective_rank", "random_cosine", "retrieval", "similarity", "uniformity"]
+NAMES = ["alignment", "correlation", "effective_rank", "random_cosine", "retrieval", "uniformity"]
 
 
 def sample() -> Sample:
@@ -17,13 +17,13 @@ def sample() -> Sample:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_metric_is_built_by_name_and_says_what_its_numbers_mean(name: str) -> None:
+def test_every_metric_is_built_by_name_and_explains_its_values(name: str) -> None:
     metric = registry.build("metrics", {"name": name})
     assert metric.meaning
-    assert all(isinstance(words, str) and words for words in metric.meaning.values())
+    assert all(isinstance(text, str) and text for text in metric.meaning.values())
 
 
-def test_they_are_the_functions() -> None:
+def test_metrics_equal_the_functions() -> None:
     drawn = sample()
     expected = {
         "alignment": geometry.alignment(drawn.queries, drawn.keys),
@@ -37,7 +37,7 @@ def test_they_are_the_functions() -> None:
         assert set(metric.meaning) == {name}
 
 
-def test_settings_reach_the_function() -> None:
+def test_settings_are_passed_to_the_function() -> None:
     drawn = sample()
     assert registry.build("metrics", {"name": "alignment", "alpha": "1"})(drawn) == {
         "alignment": float(geometry.alignment(drawn.queries, drawn.keys, 1.0))

@@ -1,4 +1,4 @@
-"""Mining a table: contents, not rows; a cache that knows the model; the table that comes out."""
+"""Mining a table: texts, not rows; a cache by model; the table that is written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.contracts.samples import beir
 
 
 class Axis:
-    """A space of one dimension on the circle: the number in a text is its angle in degrees."""
+    """A model on the unit circle: the number in a text is its vector's angle in degrees."""
 
     dim = 2
 
@@ -49,7 +49,7 @@ def table(*rows: tuple[str, str]) -> Columns:
     return Columns(Table([{"query": q, "key": k} for q, k in rows]))
 
 
-def told(hard: MiningResult) -> dict[str, list[str]]:
+def negatives_of(hard: MiningResult) -> dict[str, list[str]]:
     """Return each query's negatives."""
     places = np.arange(len(hard.queries))
     rows = [row[row >= 0] for row in hard.mined.rows]
@@ -59,8 +59,8 @@ def told(hard: MiningResult) -> dict[str, list[str]]:
 def test_copies_and_all_known_answers_are_no_negatives() -> None:
     rows = table(("q 0", "k 1"), ("q 0", "k 3"), ("q 50", "k 1"), ("q 50", "q 50"), ("q 0", "k 1"), ("k 3", "k 60"))
     hard = mine(Axis(), rows, Controls(negatives=9))
-    assert told(hard) == {"q 0": ["q 50", "k 60"], "q 50": ["k 60", "k 3"], "k 3": ["k 1", "q 50"]}
-    assert len(hard.pairs[0]) == 5  # the pair that is there twice counts once
+    assert negatives_of(hard) == {"q 0": ["q 50", "k 60"], "q 50": ["k 60", "k 3"], "k 3": ["k 1", "q 50"]}
+    assert len(hard.pairs[0]) == 5  # the repeated pair counts once
 
 
 def test_distinct_texts_are_embedded_once_by_role() -> None:
@@ -69,11 +69,11 @@ def test_distinct_texts_are_embedded_once_by_role() -> None:
     assert model.calls == [("query", ["q 0", "q 9"]), ("key", ["k 1", "k 2"])]
 
 
-def test_cache_knows_the_model_the_role_and_the_texts() -> None:
+def test_the_cache_is_by_model_role_and_texts() -> None:
     rows = table(("q 0", "k 1"), ("q 9", "k 8"))
     first = mine(Axis(), rows)
     again = Axis()
-    assert told(mine(again, rows)) == told(first)
+    assert negatives_of(mine(again, rows)) == negatives_of(first)
     assert again.calls == []
     trained = Axis("trained further")
     mine(trained, rows)
@@ -82,27 +82,27 @@ def test_cache_knows_the_model_the_role_and_the_texts() -> None:
     assert again.calls == [("key", ["k 1", "k 7"])]
 
 
-def test_a_cut_off_cache_is_made_again(tmp_path: Path) -> None:
+def test_a_truncated_cache_file_is_replaced(tmp_path: Path) -> None:
     rows = table(("q 0", "k 1"), ("q 9", "k 8"))
-    first = told(mine(Axis(), rows))
+    first = negatives_of(mine(Axis(), rows))
     for path in (tmp_path / "cache" / "vectors").glob("*/vectors"):
         path.write_bytes(path.read_bytes()[:-1])
     model = Axis()
-    assert told(mine(model, rows)) == first
+    assert negatives_of(mine(model, rows)) == first
     assert len(model.calls) == 2
 
 
-def test_a_model_without_fingerprint_is_not_kept(tmp_path: Path) -> None:
+def test_vectors_of_a_model_without_fingerprint_are_not_cached(tmp_path: Path) -> None:
     model = Axis()
     del model.fingerprint
     mine(model, table(("q 0", "k 1"), ("q 9", "k 8")))
     assert not (tmp_path / "cache").exists()
 
 
-def test_corpus_brings_candidates_that_answer_nobody() -> None:
+def test_documents_of_a_corpus_are_candidates() -> None:
     corpus = ListColumn("text", ["c 2", "k 1", "", "c 40", "c 2"])
     hard = mine(Axis(), table(("q 0", "k 1")), Controls(negatives=5), corpus=corpus)
-    assert told(hard) == {"q 0": ["c 2", "c 40"]}
+    assert negatives_of(hard) == {"q 0": ["c 2", "c 40"]}
 
 
 def test_decisions() -> None:
@@ -110,24 +110,24 @@ def test_decisions() -> None:
     decisions = Decisions(dropped=(ids["q 0"], ids["k 2"]), positive=(ids["q 0"], ids["k 5"]))
     rows = table(("q 0", "k 1"), ("q 2", "k 2"), ("q 4", "k 5"), ("q 9", "k 9"))
     hard = mine(Axis(), rows, Controls(negatives=3), decisions=decisions)
-    assert told(hard)["q 0"] == ["k 9"]
-    assert told(hard)["q 4"] == ["k 2", "k 1", "k 9"]
-    assert hard.keys.texts(hard.mined.farthest[:1]) == ["k 5"]  # margins count from it, too
-    none = Decisions(dropped=(ids["elsewhere"], ids["k 2"]), positive=(ids["q 0"], ids["elsewhere"]))
-    assert told(mine(Axis(), rows, decisions=none)) == told(mine(Axis(), rows))
+    assert negatives_of(hard)["q 0"] == ["k 9"]
+    assert negatives_of(hard)["q 4"] == ["k 2", "k 1", "k 9"]
+    assert hard.keys.texts(hard.mined.lowest_positive[:1]) == ["k 5"]  # margins are measured from it
+    other = Decisions(dropped=(ids["elsewhere"], ids["k 2"]), positive=(ids["q 0"], ids["elsewhere"]))
+    assert negatives_of(mine(Axis(), rows, decisions=other)) == negatives_of(mine(Axis(), rows))
 
 
-def test_judge_sees_texts() -> None:
-    asked: list[tuple[str, str]] = []
+def test_a_rescorer_gets_texts() -> None:
+    scored: list[tuple[str, str]] = []
 
-    def judge(queries: list[str], texts: list[str]) -> Any:
-        asked.extend(zip(queries, texts))
+    def rescore(queries: list[str], texts: list[str]) -> Any:
+        scored.extend(zip(queries, texts))
         return np.array([-float(text.split()[-1]) for text in texts], np.float32)
 
     rows = table(("q 0", "k 1"), ("q 9", "k 8"), ("q 4", "k 5"))
-    hard = mine(Axis(), rows, Controls(negatives=2, absolute_margin=1.0), rescore=judge)
-    assert told(hard) == {"q 0": ["k 5", "k 8"], "q 9": [], "q 4": ["k 8"]}
-    assert set(asked) == {(f"q {q}", f"k {k}") for q in (0, 9, 4) for k in (1, 8, 5)}
+    hard = mine(Axis(), rows, Controls(negatives=2, absolute_margin=1.0), rescore=rescore)
+    assert negatives_of(hard) == {"q 0": ["k 5", "k 8"], "q 9": [], "q 4": ["k 8"]}
+    assert set(scored) == {(f"q {q}", f"k {k}") for q in (0, 9, 4) for k in (1, 8, 5)}
 
 
 def test_real_model_and_progress() -> None:
@@ -149,26 +149,26 @@ def test_beir_folder(tmp_path: Path) -> None:
     for query in range(len(task.queries)):
         relevant = {d for d, grade in task.relevance[query].items() if grade > 0}
         answers = {task.documents.read(d, d + 1)[0] for d in relevant}
-        assert not answers & set(told(hard)[task.queries.read(query, query + 1)[0]])
+        assert not answers & set(negatives_of(hard)[task.queries.read(query, query + 1)[0]])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("form", ["lists", "triplets"])
-def test_written_table_is_read_without_being_told(tmp_path: Path, suffix: str, form: TableForm) -> None:
+def test_a_written_table_is_read_with_recognised_columns(tmp_path: Path, suffix: str, form: TableForm) -> None:
     rows = table(("q 0", "k 1"), ("q 0", "k 3"), ("q 50", "k 49"), ("q 90", "k 80"))
     hard = mine(Axis(), rows, Controls(negatives=2, relative_margin=0.0))
     out = tmp_path / f"mined{suffix}"
     count = write_table(hard, out, form)
     lists = {("q 0", "k 1"): ["k 49", "k 80"], ("q 0", "k 3"): ["k 49", "k 80"], ("q 50", "k 49"): ["k 80", "k 3"]}
     lists[("q 90", "k 80")] = ["k 49", "k 3"]
-    wanted: list[Any] = [[q, k, some] for (q, k), some in lists.items()]
+    expected: list[Any] = [[q, k, negatives] for (q, k), negatives in lists.items()]
     if form == "triplets":
-        wanted = [[q, k, text] for q, k, some in wanted for text in some]
+        expected = [[q, k, text] for q, k, negatives in expected for text in negatives]
     read = pq.read_table(out).to_pylist() if suffix == ".parquet" else map(json.loads, out.read_text().splitlines())
-    assert [list(row.values()) for row in read] == wanted
-    assert count == len(wanted)
+    assert [list(row.values()) for row in read] == expected
+    assert count == len(expected)
     columns = Columns(Table(out))
-    assert len(columns) == len(wanted)
+    assert len(columns) == len(expected)
     batch = columns.batch(np.arange(len(columns)))
     assert list(batch.rows) == ["query", "key", "negative negative"]
     assert len(batch.rows["negative negative"]) == 8
@@ -181,7 +181,7 @@ def test_examples_without_negatives_are_left_out(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.jsonl").read_text()) == {"query": "q 0", "key": "k 1", "negative": ["k 30"]}
 
 
-def test_bad_places(tmp_path: Path) -> None:
+def test_bad_paths_and_positives(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.jsonl or \.parquet"):
         check_out(tmp_path / "a.csv")
     with pytest.raises(InputError, match="pairs of a query and a key"):

@@ -1,4 +1,4 @@
-"""Negatives of rising difficulty: by hand on drawn tables, wired by a recipe, and learnt from."""
+"""Negatives of rising difficulty: against a naive form, from a recipe, and in training."""
 
 from __future__ import annotations
 
@@ -29,21 +29,25 @@ TABLE = st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=12)
 
 
 class Letters:
-    """An encoder whose vectors are drawn by the text: as good as any, and without ties."""
+    """A model whose vectors are random, seeded by the text: without ties."""
 
     dim = 5
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.embedded: list[str] = []
 
     def embed(self, cells: list[str], role: Literal["query", "key"], first: int = 0) -> np.ndarray[Any, Any]:
-        self.asked += [f"{role} {cell}" for cell in cells]
+        self.embedded += [f"{role} {cell}" for cell in cells]
         return np.stack([_vector(cell, role) for cell in cells])
 
 
 def _vector(cell: str, role: str) -> np.ndarray[Any, Any]:
     drawn = np.random.default_rng([*cell.encode(), *role.encode()]).normal(size=5)
-    return np.float32(drawn / np.linalg.norm(drawn))
+    return (drawn / np.linalg.norm(drawn)).astype(np.float32)
+
+
+def _cosine(query: str, key: str) -> float:
+    return float(_vector(query, "query").astype(np.float64) @ _vector(key, "key").astype(np.float64))
 
 
 def table(pairs: list[tuple[str, str]]) -> Columns:
@@ -52,36 +56,36 @@ def table(pairs: list[tuple[str, str]]) -> Columns:
 
 
 def naive(pairs: Any, known: set[tuple[str, str]], low: int, high: int, count: int) -> list[list[str]]:
-    """The texts that are each pair's negatives, nearest first, as one would say it."""
+    """Return the texts of each pair's negatives, nearest first."""
     texts, found = list(dict.fromkeys(key for _, key in pairs)), []
     for query, _ in pairs:
-        far = [text for text in texts if (query, text) not in known and text != query]
-        score = {text: float(np.float64(_vector(query, "query")) @ np.float64(_vector(text, "key"))) for text in far}
-        ranked = sorted(far, key=lambda text: -score[text])
+        others = [text for text in texts if (query, text) not in known and text != query]
+        score = {text: _cosine(query, text) for text in others}
+        ranked = sorted(others, key=lambda text: -score[text])
         found.append(ranked[low:high][:count])
     return found
 
 
 def texts(column: Column, rows: Ids) -> list[list[str]]:
     cells = column.read(0, len(column))
-    return [[cells[row] for row in some if row >= 0] for some in rows.tolist()]
+    return [[cells[row] for row in example if row >= 0] for example in rows.tolist()]
 
 
 @settings(deadline=None, max_examples=60)
 @given(TABLE, st.integers(0, 2), st.integers(1, 3))
-def test_negatives_are_those_of_the_ranks_and_never_near(pairs: Any, low: int, count: int) -> None:
-    own = max(len({key for query, key in pairs if query == asked}) for asked, _ in pairs)
-    many = len({key for _, key in pairs}) - own  # positives hold no rank
+def test_negatives_are_those_of_the_ranks_and_never_positives(pairs: Any, low: int, count: int) -> None:
+    most_positives = max(len({key for query, key in pairs if query == each}) for each, _ in pairs)
+    ranked = len({key for _, key in pairs}) - most_positives  # positives hold no rank
     mining = ScheduledMiner(count, low, low + count, window=None, sampling="top")
     model: Any = Letters()
     data = table(pairs)
     found = mining(model, data, 1, 4)
-    high = min(low + count, many)  # moved up where there are fewer keys
-    start = max(0, low - max(0, low + count - many))
+    high = min(low + count, ranked)  # shifted where there are fewer keys
+    start = max(0, low - max(0, low + count - ranked))
     expected = naive(pairs, set(pairs), start, max(high, start + count), count)
     assert texts(data.views["key"], found.rows) == expected
     assert found.rows.shape == (len(pairs), count)
-    assert len(model.asked) == len(set(model.asked))  # each text once
+    assert len(model.embedded) == len(set(model.embedded))  # each text once
     assert found.facts["found"] == sum(map(len, expected))
     assert found.facts["examples"] == sum(map(bool, expected))
 
@@ -89,35 +93,34 @@ def test_negatives_are_those_of_the_ranks_and_never_near(pairs: Any, low: int, c
 @settings(deadline=None, max_examples=40)
 @given(TABLE, TABLE, st.data())
 def test_no_mined_key_is_a_false_negative_of_any_query_in_the_batch(one: Any, two: Any, data: st.DataObject) -> None:
-    """Alone and with a second data set that knows other answers of the same questions."""
+    """Alone, and with a second data set that has other keys of the same queries."""
     model: Any = Letters()
     for positives, pairs in ((table(one), one), (Mixture([table(one), table(two)]), [*one, *two])):
-        harder = positives.with_negatives(ScheduledMiner(3, 0, 3, None)(model, positives, 0, 1).rows)
+        extended = positives.with_negatives(ScheduledMiner(3, 0, 3, None)(model, positives, 0, 1).rows)
         examples = np.array(data.draw(st.lists(st.integers(0, len(pairs) - 1), min_size=1, max_size=8)))
-        batch, plain = harder.batch(examples), positives.batch(examples)
+        batch, plain = extended.batch(examples), positives.batch(examples)
         found: dict[str, list[str]] = {}
-        for side, names in (("q", harder.query_views), ("k", harder.key_views)):
-            found[side] = [text for name in names for [text] in texts(harder.views[name], batch.rows[name][:, None])]
+        for side, names in (("q", extended.query_views), ("k", extended.key_views)):
+            found[side] = [text for name in names for [text] in texts(extended.views[name], batch.rows[name][:, None])]
         weight, candidate = relation(batch.pairs)
         known = set(pairs)
-        far = torch.tensor([[(q, k) not in known and q != k for k in found["k"]] for q in found["q"]])
-        assert torch.equal(candidate & (weight == 0), far)
+        negative = torch.tensor([[(q, k) not in known and q != k for k in found["k"]] for q in found["q"]])
+        assert torch.equal(candidate & (weight == 0), negative)
         assert batch.pairs.shape[1] >= plain.pairs.shape[1]
-        for name in harder.key_views:  # what lies in the batch already comes no second time
-            own = plain.rows[name]
-            assert np.array_equal(batch.rows[name][: len(own)], own)
-            more = [text for [text] in texts(harder.views[name], batch.rows[name][len(own) :, None])]
-            here = [text for [text] in texts(harder.views[name], own[:, None])]
-            assert len(set(more)) == len(more)
-            assert not set(more) & set(here)
+        for name in extended.key_views:  # what is in the batch already is not added again
+            before = plain.rows[name]
+            assert np.array_equal(batch.rows[name][: len(before)], before)
+            added = [text for [text] in texts(extended.views[name], batch.rows[name][len(before) :, None])]
+            assert len(set(added)) == len(added)
+            assert not set(added) & {text for [text] in texts(extended.views[name], before[:, None])}
 
 
-def test_what_people_decided_is_never_mined(tmp_path: Path) -> None:
+def test_dropped_and_positive_decisions_are_never_mined(tmp_path: Path) -> None:
     pairs = [(f"q{i}", f"k{i}") for i in range(6)]
-    said = [{"query": "q0", "negative": f"k{i}", "action": action} for i, action in [(1, "drop"), (2, "positive")]]
-    (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, said)))
+    decisions = [{"query": "q0", "negative": f"k{i}", "action": action} for i, action in [(1, "drop"), (2, "positive")]]
+    (tmp_path / "decisions.jsonl").write_text("\n".join(map(json.dumps, decisions)))
     plain = table(pairs)
-    decided = Columns(plain.data, decisions=tmp_path / "said.jsonl")
+    decided = Columns(plain.data, decisions=tmp_path / "decisions.jsonl")
     model: Any = Letters()
     mining = ScheduledMiner(5, 0, 5, None)
     found = texts(plain.views["key"], mining(model, decided, 0, 1).rows)
@@ -135,7 +138,7 @@ def test_ranks_rise_in_a_straight_line(step: int, expected: tuple[int, int]) -> 
 
 
 @given(st.integers(1, 5), *[st.integers(0, 9)] * 2, st.integers(0, 60), st.integers(0, 9), st.integers(0, 99))
-def test_there_is_always_room_for_so_many(count: int, low: int, more: int, start: int, wide: int, step: int) -> None:
+def test_the_ranks_always_hold_the_negatives(count: int, low: int, more: int, start: int, wide: int, step: int) -> None:
     mining = ScheduledMiner(count, low, low + count + more, (start, start + count + wide))
     first, last = mining.ranks(step, 100)
     assert last - first >= count
@@ -149,12 +152,12 @@ def test_early_negatives_are_easier_than_late_ones() -> None:
     facts = [ScheduledMiner(2, 0, 5, (30, 50))(model, table(pairs), step, 100).facts for step in (0, 50, 99)]
     assert [fact["ranks"] for fact in facts] == [[30, 50], [15, 28], [0, 5]]
     assert facts[0]["negative"] < facts[1]["negative"] < facts[2]["negative"]
-    expected = np.mean([np.float64(_vector(q, "query")) @ np.float64(_vector(k, "key")) for q, k in pairs])
+    expected = np.mean([_cosine(q, k) for q, k in pairs])
     assert facts[0]["lowest_positive"] == pytest.approx(expected, abs=1e-6)
     assert facts[0]["found"] == 120
 
 
-def test_a_window_beyond_the_last_key_ends_there() -> None:
+def test_a_window_beyond_the_last_key_is_shifted() -> None:
     pairs = [(f"q{i}", f"k{i}") for i in range(10)]
     model: Any = Letters()
     found = ScheduledMiner(2, sampling="top")(model, table(pairs), 0, 100)
@@ -166,7 +169,8 @@ def test_drawing_is_by_seed_and_step() -> None:
     model: Any = Letters()
 
     def mined(seed: int, step: int) -> list[list[int]]:
-        return ScheduledMiner(2, 0, 30, None, seed=seed)(model, table(pairs), step, 10).rows.tolist()
+        drawn: list[list[int]] = ScheduledMiner(2, 0, 30, None, seed=seed)(model, table(pairs), step, 10).rows.tolist()
+        return drawn
 
     assert mined(0, 1) == mined(0, 1)
     assert mined(0, 1) != mined(0, 2)
@@ -181,11 +185,11 @@ def test_drawing_is_by_seed_and_step() -> None:
         ({"range_min": -1}, "mining.range_min must be at least 0"),
         ({"negatives": 30}, "ranks 0 to 20 leave 20 keys for 30 negatives"),
         ({"seed": -1}, "mining.seed must be at least 0"),
-        ({"window": (-1, 50)}, "mining.window: ranks -1 to 50 hold no"),
-        ({"window": (100, 50)}, "mining.window: ranks 100 to 50 hold no"),
+        ({"window": (-1, 50)}, "mining.window: ranks -1 to 50 cannot hold"),
+        ({"window": (100, 50)}, "mining.window: ranks 100 to 50 cannot hold"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(given_: dict[str, Any], words: str) -> None:
+def test_invalid_settings_are_refused(given_: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         ScheduledMiner(**given_)
 
@@ -199,7 +203,7 @@ def test_settings_that_cannot_be_are_refused(given_: dict[str, Any], words: str)
         (np.array([[0], [-2]]), "rows below 2"),
     ],
 )
-def test_negatives_that_are_no_keys_are_refused(mined: Ids, words: str) -> None:
+def test_negatives_beyond_the_keys_are_refused(mined: Ids, words: str) -> None:
     with pytest.raises(InputError, match=words):
         table([("a", "b"), ("c", "d")]).with_negatives(mined)
 
@@ -214,7 +218,7 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def test_a_recipe_trains_with_mined_negatives_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_trains_extended_negatives_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
     found = []
     for name in ("a", "b"):
@@ -222,13 +226,13 @@ def test_a_recipe_trains_with_mined_negatives_and_resumes(tmp_path: Path, monkey
         assert parts.refresh == ScheduledMiner(2, window=(10, 30), relative_margin=0.05)
         more: dict[str, Any] = {"out": tmp_path / name, "refresh": parts.refresh, "quiet": True, **parts.training}
         found.append(weights(fit(parts.encoder, parts.positives, parts.loss, **more)))
-    assert np.array_equal(*found)
-    told = [event for event in lines(tmp_path / "a") if event["event"] == "refresh"]
-    assert [(event["step"], event["ranks"]) for event in told] == [(5, [6, 26]), (10, [2, 22])]
-    assert all(event["lowest_positive"] > event["negative"] for event in told)
+    assert np.array_equal(found[0], found[1])
+    events = [event for event in lines(tmp_path / "a") if event["event"] == "refresh"]
+    assert [(event["step"], event["ranks"]) for event in events] == [(5, [6, 26]), (10, [2, 22])]
+    assert all(event["lowest_positive"] > event["negative"] for event in events)
 
 
-def test_the_model_is_asked_in_its_roles_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_state_and_mode_of_the_model_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path))
     from nearfar.encoders.static import Static
 

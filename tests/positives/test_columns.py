@@ -41,16 +41,16 @@ def columns(rows: Any) -> Columns:
 
 
 def naive(rows: Any, examples: Any) -> tuple[list[str], list[str], torch.Tensor, torch.Tensor]:
-    """Queries, keys, who is near (n, m) and who is compared (n, m), as one would say it row by row."""
+    """Return queries, keys, which pairs (n, m) are positives and which are compared, row by row."""
     all_pairs = [(row, q, k) for row, (query, key, *_) in enumerate(rows) for q in query for k in key]
     chosen = [all_pairs[example] for example in examples]
     queries, keys = [q for _, q, _ in chosen], [k for *_, k in chosen]
     members = sorted({row for row, *_ in chosen})
     keys += [text for row in members for text in rows[row][2]] + [rows[row][3] for row in members]
     answers = {(q, k) for _, q, k in all_pairs}
-    near = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
-    compared = near | torch.tensor([[q != k for k in keys] for q in queries])
-    return queries, keys, near, compared
+    positive = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
+    compared = positive | torch.tensor([[q != k for k in keys] for q in queries])
+    return queries, keys, positive, compared
 
 
 def test_one_column_for_both_pairs_the_different_texts_of_a_row() -> None:
@@ -58,53 +58,53 @@ def test_one_column_for_both_pairs_the_different_texts_of_a_row() -> None:
     same = Columns(rows, query="texts", key="texts")
     found = [(row["query"], row["key"]) for row in same.describe(np.arange(len(same)))]
     assert found == [*((q, k) for q in "abc" for k in "abc" if q != k), ("a", "f"), ("f", "a")]
-    batch = same.batch(np.array([0, 7]))  # a is near b in one row, and f near a in the other
-    assert batch.pairs.known is not None  # ... so that a is near both, and neither near nor far from itself
+    batch = same.batch(np.array([0, 7]))  # the positives are (a, b) in one row and (f, a) in the other
+    assert batch.pairs.known is not None  # (a, f) is a positive, too, and (a, a) is ignored
 
 
 def test_one_column_for_both_is_judged_by_the_first_text_of_each_row() -> None:
     rows = ListRows(texts=[["a", "b", "c"], ["d"], ["e", "f", "a"]])
     task = Columns(rows, query="texts", key="texts").task("train")
     queries, documents = (side.read(0, len(side)) for side in (task.queries, task.documents))
-    assert queries == ["a", "e"] and documents == ["b", "c", "f"]  # no text asks and answers
+    assert queries == ["a", "e"] and documents == ["b", "c", "f"]  # no text is a query and a document
     assert task.relevance == {0: {0: 1, 1: 1}, 1: {2: 1}}
 
 
-def test_one_column_for_both_without_two_texts_in_a_row_is_told() -> None:
+def test_one_column_for_both_without_two_texts_in_a_row_is_refused() -> None:
     with pytest.raises(InputError, match="no two different texts in a row of 'texts'"):
         Columns(ListRows(texts=[["a"], ["b", "b"]]), query="texts", key="texts")
 
 
 @settings(deadline=None)
 @given(TABLE, st.data())
-def test_a_batch_is_what_the_whole_table_says(rows: Any, data: st.DataObject) -> None:
+def test_a_batch_has_the_pairs_of_the_whole_table(rows: Any, data: st.DataObject) -> None:
     some = columns(rows)
     examples = data.draw(st.lists(st.integers(0, len(some) - 1), min_size=1, max_size=8))
     batch = some.batch(np.array(examples))
-    queries, keys, near, compared = naive(rows, examples)
+    queries, keys, positive, compared = naive(rows, examples)
     texts = {view: [some.views[view].read(0, 99)[row] for row in chosen] for view, chosen in batch.rows.items()}
     assert [text for view in some.query_views for text in texts[view]] == queries
     assert [text for view in some.key_views for text in texts[view]] == keys
     weight, candidate = relation(batch.pairs)
-    assert torch.equal(weight, near.double())
+    assert torch.equal(weight, positive.double())
     assert torch.equal(candidate, compared)
 
 
 @settings(deadline=None)
 @given(TABLE, st.data())
-def test_queued_keys_come_last_and_are_known_as_if_they_were_the_batchs_own(rows: Any, data: st.DataObject) -> None:
+def test_queued_keys_come_last_and_have_the_same_pairs_as_the_batchs_keys(rows: Any, data: st.DataObject) -> None:
     some = columns(rows)
     index = st.lists(st.integers(0, len(some) - 1), min_size=1, max_size=6)
     examples, queued = np.array(data.draw(index)), np.array(data.draw(index))
     batch, alone = some.batch(examples, queued), some.batch(examples)
     queries, keys, *_ = naive(rows, examples)
-    _, more, *_ = naive(rows, queued)
-    keys += more[: len(queued)]
+    _, queued_keys, *_ = naive(rows, queued)
+    keys += queued_keys[: len(queued)]
     answers = {(q, k) for query, key, *_ in rows for q in query for k in key}
-    near = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
-    compared = near | torch.tensor([[q != k for k in keys] for q in queries])
+    positive = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
+    compared = positive | torch.tensor([[q != k for k in keys] for q in queries])
     weight, candidate = relation(batch.pairs)
-    assert torch.equal(weight, near.double())
+    assert torch.equal(weight, positive.double())
     assert torch.equal(candidate, compared)
     assert {view: cells.tolist() for view, cells in batch.rows.items()} == {
         view: cells.tolist() for view, cells in alone.rows.items()
@@ -113,7 +113,7 @@ def test_queued_keys_come_last_and_are_known_as_if_they_were_the_batchs_own(rows
 
 @settings(deadline=None)
 @given(TABLE, st.data())
-def test_mined_keys_follow_the_batchs_own_and_what_is_known_of_them_holds(rows: Any, data: st.DataObject) -> None:
+def test_mined_keys_follow_the_batchs_keys_and_are_never_false_negatives(rows: Any, data: st.DataObject) -> None:
     some = columns(rows)
     examples = np.array(data.draw(st.lists(st.integers(0, len(some) - 1), min_size=1, max_size=6)))
     cells = st.lists(st.integers(-1, len(some.views["key"]) - 1), min_size=2, max_size=2)
@@ -121,16 +121,16 @@ def test_mined_keys_follow_the_batchs_own_and_what_is_known_of_them_holds(rows: 
     batch, plain = some.with_negatives(mined).batch(examples), some.batch(examples)
     texts = some.views["key"].read(0, 99)
     queries, keys, *_ = naive(rows, examples)
-    own = keys[: len(examples)]
-    far = [texts[cell] for cell in mined[examples].ravel().tolist() if cell >= 0]
-    more = [text for text in dict.fromkeys(far) if text not in own]
-    assert [texts[cell] for cell in batch.rows["key"].tolist()] == own + more
-    keys = own + more + keys[len(own) :]
+    of_examples = keys[: len(examples)]
+    candidates = [texts[cell] for cell in mined[examples].ravel().tolist() if cell >= 0]
+    added = [text for text in dict.fromkeys(candidates) if text not in of_examples]
+    assert [texts[cell] for cell in batch.rows["key"].tolist()] == of_examples + added
+    keys = of_examples + added + keys[len(of_examples) :]
     answers = {(q, k) for query, key, *_ in rows for q in query for k in key}
-    near = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
+    positive = torch.tensor([[(q, k) in answers for k in keys] for q in queries])
     weight, candidate = relation(batch.pairs)
-    assert torch.equal(weight, near.double())
-    assert torch.equal(candidate, near | torch.tensor([[q != k for k in keys] for q in queries]))
+    assert torch.equal(weight, positive.double())
+    assert torch.equal(candidate, positive | torch.tensor([[q != k for k in keys] for q in queries]))
     assert {view: cells.tolist() for view, cells in batch.rows.items() if view != "key"} == {
         view: cells.tolist() for view, cells in plain.rows.items() if view != "key"
     }
@@ -155,7 +155,7 @@ def test_ids_are_of_the_content_and_mean_the_same_in_every_batch(rows: Any) -> N
 
 
 def test_copies_change_nothing() -> None:
-    """A duplicate of a row, in the batch, moves neither the loss of the others nor the set of negatives."""
+    """A duplicate of a row in the batch changes neither the loss of the others nor the set of negatives."""
     rows = Rows(query=["a", "b", "c", "a"], key=["A", "B", "C", "A"])
     some = Columns(rows)
     vectors = dict(zip("abcABC", torch.nn.functional.normalize(torch.randn(6, 8), dim=1), strict=True))
@@ -164,8 +164,8 @@ def test_copies_change_nothing() -> None:
         batch = some.batch(np.array(examples))
         q = torch.stack([vectors[rows.cells["query"][row]] for row in batch.rows["query"]])
         k = torch.stack([vectors[rows.cells["key"][row]] for row in batch.rows["key"]])
-        back = InfoNCE()(q, k, batch.pairs) * 2 - InfoNCE(symmetric=False)(q, k, batch.pairs)
-        return back.item()
+        key_to_query = InfoNCE()(q, k, batch.pairs) * 2 - InfoNCE(symmetric=False)(q, k, batch.pairs)
+        return float(key_to_query)
 
     assert loss([0, 1, 2, 3]) == pytest.approx(loss([0, 1, 2]), rel=1e-5)
 
@@ -175,22 +175,22 @@ def test_copies_change_nothing() -> None:
 def test_a_task_has_each_text_once_and_all_that_is_relevant(rows: Any) -> None:
     pairs = [(row, q, k) for row, (query, key, *_) in enumerate(rows) for q in query for k in key]
     task = Columns(table(rows), query="query", key="pos", cluster="other").task("heldout")
-    asked, documents = task.queries.read(0, 99), task.documents.read(0, 99)
-    assert asked == list(dict.fromkeys(q for _, q, _ in pairs))
+    queries, documents = task.queries.read(0, 99), task.documents.read(0, 99)
+    assert queries == list(dict.fromkeys(q for _, q, _ in pairs))
     assert documents == list(dict.fromkeys(text for _, key, *_ in rows for text in key))
-    found = {(asked[q], documents[d]): grade for q, judged in task.relevance.items() for d, grade in judged.items()}
+    found = {(queries[q], documents[d]): grade for q, judged in task.relevance.items() for d, grade in judged.items()}
     assert found == {(q, k): 1 for _, q, k in pairs}
     joined = {(a, b) for _, a, _ in pairs for b in [a]}
     for _ in range(len(pairs)):  # queries that share a row's cluster, or another query that does
         same = {(a, b) for r, a, _ in pairs for s, b, _ in pairs if rows[r][3] == rows[s][3]}
         joined |= same | {(a, c) for a, b in joined for d, c in joined | same if b == d}
-    for i, a in enumerate(asked):
-        for j, b in enumerate(asked):
+    for i, a in enumerate(queries):
+        for j, b in enumerate(queries):
             if a != b:
                 assert (task.clusters[i] == task.clusters[j]) == ((a, b) in joined)
 
 
-def test_a_task_without_a_cluster_counts_each_query_for_itself() -> None:
+def test_a_task_without_a_cluster_column_has_a_cluster_for_each_query() -> None:
     task = Columns(Rows(query=["a", "b", "a"], key=["A", "B", "C"])).task("heldout")
     assert task.clusters.tolist() == [0, 1]
     assert task.notes == {"queries": 2, "documents": 3, "clusters": 2, "split": {}}
@@ -217,7 +217,7 @@ def test_a_task_without_a_cluster_counts_each_query_for_itself() -> None:
         ({"query": "a", "key": "b", "negotiated": "c", "negative_score": 0.5}, "query", "key", []),
     ],
 )
-def test_roles_are_known_by_name(row: dict[str, Any], query: str, key: str, negatives: list[str]) -> None:
+def test_roles_are_recognised_by_name(row: dict[str, Any], query: str, key: str, negatives: list[str]) -> None:
     roles = Columns(Table([row, row])).roles
     assert (roles.query, roles.key, roles.negatives) == (query, key, negatives)
 
@@ -225,14 +225,14 @@ def test_roles_are_known_by_name(row: dict[str, Any], query: str, key: str, nega
 @pytest.mark.parametrize("grade", ["score", "label"])
 def test_graded_pairs_are_refused(grade: str) -> None:
     rows = [{"sentence1": "a", "sentence2": "b", grade: 3}]
-    with pytest.raises(InputError, match=f"sentence pairs with a {grade} are graded, not near or far"):
+    with pytest.raises(InputError, match=f"sentence pairs with a {grade} are graded, not positives or negatives"):
         Columns(Table(rows))
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
-        ({}, "which column asks and which answers.*columns: ask, reply, source"),
+        ({}, "which column holds the queries and which the keys.*columns: ask, reply, source"),
         ({"query": "ask"}, "give both query and key"),
         ({"query": "aks", "key": "reply"}, r"columns.query: no column 'aks'; did you mean 'ask'\? known: ask, reply"),
         ({"query": "ask", "key": "replies"}, "columns.key: no column 'replies'; did you mean 'reply'"),
@@ -243,8 +243,8 @@ def test_graded_pairs_are_refused(grade: str) -> None:
         ),
     ],
 )
-def test_wrong_columns_are_named(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_wrong_columns_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Columns(Table([{"ask": "a", "reply": "b", "source": "s"}]), **settings)
 
 
@@ -262,14 +262,14 @@ def test_rows_without_a_pair_are_an_error() -> None:
         some.task("heldout")
 
 
-def test_a_column_may_play_two_parts() -> None:
-    """A negative column that is called like a view does not take its place."""
+def test_a_column_may_have_the_name_of_a_view() -> None:
+    """A column of negatives that is called like a view does not replace the view."""
     some = Columns(Rows(ask=["a", "b"], reply=["A", "B"], key=["x", "y"]), query="ask", key="reply", negative="key")
     batch = some.batch(np.array([1]))
     assert [some.views[view].read(0, 2)[batch.rows[view][0]] for view in some.key_views] == ["B", "y"]
 
 
-def test_the_fingerprint_is_of_what_is_near_whom() -> None:
+def test_the_fingerprint_depends_on_pairs_and_negatives() -> None:
     def of(**cells: Any) -> str:
         return Columns(ListRows(**cells)).fingerprint
 
@@ -285,7 +285,7 @@ def test_the_fingerprint_is_of_what_is_near_whom() -> None:
     assert prints[0] == of(query=["a", "b"], pos=[["A"], ["B"]])
 
 
-def test_examples_are_told_by_their_row() -> None:
+def test_examples_are_described_with_their_row() -> None:
     some = columns([(["a"], ["A", "B"], [], "x"), (["b"], ["C"], [], "y")])
     assert some.describe(np.array([2, 1])) == [
         {"row": 2, "query": "b", "key": "C"},

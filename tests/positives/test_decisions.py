@@ -1,4 +1,4 @@
-"""Decisions about mined negatives: what is read, and what a batch then says."""
+"""Decisions about mined negatives: reading them, and the pairs of a batch with them."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ def decided(path: Path, *rows: tuple[str, str, str]) -> Columns:
 
 
 def relations(columns: Columns) -> tuple[Any, Any]:
-    """Return who is near and who is far, (3, 6): the keys 1, 2, 3, then the negatives uno, 1, uno."""
-    near, compared = relation(columns.batch(np.arange(3)).pairs)
-    return (near > 0).int().tolist(), (compared & (near == 0)).int().tolist()
+    """Return the positives and the negatives, (3, 6): of the keys 1, 2, 3, then the negatives uno, 1, uno."""
+    weight, compared = relation(columns.batch(np.arange(3)).pairs)
+    return (weight > 0).int().tolist(), (compared & (weight == 0)).int().tolist()
 
 
 def test_dropped_is_ignored_for_its_query_alone(tmp_path: Path) -> None:
-    near, far = relations(decided(tmp_path / "d.jsonl", ("one", "uno", "drop"), ("two", "uno", "keep")))
-    assert near == [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
-    assert far == [[0, 1, 1, 0, 0, 0], [1, 0, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1]]
+    positive, negative = relations(decided(tmp_path / "d.jsonl", ("one", "uno", "drop"), ("two", "uno", "keep")))
+    assert positive == [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
+    assert negative == [[0, 1, 1, 0, 0, 0], [1, 0, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1]]
 
 
-def test_positive_is_near(tmp_path: Path) -> None:
-    near, far = relations(decided(tmp_path / "d.jsonl", ("one", "uno", "positive")))
-    assert near[0] == [1, 0, 0, 1, 1, 1]
-    assert far[0] == [0, 1, 1, 0, 0, 0]
-    assert near[2] == [0, 0, 1, 0, 0, 0]
+def test_marked_positive_is_a_positive(tmp_path: Path) -> None:
+    positive, negative = relations(decided(tmp_path / "d.jsonl", ("one", "uno", "positive")))
+    assert positive[0] == [1, 0, 0, 1, 1, 1]
+    assert negative[0] == [0, 1, 1, 0, 0, 0]
+    assert positive[2] == [0, 0, 1, 0, 0, 0]
 
 
-def test_what_the_data_knows_to_be_near_stays_near(tmp_path: Path) -> None:
-    near, _ = relations(decided(tmp_path / "d.jsonl", ("one", "1", "drop"), ("nobody", "1", "positive")))
-    assert near[0] == [1, 0, 0, 0, 1, 0]
+def test_positives_of_the_data_stay_positives(tmp_path: Path) -> None:
+    positive, _ = relations(decided(tmp_path / "d.jsonl", ("one", "1", "drop"), ("nobody", "1", "positive")))
+    assert positive[0] == [1, 0, 0, 0, 1, 0]
 
 
 def test_keep_changes_nothing(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from nearfar.text.bm25 import Bm25
 from tests.mining.test_mine import Axis, table
 
 
-class Same:
-    """A scorer that finds every text of even angle near."""
+class EvenScorer:
+    """A scorer that gives every text of even angle 2, others 1."""
 
     name = "even"
 
@@ -38,22 +38,22 @@ def hard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MiningResult:
 
 
 def test_suspects(hard: MiningResult) -> None:
-    found = review(hard)
-    near_zero = [(s.negative, s.reason) for s in found.suspects if s.query == "q 0"]
-    assert near_zero == [("k 6", "above")]
-    excess = [s.scores["model"][1] - s.scores["model"][0] for s in found.suspects]
+    result = review(hard)
+    of_zero = [(s.negative, s.reason) for s in result.suspects if s.query == "q 0"]
+    assert of_zero == [("k 6", "above")]
+    excess = [s.scores["model"][1] - s.scores["model"][0] for s in result.suspects]
     assert excess == sorted(excess, reverse=True)
-    assert found.negatives == 20
-    assert found.found == len(found.suspects)
+    assert result.negatives == 20
+    assert result.found == len(result.suspects)
 
 
 def test_second_scorer_brings_those_just_below(hard: MiningResult) -> None:
-    found = review(hard, Same())
-    near_zero = {s.negative: s for s in found.suspects if s.query == "q 0"}
+    result = review(hard, EvenScorer())
+    of_zero = {s.negative: s for s in result.suspects if s.query == "q 0"}
     # 12 lies half a degree of cosine below the answer at 10, and is even; 13 is odd; 60 is too far
-    assert {name: s.reason for name, s in near_zero.items()} == {"k 6": "both", "k 12": "both"}
-    assert near_zero["k 12"].scores["even"] == (2.0, 2.0)
-    reasons = [s.reason for s in found.suspects]
+    assert {name: s.reason for name, s in of_zero.items()} == {"k 6": "both", "k 12": "both"}
+    assert of_zero["k 12"].scores["even"] == (2.0, 2.0)
+    reasons = [s.reason for s in result.suspects]
     assert reasons == sorted(reasons, reverse=True)
 
 
@@ -86,10 +86,10 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = dict(attrs)
+        attributes = dict(attrs)
         self.tags.append(tag)
-        self.actions += [told["data-action"] or ""] if "data-action" in told else []
-        self._inside = told.get("id") == "suspects"
+        self.actions += [attributes["data-action"] or ""] if "data-action" in attributes else []
+        self._inside = attributes.get("id") == "suspects"
 
     def handle_data(self, data: str) -> None:
         if self._inside:
@@ -98,16 +98,16 @@ class Page(HTMLParser):
 
 
 def test_page(hard: MiningResult, tmp_path: Path) -> None:
-    found = review(hard, Same())
-    text = page(found, model="m", data="d", out="r.html")
+    result = review(hard, EvenScorer())
+    text = page(result, model="m", data="d", out="r.html")
     read = Page(text)
-    assert read.tags.count("article") == len(found.suspects) == len(read.data)
+    assert read.tags.count("article") == len(result.suspects) == len(read.data)
     assert set(read.actions) == {"positive", "drop", "keep"}
     assert not re.search(r"(src|href)=\"?http|url\(http|@import", text)
     # what the page saves is what training reads
     path = tmp_path / "decisions.jsonl"
     path.write_text("\n".join(json.dumps({**row, "action": "drop"}) for row in read.data))
-    assert len(Decisions.read(path).dropped[0]) == len(found.suspects)
+    assert len(Decisions.read(path).dropped[0]) == len(result.suspects)
     assert "None of 20 mined negatives" in page(Review([], 0, 20), model="m", data="d", out="r.html")
 
 

@@ -1,4 +1,4 @@
-"""The page of a run: honest words, nothing missing is fatal, nothing foreign runs, nothing is loaded."""
+"""The page of a run: sentences that the intervals allow, missing and foreign data, and that it loads nothing."""
 
 import json
 import re
@@ -10,12 +10,13 @@ import pytest
 
 from nearfar.errors import InputError
 from nearfar.reports import charts
-from nearfar.reports.run import number, page, write_page
+from nearfar.reports.page import number
+from nearfar.reports.run import page, write_page
 
 EDGES = [-1 + i / 20 for i in range(41)]
 
 
-def facts(low: float | None = 0.065, high: float | None = 0.097, value: float = 0.081) -> dict[str, Any]:
+def results(low: float | None = 0.065, high: float | None = 0.097, value: float = 0.081) -> dict[str, Any]:
     return {
         "task": "heldout",
         "metrics": {"mrr@10": 0.505 + value, "recall@1": 0.4, "alignment": 0.61, "effective_rank": 301.7},
@@ -83,7 +84,7 @@ class Elements(HTMLParser):
 
 
 def test_the_page_holds_every_part_in_order() -> None:
-    html = page({**facts(), "unseen": facts(-0.01, 0.02, 0.003)}, [*steps(30), *monitors(9)])
+    html = page({**results(), "unseen": results(-0.01, 0.02, 0.003)}, [*steps(30), *monitors(9)])
     elements = Elements(html)
     assert elements.open == []
     tags = [tag for tag, _ in elements.found]
@@ -116,7 +117,7 @@ def test_the_page_holds_every_part_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "value", "said"),
+    ("low", "high", "value", "sentence"),
     [
         (
             0.065,
@@ -149,30 +150,32 @@ def test_the_page_holds_every_part_in_order() -> None:
         ),
     ],
 )
-def test_the_verdict_says_what_the_interval_allows(low: float | None, high: float, value: float, said: str) -> None:
-    html = page(facts(low, high, value), [])
-    assert said in text(html)
-    assert said in html[: html.index("<body>")]  # also for those who only see a preview
+def test_the_verdict_says_what_the_interval_allows(low: float | None, high: float, value: float, sentence: str) -> None:
+    html = page(results(low, high, value), [])
+    assert sentence in text(html)
+    assert sentence in html[: html.index("<body>")]  # also for those who only see a preview
 
 
 def test_the_second_split_has_a_verdict_of_its_own() -> None:
-    shown = text(page({**facts(), "unseen": facts(-0.04, -0.01, -0.02)}, []))
+    shown = text(page({**results(), "unseen": results(-0.04, -0.01, -0.02)}, []))
     assert "On packages never seen in training this model finds the right function less well than BM25:" in shown
     assert "On held-out modules this model finds the right function better than BM25:" in shown
 
 
 def test_other_data_is_not_called_modules() -> None:
-    told = facts() | {"recipe": "data: {name: table, path: faq.jsonl}"}
-    assert "On held-out data this model finds the right answer better than BM25:" in text(page(told, []))
+    given = results() | {"recipe": "data: {name: table, path: faq.jsonl}"}
+    assert "On held-out data this model finds the right answer better than BM25:" in text(page(given, []))
 
 
-def test_similarity_is_told_as_agreement() -> None:
-    told = {
+def test_similarity_reads_as_agreement() -> None:
+    given = {
         "task": "stsb",
         "metrics": {"spearman": 0.78, "pearson": 0.77},
         "difference": {"runs/old/model": {"spearman": {"value": 0.1, "low": 0.05, "high": 0.15}}},
     }
-    assert "On stsb this model agrees with people\u2019s grades better than old: Spearman 0.780" in text(page(told, []))
+    assert "On stsb this model agrees with people\u2019s grades better than old: Spearman 0.780" in text(
+        page(given, [])
+    )
 
 
 def test_a_number_without_a_baseline_is_only_a_number() -> None:
@@ -180,24 +183,24 @@ def test_a_number_without_a_baseline_is_only_a_number() -> None:
     assert "On stsb this model reaches Spearman 0.780: there is no baseline to compare it with." in shown
 
 
-@pytest.mark.parametrize("missing", [None, *facts()])
+@pytest.mark.parametrize("missing", [None, *results()])
 def test_whatever_is_missing_or_null_the_page_stands(missing: str | None) -> None:
-    told = {} if missing is None else {key: value for key, value in facts().items() if key != missing}
-    for given in (told, told | ({missing: None} if missing else {"unseen": None})):
-        assert Elements(page(given, [])).open == []
+    given = {} if missing is None else {key: value for key, value in results().items() if key != missing}
+    for variant in (given, given | ({missing: None} if missing else {"unseen": None})):
+        assert Elements(page(variant, [])).open == []
 
 
-def test_nothing_measured_is_said() -> None:
+def test_a_run_without_evaluation_says_so() -> None:
     assert "This run has not been evaluated." in text(page({}, []))
     assert "This run has not been evaluated on held-out data." in text(page({"task": "heldout", "metrics": {}}, []))
 
 
 def test_null_and_nan_are_dashes_never_numbers() -> None:
     nan = float("nan")
-    told = facts(nan, 0.1) | {"seconds": nan, "pairs": None, "protocol": {"a": nan, "b": None}}
-    told["metrics"] |= {"ndcg@10": nan, "map": None, "recall@10": float("inf"), "uniformity": nan}
-    told["histogram"]["positive"][3] = None
-    events = [
+    given = results(nan, 0.1) | {"seconds": nan, "pairs": None, "protocol": {"a": nan, "b": None}}
+    given["metrics"] |= {"ndcg@10": nan, "map": None, "recall@10": float("inf"), "uniformity": nan}
+    given["histogram"]["positive"][3] = None
+    events: list[dict[str, Any]] = [
         {"event": "step", "step": 1, "loss": 2.0},
         {"event": "step", "step": 2, "loss": nan},
         {"event": "step", "step": 3, "loss": None},
@@ -207,7 +210,7 @@ def test_null_and_nan_are_dashes_never_numbers() -> None:
             for i in range(3)
         ],
     ]
-    html = page(told, events)
+    html = page(given, events)
     assert not re.search(r"\b(nan|none|inf)\b", text(html), flags=re.I)
     assert not re.search(r"[\"' ](nan|inf)[\"' ]", html, flags=re.I)
     assert "The loss was not a number at 2 steps, first at step 2." in text(html)
@@ -222,20 +225,24 @@ def test_numbers_show_what_they_are() -> None:
 
 def test_foreign_text_is_never_markup() -> None:
     evil = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>\n    </pre>"
-    told = facts()
-    told["worst"][0] |= {"query": evil, "expected": [evil], "found": [{"text": evil, "score": 0.5, "relevant": True}]}
-    told |= {"task": evil, "recipe": evil, "run": evil, "protocol": {evil: [evil, {evil: evil}]}}
-    told["metrics"][evil] = 0.5
-    told["baseline"][evil] = {"mrr@10": 0.1, evil: 0.1}
-    told["difference"][evil] = {evil: {"value": 0.1, "low": 0.05, "high": 0.2}}
-    events = [{"event": "warning", "step": 3, "message": evil}, {"event": "start", "time": evil}]
-    tags = [tag for tag, _ in Elements(page(told, events)).found]
+    given = results()
+    given["worst"][0] |= {
+        "query": evil,
+        "expected": [evil],
+        "found": [{"text": evil, "score": 0.5, "relevant": True}],
+    }
+    given |= {"task": evil, "recipe": evil, "run": evil, "protocol": {evil: [evil, {evil: evil}]}}
+    given["metrics"][evil] = 0.5
+    given["baseline"][evil] = {"mrr@10": 0.1, evil: 0.1}
+    given["difference"][evil] = {evil: {"value": 0.1, "low": 0.05, "high": 0.2}}
+    events: list[dict[str, Any]] = [{"event": "warning", "step": 3, "message": evil}, {"event": "start", "time": evil}]
+    tags = [tag for tag, _ in Elements(page(given, events)).found]
     assert tags.count("script") == 1
     assert "img" not in tags
 
 
 def test_the_page_loads_nothing_and_lets_nothing_load() -> None:
-    elements = Elements(page(facts(), [*steps(30), *monitors(9)])).found
+    elements = Elements(page(results(), [*steps(30), *monitors(9)])).found
     loads = [value for _, attributes in elements for key, value in attributes.items() if key in ("src", "href")]
     assert loads == ["data:,"]
     policy = next(a["content"] for tag, a in elements if tag == "meta" and "http-equiv" in a)
@@ -245,7 +252,7 @@ def test_the_page_loads_nothing_and_lets_nothing_load() -> None:
 
 def test_warnings_stand_above_the_verdict() -> None:
     many = [{"event": "warning", "step": i, "message": f"collapse {i}"} for i in range(1, 10)]
-    html = page(facts(), [*many, *many])  # a resumed run says it again
+    html = page(results(), [*many, *many])  # a resumed run writes it again
     assert html.index("collapse 1") < html.index("<h1")
     assert html.count("collapse 1") == 1
     assert "And 3 more in events.jsonl." in html
@@ -255,7 +262,7 @@ def test_warnings_stand_above_the_verdict() -> None:
 def test_a_long_run_makes_a_small_page_and_keeps_its_spike() -> None:
     events = [*steps(50_000), *monitors(5000)]
     events[30_000]["loss"] = 77.0
-    html = page({**facts(), "unseen": facts()}, events)
+    html = page({**results(), "unseen": results()}, events)
     assert len(html.encode()) < 400_000
     places = re.search(r'd="M([\d. ]+)" class="line faint"', html)
     assert places is not None and 300 <= len(places[1].split()) / 2 <= 420
@@ -263,9 +270,9 @@ def test_a_long_run_makes_a_small_page_and_keeps_its_spike() -> None:
 
 
 def test_long_texts_are_cut() -> None:
-    told = facts()
-    told["worst"] = [told["worst"][0] | {"query": "q" * 10**6, "expected": ["e" * 10**6] * 50}] * 50
-    assert len(page(told, [])) < 200_000
+    given = results()
+    given["worst"] = [given["worst"][0] | {"query": "q" * 10**6, "expected": ["e" * 10**6] * 50}] * 50
+    assert len(page(given, [])) < 200_000
 
 
 def test_of_a_repeated_step_the_later_line_wins() -> None:
@@ -277,15 +284,17 @@ def test_of_a_repeated_step_the_later_line_wins() -> None:
 
 
 def test_the_held_out_loss_stands_beside_the_training_loss() -> None:
-    judged = [{"event": "evaluate", "step": step, "metrics": {"heldout_loss": 1.5 + step / 100}} for step in (10, 20)]
-    assert "held out from 1.6 to 1.7" in page(facts(), [*steps(20), *judged])
-    assert "held out" not in page(facts(), [*steps(20), *judged[:1]])
-    assert "held out" not in page(facts(), steps(20))
+    evaluations = [
+        {"event": "evaluate", "step": step, "metrics": {"heldout_loss": 1.5 + step / 100}} for step in (10, 20)
+    ]
+    assert "held out from 1.6 to 1.7" in page(results(), [*steps(20), *evaluations])
+    assert "held out" not in page(results(), [*steps(20), *evaluations[:1]])
+    assert "held out" not in page(results(), steps(20))
 
 
 def test_a_folder_becomes_a_page(tmp_path: Path) -> None:
-    told = {key: value for key, value in facts().items() if key not in ("recipe", "run")}
-    (tmp_path / "results.json").write_text(json.dumps(told), "utf-8")
+    given = {key: value for key, value in results().items() if key not in ("recipe", "run")}
+    (tmp_path / "results.json").write_text(json.dumps(given), "utf-8")
     (tmp_path / "recipe.yaml").write_text("data: {name: python_packages}\n", "utf-8")
     lines = [*map(json.dumps, steps(20)), "[1]", "", '{"event": "step", "step": 21, "lo']
     (tmp_path / "events.jsonl").write_bytes("\n".join(lines).encode() + b"\xff")

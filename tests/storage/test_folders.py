@@ -1,9 +1,12 @@
+"""Atomic writes: at every crash the old or the new file or folder is complete; errors name the path."""
+
 from __future__ import annotations
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -12,80 +15,82 @@ import pytest
 
 from nearfar.errors import InputError, RunError
 from nearfar.storage import folders
-from nearfar.storage.folders import cache_folder, folder_aside, made, standing, write_text
+from nearfar.storage.folders import cache_folder, complete_folder, ensure_folder, write_folder_atomically, write_text
 
-unprivileged = pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+unprivileged = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def put(place: Path, text: str) -> None:
-    with folder_aside(place) as aside:
-        (aside / "deep").mkdir()
-        (aside / "deep" / "file").write_text(text)
+def write(folder: Path, text: str) -> None:
+    with write_folder_atomically(folder) as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "file").write_text(text)
 
 
-def held(place: Path) -> str:
-    return (standing(place) / "deep" / "file").read_text()
+def read(folder: Path) -> str:
+    return (complete_folder(folder) / "deep" / "file").read_text()
 
 
 def test_a_folder_is_written_and_replaced(tmp_path: Path) -> None:
     for text in ("one", "two"):
-        put(tmp_path / "a", text)
-        assert held(tmp_path / "a") == text
+        write(tmp_path / "a", text)
+        assert read(tmp_path / "a") == text
         assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o755
 
 
-def test_an_error_leaves_the_old_one(tmp_path: Path) -> None:
-    put(tmp_path / "a", "one")
-    with pytest.raises(KeyError), folder_aside(tmp_path / "a"):
+def test_an_error_leaves_the_old_folder(tmp_path: Path) -> None:
+    write(tmp_path / "a", "one")
+    with pytest.raises(KeyError), write_folder_atomically(tmp_path / "a"):
         raise KeyError
-    with pytest.raises(RunError, match=r"a: cannot be written .*No space left"), folder_aside(tmp_path / "a"):
+    full = r"a: cannot be written .*No space left"
+    with pytest.raises(RunError, match=full), write_folder_atomically(tmp_path / "a"):
         raise OSError(28, "No space left on device")
-    assert held(tmp_path / "a") == "one"
+    assert read(tmp_path / "a") == "one"
     assert names(tmp_path) == ["a"]
 
 
-def killed_at_the_rename(place: Path, count: int) -> None:
-    """Replace a folder, and be killed before the rename of that number."""
+def kill_at_rename(folder: Path, count: int) -> None:
+    """Replace a folder and kill this process just before its rename number `count`."""
     replace, calls = Path.replace, []
 
-    def or_die(self: Path, target: Path) -> Any:
+    def replace_or_die(self: Path, target: Path) -> Any:
         calls.append(1)
         if len(calls) == count:
             os.kill(os.getpid(), 9)
         return replace(self, target)
 
-    Path.replace = or_die  # type: ignore[method-assign,assignment]
-    put(place, "two")
+    Path.replace = replace_or_die  # type: ignore[method-assign,assignment]
+    write(folder, "two")
     os._exit(0)
 
 
 @pytest.mark.parametrize(("count", "left"), [(1, "one"), (2, "one"), (3, "two")])
-def test_killed_at_any_moment_the_old_or_the_new_one_stands(tmp_path: Path, count: int, left: str) -> None:
+def test_killed_at_any_moment_the_old_or_the_new_folder_is_complete(tmp_path: Path, count: int, left: str) -> None:
     place = tmp_path / "a"
-    put(place, "one")
-    code = f"from tests.storage.test_folders import Path, killed_at_the_rename as k; k(Path({str(place)!r}), {count})"
+    write(place, "one")
+    code = f"from tests.storage.test_folders import Path, kill_at_rename as k; k(Path({str(place)!r}), {count})"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=60)
     assert done.returncode == (-9 if count < 3 else 0)
-    assert held(place) == left
-    put(place, "three")
-    assert held(place) == "three" == (place / "deep" / "file").read_text()
+    assert read(place) == left
+    write(place, "three")
+    assert read(place) == "three" == (place / "deep" / "file").read_text()
 
 
-def test_what_a_crash_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
-    for name, age in ((".a-old", 2 * folders.ABANDONED), (".a-young", 0), (".b-old", 2 * folders.ABANDONED)):
+def test_what_a_crash_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    old = 2 * folders.ABANDONED_AFTER  # seconds
+    for name, age in ((".a-old", old), (".a-young", 0), (".b-old", old)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age, time.time() - age))
-    put(tmp_path / "a", "one")
+    write(tmp_path / "a", "one")
     assert names(tmp_path) == [".a-young", ".b-old", "a"]
 
 
-def test_the_old_one_comes_back_when_the_new_one_cannot_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path / "a", "one")
+def test_the_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a", "one")
     replace = Path.replace
 
     def fail(self: Path, target: Path) -> Any:
@@ -95,11 +100,11 @@ def test_the_old_one_comes_back_when_the_new_one_cannot_come(tmp_path: Path, mon
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(RunError, match="Input/output error"):
-        put(tmp_path / "a", "two")
+        write(tmp_path / "a", "two")
     assert (tmp_path / "a" / "deep" / "file").read_text() == "one"
 
 
-def test_a_text_is_written_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
     write_text(path, json.dumps("ü"))
     assert json.loads(path.read_text(encoding="utf-8")) == "ü"
@@ -113,30 +118,30 @@ def test_a_text_is_written_whole_or_not(tmp_path: Path, monkeypatch: pytest.Monk
     assert json.loads(path.read_text(encoding="utf-8")) == "ü"
 
 
-def test_a_file_in_the_way_is_the_users_error(tmp_path: Path) -> None:
+def test_a_file_of_the_folders_name_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match="a file stands where a folder is needed"):
-            made(folder)
+            ensure_folder(folder)
 
 
-def test_a_closed_place_is_the_users_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_denied_permission_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(folders.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(InputError, match="not writable"):
-        made(tmp_path)
+        ensure_folder(tmp_path)
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError, match="this is the cache, which NEARFAR_CACHE=FOLDER moves"):
         cache_folder("tokens")
 
 
 @unprivileged
-def test_a_really_closed_place(tmp_path: Path) -> None:
+def test_a_really_denied_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="not writable"):
-        made(tmp_path)
+        ensure_folder(tmp_path)
 
 
 def test_the_cache_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The hub, as far as it can be told without one: what is sent, and what its refusals become."""
+"""Uploading to a fake hub: what is sent, and which error each refusal becomes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
 
 
 class Api:
-    """A hub that keeps what it is sent, or refuses it."""
+    """A hub that records what it is sent, or refuses it."""
 
     sent: dict[str, Any]
     refusal: Exception | None
@@ -53,7 +53,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
     return Api
 
 
-def test_the_saved_folder_is_sent_with_its_card(model: Model, hub: type[Api]) -> None:
+def test_the_saved_folder_is_uploaded_with_its_card(model: Model, hub: type[Api]) -> None:
     assert model.push_to_hub("me/near", private=True, token="secret") == "https://hub/me/near/commit/1"
     assert hub.sent["token"] == "secret"
     assert hub.sent["private"] is True
@@ -74,15 +74,15 @@ def refusal(status: int) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "said"), [(401, InputError, "a token that may write"), (503, RunError, "try again later")]
+    ("status", "kind", "message"), [(401, InputError, "a token that may write"), (503, RunError, "try again later")]
 )
-def test_what_the_hub_refuses(model: Model, hub: type[Api], status: int, kind: type[Exception], said: str) -> None:
+def test_what_the_hub_refuses(model: Model, hub: type[Api], status: int, kind: type[Exception], message: str) -> None:
     hub.refusal = refusal(status)
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         model.push_to_hub("me/near")
 
 
-def test_no_network_and_no_name(model: Model, hub: type[Api]) -> None:
+def test_no_network_and_an_invalid_name(model: Model, hub: type[Api]) -> None:
     from huggingface_hub.errors import HFValidationError
 
     hub.refusal = ConnectionError("no route")

@@ -22,7 +22,7 @@ from nearfar.storage import onnx as export
 from tests.encoders.tiny import TEXTS, tiny
 from tests.training.floats import Perceptron
 
-SAID = [*TEXTS, "  padded\tout \n", "größe ☃ 東京", "near and far " * 200, "x"]
+INPUTS = [*TEXTS, "  padded\tout \n", "größe ☃ 東京", "near and far " * 200, "x"]
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def onnx() -> Any:
-    for name in export.NEEDED:
+    for name in export.REQUIRED_PACKAGES:
         pytest.importorskip(name, reason="the extra onnx is not installed")
     return pytest.importorskip("onnxruntime")
 
@@ -44,16 +44,16 @@ def static(dim: int = 16) -> Static:
 
 
 def vectors(runtime: Any, folder: Path, texts: list[str]) -> np.ndarray[Any, Any]:
-    """Return what somebody without nearfar and torch gets."""
+    """Return the vectors (n, dim) that tokenizers and ONNX Runtime alone give."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_padding()
-    found = tokenizer.encode_batch(texts)
-    ids, mask = (np.array([getattr(e, name) for e in found], np.int64) for name in ("ids", "attention_mask"))
+    encodings = tokenizer.encode_batch(texts)
+    ids, mask = (np.array([getattr(e, name) for e in encodings], np.int64) for name in ("ids", "attention_mask"))
     session = runtime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    told: np.ndarray[Any, Any] = session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})[0]
-    return told
+    found: np.ndarray[Any, Any] = session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})[0]
+    return found
 
 
 @pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("bert", ["cls", "max"]), ("qwen3", "lasttoken")])
@@ -64,44 +64,44 @@ def test_a_transformers_graph_gives_the_models_vectors(onnx: Any, tmp_path: Path
         encoder.dim = 12
     model = Model(encoder, {"query": "query near "})
     folder = model.export_onnx(tmp_path / "onnx")
-    told = json.loads((folder / "onnx.json").read_text())
-    assert told["fingerprint"] == model.fingerprint
-    before = told["prompts"]["query"]
-    for texts in (SAID, SAID[:1], SAID[3:5]):
+    description = json.loads((folder / "onnx.json").read_text())
+    assert description["fingerprint"] == model.fingerprint
+    prompt = description["prompts"]["query"]
+    for texts in (INPUTS, INPUTS[:1], INPUTS[3:5]):
         np.testing.assert_allclose(vectors(onnx, folder, texts), model.embed(texts), atol=1e-5)
     np.testing.assert_allclose(
-        vectors(onnx, folder, [before + text for text in SAID]), model.embed(SAID, "query"), atol=1e-5
+        vectors(onnx, folder, [prompt + text for text in INPUTS]), model.embed(INPUTS, "query"), atol=1e-5
     )
 
 
-def test_towers_and_static_have_their_graphs(onnx: Any, tmp_path: Path) -> None:
+def test_two_towers_have_a_graph_each(onnx: Any, tmp_path: Path) -> None:
     model = Model(nf.encoders.Dual(static(32), tiny("distilbert")))
     folder = model.export_onnx(tmp_path / "onnx")
     for role in ("query", "key"):
-        found = vectors(onnx, folder / role, SAID)
-        np.testing.assert_allclose(found, model.embed(SAID, role), atol=1e-5)  # type: ignore[arg-type]
+        found = vectors(onnx, folder / role, INPUTS)
+        np.testing.assert_allclose(found, model.embed(INPUTS, role), atol=1e-5)
 
 
-def test_the_command_tells_of_the_files(onnx: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_files(onnx: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = Model(static())
     folder = model.save(tmp_path / "model")
-    for _ in range(2):  # an older export goes
+    for _ in range(2):  # the second replaces the first
         assert run(["export", str(folder), "--onnx", str(tmp_path / "out"), "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert told["files"] == ["model.onnx", "onnx.json", "tokenizer.json"]
-        assert told["fingerprint"] == model.fingerprint
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["files"] == ["model.onnx", "onnx.json", "tokenizer.json"]
+        assert printed["fingerprint"] == model.fingerprint
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "full" / "notes.txt").write_text("notes")
     assert run(["export", str(folder), "--onnx", str(tmp_path / "full")]) == 2
     assert "holds other things" in capsys.readouterr().err
-    assert run(["export", str(folder), "--onnx", str(tmp_path / "full" / "mine.txt")]) == 2
+    assert run(["export", str(folder), "--onnx", str(tmp_path / "full" / "notes.txt")]) == 2
     assert "a file stands" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_padded_pooling_is_the_packed_one(mode: str) -> None:
     encoder = tiny("bert", pooling=mode).double()
-    padded, _, _ = encoder.portable()
+    padded, _, _ = encoder.padded_encoder()
     inputs = encoder.inputs(TEXTS)
     size = torch.from_numpy(inputs.costs())
     mask = torch.arange(int(size.max())) < size[:, None]  # (n, l)
@@ -110,13 +110,13 @@ def test_padded_pooling_is_the_packed_one(mode: str) -> None:
     torch.testing.assert_close(padded(ids, mask.long()).double(), encoder(inputs), rtol=0, atol=1e-6)
 
 
-def test_an_encoder_without_such_a_form_is_named(onnx: Any, tmp_path: Path) -> None:
+def test_an_encoder_that_cannot_be_exported_is_named(onnx: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Perceptron has no form in ONNX; known: static, transformer"):
-        export.export_onnx(Perceptron(), tmp_path / "onnx", {})  # type: ignore[arg-type]
+        export.export_onnx(Perceptron(), tmp_path / "onnx", {})
 
 
-def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "NEEDED", ("no_such_package",))
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "REQUIRED_PACKAGES", ("no_such_package",))
     with pytest.raises(InputError, match=r"no_such_package is not installed; pip install 'nearfar\[onnx\]'"):
         Model(static()).export_onnx(tmp_path / "onnx")
 
@@ -135,4 +135,6 @@ def test_a_layer_over_an_encoder_is_in_the_graph(onnx: Any, tmp_path: Path) -> N
     with torch.no_grad():
         encoder.projection.linear.weight += 0.1 * torch.randn(20, 32, generator=torch.Generator().manual_seed(0))
     model = Model(encoder)
-    np.testing.assert_allclose(vectors(onnx, model.export_onnx(tmp_path / "onnx"), SAID), model.embed(SAID), atol=1e-5)
+    np.testing.assert_allclose(
+        vectors(onnx, model.export_onnx(tmp_path / "onnx"), INPUTS), model.embed(INPUTS), atol=1e-5
+    )

@@ -3,6 +3,7 @@
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from nearfar.metrics.retrieval import Retrieval
 from nearfar.text.bm25 import BASELINES, Bm25, reciprocal_rank_fusion, words
 from nearfar.vectors.topk import Ranking
 
-PLAIN = {"k1": 1.2, "b": 0.75, "identifiers": False, "stop_words": False, "stemming": False}
+PLAIN: dict[str, Any] = {"k1": 1.2, "b": 0.75, "identifiers": False, "stop_words": False, "stemming": False}
 
 
 def naive(documents: list[str], query: str, k1: float, b: float) -> list[float]:
@@ -91,7 +92,8 @@ def test_bad_input_is_an_error() -> None:
         Bm25(["a"]).rank([None], 1)  # type: ignore[list-item]
     with pytest.raises(InputError, match="k must be at least 1"):
         Bm25(["a"]).rank(["a"], 0)
-    for wrong in ({"k1": -1.0}, {"b": 1.5}, {"k1": math.nan}):
+    refused: list[dict[str, Any]] = [{"k1": -1.0}, {"b": 1.5}, {"k1": math.nan}]
+    for wrong in refused:
         with pytest.raises(InputError, match="k1 must be at least 0 and b within 0 to 1"):
             Bm25(["a"], **wrong)
 

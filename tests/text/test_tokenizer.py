@@ -13,7 +13,7 @@ from tokenizers import pre_tokenizers
 from nearfar.column import ListColumn
 from nearfar.errors import InputError
 from nearfar.text import tokenizer as byte_pairs
-from nearfar.text.tokenizer import learn
+from nearfar.text.tokenizer import train_tokenizer
 
 WORDS = [
     "a",
@@ -35,7 +35,7 @@ WHITE = set("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {chr(c)
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return byte_pairs._learnt([ListColumn("text", TEXTS)], 400)
+    return byte_pairs._trained([ListColumn("text", TEXTS)], 400)
 
 
 def bytes_of(tokenizer: Any, text: str) -> bytes:
@@ -88,7 +88,7 @@ def test_identifiers_are_split_into_words(tokenizer: Any, text: str, words: list
 def test_it_is_the_same_in_every_process() -> None:
     code = (
         "from tests.text.test_tokenizer import TEXTS, ListColumn, byte_pairs\n"
-        "print(byte_pairs._learnt([ListColumn('text', TEXTS)], 400).to_str(), end='')"
+        "print(byte_pairs._trained([ListColumn('text', TEXTS)], 400).to_str(), end='')"
     )
     root = Path(__file__).parents[2]
     found = {
@@ -102,34 +102,34 @@ def test_it_is_the_same_in_every_process() -> None:
         ).stdout.decode()
         for threads in ("1", "4")
     }
-    assert found == {byte_pairs._learnt([ListColumn("text", TEXTS)], 400).to_str()}
+    assert found == {byte_pairs._trained([ListColumn("text", TEXTS)], 400).to_str()}
 
 
 def test_the_size_is_a_limit_and_holds_all_bytes() -> None:
-    assert byte_pairs._learnt([ListColumn("text", TEXTS)], 300).get_vocab_size() <= 300
-    assert byte_pairs._learnt([ListColumn("text", [])], 256).get_vocab_size() == 256
+    assert byte_pairs._trained([ListColumn("text", TEXTS)], 300).get_vocab_size() <= 300
+    assert byte_pairs._trained([ListColumn("text", [])], 256).get_vocab_size() == 256
 
 
-def test_it_is_learnt_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = learn([ListColumn("text", TEXTS)], 300)
+def test_it_is_trained_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train_tokenizer([ListColumn("text", TEXTS)], 300)
     assert len(list((cache / "tokenizers").iterdir())) == 1
-    monkeypatch.setattr(byte_pairs, "_learnt", lambda *_: pytest.fail("learnt again"))
-    assert learn([ListColumn("other name", list(TEXTS))], 300).to_str() == first.to_str()
+    monkeypatch.setattr(byte_pairs, "_trained", lambda *_: pytest.fail("learnt again"))
+    assert train_tokenizer([ListColumn("other name", list(TEXTS))], 300).to_str() == first.to_str()
     for other in ([ListColumn("text", TEXTS[1:])], [ListColumn("text", TEXTS)] * 2):
         with pytest.raises(pytest.fail.Exception):
-            learn(other, 300)
+            train_tokenizer(other, 300)
     with pytest.raises(pytest.fail.Exception):
-        learn([ListColumn("text", TEXTS)], 299)
+        train_tokenizer([ListColumn("text", TEXTS)], 299)
     monkeypatch.undo()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"model": 1}', b"\xff\xfe"])
 def test_a_broken_cache_is_made_anew(cache: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setenv("NEARFAR_CACHE", str(cache))
-    first = learn([ListColumn("text", TEXTS)], 300)
+    first = train_tokenizer([ListColumn("text", TEXTS)], 300)
     (file,) = (cache / "tokenizers").iterdir()
     file.write_bytes(content)
-    assert learn([ListColumn("text", TEXTS)], 300).to_str() == first.to_str()
+    assert train_tokenizer([ListColumn("text", TEXTS)], 300).to_str() == first.to_str()
     assert file.read_bytes() != content
 
 
@@ -143,7 +143,7 @@ def test_only_a_sample_of_much_text_is_read(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        byte_pairs.read(tmp_path / "tokenizer.json")
+        byte_pairs.read_tokenizer(tmp_path / "tokenizer.json")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="not a tokenizer"):
-        byte_pairs.read(tmp_path / "tokenizer.json")
+        byte_pairs.read_tokenizer(tmp_path / "tokenizer.json")

@@ -1,4 +1,4 @@
-"""What the tests of this folder share: a cache of their own, and one thread, for the runs are too small for more."""
+"""What the tests of this folder share: a cache, and one thread, because the runs are too small for more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One for all tests: what is learnt from the same texts is learnt once."""
+    """One cache for all tests, so that a tokenizer of the same texts is trained once."""
     folder = tmp_path_factory.getbasetemp() / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NEARFAR_CACHE", str(folder))

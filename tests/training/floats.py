@@ -1,4 +1,4 @@
-"""A small encoder of rows of floats, and steps on it without data: for what must be exact to the last digits."""
+"""A small encoder of rows of floats, and steps on it without data: for tests of exact numbers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.storage.weights import write_weights
-from nearfar.training.batches import PreparedBatch, Share
+from nearfar.training.batches import PreparedBatch, StackedInputs, StepOutput
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
-from nearfar.training.step import GradientStep, Outcome
+from nearfar.training.step import GradientStep
 from nearfar.training.train_module import build_train_module
 
 FEATURES, DIM = 6, 8
@@ -95,14 +95,18 @@ class Perceptron(nn.Module):
         write_weights(folder / "model.safetensors", self.state_dict())
         return []
 
+    @classmethod
+    def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
+        raise NotImplementedError("no test reads it back")
+
 
 def prepared(rows: dict[str, Tensor], pairs: Pairs, ranks: Ranks | None = None) -> PreparedBatch:
-    """Return rows of each view, of which a rank sees its share, as a batch."""
-    own = {view: Floats(cells[(ranks or Ranks()).span(len(cells))]) for view, cells in rows.items()}
-    first, *others = own.values()
-    share = Share(first.join(others), {view: len(part) for view, part in own.items()})
+    """Return a prepared batch of the rows of each view, of which a rank gets its share."""
+    inputs = {view: Floats(cells[(ranks or Ranks()).span(len(cells))]) for view, cells in rows.items()}
+    first, *others = inputs.values()
+    stacked = StackedInputs(first.join(others), {view: len(part) for view, part in inputs.items()})
     sizes = {view: len(cells) for view, cells in rows.items()}
-    return PreparedBatch(0, np.arange(pairs.shape[0]), share, None, sizes, 0, pairs)
+    return PreparedBatch(0, np.arange(pairs.shape[0]), stacked, None, sizes, 0, pairs)
 
 
 def batch(n: int = 13, m: int | None = None) -> dict[str, Tensor]:
@@ -118,18 +122,18 @@ def learnt(encoder: Any, loss: Any, batch: PreparedBatch, ranks: Ranks | None = 
     """Return a step's loss and the gradient of every parameter."""
     settings = Settings(optimizer="sgd", **more)
     train_state = TrainState.of(build_train_module(encoder, loss, settings).train(), settings)
-    outcome: Outcome = GradientStep(train_state, VIEWS, settings, CPU, "fp32", ranks)(batch)
+    output: StepOutput = GradientStep(train_state, VIEWS, settings, CPU, "fp32", ranks)(batch)
     gradients = {name: p.grad for name, p in train_state.parameters.items() if p.grad is not None}
-    return {"loss": outcome.loss, "queries": outcome.queries, **gradients}
+    return {"loss": output.loss, "queries": output.queries, **gradients}
 
 
 def comparing() -> list[str]:
     """Return the names of the losses that compare vectors."""
-    words = {
+    arguments = {
         name: list(inspect.signature(registry.find("losses", name).forward).parameters)
         for name in registry.names("losses")
     }
-    return [name for name, found in words.items() if found[1:] == ["queries", "keys", "pairs"]]
+    return [name for name, found in arguments.items() if found[1:] == ["queries", "keys", "pairs"]]
 
 
 def loss(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Small real runs for the tests, in this process and in others that are stopped or killed."""
+"""Small real runs for the tests, in this process and in others that are interrupted or killed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import socket
 import sys
 import tempfile
@@ -52,17 +53,17 @@ class Rows:
 
 
 def rows(n: int = 64, seed: int = 0) -> Rows:
-    """Return n pairs of texts, each of a topic of their own and of words that all use."""
+    """Return n pairs of texts, each of a topic of its own and of words that all pairs share."""
     draw = random.Random(seed)
-    said = [f"w{draw.randrange(40)} w{draw.randrange(40)}" for _ in range(n)]
+    shared = [f"w{draw.randrange(40)} w{draw.randrange(40)}" for _ in range(n)]
     return Rows(
-        query=[f"topic{i} of {words}" for i, words in enumerate(said)],
-        key=[f"{words} tells topic{i} and w{draw.randrange(40)}" for i, words in enumerate(said)],
+        query=[f"topic{i} of {words}" for i, words in enumerate(shared)],
+        key=[f"{words} tells topic{i} and w{draw.randrange(40)}" for i, words in enumerate(shared)],
     )
 
 
 class Slow(InfoNCE):
-    """InfoNCE that takes its time, so that a run can be stopped in its midst."""
+    """InfoNCE that takes 10 ms longer, so that a run can be stopped between two steps."""
 
     def forward(self, *args: Any) -> torch.Tensor:
         time.sleep(0.01)
@@ -76,7 +77,7 @@ def train(folder: Path, data: Rows | None = None, loss: InfoNCE | None = None, *
 
 
 def weights(run: Run) -> np.ndarray[Any, Any]:
-    """Return a copy of the trained table."""
+    """Return a copy of the trained embedding table."""
     encoder = run.model.encoder
     assert isinstance(encoder, Static)
     return encoder.embedding.weight.detach().numpy().copy()
@@ -84,7 +85,7 @@ def weights(run: Run) -> np.ndarray[Any, Any]:
 
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes: as on a full disk, for Python ignores the signal and gets an error."""
+    """Let no file grow beyond so many bytes, as on a full disk: Python ignores SIGXFSZ and gets an error."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -93,8 +94,8 @@ def files_up_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def apart(target: Callable[..., None], *args: Any) -> ForkServerProcess:
-    """Start a function in a process of its own, quickly: a server that has loaded torch already forks it."""
+def start_process(target: Callable[..., None], *args: Any) -> ForkServerProcess:
+    """Start a function in a process of its own, forked from a server that has already loaded torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=target, args=args)
@@ -102,7 +103,7 @@ def apart(target: Callable[..., None], *args: Any) -> ForkServerProcess:
     return process
 
 
-def ended(process: ForkServerProcess) -> int | None:
+def exit_code(process: ForkServerProcess) -> int | None:
     """Wait for a process and return its exit code (negative: the signal that killed it)."""
     process.join(60)
     if process.is_alive():
@@ -112,44 +113,54 @@ def ended(process: ForkServerProcess) -> int | None:
 
 
 def in_ranks(world_size: int, target: Callable[..., None], *args: Any) -> None:
-    """Run target(ranks, *args) in so many processes that meet as torchrun's do; raise what one of them raised."""
-    with socket.socket() as free, tempfile.TemporaryDirectory() as said:
+    """Run target(ranks, *args) in one process a rank, as torchrun does; raise the errors of all."""
+    with socket.socket() as free, tempfile.TemporaryDirectory() as errors_folder:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        processes = [apart(_rank, rank, world_size, port, Path(said), target, args) for rank in range(world_size)]
-        codes = [ended(process) for process in processes]
-        errors = [path.read_text() for path in sorted(Path(said).iterdir())]
+        given = (world_size, port, Path(errors_folder), target, args)
+        processes = [start_process(_rank, rank, *given) for rank in range(world_size)]
+        codes = [exit_code(process) for process in processes]
+        errors = [path.read_text() for path in sorted(Path(errors_folder).iterdir())]
         assert not any(codes), "\n".join([f"exit codes {codes}", *errors])
 
 
 def _rank(
-    rank: int, world_size: int, port: int, said: Path, target: Callable[..., None], args: tuple[Any, ...]
+    rank: int, world_size: int, port: int, errors_folder: Path, target: Callable[..., None], args: tuple[Any, ...]
 ) -> None:
-    met = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
-    os.environ |= {name: str(value) for name, value in met.items()} | {"GLOO_SOCKET_IFNAME": "lo"}
+    variables: dict[str, Any] = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size}
+    variables |= {"MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    os.environ |= {name: str(value) for name, value in variables.items()}
+    _reset_signals()
     torch.set_num_threads(1)
-    ranks = Ranks.here()
+    ranks = Ranks.from_environment()
     ranks.open(torch.device("cpu"))
     try:
         target(ranks, *args)
     except BaseException:
-        (said / f"rank {rank}").write_text(f"rank {rank}: {traceback.format_exc()}")
+        (errors_folder / f"rank {rank}").write_text(f"rank {rank}: {traceback.format_exc()}")
         sys.stdout.flush()
-        os._exit(1)  # at once: the others are not to wait
+        os._exit(1)  # without the clean-up that waits for the other ranks
 
 
 def slow_run(folder: Path, cache: Path, more: dict[str, Any]) -> None:
-    """Train slowly and leave with the exit code that the command line gives; say why in a file."""
+    """Train slowly, exit with the code of the command line, and write the error to error.txt beside the folder."""
     os.environ["NEARFAR_CACHE"] = str(cache)
+    _reset_signals()
     torch.set_num_threads(1)
     if more.pop("wait", False):
         more["evaluate"] = _wait
     try:
         train(folder, loss=Slow(), **more)
     except NearfarError as error:
-        (folder.parent / "said.txt").write_text(str(error), encoding="utf-8")
+        (folder.parent / "error.txt").write_text(str(error), encoding="utf-8")
         sys.exit(error.exit_code)
+
+
+def _reset_signals() -> None:
+    """Set the handlers of a process that is started in the foreground; a background job's ignores SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _wait(model: Model) -> dict[str, float]:

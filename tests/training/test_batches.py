@@ -10,14 +10,14 @@ from nearfar.training.batches import prefetch
 
 
 def test_all_in_order_and_not_one_too_many() -> None:
-    asked: list[int] = []
+    steps: list[int] = []
 
     def read(step: int) -> int:
-        asked.append(step)
+        steps.append(step)
         return step * step
 
     assert list(prefetch(read, 2, 6)) == [4, 9, 16, 25]
-    assert asked == [2, 3, 4, 5]
+    assert steps == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("first", "stop"), [(3, 3), (4, 3)])

@@ -19,7 +19,7 @@ from nearfar.training.step import CachedBatch, RowEncoder, micro_batches
 from tests.training.floats import CPU, Floats, Perceptron, batch, comparing, learnt, loss, pairs_for, prepared
 from tests.training.runs import train, weights
 
-CUTS: list[dict[str, int]] = [
+CUTS: list[dict[str, Any]] = [
     *({"micro_batch": size} for size in (1, 3, 7, 25, 100)),
     *({"micro_cost": cost} for cost in (1, 9, 40)),
     {"micro_batch": 4, "micro_cost": 12},
@@ -27,7 +27,7 @@ CUTS: list[dict[str, int]] = [
 
 
 def same(found: dict[str, Tensor], expected: dict[str, Tensor], close: float) -> None:
-    """Compare to so many digits of the largest number: some gradients are zero but for rounding."""
+    """Compare relative to the largest number, because some gradients are zero but for rounding."""
     assert found.keys() == expected.keys()
     scale = max(value.abs().max().item() for name, value in expected.items() if name not in ("loss", "queries"))
     for name, value in expected.items():
@@ -42,7 +42,7 @@ def test_any_cut_gives_the_plain_gradient(name: str, dtype: torch.dtype, close: 
         pytest.skip("it is refused")
     encoder, whole = Perceptron(dtype=dtype), prepared(batch(), pairs_for(part))
 
-    def gradients(**cut: int) -> dict[str, Tensor]:
+    def gradients(**cut: Any) -> dict[str, Tensor]:
         return learnt(copy.deepcopy(encoder), copy.deepcopy(part), whole, **cut)
 
     expected = gradients()
@@ -52,8 +52,8 @@ def test_any_cut_gives_the_plain_gradient(name: str, dtype: torch.dtype, close: 
 
 @pytest.mark.parametrize("norm", [False, True], ids=["", "batch norm"])
 @pytest.mark.parametrize("cut", CUTS, ids=str)
-def test_with_dropout_it_is_the_same_cut_with_the_graph_kept(cut: dict[str, int], norm: bool) -> None:
-    """Random numbers, buffers and the numbers drawn afterwards are those of one pass."""
+def test_with_dropout_it_is_the_same_cut_with_the_graph_kept(cut: dict[str, Any], norm: bool) -> None:
+    """Random numbers, buffers and the numbers drawn afterwards are those of one forward pass."""
     encoder, other = Perceptron(dropout=0.5, norm=norm), Perceptron(dropout=0.5, norm=norm)
     rows, pairs = batch(), Pairs.aligned(13)
     inputs = prepared(rows, pairs).trained.inputs
@@ -63,15 +63,15 @@ def test_with_dropout_it_is_the_same_cut_with_the_graph_kept(cut: dict[str, int]
     found = learnt(encoder, InfoNCE(learnable=True), prepared(rows, pairs), **cut)
     after = torch.rand(3)
     torch.manual_seed(5)
-    kept = other.train()
-    parts = [kept(inputs[part]) for part in micro_batches(inputs, Settings(**cut))]
+    with_graph = other.train()
+    parts = [with_graph(inputs[part]) for part in micro_batches(inputs, Settings(**cut))]
     x, y = torch.nn.functional.normalize(torch.cat(parts), dim=1).split(13)
     torch.autograd.backward(InfoNCE(learnable=True)(x, y, pairs))
-    for name, parameter in kept.named_parameters():
+    for name, parameter in with_graph.named_parameters():
         torch.testing.assert_close(found[f"encoder.{name}"], parameter.grad, rtol=1e-10, atol=1e-12)
     assert torch.equal(torch.rand(3), after)
-    for (name, mine), (_, theirs) in zip(encoder.named_buffers(), kept.named_buffers(), strict=True):
-        assert torch.equal(mine, theirs), name
+    for (name, buffer), (_, expected) in zip(encoder.named_buffers(), with_graph.named_buffers(), strict=True):
+        assert torch.equal(buffer, expected), name
 
 
 def test_no_graph_is_kept_between_the_passes() -> None:
@@ -92,21 +92,21 @@ def test_an_encoder_that_does_not_learn_is_not_encoded_again() -> None:
     assert [name for name in found if name.startswith("encoder")] == []
 
 
-class Grown:
+class Costed:
     def __init__(self, costs: list[int]) -> None:
-        self.kept = costs
+        self.row_costs = costs
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.row_costs)
 
     def costs(self) -> Any:
-        return torch.tensor(self.kept, dtype=torch.int64)
+        return torch.tensor(self.row_costs, dtype=torch.int64)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(0, 8), st.integers(0, 30))
-def test_micro_batches_hold_what_they_may_and_no_less(costs: list[int], rows: int, budget: int) -> None:
-    inputs: Any = Grown(costs)
+def test_micro_batches_are_as_large_as_allowed(costs: list[int], rows: int, budget: int) -> None:
+    inputs: Any = Costed(costs)
     parts = micro_batches(inputs, Settings(micro_batch=rows, micro_cost=budget))
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(len(costs)))
 
@@ -119,7 +119,7 @@ def test_micro_batches_hold_what_they_may_and_no_less(costs: list[int], rows: in
         assert i + 1 == len(parts) or not fits(part.start, part.stop + 1)
 
 
-class Random(InfoNCE):
+class NotCacheable(InfoNCE):
     cacheable = False
 
 
@@ -130,9 +130,9 @@ class Modelling(torch.nn.Module):
         raise AssertionError
 
 
-@pytest.mark.parametrize("part", [Random(), Modelling()])
+@pytest.mark.parametrize("part", [NotCacheable(), Modelling()])
 @pytest.mark.parametrize("cut", [{"micro_batch": 4}, {"micro_cost": 4}], ids=str)
-def test_what_cannot_be_cached_is_refused_by_name(tmp_path: Any, part: Any, cut: dict[str, int]) -> None:
+def test_what_cannot_be_cached_is_refused_by_name(tmp_path: Any, part: Any, cut: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"test_cached:{type(part).__name__} is not a function of the batch's vectors"):
         train(tmp_path / "run", loss=part, **cut)
     assert not (tmp_path / "run").exists()

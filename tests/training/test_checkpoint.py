@@ -9,7 +9,13 @@ import torch
 
 from nearfar.errors import InputError, RunError
 from nearfar.training import checkpoint
-from nearfar.training.checkpoint import Checkpoint, newest, prune, save, steps
+from nearfar.training.checkpoint import (
+    Checkpoint,
+    checkpoint_folders,
+    newest_checkpoint,
+    prune_checkpoints,
+    write_checkpoint,
+)
 from tests.training.runs import files_up_to
 
 
@@ -22,10 +28,10 @@ def names(folder: Path) -> list[str]:
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
-    place = save(tmp_path / "deep" / "folder", at(500))
+    place = write_checkpoint(tmp_path / "deep" / "folder", at(500))
     assert place.name == "step-000500"
     assert names(place) == ["manifest.json", "state.json", "state.safetensors"]
-    found = newest(place.parent)
+    found = newest_checkpoint(place.parent)
     assert found is not None
     assert (found.step, found.state) == (500, {"best": None})
     assert torch.equal(found.tensors["a/b"], torch.full((4,), 500.0))
@@ -33,13 +39,13 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
 
 
 def test_none_was_ever_written(tmp_path: Path) -> None:
-    assert newest(tmp_path / "nothing") is None
+    assert newest_checkpoint(tmp_path / "nothing") is None
 
 
 def test_the_newest_is_the_last_step_not_the_last_name(tmp_path: Path) -> None:
     for step in (2_000_000, 999_999, 5):
-        save(tmp_path, at(step))
-    found = newest(tmp_path)
+        write_checkpoint(tmp_path, at(step))
+    found = newest_checkpoint(tmp_path)
     assert found is not None
     assert found.step == 2_000_000
 
@@ -65,48 +71,48 @@ def nonsense(path: Path) -> None:
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("harm", [truncate, alter, empty, nonsense, Path.unlink])
 def test_one_that_is_not_whole_is_passed_over(tmp_path: Path, file: str, harm: Any) -> None:
-    save(tmp_path, at(1))
-    harm(save(tmp_path, at(2)) / file)
+    write_checkpoint(tmp_path, at(1))
+    harm(write_checkpoint(tmp_path, at(2)) / file)
     with pytest.warns(UserWarning, match="step-000002 is not whole"):
-        found = newest(tmp_path)
+        found = newest_checkpoint(tmp_path)
     assert found is not None
     assert found.step == 1
 
 
 def test_none_whole_is_an_error_that_names_them(tmp_path: Path) -> None:
     for step in (1, 2):
-        empty(save(tmp_path, at(step)) / "state.safetensors")
+        empty(write_checkpoint(tmp_path, at(step)) / "state.safetensors")
     with (
         pytest.warns(UserWarning, match="is not whole"),
         pytest.raises(InputError, match=r"no checkpoint is whole \(step-000002, step-000001\)"),
     ):
-        newest(tmp_path)
+        newest_checkpoint(tmp_path)
 
 
 def test_a_disk_that_fills_leaves_the_last_one_whole(tmp_path: Path) -> None:
-    save(tmp_path, at(1))
+    write_checkpoint(tmp_path, at(1))
     with files_up_to(10_000), pytest.raises(RunError, match=r"cannot be written.*File too large"):
-        save(tmp_path, at(2, size=1_000_000))
+        write_checkpoint(tmp_path, at(2, size=1_000_000))
     assert names(tmp_path) == ["step-000001"]
-    assert newest(tmp_path) is not None
+    assert newest_checkpoint(tmp_path) is not None
 
 
-@pytest.mark.parametrize("moment", ["write_weights", "_sum"])
+@pytest.mark.parametrize("moment", ["write_weights", "_checksum"])
 def test_an_error_at_any_moment_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    save(tmp_path, at(1))
+    write_checkpoint(tmp_path, at(1))
     monkeypatch.setattr(checkpoint, moment, fail)
     with pytest.raises(RunError, match="No space left on device"):
-        save(tmp_path, at(2))
+        write_checkpoint(tmp_path, at(2))
     assert names(tmp_path) == ["step-000001"]
 
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
-    save(tmp_path, at(1))
-    save(tmp_path, Checkpoint(1, {}, {"best": "other"}))
-    found = newest(tmp_path)
+    write_checkpoint(tmp_path, at(1))
+    write_checkpoint(tmp_path, Checkpoint(1, {}, {"best": "other"}))
+    found = newest_checkpoint(tmp_path)
     assert found is not None
     assert found.state == {"best": "other"}
     assert names(tmp_path) == ["step-000001"]
@@ -120,15 +126,15 @@ def test_the_last_ones_and_the_best_stay(
     tmp_path: Path, now: int, keep: int, best: int | None, left: list[int]
 ) -> None:
     for step in range(1, 6):  # later ones than now were passed over as broken, or are of another run
-        save(tmp_path, at(step))
+        write_checkpoint(tmp_path, at(step))
     (tmp_path / ".step-000004-half").mkdir()
-    prune(tmp_path, now, keep, best)
-    assert [int(place.name[5:]) for place in steps(tmp_path)] == left
+    prune_checkpoints(tmp_path, now, keep, best)
+    assert [int(place.name[5:]) for place in checkpoint_folders(tmp_path)] == left
     assert len(names(tmp_path)) == len(left)
 
 
 def test_the_manifest_has_sums_and_sizes(tmp_path: Path) -> None:
-    place = save(tmp_path, at(7))
+    place = write_checkpoint(tmp_path, at(7))
     sums = json.loads((place / "manifest.json").read_text())
     assert {name: entry["bytes"] for name, entry in sums.items()} == {
         name: (place / name).stat().st_size for name in checkpoint.FILES

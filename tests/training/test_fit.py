@@ -22,7 +22,7 @@ from nearfar.pairs import Pairs
 from nearfar.positives.columns import Columns
 from nearfar.storage import fingerprint
 from nearfar.training import checkpoint
-from nearfar.training.checkpoint import steps
+from nearfar.training.checkpoint import checkpoint_folders
 from nearfar.training.dry_run import dry_run
 from nearfar.training.order import Sampler
 from tests.training.runs import SETTINGS, Rows, files_up_to, rows, train, weights
@@ -47,19 +47,19 @@ def breaks(at: int, value: float = math.nan) -> Breaks:
 
 
 class Scores:
-    """An evaluation that gives the next of some values, and keeps the weights it saw."""
+    """An evaluation that returns the next of some values, and keeps the weights that it was called with."""
 
     def __init__(self, *values: float) -> None:
-        self.values, self.seen = list(values), list[np.ndarray[Any, Any]]()
+        self.values, self.weights = list(values), list[np.ndarray[Any, Any]]()
 
-    def __call__(self, model: Model) -> Mapping[str, float]:
+    def __call__(self, model: Model) -> Mapping[str, Any]:
         assert isinstance(model.encoder, Static)
-        self.seen.append(model.encoder.embedding.weight.detach().numpy().copy())
-        return {"mrr@10": np.float32(self.values[len(self.seen) - 1]), "map": 0.5}
+        self.weights.append(model.encoder.embedding.weight.detach().numpy().copy())
+        return {"mrr@10": np.float32(self.values[len(self.weights) - 1]), "map": 0.5}
 
 
 def left(folder: Path) -> list[int]:
-    return [int(place.name[5:]) for place in steps(folder / "checkpoints")]
+    return [int(place.name[5:]) for place in checkpoint_folders(folder / "checkpoints")]
 
 
 def test_it_learns_and_writes_everything(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_it_learns_and_writes_everything(tmp_path: Path) -> None:
     assert np.array_equal(again.embed(["topic3 of w1"]), run.model.embed(["topic3 of w1"]))
 
 
-def test_the_rate_that_is_told_is_the_one_that_was_used(tmp_path: Path) -> None:
+def test_the_logged_learning_rate_is_the_one_that_was_used(tmp_path: Path) -> None:
     train(tmp_path, steps=4, learning_rate=0.4)
-    told = [event["learning_rate"] for event in lines(tmp_path) if event["event"] == "step"]
-    assert told == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    rates = [event["learning_rate"] for event in lines(tmp_path) if event["event"] == "step"]
+    assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1])
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ class BrokenOffError(Exception):
 
 
 def stop_at(step: int) -> Any:
-    """An evaluation that breaks a run off."""
+    """Return an evaluation that raises an error when it is called the `step`-th time."""
     seen: list[int] = []
 
     def evaluate(model: Model) -> Mapping[str, float]:
@@ -122,7 +122,7 @@ def stop_at(step: int) -> Any:
 
 
 def broken_off(folder: Path, **more: Any) -> None:
-    """A run that ended at step 7 of 12 with checkpoints 3 and 6."""
+    """Train a run that ends with an error after step 7 of 12, with checkpoints 3 and 6."""
     with pytest.raises(BrokenOffError):
         train(folder, evaluate=stop_at(7), evaluate_every=1, keep=9, **{"checkpoint_every": 3, "best": "map", **more})
 
@@ -150,7 +150,7 @@ def test_resuming_passes_over_a_broken_checkpoint_and_replaces_it(tmp_path: Path
     assert left(tmp_path / "run") == [12]
 
 
-def test_resuming_where_nothing_lies_begins(tmp_path: Path) -> None:
+def test_resuming_without_a_checkpoint_starts_anew(tmp_path: Path) -> None:
     assert np.array_equal(weights(train(tmp_path / "a", resume=True)), weights(train(tmp_path / "b")))
 
 
@@ -188,7 +188,7 @@ def test_what_does_not_change_the_weights_may_change(tmp_path: Path, ended: Path
     train(tmp_path / "run", resume=True, keep=5, monitor_every=3, checkpoint_every=2, evaluate_every=1)
 
 
-def test_other_threads_are_told(tmp_path: Path, ended: Path) -> None:
+def test_another_number_of_threads_gives_a_warning(tmp_path: Path, ended: Path) -> None:
     shutil.copytree(ended, tmp_path / "run")
     torch.set_num_threads(2)
     try:
@@ -204,16 +204,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     data = rows()
     with pytest.raises(RunError) as caught:
         train(tmp_path, data=data, loss=breaks(at=6))
-    said = str(caught.value)
-    assert said.startswith("step 6: the loss is nan; the batch holds rows ")
-    assert "the last good checkpoint is step 4" in said
+    message = str(caught.value)
+    assert message.startswith("step 6: the loss is nan; the batch holds rows ")
+    assert "the last good checkpoint is step 4" in message
     failure = next(event for event in lines(tmp_path) if event["event"] == "failure")
     assert failure["rows"] == [int(example) + 1 for example in Sampler(64, 16, 0).batch(5)]
-    assert all(str(row) in said for row in failure["rows"][:8])
+    assert all(str(row) in message for row in failure["rows"][:8])
     assert [e["loss"] for e in lines(tmp_path) if e["event"] == "step"][-1] is None
     assert left(tmp_path) == [4]
     assert not (tmp_path / "model").exists()
-    good = checkpoint.newest(tmp_path / "checkpoints")
+    good = checkpoint.newest_checkpoint(tmp_path / "checkpoints")
     assert good is not None
     assert all(tensor.isfinite().all() for tensor in good.tensors.values())
     assert np.array_equal(weights(train(tmp_path, resume=True, loss=Breaks())), weights(train(tmp_path / "b")))
@@ -224,7 +224,7 @@ def test_an_infinite_gradient_stops_the_run(tmp_path: Path) -> None:
         train(tmp_path, loss=breaks(at=2, value=1e38), learning_rate=1e-3)
 
 
-def test_weights_that_left_their_range_are_not_saved(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="step 1: the weights are no longer finite"):
         train(tmp_path, loss=breaks(at=1, value=1e4), learning_rate=3e38, optimizer="sgd", clip=0, checkpoint_every=1)
     assert left(tmp_path) == []
@@ -235,7 +235,7 @@ def test_the_best_is_kept_and_the_last_is_the_model(tmp_path: Path) -> None:
     run = train(tmp_path, evaluate=scores, evaluate_every=2, keep=1)
     assert left(tmp_path) == [4, 12]
     assert run.metrics["mrr@10"] == pytest.approx(0.4)
-    assert np.array_equal(weights(run), scores.seen[-1])
+    assert np.array_equal(weights(run), scores.weights[-1])
     assert [event["step"] for event in lines(tmp_path) if event["event"] == "evaluate"] == [2, 4, 6, 8, 10, 12]
 
 
@@ -245,12 +245,13 @@ def test_patience_stops_the_run_at_the_best(tmp_path: Path) -> None:
     run = train(tmp_path, evaluate=scores, **more)
     assert [event["step"] for event in lines(tmp_path) if event["event"] == "evaluate"] == [2, 4, 6, 8]
     assert run.metrics["mrr@10"] == pytest.approx(0.9)
-    assert np.array_equal(weights(run), scores.seen[1])
+    assert np.array_equal(weights(run), scores.weights[1])
     assert left(tmp_path) == [4, 8]
-    again = train(tmp_path, evaluate=Scores(), resume=True, **more)  # it had stopped, so it does not go on
-    assert np.array_equal(weights(again), scores.seen[1])
+    again = train(tmp_path, evaluate=Scores(), resume=True, **more)  # its patience had run out, so it does not go on
+    assert np.array_equal(weights(again), scores.weights[1])
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_a_signal_during_an_evaluation_stops_after_the_next_step(tmp_path: Path) -> None:
     def evaluate(model: Model) -> Mapping[str, float]:
         os.kill(os.getpid(), signal.SIGINT)
@@ -339,22 +340,22 @@ def test_a_dry_run_leaves_encoder_and_folder_alone(tmp_path: Path, monkeypatch: 
 
 def test_a_dry_run_shows_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
     dry_run(Static(dim=16, vocabulary=300), Columns(rows()), InfoNCE(), **SETTINGS).show()
-    said = capsys.readouterr().out
-    assert json.loads(said.splitlines()[0])["query"].startswith("topic")
-    assert "64 pairs, 12 steps of 16" in said
+    message = capsys.readouterr().out
+    assert json.loads(message.splitlines()[0])["query"].startswith("topic")
+    assert "64 pairs, 12 steps of 16" in message
 
 
 def test_best_that_is_not_whole_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = checkpoint.load
+    load = checkpoint.read_checkpoint
 
     def broken(place: Path) -> Any:
         raise ValueError("state.json does not match its sum")
 
-    monkeypatch.setattr(checkpoint, "load", broken)
+    monkeypatch.setattr(checkpoint, "read_checkpoint", broken)
     scores = Scores(0.9, 0.1)
     with pytest.warns(UserWarning, match="step-000006, the best, is not whole"):
         run = train(tmp_path, evaluate=scores, evaluate_every=6, patience=5)
-    assert np.array_equal(weights(run), scores.seen[1])
+    assert np.array_equal(weights(run), scores.weights[1])
     assert load is not broken
 
 
@@ -364,7 +365,8 @@ def test_data_of_one_pair_has_no_negatives(tmp_path: Path) -> None:
 
 
 def test_the_best_by_one_metric_is_not_compared_with_another(tmp_path: Path) -> None:
-    kept = checkpoint.Checkpointer(tmp_path, None, {}, {}, 2)
-    assert kept.judged(1, {"recall@100": 0.9}, "recall@100")
-    assert kept.judged(2, {"mrr@10": 0.5}, "mrr@10")
-    assert not kept.judged(3, {"mrr@10": 0.4}, "mrr@10")
+    no_state: Any = None  # nothing is saved
+    kept = checkpoint.Checkpointer(tmp_path, no_state, {}, {}, 2)
+    assert kept.record_evaluation(1, {"recall@100": 0.9}, "recall@100")
+    assert kept.record_evaluation(2, {"mrr@10": 0.5}, "mrr@10")
+    assert not kept.record_evaluation(3, {"mrr@10": 0.4}, "mrr@10")

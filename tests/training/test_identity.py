@@ -1,4 +1,4 @@
-"""What tells runs apart: every setting of a loss, as it was given."""
+"""A run's identity: every setting of a loss makes another run."""
 
 from __future__ import annotations
 

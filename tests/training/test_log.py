@@ -31,7 +31,7 @@ def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
     )
 
 
-def test_each_line_is_there_at_once(tmp_path: Path) -> None:
+def test_each_line_is_flushed(tmp_path: Path) -> None:
     with EventFile(tmp_path, resumed=False, tensorboard=False) as events:
         for i in range(3):
             events.write("step", step=i)
@@ -71,7 +71,7 @@ def test_without_tensorboard_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
         EventFile(tmp_path, resumed=False, tensorboard=True)
 
 
-def test_a_full_disk_is_told_with_the_place(tmp_path: Path) -> None:
+def test_the_error_of_a_full_disk_names_the_file(tmp_path: Path) -> None:
     with (
         files_up_to(100),
         pytest.raises(RunError, match=r"events\.jsonl: cannot be written \(File too large\)"),

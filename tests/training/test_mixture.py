@@ -1,4 +1,4 @@
-"""Several data sets in one run: who comes up when, who is near whom across them, and that a stopped run goes on."""
+"""Several data sets in one run: the mixing, the positives across data sets, and resuming."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import Run, fit
 from nearfar.training.identity import run_identity
 from nearfar.training.mixture import Mixture, mix
-from nearfar.training.order import PERIOD, MixingSchedule, Sampler, quotas
+from nearfar.training.order import MAX_PERIOD, MixingSchedule, Sampler, quotas
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
-from nearfar.training.train_module import Queue, build_train_module, queued
+from nearfar.training.train_module import Queue, build_train_module, queued_examples
 from tests.training.floats import CPU, Floats, Perceptron
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, weights
 from tests.training.test_fit import BrokenOffError, breaks, stop_at
 from tests.training.test_ranks import SGD, pictures
 
-WAYS: list[dict[str, Any]] = [
+MIXINGS: list[dict[str, Any]] = [
     {},
     {"mixing": "round_robin"},
     {"mixing": "temperature"},
@@ -46,7 +46,7 @@ WAYS: list[dict[str, Any]] = [
 
 
 class Numbered:
-    """Positives of which only the size is asked."""
+    """Positives of a given size, of which nothing else matters."""
 
     def __init__(self, n: int) -> None:
         self.n, self.fingerprint = n, "numbered"
@@ -68,11 +68,11 @@ def sampler(sizes: list[int], **more: Any) -> Sampler:
     return Sampler.of(mix(parts), Settings(**more))
 
 
-def whose(examples: Ids, sizes: list[int]) -> Ids:
+def dataset_of(examples: Ids, sizes: list[int]) -> Ids:
     return np.searchsorted(np.cumsum(sizes), examples, side="right")
 
 
-@pytest.mark.parametrize("batches", [False, True], ids=["places", "batches"])
+@pytest.mark.parametrize("batches", [False, True], ids=["examples", "batches"])
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
@@ -87,7 +87,7 @@ def test_every_data_set_has_its_share_and_every_example_of_it(more: Any, expecte
     sizes, size = [5, 15, 30], 10
     found = sampler(sizes, batch_size=size, one_data_set=batches, **more)
     drawn = np.concatenate([found.batch(step) for step in range(600)])
-    data = whose(drawn, sizes)
+    data = dataset_of(drawn, sizes)
     times = np.array(expected) / sum(expected) * len(drawn)
     assert np.abs(np.bincount(data) - times).max() <= 3 * size
     for d in range(3):
@@ -102,58 +102,64 @@ def test_quotas_are_exact_where_a_period_is_short_enough() -> None:
     assert quotas([500, 1500, 3000], "proportional", 5) == [1, 3, 6]
     assert quotas([7, 7], "temperature", 5) == [1, 1]
     rounded = quotas([1, 10**7 + 1], "proportional", 5)
-    assert rounded == [1, PERIOD]
+    assert rounded == [1, MAX_PERIOD]
     smoothed = np.array(quotas([10, 1000, 10**7], "temperature", 5))
     assert smoothed / smoothed.sum() == pytest.approx(np.array([10, 1000, 10**7]) ** 0.2 / 30.685, rel=1e-3)
 
 
 @settings(deadline=None, max_examples=50)
 @given(wanted=st.lists(st.integers(1, 30), min_size=1, max_size=5), seed=st.integers(0, 99))
-def test_turns_are_looked_up_as_counted_and_evenly_spread(wanted: list[int], seed: int) -> None:
-    turns, places = MixingSchedule(wanted, seed), np.arange(3 * sum(wanted) + 1)
-    order = turns.dataset_of(places)
+def test_slots_are_looked_up_as_counted_and_evenly_spread(wanted: list[int], seed: int) -> None:
+    schedule, slots = MixingSchedule(wanted, seed), np.arange(3 * sum(wanted) + 1)
+    order = schedule.dataset_of(slots)
     for d, quota in enumerate(wanted):
         counted = np.concatenate([[0], np.cumsum(order == d)])[:-1]
-        assert turns.before(d, places).tolist() == counted.tolist()
-        assert [turns.turn(d, i) for i in range(3 * quota)] == np.flatnonzero(order[:-1] == d).tolist()
-        assert np.abs(counted - places * quota / sum(wanted)).max() <= len(wanted)
+        assert schedule.count_before(d, slots).tolist() == counted.tolist()
+        assert [schedule.slot(d, i) for i in range(3 * quota)] == np.flatnonzero(order[:-1] == d).tolist()
+        assert np.abs(counted - slots * quota / sum(wanted)).max() <= len(wanted)
 
 
 @settings(deadline=None, max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=2, max_size=4),
     batch=st.integers(2, 20),
-    way=st.sampled_from(WAYS),
+    mixing=st.sampled_from(MIXINGS),
     steps=st.lists(st.integers(0, 60), min_size=1, max_size=6),
 )
-def test_any_place_is_known_without_those_before_it(sizes: list[int], batch: int, way: Any, steps: list[int]) -> None:
-    whole = sampler(sizes, batch_size=batch, **way)
+def test_any_batch_is_known_without_those_before_it(
+    sizes: list[int], batch: int, mixing: Any, steps: list[int]
+) -> None:
+    whole = sampler(sizes, batch_size=batch, **mixing)
     size = whole.batch_size
-    row = np.concatenate([whole.batch(step) for step in range(64)])
-    used = sampler(sizes, batch_size=batch, queue=17, **way)
+    stream = np.concatenate([whole.batch(step) for step in range(64)])
+    used = sampler(sizes, batch_size=batch, queue=17, **mixing)
     for step in steps:
-        assert sampler(sizes, batch_size=batch, **way).batch(step).tolist() == row[step * size :][:size].tolist()
+        assert sampler(sizes, batch_size=batch, **mixing).batch(step).tolist() == stream[step * size :][:size].tolist()
         stop = step * size + 5
-        assert used.row(max(0, stop - 17), stop).tolist() == row[max(0, stop - 17) : stop].tolist()
+        assert used.stream(max(0, stop - 17), stop).tolist() == stream[max(0, stop - 17) : stop].tolist()
 
 
 @settings(deadline=None, max_examples=60)
-@given(sizes=st.lists(st.integers(1, 40), min_size=2, max_size=4), batch=st.integers(2, 20), way=st.sampled_from(WAYS))
-def test_no_example_comes_twice_in_a_batch_that_has_room(sizes: list[int], batch: int, way: Any) -> None:
-    if not way:  # one shuffled row, as of one data set
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=2, max_size=4),
+    batch=st.integers(2, 20),
+    mixing=st.sampled_from(MIXINGS),
+)
+def test_no_example_comes_twice_in_a_batch_smaller_than_its_data_set(sizes: list[int], batch: int, mixing: Any) -> None:
+    if not mixing:  # shuffled as one data set
         return
-    found = sampler(sizes, batch_size=batch, **way)
+    found = sampler(sizes, batch_size=batch, **mixing)
     for step in range(60):
         examples = found.batch(step)
         assert len(examples) == min(batch, sum(sizes))
-        data = whose(examples, sizes)
+        data = dataset_of(examples, sizes)
         for d, n in enumerate(sizes):
-            mine = examples[data == d]
-            times = np.bincount(mine, minlength=1)
-            assert times.max() == -(-len(mine) // n), "once where there are enough, else as evenly as can be"
+            of_dataset = examples[data == d]
+            times = np.bincount(of_dataset, minlength=1)
+            assert times.max() == -(-len(of_dataset) // n), "once where there are enough, else as evenly as can be"
 
 
-def test_proportional_is_one_row_and_one_data_set_is_itself() -> None:
+def test_proportional_is_shuffled_as_one_and_one_data_set_is_itself() -> None:
     assert sampler([30, 34], batch_size=16).batch(3).tolist() == Sampler(64, 16, 0).batch(3).tolist()
     one, more = Columns(rows()), {"mixing": "temperature", "one_data_set": True, "apart": True}
     assert mix(one) is mix([one]) is one
@@ -176,66 +182,63 @@ def both(**more: Any) -> Mixture:
     return Mixture([Columns(Rows(**FIRST)), Columns(Rows(**SECOND))], **more)
 
 
-def told(batch: Batch) -> list[list[str]]:
-    """Return for each query and key what the pairs say of them."""
+def relations(batch: Batch) -> list[str]:
+    """Return a text for each query, a sign for each key: + for a positive, - for a negative, 0 for an ignored one."""
     pairs = batch.pairs
     n, m = pairs.shape
-    said = [["near" if q == k else "far" for k in pairs.key_group] for q in pairs.query_group]
+    signs = [["+" if q == k else "-" for k in pairs.key_group] for q in pairs.query_group]
     if pairs.query_scope is not None and pairs.key_scope is not None:
         for i in range(n):
             for j in range(m):
-                said[i][j] = said[i][j] if pairs.query_scope[i] == pairs.key_scope[j] else "ignored"
+                signs[i][j] = signs[i][j] if pairs.query_scope[i] == pairs.key_scope[j] else "0"
     if pairs.known is not None:
         for i, j, weight in zip(*(part.tolist() for part in vars(pairs.known).values()), strict=True):
-            said[i][j] = "near" if weight else "ignored"
-    return said
+            signs[i][j] = "+" if weight else "0"
+    return ["".join(row) for row in signs]
 
 
-def test_an_answer_that_lies_in_another_data_set_is_near() -> None:
-    """Its question is of one data set alone, and another has the answer's text as its own."""
+def test_an_answer_in_another_data_set_is_a_positive() -> None:
+    """Its question is of one data set alone, and the answer's text is in another, too."""
     one, two = Columns(Rows(query=["a"], key=["A"])), Columns(Rows(query=["b", "b"], key=["A", "B"]))
     pairs = Mixture([one, two]).batch(np.array([0, 2])).pairs
     assert pairs.known is not None
-    said = [part.tolist() for part in vars(pairs.known).values()]
-    assert said == [[1], [0], [1.0]]  # b, of the second, and A, of the first
+    known = [part.tolist() for part in vars(pairs.known).values()]
+    assert known == [[1], [0], [1.0]]  # b, of the second, and A, of the first
 
 
-def test_equal_content_of_two_data_sets_is_one_thing() -> None:
-    batch = both().batch(np.array([4, 0, 5, 2, 1, 3]))  # queries then lie by data set: 0 2 1, 4 5 3
+def test_equal_content_of_two_data_sets_is_one_item() -> None:
+    batch = both().batch(np.array([4, 0, 5, 2, 1, 3]))  # queries are then ordered by data set: 0 2 1, 4 5 3
     assert {view: cells.tolist() for view, cells in batch.rows.items()} == {
         **{"0/query": [0, 2, 1], "0/key": [0, 2, 1]},
         **{"1/query": [1, 2, 0], "1/key": [1, 2, 0]},
     }
     assert batch.positive_index is not None
     assert batch.positive_index.tolist() == [3, 0, 4, 1, 2, 5]
-    assert told(batch) == [
-        ["near", "far", "far", "far", "far", "near"],  # same: both answers
-        ["far", "near", "far", "far", "ignored", "far"],  # echo: repeated word for word by a key
-        ["far", "far", "near", "near", "far", "far"],  # the document that both have
-        ["far", "far", "near", "near", "far", "far"],
-        ["far", "far", "far", "far", "near", "far"],
-        ["near", "far", "far", "far", "far", "near"],
+    assert relations(batch) == [
+        "+----+",  # same: both answers
+        "-+--0-",  # echo: repeated word for word by a key
+        "--++--",  # the document that both have
+        "--++--",
+        "----+-",
+        "+----+",
     ]
     assert batch.pairs.query_item[0] == batch.pairs.query_item[5]
     assert batch.pairs.key_item[2] == batch.pairs.key_item[3]
 
 
-def test_data_sets_apart_are_neither_near_nor_far() -> None:
+def test_pairs_of_data_sets_apart_are_ignored() -> None:
     batch = both(apart=True).batch(np.arange(6))
-    said = np.array(told(batch))
-    assert set(said[:3, 3:].ravel()) == set(said[3:, :3].ravel()) == {"ignored"}
-    assert said[:3, :3].tolist() == np.where(np.eye(3, dtype=bool), "near", "far").tolist()
+    assert relations(batch) == ["+--000", "-+-000", "--+000", "000+--", "000-+-", "000--+"]
     again: Any = mix(both(), apart=True)
-    assert told(again.batch(np.arange(6))) == said.tolist()
+    assert relations(again.batch(np.arange(6))) == relations(batch)
 
 
-def test_what_one_data_set_says_itself_stays() -> None:
-    """A key that repeats the query is ignored in the first; the second, which answers so, tells of its own rows."""
+def test_known_pairs_of_one_data_set_stay() -> None:
+    """A key that repeats the query is ignored in the first, and a positive in the second, for rows of the second."""
     first = Columns(Rows(query=["x", "y"], key=["z", "x"]))
     second = Columns(Rows(query=["x", "v"], key=["x", "w"]))
-    said = told(Mixture([first, second]).batch(np.arange(4)))
-    assert said[0] == ["near", "ignored", "near", "far"]
-    assert said[2] == ["near", "near", "near", "far"]
+    signs = relations(Mixture([first, second]).batch(np.arange(4)))
+    assert (signs[0], signs[2]) == ("+0+-", "+++-")
 
 
 def test_a_batch_of_one_data_set_has_no_rows_of_others() -> None:
@@ -246,58 +249,59 @@ def test_a_batch_of_one_data_set_has_no_rows_of_others() -> None:
         "1/query": 2,
         "1/key": 2,
     }
-    assert told(batch) == [["near", "far", "near", "far", "far"], ["far", "near", "far", "far", "near"]]
+    assert relations(batch) == ["+-+--", "-+--+"]
 
 
 @settings(deadline=None, max_examples=40)
 @given(draw=st.data(), apart=st.booleans())
 def test_queued_keys_come_last_in_the_order_of_the_queue(draw: st.DataObject, apart: bool) -> None:
-    """Every key of the batch is the one of its example, wherever it lies: told by ids, which are of content."""
+    """Every key of the batch is that of its example, wherever it is placed; ids of content show which it is."""
     table = {"query": [f"q{i % 5}" for i in range(9)], "key": [f"k{i % 7}" for i in range(9)]}
     parts = [Columns(Rows(**table, negative=[[f"n{i}", "n"] for i in range(9)])), Columns(Rows(**FIRST))]
     mixture = Mixture(parts, apart)
     one = st.integers(0, 11)
     examples = np.array(draw.draw(st.lists(one, min_size=1, max_size=9)))
-    waiting = np.array(draw.draw(st.lists(one, max_size=9)), np.int64)
-    batch = mixture.batch(examples, waiting)
+    in_queue = np.array(draw.draw(st.lists(one, max_size=9)), np.int64)
+    batch = mixture.batch(examples, in_queue)
     expected = [mixture.batch(np.array([i])) for i in range(12)]
     items = np.array([int(alone.pairs.key_item[0]) for alone in expected])
     assert batch.positive_index is not None
     assert batch.pairs.key_item[torch.from_numpy(batch.positive_index)].tolist() == items[examples].tolist()
-    old = batch.pairs.key_item[batch.pairs.shape[1] - len(waiting) :]
-    assert old.tolist() == items[waiting].tolist()
-    said, groups = np.array(told(batch)), np.array(table["key"] + FIRST["key"])
+    old = batch.pairs.key_item[batch.pairs.shape[1] - len(in_queue) :]
+    assert old.tolist() == items[in_queue].tolist()
+    signs, groups = relations(batch), np.array(table["key"] + FIRST["key"])
     queries = np.array(table["query"] + FIRST["query"])
-    asked = np.concatenate([examples[examples < 9], examples[examples >= 9]])
-    for i, example in enumerate(asked):  # queries lie by data set
+    ordered = np.concatenate([examples[examples < 9], examples[examples >= 9]])
+    for i, example in enumerate(ordered):  # queries are ordered by data set
         answers = set(groups[queries == queries[example]])
-        expect = ["near" if groups[j] in answers else "far" for j in waiting]
-        alike = [not apart or (j < 9) == (example < 9) for j in waiting]
-        assert said[i, said.shape[1] - len(waiting) :].tolist() == [
-            e if a else "ignored" for e, a in zip(expect, alike, strict=True)
+        expected_signs = ["+" if groups[j] in answers else "-" for j in in_queue]
+        compared = [not apart or (j < 9) == (example < 9) for j in in_queue]
+        assert list(signs[i][len(signs[i]) - len(in_queue) :]) == [
+            sign if of_same else "0" for sign, of_same in zip(expected_signs, compared, strict=True)
         ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
-def test_what_lies_in_the_queue_is_the_key_of_its_example(way: Any) -> None:
+@pytest.mark.parametrize("mixing", MIXINGS, ids=str)
+def test_a_queued_key_is_the_key_of_its_example(mixing: Any) -> None:
     positives = Mixture([pictures(9, negatives=True), pictures(14)])
-    chosen = Settings(batch_size=6, queue=20, **way)
+    run_settings = Settings(batch_size=6, queue=20, **mixing)
     encoder: Any = Perceptron()
-    train_state = TrainState.of(build_train_module(encoder, InfoNCE(), chosen).train(), chosen)
+    train_state = TrainState.of(build_train_module(encoder, InfoNCE(), run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = BatchReader(positives, stores, Sampler.of(positives, chosen), chosen, Ranks(), encoder)
-    step = GradientStep(train_state, positives, chosen, CPU, "fp32")
+    sampler_of_run = Sampler.of(positives, run_settings)
+    read = BatchReader(positives, stores, sampler_of_run, run_settings, Ranks(), encoder)
+    step = GradientStep(train_state, positives, run_settings, CPU, "fp32")
     keys = torch.cat([stores[f"{d}/key"][np.arange(n)].rows for d, n in ((0, 9), (1, 14))])
     vectors = torch.nn.functional.normalize(encoder(Floats(keys)).detach(), dim=1)
     for number in range(7):
-        waiting = queued(read.sampler, number, 20)
+        in_queue = queued_examples(read.sampler, number, 20)
         assert isinstance(step.queue, Queue)
-        torch.testing.assert_close(step.queue.vectors[: len(waiting)], vectors[torch.from_numpy(waiting)])
+        torch.testing.assert_close(step.queue.vectors[: len(in_queue)], vectors[torch.from_numpy(in_queue)])
         prepared = read(number)
         assert 0 not in prepared.sizes.values()
-        outcome = step(prepared)
-        assert outcome.keys.shape[0] == prepared.pairs.shape[1]
-        step.moved(prepared, outcome)  # the weights stay, so a key's vector does
+        output = step(prepared)
+        assert output.keys.shape[0] == prepared.pairs.shape[1]
+        step.after_optimizer_step(prepared, output)  # the weights stay, so a key's vector does
 
 
 def run(folder: Path, **more: Any) -> Run:
@@ -309,15 +313,17 @@ def run(folder: Path, **more: Any) -> Run:
 
 @pytest.mark.filterwarnings("ignore:training.best")
 @pytest.mark.parametrize(
-    "way", [WAYS[0], {**WAYS[1], "apart": True, "queue": 20}, {**WAYS[5], "queue": 30, "momentum": 0.9}], ids=str
+    "mixing",
+    [MIXINGS[0], {**MIXINGS[1], "apart": True, "queue": 20}, {**MIXINGS[5], "queue": 30, "momentum": 0.9}],
+    ids=str,
 )
-def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, way: Any) -> None:
-    whole = run(tmp_path / "whole", **way)
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, mixing: Any) -> None:
+    whole = run(tmp_path / "whole", **mixing)
     with pytest.raises(BrokenOffError):
-        run(tmp_path / "run", evaluate=stop_at(7), evaluate_every=1, best="map", **{**way, "checkpoint_every": 3})
-    assert np.array_equal(weights(run(tmp_path / "run", resume=True, **way)), weights(whole))
+        run(tmp_path / "run", evaluate=stop_at(7), evaluate_every=1, best="map", **{**mixing, "checkpoint_every": 3})
+    assert np.array_equal(weights(run(tmp_path / "run", resume=True, **mixing)), weights(whole))
     with pytest.raises(InputError, match=r"cannot resume, training\.one_data_set was"):
-        run(tmp_path / "run", resume=True, **{**way, "one_data_set": not way.get("one_data_set", False)})
+        run(tmp_path / "run", resume=True, **{**mixing, "one_data_set": not mixing.get("one_data_set", False)})
 
 
 def test_an_error_names_data_set_and_row(tmp_path: Path) -> None:
@@ -347,28 +353,28 @@ def test_a_dry_run_of_two(tmp_path: Path) -> None:
     assert len({example["row"][0] for example in found.facts["batch"]}) == 1
 
 
-def all_ways(folder: Path) -> dict[str, torch.Tensor]:
-    """Train in some ways, the last with more ranks than a view has rows; return what was learnt in each."""
+def all_mixings(folder: Path) -> dict[str, torch.Tensor]:
+    """Train with some mixings, the last with more ranks than a view has rows; return the weights of each."""
     found: dict[str, torch.Tensor] = {}
-    for i, way in enumerate([{"queue": 9}, WAYS[3], {**WAYS[1], "batch_size": 2}]):
+    for i, mixing in enumerate([{"queue": 9}, MIXINGS[3], {**MIXINGS[1], "batch_size": 2}]):
         encoder: Any = Perceptron()
         data = [pictures(9, negatives=True), pictures(14)]
-        given = {**SGD, **way}
+        given = {**SGD, **mixing}
         fit(encoder, data, InfoNCE(), out=folder / str(i), quiet=True, device="cpu", precision="fp32", **given)
         found |= {f"{i} {name}": value.detach().clone() for name, value in encoder.state_dict().items()}
     return found
 
 
-def _all_ways(ranks: Ranks, folder: Path, cache: Path) -> None:
+def _all_mixings(ranks: Ranks, folder: Path, cache: Path) -> None:
     os.environ["NEARFAR_CACHE"] = str(cache)
-    found = all_ways(folder / "ranks")
-    if ranks.first:
+    found = all_mixings(folder / "ranks")
+    if ranks.is_first:
         save_file(found, folder / "found.safetensors")
 
 
 def test_one_process_or_two_learn_the_same(tmp_path: Path, cache: Path) -> None:
-    expected = all_ways(tmp_path / "alone")
-    in_ranks(2, _all_ways, tmp_path, cache)
+    expected = all_mixings(tmp_path / "alone")
+    in_ranks(2, _all_mixings, tmp_path, cache)
     found = load_file(tmp_path / "found.safetensors")
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6)

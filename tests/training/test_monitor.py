@@ -61,7 +61,7 @@ def test_few_directions_set_it_off() -> None:
     flat = torch.zeros(200, 32)
     flat[:, :2] = torch.randn(200, 2)
     assert "effective rank fell from" in str(look(flat, monitor))
-    assert look(flat, monitor) is None  # told once
+    assert look(flat, monitor) is None  # it warns once
 
 
 def test_a_narrow_cone_at_the_start_is_no_collapse_but_a_point_is() -> None:

@@ -11,13 +11,13 @@ SIZES = {"n": st.integers(1, 40), "batch_size": st.integers(1, 60), "seed": st.i
 
 @settings(deadline=None)
 @given(**SIZES)
-def test_every_pass_has_every_example_once_and_batches_are_full(n: int, batch_size: int, seed: int) -> None:
+def test_every_epoch_has_every_example_once_and_batches_are_full(n: int, batch_size: int, seed: int) -> None:
     sampler = Sampler(n, batch_size, seed)
     batches = [sampler.batch(step) for step in range(-(-3 * n // sampler.batch_size))]
     assert {len(batch) for batch in batches} == {min(n, batch_size)}
-    row = np.concatenate(batches)
+    stream = np.concatenate(batches)
     for epoch in range(3):
-        assert sorted(row[epoch * n : (epoch + 1) * n]) == list(range(n))
+        assert sorted(stream[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
 @settings(deadline=None)
@@ -28,19 +28,19 @@ def test_a_batch_depends_on_seed_and_step_only(n: int, batch_size: int, seed: in
         assert used.batch(step).tolist() == Sampler(n, batch_size, seed).batch(step).tolist()
 
 
-def test_passes_and_seeds_differ() -> None:
+def test_epochs_and_seeds_differ() -> None:
     sampler = Sampler(1000, 1000, seed=1)
     assert sampler.batch(0).tolist() != sampler.batch(1).tolist()
     assert sampler.batch(0).tolist() != Sampler(1000, 1000, seed=2).batch(0).tolist()
 
 
-def test_a_batch_larger_than_the_data_is_one_pass() -> None:
+def test_a_batch_larger_than_the_data_is_one_epoch() -> None:
     sampler = Sampler(5, 1024, seed=0)
     assert sampler.batch_size == 5
     assert sorted(sampler.batch(3)) == [0, 1, 2, 3, 4]
     assert sampler.steps(3) == 3
 
 
-def test_steps_are_those_of_so_many_passes() -> None:
+def test_steps_are_those_of_so_many_epochs() -> None:
     assert Sampler(100, 10, 0).steps(2.5) == 25
     assert Sampler(100, 10, 0).steps(0.001) == 1

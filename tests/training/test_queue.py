@@ -1,4 +1,4 @@
-"""The queue and the momentum keys: whose key lies where, what is compared, and that a stopped run goes on alike."""
+"""The queue and the momentum encoder: which key is where, what is compared, and resuming."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nearfar.compute.ranks import Ranks
+from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
@@ -26,7 +27,7 @@ from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
-from nearfar.training.train_module import Queue, build_train_module, queued
+from nearfar.training.train_module import Queue, build_train_module, queued_examples
 from tests.training.floats import CPU, Perceptron
 from tests.training.runs import SETTINGS, rows, train, weights
 from tests.training.test_fit import BrokenOffError, stop_at
@@ -37,80 +38,82 @@ SIZES = {"n": st.integers(1, 12), "batch": st.integers(1, 9), "size": st.integer
 
 @settings(deadline=None)
 @given(**SIZES, steps=st.integers(1, 9))
-def test_the_place_of_a_key_is_known_without_having_put_it_there(n: int, batch: int, size: int, steps: int) -> None:
+def test_the_place_of_a_key_is_known_without_the_queue(n: int, batch: int, size: int, steps: int) -> None:
     sampler, queue = Sampler(n, batch, 3, size), Queue(size, 1, torch.float32)
-    past: list[int] = []
+    past_keys: list[int] = []
     for step in range(steps):
-        waiting = queued(Sampler(n, batch, 3, size), step, size)
-        assert queue.vectors[: len(waiting), 0].tolist() == waiting.tolist()
-        assert sorted(waiting) == sorted(past[-size:])
+        in_queue = queued_examples(Sampler(n, batch, 3, size), step, size)
+        assert queue.vectors[: len(in_queue), 0].tolist() == in_queue.tolist()
+        assert sorted(in_queue) == sorted(past_keys[-size:])
         examples = sampler.batch(step)
         queue.put(step * sampler.batch_size, torch.from_numpy(examples).float()[:, None])
-        past += examples.tolist()
+        past_keys += examples.tolist()
 
 
-class Seen(InfoNCE):
-    """Keeps what it was asked."""
+class Recording(InfoNCE):
+    """Keeps the arguments of its calls."""
 
     def __init__(self) -> None:
         super().__init__(learnable=True)
-        self.asked: list[tuple[Tensor, Tensor, Any]] = []
+        self.calls: list[tuple[Tensor, Tensor, Any]] = []
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Any) -> Tensor:
-        self.asked.append((queries.detach().clone(), keys.detach().clone(), pairs))
+        self.calls.append((queries.detach().clone(), keys.detach().clone(), pairs))
         assert queries.requires_grad
         return super().forward(queries, keys, pairs)
 
 
 @pytest.mark.parametrize("cut", [{}, {"micro_batch": 3}], ids=["plain", "cached"])
 @pytest.mark.parametrize("momentum", [0.0, 0.75])
-def test_keys_are_those_of_the_batch_then_those_of_earlier_ones(cut: dict[str, int], momentum: float) -> None:
-    """GradientStep by step, as one would do it by hand, with mined negatives that do not enter the queue."""
+def test_keys_are_those_of_the_batch_then_those_of_earlier_ones(cut: dict[str, Any], momentum: float) -> None:
+    """Step by step, computed by hand, with a negative column whose keys do not enter the queue."""
     positives = pictures(20, negatives=True)
-    chosen = Settings(batch_size=6, queue=9, momentum=momentum, optimizer="sgd", learning_rate=0.3, **cut)
-    encoder, loss = Perceptron(), Seen()
+    run_settings = Settings(batch_size=6, queue=9, momentum=momentum, optimizer="sgd", learning_rate=0.3, **cut)
+    encoder, loss = Perceptron(), Recording()
     average = copy.deepcopy(encoder)
-    train_state = TrainState.of(build_train_module(encoder, loss, chosen).train(), chosen)
+    train_state = TrainState.of(build_train_module(encoder, loss, run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = BatchReader(positives, stores, Sampler(20, 6, 0, 9), chosen, Ranks(), encoder)
-    step = GradientStep(train_state, positives, chosen, CPU, "fp32")
-    past: dict[int, Tensor] = {}
+    read = BatchReader(positives, stores, Sampler(20, 6, 0, 9), run_settings, Ranks(), encoder)
+    step = GradientStep(train_state, positives, run_settings, CPU, "fp32")
+    past_keys: dict[int, Tensor] = {}
     for number in range(4):
         prepared = read(number)
         rows = positives.batch(prepared.examples).rows
-        by = average if momentum else encoder
-        own = {v: normalize(by(stores[v][rows[v]]).detach(), dim=1) for v in ("key", "negative negative")}
-        waiting = queued(read.sampler, number, 9)
-        expected = [*own.values(), *(past[int(example)][None] for example in waiting)]
-        outcome = step(prepared)
-        torch.testing.assert_close(loss.asked[-1][1], torch.cat(expected))
-        assert loss.asked[-1][2].shape == (6, sum(map(len, own.values())) + len(waiting))
-        past |= {int(example): key for example, key in zip(prepared.examples, own["key"], strict=True)}
+        key_encoder = average if momentum else encoder
+        keys = {v: normalize(key_encoder(stores[v][rows[v]]).detach(), dim=1) for v in ("key", "negative negative")}
+        in_queue = queued_examples(read.sampler, number, 9)
+        expected = [*keys.values(), *(past_keys[int(example)][None] for example in in_queue)]
+        output = step(prepared)
+        torch.testing.assert_close(loss.calls[-1][1], torch.cat(expected))
+        assert loss.calls[-1][2].shape == (6, sum(map(len, keys.values())) + len(in_queue))
+        past_keys |= {int(example): key for example, key in zip(prepared.examples, keys["key"], strict=True)}
         train_state.step()
-        step.moved(prepared, outcome)
-        for mine, theirs in zip(average.parameters(), encoder.parameters(), strict=True):
-            mine.data = 0.75 * mine.data + 0.25 * theirs.data
-    assert len(past) > 9
+        step.after_optimizer_step(prepared, output)
+        for averaged, weight in zip(average.parameters(), encoder.parameters(), strict=True):
+            averaged.data = 0.75 * averaged.data + 0.25 * weight.data
+    assert len(past_keys) > 9
 
 
-def test_nothing_queued_answers_a_query_and_passes_for_a_negative() -> None:
-    """With a queue as long as the data every key is there twice or more, and the loss is that of the whole table."""
+def test_a_queued_positive_is_no_negative() -> None:
+    """Queued copies of the batch's keys count once, so the loss is that of the distinct keys."""
     positives = Columns(rows(8))
     batch = positives.batch(np.arange(4), np.array([0, 1, 5, 0]))
     draw = torch.Generator().manual_seed(0)
     x, y = (normalize(torch.randn(8, 4, dtype=torch.float64, generator=draw), dim=1) for _ in range(2))
     loss = InfoNCE(symmetric=False)
     found = loss(x[:4], torch.cat([y[:4], y[[0, 1, 5, 0]]]), batch.pairs)
-    own = positives.batch(np.array([0, 1, 2, 3, 5])).pairs
+    distinct = positives.batch(np.array([0, 1, 2, 3, 5])).pairs
     scores = x[:4] @ y[[0, 1, 2, 3, 5]].T / 0.05
     assert found.item() == pytest.approx((scores.logsumexp(1) - scores.diagonal()).mean().item())
-    assert own.shape == (5, 5)
+    assert distinct.shape == (5, 5)
 
 
-def test_an_encoder_in_the_model_is_the_trained_one(tmp_path: Path) -> None:
+def test_the_model_has_the_trained_encoder(tmp_path: Path) -> None:
     run = train(tmp_path / "run", queue=20, momentum=0.9)
     assert sorted(path.name for path in (tmp_path / "run" / "model").rglob("*.safetensors")) == ["model.safetensors"]
-    assert np.array_equal(weights(run), Model.load(tmp_path / "run" / "model").encoder.embedding.weight.detach())
+    saved = Model.load(tmp_path / "run" / "model").encoder
+    assert isinstance(saved, Static)
+    assert np.array_equal(weights(run), saved.embedding.weight.detach())
     assert not np.array_equal(weights(run), weights(train(tmp_path / "other")))
 
 
@@ -127,14 +130,14 @@ def test_a_stopped_run_goes_on_with_the_same_queue_and_average(tmp_path: Path, m
     with pytest.raises(BrokenOffError):
         run(tmp_path / "run", evaluate=stop_at(7), evaluate_every=1)
     again = run(tmp_path / "run", resume=True)
-    for mine, theirs in zip(again.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    for resumed, expected in zip(again.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(resumed, expected)
     with pytest.raises(InputError, match=r"cannot resume, training\.queue was"):
         run(tmp_path / "run", resume=True, queue=77)
 
 
-class Deaf:
-    """Positives that know nothing of a queue."""
+class WithoutQueue:
+    """Positives whose `batch` takes no queued keys."""
 
     def __init__(self) -> None:
         self.inner = Columns(rows())
@@ -149,14 +152,14 @@ class Deaf:
         return self.inner.batch(examples)
 
 
-def test_positives_that_know_no_queue_are_refused(tmp_path: Path) -> None:
-    positives: Any = Deaf()
-    with pytest.raises(InputError, match=r"training.queue: positives.*Deaf does not say who is near a queued key"):
+def test_positives_that_take_no_queued_keys_are_refused(tmp_path: Path) -> None:
+    positives: Any = WithoutQueue()
+    with pytest.raises(InputError, match=r"training.queue: positives.*WithoutQueue does not take queued keys"):
         fit(Perceptron(), positives, InfoNCE(), out=tmp_path / "run", queue=4)
     assert not (tmp_path / "run").exists()
 
 
-class Itself(InfoNCE):
+class Compares(InfoNCE):
     same: bool | None = None
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Any) -> Tensor:
@@ -167,18 +170,18 @@ class Itself(InfoNCE):
 @pytest.mark.parametrize(
     ("more", "same"), [({}, True), ({"micro_batch": 3}, True), ({"momentum": 0.5}, False), ({"queue": 3}, False)]
 )
-def test_one_side_for_both_is_one_tensor(more: dict[str, Any], same: bool) -> None:
+def test_equal_query_and_key_views_are_one_tensor(more: dict[str, Any], same: bool) -> None:
     positives = pictures(12)
     positives.query_views = positives.key_views = ["key"]
-    chosen, loss = Settings(batch_size=6, **more), Itself(symmetric=False)
+    run_settings, loss = Settings(batch_size=6, **more), Compares(symmetric=False)
     encoder = Perceptron()
-    train_state = TrainState.of(build_train_module(encoder, loss, chosen).train(), chosen)
+    train_state = TrainState.of(build_train_module(encoder, loss, run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
-    read = BatchReader(positives, stores, Sampler(12, 6, 0, 3), chosen, Ranks(), encoder)
-    step = GradientStep(train_state, positives, chosen, CPU, "fp32")
+    read = BatchReader(positives, stores, Sampler(12, 6, 0, 3), run_settings, Ranks(), encoder)
+    step = GradientStep(train_state, positives, run_settings, CPU, "fp32")
     for number in range(2):
         prepared = read(number)
-        step.moved(prepared, step(prepared))
+        step.after_optimizer_step(prepared, step(prepared))
     assert loss.same is same
 
 

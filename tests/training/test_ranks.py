@@ -1,4 +1,4 @@
-"""`fit` in several processes: the same parameters as in one; one word for all; stopped and resumed together."""
+"""`fit` in several processes: the same parameters as in one; errors, stops and resumed runs are the same on all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.training.test_log import lines
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 SGD: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.5, "steps": 3, "batch_size": 13, "clip": 0.1}
-WAYS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "undivided": {},
     "cached": {"micro_batch": 3},
@@ -42,7 +42,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 class Undivided(nn.Module):
-    """A loss without parts: every rank computes all of it."""
+    """A loss without `part`: every rank computes all of it."""
 
     unit, cacheable, needs_negatives = True, True, True
 
@@ -51,26 +51,27 @@ class Undivided(nn.Module):
         self.inner = InfoNCE(learnable=True)
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
-        return self.inner(queries, keys, pairs)
+        found: Tensor = self.inner(queries, keys, pairs)
+        return found
 
 
 def pictures(n: int = 40, negatives: bool = False) -> Columns:
-    """Return rows of floats that are near one another by their place."""
+    """Return aligned rows of floats: query i and key i are positives."""
     draw = np.random.default_rng(0)
     names = ["query", "key", *(["negative"] if negatives else [])]
     return Columns(Rows(**{name: list(draw.normal(size=(n, FEATURES)).astype(np.float32)) for name in names}))
 
 
 def state(loss: Any, encoder: Any) -> dict[str, Tensor]:
-    """Return copies of all that was learnt."""
+    """Return copies of all trained weights."""
     learnt = {f"loss.{name}": value.detach().clone() for name, value in loss.named_parameters()}
     return learnt | {f"encoder.{name}": value.detach().clone() for name, value in encoder.state_dict().items()}
 
 
-def all_ways(folder: Path) -> dict[str, Tensor]:
-    """Train in every way; return what was learnt in each."""
-    found = {}
-    for name, more in WAYS.items():
+def train_all(folder: Path) -> dict[str, Tensor]:
+    """Train every variant; return the weights of each."""
+    found: dict[str, Tensor] = {}
+    for name, more in VARIANTS.items():
         loss: Any = Undivided() if name == "undivided" else InfoNCE(learnable=True)
         run = train(folder / name, data=rows(40), loss=loss, **{**SGD, **more})
         found |= {f"{name} {key}": value for key, value in state(loss, run.model.encoder).items()}
@@ -81,36 +82,36 @@ def all_ways(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def _all_ways(ranks: Ranks, folder: Path, cache: Path) -> None:
+def _train_all(ranks: Ranks, folder: Path, cache: Path) -> None:
     os.environ["NEARFAR_CACHE"] = str(cache)
-    found = all_ways(folder / f"ranks {ranks.world_size}")
-    for value in found.values():
-        assert all(torch.equal(value, other) for other in ranks.stack(value))  # to the last bit, without being sent
-    if ranks.first:
+    found = train_all(folder / f"ranks {ranks.world_size}")
+    for value in found.values():  # equal to the last bit, although the ranks exchange no weights
+        assert all(torch.equal(value, other) for other in ranks.all_gather(value))
+    if ranks.is_first:
         save_file(found, folder / f"{ranks.world_size}.safetensors")
 
 
 def test_one_process_or_several_learn_the_same(tmp_path: Path, cache: Path) -> None:
-    expected = all_ways(tmp_path / "alone")
+    expected = train_all(tmp_path / "alone")
     for of in (2, 4):
-        in_ranks(of, _all_ways, tmp_path, cache)
+        in_ranks(of, _train_all, tmp_path, cache)
         found = load_file(tmp_path / f"{of}.safetensors")
         assert found.keys() == expected.keys()
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
-    told = [
+            torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6, msg=f"{name}: {{}}".format)
+    losses_of = [
         [event["loss"] for event in lines(tmp_path / folder / "plain") if event["event"] == "step"]
         for folder in ("alone", "ranks 2", "ranks 4")
     ]
-    assert [len(losses) for losses in told] == [3, 3, 3]
-    assert told[1] == pytest.approx(told[0], abs=1e-6)
-    assert told[2] == pytest.approx(told[0], abs=1e-6)
+    assert [len(losses) for losses in losses_of] == [3, 3, 3]
+    assert losses_of[1] == pytest.approx(losses_of[0], abs=1e-6)
+    assert losses_of[2] == pytest.approx(losses_of[0], abs=1e-6)
     first = next(iter(lines(tmp_path / "ranks 4" / "plain")))
     assert (first["event"], first["ranks"]) == ("start", 4)
 
 
 class Stops(InfoNCE):
-    """At one call on one rank something happens."""
+    """InfoNCE whose value is changed by `what` in one call on one rank."""
 
     calls = 0
 
@@ -142,7 +143,7 @@ def raised(kind: type[NearfarError], call: Callable[[], Any]) -> str:
 
 
 def _stopped(ranks: Ranks, folder: Path) -> None:
-    """Everything that ends a run ends it on all ranks, with the same words."""
+    """Everything that ends a run ends it on all ranks, with the same message."""
     positives = pictures()
     more: dict[str, Any] = {"device": "cpu", "precision": "fp32", "quiet": True, "batch_size": 13, "steps": 6}
 
@@ -153,14 +154,14 @@ def _stopped(ranks: Ranks, folder: Path) -> None:
         return encoder
 
     whole = run("whole", InfoNCE(learnable=True))
-    said = raised(Interrupted, lambda: run("run", Stops(3, 1, interrupt)))
-    assert said == "stopped by SIGTERM at step 3 of 6; go on with --resume"
+    message = raised(Interrupted, lambda: run("run", Stops(3, 1, interrupt)))
+    assert message == "stopped by SIGTERM at step 3 of 6; go on with --resume"
     again = run("run", Stops(9, 9, interrupt), resume=True)
-    for mine, other in zip(again.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(mine, other)
-    said = raised(RunError, lambda: run("broken", Stops(4, 1, no_number)))
-    assert said.startswith("step 4: the loss is nan; the batch holds rows ")
-    assert "the last good checkpoint is step 2" in said
+    for resumed, expected in zip(again.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(resumed, expected)
+    message = raised(RunError, lambda: run("broken", Stops(4, 1, no_number)))
+    assert message.startswith("step 4: the loss is nan; the batch holds rows ")
+    assert "the last good checkpoint is step 2" in message
     assert "a run lies there already" in raised(InputError, lambda: run("whole", InfoNCE()))
     assert "cannot resume" in raised(InputError, lambda: run("whole", InfoNCE(), resume=True, learning_rate=3))
     _patient(ranks, run)
@@ -171,14 +172,14 @@ def _patient(ranks: Ranks, run: Callable[..., Perceptron]) -> None:
     seen: list[Tensor] = []
 
     def evaluate(model: Model) -> dict[str, float]:
-        assert ranks.first
+        assert ranks.is_first
         seen.append(next(model.encoder.parameters()).detach().clone())  # type: ignore[attr-defined]
         return {"mrr@10": 1 / len(seen)}
 
     encoder = run("patient", InfoNCE(), evaluate=evaluate, evaluate_every=1, patience=2)
     best = next(encoder.parameters()).detach()
-    assert all(torch.equal(best, other) for other in ranks.stack(best))
-    assert not ranks.first or (len(seen) == 3 and torch.equal(best, seen[0]))
+    assert all(torch.equal(best, other) for other in ranks.all_gather(best))
+    assert not ranks.is_first or (len(seen) == 3 and torch.equal(best, seen[0]))
     assert "no metric 'map'" in raised(
         InputError,
         lambda: run("unknown", InfoNCE(), evaluate=evaluate, evaluate_every=1, patience=2, best="map"),
@@ -190,12 +191,10 @@ def test_what_stops_one_stops_all(tmp_path: Path) -> None:
     events = [event["event"] for event in lines(tmp_path / "run")]
     assert events.count("interrupted") == 1
     assert [place.name for place in sorted((tmp_path / "patient" / "checkpoints").iterdir())][-1] == "step-000003"
+    more: dict[str, Any] = {"quiet": True, "device": "cpu", "precision": "fp32"}
+    more |= {"batch_size": 13, "steps": 6, "queue": 9, "momentum": 0.5}
     with pytest.warns(UserWarning, match="had ranks 2 and has 1 now: it goes on, but not to the same last digits"):
-        fit(
-            *(Perceptron(dropout=0.5), pictures(), InfoNCE(learnable=True)),
-            **{"out": tmp_path / "whole", "resume": True, "quiet": True, "device": "cpu", "precision": "fp32"},
-            **{"batch_size": 13, "steps": 6, "queue": 9, "momentum": 0.5},
-        )
+        fit(Perceptron(dropout=0.5), pictures(), InfoNCE(learnable=True), out=tmp_path / "whole", resume=True, **more)
 
 
 def test_ranks_have_a_gpu_each() -> None:
@@ -205,7 +204,7 @@ def test_ranks_have_a_gpu_each() -> None:
 
 
 def test_a_batch_smaller_than_the_ranks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ranks, "here", lambda: Ranks(0, 17))
+    monkeypatch.setattr(Ranks, "from_environment", lambda: Ranks(0, 17))
     with pytest.raises(InputError, match="batch_size: 16 examples are too few for 17 ranks"):
         train(tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Negatives mined anew while a run goes on: never stale, never lost, the same however the run was cut."""
+"""Negatives mined again and again in a run: never stale, never lost, the same when the run is resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch, Minable, MinedNegatives
-from nearfar.encoders.static import PLACE, Static
+from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
@@ -28,7 +28,7 @@ from nearfar.training.fit import Run, fit
 from nearfar.training.refresh import refresh_steps
 from nearfar.training.settings import Settings
 from tests.training.floats import Perceptron
-from tests.training.runs import SETTINGS, Slow, apart, ended, in_ranks, rows, slow_run, train, weights
+from tests.training.runs import SETTINGS, Slow, exit_code, in_ranks, rows, slow_run, start_process, train, weights
 from tests.training.test_fit import BrokenOffError, breaks, stop_at
 from tests.training.test_log import lines
 from tests.training.test_ranks import SGD, pictures
@@ -37,10 +37,10 @@ from tests.training.test_stopped import wait_for_step
 
 @dataclass
 class Nearest:
-    """Mining as one would say it: for each example the nearest cells that are not known to be near its query."""
+    """A plain miner: for each example, the nearest cells that are no known positives of its query."""
 
     negatives: int = 2
-    drawing: bool = False  # random numbers, which the run must not notice
+    drawing: bool = False  # whether it draws random numbers, which must not change those of training
     steps: list[int] = field(default_factory=list)
 
     @property
@@ -52,39 +52,40 @@ class Nearest:
         if self.drawing:
             torch.rand(7)
         found = []
-        for side in positives.sides():
-            queries = side.query.read(0, len(side.query))
-            keys = side.key.read(0, len(side.key))
-            scores = np.float64(model.embed(queries, role="query")) @ np.float64(model.embed(keys, role="key")).T
-            near = {(_plain(queries[q]), _plain(keys[k])) for q, k in side.examples.tolist()}
-            for query, _ in side.examples.tolist():
-                best, asked = np.argsort(-scores[query], kind="stable").tolist(), _plain(queries[query])
-                far = [k for k in best if (asked, _plain(keys[k])) not in near]
-                found.append((far + [-1] * self.negatives)[: self.negatives])
+        for pairs in positives.mining_pairs():
+            queries = pairs.query.read(0, len(pairs.query))
+            keys = pairs.key.read(0, len(pairs.key))
+            x = model.embed(queries, role="query").astype(np.float64)
+            scores = x @ model.embed(keys, role="key").astype(np.float64).T
+            positive = {(_plain(queries[q]), _plain(keys[k])) for q, k in pairs.examples.tolist()}
+            for query, _ in pairs.examples.tolist():
+                ranking, text = np.argsort(-scores[query], kind="stable").tolist(), _plain(queries[query])
+                negatives = [k for k in ranking if (text, _plain(keys[k])) not in positive]
+                found.append((negatives + [-1] * self.negatives)[: self.negatives])
         rows = np.array(found, np.int64).reshape(len(found), self.negatives)
         return MinedNegatives(rows, {"found": int((rows >= 0).sum()), "at": step / steps})
 
-    def by_chance(self, positives: Minable) -> Ids:
-        return np.concatenate([np.tile(side.examples[:, 1:], self.negatives) for side in positives.sides()])
+    def random_negatives(self, positives: Minable) -> Ids:
+        return np.concatenate([np.tile(pairs.examples[:, 1:], self.negatives) for pairs in positives.mining_pairs()])
 
 
 def _plain(cell: Any) -> Any:
     return cell.tobytes() if isinstance(cell, np.ndarray) else cell
 
 
-class Told(Columns):
-    """Columns that write down which negatives each batch was read with."""
+class RecordingColumns(Columns):
+    """Columns that record which mined negatives each batch was read with."""
 
-    read: list[int | None]
+    mined_of_batches: list[int | None]
 
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
-        self.read.append(None if self.mined is None else int(self.mined[0, 0]))
+        self.mined_of_batches.append(None if self.mined is None else int(self.mined[0, 0]))
         return super().batch(examples, queued)
 
 
 @dataclass
 class Marks(Nearest):
-    """Negatives that tell the step they were mined after."""
+    """A miner whose negatives are the number of the step after which it was called."""
 
     def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> MinedNegatives:
         self.steps.append(step)
@@ -93,18 +94,18 @@ class Marks(Nearest):
 
 @pytest.mark.parametrize("first", [False, True])
 def test_every_batch_is_read_with_the_negatives_mined_last(tmp_path: Path, first: bool) -> None:
-    data, marks = Told(rows()), Marks()
-    data.read = []
+    data, marks = RecordingColumns(rows()), Marks()
+    data.mined_of_batches = []
     more: dict[str, Any] = {"out": tmp_path, "quiet": True, **SETTINGS, "refresh_every": 4, "refresh_first": first}
     fit(Static(dim=16, vocabulary=300), data, InfoNCE(), refresh=marks, **more)
-    assert data.read == [0 if first else None] * 4 + [4] * 4 + [8] * 4
+    assert data.mined_of_batches == [0 if first else None] * 4 + [4] * 4 + [8] * 4
     assert marks.steps == [*([0] if first else []), 4, 8]  # not after the last step
 
 
 def test_the_negatives_are_in_the_batch_and_the_events(tmp_path: Path) -> None:
     plain, mined = train(tmp_path / "a"), train(tmp_path / "b", refresh=Nearest(), refresh_every=5)
-    told = [event for event in lines(tmp_path / "b") if event["event"] == "refresh"]
-    assert [(event["step"], event["found"], event["at"]) for event in told] == [(5, 128, 5 / 12), (10, 128, 10 / 12)]
+    events = [event for event in lines(tmp_path / "b") if event["event"] == "refresh"]
+    assert [(event["step"], event["found"], event["at"]) for event in events] == [(5, 128, 5 / 12), (10, 128, 10 / 12)]
     steps = [[event["loss"] for event in lines(tmp_path / run) if event["event"] == "step"] for run in "ab"]
     assert steps[0][:5] == steps[1][:5]
     assert all(other > alone for alone, other in zip(steps[0][5:7], steps[1][5:7], strict=True))  # harder
@@ -118,15 +119,16 @@ def test_a_resumed_run_sees_the_same_negatives(tmp_path: Path, every: int, kept:
     whole = train(tmp_path / "whole", refresh=Nearest(), **more)
     with pytest.raises(BrokenOffError):
         train(tmp_path / "run", refresh=Nearest(), evaluate=stop_at(8), evaluate_every=1, best="map", **more)
-    mining = Nearest()
-    run = train(tmp_path / "run", refresh=mining, resume=True, **more)
+    miner = Nearest()
+    run = train(tmp_path / "run", refresh=miner, resume=True, **more)
     last = 7 // kept * kept
-    assert mining.steps == [step for step in range(last + 1, 12) if step % every == 0]  # what was kept is not mined
+    # what the checkpoint holds is not mined again
+    assert miner.steps == [step for step in range(last + 1, 12) if step % every == 0]
     assert np.array_equal(weights(run), weights(whole))
 
 
 def interrupting(at: int) -> Any:
-    """An evaluation during which the run is told to stop."""
+    """An evaluation that sends SIGTERM to the run."""
     seen: list[int] = []
 
     def evaluate(model: Model) -> Mapping[str, float]:
@@ -138,15 +140,16 @@ def interrupting(at: int) -> Any:
     return evaluate
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_a_run_stopped_before_it_mines_does_so_when_it_goes_on(tmp_path: Path) -> None:
     more: dict[str, Any] = {"refresh_every": 3, "evaluate_every": 1}
     whole = train(tmp_path / "whole", refresh=Nearest(), evaluate=interrupting(99), **more)
-    mining = Nearest()
+    miner = Nearest()
     with pytest.raises(Interrupted, match="at step 6 of 12"):  # caught in the evaluation of step 5
-        train(tmp_path / "run", refresh=mining, evaluate=interrupting(5), **more)
-    assert mining.steps == [3]
-    run = train(tmp_path / "run", refresh=mining, resume=True, evaluate=interrupting(99), **more)
-    assert mining.steps == [3, 6, 9]
+        train(tmp_path / "run", refresh=miner, evaluate=interrupting(5), **more)
+    assert miner.steps == [3]
+    run = train(tmp_path / "run", refresh=miner, resume=True, evaluate=interrupting(99), **more)
+    assert miner.steps == [3, 6, 9]
     assert np.array_equal(weights(run), weights(whole))
 
 
@@ -156,40 +159,40 @@ def test_killed_at_random_moments_it_ends_at_the_same_weights(tmp_path: Path, ca
     folder = tmp_path / "run"
     again = {**settings, "resume": True, "refresh": Nearest()}
     for step in (6, 12, 20, 31):
-        process = apart(slow_run, folder, cache, again)
+        process = start_process(slow_run, folder, cache, again)
         wait_for_step(folder, step, process)
         process.kill()
         process.join()
-    assert ended(apart(slow_run, folder, cache, again)) == 0
-    found = load_file(folder / "model" / PLACE / "model.safetensors")["embedding.weight"].numpy()
+    assert exit_code(start_process(slow_run, folder, cache, again)) == 0
+    found = load_file(folder / "model" / MODULE_FOLDER / "model.safetensors")["embedding.weight"].numpy()
     assert np.array_equal(found, weights(expected))
 
 
-def test_random_numbers_go_on_as_if_nothing_was_mined(tmp_path: Path) -> None:
-    """Dropout's numbers, and the averages of batch normalisation, which mining must not move."""
+def test_random_numbers_go_on_as_without_mining(tmp_path: Path) -> None:
+    """Mining changes neither dropout's random numbers nor the averages of batch normalisation."""
 
     def run(name: str, drawing: bool) -> list[torch.Tensor]:
         encoder = Perceptron(dropout=0.5, norm=True)
-        mining = Nearest(drawing=drawing)
+        miner = Nearest(drawing=drawing)
         more = {**SGD, "device": "cpu", "precision": "fp32", "quiet": True, "refresh_every": 1}
-        fit(encoder, pictures(), InfoNCE(), out=tmp_path / name, refresh=mining, **more)
+        fit(encoder, pictures(), InfoNCE(), out=tmp_path / name, refresh=miner, **more)
         assert encoder.training
         return [value.clone() for value in encoder.state_dict().values()]
 
     assert all(torch.equal(a, b) for a, b in zip(run("a", drawing=False), run("b", drawing=True), strict=True))
 
 
-WAYS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "cached": {"micro_batch": 3},
     "queue": {"queue": 20, "momentum": 0.5},
 }
 
 
-def mined_ways(folder: Path) -> dict[str, torch.Tensor]:
-    """Train with mined negatives in every way, and on two data sets; return what was learnt."""
-    found = {}
-    for name, more in [*WAYS.items(), ("several", {})]:
+def train_all(folder: Path) -> dict[str, torch.Tensor]:
+    """Train every variant with mined negatives, and on two data sets; return the weights."""
+    found: dict[str, torch.Tensor] = {}
+    for name, more in [*VARIANTS.items(), ("several", {})]:
         encoder, loss = Perceptron(), InfoNCE(learnable=True)
         data: Any = [pictures(), pictures(15, negatives=True)] if name == "several" else pictures()
         given = {**SGD, "steps": 5, "device": "cpu", "precision": "fp32", "quiet": True, "refresh_every": 2, **more}
@@ -198,22 +201,22 @@ def mined_ways(folder: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def _mined_ways(ranks: Ranks, folder: Path) -> None:
-    found = mined_ways(folder / f"ranks {ranks.world_size}")
-    assert all(torch.equal(value, other) for value in found.values() for other in ranks.stack(value))
-    if ranks.first:
+def _train_all(ranks: Ranks, folder: Path) -> None:
+    found = train_all(folder / f"ranks {ranks.world_size}")
+    assert all(torch.equal(value, other) for value in found.values() for other in ranks.all_gather(value))
+    if ranks.is_first:
         save_file(found, folder / "found.safetensors")
 
 
 def test_one_process_or_two_learn_the_same(tmp_path: Path) -> None:
-    expected = mined_ways(tmp_path / "alone")
-    in_ranks(2, _mined_ways, tmp_path)
+    expected = train_all(tmp_path / "alone")
+    in_ranks(2, _train_all, tmp_path)
     found = load_file(tmp_path / "found.safetensors")
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
-    told = [event for event in lines(tmp_path / "ranks 2" / "several") if event["event"] == "refresh"]
-    assert [(event["step"], event["found"]) for event in told] == [(2, 110), (4, 110)]
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6, msg=f"{name}: {{}}".format)
+    events = [event for event in lines(tmp_path / "ranks 2" / "several") if event["event"] == "refresh"]
+    assert [(event["step"], event["found"]) for event in events] == [(2, 110), (4, 110)]
 
 
 def _fails(ranks: Ranks, folder: Path) -> None:
@@ -230,15 +233,15 @@ def test_what_fails_on_the_first_rank_fails_on_all(tmp_path: Path) -> None:
     in_ranks(2, _fails, tmp_path)
 
 
-def test_weights_that_went_too_far_are_not_mined_with(tmp_path: Path) -> None:
-    mining = Nearest()
+def test_weights_that_are_not_finite_are_not_mined_with(tmp_path: Path) -> None:
+    miner = Nearest()
     wild: dict[str, Any] = {"learning_rate": 3e38, "optimizer": "sgd", "clip": 0, "checkpoint_every": 50}
     with pytest.raises(RunError, match="step 1: the weights are no longer finite"):
-        train(tmp_path, loss=breaks(1, 1e4), refresh=mining, refresh_every=1, **wild)
-    assert mining.steps == []
+        train(tmp_path, loss=breaks(1, 1e4), refresh=miner, refresh_every=1, **wild)
+    assert miner.steps == []
 
 
-def test_mining_that_finds_nothing_is_told(tmp_path: Path) -> None:
+def test_mining_that_finds_nothing_gives_a_warning(tmp_path: Path) -> None:
     class Finds(Nearest):
         def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> MinedNegatives:
             return MinedNegatives(np.full((len(positives), 2), -1), {"found": 0, "negative": math.nan})
@@ -267,13 +270,13 @@ def test_another_mining_is_another_run(mined: Run, more: dict[str, Any], name: s
 
 
 def test_patience_mines_no_more_once_it_ran_out(tmp_path: Path) -> None:
-    mining = Nearest()
+    miner = Nearest()
     more: dict[str, Any] = {"refresh_every": 2, "evaluate_every": 2, "patience": 1}
     scores = iter([0.9, 0.5, 0.5])
-    train(tmp_path, refresh=mining, evaluate=lambda _: {"mrr@10": next(scores)}, **more)
-    assert mining.steps == [2]
-    train(tmp_path, refresh=mining, evaluate=lambda _: {"mrr@10": next(scores)}, resume=True, **more)
-    assert mining.steps == [2]
+    train(tmp_path, refresh=miner, evaluate=lambda _: {"mrr@10": next(scores)}, **more)
+    assert miner.steps == [2]
+    train(tmp_path, refresh=miner, evaluate=lambda _: {"mrr@10": next(scores)}, resume=True, **more)
+    assert miner.steps == [2]
 
 
 class Bare:
@@ -310,11 +313,11 @@ def test_what_cannot_be_refreshed_is_refused_before_anything_is_read(
 
 
 def test_a_dry_run_has_batches_of_the_size_to_come(capsys: pytest.CaptureFixture[str]) -> None:
-    mining = Nearest()
+    miner = Nearest()
     more: dict[str, Any] = {**SETTINGS, "refresh_every": 5, "refresh_first": True}
-    found = dry_run(Static(dim=16, vocabulary=300), Columns(rows()), InfoNCE(), refresh=mining, **more)
+    found = dry_run(Static(dim=16, vocabulary=300), Columns(rows()), InfoNCE(), refresh=miner, **more)
     assert found.facts["refreshes"] == 3
-    assert mining.steps == []
+    assert miner.steps == []
     found.show()
     assert "mining 3 times comes on top" in capsys.readouterr().out
 

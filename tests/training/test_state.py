@@ -10,19 +10,19 @@ from torch import nn
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.training.settings import Settings
-from nearfar.training.state import TrainState, optimizer, schedule
+from nearfar.training.state import TrainState, build_optimizer, build_schedule
 
 
 def rates(settings: Settings, steps: int, first: int = 0) -> list[float]:
     parameter = nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.zeros(2, 2)
-    optimiser = optimizer({"weight": parameter}, settings)
-    rate = schedule(optimiser, settings, steps, first)
+    optimiser = build_optimizer({"weight": parameter}, settings)
+    schedule = build_schedule(optimiser, settings, steps, first)
     found = []
     for _ in range(first, steps):
         found.append(float(optimiser.param_groups[0]["lr"]))
         optimiser.step()
-        rate.step()
+        schedule.step()
     return found
 
 
@@ -46,7 +46,7 @@ def test_a_resumed_schedule_goes_on(kind: Any) -> None:
 def test_only_matrices_decay() -> None:
     module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     scale = nn.Parameter(torch.tensor(1.0))
-    optimiser = optimizer({**dict(module.named_parameters()), "scale": scale}, Settings(weight_decay=0.1))
+    optimiser = build_optimizer({**dict(module.named_parameters()), "scale": scale}, Settings(weight_decay=0.1))
     decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     assert decay[id(module[0].weight)] == 0.1
     assert [decay[id(p)] for p in (module[0].bias, module[1].weight, module[1].bias, scale)] == [0, 0, 0, 0]
@@ -94,12 +94,12 @@ def test_a_tied_tensor_is_kept_once_and_stays_tied() -> None:
     assert module["a"].weight is module["b"].weight
 
 
-def test_a_long_gradient_is_scaled_down_and_a_short_one_is_not() -> None:
+def test_only_a_gradient_above_the_norm_is_clipped() -> None:
     module = nn.Linear(1, 2, bias=False)
     train_state = TrainState.of(module, Settings())
-    for most, expected in ((0.0, 5.0), (10.0, 5.0), (1.0, 1.0)):
+    for max_norm, expected in ((0.0, 5.0), (10.0, 5.0), (1.0, 1.0)):
         module.weight.grad = torch.tensor([[3.0], [4.0]])
-        assert train_state.clip(most) == pytest.approx(5)
+        assert train_state.clip(max_norm) == pytest.approx(5)
         assert module.weight.grad.norm().item() == pytest.approx(expected)
 
 

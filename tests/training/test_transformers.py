@@ -1,4 +1,4 @@
-"""Training a transformer: resumed to the same bits, cut into micro-batches, with prompts."""
+"""Training a transformer: resumed to the same bits, with micro-batches, with prompts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BrokenOffError(Exception):
 
 
 def broken_off(at: int) -> Any:
-    """An evaluation that ends the run without warning."""
+    """Return an evaluation that raises an error when it is called the `at`-th time."""
     seen: list[int] = []
 
     def evaluate(_: Model) -> Mapping[str, float]:
@@ -58,11 +58,11 @@ def test_a_resumed_run_ends_at_the_same_bits(settings: dict[str, Any], tmp_path:
 
 
 @pytest.mark.parametrize("cut", [{"micro_batch": 3}, {"micro_cost": 40}])
-def test_micro_batches_learn_the_same(cut: dict[str, int], tmp_path: Path) -> None:
-    more = {"optimizer": "sgd", "clip": 0, "warmup": 0.0, **SMALL}
+def test_micro_batches_learn_the_same(cut: dict[str, Any], tmp_path: Path) -> None:
+    more: dict[str, Any] = {"optimizer": "sgd", "clip": 0, "warmup": 0.0, **SMALL}
     runs = [train(tmp_path / str(i), encoder=tiny("bert"), **more, **extra) for i, extra in enumerate(({}, cut))]
-    for mine, theirs in zip(tensors(runs[0]), tensors(runs[1]), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+    for plain, cached in zip(tensors(runs[0]), tensors(runs[1]), strict=True):
+        torch.testing.assert_close(plain, cached, rtol=1e-4, atol=1e-6)
 
 
 def test_the_gradient_cache_draws_the_same_dropout_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_the_gradient_cache_draws_the_same_dropout_in_both_passes(monkeypatch: p
     assert torch.equal(first, encoder(inputs))
 
 
-def test_prompts_stand_in_front_while_training_as_after_it(tmp_path: Path) -> None:
+def test_prompts_are_the_same_in_training_and_after_it(tmp_path: Path) -> None:
     prompts = {"query": "find near ", "key": "tell far "}
     seen: list[str] = []
     encoder = tiny("bert", prompts=prompts)
@@ -96,5 +96,5 @@ def test_unequal_prompts_for_one_view_are_refused() -> None:
     class Same:
         query_views = key_views = ("text",)
 
-    with pytest.raises(InputError, match="query and key at once"):
+    with pytest.raises(InputError, match="both query and key"):
         prompt(tiny("bert", prompts={"query": "a "}), Same(), "text")  # type: ignore[arg-type]

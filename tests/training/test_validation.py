@@ -1,4 +1,4 @@
-"""The held-out loss: what the loss says of held-out rows, beside training and without touching it."""
+"""The held-out loss: the loss on held-out rows, computed during training without changing it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from nearfar import config, experiment
 from nearfar.augmentations.text_crop import TextCrop
 from nearfar.compute.ranks import Ranks
+from nearfar.contracts import Positives
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
@@ -30,7 +31,7 @@ from tests.training.test_log import lines
 from tests.training.test_ranks import pictures
 
 
-def told(folder: Path, event: str = "evaluate") -> list[dict[str, Any]]:
+def events(folder: Path, event: str = "evaluate") -> list[dict[str, Any]]:
     return [line for line in lines(folder) if line["event"] == event]
 
 
@@ -44,7 +45,7 @@ def unlike(n: int = 20) -> Columns:
 def test_it_is_the_mean_loss_of_fixed_batches(loss: Any, more: dict[str, Any]) -> None:
     encoder, positives = Perceptron(dropout=0.5, norm=True), pictures(20, negatives=True)
     settings = Settings(batch_size=6, heldout_examples=13, queue=5, **more)
-    held = HeldoutLoss(positives, loss, settings, RowEncoder(encoder, True, CPU, "fp32"))  # type: ignore[arg-type]
+    held = HeldoutLoss(positives, loss, settings, RowEncoder(encoder, True, CPU, "fp32"))
     encoder.train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     state = torch.get_rng_state()
@@ -71,7 +72,7 @@ def test_it_is_the_mean_loss_of_fixed_batches(loss: Any, more: dict[str, Any]) -
 def test_one_batch_at_least_and_as_large_as_training_s() -> None:
     def sizes(n: int, **more: Any) -> list[int]:
         settings = Settings(batch_size=8, **more)
-        held = HeldoutLoss.of(pictures(n), InfoNCE(), settings, RowEncoder(Perceptron(), True, CPU, "fp32"))  # type: ignore[arg-type]
+        held = HeldoutLoss.of(pictures(n), InfoNCE(), settings, RowEncoder(Perceptron(), True, CPU, "fp32"))
         return [] if held is None else [len(batch.examples) for batch in held.batches]
 
     assert sizes(40, heldout_examples=16) == [8, 8]
@@ -85,11 +86,11 @@ def test_it_is_written_beside_other_metrics_and_changes_nothing(tmp_path: Path) 
     plain = weights(train(tmp_path / "plain"))
     both = train(tmp_path / "both", heldout=unlike(), evaluate=lambda model: {"map": 0.5}, evaluate_every=4)
     assert np.array_equal(weights(both), plain)
-    assert [event["step"] for event in told(tmp_path / "both")] == [4, 8, 12]
-    assert [sorted(event["metrics"]) for event in told(tmp_path / "both")] == [["heldout_loss", "map"]] * 3
-    assert both.metrics["heldout_loss"] == told(tmp_path / "both")[-1]["metrics"]["heldout_loss"]
+    assert [event["step"] for event in events(tmp_path / "both")] == [4, 8, 12]
+    assert [sorted(event["metrics"]) for event in events(tmp_path / "both")] == [["heldout_loss", "map"]] * 3
+    assert both.metrics["heldout_loss"] == events(tmp_path / "both")[-1]["metrics"]["heldout_loss"]
     alone = train(tmp_path / "alone", heldout=unlike())  # no evaluation: at the end
-    assert [event["step"] for event in told(tmp_path / "alone")] == [12]
+    assert [event["step"] for event in events(tmp_path / "alone")] == [12]
     assert alone.metrics == {"heldout_loss": pytest.approx(both.metrics["heldout_loss"])}
 
 
@@ -98,30 +99,30 @@ def overfitting(folder: Path, **more: Any) -> Run:
     return train(folder, data=rows(32), heldout=unlike(32), **given)
 
 
-def test_the_best_is_the_lowest_and_patience_stops_what_learns_by_heart(tmp_path: Path) -> None:
+def test_the_best_is_the_lowest_and_patience_stops_overfitting(tmp_path: Path) -> None:
     overfitting(tmp_path / "whole")
-    losses = [event["metrics"]["heldout_loss"] for event in told(tmp_path / "whole")]
-    assert losses[-1] > min(losses), "it should learn by heart"
+    losses = [event["metrics"]["heldout_loss"] for event in events(tmp_path / "whole")]
+    assert losses[-1] > min(losses), "it should overfit"
     stopped = overfitting(tmp_path / "patient", patience=2)
-    seen = [event["metrics"]["heldout_loss"] for event in told(tmp_path / "patient")]
+    seen = [event["metrics"]["heldout_loss"] for event in events(tmp_path / "patient")]
     assert seen == losses[: len(seen)]
     assert len(seen) == int(np.argmin(losses)) + 3 or len(seen) == int(np.argmin(seen)) + 3
     assert stopped.metrics["heldout_loss"] == min(seen)
     loss = InfoNCE()
     held = HeldoutLoss(unlike(32), loss, Settings(batch_size=16), RowEncoder(stopped.model.encoder, True, CPU, "fp32"))
-    assert held() == pytest.approx(min(seen), rel=1e-5)  # these are the weights that it was of
+    assert held() == pytest.approx(min(seen), rel=1e-5)  # the weights are those of the best evaluation
 
 
 def test_several_data_sets_and_views_have_one(tmp_path: Path) -> None:
     notes = Rows(text=[" ".join(f"n{i}w{j}" for j in range(20)) for i in range(30)])
-    parts = [Columns(rows(20)), Views(notes, query=TextCrop(), key=TextCrop())]
+    parts: list[Positives] = [Columns(rows(20)), Views(notes, query=TextCrop(), key=TextCrop())]
     given = {**SETTINGS, "mixing": "round_robin", "queue": 8, "momentum": 0.5}
     run = fit(Static(dim=16, vocabulary=300), parts, InfoNCE(), out=tmp_path, heldout=parts, quiet=True, **given)
     assert run.metrics["heldout_loss"] > 0
     assert len(Mixture(parts)) == 50
 
 
-def test_a_split_that_the_loss_refuses_is_told_of(tmp_path: Path) -> None:
+def test_a_split_that_the_loss_refuses_gives_a_warning(tmp_path: Path) -> None:
     same = Columns(Rows(query=["a b", "c d"], key=["one", "one"]))
     run = train(tmp_path / "run", heldout=same, evaluate=lambda model: {"mrr@10": 1.0})
     assert run.metrics == {"mrr@10": 1.0}
@@ -139,17 +140,17 @@ def _ranks(ranks: Ranks, folder: Path, cache: Path) -> None:
     os.environ["NEARFAR_CACHE"] = str(cache)
     run = overfitting(folder, patience=2)
     assert run.metrics["heldout_loss"] > 0
-    assert all(torch.equal(value, torch.tensor(weights(run))) for value in ranks.stack(torch.tensor(weights(run))))
+    assert all(torch.equal(value, torch.tensor(weights(run))) for value in ranks.all_gather(torch.tensor(weights(run))))
 
 
 def test_one_rank_computes_it_and_all_stop(tmp_path: Path, cache: Path) -> None:
     overfitting(tmp_path / "alone", patience=2)
     in_ranks(2, _ranks, tmp_path / "ranks", cache)
-    one, two = ([event["metrics"]["heldout_loss"] for event in told(tmp_path / name)] for name in ("alone", "ranks"))
+    one, two = ([event["metrics"]["heldout_loss"] for event in events(tmp_path / name)] for name in ("alone", "ranks"))
     assert two == pytest.approx(one, rel=1e-3)
 
 
-def test_a_recipe_s_main_split_is_watched(tmp_path: Path) -> None:
+def test_the_held_out_loss_of_a_recipe_is_that_of_its_main_split(tmp_path: Path) -> None:
     table = [{"query": f"question {i} of w{i % 7}", "key": f"answer {i} with w{i % 7}"} for i in range(40)]
     recipe: dict[str, Any] = {
         "data": {"name": "table", "path": table, "heldout": 10, "heldout_by": ["query"]},
@@ -166,8 +167,8 @@ def test_a_recipe_s_main_split_is_watched(tmp_path: Path) -> None:
         out.mkdir()
         done = experiment.run(whole, config.build(whole), out, [], resume=False, overwrite=False, quiet=True)
         assert done is not None
-        assert "heldout_loss" not in done.facts["metrics"]  # its value depends on the batch: no figure for reports
-        return ["heldout_loss" in event["metrics"] for event in told(out)]
+        assert "heldout_loss" not in done.facts["metrics"]  # its value depends on the batch size, so it is not reported
+        return ["heldout_loss" in event["metrics"] for event in events(out)]
 
     assert metrics("run") == [True, True]
     assert metrics("without", training={**recipe["training"], "heldout_examples": 0, "best": "map"}) == [False, False]

@@ -79,11 +79,11 @@ def test_gradients_are_finite_where_pairs_coincide() -> None:
     x = unit(5, 3, 0)
     for alpha in (1.0, 2.0):
         near = x.clone().requires_grad_()
-        alignment(near, x, alpha).backward()  # type: ignore[no-untyped-call]
+        alignment(near, x, alpha).backward()
         assert near.grad is not None
         assert bool((near.grad == 0).all())
     same = torch.ones(4, 3, dtype=torch.float64).requires_grad_()
-    uniformity(same).backward()  # type: ignore[no-untyped-call]
+    uniformity(same).backward()
     assert same.grad is not None
     assert bool(torch.isfinite(same.grad).all())
 

@@ -1,1 +1,1 @@
-"""Audit: what is wrong with a data set before it is trained on."""
+"""Audit: find what is wrong with a data set before training on it."""

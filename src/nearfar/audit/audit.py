@@ -1,4 +1,4 @@
-"""Audit: what is wrong with a data set before it is trained on, and what is fine."""
+"""The audit of a data set before training: it runs all checks and returns what is wrong and what is fine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nearfar.audit import boilerplate, diversity, duplicates, lengths, unrelated
-from nearfar.audit.findings import Drop, Finding, Found
+from nearfar.audit.findings import CheckResult, Drop, Finding
 from nearfar.audit.material import Material, distinct, read_material
 from nearfar.audit.vectors import CHARACTERS, DOCUMENTS, ModelVectors, Space, WordVectors
 from nearfar.data.table import Table
@@ -20,12 +20,74 @@ if TYPE_CHECKING:
     from nearfar.model import Model
 
 
-_ORDER = {"problem": 0, "notice": 1, "fine": 2}
+_ORDER = {"problem": 0, "notice": 1, "fine": 2}  # of findings
+
+
+def audit(
+    data: str | Path | Table,
+    *,
+    column: str | None = None,
+    query: str | None = None,
+    key: str | None = None,
+    label: str | None = None,
+    model: Model | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Audit:
+    """Check a data set for duplicates, leaks, empty, cut or repeated texts and wrong pairs, and measure its diversity.
+
+    Args:
+        data: a table of pairs, of graded pairs or of texts, or its path; or a BEIR folder. Leaks need several splits
+            (a folder with train.jsonl and test.jsonl).
+        column: audit this column alone, as texts.
+        query, key: the columns of pairs, where they do not have usual names.
+        label: the column of classes.
+        model: the model whose vectors compare texts; without it, vectors of words (tf-idf) do.
+        seed: seed of samples (languages, diversity, more than 50,000 pairs); duplicates and leaks are counted over all
+            rows.
+        progress: called with the name of each stage as it starts.
+
+    Errors: `InputError`: those of the data; a column that is missing.
+
+    Example:
+        >>> import nearfar as nf
+        >>> from nearfar.audit.audit import audit
+        >>> result = audit(nf.data.Table([{"text": "the same"}, {"text": "the same"}, {"text": "another"}]))
+        >>> result.findings[0].count
+        1
+
+    When not to use it: on more text than fits into memory; audit a sample of its rows.
+    """
+    seconds: dict[str, float] = {}
+    results: list[CheckResult] = []
+    began = time.perf_counter()
+    progress("reading")
+    material = read_material(data, column=column, query=query, key=key, label=label)
+    seconds["reading"] = time.perf_counter() - began
+    for name, check in _checks(material, model, seed):
+        progress(name)
+        began = time.perf_counter()
+        results.append(check())
+        seconds[name] = time.perf_counter() - began
+    findings = sorted((f for result in results for f in result.findings), key=lambda finding: _ORDER[finding.level])
+    profile: dict[str, Any] = {}
+    for result in results:
+        profile |= result.profile
+    columns = {part.name: part.role for part in material.parts}
+    drops = [drop for result in results for drop in result.drops]
+    return Audit(
+        material.name, material.kind, material.main, material.splits, dict(columns), findings, profile, drops, seconds
+    )
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found: findings, the worst first; the profile in numbers; training rows that cleaning may drop."""
+    """The result of an audit.
+
+    data: the name of the data. kind: "pairs", "graded pairs", "texts" or "BEIR folder". main: the split that is trained
+    on. splits: rows by split. columns: each text column's role. findings: the worst first. profile: measurements by
+    check. drops: training rows that cleaning may leave out. seconds: duration by stage.
+    """
 
     data: str
     kind: str
@@ -52,63 +114,8 @@ class Audit:
         }
 
 
-def audit(
-    data: str | Path | Table,
-    *,
-    column: str | None = None,
-    query: str | None = None,
-    key: str | None = None,
-    label: str | None = None,
-    model: Model | None = None,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda _: None,
-) -> Audit:
-    """Look at a data set: duplicates, leaks, empty, cut or repeated text, languages, lengths, diversity, odd pairs.
-
-    Args:
-        data: a table of pairs, of graded pairs or of texts, or its path; or a BEIR folder. Leaks need several splits
-            (a folder with train.jsonl and test.jsonl).
-        column: audit this column alone, as texts.
-        query, key: the columns of pairs, where their names do not say so.
-        label: the column of classes.
-        model: whose vectors say what is near; without it, tf-idf of the words does.
-        seed: of samples (languages, diversity, more than 50,000 pairs); counts of duplicates and leaks are of all rows.
-        say: is told what is being looked at.
-
-    Errors: `InputError`: those of the data; a column that is not there.
-
-    Example:
-        >>> import nearfar as nf
-        >>> from nearfar.audit.audit import audit
-        >>> found = audit(nf.data.Table([{"text": "the same"}, {"text": "the same"}, {"text": "another"}]))
-        >>> found.findings[0].count
-        1
-
-    When not to use it: on more text than fits into memory; audit a sample of its rows.
-    """
-    seconds: dict[str, float] = {}
-    found: list[Found] = []
-    began = time.perf_counter()
-    say("reading")
-    material = read_material(data, column=column, query=query, key=key, label=label)
-    seconds["reading"] = time.perf_counter() - began
-    for name, check in _checks(material, model, seed):
-        say(name)
-        began = time.perf_counter()
-        found.append(check())
-        seconds[name] = time.perf_counter() - began
-    findings = sorted((f for one in found for f in one.findings), key=lambda finding: _ORDER[finding.level])
-    profile: dict[str, Any] = {}
-    for one in found:
-        profile |= one.profile
-    columns = {part.name: part.role for part in material.parts}
-    drops = [drop for one in found for drop in one.drops]
-    return Audit(
-        material.name, material.kind, material.main, material.splits, dict(columns), findings, profile, drops, seconds
-    )
-
-
-def _checks(material: Material, model: Model | None, seed: int) -> Iterator[tuple[str, Callable[[], Found]]]:
+def _checks(material: Material, model: Model | None, seed: int) -> Iterator[tuple[str, Callable[[], CheckResult]]]:
+    """Yield the stages of an audit: a name, and the check to run."""
     yield "leaks", lambda: duplicates.leaks(material)
     yield "duplicates", lambda: duplicates.exact(material)
     yield "near duplicates", lambda: duplicates.near(material)
@@ -122,22 +129,21 @@ def _checks(material: Material, model: Model | None, seed: int) -> Iterator[tupl
     yield "classes", lambda: diversity.classes(material)
     if model is not None:
         yield "tokens", lambda: lengths.tokens(material, model, seed)
-    spaces: list[Space] = []
-    yield "vectors", lambda: _space(material, model, seed, spaces)
+    spaces: list[Space] = []  # the stage "vectors" fills it
+    yield "vectors", lambda: _make_space(material, model, seed, spaces)
     if spaces:
         yield "diversity", lambda: diversity.diversity(material, spaces[0], seed)
     yield "unrelated pairs", lambda: unrelated.unrelated(material, None if model is None else spaces[0], seed)
 
 
-def _space(material: Material, model: Model | None, seed: int, into: list[Space]) -> Found:
-    """Put the vectors to look with into a list: the model's, or those of the words of whole rows."""
+def _make_space(material: Material, model: Model | None, seed: int, spaces: list[Space]) -> CheckResult:
+    """Append the model's vectors, or word vectors fitted on whole rows, to `spaces`; nothing below ten rows."""
     if model is not None:
-        into.append(ModelVectors(model, str(model.folder or "the model")))
-        return Found()
-    parts = list(material.joined.values())
-    places = distinct(parts)
-    rows = np.sort(np.random.default_rng(seed).permutation(len(places))[:DOCUMENTS])
-    texts = [places[i][0].texts[places[i][1]][:CHARACTERS] for i in rows.tolist()]
+        spaces.append(ModelVectors(model, str(model.folder or "the model")))
+        return CheckResult()
+    occurrences = distinct(list(material.merged_splits.values()))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(occurrences))[:DOCUMENTS])
+    texts = [part.texts[row][:CHARACTERS] for part, row in (occurrences[i] for i in chosen.tolist())]
     if len(texts) >= 10:
-        into.append(WordVectors(texts, seed=seed))
-    return Found()
+        spaces.append(WordVectors(texts, seed=seed))
+    return CheckResult()

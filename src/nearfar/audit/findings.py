@@ -1,4 +1,4 @@
-"""What a check returns: findings for people, a profile for programs and charts, rows that cleaning may leave out."""
+"""What a check of the audit returns: findings for people, a profile for programs and charts, rows to drop."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 Level = Literal["problem", "notice", "fine"]
 Kind = Literal["exact duplicate", "near duplicate", "empty", "leak", "near leak", "probably wrong"]
-MOST = 5  # examples a finding shows
-LONGEST = 300  # characters of a text that an example shows
+MOST_EXAMPLES = 5  # of a finding
+LONGEST = 300  # characters of an example's text
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found: what it is in a sentence, how many of how many, examples, and what to do about it."""
+    """One result of a check: what it is in a sentence, how many of how many, examples, and what to do about it."""
 
     check: str
     level: Level
@@ -35,12 +35,12 @@ class Drop:
     row: int
     what: Kind
     why: str
-    like: int | None = None  # the row that it repeats: where that one goes for another reason, this one stays
+    like: int | None = None  # the row that it repeats: where that one is dropped for another reason, this one stays
 
 
 @dataclass
-class Found:
-    """What one check has to say."""
+class CheckResult:
+    """All that one check returns."""
 
     findings: list[Finding] = field(default_factory=list)
     profile: dict[str, Any] = field(default_factory=dict)
@@ -48,16 +48,16 @@ class Found:
 
 
 def fine(check: str, what: str) -> Finding:
-    """Return the good news of a check, in one line."""
+    """Return the finding of a check that found nothing wrong, in one sentence."""
     return Finding(check, "fine", what)
 
 
 def share(count: int, of: int) -> str:
-    """Return a share in per cent, with the digits that keep a small one from looking like none."""
+    """Return a share in per cent, with enough digits that a small one does not read as zero."""
     value = 100 * count / max(1, of)
     return f"{value:.1f} %" if value >= 1 or not count else f"{value:.2g} %"
 
 
-def times(count: int, one: str, many: str = "") -> str:
+def counted(count: int, one: str, many: str = "") -> str:
     """Return a count with its noun: "1 row", "1,204 rows"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

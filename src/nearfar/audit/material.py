@@ -1,8 +1,8 @@
-"""The material of an audit: every text of a data set, by split, column and row."""
+"""What an audit reads: every text of a data set by split, column and row, from a table or a BEIR folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,25 +20,25 @@ from nearfar.positives.relations.roles import Roles
 Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}
 NOUNS["query"] = ("query", "queries")
-ASKING: tuple[Role, ...] = ("query", "text")
+LEAKING_ROLES: tuple[Role, ...] = ("query", "text")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "topic", "topics", "intent")
-_ROWS_LOOKED_AT = 1000  # rows that say what a column holds
+_FIRST_ROWS = 1000  # the rows that decide what a column holds
 
 
 @dataclass(frozen=True)
 class TextPart:
-    """The texts of one column in one split: `texts[offsets[i]:offsets[i + 1]]` are those of row i; blank ones stay."""
+    """The texts of one column in one split; row i has `texts[offsets[i]:offsets[i + 1]]`, blank ones included."""
 
     split: str
     role: Role
-    name: str
+    name: str  # of the column
     texts: list[str]  # (v,)
     offsets: Ids  # (n + 1,)
-    asks: bool = False  # one of its texts that training has seen gives a test row away
+    can_leak: bool = False  # a test row leaks where training has its text
 
     @cached_property
     def ids(self) -> Ids:
-        """The content identities of the texts, (v,)."""
+        """The content ids of the texts, (v,)."""
         return content_ids(ListColumn(self.name, self.texts))
 
     @cached_property
@@ -47,32 +47,35 @@ class TextPart:
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
     @cached_property
-    def written(self) -> Ids:
-        """The places of the texts that are not blank, (w,)."""
+    def nonblank(self) -> Ids:
+        """The positions of the texts that are not blank, (w,)."""
         return np.array([i for i, text in enumerate(self.texts) if text.strip()], np.int64)
 
-    def example(self, place: int, **more: Any) -> dict[str, Any]:
-        """Return a text for people, with its split, row (from 1) and column."""
-        text = self.texts[place]
+    def example(self, position: int, **more: Any) -> dict[str, Any]:
+        """Return a text for a reader, with its split, row (from 1) and column."""
+        text = self.texts[position]
         cut = text[:LONGEST] + (" \u2026" if len(text) > LONGEST else "")
-        return {"split": self.split, "row": int(self.rows[place]) + 1, "column": self.name, "text": cut, **more}
+        return {"split": self.split, "row": int(self.rows[position]) + 1, "column": self.name, "text": cut, **more}
+
+
+Occurrence = tuple[TextPart, int]  # a text: its part, and its position among the part's texts
 
 
 @dataclass(frozen=True)
 class Material:
-    """All parts of a data set. `main` is the split that is trained on, or, of a BEIR folder, the corpus."""
+    """All texts of a data set. `main` is the split that is trained on, or, of a BEIR folder, the corpus."""
 
     name: str
     kind: Literal["pairs", "graded pairs", "texts", "BEIR folder"]
     main: str
     parts: list[TextPart]
-    labels: dict[str, list[Any]] = field(default_factory=dict)  # by split, a cell a row
-    label: str | None = None
-    judged: list[tuple[int, int]] = field(default_factory=list)  # of a BEIR folder: (query, document) that are near
+    labels: dict[str, list[Any]] = field(default_factory=dict)  # by split, one cell for each row
+    label: str | None = None  # the column of the labels
+    relevant: list[tuple[int, int]] = field(default_factory=list)  # of a BEIR folder: (query, relevant document)
 
     @cached_property
     def splits(self) -> dict[str, int]:
-        """The rows of each split, the main one first."""
+        """The number of rows of each split, the main one first."""
         sizes = {part.split: len(part.offsets) - 1 for part in self.parts}
         return {self.main: sizes[self.main], **sizes}
 
@@ -83,23 +86,23 @@ class Material:
     @cached_property
     def roles(self) -> dict[Role, list[TextPart]]:
         """The parts of each role, in the order of the splits."""
-        found: dict[Role, list[TextPart]] = {}
+        by_role: dict[Role, list[TextPart]] = {}
         for split in self.splits:
             for part in self.of(split):
-                found.setdefault(part.role, []).append(part)
-        return found
+                by_role.setdefault(part.role, []).append(part)
+        return by_role
 
     @cached_property
-    def joined(self) -> dict[str, TextPart]:
-        """Each split's rows as one text each, which tells rows apart: all its texts, one below the other."""
+    def merged_splits(self) -> dict[str, TextPart]:
+        """Each split as a part with one text for each row: all texts of the row, one below the other."""
         return {split: _joined(self.of(split)) for split in self.splits}
 
     @cached_property
     def pairs(self) -> list[tuple[TextPart, int, TextPart, int]]:
-        """The positives of the main split: the place of a query in its part and of a key in its own."""
-        if self.kind == "BEIR folder" and self.judged:
+        """The positive pairs of the main split: the occurrence of the query and that of the key."""
+        if self.kind == "BEIR folder" and self.relevant:
             documents, queries = self.roles["document"][0], self.roles["query"][0]
-            return [(queries, query, documents, document) for query, document in self.judged]
+            return [(queries, query, documents, document) for query, document in self.relevant]
         if self.kind != "pairs":
             return []
         query, key = (next(part for part in self.of(self.main) if part.role == role) for role in ("query", "key"))
@@ -109,39 +112,6 @@ class Material:
             for q in range(query.offsets[row], query.offsets[row + 1])
             for k in range(key.offsets[row], key.offsets[row + 1])
         ]
-
-
-def text_part(split: str, role: Role, column: Column, *, lists: bool = False, asks: bool | None = None) -> TextPart:
-    """Return a column of texts, or of lists of texts, in memory; a null is a blank text, or an empty list."""
-    texts: list[str] = []
-    lengths: list[int] = []
-    for cells in chunks(column):
-        for cell in cells:
-            several: Sequence[Any] = (cell or []) if lists else [cell]
-            texts.extend("" if text is None else str(text) for text in several)
-            lengths.append(len(several))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return TextPart(split, role, column.name, texts, offsets, role in ASKING if asks is None else asks)
-
-
-def distinct(
-    parts: Sequence[TextPart], keep: Callable[[TextPart], bool] = lambda _: True
-) -> list[tuple[TextPart, int]]:
-    """Return the first place of each distinct text of some parts, blank ones left out."""
-    first: dict[int, tuple[TextPart, int]] = {}
-    for found in filter(keep, parts):
-        for place in found.written.tolist():
-            first.setdefault(int(found.ids[place]), (found, place))
-    return list(first.values())
-
-
-def _joined(parts: list[TextPart]) -> TextPart:
-    if len(parts) == 1 and len(parts[0].texts) == len(parts[0].offsets) - 1:
-        return parts[0]
-    n = len(parts[0].offsets) - 1
-    texts = ["\n".join(t for p in parts for t in p.texts[p.offsets[i] : p.offsets[i + 1]]) for i in range(n)]
-    name = " and ".join(p.name for p in parts)
-    return TextPart(parts[0].split, parts[0].role, name, texts, np.arange(n + 1))
 
 
 def read_material(
@@ -154,29 +124,49 @@ def read_material(
 ) -> Material:
     """Return all texts of a table (of pairs, graded pairs or texts) or of a BEIR folder.
 
-    Columns that are not named are recognised as by `positives.Columns`; else the column with the longest texts counts.
-    Errors: `InputError`: those of the data; a column that is not there or holds no text.
+    Columns that are not given are recognised as by `positives.Columns`; where it finds no pairs, the column with the
+    longest texts is audited.
+
+    Errors: `InputError`: those of the data; a column that is missing or holds no text.
     """
     if not isinstance(source, Table):
         folder = Path(source).expanduser()
         if is_beir(folder):
-            return _beir(folder)
-        return _table(Table(source), folder.resolve().name, column=column, query=query, key=key, label=label)
-    return _table(source, source.where(), column=column, query=query, key=key, label=label)
+            return _read_beir(folder)
+        return _read_table(Table(source), folder.resolve().name, column=column, query=query, key=key, label=label)
+    return _read_table(source, source.where(), column=column, query=query, key=key, label=label)
 
 
-def _table(
+def distinct(parts: Sequence[TextPart]) -> list[Occurrence]:
+    """Return the first occurrence of each distinct text of some parts, without the blank ones."""
+    first: dict[int, Occurrence] = {}
+    for part in parts:
+        for position in part.nonblank.tolist():
+            first.setdefault(int(part.ids[position]), (part, position))
+    return list(first.values())
+
+
+def _joined(parts: list[TextPart]) -> TextPart:
+    if len(parts) == 1 and len(parts[0].texts) == len(parts[0].offsets) - 1:
+        return parts[0]
+    n = len(parts[0].offsets) - 1
+    texts = ["\n".join(t for p in parts for t in p.texts[p.offsets[i] : p.offsets[i + 1]]) for i in range(n)]
+    name = " and ".join(p.name for p in parts)
+    return TextPart(parts[0].split, parts[0].role, name, texts, np.arange(n + 1))
+
+
+def _read_table(
     table: Table, name: str, *, column: str | None, query: str | None, key: str | None, label: str | None
 ) -> Material:
-    kind, columns = _columns(table, column, query, key)
+    kind, columns = _text_columns(table, column, query, key)
     main = "train" if "train" in table.splits else table.splits[0]
-    label = _label(table, label, [name for _, name in columns])
+    label = _label_column(table, label, [name for _, name in columns])
     parts, labels = [], {}
     for split in dict.fromkeys([main, *table.splits]):
         rows = table.split(split)
-        if gone := [name for _, name in columns if name not in rows.columns]:
-            raise InputError(f"{rows.where()}: no column {gone[0]!r}; {nearest(gone[0], rows.columns)}")
-        parts += [_part(rows, split, role, name) for role, name in columns]
+        if missing := [name for _, name in columns if name not in rows.columns]:
+            raise InputError(f"{rows.where()}: no column {missing[0]!r}; {nearest(missing[0], rows.columns)}")
+        parts += [_column_part(rows, split, role, name) for role, name in columns]
         if label is not None and label in rows.columns:
             labels[split] = [cell for cells in chunks(rows.column(label)) for cell in cells]
     if sum(len(part.texts) for part in parts) == 0:
@@ -184,7 +174,7 @@ def _table(
     return Material(name, kind, main, parts, labels, label if main in labels else None)
 
 
-def _columns(
+def _text_columns(
     table: Table, column: str | None, query: str | None, key: str | None
 ) -> tuple[Any, list[tuple[Role, str]]]:
     """Return the kind of a table, and its columns of text with their roles."""
@@ -198,72 +188,85 @@ def _columns(
     except InputError:
         if query is not None or key is not None:
             raise
-        return "texts", [("text", _longest(table))]
+        return "texts", [("text", _longest_column(table))]
     negatives: list[tuple[Role, str]] = [("negative", name) for name in roles.negatives]
     return "pairs", [("query", roles.query), ("key", roles.key), *negatives]
 
 
-def _longest(table: Table) -> str:
-    """Return the column with the longest texts by the first rows."""
-    sizes = {name: np.mean([len(text) for text in texts]) for name, texts in _texts(table) if texts}
+def _longest_column(table: Table) -> str:
+    """Return the column "text", or else the column with the longest texts in the first rows."""
+    sizes = {name: np.mean([len(text) for text in texts]) for name, texts in _first_texts(table) if texts}
     if not sizes:
         raise InputError(f"{table.where()}: no column of text; columns: {', '.join(table.columns)}")
     return "text" if "text" in sizes else max(sizes, key=lambda name: float(sizes[name]))
 
 
-def _texts(table: Table) -> Iterator[tuple[str, list[str]]]:
+def _first_texts(table: Table) -> Iterator[tuple[str, list[str]]]:
     for name in table.columns:
-        cells = table.column(name).read(0, _ROWS_LOOKED_AT)
+        cells = table.column(name).read(0, _FIRST_ROWS)
         yield name, [cell for cell in cells if isinstance(cell, str)]
 
 
-def _part(table: Table, split: str, role: Role, name: str) -> TextPart:
-    asks = True if name.startswith("sentence") else None  # either of two sentences may come first
-    first = next((cell for cell in table.column(name).read(0, _ROWS_LOOKED_AT) if cell is not None), "")
+def _column_part(table: Table, split: str, role: Role, name: str) -> TextPart:
+    can_leak = role in LEAKING_ROLES or name.startswith("sentence")  # of two sentences either may be the query
+    first = next((cell for cell in table.column(name).read(0, _FIRST_ROWS) if cell is not None), "")
     if isinstance(first, list):
-        found = text_part(split, role, table.column(name), lists=True, asks=asks)
+        part = _text_part(split, role, table.column(name), lists=True, can_leak=can_leak)
         if any(isinstance(cell, list) for cell in first):
             raise InputError(f"{table.where()}, column {name!r}: holds lists of lists; give one text or a list a cell")
-        return found
-    return text_part(split, role, table.text(name, empty=True), asks=asks)
+        return part
+    return _text_part(split, role, table.text(name, empty=True), can_leak=can_leak)
 
 
-def _label(table: Table, label: str | None, texts: list[str]) -> str | None:
-    """Return the column of labels: the one named, or one with a usual name and few values."""
+def _text_part(split: str, role: Role, column: Column, *, can_leak: bool, lists: bool = False) -> TextPart:
+    """Return a column of texts, or of lists of texts, in memory; a null is a blank text, or an empty list."""
+    texts: list[str] = []
+    lengths: list[int] = []
+    for cells in chunks(column):
+        for cell in cells:
+            cell_texts: Sequence[Any] = (cell or []) if lists else [cell]
+            texts.extend("" if text is None else str(text) for text in cell_texts)
+            lengths.append(len(cell_texts))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return TextPart(split, role, column.name, texts, offsets, can_leak)
+
+
+def _label_column(table: Table, label: str | None, text_columns: list[str]) -> str | None:
+    """Return the column of labels: the given one, or one with a usual name and few values."""
     if label is not None:
-        table.column(label)  # an unknown one is refused here
+        table.column(label)  # an unknown name is an error here
         return label
-    for name in (name for name in LABEL_COLUMNS if name in table.columns and name not in texts):
-        cells = table.column(name).read(0, _ROWS_LOOKED_AT)
+    for name in (name for name in LABEL_COLUMNS if name in table.columns and name not in text_columns):
+        cells = table.column(name).read(0, _FIRST_ROWS)
         values = {str(cell) for cell in cells}
         if not any(isinstance(cell, float) for cell in cells) and (len(values) < 0.5 * len(cells) or len(values) < 3):
             return name
     return None
 
 
-def _beir(folder: Path) -> Material:
-    """Return a BEIR folder: its documents, its queries, and which are near, where the judgements can be read."""
+def _read_beir(folder: Path) -> Material:
+    """Return a BEIR folder: its documents, and its queries and relevant pairs where it has them."""
     _, documents = Beir.corpus(folder)
-    parts, judged = [text_part("corpus", "document", documents)], []
+    parts, relevant = [_text_part("corpus", "document", documents, can_leak=False)], []
     if any(folder.glob("queries.jsonl*")):
         queries = Table(next(iter(sorted(folder.glob("queries.jsonl*")))))
-        parts.append(text_part("queries", "query", queries.text("text", empty=True)))
-        judged = _judged(folder, [str(c) for cells in chunks(queries.column("_id")) for c in cells])
-    return Material(folder.resolve().name, "BEIR folder", "corpus", parts, judged=judged)
+        parts.append(_text_part("queries", "query", queries.text("text", empty=True), can_leak=True))
+        relevant = _relevant(folder, [str(c) for cells in chunks(queries.column("_id")) for c in cells])
+    return Material(folder.resolve().name, "BEIR folder", "corpus", parts, relevant=relevant)
 
 
-def _judged(folder: Path, query_ids: list[str]) -> list[tuple[int, int]]:
-    """Return the places of queries and documents that are judged near, in all splits of the judgements."""
-    place = {ident: i for i, ident in enumerate(query_ids)}
+def _relevant(folder: Path, query_ids: list[str]) -> list[tuple[int, int]]:
+    """Return the positions of each query and its relevant documents, by the judgements of all splits."""
+    row = {query_id: i for i, query_id in enumerate(query_ids)}
     splits = sorted({path.name.partition(".tsv")[0] for path in (folder / "qrels").glob("*.tsv*")}) or ["test"]
     if not (folder / "qrels").is_dir() and not any(folder.glob("qrels.tsv*")):
         return []
     tasks = [Beir(folder, split=split).task() for split in splits]
-    near = {
-        (place[task.query_ids[query]], document)
+    relevant = {
+        (row[task.query_ids[query]], document)
         for task in tasks
         for query, grades in task.relevance.items()
         for document, grade in grades.items()
         if grade > 0
     }
-    return sorted(near)
+    return sorted(relevant)

@@ -1,4 +1,4 @@
-"""Vectors to look at data with: those of a model, or, without one, those of the words themselves."""
+"""The vectors that an audit compares texts by: a model's, or, without a model, those of the texts' words."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 Vectors = npt.NDArray[np.float32]
-DOCUMENTS = 20_000  # that a space of words is fitted on
+DOCUMENTS = 20_000  # that word vectors are fitted on
 CHARACTERS = 1000  # of each of them
 _WORD = re.compile(r"\w+|[^\w\s]{2,}|(?<=\s)-\w")
 
 
 class Space(Protocol):
-    """Texts to vectors (n, d) float32 of unit length; a text that has no place in the space is all zeros."""
+    """An embedding of texts: unit vectors (n, d) float32; a text without a known word or token has a zero vector."""
 
     name: str
     dim: int
 
     def embed(self, texts: Sequence[str], role: Any = None) -> Vectors:
-        """Return the vectors of texts."""
+        """Return the vectors of texts, (n, d)."""
         ...
 
 
 class WordVectors:
-    """Latent semantic analysis: tf-idf of words, and the directions in which most of it lies.
+    """Latent semantic analysis: tf-idf vectors of words, projected on their leading singular directions.
 
-    Fitted on whole rows (a query with its key), words that go together across the two sides come to lie together, even
-    words of two languages. Weights are (1 + log tf) log((1 + n) / (1 + df)) over words of at least two documents; the
-    directions are the leading right singular vectors, by the randomised range finder with two power iterations.
+    Fitted on whole rows (a query with its key), words that occur together across the two sides get similar vectors,
+    even words of two languages. Weights are (1 + log tf) log((1 + n) / (1 + df)) over words of at least two documents;
+    the directions are the leading right singular vectors, by the randomised range finder with two power iterations.
     Sources: Deerwester et al. 1990, "Indexing by latent semantic analysis"; Dumais et al. 1997, "Automatic
     cross-language retrieval using latent semantic indexing"; Halko et al. 2011, arXiv:0909.4061, algorithm 4.4.
     """
@@ -49,9 +49,10 @@ class WordVectors:
         tokens = [words(text) for text in documents]
         counts = Counter(word for row in tokens for word in dict.fromkeys(row))
         kept = [(word, count) for word, count in counts.most_common(vocabulary) if count > 1 or len(documents) < 50]
-        self._places = {word: i for i, (word, _) in enumerate(kept)}
-        held = np.array([count for _, count in kept], np.float64)
-        self._weights = np.log((1 + len(documents)) / (1 + held)) + 1e-3  # a word of every document still counts a bit
+        self._column = {word: i for i, (word, _) in enumerate(kept)}
+        document_count = np.array([count for _, count in kept], np.float64)
+        # 1e-3: a word of every document still counts a little
+        self._weights = np.log((1 + len(documents)) / (1 + document_count)) + 1e-3
         matrix = self._matrix(tokens)  # (n, v)
         self.dim = max(1, min(dim, min(matrix.shape) - 1))
         draw = np.random.default_rng(seed).standard_normal((matrix.shape[1], self.dim + 16))
@@ -73,18 +74,18 @@ class WordVectors:
         rows, columns, values = [], [], []
         for row, text in enumerate(tokens):
             for word, count in Counter(text).items():
-                if (place := self._places.get(word)) is not None:
+                if (column := self._column.get(word)) is not None:
                     rows.append(row)
-                    columns.append(place)
-                    values.append((1 + np.log(count)) * self._weights[place])
-        shape = (len(tokens), max(1, len(self._places)))
+                    columns.append(column)
+                    values.append((1 + np.log(count)) * self._weights[column])
+        shape = (len(tokens), max(1, len(self._column)))
         matrix = sparse.csr_matrix((values, (rows, columns)), shape)
         norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())  # (n,)
         return sparse.diags(1 / np.where(norms > 0, norms, 1)) @ matrix
 
 
 class ModelVectors:
-    """A model's vectors; a text of which it knows no token gets none."""
+    """A model's vectors; a text without a known token has a zero vector."""
 
     def __init__(self, model: Model, name: str) -> None:
         self._model, self.dim, self.name = model, model.dim, name
@@ -96,12 +97,12 @@ class ModelVectors:
             part = texts[start : start + 1024]
             try:
                 vectors[start : start + len(part)] = self._model.embed(part, role)
-            except InputError:  # one of them has no place in the space: each by itself
+            except InputError:  # one of them cannot be embedded: embed each by itself
                 for i, text in enumerate(part):
-                    vectors[start + i] = self._alone(text, role)
+                    vectors[start + i] = self._embed_one(text, role)
         return vectors
 
-    def _alone(self, text: str, role: Any) -> Vectors:
+    def _embed_one(self, text: str, role: Any) -> Vectors:
         try:
             return self._model.embed([text], role)  # (1, d)
         except InputError:
@@ -109,7 +110,7 @@ class ModelVectors:
 
 
 def words(text: str) -> list[str]:
-    """Return a text's words in lower case; runs of signs and short options (`-r`) count, as code is text, too."""
+    """Return a text's words in lower case; runs of signs and short options (`-r`) are words, too, for code."""
     return _WORD.findall(text.casefold())
 
 

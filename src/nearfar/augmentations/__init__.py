@@ -1,4 +1,4 @@
-"""Augmentations: another look at the same thing. A file is a part; its one public class is an attribute here."""
+"""Augmentations of raw cells. Each file is a part; its one public class is an attribute here."""
 
 from __future__ import annotations
 

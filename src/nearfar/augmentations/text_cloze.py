@@ -1,4 +1,4 @@
-"""One sentence of a text; and what is left of the text without it."""
+"""TextCloze: one sentence of a text, and the rest of the text without it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class TextCloze:
     """A random span of a text, and by `rest` the text without it: the inverse cloze task.
 
     As `positives.views.query` it makes both views: the query is the span, the key the rest of the document. In a share
-    of the cases, `keep`, the span stays in the rest, so that equal words count for something, too (Lee et al. 2019,
+    `keep` of the cases, the rest keeps the span, so that word matches are learnt, too (Lee et al. 2019,
     arXiv:1906.00300, section 4: one sentence, kept in 10 %).
 
     Args:
-        keep: share of documents in which the rest still holds the span, 0 to 1.
-        unit: sentences, or words where texts have none.
-        size: of the span, in units; one as long as the text leaves the rest whole.
+        keep: share of cases in which the rest still contains the span, 0 to 1.
+        unit: sentences, or words for texts without sentences.
+        size: of the span, in units; where it is as long as the text, the rest is the whole text.
 
-    Call: (text, generator) -> the span; `rest(text, generator)`, given the same random numbers, the rest of that text.
-    Neither is ever empty: of a text of one sentence the rest is the text. Errors: `InputError` for a share out of
-    range, a size below one, a cell that is no text.
+    Call: (text, generator) -> the span; `rest(text, generator)`, with the same random numbers, the rest of that text.
+    Both are never empty: the rest of a text of one sentence is the text. Errors: `InputError` for a share out of range,
+    a size below one, a cell that is no text.
 
     Example:
         >>> import numpy as np, nearfar as nf
@@ -32,7 +32,7 @@ class TextCloze:
         >>> cloze(text, np.random.default_rng(0)), cloze.rest(text, np.random.default_rng(0))
         ('Judge.', 'Pull near. Push far.')
 
-    When not to use it: texts of a sentence or two, of which nothing is left.
+    When not to use it: on texts of a sentence or two, whose rest says little.
     """
 
     def __init__(self, keep: float = 0.1, unit: Literal["words", "sentences"] = "sentences", size: int = 1) -> None:
@@ -44,17 +44,17 @@ class TextCloze:
 
     def __call__(self, cell: str, generator: np.random.Generator) -> str:
         """Return the span."""
-        start, stop, _ = self._drawn(check_text("text_cloze", cell), generator)
+        start, stop, _ = self._draw(check_text("text_cloze", cell), generator)
         return cell[start:stop]
 
     def rest(self, cell: str, generator: np.random.Generator) -> str:
         """Return the text without the span that the call draws from the same random numbers."""
-        start, stop, kept = self._drawn(check_text("text_cloze", cell), generator)
+        start, stop, kept = self._draw(check_text("text_cloze", cell), generator)
         before, after = cell[:start].strip(), cell[stop:].strip()
-        left = f"{before} {after}" if before and after else before or after
-        return cell if kept or not left else left
+        rest = f"{before} {after}" if before and after else before or after
+        return cell if kept or not rest else rest
 
-    def _drawn(self, text: str, generator: np.random.Generator) -> tuple[int, int, bool]:
+    def _draw(self, text: str, generator: np.random.Generator) -> tuple[int, int, bool]:
         """Return the span's start and stop, and whether the rest keeps it."""
         parts = spans(text, self.unit)
         if not parts:

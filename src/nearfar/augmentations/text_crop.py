@@ -1,4 +1,4 @@
-"""A random stretch of a text."""
+"""TextCrop: a random crop of a text, in words or sentences."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from nearfar.errors import InputError
 from nearfar.text.spans import check_share, check_text, check_unit, spans
 
-FEWEST = {"words": 8, "sentences": 1}
+FEWEST = {"words": 8, "sentences": 1}  # the default of `fewest`, by unit
 
 
 class TextCrop:
-    """A random stretch of a text: consecutive words or sentences, exactly as they are written.
+    """A random crop of a text: consecutive words or sentences, verbatim.
 
-    Its length is uniform between `shortest` and `longest` times the text's, its place uniform among those where it
-    fits. Two crops of one document are two views of it, which may overlap: the independent cropping of Contriever
-    (Izacard et al. 2021, arXiv:2112.09118, section 3.1: 5 to 50 %).
+    Its length is uniform between `shortest` and `longest` times the text's, and its start uniform where it fits. Two
+    crops of one document are two views of it, which may overlap: the independent cropping of Contriever (Izacard et al.
+    2021, arXiv:2112.09118, section 3.1: 5 to 50 %).
 
     Args:
         shortest, longest: shares of the text, 0 < shortest <= longest <= 1.
-        fewest: of words or sentences, however short the text; it is never cut below that. None is 8 words, 1 sentence.
-        most: of words or sentences, however long the text; 0 for no bound. An encoder that reads 256 tokens sees
-            nothing of what lies beyond.
-        unit: what is counted; a word is what stands between white space, or one Chinese or Japanese character.
+        fewest: number of words or sentences below which no text is cropped. None is 8 words, 1 sentence.
+        most: number of words or sentences of the longest crop; 0 for no bound. An encoder that reads 256 tokens ignores
+            what follows them.
+        unit: what is counted; a word is a run without white space, or one Chinese or Japanese character.
 
     Call: (text, generator) -> text, never empty. Errors: `InputError` for shares out of range, a `most` below `fewest`,
     a cell that is no text.
@@ -35,7 +35,7 @@ class TextCrop:
         >>> crop("pull near push far", np.random.default_rng(0))
         'near push'
 
-    When not to use it: texts of a line, whose crops no longer say the same; let dropout be the only difference.
+    When not to use it: on texts of a line, whose crops differ in meaning; let dropout be the only difference.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TextCrop:
         self.shortest, self.longest, self.fewest, self.most, self.unit = shortest, longest, fewest, most, unit
 
     def __call__(self, cell: str, generator: np.random.Generator) -> str:
-        """Return a stretch of the text."""
+        """Return a crop of the text."""
         parts = spans(check_text("text_crop", cell), self.unit)
         if not parts:
             return cell

@@ -1,4 +1,4 @@
-"""A few words in a row out of a text, as many as a question has."""
+"""TextSpan: a few consecutive words of a text, as many as a question has."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from nearfar.text.spans import check_text, words
 
 
 class TextSpan:
-    """A stretch of `fewest` to `most` consecutive words, exactly as they are written; the whole of a shorter text.
+    """A span of `fewest` to `most` consecutive words, verbatim; the whole of a shorter text.
 
-    Number and place are uniform. Unlike a crop's (`text_crop`), the length does not grow with the text: it is that of a
-    question, not of a passage. The inverse cloze task (Lee et al. 2019, arXiv:1906.00300) asks by whole sentences.
+    Number and start are uniform. Unlike a crop's (`text_crop`), the length does not grow with the text: it is that of a
+    question, not of a passage. The inverse cloze task (Lee et al. 2019, arXiv:1906.00300) takes whole sentences.
 
     Args:
-        fewest, most: words, 1 <= fewest <= most; a word is what stands between white space, or one Chinese or Japanese
-            character.
+        fewest, most: numbers of words, 1 <= fewest <= most; a word is a run without white space, or one Chinese or
+            Japanese character.
 
     Call: (text, generator) -> text, never empty. Errors: `InputError` for numbers out of range, a cell that is no text.
 
@@ -25,7 +25,7 @@ class TextSpan:
         >>> nf.augmentations.TextSpan(fewest=2, most=2)("pull near push far", np.random.default_rng(0))
         'push far'
 
-    When not to use it: for two views of equal standing; a short span says less than a crop.
+    When not to use it: for two views that are both documents; a short span says less than a crop.
     """
 
     def __init__(self, fewest: int = 4, most: int = 16) -> None:
@@ -36,7 +36,7 @@ class TextSpan:
         self.fewest, self.most = fewest, most
 
     def __call__(self, cell: str, generator: np.random.Generator) -> str:
-        """Return a stretch of the text."""
+        """Return a span of the text."""
         parts = words(check_text("text_span", cell))
         if not parts:
             return cell

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.errors import NearfarError
-from nearfar.storage.folders import finite
+from nearfar.storage.folders import json_safe
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -126,6 +126,6 @@ def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -
 def emit(facts: Any, as_json: bool, show: Callable[[], None]) -> None:
     """Print facts as JSON, or show them to people."""
     if as_json:
-        print(json.dumps(finite(facts), ensure_ascii=False, default=str))
+        print(json.dumps(json_safe(facts), ensure_ascii=False, default=str))
     else:
         show()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.storage.folders import finite
-
-if TYPE_CHECKING:
-    from nearfar.model import Model
+from nearfar.storage.folders import json_safe
 
 
 def command(
@@ -36,9 +33,10 @@ def command(
     """
     from nearfar.audit.audit import audit
     from nearfar.errors import InputError
+    from nearfar.evaluation import sources
     from nearfar.reports import console
     from nearfar.reports.audit import page
-    from nearfar.storage.folders import made, write_text
+    from nearfar.storage.folders import ensure_folder, write_text
 
     if fix is None and (fix_near or fix_outliers):
         raise InputError("--fix-near and --fix-outliers say what to leave out; say where to write: --fix OUT")
@@ -46,29 +44,17 @@ def command(
         from nearfar.audit.clean import check_out
 
         check_out(data, fix)
-    made(out.parent)
-    loaded = _loaded(model)
-    with console.progress(quiet=quiet or as_json) as say:
-        found = audit(data, column=column, query=query, key=key, label=label, model=loaded, seed=seed, say=say)
+    ensure_folder(out.parent)
+    loaded = None if model is None else sources.text_model(model, "an audit reads text")
+    with console.progress(quiet=quiet or as_json) as progress:
+        found = audit(
+            data, column=column, query=query, key=key, label=label, model=loaded, seed=seed, progress=progress
+        )
     facts: dict[str, Any] = found.to_json() | {"model": model, "page": str(out)}
     if fix is not None:
         from nearfar.audit.clean import clean
 
         facts["fixed"] = clean(data, found, fix, near=fix_near, outliers=fix_outliers)
-    facts = finite(facts)
+    facts = json_safe(facts)
     write_text(out, page(facts))
     emit(facts, as_json, lambda: console.show_audit(facts))
-
-
-def _loaded(model: str | None) -> Model | None:
-    """Return a model of text, or none."""
-    from nearfar.errors import InputError
-    from nearfar.model import Model
-
-    if model is None:
-        return None
-    loaded = Model.load(model)
-    takes = getattr(loaded.encoder, "takes", str)
-    if takes is not str:
-        raise InputError(f"{model}: a model of {takes.__name__}, not of text; an audit reads text: give a text model")
-    return loaded

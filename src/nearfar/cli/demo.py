@@ -38,19 +38,19 @@ def command(
         if not as_json and not quiet:
             print(text, flush=True)
 
-    recipe = config.load("python-packages", overrides or [])
+    recipe = config.load("python_packages", overrides or [])
     experiment.check_out(out, resume=False, overwrite=True)
     say("1  Harvest docstrings and source of the installed packages")
     parts = config.build(recipe)
     say(_harvested(parts))
     say("2  Train a tokenizer and its vectors from nothing; judge beside BM25")
-    judged = experiment.run(recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json)
-    if judged is None:  # a rank that is not the first has nothing to say
+    done = experiment.run(recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json)
+    if done is None:  # a rank that is not the first has nothing to say
         return
-    searches, corpus = _search(judged, parts)
-    judged.facts.update(searches=searches, seconds=round(time.perf_counter() - began, 2))
-    experiment.write_results(judged.run, judged.reports, judged.facts)
-    emit(judged.facts, as_json, lambda: _show(judged, searches, corpus))
+    searches, corpus = _search(done, parts)
+    done.facts.update(searches=searches, seconds=round(time.perf_counter() - began, 2))
+    experiment.write_results(done.run, done.reports, done.facts)
+    emit(done.facts, as_json, lambda: _show(done, searches, corpus))
 
 
 def _harvested(parts: RecipeParts) -> str:
@@ -65,33 +65,33 @@ def _harvested(parts: RecipeParts) -> str:
     return "\n".join(f"   {line}" for line in lines)
 
 
-def _search(judged: Experiment, parts: RecipeParts) -> tuple[list[dict[str, Any]], Path]:
+def _search(done: Experiment, parts: RecipeParts) -> tuple[list[dict[str, Any]], Path]:
     """Write all harvested code as a corpus beside the model, and search it."""
     import json
 
     from nearfar.index.exact import search
-    from nearfar.storage.folders import writing
+    from nearfar.storage.folders import explain_write_errors
 
-    path = judged.run.folder / "corpus.jsonl"
+    path = done.run.folder / "corpus.jsonl"
     columns = [parts.data.column(name) for name in ("module", "name", "code")]
     rows = list(zip(*(column.read(0, len(column)) for column in columns), strict=True))
     documents = [{"id": f"{module}.{name}", "text": code} for module, name, code in rows]
-    with writing(path), path.open("w", encoding="utf-8") as file:
+    with explain_write_errors(path), path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
-    found = search(judged.run.model, documents, list(QUERIES), k=3)
+    found = search(done.run.model, documents, list(QUERIES), k=3)
     return [{"query": query, "found": hits} for query, hits in zip(QUERIES, found, strict=True)], path
 
 
-def _show(judged: Experiment, searches: list[dict[str, Any]], corpus: Path) -> None:
-    from nearfar import experiment
+def _show(done: Experiment, searches: list[dict[str, Any]], corpus: Path) -> None:
+    from nearfar.reports.console import show_results
 
-    experiment.show(judged)
+    show_results(done.reports.values(), done.facts)
     print("\n3  Search all of it, in words")
     for entry in searches:
         print(f'\n   "{entry["query"]}"')
         for hit in entry["found"]:
             print(f"   {hit['score']:.3f}  {hit['id']}")
-    model = judged.run.folder / "model"
+    model = done.run.folder / "model"
     print(
         f"\nNext:\n"
         f'   nearfar search {model} {corpus} "parse a date"\n'

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.storage.folders import finite
+from nearfar.storage.folders import json_safe
 
 
 def command(
@@ -29,14 +29,14 @@ def command(
     from nearfar.evaluation.evaluate import evaluate
     from nearfar.model import Model
     from nearfar.reports import console
-    from nearfar.storage.folders import made, write_text
+    from nearfar.storage.folders import ensure_folder, write_text
 
     loaded, others = Model.load(model), sources.baselines(baseline or [])
     if out is not None:
-        made(out.parent)
+        ensure_folder(out.parent)
     report = evaluate(loaded, sources.task(data, split), baselines=others)
     facts = report.to_json()
     if out is not None:
-        write_text(out, json.dumps(finite(facts), indent=1, ensure_ascii=False) + "\n")
+        write_text(out, json.dumps(json_safe(facts), indent=1, ensure_ascii=False) + "\n")
 
     emit(facts, as_json, lambda: console.show_report(report))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.storage.folders import finite
+from nearfar.storage.folders import json_safe
 
 if TYPE_CHECKING:
     from nearfar.lab.measure import LabPairs, ShortTraining
@@ -54,11 +54,11 @@ def temperature(
     from nearfar.lab import measure
     from nearfar.lab.page import page, show_lab
     from nearfar.model import Model
-    from nearfar.storage.folders import made, write_text
+    from nearfar.storage.folders import ensure_folder, write_text
 
-    chosen, loaded = _temperatures(taus), _of_text(Model.load(model), model)
+    chosen, loaded = _temperatures(taus), _one_encoder(model)
     settings = measure.ShortTraining(steps, _learning_rate(loaded, learning_rate), seed)
-    made(out)
+    ensure_folder(out)
     material = measure.draw_pairs(
         loaded, data, split=split, label=label, rows=rows, train=steps * measure.BATCH, seed=seed
     )
@@ -67,7 +67,7 @@ def temperature(
     facts |= measure.curves(Model(loaded.encoder, {}), material, [*chosen, own or USUAL])
     if steps:
         facts |= measure.trainings(model, material, chosen, settings, quiet=quiet)
-    facts = {**finite(facts), "page": str(out / "temperature.html")}
+    facts = {**json_safe(facts), "page": str(out / "temperature.html")}
     write_text(out / "temperature.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     write_text(out / "temperature.html", page(facts))
     emit(facts, as_json, lambda: show_lab(facts))
@@ -93,14 +93,12 @@ def _temperatures(taus: str) -> list[float]:
     return sorted(found)
 
 
-def _of_text(loaded: Model, name: str) -> Model:
+def _one_encoder(name: str) -> Model:
+    """Return a text model with one encoder for both sides."""
     from nearfar.errors import InputError
+    from nearfar.evaluation import sources
 
-    takes = getattr(loaded.encoder, "takes", str)
-    if takes is not str:
-        raise InputError(
-            f"{name}: a model of {takes.__name__}, not of text; the laboratory reads tables of text: give a text model"
-        )
+    loaded = sources.text_model(name, "the laboratory reads tables of text")
     if hasattr(loaded.encoder, "side"):
         raise InputError(f"{name}: a model of two towers; the laboratory measures one encoder: give a model with one")
     return loaded
@@ -131,13 +129,13 @@ def _about(model: str, material: LabPairs, settings: ShortTraining, label: str |
         "pairs of the data": material.pairs,
         "pairs measured on": len(material.measured),
         "seed": settings.seed,
-        "similarity": "inner product of unit vectors, in float64; queries ask, keys answer, one way",
+        "similarity": "inner product of unit vectors, in float64; query-to-key",
         "negatives": "all other keys of the sample, without copies and without other answers of the same query",
     }
     if material.training is not None:
         protocol["short trainings"] = {
             "from": "the model's weights, for each temperature anew",
-            "loss": "InfoNCE, both ways",
+            "loss": "InfoNCE, symmetric",
             "steps": settings.steps,
             "pairs a step": batch_size(material),
             "pairs to train on": len(material.training),

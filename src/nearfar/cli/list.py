@@ -1,4 +1,4 @@
-"""nearfar list: the parts of each room and the recipes that ship."""
+"""nearfar list: the parts of each package and the recipes that ship."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from nearfar.cli import Json, emit
 
 
 def command(
-    room: Annotated[str | None, typer.Argument(help="A room (losses, data, ...) or recipes.")] = None,
+    package: Annotated[str | None, typer.Argument(help="A package (losses, data, ...) or recipes.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the parts that a recipe can name, and the recipes.
 
-    With a room: its parts and their settings.
+    With a package: its parts and their settings.
     """
     from nearfar import recipes, registry
     from nearfar.errors import InputError, nearest
 
-    rooms = {name: registry.names(name) for name in registry.PART_PACKAGES}
+    packages = {name: registry.names(name) for name in registry.PART_PACKAGES}
     known = recipes.catalogue()
-    if room is None:
-        everything = {**rooms, "recipes": list(known)}
+    if package is None:
+        everything = {**packages, "recipes": list(known)}
         emit(everything, as_json, lambda: _show({name: ", ".join(parts) for name, parts in everything.items()}))
-    elif room == "recipes":
+    elif package == "recipes":
         emit(known, as_json, lambda: _show(known))
-    elif room in rooms:
-        parts = {name: _part(room, name) for name in rooms[room]}
+    elif package in packages:
+        parts = {name: _part(package, name) for name in packages[package]}
         emit(parts, as_json, lambda: _show({name: _told(part) for name, part in parts.items()}))
     else:
-        raise InputError(f"no room {room!r}; {nearest(room, [*rooms, 'recipes'])}")
+        raise InputError(f"no package {package!r}; {nearest(package, [*packages, 'recipes'])}")
 
 
-def _part(room: str, name: str) -> dict[str, Any]:
+def _part(package: str, name: str) -> dict[str, Any]:
     """Return a part's first sentence and its settings with their defaults; None stands for those without one too."""
     import inspect
 
     from nearfar import registry
 
-    part = registry.find(room, name)
-    settings = registry.recipe_settings(room, part)
+    part = registry.find(package, name)
+    settings = registry.recipe_settings(package, part)
     return {
         "about": (inspect.getdoc(part) or "").partition("\n")[0],
         "settings": {key: None if p.default is p.empty else p.default for key, p in settings.items()},

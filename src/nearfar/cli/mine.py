@@ -67,15 +67,15 @@ def command(
         sampling=cast("Sampling", sampling),
         seed=seed,
     )
-    shape = checked(form, out, review)
+    shape = _checked_outputs(form, out, review)
     begin = time.perf_counter()
     loaded = Model.load(model)
     pairs = sources.pairs(data, split, query=query, key=key)
-    hard = mined(loaded, pairs, asked, corpus, decisions, rescore, quiet)
+    hard = _mined(loaded, pairs, asked, corpus, decisions, rescore, quiet)
     rows = mine.write_table(hard, out, shape)
     facts = {"out": str(out), "rows": rows, **_facts(hard), "fingerprint": loaded.fingerprint}
     if review is not None:
-        found = reviewed(hard, review, model, data, rescore is not None)
+        found = _write_review(hard, review, model, data, rescore is not None)
         facts |= {"review": str(review), "likely_false": found.found}
     facts["seconds"] = round(time.perf_counter() - begin, 3)
     emit(facts, as_json, lambda: _show(facts))
@@ -105,10 +105,10 @@ def _show(facts: dict[str, Any]) -> None:
         print(f"{facts['likely_false']:,} are likely false: look at {facts['review']}")
 
 
-def checked(form: str, out: Path, review: Path | None) -> TableForm:
+def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:
     """Refuse what could not be written, before the work is done."""
     from nearfar.mining import mine
-    from nearfar.storage.folders import made
+    from nearfar.storage.folders import ensure_folder
 
     if form not in get_args(mine.TableForm):
         raise InputError(f"--form {form}: no such form; {nearest(form, get_args(mine.TableForm))}")
@@ -116,11 +116,11 @@ def checked(form: str, out: Path, review: Path | None) -> TableForm:
     if review is not None:
         if review.suffix != ".html":
             raise InputError(f"{review}: the page is HTML; write to a name that ends in .html")
-        made(review.parent)
+        ensure_folder(review.parent)
     return cast("TableForm", form)
 
 
-def mined(
+def _mined(
     model: Model,
     positives: Positives | Retrieval,
     controls: Controls,
@@ -156,7 +156,7 @@ def mined(
         )
 
 
-def reviewed(hard: MiningResult, path: Path, model: str, data: str, rescored: bool) -> Review:
+def _write_review(hard: MiningResult, path: Path, model: str, data: str, rescored: bool) -> Review:
     """Write the page of likely false negatives, and return what is on it."""
     from nearfar.reports.review import Bm25Scorer, page, review
     from nearfar.storage.folders import write_text

@@ -25,24 +25,29 @@ def command(
 
     Everything goes into --out: the model, recipe.yaml, results.json, report.html, the checkpoints.
     """
-    from nearfar import config, experiment
     from nearfar.errors import InputError
-    from nearfar.evaluation import sources
 
     if resume and overwrite:
         raise InputError("--resume goes on with a run, --overwrite throws it away; give one of them")
-    chosen = config.load(recipe, overrides or [])
     if dry_run:
+        from nearfar import config
         from nearfar.training.dry_run import dry_run as estimate
 
-        parts = config.build(chosen)
+        parts = config.build(config.load(recipe, overrides or []))
         found = estimate(parts.encoder, parts.positives, parts.loss, refresh=parts.refresh, **parts.training)
         emit(found.facts, as_json, found.show)
         return
-    others = sources.baselines(baseline or ["bm25"])
-    experiment.check_out(out, resume=resume, overwrite=overwrite)
-    judged = experiment.run(
-        chosen, config.build(chosen), out, others, resume=resume, overwrite=overwrite, quiet=quiet or as_json
+    from nearfar.experiment import train
+    from nearfar.reports.console import show_results
+
+    done = train(
+        recipe,
+        overrides or [],
+        out=out,
+        baselines=baseline or ["bm25"],
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet or as_json,
     )
-    if judged is not None:
-        emit(judged.facts, as_json, lambda: experiment.show(judged))
+    if done is not None:
+        emit(done.facts, as_json, lambda: show_results(done.reports.values(), done.facts))

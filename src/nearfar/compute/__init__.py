@@ -1,1 +1,1 @@
-"""What the process runs on: ranks, devices, precision."""
+"""What a run computes on: ranks, device, precision."""

@@ -1,4 +1,4 @@
-"""What the machine can do: devices, and whether bf16 products are fast here."""
+"""What the machine can do: devices, fast bf16 or not, peak memory."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 
 
-def device(asked: str, ranks: Ranks | None = None) -> torch.device:
-    """Return the device to train on; "auto" is a GPU if there is one. Errors: `InputError` for one that is missing.
+def device(name: str, ranks: Ranks | None = None) -> torch.device:
+    """Return the device of this name; "auto" is a GPU if there is one. Errors: `InputError` for one that is missing.
 
-    Of several ranks each has a GPU of its own.
+    With several ranks, "cuda" is the GPU of this rank's own number.
     """
-    if asked == "auto":
-        asked = "cuda" if torch.cuda.is_available() else "cpu"
-    if ranks is not None and ranks.world_size > 1 and asked.startswith("cuda"):
-        if asked != "cuda":
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks is not None and ranks.world_size > 1 and name.startswith("cuda"):
+        if name != "cuda":
             raise InputError(
-                f"training.device: {ranks.world_size} ranks cannot share {asked!r}; give cuda, for one each"
+                f"training.device: {ranks.world_size} ranks cannot share {name!r}; give cuda, for one each"
             )
-        asked = f"cuda:{ranks.local}"
+        name = f"cuda:{ranks.local}"
     try:
-        found = torch.device(asked)
-        torch.empty(0, device=found)
+        chosen = torch.device(name)
+        torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"training.device: {asked!r} is not there ({str(error).splitlines()[0]}); try cpu") from error
-    return found
+        raise InputError(f"training.device: {name!r} is not there ({str(error).splitlines()[0]}); try cpu") from error
+    return chosen
 
 
-def precision(asked: str, where: torch.device) -> str:
-    """Return "bf16" or "fp32": what was asked, or for "auto" bf16 where it is the faster."""
-    if asked != "auto":
-        return asked
-    if where.type == "cuda":
+def precision(name: str, device: torch.device) -> str:
+    """Return "bf16" or "fp32" as named; for "auto", bf16 where the device is faster with it."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if where.type == "cpu" and cpu_bf16() else "fp32"
+    return "bf16" if device.type == "cpu" and cpu_bf16() else "fp32"
 
 
 @cache
 def cpu_bf16() -> bool:
-    """Say whether this CPU multiplies bf16 matrices in hardware (AMX or AVX-512 BF16)."""
+    """Return whether this CPU multiplies bf16 matrices in hardware (AMX or AVX-512 BF16)."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return False
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory this process has held, in MB: of the GPU where one is used, else resident."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    """Return this process's peak memory in MB: GPU memory where a GPU is used, else resident memory."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,4 +1,4 @@
-"""Where examples come from. A file is a part; its one public class is an attribute here."""
+"""Sources of training examples and of tasks. A file is a part; its one public class is an attribute here."""
 
 from __future__ import annotations
 

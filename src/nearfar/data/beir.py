@@ -1,4 +1,4 @@
-"""A BEIR folder: documents, queries, and which documents people found relevant to which query."""
+"""Retrieval tasks from BEIR folders: documents, queries, and relevance judgements."""
 
 from __future__ import annotations
 
@@ -9,28 +9,23 @@ import numpy as np
 
 from nearfar.column import Column, ListColumn, chunks, content_ids, take
 from nearfar.data.table import Table
-from nearfar.data.tables.files import PACKED
+from nearfar.data.tables.files import COMPRESSED
 from nearfar.errors import InputError, nearest
 from nearfar.tasks import Retrieval
 
-Relevance = dict[int, dict[int, int]]
-
-
-def is_beir(path: Path) -> bool:
-    """Say whether a folder is of BEIR's form."""
-    return path.is_dir() and any(path.glob("corpus.jsonl*"))
+Relevance = dict[int, dict[int, int]]  # by position of the query: grade by position of the document
 
 
 class Beir:
     """Retrieval from a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv` or `qrels.tsv`.
 
     Each file may be compressed (.gz and so on). Rows of the first two have `_id`, `text` and, for documents, maybe a
-    `title`; the judgements are TAB-separated with the header `query-id corpus-id score`, more columns do no harm.
-    A document's text is its title, a space and its text; an empty one is kept, as every document is part of the pool.
+    `title`; the judgements are TAB-separated with the header `query-id corpus-id score`, further columns are ignored.
+    A document's text is its title, a space and its text; empty documents are kept, as all documents are searched.
     Only queries with a relevant document are scored: `task().notes` counts the others.
 
-    Errors: InputError: a missing file or column, an id that is there twice, judgements of unknown queries or
-    documents (with their number and the first), a score that is no whole number, a judged query without text.
+    Errors: InputError: a missing file or column, an id that occurs twice, judgements of unknown queries or documents
+    (with their number and the first), a score that is no whole number, a judged query without text.
 
         task = Beir("scifact", split="test").task()
         task.relevance[0]  # {position of a document: grade}
@@ -47,7 +42,7 @@ class Beir:
 
     @staticmethod
     def corpus(path: str | Path) -> tuple[list[str], Column]:
-        """Return ids and texts of a folder's documents (m,); queries and judgements need not be there."""
+        """Return ids and texts of a folder's documents, (m,) each; queries and judgements may be missing."""
         table = Table(_file(Path(path).expanduser(), "corpus.jsonl"))
         return _ids(table), _Documents(table)
 
@@ -55,7 +50,7 @@ class Beir:
         """Return the judged queries (q,), all documents (m,) and the grades; `clusters` (q,) join equal queries."""
         documents = _Documents(self._corpus)
         document_ids, query_ids = _ids(self._corpus), _ids(self._queries)
-        relevance, notes = judgements(self._qrels, query_ids, document_ids)
+        relevance, notes = _judgements(self._qrels, query_ids, document_ids)
         positions = np.array(sorted(relevance), np.int64)  # (q,)
         texts = take(self._queries.text("text", empty=True), positions)
         for position, text in zip(positions, texts):
@@ -79,8 +74,13 @@ class Beir:
         )
 
 
+def is_beir(path: Path) -> bool:
+    """Say whether a path is a BEIR folder: one with a corpus."""
+    return path.is_dir() and any(path.glob("corpus.jsonl*"))
+
+
 class _Documents:
-    """Documents (m,): title and text in one, put together where they are read."""
+    """The texts of documents (m,): title and text, joined when they are read."""
 
     def __init__(self, corpus: Table) -> None:
         self.name = "document"
@@ -113,7 +113,7 @@ def _ids(table: Table) -> list[str]:
 
 
 def _file(folder: Path, name: str) -> Path:
-    candidates = [folder / f"{name}{packed}" for packed in ("", *PACKED)]
+    candidates = [folder / f"{name}{compression}" for compression in ("", *COMPRESSED)]
     found = next((path for path in candidates if path.exists()), None)
     if found is None:
         raise InputError(f"{folder}: has no {name} or {name}.gz; a BEIR folder has corpus.jsonl, queries.jsonl, qrels")
@@ -129,11 +129,10 @@ def _qrels_file(folder: Path, split: str) -> Path:
     return _file(folder / "qrels", f"{split}.tsv")
 
 
-def judgements(qrels: Table, query_ids: list[str], document_ids: list[str]) -> tuple[Relevance, dict[str, Any]]:
-    """Return the grades by position of query and document, of queries that have a relevant document, and counts.
+def _judgements(qrels: Table, query_ids: list[str], document_ids: list[str]) -> tuple[Relevance, dict[str, Any]]:
+    """Return the judgements of the queries that have a relevant document, and counts of queries and judgements.
 
-    Errors: unknown queries or documents, with their number and the first; a grade that is no whole number; two grades
-    for one pair.
+    Errors: InputError for unknown queries or documents, a grade that is no whole number, and two grades for one pair.
     """
     grades = qrels.numbers("score")
     queries = _positions(qrels, "query-id", query_ids, "queries")
@@ -158,7 +157,7 @@ def judgements(qrels: Table, query_ids: list[str], document_ids: list[str]) -> t
 
 
 def _positions(qrels: Table, name: str, ids: list[str], what: str) -> list[int]:
-    """Return the position of each judgement's query or document."""
+    """Return the position of each judgement's query or document among `ids`. what: what errors call these."""
     known = {identity: position for position, identity in enumerate(ids)}
     found = [known.get(str(cell), -1) for cells in chunks(qrels.column(name)) for cell in cells]
     if -1 in found:
@@ -167,6 +166,6 @@ def _positions(qrels: Table, name: str, ids: list[str], what: str) -> list[int]:
         unknown = len({cell for cells in chunks(qrels.column(name)) for cell in cells if str(cell) not in known})
         raise InputError(
             f"{qrels.where(row)}, column {name!r}: {first!r} is unknown; {unknown} of the judged {what} are not among "
-            f"the {len(ids)} there are. Use the same ids in both files"
+            f"the {len(ids)} of the folder. Use the same ids in both files"
         )
     return found

@@ -1,4 +1,4 @@
-"""Docstrings and code from the Python packages that are installed: real pairs on every machine, without a download."""
+"""Pairs of docstring and code from the installed Python packages: real data on every machine, without a download."""
 
 from __future__ import annotations
 
@@ -9,48 +9,49 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from nearfar.data.harvest.arrow_columns import ArrowColumn, take, values
+from nearfar.column import Column
+from nearfar.data.harvest.arrow_buffers import column_values, take_rows
 from nearfar.errors import InputError, nearest
 from nearfar.storage.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from nearfar.contracts import Data
 
-
 COLUMNS = ["docstring", "code", "name", "module", "distribution", "kind"]
-MOST_OF_ONE_QUERY = 10
+MAX_PER_QUERY = 10  # rows that share a docstring
 
 
 class PythonPackages:
     """Pairs of a docstring's summary and the code it describes, from the standard library and installed packages.
 
-    Every function, method and class that says in at least three words what it does is a row of six columns of text:
+    Every function, method and class whose summary has at least three words is a row of six columns of text:
     `docstring` (the first sentence, at most 300 characters), `code` (its source without any docstring or decorator, at
     most 4,000 characters, cut at a line), `name` (`Class.method`), `module`, `distribution` ("python" is the standard
     library) and `kind` ("function", "method" or "class"). Bodies of `pass`, `...` or `raise NotImplementedError` and
-    exact duplicates are left out, and of rows that share a docstring ten stay.
+    exact duplicates are left out, and of rows that share a docstring ten are kept.
 
     The data set itself is the training rows. `split("heldout")` is the rows of other modules of the same
-    distributions, `split("unseen")` those of distributions without a training row: small and middling ones, never the
-    standard library. Of both are dropped the rows that training gives away: by an equal query, by equal code (comments
-    and white space aside), or by code whose estimated Jaccard similarity over shingles of three words is 0.7 or more.
-    Near-duplicates by renamed identifiers are not found.
+    distributions, `split("unseen")` those of distributions without a training row: small and middle-sized ones, never
+    the standard library. Both drop the rows that resemble a training row: by an equal query, by equal code (without
+    comments and white space), or by code whose estimated Jaccard similarity over shingles of three words is 0.7 or
+    more. Near-duplicates with renamed identifiers are not found.
 
-    Files are parsed once: the rows of each distribution and version are cached below NEARFAR_CACHE, or the system's
-    cache folder. Rows and fingerprint depend on the installed versions only, not on the number of processes.
+    Files are parsed once: the rows of each distribution and version are cached in NEARFAR_CACHE, or the system's cache
+    folder. Rows and fingerprint depend on the installed versions only, not on the number of processes.
 
     Arguments:
-        heldout: rows wanted in "heldout", after dropping; at most a tenth of all.
-        unseen: rows wanted in "unseen", likewise.
-        seed: which modules and distributions are held out.
-        paths: folders to read instead of the environment, each as one distribution that bears the folder's name.
-        workers: processes that parse; as many as there are cores for this process where it is not given.
-        progress: a progress bar on standard error; where it is not given, if that is a terminal.
+        heldout: number of rows in "heldout", after dropping; at most a tenth of all.
+        unseen: number of rows in "unseen", likewise.
+        seed: decides which modules and distributions are held out.
+        paths: folders to read instead of the environment, each as one distribution of the folder's name.
+        workers: number of processes that parse; by default, as many as this process may use cores.
+        progress: whether to show a progress bar on standard error; by default, if that is a terminal.
 
     Attributes:
-        notes: what was read, skipped, dropped and held out, in numbers.
+        notes: counts of what was read, skipped, dropped and held out.
 
-    Errors: a path that is no folder, a negative size, no documented code at all, an unknown split or column.
+    Errors: InputError for a path that is no folder, a negative size, no documented code at all, an unknown split or
+    column.
 
     ```python
     data = PythonPackages()
@@ -58,7 +59,7 @@ class PythonPackages:
     data.split("unseen").column("code").read(0, 1)
     ```
 
-    Not for a benchmark across machines: other versions give other rows, so compare within one fingerprint.
+    When not to use it: to compare across machines, as other versions give other rows. Compare within one fingerprint.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class PythonPackages:
         workers: int | None = None,
         progress: bool | None = None,
     ) -> None:
-        wanted = {"heldout": heldout, "unseen": unseen}
+        sizes = {"heldout": heldout, "unseen": unseen}
         for name, value, least in (
             ("heldout", heldout, 0),
             ("unseen", unseen, 0),
@@ -79,40 +80,41 @@ class PythonPackages:
         ):
             if value < least:
                 raise InputError(f"data.python_packages.{name}: {value} must be at least {least}")
-        splits = self._split(self._harvest(paths, workers, progress), wanted, seed)
-        train = splits.pop("train")
-        self.columns, self.fingerprint, self._train, self._held = list(COLUMNS), train.fingerprint, train, splits
+        self._heldout = self._split(self._harvest(paths, workers, progress), sizes, seed)
+        self._train = self._heldout.pop("train")
+        self.columns, self.fingerprint = list(COLUMNS), self._train.fingerprint
 
     def __len__(self) -> int:
         return len(self._train)
 
-    def column(self, name: str) -> ArrowColumn:
-        """Return one column of the training rows; an unknown name is an error that lists the known ones."""
+    def column(self, name: str) -> Column:
+        """Return one column of the training rows. Errors: InputError for an unknown name, with the known ones."""
         return self._train.column(name)
 
     def split(self, name: str) -> Data:
         """Return the rows of "train" (the data set itself), "heldout" or "unseen".
 
-        Errors: an unknown name; a split that has no rows, with the reason.
+        Errors: InputError for an unknown name, and for a split without rows, with the reason.
         """
         if name == "train":
             return self
-        if name not in self._held:
-            raise InputError(f"python_packages: no split is called {name!r}; {nearest(name, ['train', *self._held])}")
-        if not len(self._held[name]):
+        if name not in self._heldout:
+            known = ["train", *self._heldout]
+            raise InputError(f"python_packages: no split is called {name!r}; {nearest(name, known)}")
+        if not len(self._heldout[name]):
             reason = "none were asked for, or every module or distribution holds more than a tenth of all rows"
             raise InputError(
                 f"python_packages: the split {name!r} has no rows: {reason}; ask for some, or add packages"
             )
-        return self._held[name]
+        return self._heldout[name]
 
     def _harvest(self, paths: list[Path] | None, workers: int | None, progress: bool | None) -> pa.Table:
-        # Imported here: reading the settings of this part, to list or to check them, needs no Parquet and no processes.
-        from nearfar.data.harvest.distributions import environment, folders
+        # Imported here: listing or checking the settings of this part needs no Parquet and no processes.
+        from nearfar.data.harvest.distributions import environment_distributions, folder_distributions
         from nearfar.data.harvest.parse import Limits
         from nearfar.data.harvest.run import harvest_all
 
-        found, skipped = environment() if paths is None else (folders(paths), {})
+        found, skipped = environment_distributions() if paths is None else (folder_distributions(paths), {})
         harvest = harvest_all(found, Limits(), workers, progress)
         outcomes = dict(sorted(harvest.outcomes.items()))
         self.notes: dict[str, Any] = {
@@ -130,16 +132,15 @@ class PythonPackages:
             raise InputError(f"paths: no documented Python code in {where} ({self.notes}); name other folders")
         return harvest.table
 
-    def _split(self, table: pa.Table, wanted: dict[str, int], seed: int) -> dict[str, _Split]:
+    def _split(self, table: pa.Table, sizes: dict[str, int], seed: int) -> dict[str, _Split]:
         from nearfar.data.harvest.distributions import STANDARD_LIBRARY
         from nearfar.data.harvest.split import distinct, hold_out
 
-        stay, notes = distinct(table, MOST_OF_ONE_QUERY)
-        self.notes["removed"] = notes
-        table = take(table, stay)
-        rows, notes = hold_out(table, wanted, {STANDARD_LIBRARY}, seed)
-        self.notes |= {name: len(ids) for name, ids in rows.items()} | notes
-        return {name: _Split(name, take(table, ids)) for name, ids in rows.items()}
+        kept, self.notes["removed"] = distinct(table, MAX_PER_QUERY)
+        table = take_rows(table, kept)
+        splits, notes = hold_out(table, sizes, {STANDARD_LIBRARY}, seed)
+        self.notes |= {name: len(rows) for name, rows in splits.items()} | notes
+        return {name: _Split(name, take_rows(table, rows)) for name, rows in splits.items()}
 
 
 class _Split:
@@ -147,20 +148,35 @@ class _Split:
 
     def __init__(self, name: str, table: pa.Table) -> None:
         self.name, self.columns = name, list(COLUMNS)
-        self.fingerprint = fingerprint("python_packages", values(table, "row_id", np.int64))
-        self._table = table.select(COLUMNS).combine_chunks()  # one chunk: a slice is found at once
+        self.fingerprint = fingerprint("python_packages", column_values(table, "row_id", np.int64))
+        self._table = table.select(COLUMNS).combine_chunks()  # of one chunk a slice is found faster
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def column(self, name: str) -> ArrowColumn:
-        """Return one column; an unknown name is an error that lists the known ones."""
+    def column(self, name: str) -> Column:
+        """Return one column. Errors: InputError for an unknown name, with the known ones."""
         if name not in COLUMNS:
             raise InputError(f"python_packages: no column is called {name!r}; {nearest(name, COLUMNS)}")
-        return ArrowColumn(name, self._table[name])
+        return _ArrowColumn(name, self._table[name])
 
     def split(self, name: str) -> Data:
-        """Return itself under its own name; a part of a data set has no other splits."""
+        """Return the split itself for its own name; it has no other splits. Errors: InputError for another name."""
         if name != self.name:
             raise InputError(f"python_packages: {self.name!r} has no split {name!r}; ask the whole data set")
         return self
+
+
+class _ArrowColumn:
+    """A column whose cells become Python objects only when they are read; short reads are fast."""
+
+    def __init__(self, name: str, cells: pa.ChunkedArray[Any]) -> None:
+        self.name = name
+        self.cells = cells
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Return the cells of rows `start` to `stop`."""
+        return self.cells.slice(start, max(stop - start, 0)).to_pylist()

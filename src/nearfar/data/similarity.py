@@ -1,4 +1,4 @@
-"""Pairs of sentences that people graded by how alike they are, such as the STS benchmark."""
+"""Pairs of sentences with similarity scores from people, such as the STS benchmark."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nearfar.errors import InputError, nearest
 
 
 class Similarity:
-    """A table with the columns `sentence1`, `sentence2` and `score`, or others that are named.
+    """A similarity task from a table with the columns `sentence1`, `sentence2` and `score`, or others that are named.
 
-    `path` is whatever a Table reads, or a Table; the original files of the STS benchmark (TABs, no header) are known
-    by their look. Of a table with several splits, the rows of "test" are taken, where there is one.
+    `path` is whatever a Table reads, or a Table. The original files of the STS benchmark (TABs, no header) are
+    recognized by their first row. Of a path with several splits, the rows of "test" are taken, where there is one.
 
-    Errors: InputError: those of Table; scores that are all the same, which order nothing.
+    Errors: InputError: those of Table; a missing column; scores that are all equal and so give no order.
 
         task = Similarity("sts-test.csv.gz").task()
         len(task.scores)  # 1379
@@ -46,7 +46,7 @@ class Similarity:
                 )
 
     def task(self) -> tasks.Similarity:
-        """Return the pairs and scores, (n,) each; pairs that share a sentence, even through others, are a cluster."""
+        """Return the pairs and scores, (n,) each; pairs that share a sentence, directly or not, are a cluster."""
         first, second = self._table.text(self._names["first"]), self._table.text(self._names["second"])
         scores = self._table.numbers(self._names["score"])  # (n,)
         if np.ptp(scores) == 0:

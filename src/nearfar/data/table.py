@@ -11,27 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids
-from nearfar.data.tables import selection, split
 from nearfar.data.tables.read import ReadOptions, read
-from nearfar.data.tables.selection import Selection
+from nearfar.data.tables.selection import Selection, checked_lists, checked_numbers, checked_text
+from nearfar.data.tables.split import column_texts, split_rows
 from nearfar.errors import InputError, nearest
 
 
 class Table:
-    """Named columns of n rows, read in slices from a memory-mapped Arrow copy.
+    """A table of n rows with named columns, read in slices from a memory-mapped Arrow copy.
 
     `path` is a file (JSON Lines, CSV, TSV, Parquet, each also .gz, .bz2, .xz or .zst; an original STS benchmark file),
     a folder of such files (a file whose name says train, dev or test is that split), a folder that `save_to_disk`
     wrote, a data set's name on the Hugging Face hub (`config` names its configuration), a `datasets.Dataset`, or a
     list of dictionaries. In CSV and TSV every cell is text ("NA" and "007" stay as they are); in TSV, quotation marks
     are plain characters. `delimiter` overrides what the file's name says (a TAB switches quoting off); `header` names
-    the columns of a file that does not.
+    the columns of a file without a header.
 
-    The table itself is the training rows (of several splits without a "train": the first). `heldout` keeps rows back
-    as the split "heldout": a fraction below 1, or a number of rows. They are chosen by a hash of the seed and of the
-    text in the first of the columns `heldout_by` (default: all columns of text, lists included, but not labels, which
-    are few texts of many rows); then rows that share a text of any of these columns with training are dropped, so that
-    nothing leaks. `notes` counts train, heldout and dropped.
+    The table itself is the training rows (of several splits without a "train": the first). `heldout`, a fraction below
+    1 or a number of rows, takes rows out of training as the split "heldout". They are chosen by a hash of `seed` and of
+    the text in the first of the columns `heldout_by` (default: all columns of text, lists included, but not labels,
+    which are few texts of many rows each). Held-out rows that share a text of any of these columns with training are
+    dropped, so that nothing leaks. `notes` counts train, heldout and dropped.
 
     Errors: InputError, of one or two lines: the file, the row and its line, the column, what is wrong, the fix.
 
@@ -39,8 +39,8 @@ class Table:
         table.text("query").read(0, 1)  # ["how to sort a list"]
     """
 
-    # The identity of the rows by content; format and name of the file do not matter. Computed when first asked for (a
-    # second for each GB), and yet a plain variable to the type checker, as `contracts.Data` has it.
+    # A hash of the rows' content; the file's format and name do not matter. Computed when first read (a second for each
+    # GB), and yet a plain variable to the type checker, as in `contracts.Data`.
     fingerprint: str = cast("str", cached_property(lambda self: self._rows.fingerprint()))
 
     def __init__(
@@ -56,17 +56,17 @@ class Table:
     ) -> None:
         if delimiter is not None and len(delimiter.encode()) != 1:
             raise InputError(f"table: delimiter {delimiter!r} is not one plain character; give one, e.g. delimiter=','")
-        found = read(path, ReadOptions(delimiter, None if header is None else tuple(header), config))
-        self._splits = {name: Selection(source) for name, source in found.items()}
-        self._show("train" if "train" in found else next(iter(found)))
+        tables = read(path, ReadOptions(delimiter, None if header is None else tuple(header), config))
+        self._splits = {name: Selection(table) for name, table in tables.items()}
+        self._select("train" if "train" in tables else next(iter(tables)))
         self.notes: dict[str, Any] = {"train": len(self), "heldout": 0, "dropped": 0}
         if heldout:
             self._hold_out(heldout, heldout_by, seed)
 
-    def _show(self, split: str) -> None:
+    def _select(self, split: str) -> None:
         self._name = split
         self._rows = self._splits[split]
-        self.columns: list[str] = self._rows.names
+        self.columns: list[str] = self._rows.column_names
         self._checked: dict[tuple[str, bool], Column] = {}
         self.__dict__.pop("fingerprint", None)
 
@@ -74,9 +74,10 @@ class Table:
         rows = self._rows
         if "heldout" in self._splits:
             raise InputError(f"{self.where()}: has a split 'heldout' already; leave heldout={heldout:g} out")
-        train, kept, dropped = split.split(rows.source.where, split.texts(rows, by), len(rows), heldout, seed)
+        texts = column_texts(rows, by)
+        train, kept, dropped = split_rows(rows.source.where, texts, len(rows), heldout, seed)
         self._splits |= {self._name: Selection(rows.source, train), "heldout": Selection(rows.source, kept)}
-        self._show(self._name)
+        self._select(self._name)
         self.notes = {"train": len(train), "heldout": len(kept), "dropped": dropped}
 
     def __len__(self) -> int:
@@ -93,37 +94,36 @@ class Table:
             fix = "; heldout=0.1 keeps a tenth of the rows back" if name == "heldout" else ""
             raise InputError(f"{self.where()}: no split {name!r}; {nearest(name, self._splits)}{fix}")
         other = copy.copy(self)
-        other._show(name)
+        other._select(name)
         return other
 
     def where(self, row: int | None = None) -> str:
-        """Return the file, or the place of a row (from 0), for an error's first words: "faq.jsonl: row 3 (line 4)"."""
-        return self._rows.source.where if row is None else self._rows.place(row)
+        """Return the name of the file, or of a row (given from 0) in it, for errors: "faq.jsonl: row 3 (line 4)"."""
+        return self._rows.source.where if row is None else self._rows.locate(row)
 
     def column(self, name: str) -> Column:
-        """Return the cells of a column as they are, (n,); an unknown name is an InputError that lists the known."""
+        """Return a column as it is, (n,). Errors: InputError for an unknown name, with the known ones."""
         return self._rows.column(name)
 
     def text(self, name: str, *, empty: bool = False) -> Column:
-        """Return a column of text, (n,) str; with `empty`, a cell may be blank, and a null is the empty text.
+        """Return a column of text, (n,) str; with `empty`, cells may be blank, and null becomes the empty text.
 
-        Errors: a column of another type; a cell that is null or blank, not Unicode, or longer than 10 MB.
+        Errors: InputError for a column of another type; a cell that is null or blank, not Unicode, or over 10 MB.
         """
         if (name, empty) not in self._checked:
-            self._checked[name, empty] = selection.text(self._rows, name, empty=empty)
+            self._checked[name, empty] = checked_text(self._rows, name, empty=empty)
         return self._checked[name, empty]
 
     def lists(self, name: str) -> tuple[Column, Ids]:
-        """Return a column of lists of text, flattened to (v,) str, and the (n + 1,) offsets at which each row starts.
+        """Return the elements of a column of lists of text, (v,) str, and the (n + 1,) offsets of the rows in them.
 
-        A row without a list (null) has an empty one; a column of plain text has lists of one.
-        Errors: as `text`, with the element.
+        A null is an empty list, and a plain text a list of one. Errors: as `text`, with the element.
         """
-        return selection.lists(self._rows, name)
+        return checked_lists(self._rows, name)
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         """Return a column of numbers, or of text that spells them, (n,) float64.
 
-        Errors: a column of another type; a cell that is null, no number, or not finite.
+        Errors: InputError for a column of another type; a cell that is null, no number, or not finite.
         """
-        return selection.numbers(self._rows, name)
+        return checked_numbers(self._rows, name)

@@ -1,4 +1,4 @@
-"""Module 2: raw things to vectors. A file is a part; its one public class is an attribute here."""
+"""Encoders (module 2): cells to vectors. Each file is a part; its one public class is an attribute here."""
 
 from __future__ import annotations
 

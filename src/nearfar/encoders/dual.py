@@ -1,4 +1,4 @@
-"""Dual: a tower for the queries and another for the keys."""
+"""Dual: one tower for the queries and another for the keys."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from nearfar.errors import InputError, nearest
 from nearfar.registry import PartOf
 from nearfar.storage.folders import write_text
 
-ROUTES = {"query": "query", "key": "document"}  # our role -> sentence-transformers' route
+ROUTES = {"query": "query", "key": "document"}  # nearfar's role: sentence-transformers' route
 ROUTER = {"type": "sentence_transformers.models.Router", "path": ""}
 
 
 class Dual(nn.Module):
     """Two towers into one space: queries go through one encoder, keys through another.
 
-    Karpukhin et al. 2020, arXiv:2004.04906. Keys are encoded once, at leisure, and queries while somebody waits: a
-    static encoder for those, and a transformer for the keys, search as fast as the one and nearly as well as the other.
+    Karpukhin et al. 2020, arXiv:2004.04906. Keys are encoded in advance, queries while a user waits: a static encoder
+    for the queries and a transformer for the keys search as fast as the first, and nearly as well as the second.
 
     Args:
         query: the encoder of queries, `{name: static, dim: 384}`.
         key: the encoder of keys, of the same dim.
-        prompts: text put in front, by role; the towers' own.
+        prompts: text in front of each cell, by role; by default those of the towers.
 
-    Call: TwoSided inputs of n rows -> (n, dim), each row by its own tower, not normalised. `inputs` and `store` are the
-    keys' side, and so is `Model.embed(..., role=None)`; `side("query")` has those of the queries. `prepare` shows the
-    columns of both sides to both towers.
+    Call: `TwoSidedInputs` of n rows -> (n, dim), each row by its side's tower, not normalised. `inputs` and `store` are
+    those of the keys, and so is `Model.embed(..., role=None)`; `side("query")` has those of the queries. `prepare`
+    shows the columns of both sides to both towers.
 
     Errors: `InputError` for towers of unequal dim, or a tower that is dual itself.
 
@@ -78,22 +78,22 @@ class Dual(nn.Module):
                 raise InputError(f"encoder.prompts: no role {role!r}; {nearest(str(role), ROLES)}")
         self.query, self.key = cast("nn.Module", query), cast("nn.Module", key)
         self.dim = query.dim
-        own = {role: getattr(tower, "prompts", {}).get(role, "") for role, tower in self.towers.items()}
-        self.prompts: dict[str, str] = {**own, **(prompts or {})}
+        defaults = {role: getattr(tower, "prompts", {}).get(role, "") for role, tower in self.towers.items()}
+        self.prompts: dict[str, str] = {**defaults, **(prompts or {})}
 
     @property
     def towers(self) -> dict[str, Any]:
-        """The encoders, by role."""
+        """The two encoders, by role."""
         return {"query": self.query, "key": self.key}
 
     @property
     def takes(self) -> type:
-        """The type of the cells, where both sides' is the same."""
-        kinds = {side.takes for side in map(self.side, ROLES)}
-        return kinds.pop() if len(kinds) == 1 else object
+        """The type of the cells, where it is the same for both sides."""
+        types = {side.takes for side in map(self.side, ROLES)}
+        return types.pop() if len(types) == 1 else object
 
     def side(self, role: str) -> TowerSide:
-        """Return what reads the cells of one side."""
+        """Return the reader of one side's cells."""
         return TowerSide(role, self.towers[role])
 
     def prepare(self, columns: Sequence[Column]) -> None:
@@ -102,25 +102,25 @@ class Dual(nn.Module):
             tower.prepare(columns)
 
     def inputs(self, cells: Sequence[Any]) -> TwoSidedInputs:
-        """Return cells as keys."""
+        """Return cells as inputs of the keys' side."""
         return self.side("key").inputs(cells)
 
     def store(self, column: Column) -> TowerStore:
-        """Return a column as keys."""
+        """Return the store of a column, as inputs of the keys' side."""
         return self.side("key").store(column)
 
     def forward(self, inputs: TwoSidedInputs) -> Tensor:
-        """Return raw vectors (n, dim), each by its row's tower."""
-        found = [tower(inputs.parts[role]) for role, tower in self.towers.items() if role in inputs.parts]
-        if len(found) == 1:
-            return cast("Tensor", found[0])
-        if not found:
+        """Return raw vectors (n, dim), each by the tower of its row's side."""
+        parts = [tower(inputs.parts[role]) for role, tower in self.towers.items() if role in inputs.parts]
+        if len(parts) == 1:
+            return cast("Tensor", parts[0])
+        if not parts:
             return torch.zeros(0, self.dim, device=next(self.parameters()).device)
-        vectors = torch.cat(found)  # (n, dim), queries first
-        return vectors[torch.from_numpy(inputs.back()).to(vectors.device)]
+        stacked = torch.cat(parts)  # (n, dim), queries first
+        return stacked[torch.from_numpy(inputs.stacked_index()).to(stacked.device)]
 
     def rates(self) -> dict[str, float]:
-        """Return how fast each parameter learns, by name, beside the learning rate."""
+        """Return the factor of each parameter's learning rate, by name."""
         return {
             f"{role}.{name}": rate
             for role, tower in self.towers.items()
@@ -132,12 +132,12 @@ class Dual(nn.Module):
         return {**{role: inner_spec(tower) for role, tower in self.towers.items()}, "prompts": self.prompts}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
-        """Yield what makes this space what it is: all of both towers."""
+        """Yield what the embedding space depends on: the identities of both towers."""
         for role, tower in self.towers.items():
             yield from inner_identity(role, tower)
 
     def save(self, folder: Path) -> list[dict[str, Any]]:
-        """Write each tower into a folder of its own, and what sentence-transformers' Router (from 5.0 on) reads."""
+        """Write each tower into a folder of its own, and the config of sentence-transformers' Router (from 5.0 on)."""
         types: dict[str, str] = {}
         structure: dict[str, list[str]] = {}
         for role, tower in self.towers.items():
@@ -145,9 +145,9 @@ class Dual(nn.Module):
             types |= {row["path"]: row["type"] for row in rows}
             structure[ROUTES[role]] = [row["path"] for row in rows]
         if not all(structure.values()):
-            return []  # a tower that sentence-transformers has no form for
-        given = {"default_route": ROUTES["key"], "allow_empty_key": True}
-        router = {"types": types, "structure": structure, "parameters": given}
+            return []  # sentence-transformers has no form for one of the towers
+        parameters = {"default_route": ROUTES["key"], "allow_empty_key": True}
+        router = {"types": types, "structure": structure, "parameters": parameters}
         write_text(folder / "router_config.json", json.dumps(router, indent=2))
         return [dict(ROUTER)]
 

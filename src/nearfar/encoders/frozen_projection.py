@@ -1,4 +1,4 @@
-"""FrozenProjection: a linear layer over an encoder that stays as it is."""
+"""FrozenProjection: a linear layer over a frozen encoder."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from nearfar.encoders.reading.nested import (
     save_inner,
 )
 from nearfar.encoders.reading.pooling import Dense, PaddedEncoder
-from nearfar.encoders.reading.tokens import cached, mapped, missing_token
+from nearfar.encoders.reading.tokens import cached_folder, memory_mapped, missing_token_error
 from nearfar.errors import InputError, nearest
 from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import writing
+from nearfar.storage.folders import explain_write_errors
 
-INNER, UNIT, LAYER = "of", "unit", "projection"  # folders of the model
-CHUNK = 2048  # cells encoded at once
+INNER, UNIT, LAYER = "of", "unit", "projection"  # subfolders of a saved model
+CHUNK = 2048  # cells in one forward pass of the inner encoder
 
 
 class FrozenProjection(nn.Module):
     """A linear layer over the unit vectors e of another encoder, which is not trained: x = W e + b.
 
-    It begins as the identity: the first `dim` coordinates as they are. A column is encoded once, and its vectors kept
-    on disk, so that a pass over the data takes seconds, however heavy the encoder, and batches may have thousands of
-    rows. Vectors that lie in an index already are moved into the new space by one product, without their texts.
+    It begins as the identity: the first `dim` coordinates, unchanged. A column is encoded once, and its vectors are
+    cached on disk, so that an epoch takes seconds, however large the encoder, and batches may have thousands of rows.
+    The vectors of an existing index come into the new space by one product, without their texts.
 
-    In training, those vectors are computed in bf16 where the machine is fast at it, whatever `training.precision` says
-    of the layer; `Model.embed` computes them as it is told.
+    For training, those vectors are computed in bf16 where the machine is fast at it, whatever `training.precision` is
+    for the layer; `Model.embed` computes them in the precision of the model.
 
     Args:
         of: the encoder, `{name: transformer, model: minilm}`.
         dim: of the vectors; None is that of the encoder.
-        prompts: text put in front, by role; the encoder's own.
+        prompts: text in front of each cell, by role; by default those of the encoder.
 
-    Call: Vectors (n, d) of the inner encoder -> (n, dim), not normalised; zero where the inner one is.
+    Call: `VectorInputs`, e (n, d) -> x (n, dim), not normalised; a row of zeros gives zeros.
 
     Errors: `InputError` for an encoder of two towers, a dim out of range.
 
@@ -62,8 +62,8 @@ class FrozenProjection(nn.Module):
         >>> nf.Model(encoder).embed(["near"]).shape
         (1, 4)
 
-    When not to use it: with an encoder that has learnt nothing yet (static without weights), or where people's pairs
-    are there in number: those are worth training the whole encoder on.
+    When not to use it: with an encoder that is not trained yet (static without weights), or with many pairs labelled by
+    people: those are worth training the whole encoder on.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class FrozenProjection(nn.Module):
     @property
     def takes(self) -> type:
         """The type of the inner encoder's cells."""
-        kind: type = getattr(self.of, "takes", object)
-        return kind
+        cell_type: type = getattr(self.of, "takes", object)
+        return cell_type
 
     def train(self, mode: bool = True) -> Self:
-        """Switch the layer alone: what is not trained drops nothing out."""
+        """Set the mode of the layer alone: the frozen encoder stays in eval mode, without dropout."""
         super().train(mode)
         self.of.eval()
         return self
@@ -108,43 +108,44 @@ class FrozenProjection(nn.Module):
 
     @torch.no_grad()
     def inputs(self, cells: Sequence[Any]) -> VectorInputs:
-        """Return cells as the inner encoder's vectors; zero for one of which it knows nothing."""
+        """Return cells as the inner encoder's unit vectors; zeros for a cell of which it knows no token."""
         inputs = self.of.inputs(cells)
         device = self.projection.linear.weight.device
         return VectorInputs(normalize(self.of(inputs.to(device)).float(), dim=1))
 
     def store(self, column: Column) -> VectorStore:
-        """Return a whole column as vectors, encoded once: in bf16, where the machine is fast at it."""
+        """Return the unit vectors of a whole column, encoded once: in bf16, where the machine is fast at it."""
         width, size = self.projection.linear.in_features, len(column)
-        where = self.projection.linear.weight.device
-        half = precision("auto", where) == "bf16"
+        device = self.projection.linear.weight.device
+        bf16 = precision("auto", device) == "bf16"
 
-        def write(aside: Path) -> None:
-            rough = torch.autocast(where.type, torch.bfloat16, enabled=half)
-            with rough, writing(aside), (aside / "vectors").open("wb") as file:
+        def write(new: Path) -> None:
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+            with autocast, explain_write_errors(new), (new / "vectors").open("wb") as file:
                 for start, cells in zip(range(0, size, CHUNK), chunks(column, CHUNK)):
                     vectors = self.inputs(cells).vectors.cpu().numpy().astype("<f4")
-                    if not (known := vectors.any(1)).all():
-                        row = int(np.argmin(known))
-                        raise missing_token(column.name, start + row, str(cells[row]))
+                    if not (nonzero := vectors.any(1)).all():
+                        row = int(np.argmin(nonzero))
+                        raise missing_token_error(column.name, start + row, str(cells[row]))
                     file.write(vectors.data)
 
-        folder = cached(("projected 1", half, fingerprint(*self.of.identity())), column, write, "vectors")
-        return VectorStore(mapped(folder / "vectors", np.float32, size * width).reshape(size, width))
+        identity = ("projected 1", bf16, fingerprint(*self.of.identity()))
+        folder = cached_folder(identity, column, write, "vectors")
+        return VectorStore(memory_mapped(folder / "vectors", np.float32, size * width).reshape(size, width))
 
     def forward(self, inputs: VectorInputs) -> Tensor:
         """Return raw vectors (n, dim)."""
-        x = inputs.vectors
-        with torch.autocast(x.device.type, enabled=False):  # bf16 would hardly see a layer near the identity move
-            y: Tensor = self.projection(x)
-        return y * x.any(1, keepdim=True)
+        e = inputs.vectors
+        with torch.autocast(e.device.type, enabled=False):  # bf16 would lose small changes of a layer near the identity
+            x: Tensor = self.projection(e)
+        return x * e.any(1, keepdim=True)
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
         return {"of": inner_spec(self.of), "dim": self.dim, "prompts": self.prompts}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
-        """Yield what makes this space what it is."""
+        """Yield what the embedding space depends on."""
         yield from inner_identity("of", self.of)
         for name, weight in self.projection.state_dict().items():
             yield name, weight.detach().float().cpu().numpy()
@@ -155,8 +156,10 @@ class FrozenProjection(nn.Module):
         for name in (UNIT, LAYER):
             (folder / name).mkdir()
         self.projection.write(folder / LAYER)
-        added = {"Normalize": UNIT, "Dense": LAYER}  # nothing, where the inner encoder has no such form
-        return rows and [*rows, *({"type": f"sentence_transformers.models.{k}", "path": p} for k, p in added.items())]
+        if not rows:
+            return []  # sentence-transformers has no form for the inner encoder
+        added = {"Normalize": UNIT, "Dense": LAYER}
+        return [*rows, *({"type": f"sentence_transformers.models.{k}", "path": p} for k, p in added.items())]
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
@@ -170,8 +173,8 @@ class FrozenProjection(nn.Module):
         encoder.projection = layer
         return encoder
 
-    def portable(self) -> tuple[PaddedEncoder, str, int]:
-        """Return the encoder over padded tokens for other runtimes, its tokenizer.json, and its longest text."""
-        padded, tokenizer, longest = self.of.portable()
+    def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
+        """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""
+        padded, tokenizer, longest = self.of.padded_encoder()
         padded.after = nn.Sequential(padded.after, Normalize(), copy.deepcopy(self.projection).cpu().float())
         return padded, tokenizer, longest

@@ -1,4 +1,4 @@
-"""Static: a text's vector is the mean of its tokens' vectors. No attention, no order, very fast."""
+"""Static: a text's vector is the mean of its tokens' vectors, without attention or word order, and very fast."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
-from nearfar.encoders.reading.bags import MOST_TOKENS, Bags, BagStore, bag_sum
+from nearfar.encoders.reading.bags import MAX_TOKENS, Bags, BagStore, bag_sum
 from nearfar.encoders.reading.pooling import PaddedEncoder, TokenLookup
 from nearfar.errors import InputError
 from nearfar.storage.weights import read_weights, write_weights
-from nearfar.text.tokenizer import learn, read, table_size
+from nearfar.text.tokenizer import read_tokenizer, table_size, train_tokenizer
 
-SPREAD = 0.05  # of the first weights. With 1, Adam's steps are small beside them: 0.44 MRR@10 on code search, not 0.55
-PLACE = "0_StaticEmbedding"  # sentence-transformers before 5.0 reads nothing but a Transformer from the folder itself
+INITIAL_STD = 0.05  # of the weights. With 1, Adam's steps are small beside them: MRR@10 0.44 on code search, not 0.55
+MODULE_FOLDER = "0_StaticEmbedding"  # sentence-transformers before 5.0 reads only a Transformer from the folder itself
 
 
 class Static(nn.Module):
-    """The mean of token embeddings, learnt from nothing: x = (1 / |T|) sum_{t in T} E_t over a text's tokens T.
+    """The mean of token embeddings, trained from scratch: x = (1 / |T|) sum_{t in T} E_t over a text's tokens T.
 
-    The form of sentence-transformers' StaticEmbedding (equal vectors; the folder loads there), and of model2vec's
-    models. It works on a text's distinct tokens with their counts as weights, which is the same mean.
+    It equals sentence-transformers' StaticEmbedding, where its folder loads with the same vectors, and model2vec's
+    models. It computes the mean from a text's distinct tokens, with their counts as weights.
 
     Args:
         dim: of the vectors.
-        vocabulary: size of the byte-pair vocabulary that `prepare` learns from the data.
-        tokenizer: a `tokenizer.json` to use instead of learning one.
-        max_length: tokens of a text that are read; the rest is cut off.
-        seed: of the first weights.
+        vocabulary: size of the byte-pair vocabulary that `prepare` trains on the data.
+        tokenizer: a `tokenizer.json` to use instead of training one.
+        max_length: tokens of a text that are read; the rest is truncated.
+        seed: of the initial weights.
 
-    Call: Bags of n texts -> (n, dim), not normalised. Errors: `InputError` for a tokenizer that cannot be read, or a
+    Call: `Bags` of n texts -> (n, dim), not normalised. Errors: `InputError` for a tokenizer that cannot be read, or a
     call before `prepare`.
 
     Example:
@@ -46,7 +46,7 @@ class Static(nn.Module):
         >>> encoder(encoder.inputs(["near", "far"])).shape
         torch.Size([2, 64])
 
-    When not to use it: where word order or long context decides; a transformer does that, a hundred times slower.
+    When not to use it: where word order or long context decides; a transformer reads both, a hundred times slower.
     """
 
     takes: ClassVar[type] = str
@@ -60,63 +60,66 @@ class Static(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if dim < 1 or vocabulary < 256 or not 1 <= max_length <= MOST_TOKENS:
+        if dim < 1 or vocabulary < 256 or not 1 <= max_length <= MAX_TOKENS:
             raise InputError(
-                f"encoders.static: dim ({dim}) must be at least 1, max_length ({max_length}) 1 to {MOST_TOKENS}, and "
+                f"encoders.static: dim ({dim}) must be at least 1, max_length ({max_length}) 1 to {MAX_TOKENS}, and "
                 f"vocabulary ({vocabulary}) at least 256, one for each byte"
             )
         self.dim, self.vocabulary, self.max_length, self.seed = dim, vocabulary, max_length, seed
         self.tokenizer: Any = None
         self.prepared = False
         if tokenizer is not None:
-            self._use(read(Path(tokenizer)))
+            self._set_tokenizer(read_tokenizer(Path(tokenizer)))
 
     def prepare(self, columns: Sequence[Column]) -> None:
-        """Learn the tokenizer from some columns' texts, unless there is one, and how rare each token is."""
+        """Train the tokenizer on the columns' texts, unless there is one; scale the initial weights by their tokens."""
         if self.tokenizer is None:
-            self._use(learn(columns, self.vocabulary))
+            self._set_tokenizer(train_tokenizer(columns, self.vocabulary))
         if not self.prepared:
-            self._weigh([self.store(column) for column in columns])
+            self._scale_by_idf([self.store(column) for column in columns])
 
-    def _weigh(self, stores: Sequence[BagStore]) -> None:
-        """Let rare tokens begin longer than frequent ones, by inverse document frequency: a search by words to learn on
-        from (Spaerck Jones 1972). Worth 0.008 MRR@10 on code search."""
-        size, texts = len(self.embedding.weight), sum(len(store) for store in stores)
+    def _scale_by_idf(self, stores: Sequence[BagStore]) -> None:
+        """Scale the initial token vectors by inverse document frequency (Spaerck Jones 1972), of mean 1 over texts.
+
+        Training then begins from a weighted word match. Worth 0.008 MRR@10 on code search.
+        """
+        vocabulary, texts = len(self.embedding.weight), sum(len(store) for store in stores)
         self.prepared = True
         if texts == 0:
             return
-        held = sum((store.held(size) for store in stores), np.zeros(size, np.int64))
-        rarity = np.log(1 + texts / (held + 0.5))
-        rarity /= np.average(rarity, weights=held) if held.any() else 1.0
+        frequency = sum((store.document_frequency(vocabulary) for store in stores), np.zeros(vocabulary, np.int64))
+        idf = np.log(1 + texts / (frequency + 0.5))  # (v,)
+        idf /= np.average(idf, weights=frequency) if frequency.any() else 1.0
         with torch.no_grad():
-            self.embedding.weight.mul_(torch.from_numpy(rarity).float()[:, None])
+            self.embedding.weight.mul_(torch.from_numpy(idf).float()[:, None])
 
-    def _use(self, tokenizer: Any, weight: Tensor | None = None) -> None:
+    def _set_tokenizer(self, tokenizer: Any, weight: Tensor | None = None) -> None:
+        """Use a tokenizer, with its table of token vectors (v, dim); without one, a random table."""
         tokenizer.no_padding()
         tokenizer.enable_truncation(self.max_length)
         self.tokenizer = tokenizer
         self.identifier: str = tokenizer.to_str()
         self.prepared = weight is not None
         if weight is None:
-            first = torch.Generator().manual_seed(self.seed)
-            weight = SPREAD * torch.randn(table_size(tokenizer), self.dim, generator=first)
+            generator = torch.Generator().manual_seed(self.seed)
+            weight = INITIAL_STD * torch.randn(table_size(tokenizer), self.dim, generator=generator)
         self.embedding = nn.EmbeddingBag.from_pretrained(weight, freeze=False)
 
     def forward(self, bags: Bags) -> Tensor:
         """Return raw vectors, (n, dim)."""
         return bag_sum(self.embedding.weight, bags)  # (n, dim)
 
-    def _ready(self) -> Any:
+    def _required_tokenizer(self) -> Any:
         if self.tokenizer is None:
             raise InputError("encoders.static: no tokenizer yet; call prepare(columns) or give one")
         return self.tokenizer
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
-        """Return the token ids of texts, one after the other (t,), and their numbers (n,)."""
-        tokenizer = self._ready()
+        """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,)."""
+        tokenizer = self._required_tokenizer()
         try:
             encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        except Exception as error:  # the library raises bare ones
+        except Exception as error:  # the library raises plain `Exception`
             raise InputError(f"encoders.static: the tokenizer cannot read these texts: {error}") from error
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
@@ -127,8 +130,8 @@ class Static(nn.Module):
         return Bags.of(*self.tokenise(cells), len(self.embedding.weight))
 
     def store(self, column: Column) -> BagStore:
-        """Return a whole column as bags, tokenised once."""
-        self._ready()
+        """Return the bags of a whole column, tokenised once."""
+        self._required_tokenizer()
         return BagStore.of(column, self.tokenise, len(self.embedding.weight), self.identifier)
 
     def settings(self) -> dict[str, Any]:
@@ -136,34 +139,35 @@ class Static(nn.Module):
         return {"dim": self.dim, "max_length": self.max_length}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
-        """Yield what makes this space what it is."""
-        self._ready()
+        """Yield what the embedding space depends on."""
+        self._required_tokenizer()
         yield "tokenizer", self.identifier
         yield "max_length", self.max_length
         yield "embedding.weight", self.embedding.weight.detach().cpu().numpy()
 
-    def portable(self) -> tuple[PaddedEncoder, str, int]:
-        """Return the encoder over padded tokens for other runtimes, its tokenizer.json, and its longest text."""
-        whole = json.loads(self._ready().to_str())
-        whole["post_processor"] = None  # a mean of a text's own tokens, no special ones
+    def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
+        """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""
+        tokenizer = json.loads(self._required_tokenizer().to_str())
+        tokenizer["post_processor"] = None  # which would add special tokens
         table = TokenLookup(self.embedding.weight.detach().clone().cpu().float())
-        return PaddedEncoder(table, ["mean"], nn.Identity()), json.dumps(whole), self.max_length
+        return PaddedEncoder(table, ["mean"], nn.Identity()), json.dumps(tokenizer), self.max_length
 
     def save(self, folder: Path) -> list[dict[str, Any]]:
         """Write tokenizer.json and model.safetensors; sentence-transformers reads both as a StaticEmbedding."""
-        place = folder / PLACE
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "tokenizer.json").write_text(self._ready().to_str(pretty=True), encoding="utf-8")
-        write_weights(place / "model.safetensors", {"embedding.weight": self.embedding.weight.detach()})
-        return [{"type": "sentence_transformers.models.StaticEmbedding", "path": PLACE}]
+        subfolder = folder / MODULE_FOLDER
+        subfolder.mkdir(parents=True, exist_ok=True)
+        (subfolder / "tokenizer.json").write_text(self._required_tokenizer().to_str(pretty=True), encoding="utf-8")
+        write_weights(subfolder / "model.safetensors", {"embedding.weight": self.embedding.weight.detach()})
+        return [{"type": "sentence_transformers.models.StaticEmbedding", "path": MODULE_FOLDER}]
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
-        """Read what `save` wrote. Errors: `InputError` naming the file that is missing, cut off or of other shape."""
+        """Read what `save` wrote. Errors: `InputError` naming a file that is missing, broken or of another shape."""
         encoder = cls(**{**settings, "tokenizer": None})  # the folder has its own
-        folder = folder / PLACE if (folder / PLACE).is_dir() else folder  # or in the folder itself, as model2vec has it
+        if (folder / MODULE_FOLDER).is_dir():  # model2vec has the files in the folder itself
+            folder = folder / MODULE_FOLDER
         weight = read_weights(folder / "model.safetensors", ["embedding.weight"])["embedding.weight"]
-        tokenizer = read(folder / "tokenizer.json")
+        tokenizer = read_tokenizer(folder / "tokenizer.json")
         expected = (table_size(tokenizer), encoder.dim)
         if tuple(weight.shape) != expected:
             raise InputError(
@@ -171,5 +175,5 @@ class Static(nn.Module):
                 f"{expected}; the folder's files do not belong together"
             )
         encoder.vocabulary = len(weight)
-        encoder._use(tokenizer, weight.float())
+        encoder._set_tokenizer(tokenizer, weight.float())
         return encoder

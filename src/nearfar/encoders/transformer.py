@@ -1,4 +1,4 @@
-"""Transformer: any Hugging Face encoder or decoder, run without padding."""
+"""Transformer: any encoder or decoder of Hugging Face transformers, run without padding."""
 
 from __future__ import annotations
 
@@ -20,42 +20,44 @@ from nearfar.encoders.packed import packed_forward
 from nearfar.encoders.packed.bf16_layers import activations_in, cast_embeddings, replace_layers
 from nearfar.encoders.packed.packing import Packing
 from nearfar.encoders.pretrained import backbone
-from nearfar.encoders.pretrained.backbone import Lora, adapted, merged
+from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.modules import Modules, read_modules
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.pretrained.write import write_transformer
+from nearfar.encoders.reading.nested import ROLES
 from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder, checked_modes, pool
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError, nearest
 
-CHUNK = 4_096  # tokens of one pass where nothing is learnt: its activations stay in the cache
+CHUNK = 4_096  # tokens of one forward pass without gradients on a CPU: its activations stay in the cache
 
 
 class Transformer(nn.Module):
-    """A transformer's tokens, pooled: x = pool(f(t_1 ... t_L)) over a text's own tokens, without padding.
+    """The pooled hidden states of a transformer: x = pool(f(t_1 ... t_L)) over a text's tokens, without padding.
 
-    The texts of a batch lie in one row, and attention keeps them apart (packing; Krell et al. 2021, arXiv:2107.02027).
-    Whether that gives what the padded model gives is tried when the model is read; where it does not, texts of about
-    one length are padded together, and a warning says so once.
+    The texts of a batch form one row, in which attention separates them (packing; Krell et al. 2021, arXiv:2107.02027).
+    A trial shows whether that gives the vectors of the padded model, when the model is read; where it does not, texts
+    of similar length are padded together, and a warning says so once.
 
     Args:
         model: a folder of transformers or sentence-transformers, a name on the hub, or `minilm`, which the extra of
-            that name installs. Only safetensors are read, and no code that a folder brings along is run.
-        config: instead of `model`, one from nothing: {model_type: bert, hidden_size: 256, ...} as transformers
-            has it; `prepare` then learns a tokenizer of `vocabulary` tokens.
-        pooling: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken, or several; the folder's own, or mean.
-        max_length: tokens of a text that are read; the folder's own, or what the model can.
-        dropout: of every layer; the config's own.
-        prompts: text put in front, by role ("query", "key"); the folder's own.
-        lora: train small matrices beside the linear layers instead of those (Hu et al. 2021, arXiv:2106.09685; needs
-            the extra `lora`): {rank: 8, alpha: 16, dropout: 0.0, targets: [query, value]}; saved as one with them.
-        frozen: so many of the first layers, and the embeddings, do not learn.
-        layer_decay: each layer learns so many times slower than the one above it (Howard & Ruder 2018).
-        checkpointing: compute activations again on the way back instead of keeping them.
-        seed: of the first weights.
+            that name installs. Only safetensors are read, and no code from the folder is run.
+        config: instead of `model`, a new one with random weights: {model_type: bert, hidden_size: 256, ...} as in
+            transformers; `prepare` then trains a tokenizer of `vocabulary` tokens.
+        pooling: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken, or several of them, concatenated; by
+            default that of the folder, or mean.
+        max_length: tokens of a text that are read; by default that of the folder, or what the model can read.
+        dropout: of every layer; by default that of the config.
+        prompts: text in front of each cell, by role ("query", "key"); by default those of the folder.
+        lora: train low-rank matrices beside the linear layers instead of those (Hu et al. 2021, arXiv:2106.09685; needs
+            the extra `lora`): {rank: 8, alpha: 16, dropout: 0.0, targets: [query, value]}; they are saved merged.
+        frozen: number of first layers that are frozen, and with them the embeddings.
+        layer_decay: the ratio of a layer's learning rate to that of the layer above (Howard & Ruder 2018).
+        checkpointing: compute activations again in the backward pass instead of storing them.
+        seed: of the initial weights.
 
-    Call: Tokens of n texts -> (n, dim), not normalised. Errors: `InputError` for a model that cannot be read or would
+    Call: `Tokens` of n texts -> (n, dim), not normalised. Errors: `InputError` for a model that cannot be read or would
     run code, for settings that do not fit it, or a call before `prepare`.
 
     Example: `nf.encoders.Transformer("minilm", max_length=128)`
@@ -91,52 +93,52 @@ class Transformer(nn.Module):
         self.dropout, self.lora, self.frozen = dropout, lora, frozen
         self.layer_decay, self.checkpointing = layer_decay, checkpointing
         folder = None if model is None else folder_of(model)
-        found = Modules(Path()) if folder is None else read_modules(folder)
-        named = [pooling] if isinstance(pooling, str) else pooling
-        self.pooling = found.pooling if named is None else checked_modes("encoder.pooling", named)
-        self.after = nn.Sequential(*found.after)
+        modules = Modules(Path()) if folder is None else read_modules(folder)
+        modes = [pooling] if isinstance(pooling, str) else pooling
+        self.pooling = modules.pooling if modes is None else checked_modes("encoder.pooling", modes)
+        self.after = nn.Sequential(*modules.after)  # dense layers over the pooled vectors
         for role in prompts or {}:
-            if role not in ("query", "key"):
-                raise InputError(f"encoder.prompts: no role {role!r}; {nearest(str(role), ('query', 'key'))}")
-        self.prompts: dict[str, str] = {**found.prompts, **(prompts or {})}
-        self.max_length = max_length or found.max_length
-        self.texts: PretrainedTokenizer | None = None
+            if role not in ROLES:
+                raise InputError(f"encoder.prompts: no role {role!r}; {nearest(str(role), ROLES)}")
+        self.prompts: dict[str, str] = {**modules.prompts, **(prompts or {})}
+        self.max_length = max_length or modules.max_length
+        self.tokenizer: PretrainedTokenizer | None = None
         if config is not None:
-            self.dim: int = self._width(backbone.made_config(config))
+            self.dim: int = self._output_dim(backbone.make_config(config))
         if folder is not None:
-            self.texts = PretrainedTokenizer.read(found.transformer, lower_case=found.lower_case)
-            self._use(backbone.read_backbone(found.transformer))
+            self.tokenizer = PretrainedTokenizer.read(modules.transformer, lower_case=modules.lower_case)
+            self._set_backbone(backbone.read_backbone(modules.transformer))
 
-    def _use(self, model: nn.Module) -> None:
-        """Take a model of transformers as the backbone: settle lengths, dropout, what learns, whether it packs."""
-        texts, settings = self._ready(), cast("Any", model).config
-        able = min(texts.longest, backbone.positions(model))
-        if self.max_length is not None and not texts.special < self.max_length <= able:
+    def _set_backbone(self, model: nn.Module) -> None:
+        """Use a model of transformers: set its maximum length, dropout and trained parameters; try packing and bf16."""
+        tokenizer, config = self._required_tokenizer(), cast("Any", model).config
+        least, most = tokenizer.special_tokens + 1, min(tokenizer.longest, backbone.max_positions(model))
+        if self.max_length is not None and not least <= self.max_length <= most:
             raise InputError(
-                f"encoder.max_length: {self.max_length} does not fit: the model reads {texts.special + 1} to {able}"
+                f"encoder.max_length: {self.max_length} does not fit: the model reads {least} to {most} tokens"
             )
-        self.max_length = texts.cut(self.max_length or able)
-        self.first = packed_forward.first_position(model)
-        self.packed = self.first is not None
+        self.max_length = tokenizer.truncate_to(self.max_length or most)
+        self.first_position = packed_forward.find_first_position(model)
+        self.packed = self.first_position is not None
         if not self.packed:
             warnings.warn(
-                f"{settings.model_type}: texts are padded, for attention over packed ones does not give the same "
-                "vectors; it is right, and slower",
+                f"{config.model_type}: texts are padded, for attention over packed ones does not give the same "
+                "vectors; this is correct, but slower",
                 stacklevel=3,
             )
         if self.dropout is not None:
             backbone.set_dropout(model, self.dropout)
         backbone.freeze(model, self.frozen)
         if self.checkpointing:
-            backbone.checkpoint(model)
-        self.backbone = model if self.lora is None else adapted(model, self.lora, self.seed)
+            backbone.checkpoint_activations(model)
+        self.backbone = model if self.lora is None else add_lora(model, self.lora, self.seed)
         backbone.embeddings(self.backbone).register_forward_hook(cast_embeddings)
-        self.lean = replace_layers(self.backbone)
-        self.lean = self.lean and packed_forward.able_in_bf16(self, self._in_bf16)
-        self.dim = self._width(settings)
+        self.bf16_activations = replace_layers(self.backbone)  # the trial below reads it
+        self.bf16_activations = self.bf16_activations and packed_forward.runs_in_bf16(self, self._bf16_forward)
+        self.dim = self._output_dim(config)
 
-    def _width(self, settings: Any) -> int:
-        width = int(settings.hidden_size) * len(self.pooling)
+    def _output_dim(self, config: Any) -> int:
+        width = int(config.hidden_size) * len(self.pooling)
         for layer in (module.linear for module in self.after if isinstance(module, Dense)):
             if layer.in_features != width:
                 raise InputError(
@@ -145,20 +147,21 @@ class Transformer(nn.Module):
             width = layer.out_features
         return width
 
-    def _ready(self) -> PretrainedTokenizer:
-        if self.texts is None:
+    def _required_tokenizer(self) -> PretrainedTokenizer:
+        if self.tokenizer is None:
             raise InputError("encoders.transformer: there is no tokenizer yet; call prepare(columns), or give a model")
-        return self.texts
+        return self.tokenizer
 
     def prepare(self, columns: Sequence[Column]) -> None:
-        """Learn the tokenizer, and make the model, where there is none yet."""
-        if self.texts is None and self.config is not None:
-            self.texts = PretrainedTokenizer.learnt(columns, self.vocabulary)
-            self._use(backbone.made_backbone({**self.config, **self.texts.ids()}, self.seed))
+        """Train the tokenizer on the columns' texts, and make the model, where there is none yet."""
+        if self.tokenizer is None and self.config is not None:
+            self.tokenizer = PretrainedTokenizer.train(columns, self.vocabulary)
+            config = {**self.config, **self.tokenizer.config_settings()}
+            self._set_backbone(backbone.make_backbone(config, self.seed))
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
-        """Return the token ids of texts, special ones too, one text after the other (t,), and their numbers (n,)."""
-        return self._ready()(texts)
+        """Return token ids, one text after the other (t,), and the texts' lengths (n,), both with special tokens."""
+        return self._required_tokenizer()(texts)
 
     def inputs(self, cells: Sequence[str]) -> Tokens:
         """Return texts as tokens."""
@@ -169,47 +172,47 @@ class Transformer(nn.Module):
         return Tokens.of(torch.from_numpy(ids.astype(np.int64)), lengths, padded=not self.packed)
 
     def store(self, column: Column) -> TokenStore:
-        """Return a whole column as tokens, tokenised once."""
-        texts = self._ready()
-        return TokenStore.of(column, self.tokenise, texts.identifier, self.max_length, padded=not self.packed)
+        """Return the tokens of a whole column, tokenised once."""
+        identifier = self._required_tokenizer().identifier
+        return TokenStore.of(column, self.tokenise, identifier, self.max_length, padded=not self.packed)
 
     def forward(self, inputs: Tokens) -> Tensor:
-        """Return vectors (n, dim) of tokens."""
+        """Return raw vectors (n, dim) of n texts."""
         if len(inputs) == 0:
             return torch.zeros(0, self.dim, device=inputs.ids.device)
         order = np.argsort(-inputs.costs(), kind="stable")
         lengths = inputs.costs()[order]
-        # While training, a pass without a graph draws the dropout of the one with it (gradient cache): both are whole.
+        # In training, both forward passes of the gradient cache must draw the same dropout, so texts are not divided.
         whole = torch.is_grad_enabled() or self.training or inputs.ids.device.type != "cpu"
         parts = [slice(0, len(order))] if whole else _chunks(lengths)
         outs = []
         for part in parts:
-            place = torch.from_numpy(ranges(inputs.offsets[order[part]], lengths[part])).to(inputs.ids.device)
+            tokens = torch.from_numpy(ranges(inputs.offsets[order[part]], lengths[part])).to(inputs.ids.device)
             packing = Packing.of(lengths[part]).to(inputs.ids.device)
-            outs.append(pool(self._hidden(inputs.ids[place], packing), packing, self.pooling))
-        vectors = self.after(torch.cat(outs))  # (n, dim), longest first
-        back = torch.from_numpy(np.argsort(order)).to(vectors.device)
-        sorted_back: Tensor = vectors[back]
-        return sorted_back
+            outs.append(pool(self._hidden_states(inputs.ids[tokens], packing), packing, self.pooling))
+        by_length = self.after(torch.cat(outs))  # (n, dim), longest first
+        vectors: Tensor = by_length[torch.from_numpy(np.argsort(order)).to(by_length.device)]
+        return vectors
 
-    def _hidden(self, ids: Tensor, packing: Packing) -> Tensor:
+    def _hidden_states(self, ids: Tensor, packing: Packing) -> Tensor:
         """Return hidden states (t, d) of packed token ids (t,)."""
-        half = self.lean and ids.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        with activations_in(torch.get_autocast_dtype("cpu")) if half else nullcontext():
-            if self.first is None:
+        bf16 = self.bf16_activations and ids.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        with activations_in(torch.get_autocast_dtype("cpu")) if bf16 else nullcontext():
+            if self.first_position is None:
                 return packed_forward.run_padded(self.backbone, ids, packing)
-            return packed_forward.run_packed(self.backbone, ids, packing, self.first)
+            return packed_forward.run_packed(self.backbone, ids, packing, self.first_position)
 
-    def _in_bf16(self) -> Tensor:
+    def _bf16_forward(self) -> Tensor:
+        """Return the vectors of two short texts, computed in bf16: the trial of `runs_in_bf16`."""
         with torch.autocast("cpu", torch.bfloat16):
             vectors: Tensor = self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2])))
             return vectors
 
     def rates(self) -> dict[str, float]:
-        """Return how fast each parameter learns, by name, beside the learning rate."""
+        """Return the factor of each parameter's learning rate, by name."""
         if self.layer_decay == 1:
             return {}
-        depths = backbone.depths(self)
+        depths = backbone.parameter_depths(self)
         top = max(depths.values())
         return {name: self.layer_decay ** (top - depth) for name, depth in depths.items()}
 
@@ -218,37 +221,38 @@ class Transformer(nn.Module):
         return {"pooling": self.pooling, "max_length": self.max_length}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
-        """Yield what makes this space what it is."""
-        yield "tokenizer", self._ready().identifier
+        """Yield what the embedding space depends on."""
+        yield "tokenizer", self._required_tokenizer().identifier
         yield "max_length", self.max_length
         yield "pooling", self.pooling
         yield "after", [(type(m).__name__, str(m.config()) if isinstance(m, Dense) else "") for m in self.after]
-        model = merged(self.backbone)
-        yield "config", backbone.shape_of(model)
+        model = merge_lora(self.backbone)
+        yield "config", backbone.vector_settings(model)
         for part in (model, self.after):
             for name, tensor in sorted(part.state_dict().items()):
                 yield name, tensor.detach().float().cpu().numpy()
 
     def save(self, folder: Path) -> list[dict[str, Any]]:
-        """Write model and tokenizer as transformers has them, and poolings as sentence-transformers has them."""
-        return write_transformer(folder, merged(self.backbone), self._ready(), self.pooling, self.after)
+        """Write model and tokenizer as transformers reads them, and the rest as sentence-transformers reads it."""
+        model = merge_lora(self.backbone)
+        return write_transformer(folder, model, self._required_tokenizer(), self.pooling, self.after)
 
-    def portable(self) -> tuple[PaddedEncoder, str, int]:
-        """Return the encoder over padded tokens for other runtimes, its tokenizer.json, and its longest text."""
-        texts = self._ready()
+    def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
+        """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""
+        tokenizer = self._required_tokenizer()
         with backbone.quiet():
-            hidden = HiddenStates(copy.deepcopy(merged(self.backbone)))
+            hidden = HiddenStates(copy.deepcopy(merge_lora(self.backbone)))
         padded = PaddedEncoder(hidden, self.pooling, copy.deepcopy(self.after)).cpu().float()
-        return padded, texts.portable(), texts.length or texts.longest
+        return padded, tokenizer.standalone_json(), tokenizer.max_length or tokenizer.longest
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
-        """Read what `save` wrote. Errors: `InputError` naming the file that is missing, cut off or of other shape."""
+        """Read what `save` wrote. Errors: `InputError` naming a file that is missing, broken or of another shape."""
         return cls(**{**settings, "model": str(folder)})
 
 
 def _chunks(lengths: Ids) -> list[slice]:
     """Return ranges of texts of about CHUNK tokens."""
-    part = (np.cumsum(lengths) - 1) // CHUNK
-    cuts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(lengths)]
-    return [slice(a, b) for a, b in pairwise(cuts)]
+    chunk = (np.cumsum(lengths) - 1) // CHUNK  # (n,) of each text
+    bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(lengths)]
+    return [slice(a, b) for a, b in pairwise(bounds)]

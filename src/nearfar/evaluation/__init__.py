@@ -1,1 +1,1 @@
-"""Is the space any good? Metrics over a task, with intervals, beside the peers: a report."""
+"""Evaluation: metrics of a model and its baselines on a task, with confidence intervals."""

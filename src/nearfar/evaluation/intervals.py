@@ -1,4 +1,4 @@
-"""Intervals by resampling whole clusters, so that queries that depend on each other do not count as many."""
+"""Confidence intervals by a bootstrap of whole clusters, as queries of one cluster are not independent."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from nearfar.column import Ids
 from nearfar.contracts import Values
 
 CONFIDENCE = 0.95
-_CELLS = 2_000_000  # numbers held at a time, resamples x clusters
+_CELLS = 2_000_000  # numbers held at a time: resamples x clusters, or resamples x pairs
 Interval = dict[str, float]  # "low" and "high"
 Name = TypeVar("Name", bound=Hashable)
 
 
 def mean_intervals(values: Mapping[Name, Values], clusters: Ids, *, resamples: int, seed: int) -> dict[Name, Interval]:
-    """Return the 95 % interval of the mean of each of some values (n,), all from the same resamples of clusters (n,).
+    """Return the 95 % interval of the mean of each named array (n,), all from the same resamples of clusters (n,).
 
     With clusters of unequal size the mean of a resample is a ratio, sum of cluster sums / sum of cluster sizes (Davison
-    & Hinkley 1997, "Bootstrap methods and their application", section 3.8). For a difference of two systems give the
-    differences: they stay paired. A single cluster says nothing about spread: NaN.
+    & Hinkley 1997, "Bootstrap methods and their application", section 3.8). For the difference of two systems pass the
+    differences, which keeps them paired. With a single cluster there is no spread to estimate: NaN.
     """
-    place = np.unique(clusters, return_inverse=True)[1]
-    sizes = np.bincount(place).astype(np.float64)  # (c,)
-    sums = [np.bincount(place, value) for value in values.values()]  # (c,) each
+    cluster = np.unique(clusters, return_inverse=True)[1]  # (n,)
+    sizes = np.bincount(cluster).astype(np.float64)  # (c,)
+    sums = [np.bincount(cluster, value) for value in values.values()]  # (c,) each
 
     def means(chosen: Ids, axis: int) -> Values:
-        numbers: Values = sizes[chosen].sum(axis)  # (resamples,)
-        return np.stack([total[chosen].sum(axis) for total in sums]) / numbers  # (values, resamples)
+        counts: Values = sizes[chosen].sum(axis)  # (resamples,)
+        return np.stack([total[chosen].sum(axis) for total in sums]) / counts  # (values, resamples)
 
-    low, high = _interval(len(sizes), len(sizes), means, resamples, seed, len(sums))
-    return _named(list(values), low, high)
+    low, high = _bootstrap(len(sizes), len(sizes), means, resamples, seed, len(sums))
+    return _by_name(list(values), low, high)
 
 
 def correlation_intervals(
@@ -42,39 +42,40 @@ def correlation_intervals(
 ) -> dict[str, dict[str, Interval]]:
     """Return intervals of Spearman's and Pearson's correlation of cosines (n,) with grades (n,), for each system.
 
-    Beyond the first system, "first - NAME" holds the intervals of the paired difference to it. A resample's ranks are
-    those within the resample, ties at their mean. NaN: a single cluster, or a resample in which all cosines or all
-    grades are equal, as happens with a handful of pairs or a space that has collapsed.
+    For each further system, "first - NAME" holds the intervals of the first system's difference to it, paired. Ranks
+    are taken within each resample, ties at their mean. NaN: a single cluster, or a resample in which all cosines or all
+    grades are equal, as happens with a handful of pairs or a collapsed space.
     """
-    place = np.unique(clusters, return_inverse=True)[1]
-    size = int(place.max()) + 1
+    cluster = np.unique(clusters, return_inverse=True)[1]  # (n,)
+    size = int(cluster.max()) + 1  # clusters
 
-    def correlations(chosen: Ids, axis: int) -> Values:  # noqa: ARG001  scipy gives it by name; it is the last
+    def correlations(chosen: Ids, axis: int) -> Values:  # noqa: ARG001  scipy passes it by name: the last axis
         batch = chosen.reshape(-1, size)  # (b, c)
         offset = batch + size * np.arange(len(batch))[:, None]
-        often = np.bincount(offset.ravel(), minlength=batch.size).reshape(batch.shape)  # (b, c): a cluster's copies
-        weight = often[:, place].astype(np.float64)  # (b, n)
-        found = []
+        copies = np.bincount(offset.ravel(), minlength=batch.size).reshape(batch.shape)  # (b, c), of each cluster
+        weight = copies[:, cluster].astype(np.float64)  # (b, n)
+        rows = []
         for cosines in systems.values():
             ranks = weighted_ranks(cosines, weight), weighted_ranks(grades, weight)
-            found += [weighted_correlation(*ranks, weight), weighted_correlation(cosines, grades, weight)]
-        own = np.stack(found)  # (2 x systems, b)
-        both = np.concatenate([own, np.tile(own[:2], (len(systems) - 1, 1)) - own[2:]])
-        return both.reshape(len(both), *chosen.shape[:-1])
+            rows += [weighted_correlation(*ranks, weight), weighted_correlation(cosines, grades, weight)]
+        values = np.stack(rows)  # (2 x systems, b)
+        differences = np.tile(values[:2], (len(systems) - 1, 1)) - values[2:]
+        statistics = np.concatenate([values, differences])
+        return statistics.reshape(len(statistics), *chosen.shape[:-1])
 
     names = [*systems, *(f"first - {name}" for name in list(systems)[1:])]
-    low, high = _interval(size, len(grades), correlations, resamples, seed, 2 * len(names))
-    halves = [slice(2 * i, 2 * i + 2) for i in range(len(names))]
-    return {name: _named(["spearman", "pearson"], low[half], high[half]) for name, half in zip(names, halves)}
+    low, high = _bootstrap(size, len(grades), correlations, resamples, seed, 2 * len(names))
+    parts = [slice(2 * i, 2 * i + 2) for i in range(len(names))]
+    return {name: _by_name(["spearman", "pearson"], low[part], high[part]) for name, part in zip(names, parts)}
 
 
 def weighted_ranks(values: Values, weight: Values) -> Values:
-    """Return the rank (b, n) that values (n,) have where each occurs weight (b, n) times; ties share their mean."""
-    distinct, place = np.unique(values, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    starts = np.searchsorted(place[order], np.arange(len(distinct)))
+    """Return the ranks (b, n) of values (n,) where each occurs weight (b, n) times; ties share their mean rank."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    starts = np.searchsorted(inverse[order], np.arange(len(distinct)))
     mass = np.add.reduceat(weight[:, order], starts, axis=1)  # (b, distinct)
-    ranks: Values = (np.cumsum(mass, 1) - mass / 2)[:, place]
+    ranks: Values = (np.cumsum(mass, 1) - mass / 2)[:, inverse]
     return ranks
 
 
@@ -89,12 +90,16 @@ def weighted_correlation(x: Values, y: Values, weight: Values) -> Values:
     return correlation
 
 
-def _interval(
+def _bootstrap(
     clusters: int, width: int, statistic: Callable[[Ids, int], Values], resamples: int, seed: int, outputs: int
 ) -> tuple[Values, Values]:
+    """Return the lower and upper bounds (outputs,) of a statistic over resamples of clusters.
+
+    width: numbers that the statistic holds for each resample; it sets how many resamples are drawn together.
+    """
     if clusters < 2:
         return np.full(outputs, np.nan), np.full(outputs, np.nan)
-    with warnings.catch_warnings():  # a resample without spread has no correlation; then the interval is NaN
+    with warnings.catch_warnings():  # a resample without variance has no correlation; then the interval is NaN
         warnings.simplefilter("ignore", DegenerateDataWarning)
         result: Any = bootstrap(
             (np.arange(clusters),),
@@ -105,10 +110,10 @@ def _interval(
             axis=-1,
             confidence_level=CONFIDENCE,
             method="percentile",  # BCa is undefined where most differences are zero, as those of recall@1 are
-            random_state=np.random.default_rng(seed),  # the name that scipy 1.13 knows too
+            random_state=np.random.default_rng(seed),  # scipy 1.13 knows the argument by this name alone
         )
     return result.confidence_interval.low, result.confidence_interval.high
 
 
-def _named(names: Sequence[Name], low: Values, high: Values) -> dict[Name, Interval]:
+def _by_name(names: Sequence[Name], low: Values, high: Values) -> dict[Name, Interval]:
     return {name: {"low": float(a), "high": float(b)} for name, a, b in zip(names, low, high)}

@@ -1,4 +1,4 @@
-"""A model as mteb (the Massive Text Embedding Benchmark) asks for one."""
+"""A model in the form that mteb (the Massive Text Embedding Benchmark) evaluates."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ ROLES: dict[str, Literal["query", "key"]] = {"query": "query", "document": "key"
 
 
 class MtebEncoder:
-    """A model of text in the form of mteb's `EncoderProtocol` (from mteb 2.0 on; the extra `mteb`).
+    """A text model in the form of mteb's `EncoderProtocol` (from mteb 2.0 on; the extra `mteb`).
 
-    Where a task says that texts are queries or documents, the model's prompt for that role stands in front, and of two
-    towers that role's is asked; elsewhere (similarity, clustering, classification) there is no prompt. A text without
-    anything in it has the vector zero, and so is similar to nothing.
+    Where a task says that texts are queries or documents, the model's prompt for that role stands in front, and a model
+    of two towers uses that role's tower; elsewhere (similarity, clustering, classification) there is no prompt. An
+    empty text has a zero vector, so its similarity to every text is 0.
 
     Args:
         model: the model, or its folder.
-        name: under which mteb keeps its results, owner/name.
+        name: the name, owner/name, under which mteb keeps the results.
 
-    Errors: `InputError` where mteb is not installed, for a task without text.
+    Errors: `InputError`: mteb is not installed; a name of another form; a task without text.
 
     Example: `mteb.evaluate(MtebEncoder("runs/a/model"), mteb.get_tasks(["SciFact"]))`
 
-    When not to use it: to judge on data of one's own, which `nf.evaluate` does, with intervals and baselines.
+    When not to use it: to evaluate on your own data, which `nf.evaluate` does, with intervals and baselines.
     """
 
     def __init__(self, model: Model | str | Path, name: str = "nearfar/model") -> None:
         try:
-            import mteb  # noqa: F401 (asked for here, so that it is missed here)
+            import mteb  # noqa: F401 (so that a missing mteb is an error here)
         except ImportError as error:
             raise InputError("mteb is not installed; pip install 'nearfar[mteb]'") from error
         if name.count("/") != 1:
@@ -48,10 +48,10 @@ class MtebEncoder:
 
     @cached_property
     def mteb_model_meta(self) -> Any:
-        """What mteb writes of the model: its fingerprint is the revision."""
+        """What mteb records of the model; the model's fingerprint is the revision."""
         from mteb.models import ModelMeta
 
-        known = {
+        meta = {
             "name": self.name,
             "revision": self.model.fingerprint,
             "embed_dim": self.model.dim,
@@ -59,19 +59,19 @@ class MtebEncoder:
             "similarity_fn_name": "cosine",
             "open_weights": True,
         }
-        return cast("Any", ModelMeta).create_empty(known)
+        return cast("Any", ModelMeta).create_empty(meta)
 
     def encode(
         self,
         inputs: Iterable[Mapping[str, Any]],
         *,
         task_metadata: Any,
-        hf_split: str,  # noqa: ARG002 (mteb hands it over)
+        hf_split: str,  # noqa: ARG002 (mteb passes it)
         hf_subset: str,  # noqa: ARG002
         prompt_type: Any = None,
         **_: Any,
     ) -> Vectors:
-        """Return the vectors (n, d) of batches of texts: {"text": [...], ...}."""
+        """Return the vectors (n, d) of batches of texts, each batch {"text": [...], ...}."""
         texts: list[str] = []
         for batch in inputs:
             if "text" not in batch:
@@ -82,13 +82,13 @@ class MtebEncoder:
         return embed_column(self.model, ListColumn(str(task_metadata.name), texts), role, empty=True)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> npt.NDArray[np.float32]:
-        """Return the cosine of all with all, (n, m)."""
+        """Return the cosines of all n vectors with all m, (n, m)."""
         a, b = (np.atleast_2d(np.asarray(x, np.float32)) for x in (embeddings1, embeddings2))
         cosines: npt.NDArray[np.float32] = a @ b.T
         return cosines
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> npt.NDArray[np.float32]:
-        """Return the cosine of each with its own, (n,)."""
+        """Return the cosine of the i-th vector of one with the i-th of the other, (n,)."""
         a, b = (np.atleast_2d(np.asarray(x, np.float32)) for x in (embeddings1, embeddings2))
         cosines: npt.NDArray[np.float32] = (a * b).sum(1)
         return cosines

@@ -1,4 +1,4 @@
-"""The report of an evaluation: numbers with their intervals, how they came about, and what to look at."""
+"""The report of an evaluation: metrics with their intervals, the protocol behind them, and examples to look at."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Differences = dict[str, dict[str, dict[str, float]]]
 
 @dataclass(frozen=True)
 class Report:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
-    task: the task's name. metrics: the model's, by name. intervals: their 95 % intervals, {"low", "high"}, of those
+    task: the task's name. metrics: the model's metrics by name. intervals: the 95 % intervals {"low", "high"} of those
     that are means over queries or correlations.
     baseline: metrics by baseline. difference: model minus baseline by baseline and metric, {"value", "low", "high"}.
     fusion: metrics of the model's ranking fused with each baseline's. fusion_difference: fusion minus that baseline,
     and minus the model under "model".
-    protocol: sizes, settings and meanings, all that is needed to read the numbers and to repeat them.
-    histogram: {"edges" (41), "positive" (40), "random" (40)}, cosines of relevant and of random pairs.
-    worst: the ten queries answered worst: {"query", "value", "rank", "expected", "found"}.
+    protocol: sizes, settings and the metrics' meanings: all that is needed to read the numbers and to repeat them.
+    histogram: {"edges" (41), "positive" (40), "random" (40)}: counts of the cosines of relevant and of random pairs.
+    worst: the ten queries with the lowest mrr@10: {"query", "value", "rank", "expected", "found"}.
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
     """
 
@@ -49,6 +49,7 @@ class Report:
 
 
 def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: mappings, lists, numbers, texts and None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -69,7 +70,7 @@ def about_model(model: Embedder, dim: int) -> dict[str, Any]:
 
 
 def about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:
-    """Return how intervals were made, with a note where there are none."""
+    """Return how the intervals were computed, with a note where there are none; `what`: "queries" or "pairs"."""
     number, largest = len(np.unique(clusters)), int(np.unique(clusters, return_counts=True)[1].max())
     about: dict[str, Any] = {
         "confidence": CONFIDENCE,

@@ -1,4 +1,4 @@
-"""Judge models by a similarity task."""
+"""Evaluate models on a similarity task: the correlation of their cosines with people's grades."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from nearfar.errors import InputError
 from nearfar.evaluation import space
 from nearfar.evaluation.intervals import correlation_intervals
 from nearfar.evaluation.report import Report, about_intervals, about_model
-from nearfar.metrics.similarity import Similarity
+from nearfar.metrics.correlation import Correlation
 from nearfar.tasks import Similarity as Task
 from nearfar.vectors.embed import Embedder, Vectors, embed_column
 
 
-def judge_similarity(
+def evaluate_similarity(
     model: Embedder, task: Task, baselines: Mapping[str, Embedder | None], *, resamples: int, seed: int
 ) -> Report:
     """Return the report; baselines must be models, as BM25 gives no similarity of two texts."""
-    sides = {"model": _sides(model, task)}
+    vectors = {"model": _embed(model, task)}
     for name, peer in baselines.items():
         if peer is None:
             raise InputError(
                 f"evaluate: {name} cannot score the pairs of {task.name}; give another model as the baseline"
             )
-        sides[name] = _sides(peer, task)
-    cosines = {name: _cosines(*both) for name, both in sides.items()}
-    found = {name: _numbers(task, cosines[name], both, seed) for name, both in sides.items()}
+        vectors[name] = _embed(peer, task)
+    cosines = {name: _cosines(*sides) for name, sides in vectors.items()}
+    numbers = {name: _numbers(task, cosines[name], sides, seed) for name, sides in vectors.items()}
     intervals = correlation_intervals(cosines, task.scores, task.clusters, resamples=resamples, seed=seed)
     difference = {
         name: {
-            metric: {"value": found["model"][metric] - found[name][metric], **intervals[f"first - {name}"][metric]}
-            for metric in Similarity.meaning
+            metric: {"value": numbers["model"][metric] - numbers[name][metric], **intervals[f"first - {name}"][metric]}
+            for metric in Correlation.meaning
         }
         for name in baselines
     }
     models = {"model": model, **{name: peer for name, peer in baselines.items() if peer is not None}}
-    about = {name: about_model(each, sides[name][0].shape[1]) for name, each in models.items()}
+    about = {name: about_model(each, vectors[name][0].shape[1]) for name, each in models.items()}
     return Report(
         task=task.name,
-        metrics=found.pop("model"),
+        metrics=numbers.pop("model"),
         intervals=intervals["model"],
-        baseline=found,
+        baseline=numbers,
         difference=difference,
         protocol={
             "kind": "similarity",
@@ -56,14 +56,14 @@ def judge_similarity(
             "baselines": about,
             "null": "a correlation where all cosines are equal; its interval where they are in some resample",
             "positive pairs": "those graded in the top fifth of the scale, for alignment and the histogram",
-            "metrics": Similarity.meaning | space.MEANING,
+            "metrics": Correlation.meaning | space.MEANING,
             "notes": task.notes,
         },
-        histogram=space.histogram(*sides["model"], _alike(task), seed),
+        histogram=space.histogram(*vectors["model"], _positive_pairs(task), seed),
     )
 
 
-def _sides(model: Embedder, task: Task) -> tuple[Vectors, Vectors]:
+def _embed(model: Embedder, task: Task) -> tuple[Vectors, Vectors]:
     first, second = (embed_column(model, column, None, empty=False) for column in (task.first, task.second))
     return first, second  # (n, d) each
 
@@ -74,11 +74,11 @@ def _cosines(first: Vectors, second: Vectors) -> Values:
 
 
 def _numbers(task: Task, cosines: Values, sides: tuple[Vectors, Vectors], seed: int) -> dict[str, Any]:
-    correlations = {name: float(value) for name, value in Similarity()(task, cosines).items()}
-    return correlations | space.describe(space.sample(*sides, _alike(task), seed))
+    correlations = {name: float(value) for name, value in Correlation()(task, cosines).items()}
+    return correlations | space.describe(space.draw_sample(*sides, _positive_pairs(task), seed))
 
 
-def _alike(task: Task) -> tuple[Ids, Ids]:
+def _positive_pairs(task: Task) -> tuple[Ids, Ids]:
     """Return pairs graded in the top fifth of the scale, such as above 4 of 5 (Gao et al. 2021, arXiv:2104.08821)."""
     low, high = task.scores.min(), task.scores.max()
     rows = np.flatnonzero(task.scores >= low + 0.8 * (high - low))

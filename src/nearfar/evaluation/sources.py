@@ -1,4 +1,4 @@
-"""What a command's DATA, INPUT, CORPUS or MODEL argument is: told by its content, not by a flag."""
+"""Read a command's DATA, INPUT, CORPUS or --baseline argument: its content decides what it is, not a flag."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from nearfar.positives.columns import Columns
 
 
-TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")
-GRADED = {"sentence1", "sentence2", "score"}
+TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")  # the first one counts
+GRADED = {"sentence1", "sentence2", "score"}  # columns of graded sentence pairs
 
 
 def task(path: str, split: str | None) -> Task:
     """Return DATA as a task: a BEIR folder, a file of graded sentence pairs, or a table of pairs.
 
-    Errors: those of the data; a split that was asked for and is not there.
+    Errors: those of the data; a split that it does not have.
     """
     from nearfar import data, positives
 
     if is_beir(Path(path)):
-        found: Task = data.Beir(path, split=split or "test").task()
-        return found
+        retrieval: Task = data.Beir(path, split=split or "test").task()
+        return retrieval
     table = data.Table(path)
     if split is None:
         split = "test" if "test" in table.splits else table.splits[0]
@@ -46,9 +46,9 @@ def pairs(
 ) -> Columns | Retrieval:
     """Return DATA as pairs: a BEIR folder's judgements, or the columns of a table.
 
-    usual: the split of a BEIR folder where none is named. more: settings of `positives.Columns`.
+    usual: the split of a BEIR folder where none is given. more: settings of `positives.Columns`.
 
-    Errors: those of the data; columns named for a BEIR folder, which has none.
+    Errors: those of the data; columns given for a BEIR folder, which has none.
     """
     from nearfar import data, positives
 
@@ -58,54 +58,67 @@ def pairs(
         task: Retrieval = data.Beir(path, split=split or usual).task()
         return task
     table = data.Table(path)
-    found: Columns = positives.Columns(table if split is None else table.split(split), query=query, key=key, **more)
-    return found
+    columns: Columns = positives.Columns(table if split is None else table.split(split), query=query, key=key, **more)
+    return columns
 
 
 def baselines(names: Sequence[str]) -> list[str | Model]:
-    """Return what to compare with: a form of BM25 by its name, "none" as nothing, a model's folder as the model."""
+    """Return the baselines of --baseline: a variant of BM25 by its name, a model by its folder, none for "none"."""
     from nearfar.encoders.pretrained.folder import is_pretrained
     from nearfar.model import Model
 
-    found: list[str | Model] = []
+    result: list[str | Model] = []
     for name in dict.fromkeys(names):
         if name in BASELINES:
-            found.append(name)
+            result.append(name)
         elif name != "none":
             if not Path(name).exists() and not is_pretrained(name):
                 raise InputError(
                     f"--baseline {name}: no such folder; {nearest(name, [*BASELINES, 'none'])}, or a model's folder"
                 )
-            found.append(Model.load(name))
-    return found
+            result.append(Model.load(name))
+    return result
+
+
+def text_model(name: str, use: str) -> Model:
+    """Return the model in a folder. Errors: `InputError` for one that does not read text; `use` says what would.
+
+    Those of `Model.load`, too.
+    """
+    from nearfar.model import Model
+
+    loaded = Model.load(name)
+    takes = getattr(loaded.encoder, "takes", str)
+    if takes is not str:
+        raise InputError(f"{name}: a model of {takes.__name__}, not of text; {use}: give a text model")
+    return loaded
 
 
 def texts(path: str, column: str | None) -> tuple[list[str], Column]:
     """Return ids and texts of INPUT or CORPUS: lines of a .txt file, a BEIR corpus, or a column of a table.
 
-    Errors: those of the data; a table whose columns do not say which one holds the texts.
+    Errors: those of the data; a table without a column of a usual name, where `column` is not given.
     """
     from nearfar import data
 
-    place = Path(path)
-    if is_beir(place):
+    if is_beir(Path(path)):
         documents: tuple[list[str], Column] = data.Beir.corpus(path)
         return documents
-    if place.suffix == ".txt":
-        lines = _lines(place)
+    if Path(path).suffix == ".txt":
+        lines = _lines(Path(path))
         return list(lines), ListColumn("line", list(lines.values()))
     table = data.Table(path)
     name = column or next((c for c in TEXT_COLUMNS if c in table.columns), None)
     if name is None:
         raise InputError(f"{path}: which column holds the texts? give --column; columns: {', '.join(table.columns)}")
-    found = table.text(name)
-    key = next((c for c in ("_id", "id") if c in table.columns), None)
-    ids = range(1, len(table) + 1) if key is None else table.column(key).read(0, len(table))
-    return [str(cell) for cell in ids], found
+    id_column = next((c for c in ("_id", "id") if c in table.columns), None)
+    text_column = table.text(name)
+    ids = range(1, len(table) + 1) if id_column is None else table.column(id_column).read(0, len(table))
+    return [str(cell) for cell in ids], text_column
 
 
 def _lines(path: Path) -> dict[str, str]:
-    """Return the lines that hold text, by their number from 1."""
+    """Return the lines that are not blank, by their number from 1."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .txt file, a table or a BEIR folder")
     try:

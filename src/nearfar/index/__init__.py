@@ -1,1 +1,1 @@
-"""Search in a stored or given corpus."""
+"""Search in a corpus of texts, and vectors stored in files."""

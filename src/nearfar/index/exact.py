@@ -1,4 +1,4 @@
-"""Exact search: every document is compared, block by block."""
+"""Exact search: every document is scored, one slice of the corpus after the other."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ def search(model: Embedder, corpus: Corpus, queries: list[str], k: int = 10) -> 
 
 
 def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
-    """Return the k documents nearest to a query, best first: [{"id", "score", "text"}]; a list of those for a list.
+    """Return the k documents nearest to a query, best first: [{"id", "score", "text"}]; a list of such for a list.
 
-    The score is the cosine; equal scores in the corpus's order. Documents are embedded in slices and compared as they
-    come, so what is held is a slice of vectors and the best so far, whatever the size of the corpus. An empty document
-    is never found. This embeds the corpus on every call: for many
-    searches of one corpus keep `model.embed(corpus)` and compare with `topk`.
+    The score is the cosine; equal scores are in the order of the corpus. Documents are embedded and scored in slices,
+    so memory holds one slice of vectors and the best documents so far, whatever the size of the corpus. An empty
+    document is never found.
 
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors.
-        corpus: texts, whose id is their position from 0; or rows with "text", maybe "title" (put in front of the text)
-            and "id" or "_id"; or a column.
-        queries: a text, or a list of them.
-        k: how many, at least 1; the whole corpus where it has fewer.
+        corpus: texts, whose id is their position from 0; or rows with "text" and, optionally, "title" (put in front of
+            the text) and "id" or "_id"; or a column.
+        queries: a text, or a list of texts.
+        k: number of documents, at least 1; all of the corpus where it has fewer.
 
     Errors: `InputError`: an empty query; a corpus of something else, or with nothing but empty documents; k < 1.
 
@@ -50,33 +49,37 @@ def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 1
         >>> [hit] = nf.search(nf.Model(encoder), corpus, "a fox", k=1)
         >>> hit["id"], hit["text"]
         (0, 'a red fox')
+
+    When not to use it: for many searches of one corpus, as each call embeds the corpus again; keep
+    `model.embed(corpus)` and search it with `vectors.topk`.
     """
-    asked = [queries] if isinstance(queries, str) else list(queries)
-    for row, query in enumerate(asked):
+    texts = [queries] if isinstance(queries, str) else list(queries)
+    for row, query in enumerate(texts):
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"search: query {row + 1} is empty or no text ({query!r:.60}); write what to look for")
-    if not asked:
+    if not texts:
         return []
     if isinstance(corpus, str):
         raise InputError("search: the corpus is one text; give a list of texts, or of rows with id and text")
     column: Column = ListColumn("corpus", corpus) if isinstance(corpus, Sequence) else corpus
-    best, places = TopK(np.asarray(model.embed(asked, role="query"), np.float32), k), np.empty(0, np.int64)
-    for here, full, vectors in embed_slices(partial(model.embed, role="key"), _Documents(column)):
-        if full.any():
+    best = TopK(np.asarray(model.embed(texts, role="query"), np.float32), k)
+    corpus_rows = np.empty(0, np.int64)  # the row in the corpus of each document that is not empty
+    for rows, embedded, vectors in embed_slices(partial(model.embed, role="key"), _Documents(column)):
+        if embedded.any():
             best.add(np.asarray(vectors, np.float32))
-            places = np.append(places, here.start + np.flatnonzero(full))  # rows of the corpus, without empty documents
-    if not len(places):
+            corpus_rows = np.append(corpus_rows, rows.start + np.flatnonzero(embedded))
+    if not len(corpus_rows):
         raise InputError(f"search: all {len(column)} documents of the corpus are empty; there is nothing to find")
     ranking = best.ranking()
     hits = [
-        [_hit(column, row, score) for row, score in zip(places[rows].tolist(), scores.tolist())]
-        for rows, scores in zip(ranking.rows, ranking.scores)
+        [_hit(column, row, score) for row, score in zip(corpus_rows[best_rows].tolist(), scores.tolist())]
+        for best_rows, scores in zip(ranking.rows, ranking.scores)
     ]
     return hits[0] if isinstance(queries, str) else hits
 
 
 class _Documents:
-    """The texts of a corpus, whose cells may be rows with a title."""
+    """A corpus as a column of texts; its cells may be rows with a title."""
 
     name = "corpus"
 
@@ -87,7 +90,7 @@ class _Documents:
         return len(self.column)
 
     def read(self, start: int, stop: int) -> list[str]:
-        """Return the texts of some rows."""
+        """Return the texts of rows `start` to `stop`."""
         return [_text(cell, start + i) for i, cell in enumerate(self.column.read(start, stop))]
 
 
@@ -98,7 +101,7 @@ def _hit(column: Column, row: int, score: float) -> Hit:
 
 
 def _text(cell: Any, row: int) -> str:
-    """Return a document's text, with its title in front as BEIR has it."""
+    """Return a document's text with its title in front, as BEIR does."""
     if isinstance(cell, str):
         return cell
     if not isinstance(cell, Mapping) or "text" not in cell:

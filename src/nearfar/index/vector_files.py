@@ -1,4 +1,4 @@
-"""Vectors in files: .npy or .parquet, written in slices, aside and then renamed."""
+"""Write the vectors of a column of texts to a .npy or .parquet file, one slice after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nearfar.column import Column
 from nearfar.errors import InputError, nearest
 from nearfar.model import Model, Role
-from nearfar.storage.folders import file_aside, made
+from nearfar.storage.folders import ensure_folder, write_file_atomically
 from nearfar.vectors.embed import SLICE, embed_slices
 from nearfar.vectors.quantize import BYTES, PRECISIONS, Precision, Ranges
 
@@ -33,9 +33,9 @@ class VectorFormat:
     def of(
         cls, model: Model, role: Role, dim: int | None, precision: str, calibration: Column | Ranges | None
     ) -> VectorFormat:
-        """Return a format that can be written.
+        """Return a checked format, with the ranges of its quantization where the precision needs them.
 
-        calibration: texts like those to come, or ranges that were found earlier.
+        calibration: texts like those to come, or the ranges of earlier vectors.
 
         Errors: those of `embed`; a calibration that is missing or not needed.
         """
@@ -49,8 +49,8 @@ class VectorFormat:
                 ".ranges.npy of earlier vectors"
             )
         size = model.dim if dim is None else dim
-        found = cls(model, role, size, cast("Precision", precision), None)
-        return found if calibration is None else replace(found, ranges=found._ranges(calibration))
+        form = cls(model, role, size, cast("Precision", precision), None)
+        return form if calibration is None else replace(form, ranges=form._ranges(calibration))
 
     def _ranges(self, calibration: Column | Ranges) -> Ranges:
         if isinstance(calibration, Ranges):
@@ -59,11 +59,11 @@ class VectorFormat:
         return Ranges.of(self.model.embed(cells, self.role, dim=self.dim))
 
     def embed(self, cells: list[str]) -> npt.NDArray[Any]:
-        """Return the vectors of some texts."""
+        """Return the vectors (n, d) of n texts."""
         return self.model.embed(cells, self.role, dim=self.dim, precision=self.precision, calibration=self.ranges)
 
     def keep(self, out: Path) -> Path:
-        """Write the ranges beside the vectors; return where."""
+        """Write the ranges beside the file of vectors, to OUT.ranges.npy; return that path."""
         assert self.ranges is not None
         path = out.with_name(f"{out.name}.ranges.npy")
         self.ranges.save(path)
@@ -71,40 +71,44 @@ class VectorFormat:
 
 
 def write_vectors(out: Path, ids: list[str], texts: Column, form: VectorFormat) -> None:
-    """Embed a column into a .npy (n, d) or .parquet (id, vector) file. Errors: those of `embed`; a full disk."""
-    made(out.parent)
+    """Embed a column into a .npy (n, d) or .parquet (id, vector) file, which appears only once it is complete.
+
+    Errors: those of `embed`; a full disk.
+    """
+    ensure_folder(out.parent)
     save = _npy if out.suffix == ".npy" else _parquet
-    with file_aside(out) as aside:
-        like = form.embed([])  # (0, d)
-        save(aside, ids, like, _slices(texts, form, like))
+    with write_file_atomically(out) as aside:
+        prototype = form.embed([])  # (0, d), of the type that is written
+        save(aside, ids, prototype, _slices(texts, form, prototype))
 
 
-def _slices(texts: Column, form: VectorFormat, like: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+def _slices(texts: Column, form: VectorFormat, prototype: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Yield the vectors of the column, slice by slice; an empty text has a zero vector."""
     empty = 0
-    for _, full, found in embed_slices(form.embed, texts):
-        vectors = np.zeros((len(full), like.shape[1]), like.dtype)
-        if full.any():
-            vectors[full] = found
-        empty += int((~full).sum())
-        yield vectors
+    for _, embedded, vectors in embed_slices(form.embed, texts):
+        rows = np.zeros((len(embedded), prototype.shape[1]), prototype.dtype)
+        if embedded.any():
+            rows[embedded] = vectors
+        empty += int((~embedded).sum())
+        yield rows
     if empty:  # only in a BEIR corpus, where every document keeps its place
         warnings.warn(f"{empty:,} empty documents have a zero vector", stacklevel=2)
 
 
-def _npy(path: Path, ids: list[str], like: npt.NDArray[Any], slices: Iterator[npt.NDArray[Any]]) -> None:
+def _npy(path: Path, ids: list[str], prototype: npt.NDArray[Any], slices: Iterator[npt.NDArray[Any]]) -> None:
     with path.open("wb") as file:  # not memory-mapped: a full disk would kill the process instead of being an error
-        little = like.dtype.newbyteorder("<")
-        header = {"descr": little.str, "fortran_order": False, "shape": (len(ids), like.shape[1])}
+        little_endian = prototype.dtype.newbyteorder("<")
+        header = {"descr": little_endian.str, "fortran_order": False, "shape": (len(ids), prototype.shape[1])}
         np.lib.format.write_array_header_1_0(file, header)
-        for part in slices:
-            file.write(np.ascontiguousarray(part, little).data)
+        for vectors in slices:
+            file.write(np.ascontiguousarray(vectors, little_endian).data)
 
 
-def _parquet(path: Path, ids: list[str], like: npt.NDArray[Any], slices: Iterator[npt.NDArray[Any]]) -> None:
+def _parquet(path: Path, ids: list[str], prototype: npt.NDArray[Any], slices: Iterator[npt.NDArray[Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number, dim = pa.from_numpy_dtype(like.dtype), like.shape[1]
+    number, dim = pa.from_numpy_dtype(prototype.dtype), prototype.shape[1]
     schema = pa.schema([("id", pa.string()), ("vector", pa.list_(number, dim))])
     start = 0
     with pq.ParquetWriter(path, schema) as writer:

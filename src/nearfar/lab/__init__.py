@@ -1,1 +1,1 @@
-"""The temperature laboratory: what theory says of the temperature, measured on the user's own model and data."""
+"""The temperature laboratory: what theory says of the temperature, measured on a given model and data."""

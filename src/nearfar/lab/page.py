@@ -1,4 +1,7 @@
-"""The page of the temperature laboratory: what the loss does at each temperature, and what becomes of the space."""
+"""The results of the temperature laboratory for people: the HTML page, and the tables on the console.
+
+Both take `results`, in the shape of the JSON of `nearfar lab temperature`.
+"""
 
 from __future__ import annotations
 
@@ -7,111 +10,109 @@ from typing import Any
 from nearfar.lab.temperature import LANDMARKS
 from nearfar.reports import curves
 from nearfar.reports.curves import Curve, TrainedPoint
-from nearfar.reports.run import template
+from nearfar.reports.page import template
 
-_LOOKS = ("model", "model second", "model third")
+_STYLES = ("model", "model second", "model third")
 
 
-def page(facts: dict[str, Any]) -> str:
-    """Return the HTML page of what `nearfar lab temperature` found, in the shape of its JSON; it loads nothing.
-
-    Every text is untrusted, and escaped.
-    """
+def page(results: dict[str, Any]) -> str:
+    """Return the HTML page; it loads nothing. Every text is untrusted and escaped."""
     return template("temperature.html.j2").render(
-        facts=facts,
-        shares=_shares(facts),
-        entropy=_curve(facts, "entropy_share", "entropy"),
-        positive=_curve(facts, "positive", "positive"),
-        rows=_rows(facts),
-        drawn=_drawn(facts) if facts.get("trainings") else {},
+        results=results,
+        shares=_share_curves(results),
+        entropy=_curve(results, "entropy_share", "entropy"),
+        positive=_curve(results, "positive", "positive"),
+        rows=_rows(results),
+        drawn=_training_charts(results) if results.get("trainings") else {},
     )
 
 
-def _shares(facts: dict[str, Any]) -> list[Curve]:
-    """Return the curves of the hardest negatives' shares."""
-    told, limits = facts["curves"], facts["limits"]
+def show_lab(results: dict[str, Any]) -> None:
+    """Print the penalties at some temperatures, the metrics after the trainings, and the path of the page."""
+    counts = results["sample"]["negatives"]
+    print(f"{results['sample']['queries']:,} queries, {counts['least']:,} to {counts['most']:,} negatives each")
+    print("share of the gradient on the hardest negatives, entropy of the shares (of its")
+    print("maximum), probability of the positive; means over queries\n")
+    _print_curves(results)
+    if results.get("trainings"):
+        steps = results["protocol"]["short trainings"]["steps"]
+        print(f"\nafter {steps} steps at each temperature; tolerance: mean cosine of")
+        print(f"{results['tolerance_of']}\n")
+        _print_trainings(results)
+    print(f"\npage  {results['page']}")
+
+
+def _share_curves(results: dict[str, Any]) -> list[Curve]:
+    """Return the curves of the share of the gradient on the hardest negatives."""
+    values, limits = results["curves"], results["limits"]
     return [
         Curve(
             f"hardest {k}",
-            look,
-            list(zip(told["temperature"], values)),
+            style,
+            list(zip(values["temperature"], shares)),
             limits["zero"]["hardest"][k],
             limits["infinity"]["hardest"][k],
         )
-        for look, (k, values) in zip(_LOOKS, told["hardest"].items())
+        for style, (k, shares) in zip(_STYLES, values["hardest"].items())
     ]
 
 
-def _curve(facts: dict[str, Any], key: str, name: str) -> Curve:
-    told, limits = facts["curves"], facts["limits"]
-    points = list(zip(told["temperature"], told[key]))
+def _curve(results: dict[str, Any], key: str, name: str) -> Curve:
+    values, limits = results["curves"], results["limits"]
+    points = list(zip(values["temperature"], values[key]))
     return Curve(name, "model", points, limits["zero"][key], limits["infinity"][key])
 
 
-def _rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the numbers at some temperatures and the one that is spoken of, between the limits."""
-    told, limits = facts["curves"], facts["limits"]
-    wanted = {facts["temperature"], *LANDMARKS}
+def _rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the page's table: the landmarks and the model's temperature, between the limits."""
+    values, limits = results["curves"], results["limits"]
+    shown = {results["temperature"], *LANDMARKS}
     rows = [{"temperature": "\u2192 0", **limits["zero"]}]
-    for i, tau in enumerate(told["temperature"]):
-        if tau in wanted:
-            shared = {k: values[i] for k, values in told["hardest"].items()}
-            plain = {key: told[key][i] for key in ("entropy", "entropy_share", "positive")}
-            rows.append({"temperature": f"{tau:g}", "hardest": shared, **plain})
+    for i, tau in enumerate(values["temperature"]):
+        if tau in shown:
+            hardest = {k: shares[i] for k, shares in values["hardest"].items()}
+            others = {key: values[key][i] for key in ("entropy", "entropy_share", "positive")}
+            rows.append({"temperature": f"{tau:g}", "hardest": hardest, **others})
     return [*rows, {"temperature": "\u2192 \u221e", **limits["infinity"]}]
 
 
-def _drawn(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the drawings of the short trainings."""
-    start, found = facts["start"], facts["trainings"]
+def _training_charts(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the charts of the short trainings."""
+    start, trained = results["start"], results["trainings"]
 
-    def of(name: str) -> list[TrainedPoint]:
-        return [TrainedPoint(told["temperature"], told[name], **told.get(f"{name} interval", {})) for told in found]
+    def points(metric: str) -> list[TrainedPoint]:
+        return [TrainedPoint(row["temperature"], row[metric], **row.get(f"{metric} interval", {})) for row in trained]
 
-    space = [(told["temperature"], (told["uniformity"], told["tolerance"])) for told in found]
+    plane = [(row["temperature"], (row["uniformity"], row["tolerance"])) for row in trained]
     before = (start["uniformity"], start["tolerance"])
-    near = {"tolerance": ("model", of("tolerance")), "random pairs": ("other", of("random_cosine"))}
+    cosines = {"tolerance": ("model", points("tolerance")), "random pairs": ("other", points("random_cosine"))}
+    mrr, uniformity = {"MRR@10": ("model", points("mrr@10"))}, {"uniformity": ("model", points("uniformity"))}
     return {
-        "plane": curves.plane("Uniformity against tolerance", space, before, "uniformity", "tolerance"),
-        "found": curves.trainings("MRR@10 in the sample", {"MRR@10": ("model", of("mrr@10"))}, start["mrr@10"]),
-        "uniformity": curves.trainings("Uniformity", {"uniformity": ("model", of("uniformity"))}, start["uniformity"]),
-        "tolerance": curves.trainings("Tolerance", near, None, from_zero=True),
+        "plane": curves.plane("Uniformity against tolerance", plane, before, "uniformity", "tolerance"),
+        "mrr": curves.trainings("MRR@10 in the sample", mrr, start["mrr@10"]),
+        "uniformity": curves.trainings("Uniformity", uniformity, start["uniformity"]),
+        "tolerance": curves.trainings("Tolerance", cosines, None, from_zero=True),
     }
 
 
-def show_lab(facts: dict[str, Any]) -> None:
-    """Print the curves at some temperatures, the trainings, and where the page lies."""
-    counts = facts["sample"]["negatives"]
-    print(f"{facts['sample']['queries']:,} queries, {counts['least']:,} to {counts['most']:,} negatives each")
-    print("share of the gradient on the hardest negatives, entropy of the shares (of its")
-    print("maximum), probability of the positive; means over queries\n")
-    _curves(facts)
-    if facts.get("trainings"):
-        steps = facts["protocol"]["short trainings"]["steps"]
-        print(f"\nafter {steps} steps at each temperature; tolerance: mean cosine of")
-        print(f"{facts['tolerance_of']}\n")
-        _trainings(facts)
-    print(f"\npage  {facts['page']}")
-
-
-def _curves(facts: dict[str, Any]) -> None:
-    told, limits = facts["curves"], facts["limits"]
-    shares = list(told["hardest"])
-    print(f"{'tau':>8}" + "".join(f"{'hardest ' + k:>13}" for k in shares) + f"{'entropy':>11}{'positive':>11}")
+def _print_curves(results: dict[str, Any]) -> None:
+    values, limits = results["curves"], results["limits"]
+    ks = list(values["hardest"])
+    print(f"{'tau':>8}" + "".join(f"{'hardest ' + k:>13}" for k in ks) + f"{'entropy':>11}{'positive':>11}")
     rows = [("-> 0", limits["zero"], None)]
-    rows += [(f"{tau:g}", told, told["temperature"].index(tau)) for tau in LANDMARKS]
-    for name, values, place in [*rows, ("-> inf", limits["infinity"], None)]:
-        numbers = [*(values["hardest"][k] for k in shares), values["entropy_share"], values["positive"]]
-        line = [value if place is None else value[place] for value in numbers]
-        widths = [13] * len(shares) + [11, 11]
-        print(f"{name:>8}" + "".join(f"{100 * value:>{width - 2}.1f} %" for value, width in zip(line, widths)))
+    rows += [(f"{tau:g}", values, values["temperature"].index(tau)) for tau in LANDMARKS]
+    for name, row, i in [*rows, ("-> inf", limits["infinity"], None)]:
+        columns = [*(row["hardest"][k] for k in ks), row["entropy_share"], row["positive"]]
+        numbers = [column if i is None else column[i] for column in columns]
+        widths = [13] * len(ks) + [11, 11]
+        print(f"{name:>8}" + "".join(f"{100 * value:>{width - 2}.1f} %" for value, width in zip(numbers, widths)))
 
 
-def _trainings(facts: dict[str, Any]) -> None:
-    columns = ("uniformity", "tolerance", "random_cosine", "alignment", "mrr@10")
+def _print_trainings(results: dict[str, Any]) -> None:
+    metrics = ("uniformity", "tolerance", "random_cosine", "alignment", "mrr@10")
     widths = (12, 12, 16, 12, 9)
-    print(f"{'tau':>8}" + "".join(f"{c.replace('_', ' '):>{w}}" for c, w in zip(columns, widths)))
-    for row in [facts["start"], *facts["trainings"]]:
+    print(f"{'tau':>8}" + "".join(f"{m.replace('_', ' '):>{w}}" for m, w in zip(metrics, widths)))
+    for row in [results["start"], *results["trainings"]]:
         name = f"{row['temperature']:g}" if "temperature" in row else "before"
-        values = [row[column] if row[column] is not None else float("nan") for column in columns]
+        values = [row[metric] if row[metric] is not None else float("nan") for metric in metrics]
         print(f"{name:>8}" + "".join(f"{v:>{w}.3f}" for v, w in zip(values, widths)))

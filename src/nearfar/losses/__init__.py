@@ -1,4 +1,4 @@
-"""Module 3: pull near, push far. A file is a part; its one public class is an attribute here."""
+"""Module 3: the losses over queries and keys. Each file is a part; its public class is an attribute of the package."""
 
 from __future__ import annotations
 

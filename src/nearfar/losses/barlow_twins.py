@@ -1,4 +1,4 @@
-"""Barlow Twins: the cross-correlation of positives made the identity."""
+"""Barlow Twins: the cross-correlation of positives is driven to the identity."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ EPSILON = 1e-5  # added to variances, as in the authors' batch normalisation: a 
 class BarlowTwins(nn.Module):
     """Make each dimension agree over the positives and no two dimensions repeat each other, without negatives.
 
-        L = sum_a (1 - C_aa)^2 + redundancy sum_{a != b} C_ab^2,      C_ab = sum_{ij near} p_ij zq_ia zk_jb
+        L = sum_a (1 - C_aa)^2 + redundancy sum_{a != b} C_ab^2,      C_ab = sum_{(i, j) in P} p_ij zq_ia zk_jb
 
-    with p_ij the positive pairs' weights over their sum and zq, zk the columns standardised over the pairs, as
-    (q - mean) / sqrt(variance + 1e-5). Source: Zbontar et al. 2021, arXiv:2103.03230, equations 1 and 2. A pair of rows
-    with c and c' copies counts 1 / (c c').
+    over the positive pairs P, with p_ij their weights over the sum of these, and with zq and zk the columns of q and k
+    standardised over the pairs, as (q - mean) / sqrt(variance + 1e-5). Source: Zbontar et al. 2021, arXiv:2103.03230,
+    equations 1 and 2. A pair of rows with c and c' copies counts 1 / (c c').
 
     Args:
         redundancy: weight of the off-diagonal terms, > 0 (the paper's lambda).
@@ -63,8 +63,8 @@ class BarlowTwins(nn.Module):
             zq, zk = _standardised(q, by_query), _standardised(k, by_key)  # (n, d), (m, d)
             correlation = zq.T @ listed.sum_of_keys(zk)  # (d, d)
             agreement = correlation.diagonal()  # (d,)
-            repeated = (correlation - agreement.diag()).square().sum()
-            return (1 - agreement).square().sum() + self.redundancy * repeated
+            off_diagonal = (correlation - agreement.diag()).square().sum()
+            return (1 - agreement).square().sum() + self.redundancy * off_diagonal
 
 
 def _standardised(x: Tensor, weight: Tensor) -> Tensor:

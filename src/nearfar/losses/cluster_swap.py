@@ -80,19 +80,22 @@ class ClusterSwap(nn.Module):
         with torch.autocast(q.device.type, enabled=False):
             listed = ListedPairs.positives(q, k, pairs)
             centres = normalize(self.prototypes.to(q.dtype), dim=1)  # (p, d)
-            of_queries, of_keys = q @ centres.T, k @ centres.T  # (n, p), (m, p)
-            log_q = torch.log_softmax(of_queries / self.temperature, 1)
-            log_k = torch.log_softmax(of_keys / self.temperature, 1)
-            code_q = self._codes(of_queries.detach(), listed.query_share)
-            code_k = self._codes(of_keys.detach(), listed.key_share)
-            forth = listed_products(log_q, code_k, listed.i, listed.j)  # (e,)
-            back = listed_products(code_q, log_k, listed.i, listed.j)  # (e,)
-            return -(listed.weight @ (forth + back))
+            scores_q, scores_k = q @ centres.T, k @ centres.T  # (n, p), (m, p)
+            log_q = torch.log_softmax(scores_q / self.temperature, 1)
+            log_k = torch.log_softmax(scores_k / self.temperature, 1)
+            code_q = self._codes(scores_q.detach(), listed.query_share)
+            code_k = self._codes(scores_k.detach(), listed.key_share)
+            by_query = listed_products(log_q, code_k, listed.i, listed.j)  # (e,)
+            by_key = listed_products(code_q, log_k, listed.i, listed.j)  # (e,)
+            return -(listed.weight @ (by_query + by_key))
 
-    def _codes(self, similarities: Tensor, share: Tensor) -> Tensor:
-        """Return each row's code (n, p), summing to one, prototypes evenly filled; a row has its share's mass."""
-        log, mass = similarities / self.epsilon, share.log()[:, None]
+    def _codes(self, scores: Tensor, share: Tensor) -> Tensor:
+        """Return the code of each row, (n, p), by Sinkhorn's iterations: rows sum to one, prototypes get equal shares.
+
+        scores: (n, p), rows times prototypes; share: (n,), the mass of each row.
+        """
+        log_code, log_share = scores / self.epsilon, share.log()[:, None]
         for _ in range(self.iterations):
-            log = log - torch.logsumexp(log + mass, 0)  # (n, p), every prototype as full as every other
-            log = torch.log_softmax(log, 1)  # (n, p), every row whole
-        return log.exp()
+            log_code = log_code - torch.logsumexp(log_code + log_share, 0)  # (n, p), columns have equal mass
+            log_code = torch.log_softmax(log_code, 1)  # (n, p), rows sum to one
+        return log_code.exp()

@@ -24,10 +24,10 @@ class CoSENT(nn.Module):
     and key twice are one pair, of the larger grade. By sorting, the cost is e log e for e pairs.
 
     Args:
-        temperature: what similarity is divided by, > 0.
+        temperature: what similarities are divided by, > 0.
 
     Call: queries (n, d), keys (m, d), pairs with `known` -> scalar. Vectors are used as they are; `fit` puts them on
-    the sphere. Groups, items and scopes say only what is a copy of what.
+    the sphere. Groups do not matter; items and scopes only tell which rows are copies.
 
     Errors: `InputError`: no graded pairs; all of one grade, which leaves nothing to order.
 
@@ -58,13 +58,13 @@ class CoSENT(nn.Module):
         with torch.autocast(q.device.type, enabled=False):
             listed, grade = ListedPairs.known(q, k, pairs, "cosent")
             grade, order = grade.sort(stable=True)  # (e,) ascending
-            lower = torch.searchsorted(grade, grade)  # (e,) how many pairs have a lower grade
-            above = lower > 0
-            if not bool(above.any()):
+            lower = torch.searchsorted(grade, grade)  # (e,) the number of pairs with a lower grade
+            higher = lower > 0  # (e,) the pairs a of the equation
+            if not bool(higher.any()):
                 grades = f"all {len(grade)} pairs of pairs.known have the grade {float(grade[0]):g}"
                 raise InputError(f"cosent has nothing to order: {grades}")
             s = listed_products(q, k, listed.i[order], listed.j[order]) / self.temperature  # (e,)
             log_weight = listed.weight[order].log()
-            below = torch.logcumsumexp(s + log_weight, 0)  # (e,)
-            wrong = below[lower[above] - 1] - s[above] + log_weight[above]  # per pair a, the log-sum over its b
-            return torch.logsumexp(torch.cat([wrong.new_zeros(1), wrong]), 0)
+            cumulative = torch.logcumsumexp(s + log_weight, 0)  # (e,)
+            log_sums = cumulative[lower[higher] - 1] - s[higher] + log_weight[higher]  # for each a, over its b
+            return torch.logsumexp(torch.cat([log_sums.new_zeros(1), log_sums]), 0)

@@ -1,4 +1,4 @@
-"""Cosine regression: queries predict their positives, which stand still (BYOL, SimSiam)."""
+"""Cosine regression: queries predict their positives, which get no gradient (BYOL, SimSiam)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nearfar.pairs import Pairs
 
 
 class CosineRegression(nn.Module):
-    """Turn each query towards its positives and leave those where they are: no negatives, no gradient to the keys.
+    """Pull each query to its positives, without negatives and without a gradient to the keys.
 
         L = mean over positive pairs of 2 - 2 q_i . stopgrad(k_j)
 

@@ -1,4 +1,4 @@
-"""Distillation: a teacher's scores of listed keys, learnt by the vectors."""
+"""Distillation: the similarities of listed keys learn a teacher's scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nearfar.pairs import Pairs
 
 
 class Distill(nn.Module):
-    """Learn from a teacher how much nearer one listed key is than another, query by query.
+    """Learn from a teacher how the similarities of a query to its listed keys compare.
 
         kl:          L_i = sum_j p_ij log(p_ij / r_ij),  p_i = softmax_j(t_ij), r_i = softmax_j(s_ij)
         margin_mse:  L_i = mean over the positive + and the other listed keys j of ((s_i+ - s_ij) - (t_i+ - t_ij))^2
@@ -27,12 +27,12 @@ class Distill(nn.Module):
     where the positive is the listed key of the query's own group (of several, the mean over them). A row counts by one
     over the number of its copies.
 
-    The scores are the weights of `pairs.known`, which are >= 0; both forms are blind to a shift of all scores of a
-    query, so add what makes the least one zero. A score of 0 is a score.
+    The scores are the weights of `pairs.known`, which are >= 0; both forms ignore a shift of all scores of a query, so
+    add what makes the least one zero. A score of 0 is a score.
 
     Args:
         form: "kl" or "margin_mse".
-        temperature: what similarity is divided by, > 0; for margin_mse it sets which margins unit vectors can reach.
+        temperature: what similarities are divided by, > 0; for margin_mse it sets which margins unit vectors can reach.
         teacher_temperature: what the teacher's scores are divided by, > 0.
 
     Call: queries (n, d), keys (m, d), pairs with `known` -> scalar. Vectors are used as they are; `fit` puts them on
@@ -49,8 +49,8 @@ class Distill(nn.Module):
         >>> ids = aligned.query_group, aligned.query_item, aligned.key_group, aligned.key_item
         >>> loss = nf.losses.Distill()(q, k, nf.Pairs(*ids, known=scores))
 
-    When not to use it: with a teacher that is no better than the student; kl with one listed key a query, which is
-    zero whatever the vectors.
+    When not to use it: with a teacher that is no better than the student; kl with one listed key for each query, which
+    is zero whatever the vectors.
     """
 
     unit: ClassVar[bool] = True
@@ -82,7 +82,7 @@ class Distill(nn.Module):
 
 
 def _divergence(s: Tensor, t: Tensor, listed: ListedPairs) -> Tensor:
-    """Return KL(teacher, student) of each query (n,), 0 where it has no list."""
+    """Return the divergence KL(teacher, student) of each query, (n,), 0 where it has no listed keys."""
     i, share, n = listed.i, listed.key_share[listed.j], len(listed.query_share)
     if not bool((s.new_zeros(n).index_add(0, i, share) > 1 + 1e-3).any()):  # shares are fractions: this is rounding
         raise InputError("distill: every query has one listed key or none, which leaves nothing to compare")
@@ -92,20 +92,21 @@ def _divergence(s: Tensor, t: Tensor, listed: ListedPairs) -> Tensor:
 
 
 def _margins(s: Tensor, t: Tensor, listed: ListedPairs) -> Tensor:
-    """Return the mean squared error of each query's margins (n,), 0 where it has no list."""
+    """Return the mean squared error of each query's margins, (n,), 0 where it has no listed keys."""
     i, share, n = listed.i, listed.key_share[listed.j], len(listed.query_share)
-    own = listed.relations.pairs.query_group[i] == listed.relations.pairs.key_group[listed.j]  # (e,)
+    positive = listed.relations.pairs.query_group[i] == listed.relations.pairs.key_group[listed.j]  # (e,)
     unlisted = torch.ones(n, dtype=torch.bool, device=i.device).index_fill(0, i, False)
-    for kind, which in (("key of their own group, the positive", own), ("other key than the positive", ~own)):
+    kinds = ("key of their own group, the positive", positive), ("other key than the positive", ~positive)
+    for kind, which in kinds:
         lacking = ~unlisted.index_fill(0, i[which], True)  # (n,)
         if bool(lacking.any()):
             raise about_rows(lacking.nonzero()[:, 0], f"distill: queries with scores but no listed {kind}")
-    error = s - t  # a margin's error is the difference of two of these
+    error = s - t  # (e,); the error of a margin is the difference of two of these
 
-    def mean(values: Tensor, which: Tensor) -> Tensor:
+    def mean(values: Tensor, which: Tensor) -> Tensor:  # (n,), of some values of each query
         total = s.new_zeros(n).index_add(0, i[which], (share * values)[which])
         count = s.new_zeros(n).index_add(0, i[which], share[which])
         return total / torch.where(unlisted, 1.0, count)
 
-    off = (error - mean(error, own)[i]).square()  # (e,) from the positives' mean
-    return mean(off, ~own) + mean(off, own)  # the second is 0 where there is one positive
+    squared = (error - mean(error, positive)[i]).square()  # (e,)
+    return mean(squared, ~positive) + mean(squared, positive)  # the second is the variance of the positives

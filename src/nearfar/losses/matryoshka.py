@@ -1,4 +1,4 @@
-"""Matryoshka: one loss on the first coordinates of the vectors, at several lengths at once."""
+"""Matryoshka: one loss on the first coordinates of the vectors, at several lengths together."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SMALLEST = 32  # where the default stops halving
 
 
 class Matryoshka(nn.Module):
-    """A loss on the first k coordinates for several k, so that a vector may be cut short and still be of use.
+    """Train the first m coordinates for several m, so that a vector may be cut short and still be of use.
 
-        L = sum_k w_k loss(q[:k] / |q[:k]|, x[:k] / |x[:k]|, pairs)
+        L = sum_m w_m loss(q[:m] / |q[:m]|, k[:m] / |k[:m]|, pairs)
 
-    Source: Kusupati et al. 2022, arXiv:2205.13147, equation 1 (w_k = 1). Vectors are put back on the sphere where the
+    Source: Kusupati et al. 2022, arXiv:2205.13147, equation 1 (w_m = 1). Vectors are put back on the sphere where the
     loss wants them there; cutting what was on the sphere and putting it back is the same as cutting the raw vectors.
-    `Model.embed(dim=k)` gives the short vectors.
+    `Model.embed(dim=m)` gives the short vectors.
 
     Args:
         of: the loss, `{name: infonce, temperature: 0.05}`; None is InfoNCE with its defaults. Its parameters are shared
@@ -35,7 +35,7 @@ class Matryoshka(nn.Module):
         weights: of each length's loss; None is one each.
         dim: of the encoder; a recipe hands it in.
 
-    Call: queries (n, d), keys (m, d), pairs -> scalar. It is the loss's cost once for each length, the encoder's once.
+    Call: queries (n, d), keys (m, d), pairs -> scalar. The loss is computed once for each length, the encoder once.
 
     Errors: `InputError` for lengths that are no lengths of the vectors, or weights that do not fit them; a loss with
     parameters of the whole dimension (cluster_swap), or one that compares no vectors; those of the loss.
@@ -50,7 +50,7 @@ class Matryoshka(nn.Module):
     When not to use it: where the whole vectors are all that is ever stored; they lose a little by it.
     """
 
-    unit: ClassVar[bool] = True  # of the class; an object has those of its loss
+    unit: ClassVar[bool] = True  # these are the class's; an object takes those of its loss
     cacheable: ClassVar[bool] = True
     needs_negatives: ClassVar[bool] = True
 
@@ -74,7 +74,7 @@ class Matryoshka(nn.Module):
         return self._sum(queries, keys, pairs, self.of)
 
     def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
-        """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
+        """Return one rank's part of the loss, a scalar. All ranks hold the whole batch; their parts add up to it."""
         if hasattr(self.of, "part"):
             inner: Any = self.of
             return self._sum(queries, keys, pairs, lambda q, k, p: inner.part(q, k, p, rank, world_size))
@@ -82,7 +82,7 @@ class Matryoshka(nn.Module):
 
     def _sum(self, queries: Tensor, keys: Tensor, pairs: Pairs, loss: Callable[..., Tensor]) -> Tensor:
         q, k = exact_vectors(queries, keys, pairs)
-        k = q if keys is queries else k  # a loss then visits half of its tiles
+        k = q if keys is queries else k  # one tensor still: a loss then computes half of its tiles
         dims = self.dims or _halves(q.shape[1])
         _check_dims(dims, self.weights, q.shape[1])
         total = q.new_zeros(())
@@ -105,6 +105,7 @@ def _halves(dim: int) -> list[int]:
 
 
 def _check_dims(dims: list[int] | None, weights: list[float] | None, dim: int | None) -> None:
+    """Raise `InputError` unless dims are lengths of vectors (of `dim`, if given) and the weights fit them."""
     wrong = [size for size in dims or [] if size < 1 or size > (dim or size)]
     if wrong or dims == [] or len(set(dims or [])) != len(dims or []):
         whole = "" if dim is None else f", at most the encoder's {dim}"
@@ -117,6 +118,7 @@ def _check_dims(dims: list[int] | None, weights: list[float] | None, dim: int | 
 
 
 def _refuse_unfit(loss: Any) -> None:
+    """Raise `InputError` for a loss that cannot take vectors of several lengths."""
     name = registry.name_of(type(loss))
     if not all(hasattr(loss, word) for word in ("unit", "cacheable", "needs_negatives")):
         raise InputError(f"matryoshka.of: {name} compares no vectors; give a loss of queries and keys")

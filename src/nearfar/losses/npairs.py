@@ -9,22 +9,23 @@ from torch import Tensor, nn
 
 from nearfar.losses.infonce import InfoNCE
 from nearfar.losses.tiled.checks import check_setting
-from nearfar.losses.tiled.relations import codes
+from nearfar.losses.tiled.relations import joint_ids
 from nearfar.pairs import Pairs
 
 
 class NPairs(nn.Module):
-    """Push a query's positive above all keys of its list at once, by raw products; and keep the vectors short.
+    """Push a query's positive above all of its negatives together, by raw products; and keep the vectors short.
 
-        L = 1/n sum_i log( 1 + sum_{j far} a_j e^{q_i . k_j - q_i . k_i+} ) + l2 ( mean |q|^2 + mean |k|^2 )
+        L = 1/n sum_i log( 1 + sum_{j in N_i} a_j e^{q_i . k_j - q_i . k_i+} ) + l2 ( mean |q|^2 + mean |k|^2 )
 
-    Source: Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", equation 7, with its
-    penalty on long vectors. Scopes make the lists explicit: where queries and keys have them, a query's negatives are
-    the keys of its own scope, and only these cells are ever computed. Without scopes all keys of other groups are.
-    Several positives and copies of a key (a_j) count as in InfoNCE, which this is at temperature 1, one way.
+    over the negatives N_i of query i, with k_i+ its positive. Source: Sohn 2016, "Improved Deep Metric Learning with
+    Multi-class N-pair Loss Objective", equation 7, with its penalty on long vectors. Scopes make explicit lists: where
+    queries and keys have them, a query's negatives are the keys of its scope, and only their products are computed.
+    Without scopes all keys of other groups are negatives. Several positives and copies of a key (a_j) count as in
+    InfoNCE, which this is at temperature 1, query-to-key only.
 
     Args:
-        l2: weight of the penalty; means are over distinct rows.
+        l2: weight of the penalty, >= 0; its means are over distinct rows.
         tile: side of a tile, as in InfoNCE.
 
     Call: queries (n, d), keys (m, d), pairs -> scalar. Errors: `InputError` that names the rows: a query without a
@@ -53,15 +54,15 @@ class NPairs(nn.Module):
         return self.part(queries, keys, pairs, 0, 1)
 
     def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
-        """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
+        """Return one rank's part of the loss, a scalar. All ranks hold the whole batch; their parts add up to it."""
         loss = self.ranking.part(queries, keys, pairs, rank, world_size)
         with torch.autocast(queries.device.type, enabled=False):
-            lengths = sum(_mean_square(x, ids) for x, ids in zip((queries, keys), codes(pairs, "item", "scope")))
-            return loss + self.l2 / world_size * lengths
+            sides = zip((queries, keys), joint_ids(pairs, "item", "scope"))
+            return loss + self.l2 / world_size * sum(_mean_square(x, ids) for x, ids in sides)
 
 
 def _mean_square(x: Tensor, ids: Tensor) -> Tensor:
-    """Return the mean of |x|^2 over distinct rows, copies sharing one count."""
+    """Return the mean of |x|^2 over distinct rows, a scalar; x: (n, d), ids: (n,), equal for copies."""
     _, place, count = torch.unique(ids.to(x.device), return_inverse=True, return_counts=True)
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
     mean: Tensor = (exact.square().sum(1) / count[place]).sum() / len(count)

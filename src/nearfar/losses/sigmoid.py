@@ -1,4 +1,4 @@
-"""Sigmoid: every pair of the batch is a yes or a no of its own."""
+"""Sigmoid: every pair of a query and a key is a binary classification."""
 
 from __future__ import annotations
 
@@ -11,35 +11,43 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 from nearfar.losses.tiled.checks import (
+    PRECISIONS,
     Scale,
     check_choice,
     check_negatives,
     check_positives,
     check_setting,
     exact_vectors,
+    tile_precision,
 )
 from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.matrix import SimilarityMatrix
 from nearfar.losses.tiled.positive_terms import has_positive
 from nearfar.losses.tiled.relations import Relations
-from nearfar.losses.tiled.tiles import PRECISIONS, PairLists, Sweep, SweepPlan, Tile, add_products, tile_precision
+from nearfar.losses.tiled.tiles import (
+    Candidates,
+    Sweep,
+    SweepPlan,
+    Tile,
+    accumulate_gradients,
+)
 from nearfar.pairs import Pairs
 
-SIDES: tuple[tuple[PairLists, float], ...] = (("far", 1.0), ("near", -1.0))
+SIGNS: tuple[tuple[Candidates, float], ...] = (("negatives", 1.0), ("positives", -1.0))  # -y of the equation
 
 
 class Sigmoid(nn.Module):
-    """Ask of each query and key by itself whether they belong together: SigLIP's loss, without a softmax.
+    """Classify each pair of a query and a key as positive or negative, without a softmax: SigLIP's loss.
 
-        L = - 1/|B| sum_{i,j} b_i a_j w_ij log sigmoid( y_ij (q_i . k_j / temperature + bias) ),   y = 1 near, -1 far
+        L = - 1/|B| sum_{i,j} b_i a_j w_ij log sigmoid( y_ij (q_i . k_j / temperature + bias) )
 
-    over the candidates of the batch, with |B| its number of distinct queries, a_j and b_i one over a row's number of
-    copies, w_ij a positive's weight (1 for negatives). Source: Zhai et al. 2023, arXiv:2303.15343, algorithm 1.
-    One sweep over tiles gives the value and the gradient.
+    over the positives (y = 1) and negatives (y = -1) of the batch, with |B| its number of distinct queries, a_j and b_i
+    one over a row's number of copies, w_ij a positive's weight (1 for negatives). Source: Zhai et al. 2023,
+    arXiv:2303.15343, algorithm 1. One sweep over tiles gives the value and the gradient.
 
     Args:
-        temperature: what similarity is divided by at first; the paper begins at 0.1, a log-scale of log 10.
-        bias: at first; -10 in the paper: most pairs are far.
+        temperature: what similarities are divided by, > 0; the initial value: 0.1 in the paper, a log-scale of log 10.
+        bias: the initial value; -10 in the paper, because most pairs are negatives.
         learnable: train the log of the scale (kept within 1 to 100) and the bias.
         precision: of the tiles' products, as in InfoNCE; listed positives are in fp32 always.
         tile: side of a tile.
@@ -77,7 +85,7 @@ class Sigmoid(nn.Module):
 
     @property
     def temperature(self) -> float:
-        """What similarity is divided by, now."""
+        """The current temperature, which similarities are divided by."""
         return self.scale.temperature
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
@@ -85,61 +93,62 @@ class Sigmoid(nn.Module):
         return self.part(queries, keys, pairs, 0, 1)
 
     def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
-        """Return the summand of one of several ranks that all hold the whole batch: the parts add up to the loss."""
+        """Return one rank's part of the loss, a scalar. All ranks hold the whole batch; their parts add up to it."""
         precision = tile_precision(self.precision, keys)
         with torch.autocast(queries.device.type, enabled=False):
             q, k = exact_vectors(queries, keys, pairs)
             relations = Relations.of(pairs).to(q.device)
-            z, bias = q * self.scale.value(q.dtype), self.bias.to(q.dtype)  # (n, d), ()
-            matrix = SimilarityMatrix(z, k, relations, self.tile, precision, rank, world_size)
+            scaled_q, bias = q * self.scale.value(q.dtype), self.bias.to(q.dtype)  # (n, d), ()
+            matrix = SimilarityMatrix(scaled_q, k, relations, self.tile, precision, rank, world_size)
             check_positives(has_positive(relations))
             check_negatives(relations)
-            total = _listed(matrix, bias)
-            for side, sign in SIDES:
-                for left, right, plan in matrix.sweeps(side):
-                    total = total + _SoftPlus.apply(left, right, bias, replace(plan, direct=False), sign)
+            total = _listed_positives(matrix, bias)
+            for candidates, sign in SIGNS:
+                for left, right, plan in matrix.sweeps(candidates):
+                    total = total + _SoftPlus.apply(left, right, bias, replace(plan, unshifted=False), sign)
             share = relations.query_share
             return total / (len(queries) if share is None else share.sum().to(total.dtype))
 
 
-def _listed(matrix: SimilarityMatrix, bias: Tensor) -> Tensor:
+def _listed_positives(matrix: SimilarityMatrix, bias: Tensor) -> Tensor:
     """Return the sum over the listed positives of this rank's queries, a scalar."""
-    relations, part = matrix.relations, matrix.shares[0]
-    mine = (relations.near[0] >= part.start) & (relations.near[0] < part.stop)
-    i, j = (entries[mine] for entries in relations.near)
-    weight = relations.near_weight[mine].to(bias.dtype)
-    for share, rows in ((relations.query_share, i), (relations.key_share, j)):
-        weight = weight if share is None else weight * share[rows].to(weight.dtype)
-    return -(weight @ logsigmoid(listed_products(matrix.z, matrix.k, i, j) + bias))
+    relations, rows = matrix.relations, matrix.rank_rows[0]
+    in_rank = (relations.positives[0] >= rows.start) & (relations.positives[0] < rows.stop)
+    i, j = (entries[in_rank] for entries in relations.positives)
+    weight = relations.positive_weight[in_rank].to(bias.dtype)
+    for share, row in ((relations.query_share, i), (relations.key_share, j)):
+        weight = weight if share is None else weight * share[row].to(weight.dtype)
+    return -(weight @ logsigmoid(listed_products(matrix.q, matrix.k, i, j) + bias))
 
 
 class _SoftPlus(torch.autograd.Function):
-    """sum_ij b_i a_j log(1 + e^{sign (S_ij + bias)}): the gradient falls out of the same sweep as the value."""
+    """sum_ij b_i a_j log(1 + e^{sign (S_ij + bias)}) over the tiles; the sweep for the value computes the gradients."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, k: Tensor, bias: Tensor, plan: SweepPlan, sign: float) -> Tensor:
-        sweep = Sweep(z.detach(), k.detach(), plan)
-        slopes = bias.new_zeros(z.shape), bias.new_zeros(k.shape), bias.new_zeros(())
+    def forward(ctx: Any, q: Tensor, k: Tensor, bias: Tensor, plan: SweepPlan, sign: float) -> Tensor:
+        sweep = Sweep(q.detach(), k.detach(), plan)
+        grad_q, grad_k, grad_bias = bias.new_zeros(q.shape), bias.new_zeros(k.shape), bias.new_zeros(())
         total = bias.new_zeros(())
         for tile in sweep.tiles():
             logits = sign * (tile.s.to(sweep.exact) + bias)  # (r, c)
             if sign < 0:
                 logits.masked_fill_(torch.isneginf(tile.s), -torch.inf)
-            total -= _weighed(logsigmoid(-logits), sweep, tile).sum()  # softplus rounds to a line from 20 on
+            total -= _weighted(logsigmoid(-logits), sweep, tile).sum()  # torch's softplus is linear from 20 on
             if not any(ctx.needs_input_grad):
                 continue
-            ds = _weighed(logits.sigmoid_(), sweep, tile).mul_(sign)
-            slopes[2].add_(ds.sum())
-            add_products(slopes[0], slopes[1], ds.to(sweep.z.dtype), sweep.z, sweep.k, tile)
-        ctx.save_for_backward(*slopes)
+            ds = _weighted(logits.sigmoid_(), sweep, tile).mul_(sign)
+            grad_bias.add_(ds.sum())
+            accumulate_gradients(grad_q, grad_k, ds.to(sweep.q.dtype), sweep.q, sweep.k, tile)
+        ctx.save_for_backward(grad_q, grad_k, grad_bias)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return *(grads[0] * slope for slope in ctx.saved_tensors), None, None
+        return *(grads[0] * gradient for gradient in ctx.saved_tensors), None, None
 
 
-def _weighed(values: Tensor, sweep: Sweep, tile: Tile) -> Tensor:
+def _weighted(values: Tensor, sweep: Sweep, tile: Tile) -> Tensor:
+    """Multiply a tile's values (r, c) by the shares of its keys and queries, in place."""
     values = values if sweep.a is None else values.mul_(sweep.a[tile.columns])
     return values if sweep.b is None else values.mul_(sweep.b[tile.rows][:, None])

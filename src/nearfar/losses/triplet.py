@@ -1,4 +1,4 @@
-"""Triplet: a positive nearer than a negative by a margin."""
+"""Triplet: a positive is closer than a negative by a margin."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.lists import ListedPairs, count_below, mean_hinge, row_blocks
 from nearfar.pairs import Pairs
 
-FEW = 4  # positives a row, up to which looking once for each is faster than sorting the row
+FEW = 4  # positives in a row, up to which one search for each is faster than sorting the row
 
 
 class Triplet(nn.Module):
-    """Hold every positive nearer to its query than a negative, by a margin; what is already so costs nothing.
+    """Keep every positive closer to its query than a negative by a margin; a triplet that keeps it costs nothing.
 
         L = mean over positive pairs (i, j) of max(0, d_ij - d_il + margin),      d_ij = 1 - q_i . k_j
 
     with a negative l of i chosen for each pair: the closest that is still farther than the positive, or where there is
-    none the farthest ("semihard"); the closest of all ("hardest"). "all" takes the mean over every negative, too.
+    none the farthest ("semihard"); the closest of all ("hardest"). "all" takes the mean over all negatives, too.
     Source: Schroff et al. 2015 (FaceNet), arXiv:1503.03832, section 3. A positive pair counts by its weight, and a row
     by one over the number of its copies; a query without a negative has no triplets and is left out.
 
     Args:
         margin: in units of 1 - cosine, > 0 (half of the squared distance that FaceNet uses).
-        negatives: which of them, see above. "hardest" may collapse early in training.
+        negatives: "semihard", "hardest" or "all", see above. "hardest" may collapse early in training.
 
     Call: queries (n, d), keys (m, d), pairs -> scalar. Vectors are used as they are; `fit` puts them on the sphere.
-    Memory beyond the inputs is some panels of at most 1024 x m.
+    Memory beyond the inputs is a few blocks of at most 256 x m.
 
     Errors: `InputError` that names the rows: a query without a positive; a batch without a negative.
 
@@ -39,7 +39,7 @@ class Triplet(nn.Module):
         >>> q, k = torch.nn.functional.normalize(torch.randn(2, 8, 4), dim=2)
         >>> loss = nf.losses.Triplet(margin=0.2)(q, k, nf.Pairs.aligned(8))
 
-    When not to use it: for training from scratch with large batches, where InfoNCE weighs all negatives at once and
+    When not to use it: for training from scratch with large batches, where InfoNCE weighs all negatives together and
     learns faster; for graded pairs.
     """
 
@@ -59,31 +59,36 @@ class Triplet(nn.Module):
         with torch.autocast(q.device.type, enabled=False):
             listed = ListedPairs.positives(q, k, pairs)
             check_negatives(listed.relations)
-            every = self.negatives == "all"
-            return mean_hinge(q, k, listed, self.margin) if every else self._chosen(q, k, listed)
+            if self.negatives == "all":
+                return mean_hinge(q, k, listed, self.margin)
+            return self._chosen_negatives(q, k, listed)
 
-    def _chosen(self, q: Tensor, k: Tensor, listed: ListedPairs) -> Tensor:
+    def _chosen_negatives(self, q: Tensor, k: Tensor, listed: ListedPairs) -> Tensor:
+        """Return the loss with one negative for each positive, a scalar."""
         negative = torch.full_like(listed.i, -1)  # (e,)
         with torch.no_grad():
             for rows, part in row_blocks(listed):
-                s, far = q[rows] @ k.T, listed.far(rows)  # (r, m)
-                negative[part] = self._negative(s, far, listed.i[part] - rows[0], listed.j[part])
+                s, negatives = q[rows] @ k.T, listed.negatives(rows)  # (r, m)
+                negative[part] = self._choose(s, negatives, listed.i[part] - rows[0], listed.j[part])
         kept = negative >= 0
         i, j, negative, weight = listed.i[kept], listed.j[kept], negative[kept], listed.weight[kept]
         gap = listed_products(q, k, i, negative) - listed_products(q, k, i, j)  # (e,)
         return weight @ torch.relu(gap + self.margin) / weight.sum()
 
-    def _negative(self, s: Tensor, far: Tensor, row: Tensor, j: Tensor) -> Tensor:
-        """Return a key for each positive (row, j) of a panel of similarities (r, m), -1 where none is far."""
+    def _choose(self, s: Tensor, negatives: Tensor, row: Tensor, j: Tensor) -> Tensor:
+        """Return the chosen negative's key for each positive, (e,), -1 in a row without negatives.
+
+        s: (r, m) similarities of a block of rows; negatives: (r, m) bool; row, j: (e,) the positives in the block.
+        """
         if self.negatives == "hardest":
-            found = torch.where(far, s, -torch.inf).argmax(1)[row]
+            chosen = torch.where(negatives, s, -torch.inf).argmax(1)[row]
         elif len(row) <= FEW * len(s):
-            own, farthest = s[row], torch.where(far, s, torch.inf).argmin(1)  # (e, m), (r,)
-            own = torch.where(far[row] & (own < s[row, j][:, None]), own, -torch.inf)  # (e, m)
-            closest, at = own.max(1)  # (e,) each
-            found = torch.where(closest > -torch.inf, at, farthest[row])
+            similarity, farthest = s[row], torch.where(negatives, s, torch.inf).argmin(1)  # (e, m), (r,)
+            farther = negatives[row] & (similarity < s[row, j][:, None])  # (e, m) than the positive
+            closest, key = torch.where(farther, similarity, -torch.inf).max(1)  # (e,) each
+            chosen = torch.where(closest > -torch.inf, key, farthest[row])
         else:
-            ordered, order = torch.where(far, s, torch.inf).sort(1)
-            farther = count_below(ordered, row, s[row, j])  # (e,) negatives farther than the positive
-            found = order[row, (farther - 1).clamp_min(0)]
-        return torch.where(far.any(1)[row], found, -1)
+            ordered, order = torch.where(negatives, s, torch.inf).sort(1)
+            count = count_below(ordered, row, s[row, j])  # (e,) of the negatives farther than the positive
+            chosen = order[row, (count - 1).clamp_min(0)]
+        return torch.where(negatives.any(1)[row], chosen, -1)

@@ -1,4 +1,4 @@
-"""VICReg: positives close, every dimension alive, no two dimensions alike."""
+"""VICReg: positives close, variance in every dimension, no two dimensions correlated."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nearfar.losses.tiled.gathered_products import squared_distances
 from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.pairs import Pairs
 
-EPSILON = 1e-4  # keeps the root's slope finite where a dimension is constant
+EPSILON = 1e-4  # added to variances: keeps the root's gradient finite where a dimension is constant
 
 
 class VICReg(nn.Module):
-    """Pull positives together and keep the space from collapsing by its own statistics, without negatives.
+    """Pull positives together and keep the space from collapsing by statistics of its dimensions, without negatives.
 
         L = invariance s(Q, K) + variance [v(Q) + v(K)] + covariance [c(Q) + c(K)]
         s = mean over positive pairs and dimensions of (q - k)^2
@@ -61,20 +61,20 @@ class VICReg(nn.Module):
         q, k = exact_vectors(queries, keys, pairs)
         with torch.autocast(q.device.type, enabled=False):
             listed = ListedPairs.positives(q, k, pairs)
-            near = listed.weight @ squared_distances(q, k, listed.i, listed.j) / q.shape[1]
-            variance_q, covariance_q = _spread(q, listed.query_share, "queries")
-            variance_k, covariance_k = _spread(k, listed.key_share, "keys")
-            alive, apart = variance_q + variance_k, covariance_q + covariance_k
-            return self.invariance * near + self.variance * alive + self.covariance * apart
+            invariance = listed.weight @ squared_distances(q, k, listed.i, listed.j) / q.shape[1]
+            variance_q, covariance_q = _variance_and_covariance(q, listed.query_share, "queries")
+            variance_k, covariance_k = _variance_and_covariance(k, listed.key_share, "keys")
+            variance, covariance = variance_q + variance_k, covariance_q + covariance_k
+            return self.invariance * invariance + self.variance * variance + self.covariance * covariance
 
 
-def _spread(x: Tensor, share: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Return v and c of the vectors (n, d)."""
+def _variance_and_covariance(x: Tensor, share: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Return the terms v and c of the vectors x (n, d), two scalars; share: (n,) of each row; name: for errors."""
     distinct = round(float(share.sum()))
     if distinct < 2:
         raise InputError(f"vicreg needs two distinct {name} for a variance: rows 0 to {len(x) - 1} are one item")
     centred = x - share @ x / distinct  # (n, d)
     covariance = (centred * share[:, None]).T @ centred / (distinct - 1)  # (d, d)
     variance = covariance.diagonal()  # (d,)
-    alive = torch.relu(1 - (variance + EPSILON).sqrt()).mean()
-    return alive, (covariance - variance.diag()).square().sum() / x.shape[1]
+    v = torch.relu(1 - (variance + EPSILON).sqrt()).mean()
+    return v, (covariance - variance.diag()).square().sum() / x.shape[1]

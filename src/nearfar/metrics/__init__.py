@@ -1,4 +1,4 @@
-"""One number or curve each. A file is a part; its one public class is an attribute here."""
+"""Metrics. Each file is a part; its one public class is an attribute here."""
 
 from __future__ import annotations
 

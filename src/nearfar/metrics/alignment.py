@@ -1,4 +1,4 @@
-"""How close are positive pairs?"""
+"""Alignment: how close positive pairs are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many dimensions are in use?"""
+"""Effective rank: how many dimensions the vectors use."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from nearfar.vectors import geometry
 
 
 class EffectiveRank:
-    """RankMe, exp of the entropy of normalised singular values: `geometry.effective_rank`; 1 to min(n, d).
+    """RankMe, exp of the entropy of the normalised singular values: `geometry.effective_rank`; 1 to min(n, d).
 
     Call: a sample with n >= 1 vectors (n, d) -> one scalar. Errors: those of the function.
 
-    When not to use it: on fewer vectors than several times d, or to compare samples of different size.
+    When not to use it: on fewer vectors than several times d, or to compare samples of different sizes.
     """
 
     meaning: ClassVar[dict[str, str]] = {

@@ -1,4 +1,4 @@
-"""How alike are two things that have nothing to do with each other?"""
+"""Random cosine: how similar two unrelated vectors are on average."""
 
 from __future__ import annotations
 

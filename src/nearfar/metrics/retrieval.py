@@ -1,4 +1,4 @@
-"""Does a ranking put the relevant documents first?"""
+"""Retrieval metrics: whether a ranking puts the relevant documents first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nearfar.contracts import Values
 from nearfar.errors import InputError
 from nearfar.vectors.topk import Ranking
 
-_BLOCK = 500  # queries whose rankings are written out as dictionaries at a time
+_QUERY_BLOCK = 500  # queries that are handed to ir-measures in one call
 
 
 class Retrieval:
@@ -21,45 +21,46 @@ class Retrieval:
     grade is above zero; MAP reads the ranking to its end. Source: Manning, Raghavan & Schuetze 2008, "Introduction to
     information retrieval", chapter 8; trec_eval's measures ndcg_cut_10, recip_rank, map and recall.
 
-    Call: a task of q queries and its ranking (q, k) -> six arrays (q,), each within 0 to 1. A query without a relevant
-    document is not judged: NaN. Documents that nobody judged count as not relevant.
+    Call: a task of q queries and its ranking (q, k) -> six arrays (q,) of values in [0, 1]. A query without a relevant
+    document gets NaN. Documents without a judgement count as not relevant.
 
-    Errors: `InputError`: a ranking of other queries, of unknown documents, or with fewer than 100 results (where there
-    are as many documents), from which recall@100 could not be told.
+    Errors: `InputError`: a ranking with another number of queries, with unknown documents, or with fewer than 100
+    results (where the task has as many documents), which recall@100 needs.
 
-    When not to use it: the values depend on how many documents there are; never compare them across corpora.
+    When not to use it: to compare corpora: the values depend on the number of documents.
     """
 
     meaning: ClassVar[dict[str, str]] = {
-        "ndcg@10": "gain of the ten best, discounted by log2(1 + rank), over the most possible; grades are gains",
+        "ndcg@10": "gain of the ten best, discounted by log2(1 + rank), over that of the ideal order; grades are gains",
         "mrr@10": "1 / rank of the first relevant document, 0 where it is not among the ten best",
         "map": "mean over relevant documents of the precision at their rank, 0 for those beyond the depth",
-        "recall@1": "share of the relevant documents that is the best one",
+        "recall@1": "share of the relevant documents that is ranked first",
         "recall@10": "share of the relevant documents that is among the ten best",
         "recall@100": "share of the relevant documents that is among the hundred best",
     }
 
     def __call__(self, task: tasks.Retrieval, ranking: Ranking) -> dict[str, Values]:
-        """Return the values of each query by metric, (q,)."""
-        from ir_measures import AP, RR, R, iter_calc, nDCG  # loading it takes a moment
+        """Return the values (q,) of the queries, by metric."""
+        from ir_measures import AP, RR, R, iter_calc, nDCG  # slow to import
 
         q, m = len(task.queries), len(task.documents)
         _check(ranking, q, m)
-        deep = dict(zip((AP, R @ 100), ("map", "recall@100")))
-        top = dict(zip((nDCG @ 10, RR @ 10, R @ 1, R @ 10), ("ndcg@10", "mrr@10", "recall@1", "recall@10")))
+        full_depth = dict(zip((AP, R @ 100), ("map", "recall@100")))
+        top_ten = dict(zip((nDCG @ 10, RR @ 10, R @ 1, R @ 10), ("ndcg@10", "mrr@10", "recall@1", "recall@10")))
         values = {name: np.full(q, np.nan) for name in self.meaning}
         names = [str(row) for row in range(m)]
         judged = sorted(query for query, grades in task.relevance.items() if max(grades.values(), default=0) > 0)
-        falling = np.arange(0.0, -ranking.rows.shape[1], -1).tolist()  # distinct: trec_eval breaks ties by name
-        for start in range(0, len(judged), _BLOCK):
-            qrels, run, start_of_run = {}, {}, {}
-            for query in judged[start : start + _BLOCK]:
+        # distinct scores, as trec_eval breaks ties by name
+        descending = np.arange(0.0, -ranking.rows.shape[1], -1).tolist()
+        for start in range(0, len(judged), _QUERY_BLOCK):
+            qrels, run, top_ten_run = {}, {}, {}
+            for query in judged[start : start + _QUERY_BLOCK]:
                 rows = [names[row] for row in ranking.rows[query].tolist() if row >= 0]
                 grades = task.relevance[query].items()
                 qrels[str(query)] = {names[row]: max(int(grade), 0) for row, grade in grades}
-                run[str(query)] = dict(zip(rows, falling))
-                start_of_run[str(query)] = dict(zip(rows[:10], falling))  # ir-measures sorts all it gets, for ten
-            for measures, ranked in ((deep, run), (top, start_of_run)):
+                run[str(query)] = dict(zip(rows, descending))
+                top_ten_run[str(query)] = dict(zip(rows[:10], descending))  # faster: ir-measures sorts all it gets
+            for measures, ranked in ((full_depth, run), (top_ten, top_ten_run)):
                 for result in iter_calc(list(measures), qrels, ranked):
                     values[measures[result.measure]][int(result.query_id)] = result.value
         return values
@@ -67,7 +68,7 @@ class Retrieval:
 
 def _check(ranking: Ranking, q: int, m: int) -> None:
     if len(ranking.rows) != q:
-        raise InputError(f"retrieval: the ranking is of {len(ranking.rows)} queries, the task has {q}")
+        raise InputError(f"retrieval: the ranking has {len(ranking.rows)} queries, the task has {q}")
     if ranking.rows.shape[1] < min(100, m):
         raise InputError(f"retrieval: the ranking is {ranking.rows.shape[1]} deep; give {min(100, m)} or more results")
     if ranking.rows.size and ranking.rows.max() >= m:

@@ -1,4 +1,4 @@
-"""How evenly do vectors fill the sphere?"""
+"""Uniformity: how evenly the vectors fill the sphere."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Mining: hard negatives, and those that are likely false."""
+"""Mining of hard negatives."""

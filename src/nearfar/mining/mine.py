@@ -1,4 +1,4 @@
-"""Mining a data set with a model: texts in, hard negatives out."""
+"""Mining a data set with a model, and writing its hard negatives as a table."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
 from nearfar.mining.search import MiningResult, Rescorer, embed_cached, mine_pairs, mining_pairs_of
 from nearfar.positives.relations.decisions import Decisions
-from nearfar.storage.folders import file_aside, made
+from nearfar.storage.folders import ensure_folder, write_file_atomically
 from nearfar.tasks import Retrieval
 
 TableForm = Literal["lists", "triplets"]
 Row = dict[str, Any]
-ROWS_A_SLICE = 5_000
+ROW_BLOCK = 5_000  # examples whose rows are in memory together
 SUFFIXES = (".jsonl", ".parquet")
 
 
@@ -36,75 +36,78 @@ def mine(
     rescore: Rescorer | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> MiningResult:
-    """Return the hard negatives of each query of a data set, as a model sees them.
+    """Return the hard negatives of each query of a data set, by the scores of a model.
 
-    Equal texts are one document, every known positive of a query is none of its negatives, and neither is a text that
-    repeats the query word for word. Distinct texts are embedded once, and their vectors kept on disk for the next call
-    with the same model.
+    Equal texts are one document. A known positive of a query is never its negative, nor is a copy of the query's text.
+    Distinct texts are embedded once, and their vectors stay on disk for the next call with the same model.
 
     Args:
-        model: a `Model`, or whatever has `embed(cells, role=)`; the model's prompts are put in front by role.
-        positives: `positives.Columns`, or a retrieval task (`data.Beir(...).task()`), whose judged pairs are near.
-        controls: which of the nearest are taken, see `Controls`.
-        corpus: further documents, which are nobody's positive.
-        decisions: what people said of earlier negatives, besides those that the positives know of: dropped pairs are
-            left out, positive ones are near.
-        rescore: a judge of pairs whose scores replace the model's, see `mining.rescore`.
-        advance: is told (queries done, queries).
+        model: a `Model`, or any object with `embed(cells, role=)`; the model adds its prompts by role.
+        positives: `positives.Columns`, or a retrieval task (`data.Beir(...).task()`) with its relevant pairs.
+        controls: which of the nearest keys become negatives, see `Controls`.
+        corpus: further documents, which are positives of no query.
+        decisions: people's decisions about earlier negatives, in addition to those that `positives` holds: dropped
+            pairs are ignored, positive ones are positives.
+        rescore: a scorer of pairs whose scores replace the model's, see `mining.rescore`.
+        advance: is called with (queries done, all queries).
 
     Errors: those of embedding; `InputError` for positives that are no pairs.
 
     Example:
         >>> import nearfar as nf
-        >>> pairs = [{"query": "near?", "key": "near"}, {"query": "far?", "key": "far"}]
+        >>> pairs = [{"query": "open a file", "key": "open(path)"}, {"query": "sort a list", "key": "sorted(x)"}]
         >>> positives = nf.positives.Columns(nf.data.Table(pairs))
         >>> encoder = nf.encoders.Static(dim=8, vocabulary=300)
         >>> encoder.prepare(list(positives.views.values()))
         >>> hard = mine(nf.Model(encoder), positives)
         >>> hard.keys.texts(hard.mined.rows[:, 0])
-        ['far', 'near']
+        ['sorted(x)', 'open(path)']
 
     When not to use it: see `hard_negatives`.
     """
-    side = mining_pairs_of(positives)
+    pairs = mining_pairs_of(positives)
     if decisions is not None:
-        near, neither = (np.stack(pairs, 1) for pairs in (decisions.positive, decisions.dropped))
-        side = replace(side, near=np.concatenate([side.near, near]), neither=np.concatenate([side.neither, neither]))
-    return mine_pairs(side, partial(embed_cached, model), controls, corpus=corpus, rescore=rescore, advance=advance)
+        pairs = replace(
+            pairs,
+            positives=np.concatenate([pairs.positives, np.stack(decisions.positive, 1)]),
+            ignored=np.concatenate([pairs.ignored, np.stack(decisions.dropped, 1)]),
+        )
+    return mine_pairs(pairs, partial(embed_cached, model), controls, corpus=corpus, rescore=rescore, advance=advance)
 
 
 def check_out(out: Path) -> None:
-    """Refuse a file that could not be written, before the work is done. Errors: `InputError`."""
+    """Check that the table can be written to `out`. Errors: `InputError`."""
     if out.suffix not in SUFFIXES:
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .jsonl or .parquet")
-    made(out.parent)
+    ensure_folder(out.parent)
 
 
 def write_table(hard: MiningResult, out: Path, form: TableForm = "lists") -> int:
-    """Write query, key, negative for each example that has negatives, aside and then renamed; return the rows.
+    """Write query, key and negative of each example that has negatives; return the number of rows.
 
-    "lists" is a row for each example with all its negatives in a list, "triplets" a row for each negative.
+    "lists" is one row for each example with its negatives in a list, "triplets" one row for each negative. The file is
+    written next to `out` and then renamed.
     """
     check_out(out)
-    with file_aside(out) as aside:
-        return (_jsonl if out.suffix == ".jsonl" else _parquet)(aside, rows(hard, form), form)
+    with write_file_atomically(out) as temporary:
+        return (_jsonl if out.suffix == ".jsonl" else _parquet)(temporary, rows(hard, form), form)
 
 
 def rows(hard: MiningResult, form: TableForm) -> Iterator[list[Row]]:
-    """Yield the table in lists of rows, in the order of the examples."""
-    for start in range(0, len(hard.pairs[0]), ROWS_A_SLICE):
-        query, key = (ids[start : start + ROWS_A_SLICE] for ids in hard.pairs)
+    """Yield the table's rows in lists, in the order of the examples."""
+    for start in range(0, len(hard.pairs[0]), ROW_BLOCK):
+        query, key = (ids[start : start + ROW_BLOCK] for ids in hard.pairs)
         negatives = hard.mined.rows[query]  # (b, negatives)
-        some = negatives[:, 0] >= 0
-        query, key, negatives = query[some], key[some], negatives[some]
+        has_negatives = negatives[:, 0] >= 0
+        query, key, negatives = query[has_negatives], key[has_negatives], negatives[has_negatives]
         count = (negatives >= 0).sum(1)
         texts = hard.keys.texts(negatives[negatives >= 0])
         lists = [texts[end - n : end] for end, n in zip(np.cumsum(count).tolist(), count.tolist())]
         pairs = zip(hard.queries.texts(query), hard.keys.texts(key), lists)
         if form == "lists":
-            yield [{"query": q, "key": k, "negative": some} for q, k, some in pairs]
+            yield [{"query": q, "key": k, "negative": negative} for q, k, negative in pairs]
         else:
-            yield [{"query": q, "key": k, "negative": text} for q, k, some in pairs for text in some]
+            yield [{"query": q, "key": k, "negative": text} for q, k, negative in pairs for text in negative]
 
 
 def _jsonl(path: Path, tables: Iterator[list[Row]], form: TableForm) -> int:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""A cross-encoder as the judge of pairs."""
+"""A cross-encoder as the scorer of pairs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from nearfar.errors import InputError
 
 
 class CrossEncoder:
-    """Scores pairs with a cross-encoder of sentence-transformers from a local folder; the higher, the nearer.
+    """Scores pairs with a cross-encoder of sentence-transformers from a local folder; higher is more relevant.
 
     Pairs of many queries go through in one call, which sorts them by length. Only safetensors are read, and no code
     that comes with the model is run.
 
-    Errors: `InputError`: no such folder, a model that brings its own code, that gives several scores a pair, or is not
-    to be read; sentence-transformers is missing.
+    Errors: `InputError`: no such folder, a model that brings its own code, gives several scores a pair or cannot be
+    read; sentence-transformers is missing.
 
     When not to use it: on many queries without a GPU. A small cross-encoder scores some hundred pairs a second, and
     each query has `range_max` of them.
@@ -29,11 +29,13 @@ class CrossEncoder:
         self.folder, self.batch_size = Path(folder), batch_size
         _check(self.folder)
         try:
-            from sentence_transformers import CrossEncoder as Theirs
+            from sentence_transformers import CrossEncoder as SentenceTransformersCrossEncoder
         except ImportError as error:
             raise InputError("--rescore needs sentence-transformers: pip install 'nearfar[rescore]'") from error
         try:
-            self._model: Any = Theirs(str(folder), local_files_only=True, model_kwargs={"use_safetensors": True})
+            self._model: Any = SentenceTransformersCrossEncoder(
+                str(folder), local_files_only=True, model_kwargs={"use_safetensors": True}
+            )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(f"{folder}: not readable as a cross-encoder ({str(error).splitlines()[0]})") from error
         if self._model.num_labels != 1:
@@ -43,8 +45,8 @@ class CrossEncoder:
         """Return the scores (e,) of the i-th query with the i-th text."""
         if not queries:
             return np.empty(0, np.float32)
-        found = self._model.predict(list(zip(queries, texts)), batch_size=self.batch_size, show_progress_bar=False)
-        scores = np.asarray(found, np.float32).reshape(-1)
+        predicted = self._model.predict(list(zip(queries, texts)), batch_size=self.batch_size, show_progress_bar=False)
+        scores = np.asarray(predicted, np.float32).reshape(-1)
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise InputError(f"{self.folder}: scores {queries[row][:40]!r} with {texts[row][:40]!r} as {scores[row]}")

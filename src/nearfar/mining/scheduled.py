@@ -1,4 +1,4 @@
-"""Hard negatives mined anew while a model trains, from ranks that rise with it."""
+"""Hard negatives that are mined while a model trains, from ranks that follow a schedule."""
 
 from __future__ import annotations
 
@@ -20,32 +20,31 @@ from nearfar.model import Model
 
 @dataclass(frozen=True)
 class ScheduledMiner:
-    """Hard negatives whose difficulty rises: what `fit` takes as `refresh=`, and a recipe's section `mining`.
+    """Mines hard negatives of rising difficulty: the argument `refresh` of `fit`, and a recipe's section `mining`.
 
-    Of each query's nearest keys that are not known to be near it, those from rank `low` to before rank `high` may
-    become negatives, and after a share p = step / steps of the run
+    A query's nearest keys that are no known positives become candidates from rank `low` to before rank `high`. After a
+    share p = step / steps of the run
 
         (low, high) = (1 - p) * window + p * (range_min, range_max), rounded.
 
-    Early on the nearest wrong keys are noise of an untrained model, or positives that nobody has marked, and those from
-    deeper down teach more safely; the last ranks, `range_min` to `range_max`, are what search will get wrong. Mining
-    anew on the weights as they are is ANCE's (Xiong et al. 2020, arXiv:2007.00808), and taking negatives from a window
-    of ranks is usual for it; the linear rise is a curriculum of ours, without a source. A window that reaches beyond
-    the last key is moved up to end there.
+    Early in a run the nearest negatives are noise of an untrained model, or positives that nobody labelled, and lower
+    ranks teach more safely; the final ranks, `range_min` to `range_max`, are the errors of a search. Mining with the
+    current weights is ANCE's (Xiong et al. 2020, arXiv:2007.00808), for which a window of ranks is usual; the linear
+    schedule is ours, without a source. A window that reaches beyond the last key is shifted to end there.
 
     Args:
-        negatives: most an example gets; what a batch holds already comes no second time.
+        negatives: negatives of an example, at most; a key that is in the batch already is not added again.
         range_min, range_max: ranks at the end of the run, from 0.
-        window: ranks at its beginning; None for the same all along.
+        window: ranks at the beginning of the run; None keeps the final ranks throughout.
         absolute_margin, relative_margin, min_score, max_score, sampling: see `Controls`.
-        seed: of sampling, with the step.
+        seed: of sampling, together with the step.
 
-    Errors: `InputError` for ranks that are none, or too few for so many negatives.
+    Errors: `InputError` for invalid ranks, or ranks that hold fewer candidates than `negatives`.
 
-    Example: `nf.fit(encoder, faq, loss, out="runs/a", refresh=Rising(negatives=2), refresh_every=500)`
+    Example: `nf.fit(encoder, faq, loss, out="runs/a", refresh=ScheduledMiner(negatives=2), refresh_every=500)`
 
-    When not to use it: without positives that answer queries; where most queries have positives that nobody has marked
-    (look at `nearfar mine --review` first), unless margins keep those out.
+    When not to use it: without pairs of a query and a key; where most queries have positives that nobody labelled (look
+    at `nearfar mine --review` first), unless margins exclude those.
     """
 
     negatives: int = 1
@@ -60,48 +59,48 @@ class ScheduledMiner:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        first = self.window
-        _ = self.controls  # refuses what is wrong with the end of the run
-        if first is not None and not 0 <= first[0] <= first[1] - self.negatives:
+        window = self.window
+        _ = self.controls  # checks the other settings
+        if window is not None and not 0 <= window[0] <= window[1] - self.negatives:
             raise InputError(
-                f"mining.window: ranks {first[0]} to {first[1]} hold no {self.negatives} negatives; give two ranks "
-                "from 0 on, the second larger by that at least"
+                f"mining.window: ranks {window[0]} to {window[1]} cannot hold {self.negatives} negatives; give two "
+                "ranks from 0 on, the second larger by that at least"
             )
 
     @property
     def controls(self) -> Controls:
-        """What is taken at the end of the run."""
-        named = asdict(self)
-        del named["window"]
-        return Controls(**named)
+        """The controls at the end of the run."""
+        settings = asdict(self)
+        del settings["window"]
+        return Controls(**settings)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What must be the same for a run to be resumed, nested under the recipe's names."""
+        """The settings that must be equal for a run to be resumed, nested under the recipe's names."""
         return {"mining": asdict(self)}
 
     def ranks(self, step: int, steps: int) -> tuple[int, int]:
-        """Return the ranks (low, high) from which negatives are taken after a step."""
-        first, share = self.window or (self.range_min, self.range_max), step / steps
-        low, high = (
-            round((1 - share) * start + share * end) for start, end in zip(first, (self.range_min, self.range_max))
-        )
-        return low, max(high, low + self.negatives)  # rounding may make it narrower by one
+        """Return the ranks (low, high) of the candidates after `step` of `steps`."""
+        last, p = (self.range_min, self.range_max), step / steps
+        low, high = (round((1 - p) * start + p * end) for start, end in zip(self.window or last, last))
+        return low, max(high, low + self.negatives)  # rounding may narrow the window by one
 
     def __call__(self, model: Model, positives: Minable, step: int, steps: int) -> MinedNegatives:
-        """Return each example's negatives, by the model as it is, after `step` of `steps`."""
-        sides = positives.sides()
-        near = np.concatenate([side.near for side in sides])  # what one data set knows holds for all
-        neither = np.concatenate([side.neither for side in sides])
+        """Return each example's negatives by the model's current weights, after `step` of `steps`."""
+        datasets = positives.mining_pairs()
+        # what is known from one data set holds for all
+        known_positives = np.concatenate([pairs.positives for pairs in datasets])
+        ignored = np.concatenate([pairs.ignored for pairs in datasets])
         ranks = self.ranks(step, steps)
         rows, lowest, scores = [], [], []
-        for side in sides:
-            controls = self._within(ranks, side, step)
-            hard = mine_pairs(replace(side, near=near, neither=neither), partial(embed_fresh, model), controls)
-            example, mined = hard.examples[0], hard.mined
-            rows.append(np.where(mined.rows < 0, -1, hard.keys.row[mined.rows])[example])  # (n, k)
-            lowest.append(mined.lowest[np.isfinite(mined.lowest)])
-            scores.append(mined.scores[example][rows[-1] >= 0])
+        for pairs in datasets:
+            controls = self._controls_for(pairs, ranks, step)
+            pairs_of_all = replace(pairs, positives=known_positives, ignored=ignored)
+            hard = mine_pairs(pairs_of_all, partial(embed_fresh, model), controls)
+            query, mined = hard.examples[0], hard.mined
+            rows.append(np.where(mined.rows < 0, -1, hard.keys.row[mined.rows])[query])  # (n, k)
+            lowest.append(mined.lowest_positive_score[np.isfinite(mined.lowest_positive_score)])
+            scores.append(mined.scores[query][rows[-1] >= 0])
         facts = {
             "found": sum(len(part) for part in scores),
             "examples": sum(int((part >= 0).any(1).sum()) for part in rows),
@@ -111,19 +110,18 @@ class ScheduledMiner:
         }
         return MinedNegatives(np.concatenate(rows), facts)
 
-    def by_chance(self, positives: Minable) -> Ids:
-        """Return as many negatives, of no meaning: (n, negatives), for a dry run."""
-        draw = np.random.default_rng(self.seed)
-        sides = positives.sides()
-        drawn = [draw.integers(len(side.key), size=(len(side.examples), self.negatives)) for side in sides]
-        return np.concatenate(drawn)
+    def random_negatives(self, positives: Minable) -> Ids:
+        """Return random negatives (n, negatives) in place of mined ones, for a dry run."""
+        random, datasets = np.random.default_rng(self.seed), positives.mining_pairs()
+        sizes = [(len(pairs.key), (len(pairs.examples), self.negatives)) for pairs in datasets]
+        return np.concatenate([random.integers(keys, size=shape) for keys, shape in sizes])
 
-    def _within(self, ranks: tuple[int, int], side: MiningPairs, step: int) -> Controls:
-        """Return the ranks, moved up where there are fewer keys."""
+    def _controls_for(self, pairs: MiningPairs, ranks: tuple[int, int], step: int) -> Controls:
+        """Return the controls of one data set, the ranks shifted where it has fewer keys."""
         low, high = ranks
-        known = np.unique(side.near, axis=0)  # positives hold no rank
-        own = int(np.unique(known[:, 0], return_counts=True)[1].max(initial=1))
-        beyond = max(0, high - (len(np.unique(content_ids(side.key))) - own))
+        known = np.unique(pairs.positives, axis=0)  # positives hold no rank
+        most_positives = int(np.unique(known[:, 0], return_counts=True)[1].max(initial=1))
+        beyond = max(0, high - (len(np.unique(content_ids(pairs.key))) - most_positives))
         low = max(0, low - beyond)
         return replace(
             self.controls,

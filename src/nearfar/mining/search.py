@@ -1,4 +1,4 @@
-"""The one way from texts to hard negatives: distinct contents, their vectors, and who may be far from whom."""
+"""The pipeline from texts to hard negatives: distinct texts, their vectors, and a search without known pairs."""
 
 from __future__ import annotations
 
@@ -11,65 +11,79 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from nearfar.column import Column, Ids, content_id, content_ids, equal_pairs, take
 from nearfar.contracts import MiningPairs
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
-from nearfar.mining.hard import HardNegatives, Scores, hard_negatives
+from nearfar.mining.hard import HardNegatives, PairRows, Scores, hard_negatives
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, folder_aside, writing
+from nearfar.storage.folders import cache_folder, explain_write_errors, write_folder_atomically
 from nearfar.tasks import Retrieval
 from nearfar.vectors.embed import Vectors, embed_slices
 
+Role = Literal["query", "key"]
+Embed = Callable[["DistinctTexts", Role], Vectors]  # texts (n) in one role to vectors (n, d)
+EMPTY = content_id("")  # a document without text keeps its row in a corpus, but is never a negative
+
+
+def mine_pairs(
+    pairs: MiningPairs,
+    embed: Embed,
+    controls: Controls | None,
+    *,
+    corpus: Column | None = None,
+    rescore: Rescorer | None = None,
+    advance: Callable[[int, int], None] | None = None,
+) -> MiningResult:
+    """Return the hard negatives of all queries of `pairs`, among its keys and the documents of a corpus.
+
+    A key with the same text as the query is ignored: it is neither a positive nor a negative.
+    """
+    queries, query_of_cell = DistinctTexts.of(pairs.query)
+    keys, key_of_cell = DistinctTexts.of(pairs.key, *([] if corpus is None else [corpus]))
+    if len(queries) == 0 or len(keys) == 0:
+        raise InputError("mining: the data has no texts; give a table with rows")
+    same_text = np.stack([queries.ids, queries.ids], 1)
+
+    def rescore_rows(query: Ids, key: Ids) -> Scores:
+        assert rescore is not None
+        return np.asarray(rescore(queries.texts(query), keys.texts(key)), np.float32)
+
+    mined = hard_negatives(
+        embed(queries, "query"),
+        embed(keys, "key"),
+        _rows(pairs.positives, queries, keys),
+        controls,
+        ignored=_rows(np.concatenate([pairs.ignored, same_text]), queries, keys),
+        rescore=None if rescore is None else rescore_rows,
+        advance=advance,
+    )
+    examples = query_of_cell[pairs.examples[:, 0]], key_of_cell[pairs.examples[:, 1]]
+    return MiningResult(queries, keys, examples, mined)
+
 
 @dataclass(frozen=True)
-class DistinctTexts:
-    """The distinct contents of columns: their ids (n,), and the column and row (n,) where each comes first."""
+class MiningResult:
+    """A data set's hard negatives.
 
-    columns: Sequence[Column]
-    ids: Ids
-    part: Ids
-    row: Ids
-    name: str = "contents"
+    queries, keys: the n and m distinct texts. examples: each example's row of `queries` (e,) and of `keys` (e,), -1 for
+    a cell without text. mined: the negatives, as rows of `queries` and `keys`.
+    """
 
-    @classmethod
-    def of(cls, *columns: Column) -> tuple[Self, Ids]:
-        """Return the contents in order of appearance, and the place of each cell of the first column among them."""
-        sizes = [len(column) for column in columns]
-        ids = np.concatenate([content_ids(column) for column in columns])
-        _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        order = order[ids[first[order]] != EMPTY]
-        place = np.full(len(first), -1, np.int64)
-        place[order] = np.arange(len(order))
-        first = first[order]
-        starts = np.cumsum([0, *sizes])
-        part = np.searchsorted(starts, first, side="right") - 1
-        return cls(columns, ids[first], part, first - starts[part]), place[inverse[: sizes[0]]]
+    queries: DistinctTexts
+    keys: DistinctTexts
+    examples: PairRows
+    mined: HardNegatives
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, start: int, stop: int) -> list[Any]:
-        """Return the contents `start` to `stop`, as a column does."""
-        return self.texts(np.arange(start, stop))
-
-    def texts(self, places: Ids) -> list[Any]:
-        """Return the contents at some places, in the order asked for."""
-        part, row = self.part[places], self.row[places]
-        found: list[Any] = [None] * len(places)
-        for i, column in enumerate(self.columns):
-            mine = np.flatnonzero(part == i)
-            for at, cell in zip(mine.tolist(), take(column, row[mine])):
-                found[at] = cell
-        return found
-
-
-Embed = Callable[[DistinctTexts, Literal["query", "key"]], npt.NDArray[np.float32]]
-EMPTY = content_id("")  # a document without text keeps its place in a corpus, and is nobody's negative
+    @cached_property
+    def pairs(self) -> PairRows:
+        """The distinct examples, in order of appearance, without those that lack a text."""
+        query, key = self.examples
+        pairs = np.stack([query, key], 1)[(query >= 0) & (key >= 0)]
+        first = np.sort(np.unique(pairs, axis=0, return_index=True)[1])
+        return pairs[first, 0], pairs[first, 1]
 
 
 class Rescorer(Protocol):
@@ -81,78 +95,65 @@ class Rescorer(Protocol):
 
 
 @dataclass(frozen=True)
-class MiningResult:
-    """A data set's hard negatives.
+class DistinctTexts:
+    """The distinct texts of columns: their content ids (n,), and the column and the row (n,) of each one's first cell.
 
-    queries, keys: the distinct contents, n and m of them. examples: (e,) query and (e,) key of each example, -1 for a
-    cell without text. mined: rows and scores, which count in the same way.
+    The object is itself a column.
     """
 
-    queries: DistinctTexts
-    keys: DistinctTexts
-    examples: tuple[Ids, Ids]
-    mined: HardNegatives
+    columns: Sequence[Column]
+    ids: Ids
+    column: Ids
+    row: Ids
+    name: str = "contents"
 
-    @cached_property
-    def pairs(self) -> tuple[Ids, Ids]:
-        """The data's different pairs, in order of appearance; a cell without text asks and answers nothing."""
-        query, key = self.examples
-        pairs = np.stack([query, key], 1)[(query >= 0) & (key >= 0)]
-        first = np.sort(np.unique(pairs, axis=0, return_index=True)[1])
-        return pairs[first, 0], pairs[first, 1]
+    @classmethod
+    def of(cls, *columns: Column) -> tuple[Self, Ids]:
+        """Return the texts in order of appearance, and the place among them of each cell of the first column.
 
+        Empty texts are left out; their place is -1.
+        """
+        sizes = [len(column) for column in columns]
+        ids = np.concatenate([content_ids(column) for column in columns])
+        _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        order = order[ids[first[order]] != EMPTY]
+        place = np.full(len(first), -1, np.int64)
+        place[order] = np.arange(len(order))
+        first = first[order]
+        starts = np.cumsum([0, *sizes])
+        column = np.searchsorted(starts, first, side="right") - 1
+        return cls(columns, ids[first], column, first - starts[column]), place[inverse[: sizes[0]]]
 
-def mine_pairs(
-    side: MiningPairs,
-    embed: Embed,
-    controls: Controls | None,
-    *,
-    corpus: Column | None = None,
-    rescore: Rescorer | None = None,
-    advance: Callable[[int, int], None] | None = None,
-) -> MiningResult:
-    """Return the hard negatives of all queries of `side` among its keys and those of a corpus.
+    def __len__(self) -> int:
+        return len(self.ids)
 
-    A key that repeats its query word for word is none of its negatives, though no answer either.
-    """
-    queries, asked = DistinctTexts.of(side.query)
-    keys, answers = DistinctTexts.of(side.key, *([] if corpus is None else [corpus]))
-    if len(queries) == 0 or len(keys) == 0:
-        raise InputError("mining: the data has no texts; give a table with rows")
-    same = np.stack([queries.ids, queries.ids], 1)
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Return the texts `start` to `stop`, as a column does."""
+        return self.texts(np.arange(start, stop))
 
-    def judged(query: Ids, key: Ids) -> Scores:
-        assert rescore is not None
-        return np.asarray(rescore(queries.texts(query), keys.texts(key)), np.float32)
-
-    mined = hard_negatives(
-        embed(queries, "query"),
-        embed(keys, "key"),
-        _places(side.near, queries, keys),
-        controls,
-        excluded=_places(np.concatenate([side.neither, same]), queries, keys),
-        rescore=None if rescore is None else judged,
-        advance=advance,
-    )
-    return MiningResult(queries, keys, (asked[side.examples[:, 0]], answers[side.examples[:, 1]]), mined)
-
-
-def _places(contents: Ids, queries: DistinctTexts, keys: DistinctTexts) -> tuple[Ids, Ids]:
-    """Return where contents of a query and a key (e, 2) lie, each pair once; those of other data are passed over."""
-    contents = np.unique(contents, axis=0)
-    pair, query = equal_pairs(contents[:, 0], queries.ids)
-    place, key = equal_pairs(contents[pair, 1], keys.ids)
-    return query[place], key
+    def texts(self, places: Ids) -> list[Any]:
+        """Return the texts at some places, in the order of `places`."""
+        column_of, row_of = self.column[places], self.row[places]
+        texts: list[Any] = [None] * len(places)
+        for i, column in enumerate(self.columns):
+            of_column = np.flatnonzero(column_of == i)
+            for position, text in zip(of_column.tolist(), take(column, row_of[of_column])):
+                texts[position] = text
+        return texts
 
 
 def mining_pairs_of(source: Any) -> MiningPairs:
-    """Return what to mine in: of positives with one query and one key view, or the judgements of a retrieval task."""
+    """Return what to mine from, of positives with one query and one key view or of a retrieval task.
+
+    Errors: `InputError` for several data sets, and for positives that are no pairs.
+    """
     if isinstance(source, Retrieval):
-        judged = [(q, d) for q, found in source.relevance.items() for d, grade in found.items() if grade > 0]
-        rows = np.array(judged, np.int64).reshape(-1, 2)
-        near = np.stack([content_ids(source.queries)[rows[:, 0]], content_ids(source.documents)[rows[:, 1]]], 1)
-        return MiningPairs(source.queries, source.documents, rows, near, near[:0])
-    found: Sequence[MiningPairs] = source.sides() if hasattr(source, "sides") else []
+        relevant = [(q, d) for q, grades in source.relevance.items() for d, grade in grades.items() if grade > 0]
+        rows = np.array(relevant, np.int64).reshape(-1, 2)
+        positives = np.stack([content_ids(source.queries)[rows[:, 0]], content_ids(source.documents)[rows[:, 1]]], 1)
+        return MiningPairs(source.queries, source.documents, rows, positives, positives[:0])
+    found: Sequence[MiningPairs] = source.mining_pairs() if hasattr(source, "mining_pairs") else []
     if len(found) > 1:
         raise InputError(f"mining goes through one data set at a time, these are {len(found)}; mine each by itself")
     if not found:
@@ -162,35 +163,44 @@ def mining_pairs_of(source: Any) -> MiningPairs:
     return found[0]
 
 
-def embed_fresh(model: Any, contents: DistinctTexts, role: Literal["query", "key"]) -> Vectors:
-    """Return the vectors (n, d) of contents in one role; the disk keeps none of them."""
-    vectors, done = np.empty((len(contents), 0), np.float32), 0
-    for part in _slices(model, contents, role):
+def embed_cached(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
+    """Return the vectors (n, d) of texts in one role, memory-mapped from a cache on disk.
+
+    The cache is keyed by the fingerprints of the model (its weights, tokenizer, prompts) and of the texts, so a model
+    that was trained further never gets the vectors of an older one. A model without a fingerprint embeds each time.
+    """
+    if not hasattr(model, "fingerprint"):
+        return embed_fresh(model, texts, role)
+    folder = cache_folder("vectors") / fingerprint("vectors 2", model.fingerprint, role, _is_bf16(model), texts.ids)
+    shape = (len(texts), int(model.dim))
+    with suppress(OSError, ValueError):
+        return _read(folder, shape)
+    # a folder that exists here holds a truncated file
+    with write_folder_atomically(folder, overwrite=folder.exists()) as temporary:
+        path = temporary / "vectors"
+        with explain_write_errors(path), path.open("wb") as file:
+            for part in _slices(model, texts, role):
+                file.write(np.ascontiguousarray(part, "<f4").data)
+    return _read(folder, shape)
+
+
+def embed_fresh(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
+    """Return the vectors (n, d) of texts in one role, without the cache."""
+    vectors, done = np.empty((len(texts), 0), np.float32), 0
+    for part in _slices(model, texts, role):
         if not done:
-            vectors = np.empty((len(contents), part.shape[1]), np.float32)
+            vectors = np.empty((len(texts), part.shape[1]), np.float32)
         vectors[done : done + len(part)] = part
         done += len(part)
     return vectors
 
 
-def embed_cached(model: Any, contents: DistinctTexts, role: Literal["query", "key"]) -> Vectors:
-    """Return the vectors (n, d) of contents in one role, memory-mapped.
-
-    They are kept under the fingerprints of the model (its weights, tokenizer, prompts) and of the contents, so a model
-    that was trained further never gets those of an older one. A model without a fingerprint is asked each time.
-    """
-    if not hasattr(model, "fingerprint"):
-        return embed_fresh(model, contents, role)
-    folder = cache_folder("vectors") / fingerprint("vectors 2", model.fingerprint, role, _is_bf16(model), contents.ids)
-    shape = (len(contents), int(model.dim))
-    with suppress(OSError, ValueError):
-        return _read(folder, shape)
-    with folder_aside(folder, again=folder.exists()) as aside:  # there, it is cut off
-        path = aside / "vectors"
-        with writing(path), path.open("wb") as file:
-            for part in _slices(model, contents, role):
-                file.write(np.ascontiguousarray(part, "<f4").data)
-    return _read(folder, shape)
+def _rows(contents: Ids, queries: DistinctTexts, keys: DistinctTexts) -> PairRows:
+    """Return the rows of pairs of content ids (e, 2), each pair once; pairs with another text are left out."""
+    contents = np.unique(contents, axis=0)
+    pair, query = equal_pairs(contents[:, 0], queries.ids)
+    place, key = equal_pairs(contents[pair, 1], keys.ids)
+    return query[place], key
 
 
 def _is_bf16(model: Any) -> bool:
@@ -201,13 +211,13 @@ def _is_bf16(model: Any) -> bool:
 def _read(folder: Path, shape: tuple[int, int]) -> Vectors:
     path = folder / "vectors"
     if path.stat().st_size != shape[0] * shape[1] * 4:
-        raise OSError("cut off")
-    os.utime(path)  # the last use, for whoever clears the cache by age
-    # "c": writeable as torch wants its arrays, though nothing is ever written back
+        raise OSError("truncated")
+    os.utime(path)  # the time of the last use, so that the cache can be cleared by age
+    # "c": writable, as torch wants its arrays, though the file never changes
     return np.memmap(path, "<f4", "c", shape=shape)
 
 
-def _slices(model: Any, contents: DistinctTexts, role: Literal["query", "key"]) -> Iterator[Vectors]:
-    for _, full, vectors in embed_slices(partial(model.embed, role=role), contents):
-        assert full.all()
+def _slices(model: Any, texts: DistinctTexts, role: Role) -> Iterator[Vectors]:
+    for _, embedded, vectors in embed_slices(partial(model.embed, role=role), texts):
+        assert embedded.all()
         yield np.asarray(vectors, np.float32)

@@ -1,4 +1,4 @@
-"""Module 1: who is near whom. A file is a part; its one public class is an attribute here."""
+"""Positives (module 1): which pairs are similar. Each file is a part; its one public class is an attribute here."""
 
 from __future__ import annotations
 

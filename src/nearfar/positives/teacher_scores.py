@@ -1,4 +1,4 @@
-"""Questions drawn from documents, and a teacher that says how near each lies to the others. No labels."""
+"""Questions drawn from documents, with a teacher's scores of other documents. No labels are needed."""
 
 from __future__ import annotations
 
@@ -25,47 +25,46 @@ from nearfar.text.bm25 import BASELINES, Bm25
 
 
 class TeacherScores:
-    """Each question's nearness to the documents is what a teacher says: the encoder as it comes, fused with BM25.
+    """Questions drawn from documents, with a teacher's scores: those of the encoder before training, fused with BM25.
 
-    Questions are short stretches of documents. The teacher's score of a question and a document is
+    Questions are short spans of documents. The teacher's score of a question and a document is
 
         t = z(cosine) + lexical_weight * z(BM25),  z(x) = (x - mean) / standard deviation over all documents,
 
-    which ranks better than either, and needs both at search time (nDCG@10 of Cranfield, CISI and NPL: MiniLM 0.514,
-    0.422, 0.434; BM25 0.525, 0.412, 0.425; both, with a weight of 1: 0.573, 0.459, 0.472). A student learns it with
-    `losses.distill`: the fusion's ranking, from vectors alone. Distilling a stronger ranker into vectors: Hofstätter
-    et al. 2020, arXiv:2010.02666. That the teacher is the model itself with BM25 is ours, without a source.
+    which ranks better than either, but needs both at search time (nDCG@10 of Cranfield, CISI and NPL: MiniLM 0.514,
+    0.422, 0.434; BM25 0.525, 0.412, 0.425; both, with a weight of 1: 0.573, 0.459, 0.472). With `losses.distill` a
+    student learns the ranking of the fusion from vectors alone. Distilling a stronger ranker into vectors: Hofstätter
+    et al. 2020, arXiv:2010.02666. A teacher made of the model itself and BM25 is ours, without a source.
 
     Args:
         data: a table, or any data set with columns.
-        encoder: the student, whose vectors as it comes are the teacher's; a recipe's own.
-        column: of the documents; left out, it is the only one, or called text, document, passage, ...
-        query: how a question is drawn; None is `{name: text_span}`, 4 to 16 consecutive words.
+        encoder: the student, which is the recipe's encoder; the teacher uses its vectors before training.
+        column: the documents' column; left out, it is the only one, or the one called text, document, passage, ...
+        query: the augmentation that draws a question; None is `{name: text_span}`, 4 to 16 consecutive words.
         chunk: words of a passage, 0 for whole documents.
-        examples: questions in all; per_document: from one document (or passage), at most.
-        neighbours: documents listed for each question, those that the teacher puts first.
-        others: documents listed for all questions beside those, drawn once: what lies far off.
-        lexical: which BM25, see `lexical.BASELINES`; lexical_weight: its weight.
+        examples: questions, at most; per_document: questions of one document (or passage), at most.
+        neighbours: documents listed for each question: the best by the teacher's score.
+        others: further documents, drawn once and listed for all questions, most of them dissimilar.
+        lexical: the form of BM25, see `text.bm25.BASELINES`; lexical_weight: its weight.
         seed: of the draws.
 
-    Batches: b questions; as keys their own documents, their neighbours and the others, each once. `known` holds the
-    teacher's scores of the listed pairs, from 0 for a question's lowest. A question's own document, which holds it word
-    for word, its copies and its further passages are not listed.
+    Batches: b questions; their source documents, their neighbours and the others as keys, each once. `known` holds the
+    teacher's scores of the listed pairs, shifted so that a question's lowest is 0. A question's source document, which
+    contains it word for word, its copies and its further passages are not listed.
 
-    Errors: `InputError` for fewer than three documents, settings out of range, a column that is not there.
+    Errors: `InputError` for fewer than three documents, settings out of range, a column that does not exist.
 
     Example:
         >>> import nearfar as nf
         >>> rows = nf.data.Table([{"text": f"note {i} says how to pull near and push far"} for i in range(9)])
-        >>> taught = nf.positives.TeacherScores(rows, nf.encoders.Static(dim=8, vocabulary=300), per_document=2)
-        >>> taught.batch(np.arange(3)).pairs.known.weight.min().item()  # 0: a question's lowest
+        >>> positives = nf.positives.TeacherScores(rows, nf.encoders.Static(dim=8, vocabulary=300), per_document=2)
+        >>> positives.batch(np.arange(3)).pairs.known.weight.min().item()  # a question's lowest score
         0.0
 
-    When not to use it: where people's questions and their answers are known in number (`columns`). With another loss
-    than `distill` (kl): one that takes what is known for near or not would take all that is listed for near. For an
-    encoder that has learnt nothing yet, whose opinion is none, and for languages that BM25 cannot read. Beside other
-    data sets (a list of `data`): a text of two of them would get a score from its copy, not from the teacher. All
-    documents' vectors are held in memory.
+    When not to use it: with many pairs of people's questions and answers (`columns`). With another loss than `distill`
+    (kl): most losses take every listed pair for a positive. With an encoder that is not pretrained, whose scores mean
+    nothing, and for languages that BM25 cannot tokenize. Beside other data sets (a list of `data`): a text of two of
+    them would get a score from its copy, not from the teacher. The vectors of all documents are held in memory.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class TeacherScores:
         lexical_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
-        least = {
+        minimums = {
             "examples": 1,
             "per_document": 1,
             "neighbours": 1,
@@ -93,32 +92,35 @@ class TeacherScores:
             "seed": 0,
         }
         given = (examples, per_document, neighbours, chunk, others, lexical_weight, seed)
-        for (name, lowest), value in zip(least.items(), given, strict=True):
-            if not lowest <= value < np.inf:
+        for (name, minimum), value in zip(minimums.items(), given, strict=True):
+            if not minimum <= value < np.inf:
                 raise InputError(
-                    f"positives.teacher_scores.{name} must be at least {lowest}, and a number; it is {value}"
+                    f"positives.teacher_scores.{name} must be at least {minimum}, and a number; it is {value}"
                 )
         self.data, self.column, self.chunk = data, column, chunk
-        # not `augmentations`: questions are drawn once, for the teacher scores them once
-        self.drawn = {"query": AugmentedView(query or registry.build("augmentations", {"name": "text_span"}), 0)}
+        # not called `augmentations`, which would be drawn again in every epoch: the teacher scores each question once
+        span = query or registry.build("augmentations", {"name": "text_span"})
+        self.question_view = {"query": AugmentedView(span, 0)}
         self.documents = Documents.of(data, column, chunk)
         ids = content_ids(self.documents.texts)
-        self.rows = np.sort(np.unique(ids, return_index=True)[1])  # (m,) the distinct documents
-        self.ids, self.whole = ids[self.rows], self.documents.document[self.rows]
-        if (count := len(np.unique(self.whole))) < 3:
+        self.rows = np.sort(np.unique(ids, return_index=True)[1])  # (m,) rows of the distinct documents or passages
+        self.ids = ids[self.rows]  # (m,) their content ids
+        self.document_ids = self.documents.document_ids[self.rows]  # (m,) those of the whole documents
+        if (count := len(np.unique(self.document_ids))) < 3:
             raise InputError(
                 f"positives.teacher_scores: {count} different documents leave nothing to compare; give more, or hold "
                 "out more (data.heldout)"
             )
         texts = take(self.documents.texts, self.rows)
-        self.own, questions = self._questions(texts, examples, per_document, seed)  # (n,)
+        self.source, questions = self._questions(texts, examples, per_document, seed)  # (n,) places in `rows`
         self.views: dict[str, Column] = {"query": ListColumn("question", questions), "key": self.documents.texts}
         self.query_views, self.key_views = ["query"], ["key"]
-        self.asked = content_ids(self.views["query"])
+        self.query_ids = content_ids(self.views["query"])  # (n,)
         self.others = np.sort(np.random.default_rng([seed, 1]).permutation(len(self.rows))[:others])
         encoder.prepare(list(self.views.values()))
         self.fingerprint = fingerprint(
-            *("taught 1", self.ids, self.whole, self.own, self.asked, augmentation_settings(self.drawn), self.others),
+            *("taught 1", self.ids, self.document_ids, self.source, self.query_ids),
+            *(augmentation_settings(self.question_view), self.others),
             *(neighbours, lexical, lexical_weight, fingerprint(*encoder.identity())),
         )
         bm25, count = Bm25(texts, **BASELINES[lexical]), min(neighbours, len(self.rows) - 1)
@@ -126,53 +128,54 @@ class TeacherScores:
             encoder, self, self.rows, bm25, lexical_weight, self._same_document, count, self.others
         )
 
-    def _questions(self, texts: list[Any], examples: int, per_document: int, seed: int) -> tuple[Ids, list[str]]:
-        """Return which document each question is of (n,), and the questions, documents in turn."""
-        random = np.random.default_rng(seed)
-        own = np.concatenate([random.permutation(len(texts)) for _ in range(per_document)])[:examples]
-        number = np.arange(len(own)) // len(texts)
-        draws = (np.random.default_rng([seed, *pair]) for pair in zip(own.tolist(), number.tolist()))
-        view = self.drawn["query"].view
-        questions = [view(texts[i], draw) for i, draw in zip(own.tolist(), draws)]
-        first = np.sort(np.unique(content_ids(ListColumn("question", questions)), return_index=True)[1])
-        return own[first], [questions[i] for i in first.tolist()]  # of several documents' same question one
-
-    def _same_document(self, examples: Ids) -> npt.NDArray[np.bool_]:
-        """Say which of all documents are the questions' own, or passages of those, (b, m)."""
-        same: npt.NDArray[np.bool_] = self.whole[self.own[examples]][:, None] == self.whole
-        return same
-
     def __len__(self) -> int:
-        return len(self.own)
+        return len(self.source)
 
     def batch(self, examples: Ids) -> Batch:
-        """Return questions (b,), their own documents and those that are listed for any of them."""
-        own, said = self.own[examples], self.lists[examples]
-        listed = np.concatenate([said.near, np.broadcast_to(self.others, said.others.shape)], 1)  # (b, l)
-        scores = np.concatenate([said.scores, said.others], 1)  # (b, l), -inf: the question's own document
-        keys = np.unique(np.concatenate([own, listed.ravel()]))  # (m,)
+        """Return questions (b,), their source documents and the documents that are listed for any of them."""
+        source, lists = self.source[examples], self.lists[examples]
+        others = np.broadcast_to(self.others, lists.other_scores.shape)
+        listed = np.concatenate([lists.neighbours, others], 1)  # (b, l)
+        scores = np.concatenate([lists.neighbour_scores, lists.other_scores], 1)  # (b, l)
+        keys = np.unique(np.concatenate([source, listed.ravel()]))  # (m,)
         row, place = np.nonzero(np.isfinite(scores))
-        least = np.where(np.isfinite(scores), scores, np.inf).min(1)  # (b,)
-        column, score = np.searchsorted(keys, listed[row, place]), scores[row, place] - least[row]
+        lowest = np.where(np.isfinite(scores), scores, np.inf).min(1)  # (b,)
+        column, score = np.searchsorted(keys, listed[row, place]), scores[row, place] - lowest[row]
         pairs = Pairs(
-            query_group=torch.from_numpy(self.ids[own]),
-            query_item=torch.from_numpy(self.asked[examples] ^ QUERY_SIDE),
+            query_group=torch.from_numpy(self.ids[source]),
+            query_item=torch.from_numpy(self.query_ids[examples] ^ QUERY_SIDE),
             key_group=torch.from_numpy(self.ids[keys]),
             key_item=torch.from_numpy(self.ids[keys] ^ KEY_SIDE),
             known=Known(*map(torch.from_numpy, (row, column, score))),
         )
-        return Batch({"query": examples, "key": self.rows[keys]}, pairs, positive_index=np.searchsorted(keys, own))
+        return Batch({"query": examples, "key": self.rows[keys]}, pairs, positive_index=np.searchsorted(keys, source))
 
     def task(self, split: str) -> Retrieval:
-        """Return a split as a task: from a question drawn of each document, always the same, find the rest of it."""
-        held = Documents.of(self.data.split(split), self.column, self.chunk)
-        found = view_task(split, held, self.drawn)
-        return replace(found, notes={**found.notes, "split": dict(getattr(self.data, "notes", {}))})
+        """Return a split as a task: find the rest of each document by one question drawn from it, always the same."""
+        documents = Documents.of(self.data.split(split), self.column, self.chunk)
+        task = view_task(split, documents, self.question_view)
+        return replace(task, notes={**task.notes, "split": dict(getattr(self.data, "notes", {}))})
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
-        """Return some questions, the rows they are of, and the documents that the teacher puts first, for people."""
-        said = self.lists[examples]
-        first = self.rows[said.near[np.arange(len(examples)), said.scores.argmax(1)]]
-        rows = (self.documents.row[self.rows[self.own[examples]]] + 1).tolist()
-        texts = zip(rows, take(self.views["query"], examples), take(self.views["key"], first))
+        """Return some questions, the rows of their sources and the teacher's best documents, for people to read."""
+        lists = self.lists[examples]
+        best = self.rows[lists.neighbours[np.arange(len(examples)), lists.neighbour_scores.argmax(1)]]
+        rows = (self.documents.row[self.rows[self.source[examples]]] + 1).tolist()
+        texts = zip(rows, take(self.views["query"], examples), take(self.views["key"], best))
         return [{"row": row, "query": query, "key": key} for row, query, key in texts]
+
+    def _questions(self, texts: list[Any], examples: int, per_document: int, seed: int) -> tuple[Ids, list[str]]:
+        """Return the place of each question's document (n,) and the questions, one of each document in turn."""
+        random = np.random.default_rng(seed)
+        source = np.concatenate([random.permutation(len(texts)) for _ in range(per_document)])[:examples]
+        number = np.arange(len(source)) // len(texts)
+        generators = (np.random.default_rng([seed, *pair]) for pair in zip(source.tolist(), number.tolist()))
+        augmentation = self.question_view["query"].augmentation
+        questions = [augmentation(texts[i], generator) for i, generator in zip(source.tolist(), generators)]
+        first = np.sort(np.unique(content_ids(ListColumn("question", questions)), return_index=True)[1])
+        return source[first], [questions[i] for i in first.tolist()]  # each distinct question once
+
+    def _same_document(self, examples: Ids) -> npt.NDArray[np.bool_]:
+        """Return which documents (b, m) are the sources of questions (b,), or passages of the same whole document."""
+        same: npt.NDArray[np.bool_] = self.document_ids[self.source[examples]][:, None] == self.document_ids
+        return same

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +21,37 @@ def catalogue() -> dict[str, str]:
     found = {}
     for entry in importlib.resources.files("nearfar.recipes").iterdir():
         if entry.name.endswith(".yaml"):
-            found[entry.name[:-5].replace("_", "-")] = entry.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            found[entry.name[:-5]] = entry.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
     return dict(sorted(found.items()))
 
 
-def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Return a recipe, by its name or its file, with settings overridden by path ("training.epochs=3").
+def load(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
+    """Return a recipe, by its name or its file, with settings overridden by path.
+
+    A name is that of the recipe's file; a dash may stand for an underscore.
+
+    overrides: texts as on the command line ("training.epochs=3"), or values by path ({"training.epochs": 3}).
 
     Errors: `InputError` for an unknown name, a file that is no recipe, an unknown section, an override that is not
-    path=value.
+    path=value, or one whose path leads nowhere.
     """
     result = _parsed(str(recipe), _text(recipe))
-    for override in overrides:
-        _override(result, override)
+    if isinstance(overrides, Mapping):
+        for path, value in overrides.items():
+            _set(result, path, value, f"{path}={value!r:.60}")
+    else:
+        for text in overrides:
+            path, sign, value = text.partition("=")
+            if not sign:
+                raise InputError(f"{text!r}: write settings as path=value, e.g. training.epochs=3")
+            _set(result, path, _value(value), text)
     return result
 
 
 def _text(recipe: str | Path) -> str:
-    known = catalogue()
-    if str(recipe) in known:
-        name = str(recipe).replace("-", "_") + ".yaml"
-        return importlib.resources.files("nearfar.recipes").joinpath(name).read_text(encoding="utf-8")
+    known, name = catalogue(), str(recipe).replace("-", "_")
+    if name in known:
+        return importlib.resources.files("nearfar.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     try:
         if Path(recipe, "recipe.yaml").is_file():
             raise InputError(f"{recipe}: a folder; to run its recipe again name {recipe}/recipe.yaml")
@@ -80,10 +90,10 @@ def _parsed(where: str, text: str) -> Recipe:
     return {section: value for section, value in result.items() if value is not None}
 
 
-def _override(recipe: Recipe, text: str) -> None:
-    path, sign, value = text.partition("=")
+def _set(recipe: Recipe, path: str, value: Any, text: str) -> None:
+    """Set one setting of a recipe; `text` is how the user wrote it, for errors."""
     keys = path.strip().split(".")
-    if not sign or not all(keys):
+    if not all(keys):
         raise InputError(f"{text!r}: write settings as path=value, e.g. training.epochs=3")
     if keys[0] not in SECTIONS:
         raise InputError(f"{text!r}: no section {keys[0]!r}; {nearest(keys[0], SECTIONS)}")
@@ -99,7 +109,7 @@ def _override(recipe: Recipe, text: str) -> None:
         elif isinstance(place, dict) and not last:
             place = place.setdefault(key, [] if key == "evaluate" else {})
         elif isinstance(place, dict):
-            place[key] = _value(value)
+            place[key] = value
         else:
             one = "evaluate.0.split=..." if keys[0] == "evaluate" else f"{keys[0]}.0.name=..."
             entries = f"; it has entries 0 to {len(place) - 1}, e.g. {one}" if place else ""

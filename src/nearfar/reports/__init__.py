@@ -1,1 +1,1 @@
-"""Everything that people look at: pages, charts, console tables and their templates."""
+"""The pages, charts and console tables that people read, and their templates."""

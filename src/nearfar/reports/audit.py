@@ -1,37 +1,34 @@
-"""The page of an audit: problems first, each with its rows and its fix; then what the data looks like."""
+"""The page of an audit: problems first, each with its rows and its fix; then the profile of the data."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from nearfar.reports.run import template
+from nearfar.reports.page import template
 
 _CLASSES = 12  # that the table of classes shows
 
 
-def page(facts: dict[str, Any]) -> str:
-    """Return the HTML page of what `nearfar audit` found, in the shape of its JSON; it loads nothing.
+def page(audit: dict[str, Any]) -> str:
+    """Return the HTML page of an audit, given in the shape of the JSON of `nearfar audit`; it loads nothing.
 
-    Every text is untrusted, and escaped.
+    Every text is untrusted and escaped.
     """
-    by_level = {level: [f for f in facts["findings"] if f["level"] == level] for level in ("problem", "notice")}
-    profile = facts["profile"]
+    by_level = {level: [f for f in audit["findings"] if f["level"] == level] for level in ("problem", "notice")}
+    profile = audit["profile"]
+    lengths = profile.get("lengths", {})
     return template("audit.html.j2").render(
-        facts=facts,
+        audit=audit,
         **by_level,
-        rows=sum(facts["splits"].values()),
-        lengths={role: told | {"shares": _shares(told["histogram"]["counts"])} for role, told in _lengths(profile)},
+        rows=sum(audit["splits"].values()),
+        lengths={role: length | {"shares": _shares(length["histogram"]["counts"])} for role, length in lengths.items()},
         tokens=profile.get("tokens", {}),
         languages=_languages(profile),
         pairs=_pairs(profile.get("pairs", {})),
         classes=_classes(profile.get("classes")),
         diversity=profile.get("diversity"),
-        took=sum(facts["seconds"].values()),
+        seconds=sum(audit["seconds"].values()),
     )
-
-
-def _lengths(profile: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return list(profile.get("lengths", {}).items())
 
 
 def _shares(counts: list[float]) -> list[float]:
@@ -40,21 +37,23 @@ def _shares(counts: list[float]) -> list[float]:
 
 
 def _languages(profile: dict[str, Any]) -> dict[str, list[tuple[str, float]]]:
-    told = {role: one for role, one in profile.get("languages", {}).items() if isinstance(one, dict)}
-    return {role: list(one["shares"].items())[:6] for role, one in told.items()}
+    """Return the commonest languages of each role with their shares; nothing where languages were not detected."""
+    by_role = {role: value for role, value in profile.get("languages", {}).items() if isinstance(value, dict)}
+    return {role: list(value["shares"].items())[:6] for role, value in by_role.items()}
 
 
-def _pairs(told: dict[str, Any]) -> dict[str, Any] | None:
-    if "histogram" not in told:
+def _pairs(pairs: dict[str, Any]) -> dict[str, Any] | None:
+    if "histogram" not in pairs:
         return None
-    histogram = told["histogram"]
-    return told | {key: _shares(histogram[key]) for key in ("pairs", "random")} | {"edges": histogram["edges"]}
+    histogram = pairs["histogram"]
+    return pairs | {key: _shares(histogram[key]) for key in ("pairs", "random")} | {"edges": histogram["edges"]}
 
 
-def _classes(told: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the commonest and the rarest classes, with the most of all for the bars."""
-    if told is None:
+def _classes(classes: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the commonest and the rarest classes, and the largest count, which sets the scale of the bars."""
+    if classes is None:
         return None
-    counts = list(next(iter(told["counts"].values())).items())
+    counts = list(next(iter(classes["counts"].values())).items())
     shown = counts if len(counts) <= _CLASSES else [*counts[: _CLASSES // 2], *counts[-_CLASSES // 2 :]]
-    return told | {"shown": shown, "left": len(counts) - len(shown), "most": max((n for _, n in counts), default=1)}
+    most = max((n for _, n in counts), default=1)
+    return classes | {"shown": shown, "left": len(counts) - len(shown), "most": most}

@@ -1,4 +1,8 @@
-"""Charts of a run, as inline SVG."""
+"""Charts as inline SVG (lines, a trajectory, histograms, forests), and the axes, plots and marks they are made of.
+
+A `style` is the CSS classes of a mark, see `templates/page.css`. A place is in fractions of the plot: (0, 0) is the
+lower left corner, (1, 1) the upper right one.
+"""
 
 from __future__ import annotations
 
@@ -12,97 +16,98 @@ from markupsafe import Markup
 Point = tuple[float, float]
 
 
-def thin(points: Sequence[Point], most: int = 400) -> list[Point]:
-    """Keep about `most` points: the lowest and the highest of equal stretches, so that no spike is lost."""
-    if len(points) <= most:
-        return list(points)
-    kept: set[int] = {0, len(points) - 1}
-    for i in range(stretches := most // 2 - 1):
-        places = range(i * len(points) // stretches, (i + 1) * len(points) // stretches)
-        kept |= {min(places, key=lambda place: points[place][1]), max(places, key=lambda place: points[place][1])}
-    return [points[place] for place in sorted(kept)]
-
-
-def smooth(points: Sequence[Point], most: int = 200) -> list[Point]:
-    """Return centred moving averages over a twentieth of the points; at the ends the window shrinks, never slants."""
-    total = [0.0]
-    for _, y in points:
-        total.append(total[-1] + y)
-    reach, last = len(points) // 40, len(points) - 1
-    places = sorted({round(i * last / (most - 1)) for i in range(most)})
-    spans = [(place, min(reach, place, last - place)) for place in places]
-    return [(points[i][0], (total[i + r + 1] - total[i - r]) / (2 * r + 1)) for i, r in spans]
-
-
 def lines(title: str, series: dict[str, tuple[str, Sequence[Point]]], x_name: str = "step") -> Markup:
-    """Draw named series, each with its class of the style sheet, over whole numbers."""
-    drawn = {name: (look, thin(points)) for name, (look, points) in series.items()}
-    every = [point for _, points in drawn.values() for point in points]
-    x = Axis.over([0.0, *(point[0] for point in every)], whole=True, tight=True)
-    y = Axis.over((point[1] for point in every), 4)
-    paths = [line(points, x, y, look, name) for name, (look, points) in drawn.items()]
-    ends = [dot(x.at(points[-1][0]), y.at(points[-1][1]), look) for look, points in drawn.values() if look != "faint"]
-    told = [f"{name} from {short(p[0][1])} to {short(p[-1][1])}" for name, (_, p) in drawn.items()]
-    what = f"{'; '.join(told)}, over {x_name} {x.low:,.0f} to {x.high:,.0f}."
-    return plot(title, what, x, y, [stretched(*paths), *ends], x_name)
+    """Draw named series, each with its style, over whole numbers."""
+    drawn = {name: (style, thin(points)) for name, (style, points) in series.items()}
+    all_points = [point for _, points in drawn.values() for point in points]
+    x = Axis.over([0.0, *(point[0] for point in all_points)], whole=True, tight=True)
+    y = Axis.over((point[1] for point in all_points), 4)
+    paths = [line(points, x, y, style, name) for name, (style, points) in drawn.items()]
+    ends = [(style, points[-1]) for style, points in drawn.values() if style != "faint"]
+    dots = [dot(x.at(u), y.at(v), style) for style, (u, v) in ends]
+    ranges = [f"{name} from {short(p[0][1])} to {short(p[-1][1])}" for name, (_, p) in drawn.items()]
+    description = f"{'; '.join(ranges)}, over {x_name} {x.low:,.0f} to {x.high:,.0f}."
+    return plot(title, description, x, y, [stretched(*paths), *dots], x_name)
 
 
 def path(title: str, points: Sequence[tuple[float, float, float]], x_name: str, y_name: str) -> Markup:
-    """Draw a way through the plane (x, y, step), hollow where it starts, with an arrow to the corner that is better."""
+    """Draw a trajectory of points (x, y, step), hollow at its start; an arrow points to the corner that is better."""
     most = min(60, len(points))
     points = [points[i * (len(points) - 1) // max(1, most - 1)] for i in range(most)]
-    x, y = Axis.over(_room(p[0] for p in points)), Axis.over(_room(p[1] for p in points))
+    x, y = Axis.over(_padded(p[0] for p in points)), Axis.over(_padded(p[1] for p in points))
     tips = [f"step {step:,.0f}: {x_name} {short(u)}, {y_name} {short(v)}" for u, v, step in points]
-    looks = ["hollow", *["small model"] * (len(points) - 2), "model"]
-    dots = [dot(x.at(u), y.at(v), look, tip) for (u, v, _), look, tip in zip(points, looks, tips)]
+    styles = ["hollow", *["small model"] * (len(points) - 2), "model"]
+    dots = [dot(x.at(u), y.at(v), style, tip) for (u, v, _), style, tip in zip(points, styles, tips)]
     names = [
         words(text, x.at(p[0]), y.at(p[1]), f"name {text}") for text, p in (("start", points[0]), ("end", points[-1]))
     ]
-    # Below the plot: no way through the plane ever crosses it there.
+    # The arrow is below the plot, where no trajectory crosses it.
     arrow = tag("path", d="M17 27L5 39M5 30V39H14", class_="arrow")
     better = tag("svg", arrow, tag("text", "better", x=24, y=39), y="100%", overflow="visible")
-    way = stretched(line([p[:2] for p in points], x, y, "thin model"))
-    return plot(title, f"From {tips[0]} to {tips[-1]}.", x, y, [better, way, *dots, *names], x_name)
+    trajectory = stretched(line([p[:2] for p in points], x, y, "thin model"))
+    return plot(title, f"From {tips[0]} to {tips[-1]}.", x, y, [better, trajectory, *dots, *names], x_name)
 
 
 def histogram(title: str, edges: Sequence[float], shares: dict[str, tuple[str, list[float]]], x_name: str) -> Markup:
-    """Draw distributions over the same bins as overlapping shapes; shares are of one, shown as per cent."""
+    """Draw named distributions over the same bins as overlapping shapes; shares add up to 1 and show as per cent."""
     x = Axis.over(edges, tight=True)
     y = Axis.over([0.0, *(100 * share for _, values in shares.values() for share in values)], 4)
-    bins, shapes, tips, told = list(pairwise(edges)), [], [], []
-    for name, (look, values) in shares.items():
+    bins, shapes, tips, means = list(pairwise(edges)), [], [], []
+    for name, (style, values) in shares.items():
         steps = [(edge, 100 * share) for pair, share in zip(bins, values) for edge in pair]
-        shapes.append(line([(edges[0], 0.0), *steps, (edges[-1], 0.0)], x, y, f"area {look}"))
+        shapes.append(line([(edges[0], 0.0), *steps, (edges[-1], 0.0)], x, y, f"area {style}"))
         mean = sum(share * (low + high) / 2 for (low, high), share in zip(bins, values))
-        told.append(f"{name}: mean about {short(mean)}")
+        means.append(f"{name}: mean about {short(mean)}")
     for i, (low, high) in enumerate(bins):
         text = ", ".join(f"{100 * values[i]:.1f}% of {name}" for name, (_, values) in shares.items())
-        where = {"x": percent(x.at(low)), "width": percent(x.at(high) - x.at(low)), "height": "100%", "class_": "hit"}
-        tips.append(tag("rect", **where, data_tip=f"{short(low)} to {short(high)}: {text}"))
-    return plot(title, f"{'; '.join(told)}.", x, y, [stretched(*shapes), *tips], x_name, unit="%")
+        box = {"x": percent(x.at(low)), "width": percent(x.at(high) - x.at(low)), "height": "100%", "class_": "hit"}
+        tips.append(tag("rect", **box, data_tip=f"{short(low)} to {short(high)}: {text}"))
+    return plot(title, f"{'; '.join(means)}.", x, y, [stretched(*shapes), *tips], x_name, unit="%")
 
 
 def forest(
     title: str, rows: Sequence[tuple[str, float, float, float, str]], names: Mapping[str, str], x_name: str
 ) -> Markup:
-    """Draw a dot with its interval for each row (name, value, low, high, class), around a line at zero."""
+    """Draw a dot with its interval for each row (name, value, low, high, style), around a line at zero."""
     x = Axis.over([0.0, *(bound for row in rows for bound in row[1:4])], 4)
-    rows = [(names.get(metric, metric), value, low, high, look) for metric, value, low, high, look in rows]
+    rows = [(names.get(metric, metric), value, low, high, style) for metric, value, low, high, style in rows]
     tips = [f"{name}: {short(value)} [{short(low)}, {short(high)}]" for name, value, low, high, _ in rows]
     marks = [tag("line", x1=percent(x.at(0)), x2=percent(x.at(0)), y2="100%", class_="zero")]
-    for i, (name, value, low, high, look) in enumerate(rows):
+    for i, (name, value, low, high, style) in enumerate(rows):
         height = 1 - (i + 0.5) / len(rows)
         level = {"y1": percent(1 - height), "y2": percent(1 - height)}
         marks += [
             words(name, 0, height, "row"),
-            tag("line", x1=percent(x.at(low)), x2=percent(x.at(high)), **level, class_=f"whisker {look}"),
-            dot(x.at(value), height, look),
+            tag("line", x1=percent(x.at(low)), x2=percent(x.at(high)), **level, class_=f"whisker {style}"),
+            dot(x.at(value), height, style),
             tag("line", x2="100%", **level, class_="hit", data_tip=tips[i]),
         ]
     return plot(title, f"{'; '.join(tips)}.", x, None, marks, x_name, rows=len(rows))
 
 
-def _room(values: Iterable[float]) -> list[float]:
+def thin(points: Sequence[Point], most: int = 400) -> list[Point]:
+    """Return about `most` points: the lowest and the highest of equal stretches, so that no spike is lost."""
+    if len(points) <= most:
+        return list(points)
+    kept: set[int] = {0, len(points) - 1}
+    for i in range(stretches := most // 2 - 1):
+        stretch = range(i * len(points) // stretches, (i + 1) * len(points) // stretches)
+        kept |= {min(stretch, key=lambda j: points[j][1]), max(stretch, key=lambda j: points[j][1])}
+    return [points[i] for i in sorted(kept)]
+
+
+def smooth(points: Sequence[Point], most: int = 200) -> list[Point]:
+    """Return centred moving averages over a twentieth of the points; the window shrinks at the ends, evenly."""
+    total = [0.0]
+    for _, y in points:
+        total.append(total[-1] + y)
+    reach, last = len(points) // 40, len(points) - 1
+    centres = sorted({round(i * last / (most - 1)) for i in range(most)})
+    windows = [(centre, min(reach, centre, last - centre)) for centre in centres]
+    return [(points[i][0], (total[i + r + 1] - total[i - r]) / (2 * r + 1)) for i, r in windows]
+
+
+def _padded(values: Iterable[float]) -> list[float]:
     """Return the extremes, the lower one moved out so that the end of a run does not lie in the corner."""
     low, high = min(values := list(values)), max(values)
     return [low - 0.15 * (high - low), high]
@@ -142,25 +147,32 @@ class Axis:
     def text(self, value: float) -> str:
         """Return a value with the decimals that tell neighbouring ticks apart."""
         decimals = -math.floor(math.log10(self.step) + 1e-9)
-        shown = f"{value:,.{max(0, decimals)}f}" if decimals < 5 and abs(value) < 1e7 else f"{value:.3g}"
-        return shown.replace("-", "\u2212")
+        text = f"{value:,.{max(0, decimals)}f}" if decimals < 5 and abs(value) < 1e7 else f"{value:.3g}"
+        return text.replace("-", "\u2212")
 
 
 @dataclass(frozen=True)
-class Logs(Axis):
-    """A range of logarithms to base ten, with ticks that are given: (logarithm, text)."""
+class LogAxis(Axis):
+    """A range of logarithms to base ten, with given ticks: (logarithm, text)."""
 
-    named: tuple[tuple[float, str], ...] = ()
+    labels: tuple[tuple[float, str], ...] = ()
 
     def ticks(self) -> list[tuple[float, str]]:
         """Return each tick's place (0 to 1) and its text."""
-        return [(self.at(value), text) for value, text in self.named]
+        return [(self.at(value), text) for value, text in self.labels]
 
 
 def plot(
-    title: str, what: str, x: Axis, y: Axis | None, marks: list[Markup], x_name: str, unit: str = "", rows: int = 0
+    title: str,
+    description: str,
+    x: Axis,
+    y: Axis | None,
+    marks: list[Markup],
+    x_name: str,
+    unit: str = "",
+    rows: int = 0,
 ) -> Markup:
-    """Return a drawing of marks over a grid; without y, rows of a fixed height stand beside each other."""
+    """Return a drawing of marks over a grid; without y, it has rows of a fixed height."""
     grid = [tag("rect", width="100%", height="100%", class_="hit")]
     for place, text in y.ticks() if y else []:
         grid.append(tag("line", x2="100%", y1=percent(1 - place), y2=percent(1 - place), class_="rule"))
@@ -171,14 +183,40 @@ def plot(
         grid.append(words(text, place, 0, "x"))
     grid.append(words(x_name, 1, 0, "axis"))
     scale = {"data_range": f"{x.low!r} {x.high!r} {y.low!r} {y.high!r}"} if y else {"height": str(36 * rows)}
-    scale |= {"data_x": x_name, "data_unit": unit, **({"data_log": "yes"} if isinstance(x, Logs) else {})}
-    return tag("svg", tag("title", title), tag("desc", what), *grid, *marks, class_="plot", role="img", **scale)
+    scale |= {"data_x": x_name, "data_unit": unit, **({"data_log": "yes"} if isinstance(x, LogAxis) else {})}
+    return tag("svg", tag("title", title), tag("desc", description), *grid, *marks, class_="plot", role="img", **scale)
+
+
+def line(points: Sequence[Point], x: Axis, y: Axis, style: str, name: str = "") -> Markup:
+    """Return a path through points; one with a name shows its values at the pointer."""
+    places = (f"{1000 * x.at(point[0]):.1f} {1000 - 1000 * y.at(point[1]):.1f}" for point in points)
+    data = {"data_name": name} if name else {}
+    return tag("path", d="M" + " ".join(places), class_=f"line {style}", **data)
+
+
+def stretched(*content: Markup) -> Markup:
+    """Return an inner drawing, 0 to 1000 in both directions, that fills the plot."""
+    frame = {"viewBox": "0 0 1000 1000", "preserveAspectRatio": "none", "width": "100%", "height": "100%"}
+    return tag("svg", *content, **frame, overflow="visible")
+
+
+def dot(x: float, y: float, style: str, tip: str = "") -> Markup:
+    """Return a dot at a place; a tip is shown when the pointer is over it."""
+    data = {"data_tip": tip} if tip else {}
+    return tag(
+        "circle", cx=percent(x), cy=percent(1 - y), r=2 if "small" in style else 4, class_=f"dot {style}", **data
+    )
+
+
+def words(text: str, x: float, y: float, style: str) -> Markup:
+    """Return words at a place."""
+    return tag("text", text, x=percent(x), y=percent(1 - y), class_=style)
 
 
 def tag(name: str, *content: str, **attributes: str | float) -> Markup:
     """Return an element; an attribute's name loses the underscore that keeps it from being a word of Python."""
-    named = (Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
-    return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(named), Markup("").join(content))
+    pairs = (Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(pairs), Markup("").join(content))
 
 
 def short(value: float) -> str:
@@ -186,30 +224,6 @@ def short(value: float) -> str:
     return f"{value:.3g}".replace("-", "\u2212")
 
 
-def percent(place: float) -> str:
-    """Return a place (0 to 1) as the drawing has it."""
-    return f"{100 * place:.2f}%"
-
-
-def line(points: Sequence[Point], x: Axis, y: Axis, look: str, name: str = "") -> Markup:
-    """Return a path through points; one with a name tells its values where the pointer is."""
-    places = (f"{1000 * x.at(point[0]):.1f} {1000 - 1000 * y.at(point[1]):.1f}" for point in points)
-    named = {"data_name": name} if name else {}
-    return tag("path", d="M" + " ".join(places), class_=f"line {look}", **named)
-
-
-def stretched(*content: Markup) -> Markup:
-    """Return an inner drawing, 0 to 1000 both ways, that fills the plot."""
-    frame = {"viewBox": "0 0 1000 1000", "preserveAspectRatio": "none", "width": "100%", "height": "100%"}
-    return tag("svg", *content, **frame, overflow="visible")
-
-
-def dot(x: float, y: float, look: str, tip: str = "") -> Markup:
-    """Return a dot at a place (0 to 1 both ways), which may tell something where the pointer is."""
-    told = {"data_tip": tip} if tip else {}
-    return tag("circle", cx=percent(x), cy=percent(1 - y), r=2 if "small" in look else 4, class_=f"dot {look}", **told)
-
-
-def words(text: str, x: float, y: float, look: str) -> Markup:
-    """Return words at a place (0 to 1 both ways)."""
-    return tag("text", text, x=percent(x), y=percent(1 - y), class_=look)
+def percent(fraction: float) -> str:
+    """Return a fraction of the plot as a coordinate of the drawing."""
+    return f"{100 * fraction:.2f}%"

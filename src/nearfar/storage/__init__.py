@@ -1,1 +1,1 @@
-"""What lies on disk: folders written whole, weights, fingerprints, model cards, exports."""
+"""What is kept on disk or sent to a hub: atomic writes, weights, fingerprints, model cards, ONNX exports."""

@@ -1,4 +1,4 @@
-"""The model card: what a stranger must know of a model, in the hub's format."""
+"""The model card: what a user must know of a model, in the hub's format."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import Any
 
 
 def card(dim: int, fingerprint: str, notes: Mapping[str, Any], *, towers: bool = False) -> str:
-    """Return the README.md of a model folder: use, data, protocol, metrics with intervals, recipe.
+    """Return the README.md of a model folder: use, metrics with intervals, protocol, training data, recipe.
 
-    towers: whether queries and keys go through encoders of their own.
+    dim: the dimension d of the vectors. notes: the model's notes, with `reports` by task name, `data` and `recipe`.
+    towers: whether queries and keys have an encoder each.
     """
-    head = {
+    metadata = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
         "tags": ["nearfar", "sentence-transformers", "feature-extraction", "contrastive-learning"],
     }
-    front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
-    parts = [
-        f"---\n{front}\n---\n",
+    front_matter = "\n".join(f"{key}: {json.dumps(value)}" for key, value in metadata.items())
+    sections = [
+        f"---\n{front_matter}\n---\n",
         "# An embedding model trained with nearfar\n",
         f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
-        _USE + (_TOWERS if towers else _ONE),
+        _USE + (_TWO_TOWERS if towers else _ONE_ENCODER),
         *(_evaluation(name, report) for name, report in notes.get("reports", {}).items()),
         _section("Training data", notes.get("data")),
         _section("Recipe", notes.get("recipe")),
         _LIMITS,
     ]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(section for section in sections if section)
 
 
 _USE = """## Use
@@ -40,7 +41,7 @@ model = nf.Model.load("path/to/this/folder")
 vectors = model.embed(["a question"], role="query")  # documents: role="key"
 ```
 """
-_ONE = """
+_ONE_ENCODER = """
 or, with equal vectors:
 
 ```python
@@ -50,7 +51,7 @@ model = SentenceTransformer("path/to/this/folder")
 vectors = model.encode(["a question"], prompt_name="query")  # documents: prompt_name="document"
 ```
 """
-_TOWERS = """
+_TWO_TOWERS = """
 Queries and documents have an encoder each. Or, with equal vectors, sentence-transformers from 5.0 on:
 
 ```python
@@ -68,7 +69,7 @@ data (`nearfar evaluate MODEL DATA --baseline bm25`) before you rely on it.
 
 
 def _evaluation(name: str, report: Mapping[str, Any]) -> str:
-    """One table: metric, value with interval, each baseline, difference with interval."""
+    """Return a report's table: metric, value with interval, each baseline, difference to each with interval."""
     baselines = list(report.get("baseline", {}))
     rows = [["metric", "model", *baselines, *(f"model - {b}" for b in baselines)]]
     rows.append(["---"] * len(rows[0]))

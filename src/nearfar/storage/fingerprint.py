@@ -1,4 +1,4 @@
-"""What makes two things (embedding spaces, data sets, caches) the same one."""
+"""Fingerprints: equal for equal content, whether of an embedding space, a data set or a cache entry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return 32 hexadecimal digits that identify arrays and plain values (inside tuples and lists too), in order."""
+    """Return a hash (32 hexadecimal digits) of arrays and plain values, in order; tuples and lists may hold them."""
     digest = hashlib.blake2b(digest_size=16)
     _add(digest, parts)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Folders on disk: the cache, and writing so that a crash leaves the old or the new, never half."""
+"""Folders and files on disk: the cache, and atomic writes. After a crash the old or the new one is there, whole."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ import platformdirs
 
 from nearfar.errors import InputError, RunError
 
-ABANDONED = 86_400  # seconds after which a half-written folder has no writer any more
+ABANDONED_AFTER = 86_400  # seconds; an older temporary folder was left by a crash
 
 
 def cache_folder(name: str) -> Path:
-    """Return (and make) a folder of nearfar's cache; the environment variable NEARFAR_CACHE moves it."""
+    """Return a folder of nearfar's cache, made if need be; the environment variable NEARFAR_CACHE moves the cache."""
     root = Path(os.environ.get("NEARFAR_CACHE") or platformdirs.user_cache_path("nearfar"))
     try:
-        return made(root / name)
+        return ensure_folder(root / name)
     except InputError as error:
         raise InputError(f"{error}; this is the cache, which NEARFAR_CACHE=FOLDER moves") from error
 
 
-def made(folder: Path) -> Path:
-    """Make a folder if need be; an unwritable place is the user's error, and names the place."""
+def ensure_folder(folder: Path) -> Path:
+    """Make a folder if need be, check that it can be written to, and return it.
+
+    Errors: `InputError` where a file has its name or permission is denied; `RunError` for other errors (disk full).
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -39,112 +42,118 @@ def made(folder: Path) -> Path:
     except PermissionError as error:
         raise InputError(f"{folder}: not writable; choose another folder or change its permissions") from error
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise write_error(folder, error) from error
     return folder
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an operating system's error while writing (disk full, no permission) into one that says where."""
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn an operating system's error while writing (disk full) into a `RunError` that names the path."""
     try:
         yield
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: OSError) -> RunError:
+    """Return what to tell the user where the system could not write."""
+    return RunError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder")
 
 
 @contextmanager
-def folder_aside(place: Path, *, again: bool = True) -> Iterator[Path]:
-    """Give an empty folder to write in; what was written then takes the place at once, or not at all after an error.
+def write_folder_atomically(folder: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Give a temporary folder to write in, and rename it to `folder` afterwards; after an error, delete it.
 
-    again: what stands there by then is replaced; else it stays, as what is named by its content and may be in use.
+    overwrite: whether a `folder` that exists by then is replaced. Use False for a folder that is named by its content:
+    the existing one is equal and may be in use.
 
-    Its parent must exist. Killed at any moment, the old folder or the new one is whole at `standing(place)`.
+    The parent of `folder` must exist. Killed at any moment, the old or the new one is at `complete_folder(folder)`.
     """
-    with writing(place):
-        _sweep(place)
-        aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
+    with explain_write_errors(folder):
+        _remove_abandoned(folder)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            yield aside
-            aside.chmod(0o755)
-            _sync_all(aside)
-            if again or not place.exists():
-                _replace(aside, place)
+            yield temporary
+            temporary.chmod(0o755)
+            _sync_all(temporary)
+            if overwrite or not folder.exists():
+                _replace(temporary, folder)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _replace(new: Path, place: Path) -> None:
-    """No system call but Linux's own swaps two folders: the old one steps aside under a name that `standing` knows."""
-    old = _stepped_aside(place)
-    if place.exists():
-        shutil.rmtree(old, ignore_errors=True)  # left by a crash after the new one stood
-        place.replace(old)
+def complete_folder(folder: Path) -> Path:
+    """Return where `folder` is complete: itself, or its backup, where a crash interrupted its replacement."""
+    backup = _backup(folder)
+    return backup if backup.is_dir() and not folder.exists() else folder
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Rename `new` to `folder`. No portable system call swaps two folders: the old one is first renamed to a backup."""
+    backup = _backup(folder)
+    if folder.exists():
+        shutil.rmtree(backup, ignore_errors=True)  # left by a crash after its replacement was complete
+        folder.replace(backup)
     try:
-        new.replace(place)
+        new.replace(folder)
     except OSError:
-        if old.exists():
-            old.replace(place)
+        if backup.exists():
+            backup.replace(folder)
         raise
-    sync_folder(place.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(folder.parent)
+    shutil.rmtree(backup, ignore_errors=True)
 
 
-def _sweep(place: Path) -> None:
-    """Remove what a crash left half-written; a young one may be another process at work."""
-    for left in place.parent.glob(f".{place.name}-*"):
-        with suppress(FileNotFoundError):  # its writer has just ended
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                shutil.rmtree(left, ignore_errors=True)
+def _backup(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.old"
 
 
-def standing(place: Path) -> Path:
-    """Return where the folder of a place lies: there, or beside it where a crash came just before its replacement."""
-    old = _stepped_aside(place)
-    return old if old.is_dir() and not place.exists() else place
-
-
-def _stepped_aside(place: Path) -> Path:
-    return place.parent / f".{place.name}.old"
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary folders that crashes left; a recent one may belong to another process at work."""
+    for temporary in folder.parent.glob(f".{folder.name}-*"):
+        with suppress(FileNotFoundError):  # its process has just ended
+            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def file_aside(path: Path) -> Iterator[Path]:
-    """Give an empty file to write, of the same suffix; it takes the path's place at once, or not at all after an error.
+def write_file_atomically(path: Path) -> Iterator[Path]:
+    """Give an empty temporary file of the same suffix, and rename it to `path` afterwards; after an error, delete it.
 
-    Its folder must exist.
+    The folder of `path` must exist.
     """
-    with writing(path):
+    with explain_write_errors(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
         os.close(handle)
-        aside = Path(name)
+        temporary = Path(name)
         try:
-            yield aside
-            aside.chmod(0o644)
-            _sync_file(aside)
-            aside.replace(path)
+            yield temporary
+            temporary.chmod(0o644)
+            _sync_file(temporary)
+            temporary.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
-        sync_folder(path.parent)
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole: aside, synced, then renamed over the old one."""
-    with file_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    """Write a text file atomically, as UTF-8."""
+    with write_file_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _sync_all(folder: Path) -> None:
-    """Make what lies in a folder last through a power cut."""
+    """Flush a folder and all that is in it to the disk, so that they survive a power cut."""
     for path in folder.rglob("*"):
         if path.is_file():
             _sync_file(path)
         else:
-            sync_folder(path)
-    sync_folder(folder)
+            _sync_folder(path)
+    _sync_folder(folder)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename inside a folder last through a power cut."""
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, so that a rename survives a power cut."""
     _sync_file(folder)
 
 
@@ -156,16 +165,12 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _cannot_write(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder")
-
-
-def finite(value: Any) -> Any:
-    """Return plain values with null in the place of numbers that JSON has no word for."""
+def json_safe(value: Any) -> Any:
+    """Return plain values in which null replaces NaN and infinity, which JSON cannot write."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): finite(inner) for key, inner in value.items()}
+        return {str(key): json_safe(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
+        return [json_safe(inner) for inner in value]
     return value

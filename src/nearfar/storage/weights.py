@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, and nothing that could run code."""
+"""Weights on disk: safetensors only, since a pickle can run code when it is loaded."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import writing
+from nearfar.storage.folders import explain_write_errors
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
-STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")  # of pickles, and of torch.save's zip around one
+MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")  # first bytes of pickles, and of torch.save's zip
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors. Errors: `RunError` where the place cannot be written (disk full)."""
-    with writing(path):
+    """Write tensors as safetensors. Errors: `RunError` where the path cannot be written (disk full)."""
+    with explain_write_errors(path):
         try:
             save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
         except SafetensorError as error:  # how the library reports the operating system's errors
@@ -26,7 +26,11 @@ def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
-    """Read exactly these tensors. Errors: `InputError`, also for a pickle under a safetensors name."""
+    """Return the tensors of these names from a safetensors file.
+
+    Errors: `InputError` for a missing or damaged file, a pickle under this name, a missing tensor, and values that are
+    not finite.
+    """
     if not path.is_file():
         others = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
         why = f" ({', '.join(others)} is a pickle, which can run code and is never read)" if others else ""
@@ -34,7 +38,7 @@ def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             start = file.read(2)
-        if start in STARTS:
+        if start in MAGIC:
             raise InputError(f"{path}: this is a pickle, which can run code and is never read; save it as safetensors")
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -47,7 +51,7 @@ def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
 
 
 def refuse_not_finite(where: Path, named: Iterable[tuple[str, Tensor]]) -> None:
-    """Refuse weights with NaN or infinity: one in a row makes NaN of every text that has the token. `InputError`."""
+    """Raise `InputError` for weights with NaN or infinity: one NaN makes every vector NaN that depends on it."""
     for name, weight in named:
         if not bool(weight.isfinite().all()):
             raise InputError(f"{where}: {name} holds numbers that are not finite; copy or train the model again")

@@ -1,1 +1,1 @@
-"""Functions of text: BM25, near-duplicates, the tokenizer, prompts, words and sentences."""
+"""Functions of texts: BM25, near-duplicates, the tokenizer, prompts, words and sentences."""

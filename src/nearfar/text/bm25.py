@@ -1,4 +1,4 @@
-"""Search by words: BM25, the peer that every embedding model has to meet, and the fusion of rankings."""
+"""Search by words: BM25, the baseline of every embedding model, and the fusion of rankings."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from nearfar.column import Column, Ids, ListColumn, chunks
 from nearfar.errors import InputError
 from nearfar.vectors.topk import Ranking
 
-_RUN = re.compile(r"[^\W_]+")
+_LETTERS_DIGITS = re.compile(r"[^\W_]+")
 _WORD = re.compile(r"\w+")
-_SEAM = re.compile(  # between the parts of an identifier: parse_HTTPHeader2 -> parse, HTTP, Header, 2
+_PART_BOUNDARY = re.compile(  # between the parts of an identifier: parse_HTTPHeader2 -> parse, HTTP, Header, 2
     r"_+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
 )
 BASELINES: dict[str, dict[str, bool]] = {"bm25": {}, "bm25-english": {"stop_words": True, "stemming": True}}
 
 
 class Bm25:
-    """BM25 over documents (m,) with the settings that serve it best, by the bm25s library (Lucene's exact form).
+    """BM25 over documents (m,) with its best settings, by the bm25s library (Lucene's exact form).
 
         score(q, d) = sum_{w in q} log(1 + (m - m_w + 1/2) / (m_w + 1/2)) f / (k1 (1 - b + b |d| / mean |d|) + f)
 
-    where m_w documents hold the word w, and d holds it f times. Sources: Robertson & Zaragoza 2009, "The probabilistic
-    relevance framework"; Lu 2024, arXiv:2407.03618. Words are lower-cased. An identifier counts as a whole and in its
-    parts (`parseHTTPHeader_v2`: parse, http, header, v, 2 as well).
+    where m_w documents contain the word w, and d contains it f times. Sources: Robertson & Zaragoza 2009, "The
+    probabilistic relevance framework"; Lu 2024, arXiv:2407.03618. Words are lower-cased. An identifier counts as a
+    whole and in its parts (`parseHTTPHeader_v2`: parse, http, header, v, 2 as well).
 
-    The defaults of k1 and b come from a search on eight test sets (Cranfield, CISI, NPL, NL2Bash both ways, TREC QA,
-    docstrings to code of known and of unseen packages), with stop words and stems, where they are within 0.002 of the
-    best mean nDCG@10. They were chosen on the very sets, which favours BM25.
+    The defaults of k1 and b come from a search on eight test sets (Cranfield, CISI, NPL, NL2Bash in both directions,
+    TREC QA, docstrings to code of known and of unseen packages), with stop words and stems, where they are within 0.002
+    of the best mean nDCG@10. They were chosen on the test sets themselves, which favours BM25.
 
-    Two of its forms are baselines by name (`BASELINES`): "bm25" knows no language, as a model trained from nothing
-    knows none; "bm25-english" leaves out English stop words and stems English words, which is worth 0.04 to 0.06 on
-    English docstrings.
+    Two settings are baselines by name (`BASELINES`): "bm25" depends on no language, like a model trained from scratch;
+    "bm25-english" leaves out English stop words and stems English words, which is worth 0.04 to 0.06 on English
+    docstrings.
 
     Args:
-        documents: texts; an empty one is legal, and never found.
-        k1: how long further occurrences of a word go on counting, >= 0.
-        b: how much a document's length counts against it, 0 to 1.
-        identifiers: take identifiers apart; without it a token is a run of letters and digits.
+        documents: texts; an empty one is allowed, and never found.
+        k1: the weight of further occurrences of a word, which saturates more slowly with a larger k1, >= 0.
+        b: the strength of the normalisation by a document's length, 0 to 1.
+        identifiers: split identifiers into their parts; without it a token is a run of letters and digits.
         stop_words: leave out 179 frequent English words.
         stemming: English stems (Porter 2, by PyStemmer).
 
@@ -67,7 +67,7 @@ class Bm25:
         stop_words: bool = False,
         stemming: bool = False,
     ) -> None:
-        import bm25s  # here, as loading it takes a while and most users of this room's neighbours never need it
+        import bm25s  # here, for importing it takes a while, and the functions of this module do without it
         import Stemmer
         from bm25s.stopwords import STOPWORDS_EN_PLUS
 
@@ -88,71 +88,73 @@ class Bm25:
             self._index.index((tokens, self._vocabulary), create_empty_token=False, show_progress=False)
 
     def rank(self, queries: Sequence[str], k: int) -> Ranking:
-        """Return the k best documents of each query, (n, min(k, m)); only documents that share a word are found.
+        """Return the k best documents of each query, (n, min(k, m)), among those that share a word with it.
 
-        Equal scores by lower row; where fewer than k share a word, the rest is row -1 with score -inf.
+        Equal scores are ordered by row; where fewer than k share a word, the rest is row -1 with score -inf.
         """
         if k < 1:
             raise InputError(f"bm25: k must be at least 1, it is {k}")
-        found = [self._found(self._ids(query, "query"), k) for query in queries]
-        return _ranking(found, min(k, self.size))
+        results = [self._best_documents(self._ids(query, "query"), k) for query in queries]
+        return _ranking(results, min(k, self.size))
 
     def score(self, queries: Sequence[str], rows: Ids) -> npt.NDArray[np.float32]:
         """Return the score (e,) of the i-th query with the document of the i-th row; 0 where they share no word."""
-        found = np.zeros(len(rows), np.float32)
-        place: dict[str, list[int]] = {}
+        scores = np.zeros(len(rows), np.float32)
+        entries: dict[str, list[int]] = {}  # of each distinct query
         for i, query in enumerate(queries):
-            place.setdefault(query, []).append(i)
-        for query, at in place.items():
-            found[at] = self.score_all([query])[0, rows[at]]
-        return found
+            entries.setdefault(query, []).append(i)
+        for query, of_query in entries.items():
+            scores[of_query] = self.score_all([query])[0, rows[of_query]]
+        return scores
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the score of each query with every document, (n, m); 0 where they share no word."""
-        found = np.zeros((len(queries), self.size), np.float32)
+        scores = np.zeros((len(queries), self.size), np.float32)
         for i, query in enumerate(queries):
             if ids := self._ids(query, "query"):
-                found[i] = self._index.get_scores_from_ids(ids)
-        return found
+                scores[i] = self._index.get_scores_from_ids(ids)
+        return scores
 
-    def _found(self, query: list[int], k: int) -> tuple[Ids, npt.NDArray[np.float32]]:
-        if not query:
+    def _best_documents(self, ids: list[int], k: int) -> tuple[Ids, npt.NDArray[np.float32]]:
+        """Return the rows and scores of the k best documents for a query's token ids."""
+        if not ids:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        scores = self._index.get_scores_from_ids(query)  # (m,)
+        scores = self._index.get_scores_from_ids(ids)  # (m,)
         return _best(np.flatnonzero(scores > 0), scores[scores > 0], k)
 
     def _ids(self, text: Any, what: str, grow: bool = False) -> list[int]:
-        """Return a text's tokens as numbers; of unknown words none, unless the vocabulary may grow."""
+        """Return the ids of a text's tokens; unknown tokens are ignored, or with `grow` added to the vocabulary."""
         if not isinstance(text, str):
             raise InputError(f"bm25: a {what} must be text, it is {type(text).__name__} ({text!r:.60})")
         tokens = [token for token in words(text, self.settings["identifiers"]) if token not in self._stop]
         if self._stems is not None:
             tokens = self._stems.stemWords(tokens)
-        known = self._vocabulary
+        vocabulary = self._vocabulary
         if grow:
-            return [known.setdefault(token, len(known)) for token in tokens]
-        return [known[token] for token in tokens if token in known]
+            return [vocabulary.setdefault(token, len(vocabulary)) for token in tokens]
+        return [vocabulary[token] for token in tokens if token in vocabulary]
 
 
 def words(text: str, identifiers: bool = True) -> list[str]:
-    """Return a text's lower-cased tokens: of an identifier its parts, then the whole where it has several."""
+    """Return a text's lower-cased tokens: the parts of each identifier, then the identifier if it has several."""
     if not identifiers:
-        return _RUN.findall(text.lower())
+        return _LETTERS_DIGITS.findall(text.lower())
     return [token for word in _WORD.findall(text) for token in _parts(word)]
 
 
 @lru_cache(maxsize=200_000)
 def _parts(word: str) -> tuple[str, ...]:
-    parts = tuple(part.lower() for part in _SEAM.split(word) if part)
+    parts = tuple(part.lower() for part in _PART_BOUNDARY.split(word) if part)
     return parts if len(parts) < 2 else (*parts, word.lower().strip("_"))
 
 
 def reciprocal_rank_fusion(rankings: Sequence[Ranking], k: int = 60, depth: int | None = None) -> Ranking:
     """Return the fusion of rankings of the same n queries: score(d) = sum over rankings of 1 / (k + rank of d).
 
-    Ranks start at 1; a document that a ranking lacks gets nothing from it. Source: Cormack, Clarke & Buettcher 2009,
-    "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods", with its constant 60. `depth`
-    is how many to keep, by default as many as the deepest ranking has; equal scores by lower row.
+    Ranks start at 1; a document that is missing in a ranking gets nothing from it. Source: Cormack, Clarke &
+    Buettcher 2009, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods", with its
+    constant 60. `depth` is the number of documents to keep, by default that of the deepest ranking; equal scores are
+    ordered by row.
 
     Errors: `InputError`: no ranking, rankings of different queries, k < 0 or depth < 1.
     """
@@ -163,29 +165,30 @@ def reciprocal_rank_fusion(rankings: Sequence[Ranking], k: int = 60, depth: int 
         raise InputError(f"fusion: k must be at least 0 and depth at least 1, they are {k} and {depth}")
     rows = np.concatenate([ranking.rows for ranking in rankings], 1)  # (n, sum of depths)
     gain = np.concatenate([1 / (k + 1 + np.arange(ranking.rows.shape[1])) for ranking in rankings])  # (sum of depths,)
-    found = []
+    results = []
     for row in rows:
-        documents, place = np.unique(row[row >= 0], return_inverse=True)
+        documents, inverse = np.unique(row[row >= 0], return_inverse=True)
         # Rounded to float32 before sorting: the order in which gains are added must not break a tie.
-        found.append(_best(documents, np.bincount(place, gain[row >= 0], len(documents)).astype(np.float32), depth))
-    return _ranking(found, depth)
+        scores = np.bincount(inverse, gain[row >= 0], len(documents)).astype(np.float32)
+        results.append(_best(documents, scores, depth))
+    return _ranking(results, depth)
 
 
 def _best(rows: Ids, scores: npt.NDArray[np.float32], k: int) -> tuple[Ids, npt.NDArray[np.float32]]:
-    """Return the k best of ascending rows, best first, equal ones by lower row."""
+    """Return the k best of ascending rows, best first, equal scores by row."""
     if len(rows) > k:
         least = np.partition(scores, -k)[-k]
-        spare = k - np.count_nonzero(scores > least)
-        keep = (scores > least) | (np.cumsum(scores == least) <= spare) & (scores == least)
+        ties = k - np.count_nonzero(scores > least)  # rows with the least score that are kept, the first ones
+        keep = (scores > least) | (np.cumsum(scores == least) <= ties) & (scores == least)
         rows, scores = rows[keep], scores[keep]
     order = np.argsort(-scores, kind="stable")
     return rows[order], scores[order]
 
 
-def _ranking(found: Sequence[tuple[Ids, npt.NDArray[np.float32]]], depth: int) -> Ranking:
-    """Stack results of unequal length, padded with row -1 and score -inf."""
-    rows = np.full((len(found), depth), -1, np.int64)
-    scores = np.full((len(found), depth), -np.inf, np.float32)
-    for i, (documents, values) in enumerate(found):
+def _ranking(results: Sequence[tuple[Ids, npt.NDArray[np.float32]]], depth: int) -> Ranking:
+    """Return results of unequal length as one ranking, padded with row -1 and score -inf."""
+    rows = np.full((len(results), depth), -1, np.int64)
+    scores = np.full((len(results), depth), -np.inf, np.float32)
+    for i, (documents, values) in enumerate(results):
         rows[i, : len(documents)], scores[i, : len(documents)] = documents, values
     return Ranking(rows, scores)

@@ -1,7 +1,8 @@
-"""Near-duplicate code and texts by MinHash.
+"""Near-duplicates among codes or texts by MinHash (Broder 1997, "On the resemblance and containment of documents").
 
-A signature holds the least hash of the shingles (runs of three words) at each place; the share of equal places
-estimates the Jaccard similarity of their sets of shingles.
+A shingle is a run of three words. A signature holds, for each of 32 hash functions, the least hash of a text's
+shingles; the share of equal components of two signatures estimates the Jaccard similarity of the sets of shingles.
+Candidates come from banding: signatures in bands of three components, and pairs that are equal in a whole band.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Ids
+from nearfar.column import Ids, ranges
 
 Signatures = npt.NDArray[np.uint32]
-PLACES = 32  # of a signature; the estimate's standard error at 0.7 is 0.08
-ALIKE = 23  # equal places that make a near-duplicate: the least with an estimated Jaccard similarity >= 0.7
-BANDS = 10  # of three places: 32 - 23 = 9 unequal places cannot spoil ten bands, so the join misses no pair
-PAIR_BLOCK = 500_000  # candidate pairs compared at once: 64 MB
+Shingles = set[tuple[str, ...]]
+SIGNATURE_SIZE = 32  # components; the standard error of an estimated similarity of 0.7 is 0.08
+BANDS = 10  # of three components: a pair of texts at 0.8 is equal in one of them with a probability of 99.9 %
+NEAR_DUPLICATE = 23  # equal components of near-duplicate code: the least with an estimated similarity >= 0.7
+LEAST_JACCARD = 0.8  # of texts: the similarity of their sets of shingles, computed exactly
+CANDIDATE = 20  # equal components of a pair of texts to compare: a pair at 0.8 has them with a probability of 99 %
+MAX_NEIGHBOURS = 64  # later texts of a band that a text is compared with: a thousand copies are half a million pairs
+PAIR_BLOCK = 20_000  # pairs of signatures compared in one block: what a core's cache holds
+TEXT_BLOCK = 10_000  # texts whose signatures are computed in one block
 _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""")
 _WORD = re.compile(r"\w+")
 
@@ -36,13 +42,89 @@ def _odd_numbers(count: int) -> npt.NDArray[np.uint64]:
     return np.array(numbers, np.uint64)
 
 
-_MIX = _odd_numbers(3 + PLACES)
-LEAST_JACCARD = 0.8  # Jaccard similarity of the sets of runs of three words
-ALIKE_TEXTS = 20  # of 32 equal places make a candidate: a pair at 0.8 has so many with a probability of 99 %
-TEXT_BANDS = 10  # of three places: such a pair shares one with a probability of 99.9 %
-REACH = 64  # candidates of a text in one band: keeps thousands of copies of one form from being compared all with all
-_TEXT_BLOCK = 10_000
-_TEXT_WORD = re.compile(r"\w+")
+_MULTIPLIERS = _odd_numbers(3 + SIGNATURE_SIZE)  # three for the words of a shingle, one for each hash function
+
+
+def signatures(texts: Sequence[str]) -> Signatures:
+    """Return the MinHash signatures of n texts, or codes without comments, over shingles of three words, (n, 32)."""
+    if not texts:
+        return np.empty((0, SIGNATURE_SIZE), np.uint32)
+    hashes = _Hashes()
+    words = [[hashes[word] for word in _WORD.findall(text)] for text in texts]
+    for row in words:
+        row.extend([0] * (3 - len(row)))
+    lengths = np.fromiter(map(len, words), np.int64, len(words))  # (n,)
+    flat = np.fromiter(itertools.chain.from_iterable(words), np.uint64, int(lengths.sum()))
+    ends = np.cumsum(lengths)  # (n,)
+    inside = np.ones(len(flat), bool)
+    inside[ends - 1] = inside[ends - 2] = False  # shingles that start here would reach into the next text
+    shingles = flat[:-2] * _MULTIPLIERS[0] + flat[1:-1] * _MULTIPLIERS[1] + flat[2:] * _MULTIPLIERS[2]
+    shingles = shingles[inside[:-2]]
+    shingles ^= shingles >> np.uint64(29)
+    starts = ends - lengths - 2 * np.arange(len(words))  # (n,)
+    result = np.empty((len(words), SIGNATURE_SIZE), np.uint32)
+    for i in range(SIGNATURE_SIZE):
+        ranks = (shingles * _MULTIPLIERS[3 + i]) >> np.uint64(32)
+        result[:, i] = np.minimum.reduceat(ranks, starts)
+    return result
+
+
+def near_duplicates(rows: Signatures, others: Signatures) -> npt.NDArray[np.bool_]:
+    """Return which of n rows are near-duplicates of any of m others, (n,): at least 23 of 32 components are equal.
+
+    No near-duplicate is missed: 32 - 23 = 9 unequal components cannot lie in all ten bands.
+    """
+    found = np.zeros(len(rows), bool)
+    if not len(rows) or not len(others):
+        return found
+    for band in range(BANDS):
+        keys, (order, other_keys) = _band_keys(rows, band), _sorted_band(others, band)
+        open_rows = np.flatnonzero(~found)
+        start = np.searchsorted(other_keys, keys[open_rows], "left")
+        count = np.searchsorted(other_keys, keys[open_rows], "right") - start
+        for i, j in _pair_blocks(start, count):
+            row = open_rows[i]
+            alike = (rows[row] == others[order[j]]).sum(1) >= NEAR_DUPLICATE
+            found[row[alike]] = True
+    return found
+
+
+def near_pairs(texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.float64]]:
+    """Return the pairs (p, 2) of alike texts among n, the lower index first, and their Jaccard similarity (p,), >= 0.8.
+
+    Letters' case, punctuation and spaces do not count. A text without a word is like no other. A pair at 0.8 is missed
+    in about one case of a hundred; the similarities returned are exact.
+
+    When not to use it: on scripts that put no space between words, where only nearly equal sentences are found.
+    """
+    with_words = np.flatnonzero([bool(_WORD.search(text)) for text in texts])
+    blocks = (with_words[start : start + TEXT_BLOCK] for start in range(0, len(with_words), TEXT_BLOCK))
+    parts = [signatures([texts[i].casefold() for i in block]) for block in blocks]
+    if not parts:
+        return np.empty((0, 2), np.int64), np.empty(0)
+    pairs = with_words[_candidates(np.concatenate(parts))]  # (c, 2)
+    shingles: dict[int, Shingles] = {}
+    similarity = np.array(
+        [_jaccard(_shingles(texts, i, shingles), _shingles(texts, j, shingles)) for i, j in pairs.tolist()]
+    )
+    kept = similarity >= LEAST_JACCARD if len(pairs) else np.zeros(0, bool)
+    return pairs[kept], similarity[kept]
+
+
+def leaders(n: int, pairs: Ids, similarity: npt.NDArray[np.float64]) -> dict[int, tuple[int, float]]:
+    """Return for each of n texts to leave out: the earlier text that stays and is most similar, and their similarity.
+
+    A text is left out only if it is in a pair itself with an earlier one that stays: similarity is not transitive.
+    """
+    earlier: dict[int, list[tuple[int, float]]] = {}
+    for (i, j), value in zip(pairs.tolist(), similarity.tolist()):
+        earlier.setdefault(j, []).append((i, value))
+    found: dict[int, tuple[int, float]] = {}
+    for j in sorted(earlier):
+        staying = [(i, value) for i, value in sorted(earlier[j]) if i not in found]
+        if staying and j < n:
+            found[j] = max(staying, key=lambda one: one[1])
+    return found
 
 
 def without_comments(code: str) -> str:
@@ -58,134 +140,48 @@ class _Hashes(dict[str, int]):
         return value
 
 
-def signatures(codes: Sequence[str]) -> Signatures:
-    """Return the MinHash signatures over shingles of three words of n codes without comments, (n, 32)."""
-    if not codes:
-        return np.empty((0, PLACES), np.uint32)
-    hashes = _Hashes()
-    words = [[hashes[word] for word in _WORD.findall(code)] for code in codes]
-    for row in words:
-        row.extend([0] * (3 - len(row)))
-    lengths = np.fromiter(map(len, words), np.int64, len(words))  # (n,)
-    flat = np.fromiter(itertools.chain.from_iterable(words), np.uint64, int(lengths.sum()))
-    ends = np.cumsum(lengths)  # (n,)
-    inside = np.ones(len(flat), bool)
-    inside[ends - 1] = inside[ends - 2] = False  # shingles that start here would reach into the next code
-    shingles = flat[:-2] * _MIX[0] + flat[1:-1] * _MIX[1] + flat[2:] * _MIX[2]
-    shingles = shingles[inside[:-2]]
-    shingles ^= shingles >> np.uint64(29)
-    starts = ends - lengths - 2 * np.arange(len(words))  # (n,)
-    result = np.empty((len(words), PLACES), np.uint32)
-    for place in range(PLACES):
-        ranks = (shingles * _MIX[3 + place]) >> np.uint64(32)
-        result[:, place] = np.minimum.reduceat(ranks, starts)
-    return result
-
-
-def near_duplicates(rows: Signatures, others: Signatures) -> npt.NDArray[np.bool_]:
-    """Return which of n rows are near-duplicates of any of m others, (n,): at least 23 of 32 places are equal."""
-    found = np.zeros(len(rows), bool)
-    if not len(rows) or not len(others):
-        return found
-    for band in range(BANDS):
-        keys, other_keys = _band(rows, band), _band(others, band)
-        order = np.argsort(other_keys, kind="stable")
-        other_keys = other_keys[order]
-        open_rows = np.flatnonzero(~found)
-        left = np.searchsorted(other_keys, keys[open_rows], "left")
-        counts = np.searchsorted(other_keys, keys[open_rows], "right") - left
-        for part in _blocks(counts):
-            row = np.repeat(open_rows[part], counts[part])  # (pairs,)
-            offset = np.repeat(left[part] - (np.cumsum(counts[part]) - counts[part]), counts[part])
-            other = order[offset + np.arange(len(row))]  # (pairs,)
-            alike = (rows[row] == others[other]).sum(1) >= ALIKE
-            found[row[alike]] = True
-    return found
-
-
-def _band(rows: Signatures, band: int) -> npt.NDArray[np.uint64]:
-    """Return one band as one number a row; a collision costs a comparison, no wrong answer."""
-    places = rows[:, 3 * band : 3 * band + 3].astype(np.uint64)
-    keys: npt.NDArray[np.uint64] = places @ _MIX[:3]  # (n,)
-    return keys
-
-
-def _blocks(counts: npt.NDArray[np.int64]) -> list[slice]:
-    """Cut rows into runs of about BLOCK pairs."""
-    cuts = np.flatnonzero(np.diff(np.cumsum(counts) // PAIR_BLOCK)) + 1
-    edges = [0, *cuts.tolist(), len(counts)]
-    return [slice(a, b) for a, b in itertools.pairwise(edges)]
-
-
-def near_pairs(texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.float64]]:
-    """Return pairs of places (p, 2), the lower first, of alike texts (n,), and their Jaccard similarity (p,), >= 0.8.
-
-    Letters' case, punctuation and spaces do not count. A text without a word is like no other.
-    Source: Broder 1997, "On the resemblance and containment of documents". Candidates come from 32 MinHash places in
-    ten bands, so a pair at 0.8 is missed in about one case of a hundred; what is returned is exact.
-
-    When not to use it: on scripts that put no space between words, where only nearly equal sentences are found.
-    """
-    words = [bool(_TEXT_WORD.search(text)) for text in texts]
-    places = np.flatnonzero(words)
-    blocks = (places[start : start + _TEXT_BLOCK] for start in range(0, len(places), _TEXT_BLOCK))
-    parts = [signatures([texts[i].casefold() for i in block]) for block in blocks]
-    if not parts:
-        return np.empty((0, 2), np.int64), np.empty(0)
-    candidates = _candidates(np.concatenate(parts))
-    pairs = np.sort(places[candidates], 1)  # (c, 2)
-    sets: dict[int, set[tuple[str, ...]]] = {}
-    alike = np.array([_jaccard(_runs(texts, i, sets), _runs(texts, j, sets)) for i, j in pairs.tolist()])
-    kept = alike >= LEAST_JACCARD if len(pairs) else np.zeros(0, bool)
-    return pairs[kept], alike[kept]
-
-
-def leaders(n: int, pairs: Ids, alike: npt.NDArray[np.float64]) -> dict[int, tuple[int, float]]:
-    """Return for each text that is near an earlier one that stays: that one, and how alike they are.
-
-    Nearness is not passed on: a text is only ever given to one that it is near itself.
-    """
-    earlier: dict[int, list[tuple[int, float]]] = {}
-    for (i, j), value in zip(pairs.tolist(), alike.tolist()):
-        earlier.setdefault(j, []).append((i, value))
-    found: dict[int, tuple[int, float]] = {}
-    for j in sorted(earlier):
-        staying = [(i, value) for i, value in sorted(earlier[j]) if i not in found]
-        if staying and j < n:
-            found[j] = max(staying, key=lambda one: one[1])
-    return found
-
-
 def _candidates(rows: Signatures) -> Ids:
-    """Return distinct pairs (c, 2) of signatures (n, 32) that share a band and have 20 equal places."""
-    found = {
-        pair for band in range(TEXT_BANDS) for block in _in_band(rows, band) for pair in map(tuple, block.tolist())
-    }
+    """Return distinct pairs (c, 2) of signatures (n, 32), sorted, that share a band and have 20 equal components."""
+    found: set[tuple[int, int]] = set()
+    for band in range(BANDS):
+        order, keys = _sorted_band(rows, band)
+        following = np.arange(1, len(rows) + 1)  # (n,)
+        count = np.minimum(np.searchsorted(keys, keys, "right") - following, MAX_NEIGHBOURS)
+        for i, j in _pair_blocks(following, count):
+            first, second = order[i], order[j]  # first < second, for equal keys are in the order of the rows
+            alike = (rows[first] == rows[second]).sum(1) >= CANDIDATE
+            found.update(zip(first[alike].tolist(), second[alike].tolist()))
     return np.array(sorted(found), np.int64).reshape(-1, 2)
 
 
-def _in_band(rows: Signatures, band: int) -> Iterator[Ids]:
-    places = rows[:, 3 * band : 3 * band + 3]
-    order = np.lexsort(places.T)  # stable: within a band, texts stay in their order
-    ordered = places[order]
-    same = (ordered[1:] == ordered[:-1]).all(1)  # (n - 1,) follows one of the same band
-    group = np.concatenate([[0], np.cumsum(~same)])  # (n,)
-    for shift in range(1, REACH + 1):
-        left = np.flatnonzero(group[shift:] == group[:-shift])
-        if not len(left):
-            return
-        i, j = order[left], order[left + shift]
-        alike = (rows[i] == rows[j]).sum(1) >= ALIKE_TEXTS
-        yield np.stack([np.minimum(i, j), np.maximum(i, j)], 1)[alike]
+def _sorted_band(rows: Signatures, band: int) -> tuple[Ids, npt.NDArray[np.uint64]]:
+    """Return the order of rows (n,) by their keys of a band (equal keys by row), and the sorted keys (n,)."""
+    keys = _band_keys(rows, band)
+    order = np.argsort(keys, kind="stable")
+    return order, keys[order]
 
 
-def _runs(texts: Sequence[str], place: int, known: dict[int, set[tuple[str, ...]]]) -> set[tuple[str, ...]]:
-    """Return a text's runs of three words; of a shorter one, the words themselves."""
-    if place not in known:
-        words = _TEXT_WORD.findall(texts[place].casefold())
-        known[place] = {tuple(words)} if len(words) < 3 else set(zip(words, words[1:], words[2:]))
-    return known[place]
+def _band_keys(rows: Signatures, band: int) -> npt.NDArray[np.uint64]:
+    """Return one band of each row as one 64-bit number, (n,); a collision costs a comparison."""
+    components = rows[:, 3 * band : 3 * band + 3].astype(np.uint64)
+    keys: npt.NDArray[np.uint64] = components @ _MULTIPLIERS[:3]  # (n,)
+    return keys
 
 
-def _jaccard(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> float:
+def _pair_blocks(start: Ids, count: Ids) -> Iterator[tuple[Ids, Ids]]:
+    """Yield all pairs (i, j) with start[i] <= j < start[i] + count[i], in blocks of about PAIR_BLOCK pairs."""
+    cuts = np.flatnonzero(np.diff(np.cumsum(count) // PAIR_BLOCK)) + 1
+    for a, b in itertools.pairwise([0, *cuts.tolist(), len(count)]):
+        yield np.repeat(np.arange(a, b), count[a:b]), ranges(start[a:b], count[a:b])
+
+
+def _shingles(texts: Sequence[str], i: int, cache: dict[int, Shingles]) -> Shingles:
+    """Return the shingles of a text, three words each; of a shorter text, all its words as one shingle."""
+    if i not in cache:
+        words = _WORD.findall(texts[i].casefold())
+        cache[i] = {tuple(words)} if len(words) < 3 else set(zip(words, words[1:], words[2:]))
+    return cache[i]
+
+
+def _jaccard(a: Shingles, b: Shingles) -> float:
     return len(a & b) / len(a | b)

@@ -1,4 +1,4 @@
-"""Prompts and sides: what stands in front of a text, and which side reads it, while training as when it is used."""
+"""Prompts and sides of views: the text in front of each cell, and the side of the encoder that reads the cells."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ class Prompted:
 
 
 def prompt(encoder: Encoder, positives: Positives, view: str) -> str:
-    """Return what an encoder wants in front of a view's texts, by whether they ask or answer.
+    """Return the encoder's prompt for a view's texts, by their role.
 
-    Errors: `InputError` for a view that does both, where the two prompts differ.
+    Errors: `InputError` for a view that is both query and key, where the two prompts differ.
     """
-    prompts: dict[str, str] = getattr(encoder, "prompts", {})
-    found = {prompts.get(role, "") for role in _roles(positives, view)}
-    if len(found) > 1:
-        raise InputError(f"encoder.prompts: view {view!r} is query and key at once, so both need the same prompt")
-    return found.pop() if found else ""
+    by_role: dict[str, str] = getattr(encoder, "prompts", {})
+    prompts = {by_role.get(role, "") for role in _roles(positives, view)}
+    if len(prompts) > 1:
+        raise InputError(f"encoder.prompts: view {view!r} is both query and key, so both need the same prompt")
+    return prompts.pop() if prompts else ""
 
 
 def prompted(encoder: Encoder, positives: Positives, view: str) -> Column:
-    """Return a view's column as the encoder is to read it."""
-    column, before = positives.views[view], prompt(encoder, positives, view)
-    return Prompted(column, before) if before else column
+    """Return a view's column with the encoder's prompt in front of each cell."""
+    column, text = positives.views[view], prompt(encoder, positives, view)
+    return Prompted(column, text) if text else column
 
 
 def side_of(encoder: Encoder, positives: Positives, view: str) -> Side:
-    """Return what reads a view's cells: the encoder, or its side where it has two.
+    """Return the reader of a view's cells: the encoder, or one side of an encoder with two towers.
 
-    Errors: `InputError` for a view that is of both sides, where the encoder has two.
+    Errors: `InputError` for a view that is both query and key, where the encoder has two towers.
     """
     roles = _roles(positives, view)
     if len(roles) > 1 and hasattr(encoder, "side"):
         raise InputError(
-            f"encoder: view {view!r} is query and key at once, and this encoder has a tower for each; take one encoder "
+            f"encoder: view {view!r} is both query and key, and this encoder has a tower for each; take one encoder "
             "for both, or positives whose queries and keys are different views"
         )
     return side(encoder, roles[0] if roles else None)
 
 
 def _roles(positives: Positives, view: str) -> list[str]:
-    """Return whether a view asks or answers, or both."""
-    sides = {"query": positives.query_views, "key": positives.key_views}
-    return [role for role, views in sides.items() if view in views]
+    """Return a view's roles: "query", "key", or both."""
+    views_of = {"query": positives.query_views, "key": positives.key_views}
+    return [role for role, views in views_of.items() if view in views]

@@ -1,4 +1,4 @@
-"""A byte-pair tokenizer learnt from the data: lower case, identifiers split into their words."""
+"""A byte-pair tokenizer trained on the data: lower case, identifiers split into their words."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, write_text
 
-FORMAT = 1  # of what is learnt from the same texts: raise it when that changes
-SAMPLE = 100_000_000  # characters: more teaches a vocabulary nothing new
-TEXT_BLOCK = 1_000  # texts read at once
+FORMAT = 1  # of the cache: raise it when the same texts give another tokenizer
+SAMPLE = 100_000_000  # characters to train on: more does not improve a vocabulary
+TEXT_BLOCK = 1_000  # texts read in one call
 
 
-def learn(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
-    """Return a `tokenizers.Tokenizer` with at most `size` tokens, from the disk's cache where the texts are known.
+def train_tokenizer(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
+    """Return a `tokenizers.Tokenizer` with at most `size` tokens, trained on the columns' texts or from the cache.
 
-    special: tokens that come first, ids 0 and up, and stand for no text.
+    special: tokens with the first ids, which stand for no text.
 
-    It falls back to bytes, so that no text is outside it; what it leaves out is white space, and underscores between
-    words.
+    It falls back to bytes, so that it can read every text; it drops white space, and underscores between words.
     """
     key = fingerprint("tokenizer", FORMAT, size, list(special), *map(content_ids, columns))
-    place = cache_folder("tokenizers") / f"{key}.json"
+    path = cache_folder("tokenizers") / f"{key}.json"
     try:
-        return read(place)
+        return read_tokenizer(path)
     except InputError:
-        write_text(place, _learnt(columns, size, special).to_str())
-    return read(place)  # not the learnt one itself: first and later runs are to have the same
+        write_text(path, _trained(columns, size, special).to_str())
+    return read_tokenizer(path)  # and not the trained object: the first run has the same tokenizer as later ones
 
 
-def _learnt(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
+def _trained(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    hump = Regex(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # camelCase, HTTPServer
+    case_change = Regex(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # camelCase, HTTPServer
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(hump, " "), normalizers.Lowercase()]
+        [normalizers.NFKC(), normalizers.Replace(case_change, " "), normalizers.Lowercase()]
     )
-    underscores = r"\A[\s_]*_[\s_]*\z"  # nothing else: such a text is to have a token, too
+    underscores = r"\A[\s_]*_[\s_]*\z"  # a text of underscores alone: it keeps them, so that it has a token
     words = Regex(underscores + r"|[\p{L}\p{M}]+|\p{N}{1,3}|[^\s\p{L}\p{M}\p{N}_]+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -63,31 +62,31 @@ def _learnt(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -
     return tokenizer
 
 
-def read(path: Path) -> Any:
-    """Read a tokenizer.json. Errors: `InputError` for a file that is missing or none."""
+def read_tokenizer(path: Path) -> Any:
+    """Read a tokenizer.json. Errors: `InputError` for a file that is missing, or is no tokenizer."""
     from tokenizers import Tokenizer
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; a tokenizer is one tokenizer.json")
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare ones
+    except Exception as error:  # the library raises plain `Exception`
         raise InputError(f"{path}: not a tokenizer ({error}); a tokenizer is one tokenizer.json") from error
 
 
 def table_size(tokenizer: Any) -> int:
-    """Return the rows that a table of its tokens needs: ids may have gaps."""
+    """Return the number of rows that a table of token vectors needs: the largest id + 1, as ids may have gaps."""
     return 1 + int(max(tokenizer.get_vocab().values(), default=0))
 
 
 def _sample(columns: Sequence[Column]) -> Iterator[list[str]]:
-    """Yield blocks of texts spread evenly over each column, up to SAMPLE characters in all."""
+    """Yield random blocks of texts, about the same number of characters from each column, up to SAMPLE in total."""
     for column in columns:
         blocks = range(0, len(column), TEXT_BLOCK)
-        spent = 0
+        characters = 0
         for block in (blocks[i] for i in np.random.default_rng(0).permutation(len(blocks))):
             cells = column.read(block, min(block + TEXT_BLOCK, len(column)))
             yield cells
-            spent += sum(map(len, cells))
-            if spent > SAMPLE // len(columns):
+            characters += sum(map(len, cells))
+            if characters > SAMPLE // len(columns):
                 break

@@ -1,1 +1,1 @@
-"""Training: fit, and what it is made of."""
+"""Training: `fit`, and what it is built from: sampling, batches, the gradient step, checkpoints, evaluation, log."""

@@ -1,4 +1,4 @@
-"""Augmented views: raw cells, changed anew in every pass, on the way to the encoder."""
+"""Augmented views: raw cells that are changed anew in every epoch before the encoder reads them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from nearfar.text.prompts import prompt, side_of
 
 
 def augmented_views(positives: Positives) -> Mapping[str, AugmentedView]:
-    """Return the views of some positives that are drawn anew each time; most have none."""
-    found: Mapping[str, AugmentedView] = getattr(positives, "augmentations", {})
-    return found
+    """Return the augmented views of some positives by name; most have none."""
+    views: Mapping[str, AugmentedView] = getattr(positives, "augmentations", {})
+    return views
 
 
-def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, draws: Ids) -> Inputs:
-    """Return inputs of some rows (r,) of an augmented view, seen as seed, pass and example (r, 3) draw them.
+def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Inputs:
+    """Return the augmented inputs of some rows (r,) of a view; seeds (r, 3) are run seed, epoch and example.
 
-    Errors: `InputError` for a view that leaves nothing of a text.
+    Errors: `InputError` for an augmentation that leaves nothing of a text.
     """
-    augmentation = augmented_views(positives)[view]
+    augmented_view = augmented_views(positives)[view]
     cells = take(positives.views[view], rows)
-    streams = ([*draw, augmentation.stream] for draw in draws.tolist())
-    looks = [augmentation.view(cell, np.random.default_rng(s)) for cell, s in zip(cells, streams, strict=True)]
-    for row, (cell, seen) in enumerate(zip(cells, looks, strict=True)):
-        if _nothing(seen) and not _nothing(cell):
+    generators = (np.random.default_rng([*seed, augmented_view.stream]) for seed in seeds.tolist())
+    augmented = [augmented_view.augmentation(cell, g) for cell, g in zip(cells, generators, strict=True)]
+    for row, (cell, changed) in enumerate(zip(cells, augmented, strict=True)):
+        if _is_blank(changed) and not _is_blank(cell):
             raise InputError(f"view {view!r}: nothing is left of row {rows[row] + 1}; a view must leave something")
-    before = prompt(encoder, positives, view)
+    prefix = prompt(encoder, positives, view)
     side = side_of(encoder, positives, view)
-    return side.inputs([before + seen for seen in looks] if before else looks)
+    return side.inputs([prefix + text for text in augmented] if prefix else augmented)
 
 
-def _nothing(cell: Any) -> bool:
+def _is_blank(cell: Any) -> bool:
     return isinstance(cell, str) and not cell.strip()

@@ -1,4 +1,7 @@
-"""The checkpointer: writes a run's checkpoints, knows the best, and brings a stopped run back."""
+"""Checkpoints of a run: written while it trains, read to resume it or to restore the best evaluation's weights.
+
+`Checkpointer` does this for a run; the functions below read and write the folder of checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,24 @@ from torch import Tensor
 
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
-from nearfar.storage.folders import folder_aside, made
+from nearfar.storage.folders import ensure_folder, write_folder_atomically
 from nearfar.storage.weights import write_weights
 from nearfar.training.settings import LOWER_IS_BETTER
-from nearfar.training.state import TrainState, under
+from nearfar.training.state import TrainState, strip_prefix
 
-FILES = ("state.safetensors", "state.json")
+TENSORS, STATE = "state.safetensors", "state.json"
+FILES = (TENSORS, STATE)
 
 
 class Checkpointer:
-    """Checkpoints of one run in `folder`.
+    """The checkpoints of one run, in `folder`.
 
-    identity: what must be the same for a run to be resumed; machine: what may differ, at the price of the last digits.
-    Rank 0 alone touches the disk; every rank makes the same calls and knows the same. `memory` holds the plain values
-    that outlive a stop: the best evaluation, the last one, whether patience has run out, what the monitor compares
-    with. `artefacts` holds the tensors beside the weights that batches depend on: mined negatives.
+    identity: settings and data that must be the same for the run to be resumed. machine: what may differ then, at the
+    price of the last digits. keep: how many of the latest checkpoints stay, beside the best.
+
+    Only rank 0 reads and writes files, but every rank makes the same calls and has the same values. `memory` holds the
+    plain values that a resumed run needs: the best evaluation, the latest metrics, whether patience has run out, what
+    the monitor compares with. `artefacts` holds the tensors beside the weights that batches depend on: mined negatives.
     """
 
     def __init__(
@@ -49,7 +55,7 @@ class Checkpointer:
         self.identity, self.machine = dict(_flat(identity)), dict(machine)
         self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False}
         self.artefacts: dict[str, Tensor] = {}
-        self.last: int | None = None
+        self.last: int | None = None  # step of the last checkpoint
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -57,70 +63,65 @@ class Checkpointer:
         best: dict[str, Any] | None = self.memory["best"]
         return best
 
-    def save(self, step: int) -> None:
-        """Write the checkpoint of a step, drop those no longer wanted."""
-        random = self.train_state.random_states(self.ranks)
-        self.ranks.lead(lambda: self._write(step, random))
-        self.last = step
-
-    def _write(self, step: int, random: Mapping[str, Tensor]) -> None:
-        state = {
-            "identity": self.identity,
-            "machine": self.machine,
-            "memory": self.memory,
-            "versions": {name: version(name) for name in ("torch", "numpy", "nearfar")},
-        }
-        artefacts = {f"artefact/{name}": tensor for name, tensor in self.artefacts.items()}
-        save(self.folder, Checkpoint(step, {**self.train_state.collect(), **random, **artefacts}, state))
-        prune(self.folder, step, self.keep, None if self.best is None else self.best["step"])
-
     def begin(self, *, resume: bool) -> int:
-        """Return the step to begin at: 0, with an older run's checkpoints deleted, or where the newest whole one is.
+        """Return the number of steps done: those of the newest whole checkpoint, which is restored, or 0.
 
-        Errors: `InputError` where it belongs to other data or settings, by name, or where none is whole.
+        Without one to resume, whatever lies in the folder is deleted.
+
+        Errors: `InputError` for a checkpoint of other data or settings, which it names, or where none is whole.
         """
-        found = self._found(resume=resume)
-        if found is None:
+        checkpoint = self._read_newest(resume=resume)
+        if checkpoint is None:
             return 0
-        self._refuse_others(found.state["identity"])
+        self._refuse_other_run(checkpoint.state["identity"])
         for name, value in self.machine.items():
-            before = found.state["machine"].get(name)
-            if before != value and self.ranks.first:
+            before = checkpoint.state["machine"].get(name)
+            if before != value and self.ranks.is_first:
                 warnings.warn(
                     f"the run had {name} {before} and has {value} now: it goes on, but not to the same last digits",
                     stacklevel=3,
                 )
-        self.train_state.restore(found.tensors, self.ranks)
-        self.artefacts = under("artefact/", found.tensors)
-        self.memory |= found.state["memory"]
-        self.last = found.step
-        return found.step
+        self.train_state.restore(checkpoint.tensors, self.ranks)
+        self.artefacts = strip_prefix("artefact/", checkpoint.tensors)
+        self.memory |= checkpoint.state["memory"]
+        self.last = checkpoint.step
+        return checkpoint.step
 
-    def _found(self, *, resume: bool) -> Checkpoint | None:
-        """Return the checkpoint to go on from, which rank 0 reads for all; without one, the place is cleared."""
-        read: list[Checkpoint] = []
+    def _read_newest(self, *, resume: bool) -> Checkpoint | None:
+        """Return the checkpoint to resume, which rank 0 reads for all; where there is none, empty the folder."""
+        of_first_rank: list[Checkpoint] = []
 
-        def look() -> tuple[int, dict[str, Any]] | None:
-            found = newest(self.folder) if resume else None
-            if found is None:
-                clear(self.folder)
+        def read() -> tuple[int, dict[str, Any]] | None:
+            newest = newest_checkpoint(self.folder) if resume else None
+            if newest is None:
+                delete_checkpoints(self.folder)
                 return None
-            read.append(found)
-            return found.step, found.state
+            of_first_rank.append(newest)
+            return newest.step, newest.state
 
-        known = self.ranks.lead(look)
-        return known and Checkpoint(known[0], self.ranks.spread(read[0].tensors if read else {}), known[1])
+        step_and_state = self.ranks.on_first_rank(read)
+        if step_and_state is None:
+            return None
+        step, state = step_and_state
+        tensors = self.ranks.broadcast_named(of_first_rank[0].tensors if of_first_rank else {})
+        return Checkpoint(step, tensors, state)
 
-    def _refuse_others(self, before: Mapping[str, Any]) -> None:
+    def _refuse_other_run(self, before: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint with another identity. Errors: `InputError`, which names what differs."""
         names = sorted(name for name in {*before, *self.identity} if before.get(name) != self.identity.get(name))
-        others = {name.split(".")[0] for name in names if name.endswith(".name")}  # another part: its settings follow
-        names = [name for name in names if name.split(".")[0] not in others or name.endswith(".name")]
+        other_parts = {name.split(".")[0] for name in names if name.endswith(".name")}  # their settings differ as well
+        names = [name for name in names if name.split(".")[0] not in other_parts or name.endswith(".name")]
         if names:
-            told = "; ".join(f"{name} was {before.get(name)!r} and is {self.identity.get(name)!r}" for name in names)
-            raise InputError(f"{self.folder}: cannot resume, {told}; give the same, or start anew with another --out")
+            changes = "; ".join(f"{name} was {before.get(name)!r} and is {self.identity.get(name)!r}" for name in names)
+            raise InputError(
+                f"{self.folder}: cannot resume, {changes}; give the same, or start anew with another --out"
+            )
 
-    def judged(self, step: int, metrics: Mapping[str, float], by: str) -> bool:
-        """Note an evaluation; say whether it is the best so far. A metric that is missing or no number never is."""
+    def record_evaluation(self, step: int, metrics: Mapping[str, float], by: str) -> bool:
+        """Keep an evaluation's metrics; return whether it is the best so far by the metric `by`.
+
+        It never is where that metric is missing or NaN.
+        """
         self.memory["metrics"] = dict(metrics)
         value = metrics.get(by, math.nan)
         same = self.best is not None and self.best["by"] == by  # else the run was resumed under another metric
@@ -130,19 +131,38 @@ class Checkpointer:
         self.memory["best"] = {"step": step, "by": by, "value": value, "metrics": dict(metrics)}
         return True
 
+    def save(self, step: int) -> None:
+        """Write the checkpoint of a step, and delete those that are no longer kept."""
+        random_states = self.train_state.random_states(self.ranks)
+        self.ranks.on_first_rank(lambda: self._write(step, random_states))
+        self.last = step
+
+    def _write(self, step: int, random_states: Mapping[str, Tensor]) -> None:
+        state = {
+            "identity": self.identity,
+            "machine": self.machine,
+            "memory": self.memory,
+            "versions": {name: version(name) for name in ("torch", "numpy", "nearfar")},
+        }
+        artefacts = {f"artefact/{name}": tensor for name, tensor in self.artefacts.items()}
+        tensors = {**self.train_state.collect(), **random_states, **artefacts}
+        write_checkpoint(self.folder, Checkpoint(step, tensors, state))
+        prune_checkpoints(self.folder, step, self.keep, None if self.best is None else self.best["step"])
+
     def restore_best(self) -> None:
-        """Put back the weights and the metrics of the best evaluation."""
+        """Restore the weights and the metrics of the best evaluation."""
         if self.best is None or self.best["step"] == self.last:
             return
         step = int(self.best["step"])
-        if self.ranks.lead(lambda: self._restored(step)):
+        if self.ranks.on_first_rank(lambda: self._restore_weights(step)):
             self.ranks.broadcast(self.train_state.module.state_dict().values())
             self.memory["metrics"] = self.best["metrics"]
 
-    def _restored(self, step: int) -> bool:
+    def _restore_weights(self, step: int) -> bool:
+        """Restore the weights of a step; return false, with a warning, where its checkpoint is not whole."""
         place = self.folder / f"step-{step:06d}"
         try:
-            self.train_state.restore_module(load(place).tensors)
+            self.train_state.restore_module(read_checkpoint(place).tensors)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             warnings.warn(f"{place}, the best, is not whole ({error}): the last weights are kept", stacklevel=3)
             return False
@@ -150,7 +170,7 @@ class Checkpointer:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield nested settings under dotted names, as JSON will give them back."""
+    """Yield nested settings under dotted names, with values as JSON reads them back."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
@@ -160,33 +180,43 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run needs to go on: tensors by name, and plain values."""
+    """All that a run needs to go on after `step`: tensors by name, and plain values for JSON."""
 
     step: int
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write folder/step-000500. Errors: `RunError` where it cannot be written; then nothing half-written stays."""
-    place = made(folder) / f"step-{checkpoint.step:06d}"
-    with folder_aside(place) as aside:
-        write_weights(aside / FILES[0], checkpoint.tensors)
-        (aside / FILES[1]).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}), encoding="utf-8")
-        manifest = {name: _sum(aside / name) for name in FILES}
-        (aside / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write folder/step-000500 atomically; return it. Errors: `RunError` where it cannot be written."""
+    place = ensure_folder(folder) / f"step-{checkpoint.step:06d}"
+    with write_folder_atomically(place) as temporary:
+        write_weights(temporary / TENSORS, checkpoint.tensors)
+        (temporary / STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}), encoding="utf-8")
+        manifest = {name: _checksum(temporary / name) for name in FILES}
+        (temporary / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return place
 
 
-def newest(folder: Path) -> Checkpoint | None:
-    """Return the newest whole checkpoint, passing over broken ones with a warning; None where none was ever written.
+def read_checkpoint(place: Path) -> Checkpoint:
+    """Return the checkpoint in a folder. Errors: `ValueError` for wrong checksums, `OSError` for missing files."""
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    for name in FILES:
+        if _checksum(place / name) != manifest[name]:
+            raise ValueError(f"{name} does not match its sum")
+    state = json.loads((place / STATE).read_text(encoding="utf-8"))
+    return Checkpoint(int(state.pop("step")), load_file(place / TENSORS), state)
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint, after a warning for each newer one that is not; None for an empty folder.
 
     Errors: `InputError` where there are some and none is whole.
     """
     broken = []
-    for place in reversed(steps(folder)):
+    for place in reversed(checkpoint_folders(folder)):
         try:
-            return load(place)
+            return read_checkpoint(place)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             broken.append(place.name)
             warnings.warn(f"{place} is not whole ({error}) and is passed over", stacklevel=2)
@@ -197,39 +227,30 @@ def newest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def load(place: Path) -> Checkpoint:
-    """Read one checkpoint after checking its sums. Errors: `ValueError` or `OSError` where it is not whole."""
-    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-    for name in FILES:
-        if _sum(place / name) != manifest[name]:
-            raise ValueError(f"{name} does not match its sum")
-    state = json.loads((place / FILES[1]).read_text(encoding="utf-8"))
-    return Checkpoint(int(state.pop("step")), load_file(place / FILES[0]), state)
-
-
-def steps(folder: Path) -> list[Path]:
-    """Return the checkpoints' folders, oldest first."""
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """Return the folders of all checkpoints, oldest first."""
     found = [place for place in folder.glob("step-*") if place.name[5:].isdigit()]
     return sorted(found, key=_step)
 
 
-def prune(folder: Path, now: int, keep: int, best: int | None) -> None:
-    """Keep the last `keep` checkpoints up to step `now`, and the best; delete the others and what a crash left.
+def prune_checkpoints(folder: Path, step: int, keep: int, best: int | None) -> None:
+    """Keep the last `keep` checkpoints up to `step`, and that of step `best`; delete the others and half-written ones.
 
-    Later ones than `now` are of a run that lay here before, or broken and passed over: they must not count as the last.
+    Later ones than `step` are of a run that lay here before, or were broken when this one was resumed: they must not
+    count among the last.
     """
-    found = steps(folder)
-    last = [place for place in found if _step(place) <= now][-keep:]
-    for place in found:
+    places = checkpoint_folders(folder)
+    last = [place for place in places if _step(place) <= step][-keep:]
+    for place in places:
         if place not in last and _step(place) != best:
             shutil.rmtree(place, ignore_errors=True)
-    for left in folder.glob(".step-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for half_written in folder.glob(".step-*"):
+        shutil.rmtree(half_written, ignore_errors=True)
 
 
-def clear(folder: Path) -> None:
+def delete_checkpoints(folder: Path) -> None:
     """Delete all checkpoints: a new run begins here."""
-    for place in (*steps(folder), *folder.glob(".step-*")):
+    for place in (*checkpoint_folders(folder), *folder.glob(".step-*")):
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -237,6 +258,6 @@ def _step(place: Path) -> int:
     return int(place.name[5:])
 
 
-def _sum(path: Path) -> dict[str, Any]:
+def _checksum(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}

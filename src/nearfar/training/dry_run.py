@@ -1,4 +1,4 @@
-"""A dry run: a batch to look at, and what the whole would cost."""
+"""A dry run: the first examples of a run, and an estimate of its time and memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from nearfar.training.refresh import Miner, refresh_steps, refuse_unminable
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
-from nearfar.training.train_module import build_train_module, refuse_unfit
+from nearfar.training.train_module import build_train_module, refuse_incompatible
 
-STEPS = 3  # measured after one to warm up
+STEPS = 3  # measured, after one to warm up
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a dry run found; `facts` is for programs, `show` prints it."""
+    """The result of a dry run: `facts` by name; `show` prints them."""
 
     facts: dict[str, Any]
 
@@ -54,60 +54,62 @@ def dry_run(
     refresh: Miner | None = None,
     **settings: Any,
 ) -> Estimate:
-    """Return the first examples of the first batch, and time and memory estimated from a few real steps on a copy.
+    """Return the first examples of the first batch, and time and memory estimated from a few steps on a copy.
 
-    With mining (`refresh`) the steps have as many negatives as they will, drawn by chance; its own time is not in it.
+    With mining (`refresh`) the steps have as many negatives as in the run, drawn at random; the time to mine them is
+    not in the estimate.
     """
-    chosen = Settings(**registry.coerce(Settings, settings, "training"))
-    positives = mix(positives, apart=chosen.apart)
-    refuse_unfit(positives, loss, chosen)
-    refuse_unminable(refresh, positives, chosen)
+    training = Settings(**registry.coerce(Settings, settings, "training"))
+    positives = mix(positives, apart=training.apart)
+    refuse_incompatible(positives, loss, training)
+    refuse_unminable(refresh, positives, training)
     if refresh is not None:
-        mined = cast("Minable", positives)
-        positives = mined.with_negatives(refresh.by_chance(mined))
+        minable = cast("Minable", positives)
+        positives = minable.with_negatives(refresh.random_negatives(minable))
     encoder, loss = copy.deepcopy(encoder), copy.deepcopy(loss)
     encoder.prepare(list(positives.views.values()))
-    sampler = Sampler.of(positives, chosen)
+    sampler = Sampler.of(positives, training)
     stores = uncached_stores(encoder, positives)
-    began = time.perf_counter()
-    read = BatchReader(positives, stores, sampler, chosen, Ranks(), encoder)
-    batches = [read(step) for step in range(STEPS + 1)]
-    a_cell = (time.perf_counter() - began) / sum(sum(batch.sizes.values()) for batch in batches)  # s a cell
-    each, facts = _steps(encoder, positives, loss, batches, chosen)
-    steps = chosen.steps or sampler.steps(chosen.epochs)
+    started = time.perf_counter()
+    read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder)
+    batches = [read_batch(step) for step in range(STEPS + 1)]
+    cells = sum(sum(batch.sizes.values()) for batch in batches)
+    seconds_per_cell = (time.perf_counter() - started) / cells
+    seconds_per_step, facts = _measure_steps(encoder, positives, loss, batches, training)
+    steps = training.steps or sampler.steps(training.epochs)
     return Estimate(
         {
             "batch": positives.describe(sampler.batch(0)[:3]),
             "pairs": len(positives),
             "batch_size": sampler.batch_size,
             "steps": steps,
-            "refreshes": 0 if refresh is None else len(refresh_steps(chosen, steps)),
-            "seconds": each * steps,
-            "reading_seconds": a_cell * sum(map(len, positives.views.values())),
-            "pairs_per_second": sampler.batch_size / each,
+            "refreshes": 0 if refresh is None else len(refresh_steps(training, steps)),
+            "seconds": seconds_per_step * steps,
+            "reading_seconds": seconds_per_cell * sum(map(len, positives.views.values())),
+            "pairs_per_second": sampler.batch_size / seconds_per_step,
             "memory_mb": hardware.peak_memory_mb(),
             **facts,
         }
     )
 
 
-def _steps(
+def _measure_steps(
     encoder: Encoder, positives: Positives, loss: Loss, batches: list[PreparedBatch], settings: Settings
 ) -> tuple[float, Mapping[str, Any]]:
-    """Return the seconds of a step, and what it ran with."""
+    """Return the seconds of a step; and the number of parameters, the precision and the threads."""
     device = hardware.device(settings.device)
     precision = hardware.precision(settings.precision, device)
     train_state = TrainState.of(build_train_module(encoder, loss, settings).to(device).train(), settings)
-    step = GradientStep(train_state, positives, settings, device, precision)
-    began = 0.0
+    gradient_step = GradientStep(train_state, positives, settings, device, precision)
+    started = 0.0
     for i, prepared in enumerate(batches):
         if i == 1:
-            began = time.perf_counter()
-        outcome = step(prepared)
+            started = time.perf_counter()
+        output = gradient_step(prepared)
         train_state.clip(settings.clip)
         train_state.step()
-        step.moved(prepared, outcome)
-        outcome.loss.item()  # waits for a GPU
-    each = (time.perf_counter() - began) / (len(batches) - 1)
+        gradient_step.after_optimizer_step(prepared, output)
+        output.loss.item()  # waits for a GPU
+    seconds_per_step = (time.perf_counter() - started) / (len(batches) - 1)
     parameters = sum(p.numel() for p in train_state.parameters.values())
-    return each, {"parameters": parameters, "precision": precision, "threads": torch.get_num_threads()}
+    return seconds_per_step, {"parameters": parameters, "precision": precision, "threads": torch.get_num_threads()}

@@ -1,8 +1,7 @@
-"""fit: the training loop, top to bottom."""
+"""The training loop: `fit`, and a step of it."""
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import time
@@ -15,18 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.optim.lr_scheduler import LambdaLR
 
 from nearfar import registry
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Loss, Positives, Store
-from nearfar.errors import InputError, Interrupted, RunError
+from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
-from nearfar.storage.folders import made
+from nearfar.storage.folders import ensure_folder
 from nearfar.text.prompts import prompted, side_of
 from nearfar.training.augment import augmented_views
-from nearfar.training.batches import BatchReader, PreparedBatch
+from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import run_identity
 from nearfar.training.log import RunLogger, RunPlan
@@ -34,18 +32,18 @@ from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
 from nearfar.training.settings import Settings
-from nearfar.training.state import TrainState, schedule
-from nearfar.training.step import GradientStep
-from nearfar.training.train_module import build_train_module, refuse_unfit
+from nearfar.training.state import TrainState, build_schedule
+from nearfar.training.step import GradientStep, TrainStep
+from nearfar.training.train_module import build_train_module, refuse_incompatible
 from nearfar.training.validation import Evaluate, Evaluator, HeldoutLoss, due, with_heldout_loss
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: the model, what was measured, and where it lies.
+    """A finished run: the model, its metrics, and the folder with all files.
 
-    train_pairs_per_second counts everything between the first and the last step; seconds is the whole of `fit`, with
-    tokenisation; peak_memory_mb is the process's (on a GPU, the device's).
+    train_pairs_per_second: examples a second between the first and the last step, with all that happened in between.
+    peak_memory_mb: of the process, or of the GPU where one is used. seconds: of all of `fit`, tokenisation included.
     """
 
     model: Model
@@ -75,13 +73,14 @@ def fit(
     """Train an encoder to pull positives together and push negatives apart; write everything under `out`.
 
     positives: of one data set, or a sequence of several, mixed as the settings say (`Mixture`). evaluate: called with
-    the model as it is, every `evaluate_every` steps and at the end; returns metrics. heldout: positives of a held-out
-    split, whose loss is one more metric there (`heldout_loss`). refresh: mines negatives on the model as it is, every
-    `refresh_every` steps (`nearfar.mining.rising`). resume: go on from the newest whole checkpoint, to the same weights
-    as if never stopped. overwrite: an older run in `out` goes. settings: those of `Settings`.
+    the current model every `evaluate_every` steps and at the end; returns metrics. heldout: positives of a held-out
+    split, whose loss becomes one more metric (`heldout_loss`). refresh: mines negatives with the current model every
+    `refresh_every` steps (`nearfar.mining.scheduled`). resume: go on from the newest whole checkpoint; the run ends at
+    the same weights as if it had never stopped. overwrite: replace an older run in `out`. notes: kept with the model.
+    settings: those of `Settings`.
 
-    Started by `torchrun`, each process trains on its share of every batch, to the same model as one process but for the
-    last digits. Rank 0 writes and evaluates; all return a run.
+    Started by `torchrun`, each process encodes its share of every batch; the model is that of one process but for the
+    last digits. Rank 0 evaluates and writes files; every rank returns a run.
 
     Errors: `InputError` for settings, a used folder, or a checkpoint of another run; `RunError` for a loss that is not
     finite (the batch's rows and the last good checkpoint are named) or a full disk; `Interrupted` after a signal, with
@@ -89,148 +88,79 @@ def fit(
 
     Example: `run = nf.fit(nf.encoders.Static(), faq, nf.losses.InfoNCE(), out="runs/a", epochs=3)`
     """
-    began = time.perf_counter()
-    chosen = Settings(**registry.coerce(Settings, settings, "training"))
-    ranks, folder = Ranks.here(), Path(out)
-    positives = mix(positives, apart=chosen.apart)
-    refuse_unfit(positives, loss, chosen, ranks)
-    refuse_unminable(refresh, positives, chosen)
-    device = hardware.device(chosen.device, ranks)
-    precision = hardware.precision(chosen.precision, device)
+    started = time.perf_counter()
+    training = Settings(**registry.coerce(Settings, settings, "training"))
+    positives = mix(positives, apart=training.apart)
+    ranks, folder = Ranks.from_environment(), Path(out)
+    refuse_incompatible(positives, loss, training, ranks)
+    refuse_unminable(refresh, positives, training)
+    device = hardware.device(training.device, ranks)
+    precision = hardware.precision(training.precision, device)
     ranks.open(device)
-    ranks.lead(lambda: refuse_used(made(folder), resume or overwrite))
-    stores = ranks.in_turn(lambda: _stores(encoder, positives))
-    sampler = Sampler.of(positives, chosen)
-    steps = chosen.steps or sampler.steps(chosen.epochs)
-    train_state = _initial_state(encoder, loss, chosen, device, ranks)
-    identity = run_identity(encoder, positives, loss, chosen, refresh)
-    machine = _machine(chosen, device, precision, ranks)
-    checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, chosen.keep, ranks)
-    first = checkpointer.begin(resume=resume)
-    rate = schedule(train_state.optimiser, chosen, steps, first)
-    start = RunPlan(
-        steps, first, len(positives), sampler.batch_size, precision, torch.get_num_threads(), ranks.world_size
-    )
-    logger = RunLogger(folder, chosen, start, checkpointer.memory, quiet=quiet, silent=not ranks.first)
-    read = BatchReader(positives, stores, sampler, chosen, ranks, encoder)
-    gradient_step = GradientStep(train_state, positives, chosen, device, precision, ranks)
-    train_step = TrainStep(gradient_step, rate, positives, chosen.clip, checkpointer, logger)
-    fresh = NegativeRefresh(refresh, encoder, positives, chosen, checkpointer, logger, ranks)
-    held = HeldoutLoss.of(heldout, loss, chosen, gradient_step.encode)
-    judge = Evaluator(with_heldout_loss(evaluate, held, logger), encoder, chosen, checkpointer, logger)
-    last = first if checkpointer.memory["stopped"] and chosen.patience else steps
-    with logger, Interrupts() as signals, closing(fresh.batches(read, first, last)) as batches:
-        for step, prepared in enumerate(batches, first + 1):
-            loss_and_norm = train_step(step, prepared)
-            caught = signals.agreed(ranks)  # looked at once a step: one from here on stops the next, with a checkpoint
-            keep = caught is not None or step == steps or due(step, chosen.checkpoint_every)
-            if keep or due(step, chosen.evaluate_every) or fresh.due(step):
-                train_step.check(step, prepared, *loss_and_norm)
-            keep = judge(step, ranks) or keep or checkpointer.memory["stopped"]
-            if caught is None and not checkpointer.memory["stopped"]:
-                fresh(step)
-            if keep:
-                checkpointer.save(step)  # after judging and mining, so that a resumed run knows what was found
-            if caught is not None:
-                logger.note("interrupted", step=step, signal=caught)
-                raise Interrupted(f"stopped by {caught} at step {step} of {steps}; go on with --resume")
-            if checkpointer.memory["stopped"]:
+    ranks.on_first_rank(lambda: refuse_used_folder(ensure_folder(folder), resume or overwrite))
+    # Data: the inputs of every view, and the examples of every step.
+    stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, positives))
+    sampler = Sampler.of(positives, training)
+    steps = training.steps or sampler.steps(training.epochs)
+    read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder)
+    # State: new, or that of a checkpoint.
+    train_state = _initial_state(encoder, loss, training, device, ranks)
+    identity = run_identity(encoder, positives, loss, training, refresh)
+    machine = _machine(training, device, precision, ranks)
+    checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, training.keep, ranks)
+    steps_done = checkpointer.begin(resume=resume)
+    learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
+    threads = torch.get_num_threads()
+    plan = RunPlan(steps, steps_done, len(positives), sampler.batch_size, precision, threads, ranks.world_size)
+    logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
+    # What happens in a step, and between steps.
+    gradient_step = GradientStep(train_state, positives, training, device, precision, ranks)
+    train_step = TrainStep(gradient_step, learning_rate, positives, training.clip, checkpointer, logger)
+    negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks)
+    heldout_loss = HeldoutLoss.of(heldout, loss, training, gradient_step.encode)
+    evaluator = Evaluator(with_heldout_loss(evaluate, heldout_loss, logger), encoder, training, checkpointer, logger)
+    had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
+    last_step = steps_done if had_stopped else steps
+    with logger, Interrupts() as interrupts, closing(negatives.batches(read_batch, steps_done, last_step)) as batches:
+        for step, batch in enumerate(batches, steps_done + 1):
+            loss_value, gradient_norm = train_step(step, batch)
+            signal_name = interrupts.on_any_rank(ranks)  # asked once a step: a later signal stops the next step
+            save = signal_name is not None or step == steps or due(step, training.checkpoint_every)
+            if save or due(step, training.evaluate_every) or negatives.due(step):
+                train_step.refuse_infinite_weights(step, batch, loss_value, gradient_norm)
+            is_best = evaluator(step, ranks)
+            out_of_patience = checkpointer.memory["stopped"]
+            if signal_name is None and not out_of_patience:
+                negatives.refresh(step)
+            if save or is_best or out_of_patience:
+                checkpointer.save(step)  # after evaluation and mining, whose results a resumed run needs
+            if signal_name is not None:
+                logger.log("interrupted", step=step, signal=signal_name)
+                raise Interrupted(f"stopped by {signal_name} at step {step} of {steps}; go on with --resume")
+            if out_of_patience:
                 break
-        if chosen.patience:
+        if training.patience:
             checkpointer.restore_best()
         model = Model(encoder, notes={"data": {"pairs": len(positives)}, **(notes or {})})
-        ranks.lead(lambda: str(model.save(folder / "model")))
-        seconds = time.perf_counter() - began
-        logger.ended(seconds)
-    peak = hardware.peak_memory_mb()
-    return Run(model, checkpointer.memory["metrics"], folder, logger.pairs_per_second, peak, seconds, logger.warnings)
-
-
-def refuse_used(folder: Path, allowed: bool) -> None:
-    """Refuse a folder in which a run lies, unless it is to be resumed or replaced."""
-    if not allowed and (folder / "events.jsonl").exists():
-        raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
-
-
-def _stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
-    """Let the encoder learn what it needs, and read every view's inputs."""
-    encoder.prepare(list(positives.views.values()))
-    anew = augmented_views(positives)  # read by the step, each time changed
-    seen = [view for view in positives.views if view not in anew]
-    return {view: side_of(encoder, positives, view).store(prompted(encoder, positives, view)) for view in seen}
-
-
-def _initial_state(encoder: Encoder, loss: Loss, settings: Settings, device: torch.device, ranks: Ranks) -> TrainState:
-    """Return what is trained, alike on every rank; what is drawn from here on (dropout) differs from rank to rank."""
-    torch.manual_seed(settings.seed)
-    train_state = TrainState.of(build_train_module(encoder, loss, settings).to(device).train(), settings)
-    ranks.broadcast(train_state.module.state_dict().values())
-    if not ranks.first:  # rank 0 goes on as a process alone does
-        torch.manual_seed(int(np.random.default_rng([settings.seed, ranks.rank]).integers(2**62)))
-    return train_state
-
-
-def _machine(settings: Settings, device: torch.device, precision: str, ranks: Ranks) -> dict[str, Any]:
-    """Return what may differ when a run is resumed, at the price of the last digits."""
-    cut = {"micro_batch": settings.micro_batch, "micro_cost": settings.micro_cost}
-    threads = torch.get_num_threads()
-    return {"threads": threads, "precision": precision, "device": device.type, "ranks": ranks.world_size, **cut}
-
-
-@dataclass(frozen=True)
-class TrainStep:
-    """Moves the weights by one batch; clip: the longest gradient.
-
-    Errors: `RunError` where the loss, the gradient or, when asked, a weight is not finite: with the batch's rows and
-    the last good checkpoint.
-    """
-
-    gradient_step: GradientStep
-    rate: LambdaLR
-    positives: Positives
-    clip: float
-    checkpointer: Checkpointer
-    logger: RunLogger
-
-    def __call__(self, step: int, prepared: PreparedBatch) -> tuple[float, float]:
-        """Make step `step` (from 1); return the loss and the gradient's norm."""
-        train_state = self.gradient_step.train_state
-        outcome = self.gradient_step(prepared)
-        norm, loss = train_state.clip(self.clip), outcome.loss.item()
-        if not math.isfinite(loss + norm):
-            raise self._failed(step, prepared, loss, norm)
-        used = float(self.rate.get_last_lr()[0])
-        train_state.step()
-        self.rate.step()
-        self.gradient_step.moved(prepared, outcome)
-        self.logger.stepped(step, outcome, prepared.pairs, norm, used)
-        return loss, norm
-
-    def check(self, step: int, prepared: PreparedBatch, loss: float, norm: float) -> None:
-        """Look whether this step went too far, before the weights are kept or used."""
-        if not self.gradient_step.train_state.finite():
-            raise self._failed(step, prepared, loss, norm)
-
-    def _failed(self, step: int, prepared: PreparedBatch, loss: float, norm: float) -> RunError:
-        return self.logger.failed(step, loss, norm, self._rows(prepared), self.checkpointer.last)
-
-    def _rows(self, prepared: PreparedBatch) -> list[Any]:
-        """Return the rows of the data that a batch holds."""
-        told = zip(prepared.examples.tolist(), self.positives.describe(prepared.examples), strict=True)
-        return [facts.get("row", example + 1) for example, facts in told]
+        ranks.on_first_rank(lambda: str(model.save(folder / "model")))
+        seconds = time.perf_counter() - started
+        logger.log_end(seconds)
+    peak_memory = hardware.peak_memory_mb()
+    metrics = checkpointer.memory["metrics"]
+    return Run(model, metrics, folder, logger.pairs_per_second, peak_memory, seconds, logger.warnings)
 
 
 class Interrupts:
-    """While it is open, the first signal is noted in `caught`; a second one stops at once."""
+    """While open, it notes the first SIGINT or SIGTERM in `caught`; a second one raises `KeyboardInterrupt`."""
 
     def __init__(self) -> None:
         self.caught: str | None = None
-        self._before: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}  # those of before, by signal
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():  # Python hands signals to no other
+        if threading.current_thread() is threading.main_thread():  # Python lets no other thread handle signals
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+                self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
@@ -238,13 +168,44 @@ class Interrupts:
             raise KeyboardInterrupt
         self.caught = signal.Signals(number).name
 
-    def agreed(self, ranks: Ranks) -> str | None:
-        """Return the signal that this rank or another has caught: all stop at the same step."""
-        number = ranks.agree(0 if self.caught is None else signal.Signals[self.caught].value)
+    def on_any_rank(self, ranks: Ranks) -> str | None:
+        """Return the name of a signal that any rank has caught, so that all stop after the same step."""
+        number = ranks.all_reduce_max(0 if self.caught is None else signal.Signals[self.caught].value)
         return signal.Signals(number).name if number else None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, signal.SIG_DFL if before is None else before)  # None: set by no Python
+        for number, handler in self._handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by no Python code
+
+
+def refuse_used_folder(folder: Path, allowed: bool) -> None:
+    """Refuse a folder that holds a run, unless that is to be resumed or replaced. Errors: `InputError`."""
+    if not allowed and (folder / "events.jsonl").exists():
+        raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
+
+
+def _prepare_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
+    """Let the encoder learn its tokenizer, and return the inputs of every view that is read unchanged."""
+    encoder.prepare(list(positives.views.values()))
+    augmented = augmented_views(positives)  # made into inputs by each step, which changes them
+    unchanged = [view for view in positives.views if view not in augmented]
+    return {view: side_of(encoder, positives, view).store(prompted(encoder, positives, view)) for view in unchanged}
+
+
+def _initial_state(encoder: Encoder, loss: Loss, settings: Settings, device: torch.device, ranks: Ranks) -> TrainState:
+    """Return the initial weights, alike on every rank, and seed each rank's random numbers (dropout) differently."""
+    torch.manual_seed(settings.seed)
+    train_state = TrainState.of(build_train_module(encoder, loss, settings).to(device).train(), settings)
+    ranks.broadcast(train_state.module.state_dict().values())
+    if not ranks.is_first:  # rank 0 goes on with the numbers of a single process
+        torch.manual_seed(int(np.random.default_rng([settings.seed, ranks.rank]).integers(2**62)))
+    return train_state
+
+
+def _machine(settings: Settings, device: torch.device, precision: str, ranks: Ranks) -> dict[str, Any]:
+    """Return what may differ when a run is resumed, at the price of the last digits."""
+    micro = {"micro_batch": settings.micro_batch, "micro_cost": settings.micro_cost}
+    threads = torch.get_num_threads()
+    return {"threads": threads, "precision": precision, "device": device.type, "ranks": ranks.world_size, **micro}

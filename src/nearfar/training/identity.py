@@ -1,4 +1,4 @@
-"""What must be the same for a run to be resumed, by name."""
+"""The identity of a run: the settings and data that must be the same for it to be resumed."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from nearfar.training.mixture import Mixture
 from nearfar.training.refresh import Miner
 from nearfar.training.settings import Settings
 
-FREE = (
+CHANGEABLE = (  # settings that may differ when a run is resumed
     *("device", "micro_batch", "micro_cost", "checkpoint_every", "keep", "evaluate_every", "best", "patience"),
     *("monitor_every", "tensorboard", "heldout_examples"),
 )
-REFRESHES = ("refresh_every", "refresh_first")  # change nothing where nothing is mined
-OF_SEVERAL = ("mixing", "mixing_temperature", "one_data_set", "apart")  # change nothing for one data set
+OF_MINING = ("refresh_every", "refresh_first")  # without effect where nothing is mined
+OF_MIXTURES = ("mixing", "mixing_temperature", "one_data_set", "apart")  # without effect for one data set
 
 
 def run_identity(
-    encoder: Encoder, positives: Positives, loss: Loss, settings: Settings, refresh: Miner | None = None
+    encoder: Encoder, positives: Positives, loss: Loss, settings: Settings, miner: Miner | None = None
 ) -> dict[str, Any]:
-    """Return the settings and the data that make a run this one, nested under the recipe's names."""
+    """Return a run's settings and the fingerprints of its data and initial encoder, nested under the recipe's names."""
     space = {name: fingerprint(value) for name, value in encoder.identity() if not isinstance(value, np.ndarray)}
     parts = positives.parts if isinstance(positives, Mixture) else [positives]
-    free = FREE if isinstance(positives, Mixture) else (*FREE, *OF_SEVERAL)
-    free = free if refresh else (*free, *REFRESHES)
+    left_out = CHANGEABLE if isinstance(positives, Mixture) else (*CHANGEABLE, *OF_MIXTURES)
+    left_out = left_out if miner else (*left_out, *OF_MINING)
     return {
-        "training": {key: value for key, value in asdict(settings).items() if key not in free},
+        "training": {key: value for key, value in asdict(settings).items() if key not in left_out},
         "positives": {
             "name": ", ".join(registry.name_of(type(part)) for part in parts),
             "data": positives.fingerprint,
         },
         "encoder": {**registry.settings_of(encoder), **space, **encoder.settings()},
         "loss": registry.settings_of(loss),
-        **(refresh.identity if refresh else {}),
+        **(miner.identity if miner else {}),
     }

@@ -1,4 +1,4 @@
-"""The logger over a run: what is written, shown and warned of, and how fast it goes."""
+"""The log of a run: events.jsonl, TensorBoard, the progress bar, the monitor's warnings and the speed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nearfar.errors import InputError, RunError
 from nearfar.pairs import Pairs
-from nearfar.storage.folders import made, writing
+from nearfar.storage.folders import ensure_folder, explain_write_errors, json_safe, write_error
+from nearfar.training.batches import StepOutput
 from nearfar.training.monitor import Monitor
 from nearfar.training.settings import Settings
-from nearfar.training.step import Outcome
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run sets out to do: from step `first` to `steps`, over so many pairs, in batches, with what machine."""
+    """What the start event of a run holds.
+
+    first, steps: the step after which it starts (0, or a checkpoint's) and its last one; pairs: examples of the data.
+    """
 
     steps: int
     first: int
@@ -38,88 +41,95 @@ class RunPlan:
 
 
 class RunLogger:
-    """Events, progress bar and monitor of one run; open it around the loop. `memory` outlives a stop of the run.
+    """Writes the events of one run, shows its progress and monitors its vectors; open it around the training loop.
 
-    silent: keep the time, but look at nothing, write nothing, show nothing; so do all ranks but the first.
+    memory: what the monitor keeps in the checkpoints. silent: of ranks other than the first, which only measure time.
     """
 
     def __init__(
         self,
         folder: Path,
         settings: Settings,
-        start: RunPlan,
+        plan: RunPlan,
         memory: dict[str, Any],
         *,
         quiet: bool = False,
         silent: bool = False,
     ) -> None:
-        self.start, self.monitor_every, self.silent = start, settings.monitor_every, silent
+        self.plan, self.monitor_every, self.silent = plan, settings.monitor_every, silent
         self.monitor = Monitor(memory)
-        self.bar = ProgressBar(start.steps, quiet=quiet or silent)
+        self.progress = ProgressBar(plan.steps, quiet=quiet or silent)
         self.events: EventFile | NoEvents = NoEvents()
         if not silent:
-            self.events = EventFile(folder, resumed=start.first > 0, tensorboard=settings.tensorboard)
+            self.events = EventFile(folder, resumed=plan.first > 0, tensorboard=settings.tensorboard)
         self.warnings: list[str] = []
-        self.began = self.done = time.perf_counter()
-        self.step = start.first
+        self.started = self.last_step_at = time.perf_counter()
+        self.step = plan.first
         self._stack = ExitStack()
 
     @property
     def pairs_per_second(self) -> float:
-        """Examples a second between the first step and the last, with all that happened in between."""
-        return (self.step - self.start.first) * self.start.batch_size / max(self.done - self.began, 1e-9)
+        """Examples a second from the start to the last step so far, evaluation and all else in between included."""
+        examples = (self.step - self.plan.first) * self.plan.batch_size
+        return examples / max(self.last_step_at - self.started, 1e-9)
 
-    def stepped(self, step: int, outcome: Outcome, pairs: Pairs, norm: float, rate: float) -> None:
-        """Note a step that was made, with the gradient's norm and the learning rate that it was made with."""
-        self.step, self.done = step, time.perf_counter()
+    def log_step(self, step: int, output: StepOutput, pairs: Pairs, gradient_norm: float, learning_rate: float) -> None:
+        """Log a step that was made, with its gradient's norm and its learning rate."""
+        self.step, self.last_step_at = step, time.perf_counter()
         if self.silent:
             return
-        loss, speed = outcome.loss.item(), round(self.pairs_per_second, 1)
-        facts = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "pairs_per_second": speed}
-        self.events.write("step", step=step, **facts)
-        looked: dict[str, float] = {}
-        if step % self.monitor_every == 0 or step in (self.start.first + 1, self.start.steps):
-            looked = self.monitor.look(outcome.queries, outcome.keys, pairs)
-            self.events.write("monitor", step=step, **looked)
-            self.warn(step, self.monitor.alarm(looked))
-        self.bar.show(step, loss=loss, pairs_per_second=speed, **looked)
+        loss, speed = output.loss.item(), round(self.pairs_per_second, 1)
+        facts = {"loss": loss, "learning_rate": learning_rate, "gradient_norm": gradient_norm}
+        self.events.write("step", step=step, **facts, pairs_per_second=speed)
+        geometry: dict[str, float] = {}
+        if step % self.monitor_every == 0 or step in (self.plan.first + 1, self.plan.steps):
+            geometry = self.monitor.look(output.queries, output.keys, pairs)
+            self.events.write("monitor", step=step, **geometry)
+            self.warn(step, self.monitor.alarm(geometry))
+        self.progress.show(step, loss=loss, pairs_per_second=speed, **geometry)
 
     def warn(self, step: int, message: str | None) -> None:
-        """Write and show a warning, if there is one; each is told once."""
+        """Write and show a warning, if there is one and it was not shown before."""
         if message is not None and message not in self.warnings:
             self.warnings.append(message)
             self.events.write("warning", step=step, message=message)
-            self.bar.say(f"warning: step {step}: {message}")
+            self.progress.print(f"warning: step {step}: {message}")
 
-    def failed(self, step: int, loss: float, norm: float, rows: Sequence[Any], good: int | None) -> RunError:
-        """Note a step that gave numbers which are not finite; return the error, which names rows and checkpoint."""
-        what = "the weights are no longer finite"
-        if not math.isfinite(loss + norm):
-            what = f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
-        last = "no checkpoint was written yet" if good is None else f"the last good checkpoint is step {good}"
-        self.events.write("step", step=step, loss=loss, gradient_norm=norm)
-        self.events.write("failure", step=step, message=what, rows=rows)
+    def failure(
+        self, step: int, loss: float, gradient_norm: float, rows: Sequence[Any], last_checkpoint: int | None
+    ) -> RunError:
+        """Log a step whose numbers are not finite; return the error, which names the rows and the last checkpoint."""
+        problem = "the weights are no longer finite"
+        if not math.isfinite(loss + gradient_norm):
+            problem = f"the gradient's norm is {gradient_norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        checkpoint = (
+            "no checkpoint was written yet"
+            if last_checkpoint is None
+            else f"the last good checkpoint is step {last_checkpoint}"
+        )
+        self.events.write("step", step=step, loss=loss, gradient_norm=gradient_norm)
+        self.events.write("failure", step=step, message=problem, rows=rows)
         return RunError(
-            f"step {step}: {what}; the batch holds rows {', '.join(map(str, rows[:8]))}, ... (all in events.jsonl); "
-            f"{last}; try a lower learning_rate, or training.precision=fp32"
+            f"step {step}: {problem}; the batch holds rows {', '.join(map(str, rows[:8]))}, ... (all in events.jsonl); "
+            f"{checkpoint}; try a lower learning_rate, or training.precision=fp32"
         )
 
-    def note(self, event: str, **facts: Any) -> None:
-        """Write any other event."""
+    def log(self, event: str, **facts: Any) -> None:
+        """Log any other event."""
         self.events.write(event, **facts)
 
-    def ended(self, seconds: float) -> None:
-        """Note the end of the run."""
+    def log_end(self, seconds: float) -> None:
+        """Log the end of the run."""
         speed = round(self.pairs_per_second, 1)
         self.events.write("end", step=self.step, seconds=round(seconds, 3), train_pairs_per_second=speed)
 
     def __enter__(self) -> RunLogger:
         with ExitStack() as stack:
             stack.enter_context(self.events)
-            self.events.write("start", **asdict(self.start))
-            stack.enter_context(self.bar)
+            self.events.write("start", **asdict(self.plan))
+            stack.enter_context(self.progress)
             self._stack = stack.pop_all()
-        self.began = self.done = time.perf_counter()
+        self.started = self.last_step_at = time.perf_counter()
         return self
 
     def __exit__(
@@ -129,29 +139,35 @@ class RunLogger:
 
 
 class EventFile:
-    """Appends to folder/events.jsonl; numbers that are not finite become null. Errors: `RunError` if disk is full."""
+    """Appends to folder/events.jsonl; numbers that are not finite become null. Errors: `RunError` for a full disk."""
 
     def __init__(self, folder: Path, *, resumed: bool, tensorboard: bool) -> None:
-        self.path = made(folder) / "events.jsonl"
-        self._board = _board(folder / "tensorboard") if tensorboard else None
-        with writing(self.path):
+        self.path = ensure_folder(folder) / "events.jsonl"
+        self._tensorboard = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
+        with explain_write_errors(self.path):
             self._file = self.path.open("a" if resumed else "w", encoding="utf-8")
         if resumed and self.path.stat().st_size:
-            self._append("\n")  # a killed run may have left half a line; an empty line is none
+            self._append("\n")  # a killed run may have left half a line; readers skip empty ones
 
     def write(self, event: str, **facts: Any) -> None:
-        """Write one event now: a crash loses nothing."""
+        """Write one event and flush it, so that a crash loses none."""
         line = {"event": event, "time": round(time.time(), 3), **facts}
-        self._append(json.dumps(_finite(line), ensure_ascii=False, allow_nan=False) + "\n")
-        if self._board is not None and "step" in facts:
+        try:
+            text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+        except ValueError:
+            text = json.dumps(json_safe(line), ensure_ascii=False)
+        self._append(text + "\n")
+        if self._tensorboard is not None and "step" in facts:
             for name, value in (facts.get("metrics") or facts).items():
                 if isinstance(value, int | float) and name != "step":
-                    self._board.add_scalar(f"{event}/{name}", value, facts["step"])
+                    self._tensorboard.add_scalar(f"{event}/{name}", value, facts["step"])
 
     def _append(self, text: str) -> None:
-        with writing(self.path):
+        try:
             self._file.write(text)
             self._file.flush()
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
     def __enter__(self) -> EventFile:
         return self
@@ -159,14 +175,14 @@ class EventFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # of a line that could not be written, and `write` has said so
+        with suppress(OSError):  # of a line that could not be written; `write` has raised it already
             self._file.close()
-        if self._board is not None:
-            self._board.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
 
 class NoEvents:
-    """Events of a rank that does not write: rank 0 does."""
+    """The events of every rank but the first, which writes them: nothing."""
 
     def write(self, event: str, **facts: Any) -> None:
         """Write nothing."""
@@ -178,7 +194,7 @@ class NoEvents:
         """Close nothing."""
 
 
-def _board(folder: Path) -> Any:
+def _tensorboard_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -186,18 +202,8 @@ def _board(folder: Path) -> Any:
     return SummaryWriter(str(folder))
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return value
-
-
 class ProgressBar:
-    """One line: step, loss, pairs a second, alignment, uniformity, time left; silent where there is no terminal."""
+    """One line: step, loss, pairs a second, alignment, uniformity, time left; nothing where there is no terminal."""
 
     def __init__(self, steps: int, *, quiet: bool = False) -> None:
         console = Console(stderr=True)
@@ -215,15 +221,15 @@ class ProgressBar:
         self._task = self._progress.add_task("", total=steps)
 
     def show(self, step: int, **facts: Any) -> None:
-        """Show a step's facts; the last known ones of the others stay."""
+        """Show a step with new values; values that are not given stay as they were."""
         self.facts |= facts
-        shown = {"loss": "loss {:.3f}", "pairs_per_second": "{:,.0f} pairs/s"}
-        shown |= {"alignment": "alignment {:.2f}", "uniformity": "uniformity {:.2f}"}
-        texts = [form.format(self.facts[name]) for name, form in shown.items() if name in self.facts]
+        formats = {"loss": "loss {:.3f}", "pairs_per_second": "{:,.0f} pairs/s"}
+        formats |= {"alignment": "alignment {:.2f}", "uniformity": "uniformity {:.2f}"}
+        texts = [form.format(self.facts[name]) for name, form in formats.items() if name in self.facts]
         self._progress.update(self._task, completed=step, description="  ".join(texts))
 
-    def say(self, text: str) -> None:
-        """Print a line that stays."""
+    def print(self, text: str) -> None:
+        """Print a line above the bar, which stays."""
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> ProgressBar:

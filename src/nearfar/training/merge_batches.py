@@ -1,4 +1,4 @@
-"""The batches of several data sets as one."""
+"""The batches of several data sets merged into one."""
 
 from __future__ import annotations
 
@@ -16,102 +16,109 @@ from nearfar.pairs import Known, Pairs
 
 @dataclass(frozen=True)
 class BatchPart:
-    """One data set's share of a batch: which of the batch's examples, and of the queued ones, are its own."""
+    """One data set's part of a batch.
 
-    data: int
+    dataset: its number; batch: of its examples alone; batch_index: their places in the whole batch; queue_index: the
+    places of its queued keys among all queued ones.
+    """
+
+    dataset: int
     batch: Batch
-    places: Ids
-    waiting: Ids
+    batch_index: Ids
+    queue_index: Ids
 
 
 @dataclass(frozen=True)
 class MergedPairs:
-    """Pairs of all pieces: their queries one after the other, their keys likewise, then the queued keys as queued.
+    """The pairs of all parts: their queries stacked, their keys likewise, then the queued keys in the queue's order.
 
-    positive_index: each example's own key; query_data (n,), key_data (m,): which data set a query or key is of.
+    positive_index (b,): the place of each example's positive among the keys, see `Batch`; query_dataset (n,) and
+    key_dataset (m,): the data set of each query and key.
     """
 
     pairs: Pairs
     positive_index: Ids
-    query_data: Ids
-    key_data: Ids
+    query_dataset: Ids
+    key_dataset: Ids
 
 
-def merge_batches(pieces: Sequence[BatchPart], *, apart: bool) -> MergedPairs:
-    """Join pieces; apart: rows of different data sets are ignored, neither near nor far."""
-    data = np.array([piece.data for piece in pieces])
-    sizes = [piece.batch.pairs.shape[0] for piece in pieces]
-    columns = _columns(pieces)
-    rows = [np.arange(stop - size, stop) for size, stop in zip(sizes, np.cumsum(sizes))]
-    positive_index = np.empty(sum(len(piece.places) for piece in pieces), np.int64)
-    for piece, column in zip(pieces, columns, strict=True):
-        positive_index[piece.places] = column[_positive_index(piece)]
-    all_pairs = [piece.batch.pairs for piece in pieces]
+def merge_batches(parts: Sequence[BatchPart], *, apart: bool) -> MergedPairs:
+    """Merge the parts of a batch; apart: a query and a key of different data sets are ignored, not negatives."""
+    dataset = np.array([part.dataset for part in parts])
+    sizes = [part.batch.pairs.shape[0] for part in parts]
+    rows = [np.arange(stop - size, stop) for size, stop in zip(sizes, np.cumsum(sizes))]  # each part's queries
+    columns = _key_positions(parts)  # each part's keys
+    positive_index = np.empty(sum(len(part.batch_index) for part in parts), np.int64)
+    for part, column in zip(parts, columns, strict=True):
+        positive_index[part.batch_index] = column[_positive_index(part)]
+    all_pairs = [part.batch.pairs for part in parts]
     scoped = apart or any(pairs.query_scope is not None for pairs in all_pairs)
-    scopes = [_scopes(piece, apart=apart) for piece in pieces]
+    scopes = [_scopes(part, apart=apart) for part in parts]
     return MergedPairs(
         Pairs(
-            query_group=_laid([pairs.query_group for pairs in all_pairs], rows),
-            query_item=_laid([pairs.query_item for pairs in all_pairs], rows),
-            key_group=_laid([pairs.key_group for pairs in all_pairs], columns),
-            key_item=_laid([pairs.key_item for pairs in all_pairs], columns),
-            query_scope=_laid([queries for queries, _ in scopes], rows) if scoped else None,
-            key_scope=_laid([keys for _, keys in scopes], columns) if scoped else None,
-            known=_known(all_pairs, rows, columns),
+            query_group=_scatter([pairs.query_group for pairs in all_pairs], rows),
+            query_item=_scatter([pairs.query_item for pairs in all_pairs], rows),
+            key_group=_scatter([pairs.key_group for pairs in all_pairs], columns),
+            key_item=_scatter([pairs.key_item for pairs in all_pairs], columns),
+            query_scope=_scatter([queries for queries, _ in scopes], rows) if scoped else None,
+            key_scope=_scatter([keys for _, keys in scopes], columns) if scoped else None,
+            known=_merged_known(all_pairs, rows, columns),
         ),
         positive_index,
-        np.repeat(data, sizes),
-        _laid([torch.full((len(c),), int(d)) for d, c in zip(data, columns, strict=True)], columns).numpy(),
+        np.repeat(dataset, sizes),
+        _scatter([torch.full((len(c),), int(d)) for d, c in zip(dataset, columns, strict=True)], columns).numpy(),
     )
 
 
-def _positive_index(piece: BatchPart) -> Ids:
-    return np.arange(len(piece.places)) if piece.batch.positive_index is None else piece.batch.positive_index
-
-
-def _columns(pieces: Sequence[BatchPart]) -> list[Ids]:
-    """Return where each piece's keys come to lie: those with rows one after the other, the queued as queued."""
-    sizes = [piece.batch.pairs.shape[1] - len(piece.waiting) for piece in pieces]
-    ends, total = np.cumsum(sizes), sum(sizes)
-    return [
-        np.concatenate([np.arange(end - size, end), total + piece.waiting])
-        for piece, size, end in zip(pieces, sizes, ends)
-    ]
-
-
-def _scopes(piece: BatchPart, *, apart: bool) -> tuple[Tensor, Tensor]:
-    """Return a piece's scopes of queries and keys; rows that have none share one."""
-    pairs = piece.batch.pairs
-    salt = content_id(f"data set {piece.data}") if apart else 0
-    query, key = pairs.query_scope, pairs.key_scope
-    if query is None or key is None:
-        query, key = (torch.zeros(size, dtype=torch.int64) for size in pairs.shape)
-    return query ^ salt, key ^ salt
-
-
-def _laid(parts: Sequence[Tensor], places: Sequence[Ids]) -> Tensor:
-    """Return the parts' values, each at its place."""
-    result = torch.empty(sum(map(len, parts)), dtype=torch.int64)
-    for part, place in zip(parts, places, strict=True):
-        result[torch.from_numpy(place)] = part
-    return result
-
-
-def _known(all_pairs: Sequence[Pairs], rows: Sequence[Ids], columns: Sequence[Ids]) -> Known | None:
-    moved = [
-        Known(torch.from_numpy(row)[known.rows], torch.from_numpy(column)[known.columns], known.weight)
-        for pairs, row, column in zip(all_pairs, rows, columns, strict=True)
-        if (known := pairs.known) is not None
-    ]
-    return union(moved)
-
-
-def union(relations: Sequence[Known]) -> Known | None:
-    """Return relations one after the other; None where there are none."""
+def concatenate_known(relations: Sequence[Known]) -> Known | None:
+    """Return known relations one after the other; None where there are none."""
     if not relations:
         return None
     return Known(
         torch.cat([known.rows for known in relations]),
         torch.cat([known.columns for known in relations]),
         torch.cat([known.weight.float() for known in relations]),
+    )
+
+
+def _positive_index(part: BatchPart) -> Ids:
+    return np.arange(len(part.batch_index)) if part.batch.positive_index is None else part.batch.positive_index
+
+
+def _key_positions(parts: Sequence[BatchPart]) -> list[Ids]:
+    """Return the places of each part's keys in the whole batch: part after part, then the queued ones as queued."""
+    sizes = [part.batch.pairs.shape[1] - len(part.queue_index) for part in parts]
+    ends, total = np.cumsum(sizes), sum(sizes)
+    return [
+        np.concatenate([np.arange(end - size, end), total + part.queue_index])
+        for part, size, end in zip(parts, sizes, ends)
+    ]
+
+
+def _scopes(part: BatchPart, *, apart: bool) -> tuple[Tensor, Tensor]:
+    """Return a part's scopes of queries and of keys; without scopes of their own, all rows share one."""
+    pairs = part.batch.pairs
+    salt = content_id(f"data set {part.dataset}") if apart else 0
+    query, key = pairs.query_scope, pairs.key_scope
+    if query is None or key is None:
+        query, key = (torch.zeros(size, dtype=torch.int64) for size in pairs.shape)
+    return query ^ salt, key ^ salt
+
+
+def _scatter(parts: Sequence[Tensor], places: Sequence[Ids]) -> Tensor:
+    """Return the values of all parts, each at its place."""
+    result = torch.empty(sum(map(len, parts)), dtype=torch.int64)
+    for part, place in zip(parts, places, strict=True):
+        result[torch.from_numpy(place)] = part
+    return result
+
+
+def _merged_known(all_pairs: Sequence[Pairs], rows: Sequence[Ids], columns: Sequence[Ids]) -> Known | None:
+    """Return the known relations of all parts, with the rows and columns of the whole batch."""
+    return concatenate_known(
+        [
+            Known(torch.from_numpy(row)[known.rows], torch.from_numpy(column)[known.columns], known.weight)
+            for pairs, row, column in zip(all_pairs, rows, columns, strict=True)
+            if (known := pairs.known) is not None
+        ]
     )

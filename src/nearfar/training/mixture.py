@@ -1,4 +1,4 @@
-"""Several data sets as one: each with its own views, all in one batch."""
+"""Several data sets trained on as one: each with its own views, mixed in one batch."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from nearfar.positives.relations.known import QUERY_SIDE, KnownPairs
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Task
 from nearfar.training.augment import augmented_views
-from nearfar.training.merge_batches import BatchPart, MergedPairs, merge_batches, union
+from nearfar.training.merge_batches import BatchPart, MergedPairs, concatenate_known, merge_batches
 
-CHUNK = 8192  # examples read at once
+CHUNK = 8192  # examples of one call of `batch` where the ids of all are read
 
 
 class Mixture:
     """Positives of several data sets: examples are numbered one data set after the other, views named by number.
 
-    Ids are hashes of content, so equal content in two data sets is one thing: a document of both is one key, and a
-    question of both is near the answers of both.
+    Ids are hashes of content, so equal content in two data sets is one item: a document of both is one key, and a
+    question of both has the answers of both as its positives.
 
     Args:
-        parts: who is near whom in each data set; `0/query` is the view "query" of the first.
-        apart: rows of different data sets are ignored, neither near nor far; else they are far, as any other row.
+        parts: the positives of each data set; `0/query` is the view "query" of the first.
+        apart: a query and a key of different data sets are ignored; else they are negatives, as any other two.
 
-    Errors: `InputError` for no data set at all, or a task of one that is not there.
+    Errors: `InputError` for no data set at all, or a task of one that does not exist.
 
     Example:
         >>> import nearfar as nf
-        >>> tables = [nf.data.Table([{"query": f"near {i}?", "key": f"positives {i}"}]) for i in range(2)]
+        >>> tables = [nf.data.Table([{"query": f"question {i}?", "key": f"answer {i}"}]) for i in range(2)]
         >>> both = Mixture([nf.positives.Columns(table) for table in tables])
         >>> len(both), list(both.views), both.batch(np.arange(2)).pairs.shape
         (2, ['0/query', '0/key', '1/query', '1/key'], (2, 2))
@@ -54,38 +54,39 @@ class Mixture:
         self.query_views = [f"{d}/{name}" for d, part in named for name in part.query_views]
         self.key_views = [f"{d}/{name}" for d, part in named for name in part.key_views]
         self.augmentations = {f"{d}/{v}": a for d, part in named for v, a in augmented_views(part).items()}
-        self.first = np.cumsum([0, *map(len, self.parts)])
-        self.shared = CrossDatasetRelations.of(self.parts)
+        self.offsets = np.cumsum([0, *map(len, self.parts)])  # number of each data set's first example
+        self.across = CrossDatasetRelations.of(self.parts)
         self.fingerprint = fingerprint("mixture 1", [part.fingerprint for part in self.parts])
 
     def __len__(self) -> int:
-        return int(self.first[-1])
+        return int(self.offsets[-1])
 
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
-        """Return rows of each view, none of a data set without examples here, and the pairs of all.
+        """Return the rows of each view, none of a data set without examples here, and the pairs of all.
 
         queued: examples whose keys, from earlier batches, come last among the pairs' keys, in this order.
         """
-        waiting = examples[:0] if queued is None else queued
-        dataset, dataset_waiting = self._dataset_of(examples), self._dataset_of(waiting)
+        in_queue = examples[:0] if queued is None else queued
+        dataset, queue_dataset = self._dataset_of(examples), self._dataset_of(in_queue)
         rows = {view: np.empty(0, np.int64) for view in self.views}
-        pieces, places = [], dict[str, Ids]()
-        for d in np.union1d(dataset, dataset_waiting).tolist():
-            mine, mine_waiting = np.flatnonzero(dataset == d), np.flatnonzero(dataset_waiting == d)
-            own, part = examples[mine] - self.first[d], self.parts[d]
-            old = waiting[mine_waiting] - self.first[d]
-            batch = part.batch(own) if queued is None else part.batch(own, old)
-            pieces.append(BatchPart(d, batch, mine, mine_waiting))
+        parts, example_index = [], dict[str, Ids]()
+        for d in np.union1d(dataset, queue_dataset).tolist():
+            batch_index, queue_index = np.flatnonzero(dataset == d), np.flatnonzero(queue_dataset == d)
+            positives = self.parts[d]
+            part_examples = examples[batch_index] - self.offsets[d]
+            part_queued = in_queue[queue_index] - self.offsets[d]
+            batch = positives.batch(part_examples) if queued is None else positives.batch(part_examples, part_queued)
+            parts.append(BatchPart(d, batch, batch_index, queue_index))
             rows |= {f"{d}/{view}": cells for view, cells in batch.rows.items()}
-            places |= {
-                f"{d}/{v}": mine[batch.example_index.get(v, np.arange(len(mine)))] for v in augmented_views(part)
-            }
-        found = merge_batches(pieces, apart=self.apart)
-        return Batch(rows, self.shared.told(found, apart=self.apart), found.positive_index, places)
+            for view in augmented_views(positives):
+                of_part = batch.example_index.get(view, np.arange(len(batch_index)))
+                example_index[f"{d}/{view}"] = batch_index[of_part]
+        merged = merge_batches(parts, apart=self.apart)
+        return Batch(rows, self.across.add_to(merged, apart=self.apart), merged.positive_index, example_index)
 
-    def sides(self) -> list[MiningPairs]:
-        """Return what mining looks through, a data set after the other; what each knows holds for all."""
-        return [side for part in self.parts for side in cast("Minable", part).sides()]
+    def mining_pairs(self) -> list[MiningPairs]:
+        """Return what to mine from, one for each data set, in order; the positives of each hold for all."""
+        return [pairs for part in self.parts for pairs in cast("Minable", part).mining_pairs()]
 
     def with_negatives(self, rows: Ids) -> Self:
         """Return the same data sets, each with mined negatives from its own keys: (n, k), as its positives take them.
@@ -93,8 +94,8 @@ class Mixture:
         Errors: those of the data sets' positives.
         """
         result = copy.copy(self)
-        shares = np.split(rows, self.first[1:-1])
-        result.parts = [cast("Minable", part).with_negatives(own) for part, own in zip(self.parts, shares, strict=True)]
+        parts = zip(self.parts, np.split(rows, self.offsets[1:-1]), strict=True)
+        result.parts = [cast("Minable", part).with_negatives(part_rows) for part, part_rows in parts]
         return result
 
     def task(self, split: str) -> Task:
@@ -108,21 +109,21 @@ class Mixture:
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some examples for people to read, each with its row as "data set/row"."""
-        found: dict[int, dict[str, Any]] = {}
+        described: dict[int, dict[str, Any]] = {}
         dataset = self._dataset_of(examples)
         for d in np.unique(dataset).tolist():
-            mine = np.flatnonzero(dataset == d)
-            own = examples[mine] - self.first[d]
-            for place, example, facts in zip(mine.tolist(), own.tolist(), self.parts[d].describe(own), strict=True):
-                found[place] = {**facts, "row": f"{d}/{facts.get('row', example + 1)}"}
-        return [found[place] for place in range(len(examples))]
+            index = np.flatnonzero(dataset == d)
+            numbers = examples[index] - self.offsets[d]
+            for i, number, facts in zip(index.tolist(), numbers.tolist(), self.parts[d].describe(numbers), strict=True):
+                described[i] = {**facts, "row": f"{d}/{facts.get('row', number + 1)}"}
+        return [described[i] for i in range(len(examples))]
 
     def _dataset_of(self, examples: Ids) -> Ids:
-        return np.searchsorted(self.first, examples, side="right") - 1
+        return np.searchsorted(self.offsets, examples, side="right") - 1
 
 
 def mix(positives: Positives | Sequence[Positives], *, apart: bool = False) -> Positives:
-    """Return several data sets' positives as one; one alone stays what it is."""
+    """Return the positives of several data sets as one; those of a single data set are returned as they are."""
     if isinstance(positives, Mixture):
         result = copy.copy(positives)
         result.apart = apart
@@ -134,12 +135,11 @@ def mix(positives: Positives | Sequence[Positives], *, apart: bool = False) -> P
 
 @dataclass(frozen=True)
 class CrossDatasetRelations:
-    """The relation of all queries of all data sets.
+    """The positives across data sets, from the ids of all queries of all data sets.
 
-    Built from ids alone, so it holds for whatever says who is near whom: the same query item is the same query, and
-    near every group that it is near in any data set, in whichever data set a key of that group lies. A key that
-    repeats another data set's query word for word, and is no answer to it, is neither near nor far, as within one data
-    set (`Columns`).
+    The same query item is the same query: every group that is its positive in one data set is so in all, in whichever
+    data set a key of that group lies. A key that repeats another data set's query word for word, and is no answer to
+    it, is ignored, as within one data set (`Columns`). This holds for any positives, because only ids are compared.
     """
 
     relation: KnownPairs
@@ -147,35 +147,36 @@ class CrossDatasetRelations:
     @classmethod
     def of(cls, parts: Sequence[Positives]) -> Self:
         """Read the ids of all examples once."""
-        query, group = (np.concatenate(column) for column in zip(*map(_ids, parts), strict=True))
+        query, group = (np.concatenate(column) for column in zip(*map(_query_ids, parts), strict=True))
         return cls(KnownPairs(query, group))
 
-    def told(self, found: MergedPairs, *, apart: bool) -> Pairs:
-        """Return the pairs with what the data sets know of each other; what one says itself stays.
+    def add_to(self, merged: MergedPairs, *, apart: bool) -> Pairs:
+        """Return the merged pairs with the relations across data sets; those that a data set states itself stay.
 
-        apart: nothing is said of a query and a key of two data sets.
+        apart: none are added between a query and a key of two data sets.
         """
-        pairs = found.pairs
+        pairs = merged.pairs
         n, m = pairs.shape
-        groups = torch.cat([pairs.query_group, pairs.key_group]).numpy()
+        groups = torch.cat([pairs.query_group, pairs.key_group]).numpy()  # (n + m,)
         known = self.relation.known(pairs.query_item.numpy() ^ QUERY_SIDE, groups)
         if known is None:
             return pairs
         rows, columns, weight = known[0], known[1] - n, known[2]
-        new = columns >= 0  # the others tell of the groups that stand for the queries' own keys
+        new = columns >= 0  # the others are of the first n groups, which stand for the queries' own positives
         if apart:
-            new[new] = found.query_data[rows[new]] == found.key_data[columns[new]]
+            new[new] = merged.query_dataset[rows[new]] == merged.key_dataset[columns[new]]
         if pairs.known is not None:
-            said = (pairs.known.rows * m + pairs.known.columns).numpy()
-            new &= ~np.isin(rows * m + columns, said)
+            stated = (pairs.known.rows * m + pairs.known.columns).numpy()
+            new &= ~np.isin(rows * m + columns, stated)
         if not new.any():
             return pairs
-        more = Known(*(torch.from_numpy(part[new]) for part in (rows, columns, weight)))
-        return replace(pairs, known=union([more] if pairs.known is None else [pairs.known, more]))
+        added = Known(*(torch.from_numpy(part[new]) for part in (rows, columns, weight)))
+        return replace(pairs, known=concatenate_known([added] if pairs.known is None else [pairs.known, added]))
 
 
-def _ids(part: Positives) -> tuple[Ids, Ids]:
-    """Return all queries' contents and groups."""
-    found = [part.batch(np.arange(i, min(i + CHUNK, len(part)))).pairs for i in range(0, len(part), CHUNK)]
-    items = torch.cat([pairs.query_item for pairs in found])
-    return items.numpy() ^ QUERY_SIDE, torch.cat([pairs.query_group for pairs in found]).numpy()
+def _query_ids(positives: Positives) -> tuple[Ids, Ids]:
+    """Return the content id and the group of every query."""
+    n = len(positives)
+    chunks = [positives.batch(np.arange(start, min(start + CHUNK, n))).pairs for start in range(0, n, CHUNK)]
+    items = torch.cat([pairs.query_item for pairs in chunks])
+    return items.numpy() ^ QUERY_SIDE, torch.cat([pairs.query_group for pairs in chunks]).numpy()

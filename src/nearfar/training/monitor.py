@@ -10,27 +10,27 @@ from nearfar.losses.tiled.relations import Relations
 from nearfar.pairs import Pairs
 from nearfar.vectors import geometry
 
-SAMPLE = 512  # rows looked at: effective rank costs a singular value decomposition
+SAMPLE = 512  # rows that are measured: effective rank costs a singular value decomposition
 COSINE_ALARM = 0.7  # mean cosine of random pairs: an even space has 0, a point 1
-POINT = 0.01  # one minus that cosine: nothing can be told apart, whatever it was at first
-RANK_ALARM = 0.1  # of the first look's effective rank
+POINT = 0.01  # one minus that cosine: vectors are nearly the same, whatever it was at first
+RANK_ALARM = 0.1  # of the first measured effective rank
 
 
 class Monitor:
-    """Looks at a batch's vectors: alignment, uniformity, mean random cosine, effective rank; warns of collapse once.
+    """Measures a batch's vectors: alignment, uniformity, mean random cosine, effective rank; warns of collapse once.
 
-    Collapse is told from the first look: an encoder that was trained elsewhere may begin in a narrow cone.
+    Collapse is judged against the first measurement: a pretrained encoder may begin in a narrow cone.
     """
 
     def __init__(self, memory: dict[str, Any] | None = None) -> None:
-        self.memory = {} if memory is None else memory  # outlives a stop: it travels with the checkpoints
+        self.memory = {} if memory is None else memory  # survives an interruption: checkpoints hold it
 
     def look(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> dict[str, float]:
-        """Return the geometry of queries (n, d) and keys (m, d). It depends on the batch: no figures for papers."""
-        near = Relations.of(pairs).near
+        """Return the geometry of queries (n, d) and keys (m, d). It depends on the batch: compare within a run only."""
+        positives = Relations.of(pairs).positives
         facts = {}
-        if near is not None and len(near[0]):
-            i, j = (entries[:SAMPLE].to(queries.device) for entries in near)
+        if len(positives[0]):
+            i, j = (entries[:SAMPLE].to(queries.device) for entries in positives)
             facts["alignment"] = geometry.alignment(queries[i], keys[j]).item()
         sample = keys[:SAMPLE].float()
         facts["uniformity"] = geometry.uniformity(sample).item()
@@ -39,7 +39,7 @@ class Monitor:
         return facts
 
     def alarm(self, facts: dict[str, float]) -> str | None:
-        """Return a warning if the space collapses to a point or to few directions; once a run."""
+        """Return a warning if the space collapses to a point or to few directions; once in a run."""
         first = self.memory.setdefault("first_look", facts)
         spread, before = 1 - facts["random_cosine"], 1 - first["random_cosine"]
         point = spread < POINT or (facts["random_cosine"] > COSINE_ALARM and spread < before / 2)

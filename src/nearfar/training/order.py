@@ -1,4 +1,9 @@
-"""Which examples a step sees: a pure function of the seed and the step, so a resumed run sees the same."""
+"""Which examples each step sees: a function of the seed and the step, so that a resumed run sees the same batches.
+
+The examples of a run form one endless sequence, the stream; batches are consecutive blocks of it. `EpochStream` is the
+stream of one data set, epoch after epoch; `MixedStream` that of several, interleaved by a `MixingSchedule`. Any part of
+a stream is computed without the part before it.
+"""
 
 from __future__ import annotations
 
@@ -15,58 +20,59 @@ from nearfar.contracts import Positives
 from nearfar.training.mixture import Mixture
 from nearfar.training.settings import Settings
 
-PERIOD = 1 << 16  # turns after which the sequence repeats, where shares are not exact in fewer
+MAX_PERIOD = 1 << 16  # slots of a mixing schedule's period, where no shorter one has the exact shares
 
 
 class Sampler:
-    """Batches from an endless row of shuffled passes over n examples.
+    """The examples of each step: blocks of `batch_size` from a stream of n examples, by default of shuffled epochs.
 
-    A batch may begin in one pass and end in the next, so every batch is full and every example comes up equally often;
-    one in such a batch may come twice. row: gives the examples from one place of the row to another, instead.
+    A batch may hold the end of one epoch and the start of the next, so every batch is full and every example is seen
+    equally often; an example may be in such a batch twice. queue: how far back the stream is read again (its lookback).
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, queue: int = 0, row: Epochs | MixedSampler | None = None
+        self, n: int, batch_size: int, seed: int, queue: int = 0, stream: EpochStream | MixedStream | None = None
     ) -> None:
         self.n, self.batch_size = n, min(batch_size, n)
-        self.row = row or Epochs(n, Shuffled(n, seed), queue)
+        self.stream = stream or EpochStream(n, ShuffledOrder(n, seed), queue)
 
     @classmethod
     def of(cls, positives: Positives, settings: Settings) -> Self:
-        """Return the batches that the settings ask for: of one data set, or of several, mixed.
+        """Return the sampler that the settings ask for, of one data set or of a mixture.
 
-        Several that are mixed in proportion to their sizes are one row, as if they were one data set; mixed in another
-        way, or with one data set a batch, each has a row of its own (`Interleaved`).
+        A proportional mixture is shuffled as if it were one data set; with another mixing, or with one data set a
+        batch, each data set has a stream of its own (`MixedStream`).
         """
         n, (seed, queue) = len(positives), (settings.seed, settings.queue)
-        alike = settings.mixing == "proportional" and not settings.one_data_set
-        if alike or not isinstance(positives, Mixture):
+        as_one = settings.mixing == "proportional" and not settings.one_data_set
+        if as_one or not isinstance(positives, Mixture):
             return cls(n, settings.batch_size, seed, queue)
-        sizes, batch = [len(part) for part in positives.parts], min(settings.batch_size, n)
-        turns = MixingSchedule(quotas(sizes, settings.mixing, settings.mixing_temperature), seed)
-        turn = batch if settings.one_data_set else 1
-        return cls(n, batch, seed, queue, MixedSampler(sizes, turns, batch, turn=turn, seed=seed, queue=queue))
+        sizes, batch_size = [len(part) for part in positives.parts], min(settings.batch_size, n)
+        schedule = MixingSchedule(quotas(sizes, settings.mixing, settings.mixing_temperature), seed)
+        slot_size = batch_size if settings.one_data_set else 1
+        stream = MixedStream(sizes, schedule, batch_size, slot_size=slot_size, seed=seed, queue=queue)
+        return cls(n, batch_size, seed, queue, stream)
 
     def steps(self, epochs: float) -> int:
-        """Return the number of steps that make so many passes: of several data sets, as many places as all have."""
+        """Return the number of steps of so many epochs; an epoch of a mixture is as long as all its data sets."""
         return max(1, round(epochs * self.n / self.batch_size))
 
     def batch(self, step: int) -> Ids:
         """Return the examples of a step (from 0), (batch_size,)."""
         start = step * self.batch_size
-        return self.row(start, start + self.batch_size)
+        return self.stream(start, start + self.batch_size)
 
-    def passes(self, step: int) -> Ids:
-        """Return how many passes over its data set came before each example of a step, (batch_size,)."""
+    def epochs(self, step: int) -> Ids:
+        """Return the epoch (from 0) of its data set that each example of a step belongs to, (batch_size,)."""
         start = step * self.batch_size
-        return self.row.passes(start, start + self.batch_size)
+        return self.stream.epochs(start, start + self.batch_size)
 
 
-class Epochs:
-    """The endless row of n examples, pass after pass; every example comes up once a pass.
+class EpochStream:
+    """The stream of a data set of n examples: epoch after epoch, each with every example once.
 
-    order: gives the examples of a pass, (n,), a pure function of its number. lookback: how far behind what was read
-    last it is read again (by the queue), for what is kept in memory.
+    order: returns the examples of an epoch (n,), a pure function of its number. lookback: how many examples behind the
+    latest one are read again (by the queue), so that their epochs' orders stay in memory.
     """
 
     def __init__(self, n: int, order: Callable[[int], Ids], lookback: int = 0) -> None:
@@ -74,7 +80,7 @@ class Epochs:
         self._orders: dict[int, Ids] = {}
 
     def __call__(self, start: int, stop: int) -> Ids:
-        """Return the examples from place `start` of the row to `stop`, (stop - start,)."""
+        """Return the examples at the positions `start` to `stop` of the stream, (stop - start,)."""
         parts = [np.empty(0, np.int64)]
         while start < stop:
             epoch, place = divmod(start, self.n)
@@ -82,139 +88,125 @@ class Epochs:
             start += len(parts[-1])
         return np.concatenate(parts)
 
-    def passes(self, start: int, stop: int) -> Ids:
-        """Return the number of the pass that each of these places lies in, (stop - start,)."""
+    def epochs(self, start: int, stop: int) -> Ids:
+        """Return the epoch of each of these positions, (stop - start,)."""
         return np.arange(start, stop) // self.n
 
     def _order(self, epoch: int) -> Ids:
         if epoch not in self._orders:
-            wanted = epoch - 1 - self.lookback // self.n
-            self._orders = {e: order for e, order in self._orders.items() if wanted <= e < epoch}
+            oldest = epoch - 1 - self.lookback // self.n
+            self._orders = {e: order for e, order in self._orders.items() if oldest <= e < epoch}
             self._orders[epoch] = self.order(epoch)
         return self._orders[epoch]
 
 
-class Shuffled:
-    """The order of a pass: a permutation of n examples, drawn by seed and pass."""
+class ShuffledOrder:
+    """The order of an epoch: a permutation of n examples, drawn by the seed, the epoch, and further numbers."""
 
     def __init__(self, n: int, seed: int, *further: int) -> None:
         self.n, self.seed, self.further = n, seed, further
 
     def __call__(self, epoch: int) -> Ids:
-        """Return the examples of a pass, (n,)."""
+        """Return the examples of an epoch, (n,)."""
         return np.random.default_rng([self.seed, epoch, *self.further]).permutation(self.n)
 
 
-class NoRepeat:
-    """Shuffled passes, mended where a batch ends one and begins the next: what it had of the old pass comes later.
+class MixedStream:
+    """The stream of several data sets, whose examples are numbered one data set after the other.
 
-    most: examples of this data set in a batch, at most; around: gives the places (start, stop) of this data set's row
-    that lie in one batch with a given place. A pass's end is left as it was drawn, so a pass depends on the one before
-    it and on no earlier one. Where a batch takes more than half of the data set there is no room for that, and all
-    passes have one order: still no example twice in a batch, or, where the batch is larger than the data set, none more
-    than once more often than another.
-    """
-
-    def __init__(
-        self, n: int, shuffled: Callable[[int], Ids], most: int, around: Callable[[int], tuple[int, int]]
-    ) -> None:
-        self.n, self.shuffled, self.most, self.around = n, shuffled, most, around
-
-    def __call__(self, epoch: int) -> Ids:
-        """Return the examples of a pass, (n,)."""
-        if 2 * self.most - 1 > self.n:
-            return self.shuffled(0)
-        order = self.shuffled(epoch)
-        start, stop = self.around(epoch * self.n)
-        before, after = epoch * self.n - start, stop - epoch * self.n  # of the batch that begins this pass
-        if epoch == 0 or before == 0:
-            return order
-        last = (epoch + 1) * self.n
-        free = self.n - (last - self.around(last)[0])  # the places before the batch that ends this pass
-        fresh = np.flatnonzero(~np.isin(order[:free], self.shuffled(epoch - 1)[self.n - before :]))[:after]
-        return np.concatenate([order[fresh], np.delete(order, fresh)])
-
-
-class MixedSampler:
-    """Examples of several data sets, numbered one data set after the other, in the order of turns.
-
-    sizes: of the data sets; turn: places that a turn has, 1, or those of a batch. A data set's row is endless and every
-    example of it comes up equally often; no example comes twice in a batch that holds no more of its data set than
-    there is (see `Distinct`).
+    sizes: of the data sets; schedule: which data set each slot of the stream is of; slot_size: examples of a slot, 1 or
+    those of a batch. Each data set has an endless stream of its own, in which every example comes equally often. No
+    example comes twice in a batch that takes no more of its data set than that has (see `NoRepeatOrder`).
     """
 
     def __init__(
         self,
         sizes: Sequence[int],
-        turns: MixingSchedule,
+        schedule: MixingSchedule,
         batch_size: int,
         *,
-        turn: int = 1,
+        slot_size: int = 1,
         seed: int = 0,
         queue: int = 0,
     ) -> None:
-        self.turns, self.turn, self.batch_size = turns, turn, batch_size
-        self.first = np.cumsum([0, *sizes])
-        self.rows = []
+        self.schedule, self.slot_size, self.batch_size = schedule, slot_size, batch_size
+        self.offsets = np.cumsum([0, *sizes])  # number of each data set's first example
+        self.streams = []
         for d, n in enumerate(sizes):
-            most = batch_size if turn == batch_size else turns.most(d, batch_size)
-            order = NoRepeat(n, Shuffled(n, seed, d + 1), most, partial(self._around, d))
-            self.rows.append(Epochs(n, order, queue))
+            per_batch = batch_size if slot_size == batch_size else schedule.max_count(d, batch_size)
+            order = NoRepeatOrder(n, ShuffledOrder(n, seed, d + 1), per_batch, partial(self._batch_of, d))
+            self.streams.append(EpochStream(n, order, queue))
 
     def __call__(self, start: int, stop: int) -> Ids:
-        """Return the examples from place `start` of the row to `stop`, (stop - start,)."""
-        found = np.empty(stop - start, np.int64)
-        for d, mine, first in self._shares(start, stop):
-            found[mine] = self.first[d] + self.rows[d](first, first + len(mine))
-        return found
+        """Return the examples at the positions `start` to `stop` of the stream, (stop - start,)."""
+        examples = np.empty(stop - start, np.int64)
+        for d, index, first in self._by_dataset(start, stop):
+            examples[index] = self.offsets[d] + self.streams[d](first, first + len(index))
+        return examples
 
-    def passes(self, start: int, stop: int) -> Ids:
-        """Return the number of the pass over its own data set that each of these places lies in, (stop - start,)."""
-        found = np.empty(stop - start, np.int64)
-        for d, mine, first in self._shares(start, stop):
-            found[mine] = self.rows[d].passes(first, first + len(mine))
-        return found
+    def epochs(self, start: int, stop: int) -> Ids:
+        """Return the epoch of its own data set that each of these positions belongs to, (stop - start,)."""
+        epochs = np.empty(stop - start, np.int64)
+        for d, index, first in self._by_dataset(start, stop):
+            epochs[index] = self.streams[d].epochs(first, first + len(index))
+        return epochs
 
-    def _shares(self, start: int, stop: int) -> Iterator[tuple[int, Ids, int]]:
-        """Yield each data set here, which of the places are its own, and where in its own row they begin."""
-        dataset = self.turns.dataset_of(np.arange(start, stop) // self.turn)
+    def _by_dataset(self, start: int, stop: int) -> Iterator[tuple[int, Ids, int]]:
+        """Yield each data set in start..stop, the indices of its positions, and where they begin in its own stream."""
+        dataset = self.schedule.dataset_of(np.arange(start, stop) // self.slot_size)
         for d in np.unique(dataset).tolist():
-            yield d, np.flatnonzero(dataset == d), self._before(d, start)
+            yield d, np.flatnonzero(dataset == d), self._count_before(d, start)
 
-    def _before(self, d: int, place: int) -> int:
-        """Return how many of the places before this one are data set d's."""
-        turn, rest = np.divmod(np.array([place]), self.turn)
-        mine = np.where(self.turns.dataset_of(turn) == d, rest, 0)
-        return int((self.turns.before(d, turn) * self.turn + mine)[0])
+    def _count_before(self, d: int, position: int) -> int:
+        """Return how many of the positions before this one are data set d's."""
+        slot, rest = np.divmod(np.array([position]), self.slot_size)
+        begun = np.where(self.schedule.dataset_of(slot) == d, rest, 0)  # positions of the slot that is not complete
+        return int((self.schedule.count_before(d, slot) * self.slot_size + begun)[0])
 
-    def _around(self, d: int, own: int) -> tuple[int, int]:
-        """Return the places of data set d's row that lie in one batch with place `own` of it, (start, stop)."""
-        i, rest = divmod(own, self.turn)
-        start = (self.turns.turn(d, i) * self.turn + rest) // self.batch_size * self.batch_size
-        return self._before(d, start), self._before(d, start + self.batch_size)
+    def _batch_of(self, d: int, position: int) -> tuple[int, int]:
+        """Return the (start, stop) in data set d's own stream of the batch that holds this position of it."""
+        i, rest = divmod(position, self.slot_size)
+        start = (self.schedule.slot(d, i) * self.slot_size + rest) // self.batch_size * self.batch_size
+        return self._count_before(d, start), self._count_before(d, start + self.batch_size)
 
 
-def quotas(sizes: Sequence[int], mixing: str, temperature: float) -> list[int]:
-    """Return how many turns of a period each data set of so many examples has; it has one at least.
+class NoRepeatOrder:
+    """Shuffled epochs in which a batch that spans two epochs does not get an example twice.
 
-    proportional: as its size, in as few turns as that takes, or rounded to 65,536; round_robin: one; temperature: as
-    its size to the power of 1 / temperature, rounded likewise (Arivazhagan et al. 2019, arXiv:1907.05019, section 4.2;
-    Devlin's multilingual BERT of 2018 has exponent 0.7).
+    What such a batch has of the old epoch comes later in the new one. An epoch's end is left as it was drawn, so an
+    epoch depends on the one before it and on no earlier one.
+
+    per_batch: examples of this data set in a batch, at most; batch_of: returns the (start, stop) in this data set's
+    stream of the batch that holds a position of it. Where a batch takes more than half of the data set, examples cannot
+    be moved so, and all epochs have one order: still no example twice in a batch, or, where the batch is larger than
+    the data set, none more than once more often than another.
     """
-    if mixing == "round_robin":
-        return [1] * len(sizes)
-    if mixing == "temperature" or sum(sizes) // math.gcd(*sizes) > PERIOD:
-        exponent = 1 / temperature if mixing == "temperature" else 1.0
-        shares = (np.array(sizes) / max(sizes)) ** exponent
-        sizes = [max(1, round(share)) for share in (shares / shares.sum() * PERIOD).tolist()]
-    return [size // math.gcd(*sizes) for size in sizes]
+
+    def __init__(
+        self, n: int, shuffled: Callable[[int], Ids], per_batch: int, batch_of: Callable[[int], tuple[int, int]]
+    ) -> None:
+        self.n, self.shuffled, self.per_batch, self.batch_of = n, shuffled, per_batch, batch_of
+
+    def __call__(self, epoch: int) -> Ids:
+        """Return the examples of an epoch, (n,)."""
+        if 2 * self.per_batch - 1 > self.n:
+            return self.shuffled(0)
+        order = self.shuffled(epoch)
+        begin, end = epoch * self.n, (epoch + 1) * self.n
+        start, stop = self.batch_of(begin)
+        old, new = begin - start, stop - begin  # examples of either epoch in the batch in which this one begins
+        if epoch == 0 or old == 0:
+            return order
+        free = self.n - (end - self.batch_of(end)[0])  # positions before the batch in which this epoch ends
+        unseen = np.flatnonzero(~np.isin(order[:free], self.shuffled(epoch - 1)[self.n - old :]))[:new]
+        return np.concatenate([order[unseen], np.delete(order, unseen)])
 
 
 class MixingSchedule:
-    """An endless, evenly spread sequence of data sets; in each period data set d has quotas[d] turns.
+    """Which data set each slot of a mixed stream is of: a periodic sequence, quotas[d] slots a period for data set d.
 
-    A data set's turns lie evenly in the period, from a start that the seed draws, so that after any number of turns it
-    has had its share of them within a few. How many it has had is looked up, not counted.
+    A data set's slots are spaced evenly over the period, from a start that the seed draws, so that any number of slots
+    holds each data set's share to within a few. How many it has had is looked up, not counted.
     """
 
     def __init__(self, quotas: Sequence[int], seed: int) -> None:
@@ -224,24 +216,40 @@ class MixingSchedule:
         starts = np.random.default_rng([seed, len(self.quotas)]).random(len(self.quotas))
         time = (place + starts[dataset]) / np.array(self.quotas)[dataset]
         self.period = dataset[np.argsort(time, kind="stable")]  # (p,)
-        self.own = [np.flatnonzero(self.period == d) for d in range(len(self.quotas))]  # each data set's turns
+        self.slots = [np.flatnonzero(self.period == d) for d in range(len(self.quotas))]  # of each data set, (quota,)
 
-    def dataset_of(self, turns: Ids) -> Ids:
-        """Return the data sets of some turns."""
-        found: Ids = self.period[turns % len(self.period)]
-        return found
+    def dataset_of(self, slots: Ids) -> Ids:
+        """Return the data set of each slot."""
+        dataset: Ids = self.period[slots % len(self.period)]
+        return dataset
 
-    def before(self, d: int, turns: Ids) -> Ids:
-        """Return how many of the turns before these are data set d's."""
-        whole, rest = np.divmod(turns, len(self.period))
-        return whole * self.quotas[d] + np.searchsorted(self.own[d], rest)
+    def count_before(self, d: int, slots: Ids) -> Ids:
+        """Return, for each slot, how many of those before it are data set d's."""
+        periods, rest = np.divmod(slots, len(self.period))
+        return periods * self.quotas[d] + np.searchsorted(self.slots[d], rest)
 
-    def turn(self, d: int, i: int) -> int:
-        """Return the turn that is data set d's i-th, from 0."""
-        whole, rest = divmod(i, self.quotas[d])
-        return whole * len(self.period) + int(self.own[d][rest])
+    def slot(self, d: int, i: int) -> int:
+        """Return the slot that is data set d's i-th, from 0."""
+        periods, rest = divmod(i, self.quotas[d])
+        return periods * len(self.period) + int(self.slots[d][rest])
 
-    def most(self, d: int, turns: int) -> int:
-        """Return how many of so many consecutive turns are data set d's, at most."""
+    def max_count(self, d: int, slots: int) -> int:
+        """Return how many of so many consecutive slots are data set d's, at most."""
         start: npt.NDArray[np.int64] = np.arange(len(self.period))
-        return int((self.before(d, start + turns) - self.before(d, start)).max())
+        return int((self.count_before(d, start + slots) - self.count_before(d, start)).max())
+
+
+def quotas(sizes: Sequence[int], mixing: str, temperature: float) -> list[int]:
+    """Return how many slots of a period each data set gets, at least one each.
+
+    proportional: as its size, in the shortest period with these shares, or rounded to `MAX_PERIOD` slots; round_robin:
+    one; temperature: as its size to the power of 1 / temperature, rounded likewise (Arivazhagan et al. 2019,
+    arXiv:1907.05019, section 4.2; Devlin's multilingual BERT of 2018 has exponent 0.7).
+    """
+    if mixing == "round_robin":
+        return [1] * len(sizes)
+    if mixing == "temperature" or sum(sizes) // math.gcd(*sizes) > MAX_PERIOD:
+        exponent = 1 / temperature if mixing == "temperature" else 1.0
+        shares = (np.array(sizes) / max(sizes)) ** exponent
+        sizes = [max(1, round(share)) for share in (shares / shares.sum() * MAX_PERIOD).tolist()]
+    return [size // math.gcd(*sizes) for size in sizes]

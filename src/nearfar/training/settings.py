@@ -1,4 +1,4 @@
-"""The settings of a training run, all of them."""
+"""All settings of a training run."""
 
 from __future__ import annotations
 
@@ -23,28 +23,31 @@ LOWER_IS_BETTER = ("heldout_loss", "alignment", "uniformity", "random_cosine")
 class Settings:
     """How to train.
 
-    epochs: passes over the data; steps: of the optimiser, instead of epochs. batch_size: examples a step, at most all.
+    epochs: over the data; steps: of the optimiser, instead of epochs. batch_size: examples a step, at most all.
     learning_rate: the highest; warmup: share of the steps over which it rises; schedule: how it falls to zero after
     that, or "constant". optimizer: sgd has momentum 0.9. weight_decay: on matrices only, never on biases and scales.
-    clip: longest gradient, as the norm over all parameters; a longer one is scaled down to it, 0 for never.
-    micro_batch: rows encoded at once, 0 for all; with fewer, the memory is that of so many rows and the gradient still
-    that of the whole batch, at the price of a second forward pass (the gradient cache). micro_cost: most tokens or
-    pixels encoded at once, with the padding if there is any, 0 for any; with both, both hold.
+    clip: maximal norm of the gradient over all parameters; a longer one is scaled down to it, 0 for no clipping.
+    micro_batch: rows encoded together, 0 for all; with fewer, memory is that of so many rows and the gradient still
+    that of the whole batch, at the price of a second forward pass (the gradient cache). micro_cost: tokens or pixels
+    encoded together, at most, with the padding if there is any, 0 for any number; with both, both hold.
     queue: keys of earlier batches kept as further keys, 0 for none. momentum: keys are encoded, without a gradient, by
     a running average of the encoder with this factor (0.99 to 0.9999), 0 for the encoder itself.
-    mixing: of several data sets, how often each comes up: proportional to its size, round_robin, or temperature, as its
-    size to the power of 1 / mixing_temperature. one_data_set: a batch is of one data set. apart: in a batch of several,
-    rows of different data sets are ignored instead of far. An epoch is as many examples as all data sets have.
+    mixing: of several data sets, how often each is drawn: proportional to its size, round_robin, or temperature, as its
+    size to the power of 1 / mixing_temperature. one_data_set: all examples of a batch are of one data set. apart: in a
+    batch of several, queries and keys of different data sets are ignored instead of negatives. An epoch is as many
+    examples as all data sets have.
     precision: "auto" is bf16 autocast where the machine is fast at it, else fp32. device: "auto" is a GPU if there is
     one. seed: of batches and dropout.
     checkpoint_every: steps between checkpoints; keep: how many of the last ones stay, beside the best.
-    evaluate_every: steps between evaluations, 0 for none before the end; heldout_examples: how many of a held-out split
-    give the `heldout_loss` at each, 0 for none; best: the metric by which the best checkpoint is known, higher is
-    better, but for heldout_loss and the space's figures (`LOWER_IS_BETTER`); patience: evaluations without a better one
-    before the run stops, 0 for never; with patience, the model is the best evaluation's, else the last step's.
-    refresh_every: steps between two times that negatives are mined on the weights as they are, 0 for never (how: the
-    recipe's section mining); refresh_first: also before the first step.
-    monitor_every: steps between looks at the geometry. tensorboard: write event files, too (extra `tensorboard`).
+    evaluate_every: steps between evaluations, 0 for only one, at the end; heldout_examples: how many examples of a
+    held-out split give the `heldout_loss` each time, 0 for none; best: the metric that decides which checkpoint is the
+    best, higher is better, but for heldout_loss and the geometry's metrics (`LOWER_IS_BETTER`); patience: evaluations
+    without a better one before the run stops, 0 for never; with patience, the model is that of the best evaluation,
+    else of the last step.
+    refresh_every: steps after which negatives are mined anew with the current weights, 0 for never (how: the recipe's
+    section mining); refresh_first: also before the first step.
+    monitor_every: steps between measurements of the vectors' geometry. tensorboard: write event files, too (extra
+    `tensorboard`).
     """
 
     epochs: float = 1.0
@@ -90,7 +93,9 @@ class Settings:
         if not 0 <= self.warmup < 1:
             raise InputError(f"training.warmup is a share of the steps, 0 to below 1; it is {self.warmup}")
         if not 0 <= self.momentum < 1:
-            raise InputError(f"training.momentum is what stays of the average, 0 to below 1; it is {self.momentum}")
+            raise InputError(
+                f"training.momentum is the factor of the running average, 0 to below 1; it is {self.momentum}"
+            )
         if self.steps is not None and self.steps < 1:
             raise InputError(f"training.steps must be at least 1, it is {self.steps}")
         if self.patience and not self.evaluate_every:

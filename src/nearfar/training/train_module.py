@@ -1,4 +1,4 @@
-"""What a run trains: encoder and loss, with the queue and the momentum copy where they are asked for."""
+"""The module that a run trains: encoder and loss, with a queue and a momentum encoder where they are asked for."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ from nearfar.training.settings import Settings
 
 
 def build_train_module(encoder: Encoder, loss: Loss, settings: Settings) -> nn.ModuleDict:
-    """Return one module of all that a checkpoint keeps; only "encoder" ships, queue and momentum are not learnt."""
-    learnt = cast("nn.Module", encoder)
-    parts = {"encoder": learnt, "loss": cast("nn.Module", loss)}
+    """Return one module of all that a checkpoint holds: "encoder", "loss", "momentum" (encoder) and "queue"."""
+    trained = cast("nn.Module", encoder)
+    parts = {"encoder": trained, "loss": cast("nn.Module", loss)}
     if settings.momentum:
-        _refuse_idle_tower(encoder)
-        parts["momentum"] = momentum_copy(learnt)
+        _refuse_momentum_of_key_tower(encoder)
+        parts["momentum"] = momentum_copy(trained)
     if settings.queue:
-        weights = (p.dtype for p in learnt.parameters() if p.is_floating_point())
-        parts["queue"] = Queue(
-            settings.queue, encoder.dim, torch.promote_types(next(weights, torch.float32), torch.float32)
-        )
+        dtypes = (p.dtype for p in trained.parameters() if p.is_floating_point())
+        dtype = torch.promote_types(next(dtypes, torch.float32), torch.float32)
+        parts["queue"] = Queue(settings.queue, encoder.dim, dtype)
     return nn.ModuleDict(parts)
 
 
-def refuse_unfit(positives: Positives, loss: Loss, settings: Settings, ranks: Ranks | None = None) -> None:
-    """Refuse, by name and before anything is read, parts that the asked-for machinery cannot serve.
+def refuse_incompatible(positives: Positives, loss: Loss, settings: Settings, ranks: Ranks | None = None) -> None:
+    """Refuse parts that cannot be trained with these settings, before any data is read.
 
-    Errors: `InputError` for micro-batches with a loss that is no function of the vectors alone, for a queue with
-    positives that do not know the keys in it, and for a batch that leaves a rank without an example.
+    Errors: `InputError` for micro-batches with a loss that is not a function of the vectors alone, for a queue with
+    positives that do not take queued keys, and for a batch with fewer examples than ranks.
     """
-    size, world_size = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.world_size
-    if size < world_size:
+    batch_size, world_size = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.world_size
+    if batch_size < world_size:
         raise InputError(
-            f"training.batch_size: {size} examples are too few for {world_size} ranks; start fewer, or give more"
+            f"training.batch_size: {batch_size} examples are too few for {world_size} ranks; start fewer, or give more"
         )
     if (settings.micro_batch or settings.micro_cost) and not getattr(loss, "cacheable", False):
         raise InputError(
@@ -53,15 +52,15 @@ def refuse_unfit(positives: Positives, loss: Loss, settings: Settings, ranks: Ra
     for part in positives.parts if isinstance(positives, Mixture) else [positives]:
         if settings.queue and "queued" not in inspect.signature(part.batch).parameters:
             raise InputError(
-                f"training.queue: positives.{registry.name_of(type(part))} does not say who is near a queued key; "
+                f"training.queue: positives.{registry.name_of(type(part))} does not take queued keys; "
                 "leave training.queue out, or take other positives"
             )
 
 
-def _refuse_idle_tower(encoder: Encoder) -> None:
-    """Refuse the momentum keys of an encoder with a key tower: no gradient would ever reach what they are averaged of.
+def _refuse_momentum_of_key_tower(encoder: Encoder) -> None:
+    """Refuse a momentum encoder where the encoder has a trainable key tower: no gradient would ever reach that tower.
 
-    A tower that is frozen all the same is left in peace.
+    Keys then come from the tower's running average alone. A frozen key tower is fine.
     """
     tower = getattr(encoder, "towers", {}).get("key")
     if tower is not None and any(p.requires_grad for p in tower.parameters()):
@@ -72,11 +71,11 @@ def _refuse_idle_tower(encoder: Encoder) -> None:
 
 
 class Queue(nn.Module):
-    """The vectors of the last `size` keys, a buffer that travels with the checkpoint.
+    """The vectors of the last `size` keys, a buffer that is saved in checkpoints.
 
-    With momentum it is MoCo's (He et al. 2020, arXiv:1911.05722), without it the cross-batch memory (Wang et al. 2020,
-    arXiv:1912.06798). A key's place is its place in the run's row of examples modulo the size: so whose key lies where
-    depends on seed and step only, and is known while the batch is read.
+    With a momentum encoder it is MoCo's queue (He et al. 2020, arXiv:1911.05722), without one the cross-batch memory
+    (Wang et al. 2020, arXiv:1912.06798). A key's place is its example's position in the sampler's stream modulo the
+    size, so which example's key is where depends on seed and step only, and is known while the batch is read.
     """
 
     vectors: Tensor
@@ -86,30 +85,30 @@ class Queue(nn.Module):
         self.register_buffer("vectors", torch.zeros(size, dim, dtype=dtype))
 
     def put(self, start: int, keys: Tensor) -> None:
-        """Keep the keys (b, d) of the examples from place `start` of the run on, in place of the oldest."""
+        """Replace the oldest keys by the keys (b, d) of the examples from position `start` of the stream on."""
         size = len(self.vectors)
-        kept = keys[-size:].detach().to(self.vectors.dtype)
-        places = torch.arange(start + len(keys) - len(kept), start + len(keys), device=kept.device) % size
-        self.vectors.index_copy_(0, places, kept)
+        newest = keys[-size:].detach().to(self.vectors.dtype)
+        places = torch.arange(start + len(keys) - len(newest), start + len(keys), device=newest.device) % size
+        self.vectors.index_copy_(0, places, newest)
 
 
-def queued(sampler: Sampler, step: int, size: int) -> Ids:
-    """Return the examples whose keys lie in the queue when a step (from 0) begins, by their places there."""
+def queued_examples(sampler: Sampler, step: int, size: int) -> Ids:
+    """Return the examples whose keys are in the queue when a step (from 0) begins, in the queue's order."""
     stop = step * sampler.batch_size
     start = max(0, stop - size)
-    return torch.from_numpy(sampler.row(start, stop)).roll(start % size).numpy()
+    return torch.from_numpy(sampler.stream(start, stop)).roll(start % size).numpy()
 
 
 def momentum_copy(encoder: nn.Module) -> nn.Module:
-    """Return a copy that no optimiser moves."""
+    """Return a copy that no optimiser trains."""
     return copy.deepcopy(encoder).requires_grad_(False)
 
 
 @torch.no_grad()
 def update_momentum_copy_(average: nn.Module, encoder: nn.Module, momentum: float) -> None:
-    """Move the average towards the encoder: average = momentum average + (1 - momentum) encoder.
+    """Update the average of the encoder's weights: average = momentum average + (1 - momentum) encoder.
 
-    He et al. 2020, arXiv:1911.05722, equation 2. Buffers are no weights: each copy's own forward passes move them.
+    He et al. 2020, arXiv:1911.05722, equation 2. Buffers are not averaged: the average's own forward passes update its.
     """
-    for mine, theirs in zip(average.parameters(), encoder.parameters(), strict=True):
-        mine.lerp_(theirs, 1 - momentum)
+    for averaged, weight in zip(average.parameters(), encoder.parameters(), strict=True):
+        averaged.lerp_(weight, 1 - momentum)

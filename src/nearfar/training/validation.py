@@ -1,4 +1,4 @@
-"""The judge: evaluates where it is due, and says when patience has run out."""
+"""Evaluation during training: metrics, the held-out loss, the best checkpoint, and early stopping by patience."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from nearfar.training.log import RunLogger
 from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
-from nearfar.training.step import RowEncoder, micro_batches, stacked
+from nearfar.training.step import RowEncoder, micro_batches, stack_views
 
 Evaluate = Callable[[Model], Mapping[str, float]]
-NAME = "heldout_loss"
+HELDOUT_LOSS = "heldout_loss"  # the metric's name
 
 
 class Evaluator:
-    """Evaluates the encoder as it is; rank 0 does so, and all know what it found."""
+    """Evaluates the current encoder on rank 0, and gives all ranks the result."""
 
     def __init__(
         self,
@@ -37,40 +37,39 @@ class Evaluator:
         checkpointer: Checkpointer,
         logger: RunLogger,
     ) -> None:
-        self.evaluate, self.encoder, self.settings, self.checkpointer, self.logger = (
-            evaluate,
-            encoder,
-            settings,
-            checkpointer,
-            logger,
-        )
+        self.evaluate, self.encoder, self.settings = evaluate, encoder, settings
+        self.checkpointer, self.logger = checkpointer, logger
 
     def __call__(self, step: int, ranks: Ranks) -> bool:
-        """Evaluate, where it is due; say whether this is the best so far."""
-        if self.evaluate is None or not (due(step, self.settings.evaluate_every) or step == self.logger.start.steps):
+        """Evaluate, if it is due after this step; return whether this is the best evaluation so far."""
+        if self.evaluate is None or not (due(step, self.settings.evaluate_every) or step == self.logger.plan.steps):
             return False
-        best, memory = ranks.lead(lambda: self._judged(step))
+        is_best, memory = ranks.on_first_rank(lambda: self._evaluate(step))
         self.checkpointer.memory.update(memory)
-        return best
+        return is_best
 
-    def _judged(self, step: int) -> tuple[bool, dict[str, Any]]:
+    def _evaluate(self, step: int) -> tuple[bool, dict[str, Any]]:
+        """Return whether this is the best evaluation so far, and the checkpointer's memory after it."""
         assert self.evaluate is not None
         metrics = {name: float(value) for name, value in self.evaluate(Model(self.encoder)).items()}
-        self.logger.note("evaluate", step=step, metrics=metrics)
+        self.logger.log("evaluate", step=step, metrics=metrics)
         self.logger.warn(step, _unknown_best(self.settings, metrics))
-        found = self.checkpointer.judged(step, metrics, self.settings.best)
+        is_best = self.checkpointer.record_evaluation(step, metrics, self.settings.best)
         best, patience = self.checkpointer.best, self.settings.patience * self.settings.evaluate_every
         self.checkpointer.memory["stopped"] = best is not None and 0 < patience <= step - best["step"]
-        return found, self.checkpointer.memory
+        return is_best, self.checkpointer.memory
 
 
 def due(step: int, every: int) -> bool:
-    """Say whether what happens every so many steps, 0 for never, happens after this one."""
+    """Return whether what happens every so many steps (0: never) happens after this one."""
     return every > 0 and step % every == 0
 
 
 def _unknown_best(settings: Settings, metrics: Mapping[str, float]) -> str | None:
-    """Say that the best cannot be known, if it matters."""
+    """Return a warning where the metric that decides the best checkpoint is missing.
+
+    Errors: `InputError` where patience depends on it.
+    """
     if settings.best in metrics or not settings.evaluate_every:
         return None
     message = f"training.best: no metric {settings.best!r}; {nearest(settings.best, metrics)}"
@@ -80,14 +79,14 @@ def _unknown_best(settings: Settings, metrics: Mapping[str, float]) -> str | Non
 
 
 class HeldoutLoss:
-    """The mean loss of fixed batches of held-out examples, with the weights as they are.
+    """The mean loss of fixed batches of held-out examples, with the current weights.
 
-    `heldout_examples` of the split are taken, the same each time, in batches as large as training's, at least one of
-    them: the number of negatives is that of training where the split has as many rows, and only then the two losses may
-    be compared. There is no dropout and no gradient, and no queue; views are drawn once.
+    It is computed on `heldout_examples` of the split, the same each time, in one or more batches of training's size.
+    Where the split has that many rows, the number of negatives is that of training; only then can the two losses be
+    compared. There is no dropout, no gradient and no queue, and augmented views are drawn once.
 
-    When not to use it: where dropout alone tells two views apart (SimCSE). Without it they are one vector, and the loss
-    says no more than how evenly the vectors lie.
+    When not to use it: where two views differ by dropout alone (SimCSE). Without dropout they are the same vector, and
+    the loss measures only how uniformly the vectors are spread.
     """
 
     def __init__(self, positives: Positives, loss: Loss, settings: Settings, encode: RowEncoder) -> None:
@@ -98,7 +97,7 @@ class HeldoutLoss:
     def of(
         cls, heldout: Positives | Sequence[Positives] | None, loss: Loss, settings: Settings, encode: RowEncoder
     ) -> Self | None:
-        """Return what computes it; None without a split of two examples at least, or where it is not wanted."""
+        """Return the held-out loss; None without a split, for fewer than two examples, or if it is off."""
         positives = None if heldout is None else mix(heldout, apart=settings.apart)
         if positives is None or len(positives) < 2 or not settings.heldout_examples:
             return None
@@ -110,8 +109,8 @@ class HeldoutLoss:
         stores = uncached_stores(self.encoder, self.positives)
         sampler = Sampler.of(self.positives, self.settings)
         count = max(1, min(self.settings.heldout_examples, len(self.positives)) // sampler.batch_size)
-        read = BatchReader(self.positives, stores, sampler, self.settings, Ranks(), self.encoder)
-        return [read(step) for step in range(count)]
+        read_batch = BatchReader(self.positives, stores, sampler, self.settings, Ranks(), self.encoder)
+        return [read_batch(step) for step in range(count)]
 
     @torch.no_grad()
     def __call__(self) -> float:
@@ -121,35 +120,35 @@ class HeldoutLoss:
         for module in modules:
             module.eval()
         try:
-            return sum(self._of(batch) for batch in self.batches) / len(self.batches)
+            return sum(self._loss_of(batch) for batch in self.batches) / len(self.batches)
         finally:
-            for module, before in zip(modules, training, strict=True):
-                module.train(before)
+            for module, was_training in zip(modules, training, strict=True):
+                module.train(was_training)
 
-    def _of(self, batch: PreparedBatch) -> float:
-        share, (query_views, key_views) = batch.trained, (self.positives.query_views, self.positives.key_views)
-        vectors = self.encode.without_graph(share.inputs, micro_batches(share.inputs, self.settings))
-        views = dict(zip(share.sizes, torch.split(vectors, list(share.sizes.values())), strict=True))
-        queries = stacked(views, query_views)
-        keys = queries if key_views == query_views else stacked(views, key_views)
+    def _loss_of(self, batch: PreparedBatch) -> float:
+        query_views, key_views = self.positives.query_views, self.positives.key_views
+        inputs, sizes = batch.trained.inputs, batch.trained.sizes
+        vectors = self.encode.without_graph(inputs, micro_batches(inputs, self.settings))
+        views = dict(zip(sizes, torch.split(vectors, list(sizes.values())), strict=True))
+        queries = stack_views(views, query_views)  # (n, d)
+        keys = queries if key_views == query_views else stack_views(views, key_views)  # (m, d)
         with torch.autocast(self.encode.device.type, torch.bfloat16, enabled=self.encode.precision == "bf16"):
             return float(self.loss(queries, keys, batch.pairs))
 
 
-def with_heldout_loss(evaluate: Evaluate | None, held: HeldoutLoss | None, logger: RunLogger) -> Evaluate | None:
-    """Return an evaluation that gives the held-out loss beside what `evaluate` gives.
-
-    A split that the loss refuses is told of, and left out.
-    """
-    if held is None:
+def with_heldout_loss(
+    evaluate: Evaluate | None, heldout_loss: HeldoutLoss | None, logger: RunLogger
+) -> Evaluate | None:
+    """Return an evaluation with the held-out loss as one more metric; a split that the loss refuses gives a warning."""
+    if heldout_loss is None:
         return evaluate
 
-    def judged(model: Model) -> Mapping[str, float]:
+    def evaluate_with_loss(model: Model) -> Mapping[str, float]:
         metrics = {} if evaluate is None else dict(evaluate(model))
         try:
-            return {**metrics, NAME: held()}
+            return {**metrics, HELDOUT_LOSS: heldout_loss()}
         except InputError as error:
-            logger.warn(logger.step, f"no {NAME}: {error}")
+            logger.warn(logger.step, f"no {HELDOUT_LOSS}: {error}")
             return metrics
 
-    return judged
+    return evaluate_with_loss

@@ -1,1 +1,1 @@
-"""Functions of vectors: geometry, exact top-k, quantization, embedding a column in slices."""
+"""Functions of vectors: geometry, exact top-k, quantization, and embedding a column in slices."""

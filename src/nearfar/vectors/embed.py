@@ -1,4 +1,4 @@
-"""Whole columns to vectors, a slice of cells at a time."""
+"""Embedding a whole column, a slice of cells at a time."""
 
 from __future__ import annotations
 
@@ -18,64 +18,66 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Embedder(Protocol):
-    """What can be judged and searched with: raw cells to float32 unit vectors (n, d)."""
+    """A model for evaluation and search: raw cells to float32 unit vectors (n, d)."""
 
     def embed(self, cells: list[Any], /, role: Literal["query", "key"] | None = None) -> Vectors:
-        """Return the cells' vectors in order."""
+        """Return the vectors of the cells, in order."""
         ...
 
 
 def embed_slices(
     embed: Callable[[list[Any]], npt.NDArray[Any]], column: Column, rows: Mask | None = None
 ) -> Iterator[tuple[slice, Mask, npt.NDArray[Any]]]:
-    """Yield for each slice of a column: its rows, which of them (b,) were embedded, and the vectors (e, d) of those.
+    """Yield for each slice of a column: its rows, which of them (b,) were embedded, and their vectors (e, d).
 
-    Empty cells are never embedded. rows: (n,) the rows that are asked for, all without it. Without a single cell to
-    embed in a slice, its vectors are (0, 0).
+    Empty cells are never embedded. rows: (n,) which rows to embed; None is all. In a slice without a cell to embed, the
+    vectors are (0, 0).
 
-    Errors: `InputError` where `embed` returns another shape than one vector a cell.
+    Errors: `InputError` where `embed` does not return one vector for each cell.
     """
     for start in range(0, len(column), SLICE):
-        here = slice(start, min(start + SLICE, len(column)))
-        cells = column.read(here.start, here.stop)
-        full = np.array([not is_empty(cell) for cell in cells], bool)
+        part = slice(start, min(start + SLICE, len(column)))
+        cells = column.read(part.start, part.stop)
+        embedded = np.array([not is_empty(cell) for cell in cells], bool)
         if rows is not None:
-            full &= rows[here]
-        wanted = [cell for cell, embedded in zip(cells, full) if embedded]
-        vectors = np.asarray(embed(wanted)) if wanted else np.empty((0, 0), np.float32)
-        if vectors.ndim != 2 or len(vectors) != len(wanted):
+            embedded &= rows[part]
+        chosen = [cell for cell, flag in zip(cells, embedded) if flag]
+        vectors = np.asarray(embed(chosen)) if chosen else np.empty((0, 0), np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(chosen):
             raise InputError(
-                f"the model's embed returned {vectors.shape} for {len(wanted)} cells; ({len(wanted)}, d) is due"
+                f"the model's embed returned {vectors.shape} for {len(chosen)} cells; it must return ({len(chosen)}, d)"
             )
-        yield here, full, vectors
+        yield part, embedded, vectors
 
 
 def embed_column(model: Embedder, column: Column, role: Literal["query", "key"] | None, *, empty: bool) -> Vectors:
     """Return the vectors of a column (n, d), each distinct cell embedded once.
 
-    Errors: `InputError`: a cell that is empty, by row, unless `empty` allows it (its vector is zero, it is never
-    embedded); nothing but empty cells; vectors of another shape than asked for.
+    empty: whether empty cells are allowed; they are not embedded, their vectors are zero.
+
+    Errors: `InputError`: an empty cell, by row, where none is allowed; a column of empty cells only; vectors of a wrong
+    shape.
     """
-    _, first, place = np.unique(content_ids(column), return_index=True, return_inverse=True)
-    new = np.zeros(len(column), bool)
-    new[first] = True
+    _, first, inverse = np.unique(content_ids(column), return_index=True, return_inverse=True)
+    is_first = np.zeros(len(column), bool)
+    is_first[first] = True
     vectors: Vectors | None = None
-    for here, full, found in embed_slices(partial(model.embed, role=role), column, new):
-        missing = np.flatnonzero(new[here] & ~full)
+    for part, embedded, found in embed_slices(partial(model.embed, role=role), column, is_first):
+        missing = np.flatnonzero(is_first[part] & ~embedded)
         if not empty and len(missing):
-            row = here.start + missing[0] + 1
-            raise InputError(f"column {column.name!r}, row {row}: is empty, so nothing can be asked with it")
-        if full.any():
+            row = part.start + missing[0] + 1
+            raise InputError(f"column {column.name!r}, row {row}: is empty, so it has no vector")
+        if embedded.any():
             if vectors is None:
                 vectors = np.zeros((len(column), found.shape[1]), np.float32)
-            vectors[here][full] = found
+            vectors[part][embedded] = found
     if vectors is None:
         raise InputError(f"column {column.name!r}: all {len(column)} rows are empty; there is nothing to embed")
-    copies = np.flatnonzero(~new)
-    vectors[copies] = vectors[first[place[copies]]]
+    copies = np.flatnonzero(~is_first)
+    vectors[copies] = vectors[first[inverse[copies]]]
     return vectors
 
 
 def is_empty(cell: Any) -> bool:
-    """Whether a cell is a text without anything in it."""
+    """Return whether a cell is a text of nothing but white space."""
     return isinstance(cell, str) and not cell.strip()

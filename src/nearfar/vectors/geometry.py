@@ -1,4 +1,4 @@
-"""The geometry of a space in four numbers: functions of vectors, with gradients, for losses, metrics and monitors."""
+"""Alignment, uniformity, effective rank and mean random cosine of vectors, with gradients."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ LONGEST = 1e18  # inner products of longer float32 vectors may overflow
 
 
 def check_vectors(x: Tensor, name: str = "vectors", least: int = 1, first: int = 0) -> Tensor:
-    """Return x (n, d), n >= least, in float32 or float64 (half precision is widened); name the rows that are broken.
+    """Return x (n, d) in float32 or float64 (half precision is widened), after checks.
 
-    The first row is called `first`, for a block of a larger whole.
+    name: of x, for errors. least: the number of rows needed. first: the number of x's first row, for errors, where x is
+    a block of a larger matrix.
 
-    Errors: `InputError`: another shape or type; too few rows; rows with NaN, infinity, or a norm of 1e18 and more.
+    Errors: `InputError`: another shape or type; too few rows; rows with NaN, infinity, or a norm of 1e18 and more, by
+    number.
     """
     if x.ndim != 2 or x.shape[1] == 0 or not x.is_floating_point():
         raise InputError(f"{name} must be (n, d) floats, they are {tuple(x.shape)} {x.dtype}")
@@ -45,16 +47,16 @@ def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
     if not 0 < alpha < math.inf:
         raise InputError(f"alpha must be positive and finite, it is {alpha}; 2 is usual")
     if alpha == 2:
-        return (x - y).square().sum(1).mean()  # no root: its slope is infinite where a pair coincides
-    far: Tensor = torch.linalg.vector_norm(x - y, dim=1)  # (n,)
-    return far.pow(alpha).mean()
+        return (x - y).square().sum(1).mean()  # no root: its gradient is infinite where a pair coincides
+    distance: Tensor = torch.linalg.vector_norm(x - y, dim=1)  # (n,)
+    return distance.pow(alpha).mean()
 
 
 def uniformity(x: Tensor, t: float = 2.0, block: int = 1024) -> Tensor:
     """Return how evenly vectors fill the sphere: log mean_{i<j} exp(-t |x_i - x_j|^2). Lower is better, 0 is collapse.
 
     Source: Wang & Isola 2020, arXiv:2005.10242, equation 5. x is (n, d), n >= 2. Memory is that of a few blocks of
-    block x block, also for the gradient, which computes the blocks again. On the unit sphere the value lies in
+    block x block, also for the gradient, which recomputes the blocks. On the unit sphere the value lies in
     (-4t, 0]; for random vectors of a large dimension it is near -2t. It depends on d: compare at one dimension.
 
     Errors: `InputError`: fewer than two rows, broken rows, t <= 0.
@@ -63,15 +65,15 @@ def uniformity(x: Tensor, t: float = 2.0, block: int = 1024) -> Tensor:
     if not 0 < t < math.inf:
         raise InputError(f"t must be positive and finite, it is {t}; 2 is usual")
     n = len(x)
-    x = x - x.detach().mean(0)  # distances stay, cancellation in |x|^2 + |y|^2 - 2 x.y shrinks
-    again = n > block and torch.is_grad_enabled() and x.requires_grad
+    x = x - x.detach().mean(0)  # keeps distances, and reduces cancellation in |x|^2 + |y|^2 - 2 x.y
+    recompute = n > block and torch.is_grad_enabled() and x.requires_grad
     parts = []
     for i in range(0, n, block):
         for j in range(i, n, block):
             a, b = x[i : i + block], x[j : j + block]
             if i == j and len(a) == 1:
-                continue  # a lone row has no pair here; the log of nothing would poison the gradient
-            if again:
+                continue  # a single row has no pair here; the gradient of log 0 would be NaN
+            if recompute:
                 part = checkpoint(_log_sum_pairs, a, b, t, i == j, use_reentrant=False, preserve_rng_state=False)
             else:
                 part = _log_sum_pairs(a, b, t, i == j)
@@ -99,7 +101,7 @@ def random_cosine(x: Tensor) -> Tensor:
     """Return the mean cosine of distinct rows of x (n, d), n >= 2: 0 for a space without a preferred direction.
 
     In closed form from the sum of the unit vectors u: (|sum_i u_i|^2 - n) / (n (n - 1)), so all pairs count at the
-    cost of one pass. Near 1: a narrow cone (Ethayarajh 2019, arXiv:1909.00512, section 4.1, calls it anisotropy).
+    cost of one sum. Near 1: a narrow cone (Ethayarajh 2019, arXiv:1909.00512, section 4.1, calls it anisotropy).
 
     Errors: `InputError`: fewer than two rows, broken rows, rows of zero length, which have no direction.
     """
@@ -113,10 +115,10 @@ def random_cosine(x: Tensor) -> Tensor:
 
 
 def _log_sum_pairs(a: Tensor, b: Tensor, t: float, same: bool) -> Tensor:
-    """Return log sum exp(-t |a_i - b_j|^2), over i < j where the two blocks are the same one."""
-    with torch.autocast(a.device.type, enabled=False):  # bf16 products would drown small distances
-        far = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T  # (n, m), squared
-    exponent = -t * far
+    """Return log sum exp(-t |a_i - b_j|^2), a scalar; where a and b are the same block, over i < j."""
+    with torch.autocast(a.device.type, enabled=False):  # bf16 products are too coarse for small distances
+        squared = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T  # (n, m)
+    exponent = -t * squared
     if same:
         lower = torch.ones_like(exponent, dtype=torch.bool).tril()
         exponent = exponent.masked_fill(lower, -math.inf)
@@ -124,6 +126,7 @@ def _log_sum_pairs(a: Tensor, b: Tensor, t: float, same: bool) -> Tensor:
 
 
 def _name_rows(broken: Tensor, name: str, what: str, first: int = 0) -> None:
+    """Raise `InputError` with the numbers of the broken rows, (n,) bool, if there are any."""
     if bool(broken.any()):
         rows = broken.nonzero()[:, 0] + first
         shown = ", ".join(str(int(row)) for row in rows[:10]) + (", ..." if len(rows) > 10 else "")

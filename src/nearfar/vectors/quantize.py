@@ -1,4 +1,4 @@
-"""Smaller vectors: fewer coordinates, a byte for each, or a bit."""
+"""Smaller vectors: fewer coordinates, and a byte or a bit for each coordinate."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import writing
+from nearfar.storage.folders import explain_write_errors
 
 Vectors = npt.NDArray[np.float32]
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-BYTES = ("int8", "uint8")  # they need ranges
-STEPS = 255
+BYTES = ("int8", "uint8")  # the precisions that need `Ranges`
+STEPS = 255  # between the ends of a range, 256 values
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """Between which values each coordinate lies, (d,) and (d,): what 256 steps are spread over.
+    """The range of each coordinate, from `low` (d,) to `high` (d,), which bytes divide into 255 steps.
 
-    They are of vectors like those to come, some hundred at least; a value beyond them is taken as the end. Queries and
-    documents that are to be compared need the same.
+    Take them from a sample of vectors, a few hundred at least; a value outside is clipped to the end. Queries and
+    documents that are compared need the same ranges.
     """
 
     low: Vectors
@@ -32,7 +32,7 @@ class Ranges:
 
     @classmethod
     def of(cls, vectors: npt.NDArray[Any]) -> Self:
-        """Return the ranges of some vectors (n, d). Errors: `InputError` for fewer than two, or what is no vectors."""
+        """Return the ranges of vectors (n, d). Errors: `InputError` for fewer than two, or another shape or type."""
         if vectors.ndim != 2 or len(vectors) < 2 or vectors.dtype.kind != "f" or not np.isfinite(vectors).all():
             raise InputError(
                 f"calibration: two finite float vectors (n, d) at least, better hundreds; this is {vectors.shape} "
@@ -41,13 +41,13 @@ class Ranges:
         return cls(vectors.min(0).astype(np.float32), vectors.max(0).astype(np.float32))
 
     def save(self, path: Path) -> None:
-        """Write a .npy file, (2, d): the low ends, then the high ones."""
-        with writing(path):
+        """Write a .npy file, (2, d): `low`, then `high`."""
+        with explain_write_errors(path):
             np.save(path, np.stack([self.low, self.high]))
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote. Errors: `InputError` for a file that is missing or no such thing."""
+        """Read what `save` wrote. Errors: `InputError` for a file that is missing or holds no ranges."""
         try:
             found = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -56,15 +56,15 @@ class Ranges:
             ) from error
         shaped = isinstance(found, np.ndarray) and found.ndim == 2 and len(found) == 2 and found.dtype.kind == "f"
         if not shaped or not (found[0] <= found[1]).all():
-            raise InputError(f"{path}: no ranges: (2, d) floats, the low ends and the high ones, are asked for")
+            raise InputError(f"{path}: no ranges: it must hold (2, d) floats, the low ends, then the high ends")
         return cls(*found.astype(np.float32))
 
 
 def shorten(vectors: Vectors, dim: int, first: int = 0) -> Vectors:
-    """Return the first `dim` coordinates of vectors (n, d), back on the unit sphere: (n, dim).
+    """Return the first `dim` coordinates of vectors (n, d), normalised to unit length: (n, dim).
 
-    first: added to row numbers in errors. Good for models that were trained for it (losses.matryoshka). Errors:
-    `InputError` naming a row of which nothing is left there.
+    first: added to row numbers in errors. It suits models that were trained for it (losses.matryoshka). Errors:
+    `InputError` naming a row whose first coordinates are all zero.
     """
     if dim == vectors.shape[1]:
         return vectors
@@ -75,22 +75,22 @@ def shorten(vectors: Vectors, dim: int, first: int = 0) -> Vectors:
         raise InputError(
             f"dim={dim}: nothing is left of row {first + row + 1}, whose first coordinates are zero; take more"
         )
-    cut: Vectors = short / norms
-    return cut
+    unit: Vectors = short / norms
+    return unit
 
 
 def quantize(vectors: Vectors, precision: Precision, ranges: Ranges | None = None) -> npt.NDArray[Any]:
     """Return vectors (n, d) in fewer bits, the same numbers as sentence-transformers' `quantize_embeddings`.
 
-    int8, uint8: (n, d), the step of `ranges` that a value lies in, from -128 or from 0, rounded down. binary, ubinary:
-    (n, ceil(d / 8)) of int8 or uint8, a bit for each coordinate above zero, first coordinate highest, filled up with
-    zeros. Bits are compared by the number that differs (Hamming distance); bytes by their
-    products, which are coarse: each coordinate has another range.
+    int8, uint8: (n, d), the number of whole steps of `ranges` from the low end to a value, from -128 or from 0. binary,
+    ubinary: (n, ceil(d / 8)) of int8 or uint8, a bit for each coordinate, 1 above zero; the first coordinate is the
+    highest bit, and zeros fill the last byte. Compare bits by Hamming distance, and bytes by inner products, which are
+    rough: each coordinate has a range of its own.
 
     Errors: `InputError` for an unknown precision, for bytes without ranges, for ranges of another dimension.
 
-    When not to use it: bits of few hundred dimensions lose much; search many with them, and rank those found again with
-    the vectors themselves.
+    When not to use it: bits of few hundred dimensions lose accuracy; retrieve more documents with them than you need,
+    and rank those again with the vectors themselves.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}: known are {', '.join(PRECISIONS)}")
@@ -114,7 +114,7 @@ def _steps(vectors: Vectors, precision: str, ranges: Ranges | None) -> npt.NDArr
             "the same model and dim"
         )
     step = (ranges.high - ranges.low) / np.float32(STEPS)
-    step[step == 0] = 1  # a coordinate that never changes
-    with np.errstate(over="ignore"):  # steps of next to nothing: all is beyond the ends
-        place = np.clip(np.floor((vectors - ranges.low) / step), 0, STEPS)
-    return place.astype(np.uint8) if precision == "uint8" else (place - 128).astype(np.int8)
+    step[step == 0] = 1  # a constant coordinate
+    with np.errstate(over="ignore"):  # a step of nearly zero: the quotient overflows, and is clipped
+        index = np.clip(np.floor((vectors - ranges.low) / step), 0, STEPS)
+    return index.astype(np.uint8) if precision == "uint8" else (index - 128).astype(np.int8)

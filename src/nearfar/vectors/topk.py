@@ -16,12 +16,12 @@ from nearfar.vectors.geometry import check_vectors
 
 Vectors = Tensor | npt.NDArray[np.floating]
 _LOW = 2**32 - 1  # the low half of a sort key
-_LANES = 64  # keys come in multiples of this, see `_product`
+_LANES = 64  # the number of keys in a product is padded to a multiple of this, see `_product`
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best rows of each query, best first; equal scores by lower row.
+    """The best rows of each query, best first, equal scores by row.
 
     Where a query has fewer than k results (exclusions, no word in common), the rest is row -1 with score -inf.
     """
@@ -35,15 +35,15 @@ class Ranking:
 
 
 class TopK:
-    """The k best keys of each query among keys that arrive in portions; what is kept is (n, k), never (n, m).
+    """The k best keys of each query, among keys that are added in parts; it stores (n, k) scores, never (n, m).
 
     Args:
         queries: (n, d) floats, tensor or array.
-        k: how many to keep, at least 1.
+        k: number of keys to keep, at least 1.
         device: where products are computed; by default where the queries are, for arrays a GPU if there is one.
         block: queries and keys of one product: memory is about 40 bytes x the product of the two.
 
-    The result does not depend on the blocks: products are in float32, equal keys get equal scores wherever they lie.
+    The result does not depend on the blocks: products are in float32, and equal keys get equal scores in any block.
 
     Errors: `InputError`: shapes that do not fit, rows that are not finite, k < 1.
     """
@@ -71,8 +71,8 @@ class TopK:
     ) -> None:
         """Add the next keys (m, d); they are rows `size` to `size + m` of the whole.
 
-        allowed: (m,) bool, the keys that may be found at all. excluded: query rows (e,) and key rows (e,) of the
-        whole that must not meet.
+        allowed: (m,) bool, the keys that may be found. excluded: query rows (e,) and key rows (e,), counted from the
+        first key added, that are not compared.
         """
         width = self._queries[0].shape[1]
         if keys.ndim != 2 or keys.shape[1] != width:
@@ -80,33 +80,33 @@ class TopK:
         mask = np.ones(len(keys), bool) if allowed is None else np.asarray(allowed)
         if mask.shape != (len(keys),) or mask.dtype != bool:
             raise InputError(f"allowed must be ({len(keys)},) bool, it is {mask.shape} {mask.dtype}")
-        banned = _by_query(excluded)
+        excluded = _sorted_by_query(excluded)
         for start in range(0, len(keys), self._columns):
             block = _tensor(keys[start : start + self._columns], self._queries[0].device)
             block = check_vectors(block, "keys", first=self.size).float()
-            shut = np.flatnonzero(~mask[start : start + len(block)])
+            forbidden = np.flatnonzero(~mask[start : start + len(block)])
             for i in range(len(self._queries)):
-                self._meet(i, block, torch.from_numpy(shut).to(block.device), banned)
+                self._compare(i, block, torch.from_numpy(forbidden).to(block.device), excluded)
             self.size += len(block)
 
-    def _meet(self, i: int, keys: Tensor, shut: Tensor, banned: tuple[Ids, Ids]) -> None:
-        """Let one block of queries see one block of keys."""
+    def _compare(self, i: int, keys: Tensor, forbidden: Tensor, excluded: tuple[Ids, Ids]) -> None:
+        """Update the best keys of one block of queries by one block of keys."""
         scores = _product(self._queries[i], keys)  # (b, c)
-        scores[:, shut] = -torch.inf
-        first, last = np.searchsorted(banned[0], self._starts[i : i + 2])
-        rows, columns = banned[0][first:last] - self._starts[i], banned[1][first:last] - self.size
-        here = (columns >= 0) & (columns < len(keys))
-        scores[torch.from_numpy(rows[here]), torch.from_numpy(columns[here])] = -torch.inf
+        scores[:, forbidden] = -torch.inf
+        first, last = np.searchsorted(excluded[0], self._starts[i : i + 2])
+        rows, columns = excluded[0][first:last] - self._starts[i], excluded[1][first:last] - self.size
+        in_block = (columns >= 0) & (columns < len(keys))
+        scores[torch.from_numpy(rows[in_block]), torch.from_numpy(columns[in_block])] = -torch.inf
         best = self._best[i]
-        places = torch.arange(len(keys), device=keys.device)
-        if best.shape[1] == self.k:  # full: a key that beats no query's last needs no sorting; a tie loses, it is later
-            places = (scores > sorted_scores(best[:, -1:])).any(0).nonzero()[:, 0]
-            scores = scores[:, places]
-        both = torch.cat([best, sort_keys(scores, places + self.size)], 1)
+        kept = torch.arange(len(keys), device=keys.device)
+        if best.shape[1] == self.k:  # sort only keys above the k-th best of any query; a tie is later, and so it loses
+            kept = (scores > sorted_scores(best[:, -1:])).any(0).nonzero()[:, 0]
+            scores = scores[:, kept]
+        both = torch.cat([best, sort_keys(scores, kept + self.size)], 1)
         self._best[i] = both.topk(min(self.k, both.shape[1]), dim=1).values
 
     def ranking(self) -> Ranking:
-        """Return the best so far, (n, min(k, keys added))."""
+        """Return the best of the keys added, (n, min(k, m))."""
         best = torch.cat(self._best)
         scores = sorted_scores(best)
         rows = torch.where(torch.isneginf(scores), -1, sorted_rows(best))
@@ -137,15 +137,15 @@ def topk(
 
 
 def _tensor(x: Vectors, device: torch.device | str | None) -> Tensor:
-    if not isinstance(x, Tensor):  # torch warns about arrays that it must not write to, such as mapped files
+    if not isinstance(x, Tensor):  # torch warns about read-only arrays, such as memory-mapped files
         x = torch.from_numpy(np.ascontiguousarray(x) if x.flags.writeable else x.copy())
     return x.detach().to(device)
 
 
 def _product(queries: Tensor, keys: Tensor) -> Tensor:
-    """Return (b, c) inner products in float32, the same for equal keys.
+    """Return (b, c) inner products in float32, equal for equal keys.
 
-    A lone last column would be computed by another kernel, whose last bit may differ: hence the padding.
+    Without padding, the last columns are computed by another kernel, whose last bit may differ.
     """
     padded = pad(keys, (0, 0, 0, -len(keys) % _LANES))
     with torch.autocast(queries.device.type, enabled=False):
@@ -153,27 +153,27 @@ def _product(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def sort_keys(scores: Tensor, rows: Tensor) -> Tensor:
-    """Return (b, c) int64 that sort by score, then by lower row: distinct, so that any top-k puts them in one order."""
+    """Return (b, c) int64, larger for higher scores, then for lower rows: distinct, so every top-k has one order."""
     bits = _flip(scores.add(0.0).view(torch.int32))  # adding zero makes -0.0 equal to 0.0
     return bits.to(torch.int64).bitwise_left_shift_(32).bitwise_or_(_LOW - rows)
 
 
 def sorted_scores(best: Tensor) -> Tensor:
-    """Return the scores that sort keys were made of."""
+    """Return the scores in sort keys."""
     return _flip((best >> 32).to(torch.int32)).view(torch.float32)
 
 
 def sorted_rows(best: Tensor) -> Tensor:
-    """Return the rows that sort keys were made of."""
+    """Return the rows in sort keys."""
     return _LOW - (best & _LOW)
 
 
 def _flip(bits: Tensor) -> Tensor:
-    """Turn the bits of floats into integers of the same order, and back: of negative ones all but the sign flip."""
+    """Return the bits of floats as integers of the same order, and the reverse: negative ones flip all but the sign."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
-def _by_query(excluded: tuple[Ids, Ids] | None) -> tuple[Ids, Ids]:
+def _sorted_by_query(excluded: tuple[Ids, Ids] | None) -> tuple[Ids, Ids]:
     if excluded is None:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     rows, columns = (np.asarray(ids, np.int64) for ids in excluded)

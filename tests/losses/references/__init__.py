@@ -1,4 +1,4 @@
-"""Every loss as it is written on paper: entry by entry, in float64, slow. Read these to know what the losses are.
+"""Every loss in its naive form: entry by entry, in float64, slow. Read these to know what the losses are.
 
 A file a loss, named like it:
 
@@ -36,14 +36,14 @@ def of(name: str) -> ModuleType | None:
         return None
 
 
-def says(name: str, word: str) -> bool:
+def declares(name: str, word: str) -> bool:
     """Return whether a loss's reference declares something, such as GRADED."""
     return bool(getattr(of(name), word, False))
 
 
 def check(name: str, loss: Any, pairs: Pairs) -> None:
     """Raise `InputError` where any loss of this kind must refuse."""
-    if not says(name, "GRADED"):
+    if not declares(name, "GRADED"):
         positives(pairs)
     if loss.needs_negatives:
         negatives(pairs)
@@ -58,38 +58,38 @@ def shares(pairs: Pairs) -> tuple[list[float], list[float]]:
 
 
 def positives(pairs: Pairs) -> list[tuple[int, int, float]]:
-    """Return the positive pairs (i, j) and what each counts, in parts of one."""
-    near, _ = naive.relation(pairs)
-    if not (near > 0).any(1).all():
+    """Return the positive pairs (i, j) and what each counts; these weights add up to one."""
+    weights, _ = naive.relation(pairs)
+    if not (weights > 0).any(1).all():
         raise InputError("a query without a positive")
     a, b = shares(pairs)
-    listed = [(i, j, float(near[i, j]) * a[i] * b[j]) for i, j in (near > 0).nonzero().tolist()]
+    listed = [(i, j, float(weights[i, j]) * a[i] * b[j]) for i, j in (weights > 0).nonzero().tolist()]
     total = sum(weight for _, _, weight in listed)
     return [(i, j, weight / total) for i, j, weight in listed]
 
 
 def negatives(pairs: Pairs) -> list[list[int]]:
     """Return the negatives of each query."""
-    near, candidate = naive.relation(pairs)
-    found = [far.nonzero()[:, 0].tolist() for far in candidate & (near == 0)]
+    weights, candidate = naive.relation(pairs)
+    found = [row.nonzero()[:, 0].tolist() for row in candidate & (weights == 0)]
     if not any(found):
         raise InputError("no query has a negative")
     return found
 
 
 def known(pairs: Pairs) -> dict[tuple[int, int], float]:
-    """Return what is known of pairs, of all copies what is known of one; of several weights the largest."""
-    said: dict[tuple[int, int], float] = {}
+    """Return the known weights by pair, for all copies of its query and key; of several weights the largest."""
+    found: dict[tuple[int, int], float] = {}
     if pairs.known is not None:
         for r, c, w in zip(pairs.known.rows, pairs.known.columns, pairs.known.weight, strict=True):
             for i in naive.copies(pairs.query_item, pairs.query_scope, int(r)):
                 for j in naive.copies(pairs.key_item, pairs.key_scope, int(c)):
-                    said[i, j] = max(said.get((i, j), 0.0), float(w))
-    if not said:
+                    found[i, j] = max(found.get((i, j), 0.0), float(w))
+    if not found:
         raise InputError("nothing is known")
-    return said
+    return found
 
 
 def total(terms: list[Tensor], like: Tensor) -> Tensor:
-    """Return the sum of terms, 0 of none."""
+    """Return the sum of the terms, 0 where there are none."""
     return torch.stack(terms).sum() if terms else like.new_zeros(())

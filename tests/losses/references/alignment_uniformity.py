@@ -18,15 +18,16 @@ VARIANTS: list[dict[str, Any]] = [{}, {"weight": 0.3, "t": 0.7, "tile": 3}]
 
 def reference(loss: Any, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
     q, k = normalize(q, dim=1), normalize(k, dim=1)
-    near, _ = relation(pairs)
+    weights, _ = relation(pairs)
     a, b = shares(pairs.key_item, pairs.key_scope), shares(pairs.query_item, pairs.query_scope)
-    total, weight = q.new_zeros(()), 0.0
-    for i, j in (near > 0).nonzero().tolist():
-        w = float(near[i, j] * a[j] * b[i])
-        total, weight = total + w * (q[i] - k[j]).square().sum(), weight + w
+    total, count = q.new_zeros(()), 0.0
+    for i, j in (weights > 0).nonzero().tolist():
+        w = float(weights[i, j] * a[j] * b[i])
+        total, count = total + w * (q[i] - k[j]).square().sum(), count + w
     spread = uniformity(loss.t, q, pairs.query_item, pairs.query_scope, b)
     spread = spread + uniformity(loss.t, k, pairs.key_item, pairs.key_scope, a)
-    return total / weight + loss.weight * spread / 2
+    found: Tensor = total / count + loss.weight * spread / 2
+    return found
 
 
 def uniformity(t: float, x: Tensor, item: Tensor, scope: Tensor | None, share: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from nearfar.losses.cosine_regression import CosineRegression
 from nearfar.pairs import Pairs
 from tests.losses.references import positives, total
 
-VARIANTS = [{}]
+VARIANTS: list[dict[str, Any]] = [{}]
 QUERIES_COUNT_ONCE = True
 KEYS_STOPPED = True
 

@@ -30,8 +30,8 @@ def reference(loss: Distill, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
         share = torch.tensor([b[j] for j in keys], dtype=q.dtype)
         s = torch.stack([q[i] @ k[j] for j in keys]) / loss.temperature
         t = torch.tensor([scores[i, j] for j in keys], dtype=q.dtype) / loss.teacher_temperature
-        own = [bool(pairs.query_group[i] == pairs.key_group[j]) for j in keys]
-        terms.append(a[i] * (_divergence(s, t, share) if loss.form == "kl" else _margins(s, t, share, own)))
+        positive = [bool(pairs.query_group[i] == pairs.key_group[j]) for j in keys]
+        terms.append(a[i] * (_divergence(s, t, share) if loss.form == "kl" else _margins(s, t, share, positive)))
     return total(terms, q) / sum(a[i] for i in lists)
 
 
@@ -42,11 +42,11 @@ def _divergence(s: Tensor, t: Tensor, share: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_r)).sum()
 
 
-def _margins(s: Tensor, t: Tensor, share: Tensor, own: list[bool]) -> Tensor:
+def _margins(s: Tensor, t: Tensor, share: Tensor, positive: list[bool]) -> Tensor:
     value, count = s.new_zeros(()), 0.0
-    for x in range(len(own)):
-        for y in range(len(own)):
-            if own[x] and not own[y]:
+    for x in range(len(positive)):
+        for y in range(len(positive)):
+            if positive[x] and not positive[y]:
                 value = value + share[x] * share[y] * ((s[x] - s[y]) - (t[x] - t[y])) ** 2
                 count += float(share[x] * share[y])
     if count == 0:

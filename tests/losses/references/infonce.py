@@ -1,4 +1,4 @@
-"""InfoNCE in all its forms, one query at a time, as it is written on paper."""
+"""InfoNCE with its variants, one query at a time."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ VARIANTS: list[dict[str, Any]] = [
 
 
 def reference(loss: Any, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
-    near, candidate = relation(pairs)
+    weights, candidate = relation(pairs)
     c = q @ k.T  # (n, m)
     a = shares(pairs.key_item, pairs.key_scope).to(q.dtype)
     b = shares(pairs.query_item, pairs.query_scope).to(q.dtype)
-    forth = one_way(loss, c, near, candidate, a, torch.ones_like(b))
-    return (forth + one_way(loss, c.T, near.T, candidate.T, b, a)) / 2 if loss.symmetric else forth
+    query_to_key = one_direction(loss, c, weights, candidate, a, torch.ones_like(b))
+    if not loss.symmetric:
+        return query_to_key
+    return (query_to_key + one_direction(loss, c.T, weights.T, candidate.T, b, a)) / 2
 
 
 def shares(item: Tensor, scope: Tensor | None) -> Tensor:
@@ -46,46 +48,47 @@ def shares(item: Tensor, scope: Tensor | None) -> Tensor:
     return torch.tensor([1 / len(copies(item, scope, row)) for row in range(len(item))], dtype=torch.float64)
 
 
-def one_way(loss: Any, c: Tensor, near: Tensor, candidate: Tensor, share: Tensor, anchor: Tensor) -> Tensor:
-    rows = [i for i in range(len(c)) if bool((near[i] > 0).any())]
+def one_direction(loss: Any, c: Tensor, weights: Tensor, candidate: Tensor, share: Tensor, anchor: Tensor) -> Tensor:
+    """The loss of the rows of the cosines c (n, m); weights: (n, m) of positives; anchor: (n,) of each row's loss."""
+    rows = [i for i in range(len(c)) if bool((weights[i] > 0).any())]
     scale = torch.as_tensor(loss.scale.value(c.dtype), dtype=c.dtype)
-    p = {i: near[i].to(c.dtype) * share / (near[i].to(c.dtype) @ share) for i in rows}  # weights of the positives
-    weight = dict.fromkeys(rows, 1.0)
+    p = {i: weights[i].to(c.dtype) * share / (weights[i].to(c.dtype) @ share) for i in rows}  # weights of the positives
+    factor = dict.fromkeys(rows, 1.0)
     if loss.decoupled == "weighted":
-        wave = {i: math.exp(float((p[i] @ c[i]).detach()) / loss.sigma) for i in rows}
-        mean = sum(float(anchor[i]) * wave[i] for i in rows) / sum(float(anchor[i]) for i in rows)
-        weight = {i: 2 - wave[i] / mean for i in rows}
+        exps = {i: math.exp(float((p[i] @ c[i]).detach()) / loss.sigma) for i in rows}
+        mean = sum(float(anchor[i]) * exps[i] for i in rows) / sum(float(anchor[i]) for i in rows)
+        factor = {i: 2 - exps[i] / mean for i in rows}
     total = c.new_zeros(())
     for i in rows:
-        positive = near[i] > 0
+        positive = weights[i] > 0
         lowest = float(c[i][positive].min().detach())
-        far = candidate[i] & ~positive
+        negative = candidate[i] & ~positive
         if loss.false_negatives is not None:
-            room = loss.false_negatives * (abs(lowest) if loss.relative else 1.0)
-            assume(float((c[i].detach() - lowest - room).abs().min()) > 1e-9)  # rounding would decide
-            far = far & (c[i].detach() <= lowest + room)
+            margin = loss.false_negatives * (abs(lowest) if loss.relative else 1.0)
+            assume(float((c[i].detach() - lowest - margin).abs().min()) > 1e-9)  # rounding would decide
+            negative = negative & (c[i].detach() <= lowest + margin)
         s = scale * c[i]  # (m,)
-        pushed = negatives(loss, s[far], share[far], (p[i] * s.exp()).sum(), scale)
-        pulled = (p[i] * s.exp()).sum().log() if loss.positives == "inside" else p[i] @ s
-        pulled = pulled - loss.margin * scale
+        repulsion = negatives(loss, s[negative], share[negative], (p[i] * s.exp()).sum(), scale)
+        attraction = (p[i] * s.exp()).sum().log() if loss.positives == "inside" else p[i] @ s
+        attraction = attraction - loss.margin * scale
         if loss.decoupled:
-            push = pushed.log() if bool(far.any()) else c.new_zeros(())
+            log_repulsion = repulsion.log() if bool(negative.any()) else c.new_zeros(())
         else:
-            push = (pushed + (share * (s - loss.margin * scale).exp())[positive].sum()).log()
-        total = total + anchor[i] * (push - weight[i] * pulled)
+            log_repulsion = (repulsion + (share * (s - loss.margin * scale).exp())[positive].sum()).log()
+        total = total + anchor[i] * (log_repulsion - factor[i] * attraction)
     return total / sum(anchor[i] for i in rows)
 
 
-def negatives(loss: Any, s: Tensor, share: Tensor, near: Tensor, scale: Tensor) -> Tensor:
-    """What the negatives weigh together; near: the positives' mean exponential."""
+def negatives(loss: Any, s: Tensor, share: Tensor, positives: Tensor, scale: Tensor) -> Tensor:
+    """The weighted sum of the negatives' exponentials; positives: the mean of the positives' exponentials."""
     if len(s) == 0:
         return s.new_zeros(())
     number = share.sum()
-    heavy = share * (loss.hardness * s).exp()
-    summed = number * (heavy * s.exp()).sum() / heavy.sum() if loss.hardness else (share * s.exp()).sum()
+    weight = share * (loss.hardness * s).exp()
+    summed = number * (weight * s.exp()).sum() / weight.sum() if loss.hardness else (share * s.exp()).sum()
     if not loss.debiasing:
         return summed
-    rest = (summed - number * loss.debiasing * near) / (1 - loss.debiasing)
+    rest = (summed - number * loss.debiasing * positives) / (1 - loss.debiasing)
     least = number * (-scale).exp()
-    assume(abs(float((rest - least).detach())) > 1e-9 * float(number))  # at a tie each slope is one of two
+    assume(abs(float((rest - least).detach())) > 1e-9 * float(number))  # at a tie either gradient is right
     return torch.maximum(rest, least)

@@ -13,8 +13,8 @@ QUERIES_COUNT_ONCE = True
 
 
 def reference(loss: VICReg, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
-    near = total([w * ((q[i] - k[j]) ** 2).mean() for i, j, w in positives(pairs)], q)
-    alive, apart = q.new_zeros(()), q.new_zeros(())
+    invariance = total([w * ((q[i] - k[j]) ** 2).mean() for i, j, w in positives(pairs)], q)
+    variance, off_diagonal = q.new_zeros(()), q.new_zeros(())
     for x, share in zip((q, k), shares(pairs), strict=True):
         d, count = x.shape[1], sum(share)  # of distinct rows
         if count < 1.5:
@@ -25,10 +25,10 @@ def reference(loss: VICReg, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
                 products = [s * (row[a] - mean[a]) * (row[b] - mean[b]) for s, row in zip(share, x, strict=True)]
                 covariance = total(products, x) / (count - 1)
                 if a == b:
-                    alive = alive + torch.relu(1 - (covariance + 1e-4).sqrt()) / d
+                    variance = variance + torch.relu(1 - (covariance + 1e-4).sqrt()) / d
                 else:
-                    apart = apart + covariance**2 / d
-    return loss.invariance * near + loss.variance * alive + loss.covariance * apart
+                    off_diagonal = off_diagonal + covariance**2 / d
+    return loss.invariance * invariance + loss.variance * variance + loss.covariance * off_diagonal
 
 
 def _mean(x: Tensor, share: list[float]) -> Tensor:

@@ -1,1 +1,1 @@
-"""Harvesting docstrings and code from Python packages."""
+"""Harvesting pairs of docstring and code from Python packages."""

@@ -1,13 +1,8 @@
-"""The harvest of some files of one distribution: what a worker process runs. It imports nothing heavy."""
+"""The harvest of some files of one distribution: what a worker process runs. Its imports are light."""
 
 from __future__ import annotations
 
 import gc
-import json
-import os
-import re
-import sys
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -16,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nearfar.column import content_id
-from nearfar.data.harvest.arrow_columns import numbers, texts
-from nearfar.data.harvest.distributions import Distribution, File
-from nearfar.data.harvest.parse import Limits, Slice, promising_parts, slices
-from nearfar.storage.fingerprint import fingerprint
-from nearfar.text.minhash import PLACES, signatures, without_comments
+from nearfar.data.harvest.arrow_buffers import fixed_width_array, text_array
+from nearfar.data.harvest.distributions import File
+from nearfar.data.harvest.parse import DocumentedCode, Limits, documented_code, promising_parts
+from nearfar.text.minhash import SIGNATURE_SIZE, signatures, without_comments
 
-FORMAT = 1  # of the cache: raise it whenever the same files would give other rows
-HUGE = 1_000_000  # bytes; longer files are tables or generated
+MAX_FILE = 1_000_000  # bytes; larger files are tables or generated
 _FIELDS: list[tuple[str, pa.DataType]] = [
     ("docstring", pa.large_string()),
     ("code", pa.large_string()),
@@ -36,18 +27,17 @@ _FIELDS: list[tuple[str, pa.DataType]] = [
     ("module", pa.large_string()),
     ("distribution", pa.large_string()),
     ("kind", pa.large_string()),
-    ("row_id", pa.int64()),  # of the six columns above
-    ("query_id", pa.int64()),  # of the docstring without case and white space
-    ("code_id", pa.int64()),  # of the code without comments and white space
-    ("signature", pa.binary(4 * PLACES)),
+    ("row_id", pa.int64()),  # content id of the six columns above
+    ("query_id", pa.int64()),  # content id of the docstring in lower case, white space collapsed
+    ("code_id", pa.int64()),  # content id of the code without comments and white space
+    ("signature", pa.binary(4 * SIGNATURE_SIZE)),  # MinHash of the code without comments, (32,) uint32
 ]
 SCHEMA = pa.schema(_FIELDS)
-_PASSING = ("missing", "unreadable")  # a later look may find these files, so what lacks them is not kept
 
 
 @dataclass(frozen=True)
 class Job:
-    """Some files of one distribution."""
+    """The files of one distribution that a worker harvests in one call."""
 
     distribution: str
     files: tuple[File, ...]
@@ -60,28 +50,29 @@ class Job:
 
 
 def harvest(job: Job) -> tuple[pa.Table, Counter[str]]:
-    """Return the rows of a job's files in order, and the number of files by outcome: "read" or why it was skipped."""
+    """Return the rows of a job's files in order, and the number of files by outcome: "read", or why it was skipped."""
     outcomes: Counter[str] = Counter()
-    found: list[tuple[str, Slice]] = []
+    found: list[tuple[str, DocumentedCode]] = []  # with the module of each
     collecting = gc.isenabled()
-    gc.disable()  # syntax trees have no cycles, and walking them for some is a sixth of the time
+    gc.disable()  # syntax trees have no cycles, and the search for them takes a sixth of the time
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes and the like in other people's code
             for file in job.files:
-                outcome, rows = _read(file, job.limits)
+                outcome, entries = _read(file, job.limits)
                 outcomes[outcome] += 1
-                found += ((file.module, row) for row in rows)
+                found += ((file.module, entry) for entry in entries)
     finally:
         if collecting:
             gc.enable()
     return _table(job.distribution, found), outcomes
 
 
-def _read(file: File, limits: Limits) -> tuple[str, list[Slice]]:
+def _read(file: File, limits: Limits) -> tuple[str, list[DocumentedCode]]:
+    """Return the outcome of a file and its documented definitions."""
     try:
         path = Path(file.path)
-        if path.stat().st_size > HUGE:
+        if path.stat().st_size > MAX_FILE:
             return "huge", []
         data = path.read_bytes()
         if b"\0" in data:
@@ -89,7 +80,7 @@ def _read(file: File, limits: Limits) -> tuple[str, list[Slice]]:
         text = data.decode("utf-8-sig")
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        return "read", _slices(text, limits)
+        return "read", _parse(text, limits)
     except FileNotFoundError:
         return "missing", []
     except OSError:
@@ -98,87 +89,36 @@ def _read(file: File, limits: Limits) -> tuple[str, list[Slice]]:
         return "not UTF-8", []
     except (SyntaxError, ValueError):
         return "syntax error", []
-    except (RecursionError, MemoryError):  # both are what the parser makes of deep nesting
+    except (RecursionError, MemoryError):  # the parser raises either for deep nesting
         return "nested too deeply", []
 
 
-def _slices(text: str, limits: Limits) -> list[Slice]:
+def _parse(text: str, limits: Limits) -> list[DocumentedCode]:
     try:
-        return [row for part in promising_parts(text) for row in slices(part, limits)]
-    except SyntaxError:  # of the file, or of a part because the text was cut in the middle of something
-        return list(slices(text, limits))
+        return [entry for part in promising_parts(text) for entry in documented_code(part, limits)]
+    except SyntaxError:  # in the file, or only in a part, because the text was cut inside a statement
+        return list(documented_code(text, limits))
 
 
-def _table(distribution: str, found: list[tuple[str, Slice]]) -> pa.Table:
-    plain = [without_comments(row.code) for _, row in found]
+def _table(distribution: str, found: list[tuple[str, DocumentedCode]]) -> pa.Table:
+    code = [without_comments(entry.code) for _, entry in found]
     columns = [
-        [row.summary for _, row in found],
-        [row.code for _, row in found],
-        [row.name for _, row in found],
+        [entry.summary for _, entry in found],
+        [entry.code for _, entry in found],
+        [entry.name for _, entry in found],
         [module for module, _ in found],
         [distribution] * len(found),
-        [row.kind for _, row in found],
+        [entry.kind for _, entry in found],
     ]
     arrays: list[pa.Array[Any]] = [
-        *map(texts, columns),
+        *map(text_array, columns),
         _ids("\0".join(cells) for cells in zip(*columns)),
-        _ids(" ".join(row.summary.casefold().split()) for _, row in found),
-        _ids("".join(code.split()) for code in plain),
-        numbers(signatures(plain), pa.binary(4 * PLACES)),
+        _ids(" ".join(entry.summary.casefold().split()) for _, entry in found),
+        _ids("".join(text.split()) for text in code),
+        fixed_width_array(signatures(code), pa.binary(4 * SIGNATURE_SIZE)),
     ]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 def _ids(cells: Iterable[str]) -> pa.Array[Any]:
-    return numbers(np.array([content_id(cell) for cell in cells], np.int64), pa.int64())
-
-
-def folder() -> Path:
-    """Return the cache's folder: below NEARFAR_CACHE if that is set, else where the system keeps a user's caches."""
-    named = os.environ.get("NEARFAR_CACHE")
-    return (Path(named) if named else platformdirs.user_cache_path("nearfar")) / "python_packages"
-
-
-def path(distribution: Distribution, limits: Limits) -> Path:
-    """Return the file of one distribution: by name, version, and a digest of all that its rows depend on."""
-    grammar = sys.version_info[:2]  # an older Python reads fewer files
-    digest = fingerprint(distribution.name, distribution.version, distribution.digest, FORMAT, HUGE, limits, grammar)
-    stem = re.sub(r"[^\w.+-]", "_", f"{distribution.name}-{distribution.version}")
-    return folder() / f"{stem}-{digest[:16]}.parquet"
-
-
-def load(distribution: Distribution, limits: Limits) -> tuple[pa.Table, Counter[str]] | None:
-    """Return what `store` wrote, or None where that is missing, of another shape, or damaged."""
-    try:
-        with pq.ParquetFile(path(distribution, limits), page_checksum_verification=True) as file:
-            table = file.read()
-        outcomes = Counter[str](json.loads(table.schema.metadata[b"nearfar"]))
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
-        return None
-    if not table.schema.equals(SCHEMA):
-        return None
-    return table.replace_schema_metadata(None), outcomes
-
-
-def store(distribution: Distribution, limits: Limits, table: pa.Table, outcomes: Counter[str]) -> bool:
-    """Write a distribution's rows aside, then rename: a reader sees all or nothing. False where nothing can be kept."""
-    if any(outcomes[kind] for kind in _PASSING):
-        return True
-    target = path(distribution, limits)
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-            kept = table.replace_schema_metadata({"nearfar": json.dumps(outcomes)})
-            pq.write_table(kept, file, compression="zstd", use_dictionary=False, write_page_checksum=True)
-        temporary.replace(target)
-    except OSError:  # a full disk, a folder that may not be written: slower next time, nothing worse
-        if temporary:
-            temporary.unlink(missing_ok=True)
-        return False
-    except BaseException:
-        if temporary:
-            temporary.unlink(missing_ok=True)
-        raise
-    return True
+    return fixed_width_array(np.array([content_id(cell) for cell in cells], np.int64), pa.int64())

@@ -1,1 +1,1 @@
-"""Reading tables: files and data sets of rows, checked, with errors that name file, row and column."""
+"""Reading tables: files and data sets of rows, checked, with errors that name the file, the row and the column."""

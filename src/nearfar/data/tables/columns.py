@@ -1,4 +1,4 @@
-"""Columns of an Arrow table: read in slices, some of the rows or all, without a Python object for each cell."""
+"""Columns of an Arrow table: read in slices, flattened and hashed without a Python object for each cell."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nearfar.column import Ids, ranges
+from nearfar.data.tables.cells import is_list
 
-_WINDOW = 1 << 16  # rows looked at together
-_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}  # the same memory under another name
-_PLAIN = {*_BYTES, *_BYTES.values()}
+_MAX_ROWS = 1 << 16  # of an array that `arrays` yields
+_BINARY = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}  # the same bytes in memory, not decoded
+_FAST_TO_NUMPY = {*_BINARY, *_BINARY.values()}
 
 
 class ChunkedColumn:
-    """A column over Arrow arrays, of all rows or of some; `fill` takes the place of nulls.
+    """A column over Arrow arrays: all their rows, or the selected `rows` (n,); `fill` replaces nulls.
 
-    `picked`, of some rows: the column of all, and which of them.
+    `picked`: of a column that `pick` returned, the column of all rows and the selected rows.
     """
 
     picked: tuple[ChunkedColumn, Ids] | None = None
@@ -44,26 +45,27 @@ class ChunkedColumn:
         return cells if self._fill is None else [self._fill if cell is None else cell for cell in cells]
 
     def encoded(self, start: int, stop: int) -> list[Any]:
-        """Return the cells as `read` does, but texts as UTF-8: as they lie in memory."""
+        """Return the cells as `read` does, but texts as UTF-8 bytes, as they are in memory."""
         cells: list[Any] = []
         for array in self.arrays(start, stop):
-            cells += _cells(array.cast(_BYTES.get(array.type, array.type)))
-        return [_encoded(self._fill) if cell is None else cell for cell in cells]
+            cells += _cells(array.cast(_BINARY.get(array.type, array.type)))
+        fill = self._fill.encode() if isinstance(self._fill, str) else self._fill
+        return [fill if cell is None else cell for cell in cells]
 
     def pick(self, rows: Ids | None) -> ChunkedColumn:
-        """Return some rows of a column of all; the column itself for None."""
+        """Return the column of the selected `rows` of this one, which must have all rows; None selects all."""
         if rows is None:
             return self
-        some = ChunkedColumn(self.name, self._arrays, rows, self._fill)
-        some.picked = (self, rows)
-        return some
+        column = ChunkedColumn(self.name, self._arrays, rows, self._fill)
+        column.picked = (self, rows)
+        return column
 
     def arrays(self, start: int = 0, stop: int | None = None) -> Iterator[Any]:
         """Yield rows `start` to `stop` as arrays of at most 65,536 rows, in order."""
         stop = len(self) if stop is None else min(stop, len(self))
-        for low in range(start, stop, _WINDOW):
-            high = min(low + _WINDOW, stop)
-            yield from self._slices(low, high) if self._rows is None else self._picked(self._rows[low:high])
+        for low in range(start, stop, _MAX_ROWS):
+            high = min(low + _MAX_ROWS, stop)
+            yield from self._slices(low, high) if self._rows is None else self._taken(self._rows[low:high])
 
     def _slices(self, low: int, high: int) -> Iterator[Any]:
         i = int(np.searchsorted(self._ends, low, side="right"))
@@ -73,63 +75,62 @@ class ChunkedColumn:
             yield self._arrays[i].slice(low - start, end - low)
             low, i = end, i + 1
 
-    def _picked(self, rows: Ids) -> Iterator[Any]:
-        owner = np.searchsorted(self._ends, rows, side="right")
-        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(owner)) + 1):
-            array = self._arrays[owner[run[0]]]
-            yield array.take(pa.array(rows[run] - (self._ends[owner[run[0]]] - len(array))))
+    def _taken(self, rows: Ids) -> Iterator[Any]:
+        index = np.searchsorted(self._ends, rows, side="right")  # of the array that holds each row, (n,)
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(index)) + 1):
+            array = self._arrays[index[run[0]]]
+            yield array.take(pa.array(rows[run] - (self._ends[index[run[0]]] - len(array))))
 
 
 def _cells(array: Any) -> list[Any]:
-    if array.type in _PLAIN:
+    if array.type in _FAST_TO_NUMPY:
         return list(array.to_numpy(zero_copy_only=False))  # several times faster than to_pylist
     return list(array.to_pylist())
 
 
-def _encoded(fill: Any) -> Any:
-    return fill.encode() if isinstance(fill, str) else fill
+def flattened_rows(lengths: Ids, rows: Ids | None) -> tuple[Ids | None, Ids]:
+    """Return the positions, among the flattened elements of all lists, of those of `rows`; and their (n + 1,) offsets.
 
-
-def flat_rows(lengths: Ids, rows: Ids | None) -> tuple[Ids | None, Ids]:
-    """Return which of the flattened values the lists of `rows` hold, and their (n + 1,) offsets."""
+    lengths: of all lists, (m,). rows: the selected lists, (n,); for None, all, the positions are None.
+    """
     ends = np.cumsum(lengths)
     if rows is None:
         return None, np.concatenate([[0], ends])
-    picked = lengths[rows]
-    offsets = np.concatenate([[0], np.cumsum(picked)])
-    return ranges(ends[rows] - picked, picked), offsets
+    selected = lengths[rows]  # (n,)
+    offsets = np.concatenate([[0], np.cumsum(selected)])
+    return ranges(ends[rows] - selected, selected), offsets
 
 
-class Digest:
-    """The identity of columns by their content: how rows were cut into arrays, or stored, does not matter."""
+class ColumnDigest:
+    """A hash of columns by their content: how the rows are cut into arrays, or stored, does not change it."""
 
     def __init__(self) -> None:
         self._streams: dict[str, Any] = {}
 
     def add(self, path: str, array: Any) -> None:
-        """Take in the next rows of a column, and what is inside them."""
-        kind = array.type
-        if pa.types.is_dictionary(kind):
+        """Hash the next rows of a column, with the values inside its cells. path: the column's or the value's name."""
+        arrow_type = array.type
+        if pa.types.is_dictionary(arrow_type):
             self.add(path, array.dictionary_decode())
-        elif pa.types.is_struct(kind):
+        elif pa.types.is_struct(arrow_type):
             self._feed(path, "valid", array.is_valid().to_numpy(zero_copy_only=False))
-            for field, values in zip(kind, array.flatten()):
+            for field, values in zip(arrow_type, array.flatten()):
                 self.add(f"{path}.{field.name}", values)
-        elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        elif is_list(arrow_type):
             self._feed(path, "list", _lengths(pc.list_value_length(array)))
             self.add(f"{path}[]", array.flatten())
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        elif pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_boolean(arrow_type):
             self._feed(path, "valid", array.is_valid().to_numpy(zero_copy_only=False))
-            values = array.fill_null(False if pa.types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
-            wide = {"f": np.float64, "b": np.bool_}.get(values.dtype.kind, np.int64)  # int8 and int64 may be equal
-            self._feed(path, np.dtype(wide).name, values.astype(wide))
+            values = array.fill_null(False if pa.types.is_boolean(arrow_type) else 0).to_numpy(zero_copy_only=False)
+            dtype = {"f": np.float64, "b": np.bool_}.get(values.dtype.kind, np.int64)  # int8 and int64 hash alike
+            self._feed(path, np.dtype(dtype).name, values.astype(dtype))
         else:
             self._text(path, array)
 
     def _text(self, path: str, array: Any) -> None:
         try:
             data = array.cast(pa.large_binary())
-        except pa.ArrowException:  # times, decimals and the like: rare enough to be written out
+        except pa.ArrowException:  # times, decimals and the like are rare, so may be slow
             data = pa.array(
                 [None if cell is None else str(cell).encode() for cell in array.to_pylist()], pa.large_binary()
             )
@@ -139,12 +140,12 @@ class Digest:
         if offsets[-1] > offsets[0]:
             self._feed(path, "bytes", np.frombuffer(data.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
 
-    def _feed(self, path: str, what: str, values: npt.NDArray[Any]) -> None:
-        stream = self._streams.setdefault(f"{path} {what}", hashlib.blake2b(digest_size=16))
+    def _feed(self, path: str, aspect: str, values: npt.NDArray[Any]) -> None:
+        stream = self._streams.setdefault(f"{path} {aspect}", hashlib.blake2b(digest_size=16))
         stream.update(np.ascontiguousarray(values).data)
 
     def parts(self) -> list[str]:
-        """Return what was seen, by path."""
+        """Return the hashes with the paths they are of, in order of the paths."""
         return [f"{path} {stream.hexdigest()}" for path, stream in sorted(self._streams.items())]
 
 

@@ -1,4 +1,4 @@
-"""Opening a file: what it holds by its name, how it is packed by its first bytes; every refusal says what to do."""
+"""Files: the protocol of their readers, and opening them: the format by name, the compression by the first bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -26,37 +26,69 @@ FORMATS = {
     ".tab": "tsv",
     ".parquet": "parquet",
 }
-PACKED = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 # Reading these can run the code of whoever wrote them, or they are arrays and archives without named columns.
 REFUSED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz")
-KNOWN = ".jsonl, .json, .csv, .tsv or .parquet, also with .gz, .bz2, .xz or .zst behind it"
-_UNPACK: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes of the file
+KNOWN_FORMATS = ".jsonl, .json, .csv, .tsv or .parquet, also with .gz, .bz2, .xz or .zst behind it"  # for errors
+_DECOMPRESS: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes of the file
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
     # The standard library reads zstd from Python 3.14 only; Arrow always does.
     b"\x28\xb5\x2f\xfd": lambda path: pa.input_stream(str(path), compression="zstd"),
 }
-_BOM = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def suffix(path: Path) -> str:
-    """Return the suffix that names the format: `.csv` of `a.csv.gz`."""
-    bare = path.with_suffix("") if path.suffix.lower() in PACKED else path
+class Reader(Protocol):
+    """Reads one file of one format."""
+
+    path: Path
+    cache_key: str  # the settings that change what is read: part of the name of the file's Arrow copy
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the rows as Arrow tables of one schema.
+
+        Errors: RestartReadingError when what was yielded must be thrown away and read again; anything else goes to
+        `diagnose`.
+        """
+        ...
+
+    def diagnose(self, error: Exception) -> InputError:
+        """Return an error of `tables` as one that names the row, found by reading the file again, slowly."""
+        ...
+
+    def line_of(self, row: int) -> int | None:
+        """Return the line, from 1, at which a row, from 0, starts; None where the format has no lines."""
+        ...
+
+
+class RestartReadingError(Exception):
+    """A reader has found a wider type or a longer row, which its first tables do not fit: read again from the start."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's error message, at most 200 characters."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def format_suffix(path: Path) -> str:
+    """Return the suffix that names the format, in lower case: `.csv` of `a.csv.gz`."""
+    bare = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return bare.suffix.lower()
 
 
 def check_file(path: Path) -> None:
     """Raise InputError unless `path` is a readable, non-empty file of a kind that is safe to read."""
-    if suffix(path) in REFUSED:
+    if format_suffix(path) in REFUSED:
         raise InputError(
-            f"{path}: {suffix(path)} files are not read, because loading one can run code that is hidden in it; "
-            f"save the table as {KNOWN}"
+            f"{path}: {format_suffix(path)} files are not read, because loading one can run code that is hidden in it; "
+            f"save the table as {KNOWN_FORMATS}"
         )
     if not path.exists():
         raise InputError(f"{path}: no such file; {_similar(path)}check the path")
     if not path.is_file():
-        raise InputError(f"{path}: is not a regular file; give {KNOWN}, or a folder of them")
+        raise InputError(f"{path}: is not a regular file; give {KNOWN_FORMATS}, or a folder of them")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; write at least one row")
 
@@ -69,15 +101,15 @@ def _similar(path: Path) -> str:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what the system says about an unreadable or damaged file into an InputError."""
+def explain_read_errors(path: Path) -> Iterator[None]:
+    """Turn the system's error about an unreadable or damaged file into an InputError that names the path."""
     try:
         yield
     except PermissionError as error:
         raise InputError(f"{path}: permission denied; allow reading it, e.g. chmod u+r {path.name}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise _damaged(path, error) from error
-    except OSError as error:  # bz2 and zstd speak of damage in a plain OSError without a number
+    except OSError as error:  # bz2 and zstd report damage as an OSError without a number
         if error.errno is None:
             raise _damaged(path, error) from error
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the file and its disk") from error
@@ -88,18 +120,18 @@ def _damaged(path: Path, error: BaseException) -> InputError:
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a file for reading: unpacked, whatever its name says, and without a byte-order mark."""
+    """Open a file for reading, decompressed by its first bytes, whatever its name, and without a byte-order mark."""
     with path.open("rb") as plain:
         head = plain.read(6)
-    unpack = next((unpack for magic, unpack in _UNPACK.items() if head.startswith(magic)), None)
-    stream = io.BufferedReader(unpack(path) if unpack else path.open("rb", buffering=0), 1 << 20)
-    if stream.peek(3)[:3] == _BOM:
+    decompress = next((open_ for magic, open_ in _DECOMPRESS.items() if head.startswith(magic)), None)
+    stream = io.BufferedReader(decompress(path) if decompress else path.open("rb", buffering=0), 1 << 20)
+    if stream.peek(3)[:3] == _BYTE_ORDER_MARK:
         stream.read(3)
     return stream
 
 
 class NotTextError(ValueError):
-    """A line is not UTF-8."""
+    """A line is not UTF-8; `line` is its number, from 1."""
 
     def __init__(self, line: int, cause: UnicodeDecodeError, path: Path) -> None:
         super().__init__(
@@ -110,7 +142,7 @@ class NotTextError(ValueError):
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file with their ends, slowly; NotTextError says which one is not UTF-8."""
+    """Yield the lines of a file with their line ends, slowly. Errors: NotTextError for a line that is not UTF-8."""
     with open_bytes(path) as stream:
         for number, line in enumerate(stream, start=1):
             try:
@@ -120,13 +152,13 @@ def text_lines(path: Path) -> Iterator[str]:
 
 
 def first_bytes(path: Path) -> bytes:
-    """Return the start of a text file, at most 64 kB unpacked; raise InputError where it cannot be UTF-8 text."""
-    with reading(path), open_bytes(path) as stream:
+    """Return the first 64 kB of a text file, decompressed. Errors: InputError where it cannot be UTF-8 text."""
+    with explain_read_errors(path), open_bytes(path) as stream:
         head = stream.read(1 << 16)
     if not head.strip():
         raise InputError(f"{path}: the file is empty; write at least one row")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(f"{path}: is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}")
     if b"\0" in head:
-        raise InputError(f"{path}: is a binary file, not text (a zero byte at {head.index(0)}); give {KNOWN}")
+        raise InputError(f"{path}: is a binary file, not text (a zero byte at {head.index(0)}); give {KNOWN_FORMATS}")
     return head

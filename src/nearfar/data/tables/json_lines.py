@@ -1,4 +1,4 @@
-"""JSON Lines, and the JSON array of objects."""
+"""Readers of JSON: one object a line, or one array of objects; and tables from dictionaries, which both amount to."""
 
 from __future__ import annotations
 
@@ -11,66 +11,65 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from nearfar.data.tables.files import NotTextError, open_bytes, text_lines
-from nearfar.data.tables.row_locator import AgainError, first_line
+from nearfar.data.tables.files import NotTextError, RestartReadingError, first_line, open_bytes, text_lines
 from nearfar.errors import InputError
 
-_CHUNK = 8 << 20
+_CHUNK = 8 << 20  # bytes parsed into one table, and on to the end of the line
 _LONGEST_ROW = 1 << 30  # bytes; Arrow counts them in 31 bits
-_BLANK = " \t\r\n"
+_WHITE_SPACE = " \t\r\n"  # of JSON
 
 
 class JsonLines:
-    """Reads one object a line."""
+    """Reads a file of one object a line."""
 
-    key = "json lines"
+    cache_key = "json lines"
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.schema = pa.schema([])  # grows until it fits every row
+        self.schema = pa.schema([])  # widened until it fits every row
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield tables of one schema: the smallest that holds every row, so integers may turn into floats."""
-        learning = False
+        """Yield tables of one schema: the narrowest that fits every row, so integers may become floats."""
+        widened = False
         with open_bytes(self.path) as stream:
             while chunk := stream.read(_CHUNK):
                 chunk += stream.readline(_LONGEST_ROW)
                 if not chunk.strip():
                     continue
                 table = _parse(chunk, self.schema)
-                table.validate(full=True)  # Arrow's JSON parser lets bytes through that are not UTF-8
+                table.validate(full=True)  # Arrow's JSON parser accepts bytes that are not UTF-8
                 wider = pa.unify_schemas([self.schema, table.schema], promote_options="permissive")
-                learning |= len(self.schema) > 0 and wider != self.schema  # read on, to start again only once
+                widened |= len(self.schema) > 0 and wider != self.schema  # read on, so as to restart only once
                 self.schema = wider
-                if not learning:
+                if not widened:
                     yield table
-        if learning:
-            raise AgainError
+        if widened:
+            raise RestartReadingError
 
-    def explain(self, error: Exception) -> InputError:
+    def diagnose(self, error: Exception) -> InputError:
         """Return what is wrong, with its row and line."""
-        kinds = Kinds()
+        columns = ColumnKinds()
         row = 0
         try:
             for line, text in enumerate(text_lines(self.path), start=1):
-                if not text.strip(_BLANK):
+                if not text.strip(_WHITE_SPACE):
                     continue
                 row += 1
-                place = f"row {row} (line {line})"
-                if problem := _problem(text, kinds, place):
-                    return InputError(f"{self.path}: {place}{problem}")
-        except NotTextError as found:
-            return InputError(f"{self.path}: row {row + 1} (line {found.line}) {found}")
+                where = f"row {row} (line {line})"
+                if problem := _problem(text, columns, where):
+                    return InputError(f"{self.path}: {where}{problem}")
+        except NotTextError as not_text:
+            return InputError(f"{self.path}: row {row + 1} (line {not_text.line}) {not_text}")
         return InputError(f"{self.path}: cannot be read as JSON Lines ({first_line(error)}); write one object a line")
 
-    def line(self, row: int) -> int | None:
+    def line_of(self, row: int) -> int | None:
         """Return the line at which a row starts."""
-        full = (number for number, text in enumerate(text_lines(self.path), start=1) if text.strip(_BLANK))
-        return next((number for i, number in enumerate(full) if i == row), None)
+        lines = (number for number, text in enumerate(text_lines(self.path), start=1) if text.strip(_WHITE_SPACE))
+        return next((number for i, number in enumerate(lines) if i == row), None)
 
 
 def _parse(chunk: bytes, known: pa.Schema) -> pa.Table:
-    """Return some lines as a table of the known schema, or of their own where it does not fit them."""
+    """Return some lines as a table of the known schema, or of an inferred one where the known does not fit."""
     source: Any = pa.BufferReader(chunk)
     try:
         table = pajson.read_json(
@@ -82,43 +81,44 @@ def _parse(chunk: bytes, known: pa.Schema) -> pa.Table:
         if not len(known):
             raise
         return _parse(chunk, pa.schema([]))
-    # Arrow takes "2020-01-01" for a time, and what it gives back is not what was written.
-    plain = pa.schema([pa.field(field.name, _timeless(field.type)) for field in table.schema])
-    return table if plain == table.schema else _parse(chunk, plain)
+    # Arrow parses "2020-01-01" as a timestamp, which prints otherwise than it was written.
+    as_text = pa.schema([pa.field(field.name, _timestamps_as_text(field.type)) for field in table.schema])
+    return table if as_text == table.schema else _parse(chunk, as_text)
 
 
-def _timeless(kind: Any) -> Any:
-    if pa.types.is_timestamp(kind):
+def _timestamps_as_text(arrow_type: Any) -> Any:
+    if pa.types.is_timestamp(arrow_type):
         return pa.string()
-    if pa.types.is_list(kind):
-        return pa.list_(_timeless(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _timeless(field.type)) for field in kind])
-    return kind
+    if pa.types.is_list(arrow_type):
+        return pa.list_(_timestamps_as_text(arrow_type.value_type))
+    if pa.types.is_struct(arrow_type):
+        return pa.struct([pa.field(field.name, _timestamps_as_text(field.type)) for field in arrow_type])
+    return arrow_type
 
 
-def _problem(text: str, kinds: Kinds, place: str) -> str | None:
+def _problem(text: str, columns: ColumnKinds, where: str) -> str | None:
+    """Return what is wrong with one line, or None."""
     try:
-        value = json.loads(text, object_pairs_hook=_once)
+        value = json.loads(text, object_pairs_hook=_unique_names)
     except RecursionError:
         return " is nested too deeply; flatten it"
     except ValueError as error:
         return f" is not one JSON object ({first_line(error)}); write one complete object on each line"
-    return kinds.problem(value, place)
+    return columns.problem(value, where)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
-        raise ValueError(f"the name {twice[0]!r} is there twice")
+        raise ValueError(f"the name {twice[0]!r} occurs twice")
     return dict(pairs)
 
 
 class JsonArray:
-    """Reads a file that is one array of objects; it is held in memory while it is read."""
+    """Reads a file that is one array of objects, all of it in memory at a time."""
 
-    key = "json array"
+    cache_key = "json array"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -128,67 +128,68 @@ class JsonArray:
         with open_bytes(self.path) as stream:
             rows = json.loads(stream.read())
         if rows:
-            yield table_of(str(self.path), rows)
+            yield table_from_rows(str(self.path), rows)
 
-    def explain(self, error: Exception) -> InputError:
+    def diagnose(self, error: Exception) -> InputError:
         """Return what is wrong, with its line where JSON itself is broken."""
         return InputError(f"{self.path}: is not a JSON array of objects ({first_line(error)}); repair it there")
 
-    def line(self, row: int) -> None:
-        """Return None: the rows of an array have no lines of their own."""
+    def line_of(self, row: int) -> None:
+        """Return None: the rows of an array may share lines."""
         del row
 
 
-def table_of(where: str, rows: Sequence[Any]) -> pa.Table:
-    """Return dictionaries as a table whose columns are all their names, in order of appearance.
+def table_from_rows(where: str, rows: Sequence[Any]) -> pa.Table:
+    """Return dictionaries as a table with a column for each name, in order of appearance.
 
-    Errors: a row that is no dictionary, mixed types in one column, text that is not Unicode: with the row.
+    Errors: InputError, with the row, for a row that is no dictionary, mixed types in one column, text that is not
+    Unicode. where: what the errors call the rows.
     """
     try:
         names = list(dict.fromkeys(name for row in rows for name in row.keys()))  # noqa: SIM118 (a list has no keys)
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
-        kinds = Kinds()
+        columns = ColumnKinds()
         for number, row in enumerate(rows, start=1):
-            if problem := kinds.problem(row, f"row {number}"):
+            if problem := columns.problem(row, f"row {number}"):
                 raise InputError(f"{where}: row {number}{problem}") from error
         raise InputError(f"{where}: the rows do not make a table ({str(error)[:200]}); use plain values") from error
 
 
-class Kinds:
-    """Remembers what kind of value each column holds, to name the row that breaks it."""
+class ColumnKinds:
+    """Remembers the kind of value in each column, to name the first row that holds another."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, tuple[str, str]] = {}
+        self.first: dict[str, tuple[str, str]] = {}  # by path: the kind of the first value, and where it is
 
-    def problem(self, row: Any, place: str) -> str | None:
-        """Return what is wrong with one row, or None."""
+    def problem(self, row: Any, where: str) -> str | None:
+        """Return what is wrong with one row, or None. where: what errors call the row."""
         if not isinstance(row, dict):
             return f" is {_kind(row) or 'null'}, not an object with column names; write {{'column': value, ...}}"
         for name, cell in row.items():
             if not isinstance(name, str):
                 return f": the column name {name!r} is not text; use a string"
-            for path, kind, leaf in _leaves(name, cell):
-                if kind == "text" and _surrogate(path + leaf):
+            for path, kind, text in _values(name, cell):
+                if kind == "text" and _has_surrogate(path + text):
                     return f", column {name!r}: holds half a surrogate pair, which is no Unicode text; remove it"
-                before, where = self.seen.setdefault(path, (kind, place))
-                if before != kind:
-                    return f", column {path!r}: holds {kind} where {where} has {before}; give all rows one type"
+                first, other = self.first.setdefault(path, (kind, where))
+                if first != kind:
+                    return f", column {path!r}: holds {kind} where {other} has {first}; give all rows one type"
         return None
 
 
-def _leaves(path: str, cell: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield the path, the kind and the text of a cell and of what is inside it; nulls fit everywhere."""
+def _values(path: str, cell: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield the path, the kind and the text of a cell and of all values inside it, except nulls, which fit anywhere."""
     kind = _kind(cell)
     if kind is None:
         return
     yield path, kind, cell if isinstance(cell, str) else ""
     if isinstance(cell, dict):
         for name, inner in cell.items():
-            yield from _leaves(f"{path}.{name}", inner)
+            yield from _values(f"{path}.{name}", inner)
     elif isinstance(cell, list | tuple):
         for inner in cell:
-            yield from _leaves(f"{path}[]", inner)
+            yield from _values(f"{path}[]", inner)
 
 
 def _kind(cell: Any) -> str | None:
@@ -204,5 +205,5 @@ def _kind(cell: Any) -> str | None:
     return next((name for kind, name in kinds if isinstance(cell, kind)), type(cell).__name__)
 
 
-def _surrogate(text: str) -> bool:
+def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)

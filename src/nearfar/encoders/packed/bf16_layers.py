@@ -1,4 +1,8 @@
-"""A transformer's modules made lean for a CPU: dropout by the word, activations in bf16 with fp32 weights."""
+"""A transformer's layers replaced by faster ones for a CPU: bf16 activations over fp32 weights, and cheaper dropout.
+
+`replace_layers` swaps the classes in place; `activations_in` and the hook `cast_embeddings` let a forward pass run in
+bf16; `Dropout` draws its masks from random 64-bit words, a byte for each entry, as attention does (`byte_dropout`).
+"""
 
 from __future__ import annotations
 
@@ -14,29 +18,21 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-LOCAL = threading.local()  # what a thread that is in a forward pass wants; others may be in theirs
-EXACT = (nn.LayerNorm, nn.Embedding)  # eat and keep fp32 weights whatever the type of activations
-LEVELS = 256  # of a byte: a probability is rounded to so many parts
+LOCAL = threading.local()  # the type of activations in this thread's forward pass; other threads may run others
+FP32_LAYERS = (nn.LayerNorm, nn.Embedding)  # keep fp32 weights, and take activations of any type
+LEVELS = 256  # of a byte: a dropout probability is rounded to so many parts
+# The integer type as wide as each float type, for operations on bits.
 INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 INTEGERS[torch.float64] = torch.int64
 
 
-class Linear(nn.Linear):
-    """torch's linear layer, whose weights follow the type of what comes in: cast once a call, learnt in fp32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x W' + b, (..., out)."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return linear(x, self.weight.to(x.dtype), bias)
-
-
 def replace_layers(module: nn.Module) -> bool:
-    """Swap dropouts and linear layers in place; say whether bf16 activations may run through fp32 weights.
+    """Replace dropouts and linear layers in place; return whether bf16 activations may run through fp32 weights.
 
-    They may where every weight belongs to a linear layer, a layer norm, an embedding, or a norm that can be told to
-    return what it was given. Modules keep their names and weights, so what is saved is the same.
+    They may where every weight belongs to a linear layer, a layer norm, an embedding, or an RMS norm (a hook makes it
+    return the type that it was given). Modules keep their names and weights, so what is saved is the same.
     """
-    able = True
+    bf16 = True
     for child in module.modules():
         if type(child) is nn.Dropout:
             child.__class__ = Dropout
@@ -44,9 +40,9 @@ def replace_layers(module: nn.Module) -> bool:
             child.__class__ = Linear
         elif type(child).__name__.endswith("RMSNorm"):
             child.register_forward_hook(_restore_dtype)
-        elif not isinstance(child, (*EXACT, Linear)) and any(True for _ in child.parameters(recurse=False)):
-            able = False
-    return able
+        elif not isinstance(child, (*FP32_LAYERS, Linear)) and any(True for _ in child.parameters(recurse=False)):
+            bf16 = False
+    return bf16
 
 
 def _restore_dtype(_: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:
@@ -54,43 +50,44 @@ def _restore_dtype(_: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:
 
 
 @contextmanager
-def activations_in(kind: torch.dtype) -> Iterator[None]:
-    """Let what embeddings hand on be of another type: summed and normed in fp32, cast on the way out."""
-    before, LOCAL.kind = getattr(LOCAL, "kind", None), kind
+def activations_in(dtype: torch.dtype) -> Iterator[None]:
+    """Let the embeddings return activations of another type (`cast_embeddings`), which all later layers keep."""
+    before, LOCAL.dtype = getattr(LOCAL, "dtype", None), dtype
     try:
-        with torch.autocast("cpu", enabled=False):  # it would norm and add in fp32, and cast each time anew
+        with torch.autocast("cpu", enabled=False):  # it would normalise and add in fp32, and cast each time
             yield
     finally:
-        LOCAL.kind = before
+        LOCAL.dtype = before
 
 
 def cast_embeddings(_: nn.Module, __: tuple[Any, ...], out: Tensor) -> Tensor:
-    """Hook after the embeddings: cast in `activations_in`."""
-    kind = getattr(LOCAL, "kind", None)
-    return out if kind is None else out.to(kind)
+    """Cast what the embeddings return, inside `activations_in`: a forward hook. They sum and normalise in fp32."""
+    dtype = getattr(LOCAL, "dtype", None)
+    return out if dtype is None else out.to(dtype)
 
 
-def effective_rate(p: float) -> float:
-    """Return the probability that a mask drawn for `p` has: a whole number of 256ths, and not zero."""
-    return min(LEVELS - 1, max(1, round(p * LEVELS))) / LEVELS if p > 0 else 0.0
+class Linear(nn.Linear):
+    """torch's linear layer in the type of its input: the weights are cast in each call, and trained in fp32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x W' + b, (..., out)."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return linear(x, self.weight.to(x.dtype), bias)
 
 
-def draw_seed() -> int:
-    """Return a seed from torch's own random state, so that whoever restores that gets the same masks again."""
-    return int(torch.empty((), dtype=torch.int64).random_())
+class Dropout(nn.Dropout):
+    """torch's dropout with the masks of `byte_dropout` on a CPU, where torch's own masks take a third of a step."""
 
-
-def byte_dropout(generator: np.random.BitGenerator, shape: Sequence[int], p: float, kind: torch.dtype) -> Tensor:
-    """Return integers whose sign bit alone is set where an entry is dropped, as wide as numbers of type `kind`."""
-    size = prod(shape)
-    words = generator.random_raw(-(-size // 8))
-    integers = torch.from_numpy(words.view(np.int8)[:size]).view(*shape).to(INTEGERS[kind])
-    lowest = torch.iinfo(integers.dtype).min
-    return integers.add_(LEVELS // 2 - round(effective_rate(p) * LEVELS)).bitwise_and_(lowest)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (any shape) with entries dropped while training."""
+        if not self.training or self.p == 0 or x.device.type != "cpu" or x.dtype not in INTEGERS or self.p >= 1:
+            return super().forward(x)
+        y: Tensor = _Drop.apply(x, self.p, draw_seed())
+        return y
 
 
 class _Drop(torch.autograd.Function):
-    """x -> x * mask / (1 - p). The mask is drawn again on the way back, from the seed: it is never kept."""
+    """x -> x * mask / (1 - p). The backward pass draws the mask again from the seed, so it is never stored."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float, seed: int) -> Tensor:
@@ -106,16 +103,24 @@ class _Drop(torch.autograd.Function):
 def _masked(x: Tensor, p: float, seed: int) -> Tensor:
     signs = byte_dropout(np.random.SFC64(seed), x.shape, p, x.dtype)
     width = 8 * x.element_size() - 1
-    keep = signs.bitwise_right_shift_(width).bitwise_not_()  # all bits set where an entry stays, none where it goes
+    keep = signs.bitwise_right_shift_(width).bitwise_not_()  # all bits of an entry set, none where it is dropped
     return keep.bitwise_and_(x.contiguous().view(keep.dtype)).view(x.dtype).mul_(1 / (1 - effective_rate(p)))
 
 
-class Dropout(nn.Dropout):
-    """torch's dropout, with the masks of `dropped` on a CPU, where torch draws entry by entry (a third of a step)."""
+def byte_dropout(generator: np.random.BitGenerator, shape: Sequence[int], p: float, dtype: torch.dtype) -> Tensor:
+    """Return a mask (shape): integers as wide as `dtype`, with the sign bit alone set where an entry is dropped."""
+    size = prod(shape)
+    words = generator.random_raw(-(-size // 8))
+    integers = torch.from_numpy(words.view(np.int8)[:size]).view(*shape).to(INTEGERS[dtype])
+    sign_bit = torch.iinfo(integers.dtype).min
+    return integers.add_(LEVELS // 2 - round(effective_rate(p) * LEVELS)).bitwise_and_(sign_bit)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x (any shape) with entries dropped while training."""
-        if not self.training or self.p == 0 or x.device.type != "cpu" or x.dtype not in INTEGERS or self.p >= 1:
-            return super().forward(x)
-        y: Tensor = _Drop.apply(x, self.p, draw_seed())
-        return y
+
+def effective_rate(p: float) -> float:
+    """Return the probability that a mask drawn for `p` has: a whole number of 256ths, and not zero."""
+    return min(LEVELS - 1, max(1, round(p * LEVELS))) / LEVELS if p > 0 else 0.0
+
+
+def draw_seed() -> int:
+    """Return a seed from torch's random state, so that restoring that state gives the same masks again."""
+    return int(torch.empty((), dtype=torch.int64).random_())

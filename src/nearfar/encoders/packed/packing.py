@@ -1,4 +1,4 @@
-"""Packing: the tokens of many texts in one row, longest text first, in groups of about one length."""
+"""Packing: the tokens of many texts in one row, longest text first, in groups of texts of similar length."""
 
 from __future__ import annotations
 
@@ -12,25 +12,57 @@ from torch import Tensor
 
 from nearfar.column import Ids, ranges
 
-WASTE, SMALL = 0.1, 256  # padding of a group: a share of its tokens, or so few that one more group would cost more
-LONGEST_GROUP = (
-    128  # tokens from which a text is worth its own products: only equal lengths share a group, without padding
-)
+# A group may be padded by this share of its tokens, or by so few tokens that one more group would cost more.
+PADDING_SHARE, PADDING_TOKENS = 0.1, 256
+LONGEST_PADDED = 128  # tokens: only shorter texts are padded; longer ones share a group only with texts of equal length
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The layout of n texts in one row of t tokens, longest text first.
+
+    lengths, starts: (n,), of each text. text_index, position: (t,), the text of each token, and its index in that text.
+    """
+
+    groups: list[Group]
+    lengths: Tensor
+    starts: Tensor
+    text_index: Tensor
+    position: Tensor
+
+    @classmethod
+    def of(cls, lengths: Ids) -> Self:
+        """Lay out texts of these lengths (n,), the longest first, each at least 1."""
+        assert (np.diff(lengths) <= 0).all()
+        starts = np.cumsum(lengths) - lengths
+        text_index = np.repeat(np.arange(len(lengths)), lengths)
+        position = ranges(np.zeros(len(lengths), np.int64), lengths)
+        groups = [Group.of(lengths[a:b], int(starts[a])) for a, b in pairwise(_group_bounds(lengths))]
+        arrays = [torch.from_numpy(a) for a in (lengths, starts, text_index, position)]
+        return cls(groups, *arrays)
+
+    def to(self, device: torch.device) -> Packing:
+        """Return the same on another device."""
+        if device == self.lengths.device:
+            return self
+        tensors = (t.to(device) for t in (self.lengths, self.starts, self.text_index, self.position))
+        return Packing([group.to(device) for group in self.groups], *tensors)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring texts whose attention is computed at once, `rows` of `length` places from token `start` on.
+    """Neighbouring texts whose attention is computed together, as a padded matrix (rows, length) of slots.
 
-    Where they are not all of that length: `place` (rows * length,) the token of each place (any for padding), `real`
-    (tokens,) the places that hold one, `padding` (rows, length) the others.
+    The texts' tokens begin at `start` in the row of all tokens. Where the texts differ in length, three tensors relate
+    slots and tokens: `slot_token` (rows * length,), the token of each slot (any token for padding); `token_slot`
+    (tokens,), the slot of each token; `padding` (rows, length), True for slots without a token.
     """
 
     start: int
     rows: int
     length: int
-    place: Tensor | None = None
-    real: Tensor | None = None
+    slot_token: Tensor | None = None
+    token_slot: Tensor | None = None
     padding: Tensor | None = None
 
     @classmethod
@@ -39,61 +71,30 @@ class Group:
         rows, length = len(lengths), int(lengths[0])
         if int(lengths[-1]) == length:
             return cls(start, rows, length)
-        first = start + np.cumsum(lengths) - lengths
-        within = np.arange(length)
-        padding = within >= lengths[:, None]  # (rows, length)
-        place = np.where(padding, first[:, None], first[:, None] + within)
-        real = np.flatnonzero(~padding)
-        return cls(start, rows, length, *map(torch.from_numpy, (place.ravel(), real, padding)))
+        first = start + np.cumsum(lengths) - lengths  # (rows,) the first token of each text
+        position = np.arange(length)
+        padding = position >= lengths[:, None]  # (rows, length)
+        slot_token = np.where(padding, first[:, None], first[:, None] + position)
+        token_slot = np.flatnonzero(~padding)
+        return cls(start, rows, length, *map(torch.from_numpy, (slot_token.ravel(), token_slot, padding)))
 
     def to(self, device: torch.device) -> Group:
         """Return the same on another device."""
-        if self.place is None or self.real is None or self.padding is None:
+        if self.slot_token is None or self.token_slot is None or self.padding is None:
             return self
-        moved = (t.to(device) for t in (self.place, self.real, self.padding))
-        return Group(self.start, self.rows, self.length, *moved)
+        tensors = (t.to(device) for t in (self.slot_token, self.token_slot, self.padding))
+        return Group(self.start, self.rows, self.length, *tensors)
 
 
-@dataclass(frozen=True)
-class Packing:
-    """How texts lie in one row of tokens, longest first.
-
-    lengths, starts: (n,); row, position: (t,) of each token, the place of its text and its own within it.
-    """
-
-    groups: list[Group]
-    lengths: Tensor
-    starts: Tensor
-    row: Tensor
-    position: Tensor
-
-    @classmethod
-    def of(cls, lengths: Ids) -> Self:
-        """Lay out texts of these lengths (n,), the longest first, each at least 1."""
-        assert (np.diff(lengths) <= 0).all()
-        starts = np.cumsum(lengths) - lengths
-        row = np.repeat(np.arange(len(lengths)), lengths)
-        position = ranges(np.zeros(len(lengths), np.int64), lengths)
-        groups = [Group.of(lengths[a:b], int(starts[a])) for a, b in pairwise(_cuts(lengths))]
-        arrays = [torch.from_numpy(a) for a in (lengths, starts, row, position)]
-        return cls(groups, *arrays)
-
-    def to(self, device: torch.device) -> Packing:
-        """Return the same on another device."""
-        if device == self.lengths.device:
-            return self
-        moved = (t.to(device) for t in (self.lengths, self.starts, self.row, self.position))
-        return Packing([group.to(device) for group in self.groups], *moved)
-
-
-def _cuts(lengths: Ids) -> list[int]:
-    """Return where groups begin, and the end: a group ends where padding would cost more than another group."""
-    cuts, tokens = [0], 0
+def _group_bounds(lengths: Ids) -> list[int]:
+    """Return the first text of each group, then n: a group ends where padding would cost more than another group."""
+    bounds, tokens = [0], 0
     for i, length in enumerate(lengths.tolist()):
-        size = (i + 1 - cuts[-1]) * int(lengths[cuts[-1]])
+        longest = int(lengths[bounds[-1]])
+        slots = (i + 1 - bounds[-1]) * longest
         tokens += length
-        most = max(WASTE * tokens, SMALL) if lengths[cuts[-1]] < LONGEST_GROUP else 0
-        if size - tokens > most:
-            cuts.append(i)
+        most = max(PADDING_SHARE * tokens, PADDING_TOKENS) if longest < LONGEST_PADDED else 0
+        if slots - tokens > most:
+            bounds.append(i)
             tokens = length
-    return [*cuts, len(lengths)] if len(lengths) else [0]
+    return [*bounds, len(lengths)] if len(lengths) else [0]

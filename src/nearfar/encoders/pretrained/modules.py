@@ -1,4 +1,4 @@
-"""A sentence-transformers folder: which modules it has, and what they say."""
+"""The modules of a sentence-transformers folder, and their settings."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from nearfar.encoders.pretrained.folder import read_json, read_settings
 from nearfar.encoders.reading.pooling import Dense, modes_of
 from nearfar.errors import InputError
 
-KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
-OURS = {"query": ("query",), "key": ("document", "passage", "corpus")}  # our role -> their prompts' names
+MODULE_TYPES = ("Transformer", "Pooling", "Dense", "Normalize")
+PROMPT_NAMES = {"query": ("query",), "key": ("document", "passage", "corpus")}  # nearfar's role: names in such folders
 
 
 @dataclass
 class Modules:
-    """What a folder says beside the transformer's weights."""
+    """The settings of a folder, beside the transformer's weights."""
 
     transformer: Path
     pooling: list[str] = field(default_factory=lambda: ["mean"])
-    after: list[nn.Module] = field(default_factory=list)  # dense layers, and normalisation before them
+    after: list[nn.Module] = field(default_factory=list)  # dense layers over the pooling, and `Normalize` before them
     max_length: int | None = None
     lower_case: bool = False
     prompts: dict[str, str] = field(default_factory=dict)
 
 
 def read_modules(folder: Path) -> Modules:
-    """Read modules.json and the modules' settings; a plain transformers folder is mean-pooled.
+    """Read modules.json and the modules' settings; without modules.json it is a transformers folder, mean-pooled.
 
     Errors: `InputError` naming a module, a setting or an activation that is not known.
     """
     if not (folder / "modules.json").is_file():
-        return _settings(Modules(folder), folder)
+        return _read_lengths(Modules(folder), folder)
     found = Modules(folder)
     rows = read_json(folder / "modules.json")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
         raise InputError(f"{folder / 'modules.json'}: not a list of modules, each with its type; save the model again")
     for row in rows:
-        kind, place = str(row["type"]).rsplit(".", 1)[-1], folder / str(row.get("path", ""))
-        if kind not in KINDS or not str(row["type"]).startswith("sentence_transformers."):
+        kind, subfolder = str(row["type"]).rsplit(".", 1)[-1], folder / str(row.get("path", ""))
+        if kind not in MODULE_TYPES or not str(row["type"]).startswith("sentence_transformers."):
             raise InputError(
-                f"{folder / 'modules.json'}: module {row['type']!r} is not known; known: {', '.join(KINDS)}"
+                f"{folder / 'modules.json'}: module {row['type']!r} is not known; known: {', '.join(MODULE_TYPES)}"
             )
         if kind == "Transformer":
-            found.transformer = place
-            _settings(found, place)
+            found.transformer = subfolder
+            _read_lengths(found, subfolder)
         elif kind == "Pooling":
-            found.pooling = modes_of(place / "config.json", read_settings(place / "config.json"))
+            found.pooling = modes_of(subfolder / "config.json", read_settings(subfolder / "config.json"))
         elif kind == "Dense":
-            found.after.append(Dense.read(place))
+            found.after.append(Dense.read(subfolder))
         else:
             found.after.append(Normalize())
-    while found.after and isinstance(found.after[-1], Normalize):  # the model does that itself
+    while found.after and isinstance(found.after[-1], Normalize):  # `Model` normalises itself
         found.after.pop()
-    _prompts(found, folder / "config_sentence_transformers.json")
+    _read_prompts(found, folder / "config_sentence_transformers.json")
     return found
 
 
@@ -68,8 +68,9 @@ class Normalize(nn.Module):
         return nn.functional.normalize(x, dim=-1)
 
 
-def _settings(found: Modules, place: Path) -> Modules:
-    path = place / "sentence_bert_config.json"
+def _read_lengths(found: Modules, folder: Path) -> Modules:
+    """Set the maximum length, and whether texts are lower-cased, from sentence_bert_config.json."""
+    path = folder / "sentence_bert_config.json"
     given = read_settings(path) if path.is_file() else {}
     length = given.get("max_seq_length")
     if not (length is None or (isinstance(length, int) and length > 0)):
@@ -79,11 +80,11 @@ def _settings(found: Modules, place: Path) -> Modules:
     return found
 
 
-def _prompts(found: Modules, path: Path) -> None:
+def _read_prompts(found: Modules, path: Path) -> None:
     given = read_settings(path) if path.is_file() else {}
     prompts = given.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
         raise InputError(f"{path}: prompts must be texts by name, they are {prompts!r:.60}")
     default = prompts.get(str(given.get("default_prompt_name") or ""), "")
-    for role, names in OURS.items():
+    for role, names in PROMPT_NAMES.items():
         found.prompts[role] = next((prompts[name] for name in names if name in prompts), default)

@@ -1,4 +1,4 @@
-"""A transformer's tokenizer: read or learnt, used through the fast library, saved as transformers has it."""
+"""A transformer's tokenizer: read or trained, run by the `tokenizers` library, saved as transformers has it."""
 
 from __future__ import annotations
 
@@ -13,85 +13,85 @@ from nearfar.column import Column, Ids
 from nearfar.encoders.pretrained.folder import read_settings
 from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.text.tokenizer import learn, table_size
+from nearfar.text.tokenizer import table_size, train_tokenizer
 
-SPECIAL = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # a tokenizer.json read as it is
-ANY = 1_000_000  # tokens: what a tokenizer without a limit says is far above it
+SPECIAL_TOKENS = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of a tokenizer.json that is read as it is
+NO_LIMIT = 1_000_000  # tokens: a tokenizer without a maximum length gives a far larger one
 
 
 class PretrainedTokenizer:
-    """Texts to token ids, special tokens added, cut to a length."""
+    """Texts to token ids, with special tokens, truncated to `max_length`."""
 
     def __init__(self, tokenizer: Any, *, lower_case: bool = False) -> None:
         from tokenizers import Tokenizer
 
         self.tokenizer, self.lower_case = tokenizer, lower_case
-        self._fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # its own: cut and padded as we say
+        self._fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy, for its truncation and padding
         self._fast.no_padding()
         self._fast.no_truncation()
-        self.special = int(self._fast.num_special_tokens_to_add(False))
-        self.length: int | None = None
-        self.longest = int(min(tokenizer.model_max_length, ANY))
+        self.special_tokens = int(self._fast.num_special_tokens_to_add(False))  # added to each text
+        self.max_length: int | None = None  # see `truncate_to`
+        self.longest = int(min(tokenizer.model_max_length, NO_LIMIT))  # what the tokenizer's folder allows
         self.identifier = fingerprint("texts 1", self._fast.to_str(), lower_case, tokenizer.truncation_side)
 
     @classmethod
     def read(cls, folder: Path, *, lower_case: bool) -> Self:
-        """Read a folder's tokenizer. Errors: `InputError` where transformers has no fast one for it."""
+        """Read a folder's tokenizer. Errors: `InputError` where transformers cannot read it as a fast one."""
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
         path = folder / "tokenizer_config.json"
         given = read_settings(path) if path.is_file() else {}
-        # Of such a name transformers would take a model type's own class all the same, and read the text otherwise.
-        plain = given.get("tokenizer_class") in GENERIC and (folder / "tokenizer.json").is_file()
-        kind: Any = PreTrainedTokenizerFast if plain else AutoTokenizer
+        # AutoTokenizer would replace a generic class by that of the model's type, which may tokenise differently.
+        generic = given.get("tokenizer_class") in GENERIC_CLASSES and (folder / "tokenizer.json").is_file()
+        reader: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
         try:
-            found = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            found = reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             return cls(found, lower_case=lower_case)
         except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{folder}: its tokenizer cannot be read as a fast one ({why})") from error
 
     @classmethod
-    def learnt(cls, columns: Sequence[Column], size: int) -> Self:
-        """Learn one from some columns' texts, with [CLS] in front of each text and [SEP] behind it."""
+    def train(cls, columns: Sequence[Column], size: int) -> Self:
+        """Train one of `size` tokens on the texts of columns, with [CLS] in front of each text and [SEP] behind it."""
         from tokenizers import processors
         from transformers import PreTrainedTokenizerFast
 
-        tokenizer = learn(columns, size, list(SPECIAL.values()))
-        marks = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
-        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=marks)
-        whole: Any = PreTrainedTokenizerFast
-        return cls(whole(tokenizer_object=tokenizer, **SPECIAL))
+        tokenizer = train_tokenizer(columns, size, list(SPECIAL_TOKENS.values()))
+        ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
+        wrapper: Any = PreTrainedTokenizerFast
+        return cls(wrapper(tokenizer_object=tokenizer, **SPECIAL_TOKENS))
 
-    def ids(self) -> dict[str, int | None]:
-        """Return what a model's config must know of the tokenizer."""
-        known = ("pad", "cls", "sep", "bos", "eos")
-        found = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id", None) for name in known}
-        return {"vocab_size": table_size(self._fast), **found}
+    def config_settings(self) -> dict[str, int | None]:
+        """Return the settings of a model's config that depend on the tokenizer: vocabulary size and special ids."""
+        names = ("pad", "cls", "sep", "bos", "eos")
+        ids = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id", None) for name in names}
+        return {"vocab_size": table_size(self._fast), **ids}
 
-    def cut(self, length: int) -> int:
-        """Read no more than so many tokens of a text from now on, special ones included; return that length."""
+    def truncate_to(self, length: int) -> int:
+        """Truncate texts to so many tokens from now on, special ones included; return that length."""
         self._fast.enable_truncation(length, direction=self.tokenizer.truncation_side)
-        self.length = length
+        self.max_length = length
         return length
 
-    def portable(self) -> str:
-        """Return a tokenizer.json that alone does what `__call__` does: strips, lowers, adds special tokens, cuts."""
+    def standalone_json(self) -> str:
+        """Return a tokenizer.json that does all of `__call__`: strip, lower-case, add special tokens, truncate."""
         from tokenizers import Tokenizer, normalizers
 
-        whole = Tokenizer.from_str(self._fast.to_str())
-        own = [] if whole.normalizer is None else [whole.normalizer]
+        copy = Tokenizer.from_str(self._fast.to_str())
+        normalizer = [] if copy.normalizer is None else [copy.normalizer]
         lower = [normalizers.Lowercase()] if self.lower_case else []
-        whole.normalizer = normalizers.Sequence([normalizers.Strip(), *lower, *own])
-        return str(whole.to_str())
+        copy.normalizer = normalizers.Sequence([normalizers.Strip(), *lower, *normalizer])
+        return str(copy.to_str())
 
     def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
-        """Return token ids, one text after the other (t,), and their numbers (n,). A text of no token has none."""
+        """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,), which may be 0."""
         cells = [text.strip().lower() if self.lower_case else text.strip() for text in texts]
         try:
             encodings = self._fast.encode_batch_fast(cells)
-        except Exception as error:  # the library raises bare ones
+        except Exception as error:  # the library raises plain `Exception`
             raise InputError(f"encoders.transformer: the tokenizer cannot read these texts: {error}") from error
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]

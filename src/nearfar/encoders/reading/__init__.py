@@ -1,1 +1,1 @@
-"""How encoders read cells and pool tokens: inputs, stores on disk, pooling."""
+"""The inputs of encoders and their stores on disk, and pooling."""

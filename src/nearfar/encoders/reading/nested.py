@@ -1,4 +1,7 @@
-"""Inputs of two sides in one batch: which rows are side_index, and how each side reads its cells."""
+"""Encoders that hold other encoders: what such an encoder takes as inputs, and how it saves and loads the inner ones.
+
+`TwoSidedInputs` are those of two towers, in one batch; `VectorInputs` are vectors that an inner encoder has computed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ ROLES = ("query", "key")
 
 @dataclass(frozen=True)
 class TwoSidedInputs:
-    """n rows in order; `parts` holds each side's own, in that order, and `side_index` (n,) each row's place in `ROLES`."""
+    """n rows of two sides, mixed: `parts` has each side's rows in order, `side_index` (n,) an index into `ROLES`."""
 
     parts: dict[str, Inputs]
     side_index: npt.NDArray[np.int8]
@@ -34,7 +37,7 @@ class TwoSidedInputs:
 
     @property
     def padded(self) -> bool:
-        """Whether any side pads its rows to each other."""
+        """Whether the encoder of any side pads its rows to the longest."""
         return any(getattr(part, "padded", True) for part in self.parts.values())
 
     def __len__(self) -> int:
@@ -45,8 +48,8 @@ class TwoSidedInputs:
         assert step == 1, "rows of two sides are sliced without a step"
         parts = {}
         for role, part in self.parts.items():
-            mine = self.side_index == ROLES.index(role)
-            first, size = int(mine[:start].sum()), int(mine[start:stop].sum())
+            in_part = self.side_index == ROLES.index(role)
+            first, size = int(in_part[:start].sum()), int(in_part[start:stop].sum())
             if size:
                 parts[role] = part[first : first + size]
         return TwoSidedInputs(parts, self.side_index[start:stop])
@@ -55,13 +58,13 @@ class TwoSidedInputs:
         """Return self followed by the others."""
         every, parts = [self, *others], {}
         for role in ROLES:
-            mine = [rows.parts[role] for rows in every if role in rows.parts]
-            if mine:
-                parts[role] = mine[0].join(mine[1:])
-        return TwoSidedInputs(parts, np.concatenate([rows.side_index for rows in every]))
+            of_role = [inputs.parts[role] for inputs in every if role in inputs.parts]
+            if of_role:
+                parts[role] = of_role[0].join(of_role[1:])
+        return TwoSidedInputs(parts, np.concatenate([inputs.side_index for inputs in every]))
 
     def costs(self) -> npt.NDArray[np.int64]:
-        """Return what each row costs its own side, (n,)."""
+        """Return what each row costs the encoder of its side, (n,)."""
         costs = np.zeros(len(self), np.int64)
         for role, part in self.parts.items():
             costs[self.side_index == ROLES.index(role)] = part.costs()
@@ -71,14 +74,14 @@ class TwoSidedInputs:
         """Return the same on another device."""
         return TwoSidedInputs({role: part.to(device) for role, part in self.parts.items()}, self.side_index)
 
-    def back(self) -> Ids:
-        """Return where each row lies (n,) once the sides' rows are stacked in the order of `ROLES`."""
+    def stacked_index(self) -> Ids:
+        """Return the index of each row (n,) among the rows of all sides, stacked in the order of `ROLES`."""
         return np.argsort(np.argsort(self.side_index, kind="stable"))
 
 
 @dataclass(frozen=True)
 class TowerSide:
-    """One side of an encoder that has two: cells to rows that know their side."""
+    """One side of an encoder with two towers: cells to inputs of that side."""
 
     role: str
     tower: Encoder
@@ -100,7 +103,7 @@ class TowerSide:
 
 @dataclass(frozen=True)
 class TowerStore:
-    """A column's inputs that know their side."""
+    """The inputs of a whole column, all of one side."""
 
     role: str
     store: Store
@@ -109,37 +112,9 @@ class TowerStore:
         return TwoSidedInputs.of(self.role, self.store[rows])
 
 
-def inner_spec(encoder: Encoder) -> dict[str, Any]:
-    """Return what `load_from` needs beside the files: the encoder as a recipe names it."""
-    return {"name": registry.name_of(type(encoder)), **encoder.settings()}
-
-
-def inner_identity(name: str, encoder: Encoder) -> Iterator[tuple[str, Any]]:
-    """Yield what makes the inner space what it is, under its name."""
-    yield name, registry.name_of(type(encoder))
-    for key, value in encoder.identity():
-        yield f"{name}.{key}", value
-
-
-def save_inner(folder: Path, name: str, encoder: Encoder) -> list[dict[str, Any]]:
-    """Write the encoder into a folder of its own; return its rows of modules.json, with paths from the outer one."""
-    rows = encoder.save(folder / name)
-    return [{**row, "path": f"{name}/{row.get('path', '')}".rstrip("/")} for row in rows]
-
-
-def load_inner(folder: Path, name: str, spec: Any) -> Any:
-    """Read what `save_into` wrote. Errors: those of the encoder; `InputError` without its settings or its folder."""
-    place = folder / name
-    if not isinstance(spec, Mapping) or not place.is_dir():
-        what = "no such folder" if isinstance(spec, Mapping) else "nearfar.json does not say what lies there"
-        raise InputError(f"{place}: {what}; each encoder has a folder of its own: copy the model again")
-    part, given = registry.checked("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder.{name}")
-    return cast("Any", part).load(place, given)
-
-
 @dataclass(frozen=True)
 class VectorInputs:
-    """Unit vectors (n, d) of the inner encoder."""
+    """Unit vectors (n, d) of an inner encoder; no row is padded to another."""
 
     vectors: Tensor
     padded = False
@@ -155,7 +130,7 @@ class VectorInputs:
         return VectorInputs(torch.cat([self.vectors, *(other.vectors.to(self.vectors.device) for other in others)]))
 
     def costs(self) -> npt.NDArray[np.int64]:
-        """Return one for each row (n,)."""
+        """Return 1 for each row, (n,)."""
         return np.ones(len(self), np.int64)
 
     def to(self, device: Any) -> VectorInputs:
@@ -165,9 +140,37 @@ class VectorInputs:
 
 @dataclass(frozen=True)
 class VectorStore:
-    """The unit vectors (n, d) of a whole column, on disk."""
+    """The unit vectors (n, d) of a whole column, memory-mapped."""
 
     vectors: npt.NDArray[np.float32]
 
     def __getitem__(self, rows: Ids) -> VectorInputs:
         return VectorInputs(torch.from_numpy(self.vectors[rows]))
+
+
+def inner_spec(encoder: Encoder) -> dict[str, Any]:
+    """Return what `load_inner` needs beside the files: the encoder as a recipe names it."""
+    return {"name": registry.name_of(type(encoder)), **encoder.settings()}
+
+
+def inner_identity(name: str, encoder: Encoder) -> Iterator[tuple[str, Any]]:
+    """Yield the identity of the inner encoder, each entry under `name`."""
+    yield name, registry.name_of(type(encoder))
+    for key, value in encoder.identity():
+        yield f"{name}.{key}", value
+
+
+def save_inner(folder: Path, name: str, encoder: Encoder) -> list[dict[str, Any]]:
+    """Write the encoder into the subfolder `name`; return its rows of modules.json, with paths from `folder`."""
+    rows = encoder.save(folder / name)
+    return [{**row, "path": f"{name}/{row.get('path', '')}".rstrip("/")} for row in rows]
+
+
+def load_inner(folder: Path, name: str, spec: Any) -> Any:
+    """Read what `save_inner` wrote. Errors: those of the encoder; `InputError` without its settings or its folder."""
+    subfolder = folder / name
+    if not isinstance(spec, Mapping) or not subfolder.is_dir():
+        why = "no such folder" if isinstance(spec, Mapping) else "nearfar.json does not say which encoder this is"
+        raise InputError(f"{subfolder}: {why}; each encoder has a folder of its own: copy the model again")
+    part, given = registry.checked("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder.{name}")
+    return cast("Any", part).load(subfolder, given)

@@ -1,4 +1,7 @@
-"""From tokens to a text: sentence-transformers' poolings over packed tokens, and its dense layer."""
+"""Pooling: a text's vector from those of its tokens, and dense layers over it, as sentence-transformers has them.
+
+`pool` takes packed tokens, for training and for `Model.embed`; `PaddedEncoder` takes padded ones, for other runtimes.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from nearfar.errors import InputError, nearest
 from nearfar.storage.folders import write_text
 from nearfar.storage.weights import read_weights, write_weights
 
-MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")  # joined in this order
-OLD = {  # the form of older folders: one switch for each
+MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+OLD_MODES = {  # the form of older folders, a switch for each mode; their vectors are concatenated in this order
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -29,13 +32,13 @@ ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU")
 
 
 def pool(x: Tensor, packing: Packing, modes: Sequence[str]) -> Tensor:
-    """Return texts (n, d * modes), in the packing's order, of their tokens x (t, d); sums are in fp32 at least."""
+    """Return the pooled texts (n, d * modes), in the packing's order, of tokens x (t, d); sums are in fp32 at least."""
     exact = torch.promote_types(x.dtype, torch.float32)
     return torch.cat([_pooled(x, packing, mode).to(exact) for mode in modes], 1)
 
 
 def _pooled(x: Tensor, packing: Packing, mode: str) -> Tensor:
-    """Return texts (n, d) by one mode."""
+    """Return the texts (n, d) pooled by one mode."""
     if mode == "cls":
         return x[packing.starts]
     if mode == "lasttoken":
@@ -49,25 +52,25 @@ def _pooled(x: Tensor, packing: Packing, mode: str) -> Tensor:
         size = size * (size + 1) / 2
     elif mode == "mean_sqrt_len_tokens":
         size = size.sqrt()
-    sums = exact.new_zeros(len(size), exact.shape[1]).index_add(0, packing.row, exact)  # (n, d)
+    sums = exact.new_zeros(len(size), exact.shape[1]).index_add(0, packing.text_index, exact)  # (n, d)
     return sums / size[:, None]
 
 
 def modes_of(path: Path, given: dict[str, Any]) -> list[str]:
     """Return the modes that a Pooling module's config.json names, in either of its forms.
 
-    Errors: `InputError` for a mode, or a setting that leaves out the prompt's tokens, that is not known.
+    Errors: `InputError` for an unknown mode, and for the setting that leaves out the prompt's tokens.
     """
     if given.get("include_prompt") is False:
         raise InputError(f"{path}: include_prompt false (the prompt's tokens left out of the pooling) is not known")
     chosen = given.get("pooling_mode")
     if chosen is None:
-        return [mode for old, mode in OLD.items() if given.get(old)] or ["mean"]
+        return [mode for old, mode in OLD_MODES.items() if given.get(old)] or ["mean"]
     return checked_modes(str(path), [chosen] if isinstance(chosen, str) else chosen)
 
 
 def checked_modes(where: str, names: Sequence[str]) -> list[str]:
-    """Return poolings as they are joined. Errors: `InputError` for an unknown one, or none."""
+    """Return the pooling modes in the order given. Errors: `InputError` for an unknown mode, or none."""
     if not isinstance(names, list | tuple) or not names:
         raise InputError(f"{where}: no pooling is named; known: {', '.join(MODES)}")
     for name in names:
@@ -79,9 +82,9 @@ def checked_modes(where: str, names: Sequence[str]) -> list[str]:
 class Dense(nn.Module):
     """sentence-transformers' Dense: an activation over a linear layer, (n, in) -> (n, out)."""
 
-    def __init__(self, inside: int, out: int, bias: bool, activation: str) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool, activation: str) -> None:
         super().__init__()
-        self.linear = nn.Linear(inside, out, bias=bias)
+        self.linear = nn.Linear(in_features, out_features, bias=bias)
         self.activation: nn.Module = getattr(nn, activation)()
 
     @classmethod
@@ -99,10 +102,16 @@ class Dense(nn.Module):
         kind = name.rsplit(".", 1)[-1]
         if kind not in ACTIVATIONS or not name.startswith("torch.nn."):
             raise InputError(f"{path}: activation {name!r} is not known; known: {', '.join(ACTIVATIONS)}")
-        inside, out = given.get("in_features"), given.get("out_features")
-        if not (isinstance(inside, int) and isinstance(out, int) and inside > 0 and out > 0):
-            raise InputError(f"{path}: in_features and out_features must be whole numbers, not {inside!r} and {out!r}")
-        shapes = {"linear.weight": (out, inside)} | ({"linear.bias": (out,)} if given.get("bias", True) else {})
+        in_features, out_features = given.get("in_features"), given.get("out_features")
+        if not (
+            isinstance(in_features, int) and isinstance(out_features, int) and in_features > 0 and out_features > 0
+        ):
+            raise InputError(
+                f"{path}: in_features and out_features must be whole numbers, not {in_features!r} and {out_features!r}"
+            )
+        shapes: dict[str, tuple[int, ...]] = {"linear.weight": (out_features, in_features)}
+        if given.get("bias", True):
+            shapes["linear.bias"] = (out_features,)
         weights = read_weights(folder / "model.safetensors", [*shapes])
         for key, shape in shapes.items():
             if tuple(weights[key].shape) != shape:
@@ -110,12 +119,12 @@ class Dense(nn.Module):
                     f"{folder / 'model.safetensors'}: {key} is {tuple(weights[key].shape)}, config.json asks for "
                     f"{shape}; the folder's files do not belong together"
                 )
-        layer = cls(inside, out, "linear.bias" in shapes, kind)
+        layer = cls(in_features, out_features, "linear.bias" in shapes, kind)
         layer.load_state_dict({key: weight.float() for key, weight in weights.items()})
         return layer
 
     def config(self) -> dict[str, Any]:
-        """Return what sentence-transformers reads."""
+        """Return the layer's config.json, as sentence-transformers reads it."""
         kind = type(self.activation)
         return {
             "in_features": self.linear.in_features,
@@ -136,9 +145,10 @@ class Dense(nn.Module):
 
 
 class PaddedEncoder(nn.Module):
-    """(input_ids (n, l), attention_mask (n, l), right-padded) -> vectors (n, dim).
+    """An encoder over padded tokens: (input_ids (n, l), attention_mask (n, l), right-padded) -> raw vectors (n, dim).
 
-    hidden: (input_ids, attention_mask) -> (n, l, d). pooling: modes of `_pooling`, joined in their order.
+    hidden: (input_ids, attention_mask) -> (n, l, d). pooling: modes, concatenated in their order. after: applied to the
+    pooled vectors.
     """
 
     def __init__(self, hidden: nn.Module, pooling: list[str], after: nn.Module) -> None:
@@ -148,15 +158,14 @@ class PaddedEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return raw vectors (n, dim)."""
         hidden = self.hidden(input_ids, attention_mask)  # (n, l, d)
-        real = attention_mask.to(hidden.dtype)[..., None]  # (n, l, 1)
-        vectors: Tensor = self.after(
-            torch.cat([_pooled_padded(hidden, real, mode) for mode in self.pooling], 1)
-        )  # (n, dim)
+        mask = attention_mask.to(hidden.dtype)[..., None]  # (n, l, 1)
+        pooled = torch.cat([_pooled_padded(hidden, mask, mode) for mode in self.pooling], 1)  # (n, d * modes)
+        vectors: Tensor = self.after(pooled)  # (n, dim)
         return vectors
 
 
 class HiddenStates(nn.Module):
-    """A transformers model's last hidden states, by attention that other runtimes have."""
+    """A transformers model's last hidden states, with attention that other runtimes have: torch's sdpa."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
@@ -170,7 +179,7 @@ class HiddenStates(nn.Module):
 
 
 class TokenLookup(nn.Module):
-    """The vectors of tokens alone."""
+    """The tokens' vectors in a table (v, d), for an encoder without attention."""
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
@@ -182,16 +191,16 @@ class TokenLookup(nn.Module):
         return vectors
 
 
-def _pooled_padded(hidden: Tensor, real: Tensor, mode: str) -> Tensor:
-    """Return one pooling (n, d) of hidden states (n, l, d); real (n, l, 1): 1 at a text's own tokens, 0 behind them."""
+def _pooled_padded(hidden: Tensor, mask: Tensor, mode: str) -> Tensor:
+    """Return the texts (n, d) pooled by one mode, of hidden states (n, l, d) and a mask (n, l, 1): 1 for a token."""
     if mode == "cls":
         return hidden[:, 0]
     if mode == "max":
-        return hidden.masked_fill(real == 0, -torch.inf).amax(1)
-    size = real.sum(1).clamp(min=1)  # (n, 1)
+        return hidden.masked_fill(mask == 0, -torch.inf).amax(1)
+    size = mask.sum(1).clamp(min=1)  # (n, 1)
     if mode == "lasttoken":
         last = (size.long() - 1)[..., None].expand(-1, -1, hidden.shape[2])  # (n, 1, d)
         return hidden.gather(1, last)[:, 0]
-    weights = real.cumsum(1) * real if mode == "weightedmean" else real  # (n, l, 1)
+    weights = mask.cumsum(1) * mask if mode == "weightedmean" else mask  # (n, l, 1)
     total = weights.sum(1).clamp(min=1)  # (n, 1)
     return (hidden * weights).sum(1) / (total.sqrt() if mode == "mean_sqrt_len_tokens" else total)

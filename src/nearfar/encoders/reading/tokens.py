@@ -1,4 +1,4 @@
-"""Texts as tokens: what a transformer eats, and a column of it on disk."""
+"""Texts as token ids: the inputs of a transformer, their store on disk, and the disk cache that every store uses."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from torch import Tensor
 from nearfar.column import Column, Ids, chunks, content_ids, ranges
 from nearfar.errors import InputError, RunError
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, folder_aside
+from nearfar.storage.folders import cache_folder, write_folder_atomically
 
-Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]
-SIZES = "sizes.json"  # written last: the other files' sizes in bytes
+Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]  # texts to token ids (t,) and lengths (n,)
+SIZES_FILE = "sizes.json"  # written last: the other files' sizes in bytes
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of n texts, one text after the other (t,), and where each begins and ends, (n + 1,) on the CPU.
+    """The token ids of n texts, one text after the other (t,), and the texts' bounds among them, (n + 1,) on the CPU.
 
-    padded: whether an encoder pads them to the longest, so that they cost that.
+    padded: whether the encoder pads the texts of a forward pass, so that each costs as many tokens as the longest.
     """
 
     ids: Tensor
@@ -42,12 +42,12 @@ class Tokens:
         return Tokens(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0], self.padded)
 
     def join(self, others: Sequence[Tokens]) -> Tokens:
-        """Return these texts followed by the others."""
+        """Return self followed by the others."""
         lengths = np.concatenate([part.costs() for part in (self, *others)])
         return Tokens.of(torch.cat([self.ids, *(other.ids for other in others)]), lengths, padded=self.padded)
 
     def costs(self) -> npt.NDArray[np.int64]:
-        """Return each text's number of tokens, (n,)."""
+        """Return the number of tokens of each text, (n,)."""
         return np.diff(self.offsets)
 
     def to(self, device: Any) -> Tokens:
@@ -56,25 +56,25 @@ class Tokens:
 
     @classmethod
     def of(cls, ids: Tensor, lengths: Ids, *, padded: bool = False) -> Self:
-        """Return tokens (t,) of texts of these lengths (n,)."""
+        """Return token ids (t,) of texts of these lengths (n,)."""
         return cls(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), padded)
 
 
 class TokenStore:
-    """The tokens of a whole column: ids (t,) int32 on disk, offsets (n + 1,) in memory."""
+    """The token ids of a whole column: ids (t,) int32 on disk, offsets (n + 1,) in memory."""
 
     def __init__(self, folder: Path, *, padded: bool) -> None:
         self.offsets = np.fromfile(folder / "offsets", np.int64)
-        self.ids = mapped(folder / "ids", np.int32, int(self.offsets[-1]))
+        self.ids = memory_mapped(folder / "ids", np.int32, int(self.offsets[-1]))
         self.padded = padded
 
     @classmethod
     def of(cls, column: Column, tokenise: Tokenise, *identity: Any, padded: bool) -> Self:
-        """Return the column's tokens, from the cache if it has been tokenised so before.
+        """Return the column's tokens, from the cache where the same texts were tokenised with the same `identity`.
 
         Errors: `InputError` naming the row of a text without any token.
         """
-        folder = cached(("tokens 1", *identity), column, lambda aside: _write(aside, column, tokenise))
+        folder = cached_folder(("tokens 1", *identity), column, lambda new: _write(new, column, tokenise))
         return cls(folder, padded=padded)
 
     def __len__(self) -> int:
@@ -87,49 +87,55 @@ class TokenStore:
 
 
 def _write(folder: Path, column: Column, tokenise: Tokenise) -> None:
-    lengths, done = [np.zeros(1, np.int64)], 0
+    lengths, first = [np.zeros(1, np.int64)], 0
     with (folder / "ids").open("wb") as file:
         for cells in chunks(column, 5_000):
             ids, length = tokenise(cells)
             if not length.all():
-                raise missing_token(column.name, done + int(np.argmin(length)), cells[int(np.argmin(length))])
+                row = int(np.argmin(length))
+                raise missing_token_error(column.name, first + row, cells[row])
             ids.tofile(file)
             lengths.append(length)
-            done += len(cells)
+            first += len(cells)
     np.concatenate(lengths).cumsum().tofile(folder / "offsets")
 
 
-def cached(identity: tuple[Any, ...], column: Column, write: Callable[[Path], None], kind: str = "tokens") -> Path:
-    """Return the folder of what `write` makes of a column; a folder that is cut off is made anew."""
-    folder = cache_folder(kind) / fingerprint(*identity, content_ids(column))
-    if _whole(folder):
+def cached_folder(
+    identity: tuple[Any, ...], column: Column, write: Callable[[Path], None], cache: str = "tokens"
+) -> Path:
+    """Return the folder that `write` fills from a column; it is written again only where it is missing or incomplete.
+
+    identity: all that the files depend on, beside the column's content. cache: the name of nearfar's cache folder.
+    """
+    folder = cache_folder(cache) / fingerprint(*identity, content_ids(column))
+    if _is_complete(folder):
         return folder
     try:
-        with folder_aside(folder, again=folder.exists()) as aside:  # there, it is cut off
-            write(aside)
-            sizes = {path.name: path.stat().st_size for path in aside.iterdir()}
-            (aside / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+        with write_folder_atomically(folder, overwrite=folder.exists()) as new:  # one that exists is incomplete
+            write(new)
+            sizes = {path.name: path.stat().st_size for path in new.iterdir()}
+            (new / SIZES_FILE).write_text(json.dumps(sizes), encoding="utf-8")
     except RunError:
-        if _whole(folder):  # another run on the same data was first
+        if _is_complete(folder):  # another run on the same data was first
             return folder
         raise
     return folder
 
 
-def _whole(folder: Path) -> bool:
+def _is_complete(folder: Path) -> bool:
     try:
-        sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+        sizes = json.loads((folder / SIZES_FILE).read_text(encoding="utf-8"))
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, AttributeError):
         return False
 
 
-def mapped(path: Path, kind: type[np.generic], size: int) -> npt.NDArray[Any]:
-    """Return a file of so many numbers, memory-mapped."""
-    return np.memmap(path, kind, "r", shape=(size,)) if size else np.empty(0, kind)
+def memory_mapped(path: Path, dtype: type[np.generic], size: int) -> npt.NDArray[Any]:
+    """Return a file of `size` numbers as an array, memory-mapped."""
+    return np.memmap(path, dtype, "r", shape=(size,)) if size else np.empty(0, dtype)
 
 
-def missing_token(column: str, row: int, cell: str) -> InputError:
+def missing_token_error(column: str, row: int, cell: str) -> InputError:
     """Return the error for a text without any token."""
     return InputError(
         f"column {column!r}, row {row + 1}: the tokenizer has no token for {cell[:40]!r}, so it has no vector; leave "

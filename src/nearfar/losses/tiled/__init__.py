@@ -1,1 +1,1 @@
-"""The exact engine of the pairwise losses: the similarity matrix tile by tile, never held whole."""
+"""The exact engine of the pairwise losses: it traverses the similarity matrix tile by tile and never holds it whole."""

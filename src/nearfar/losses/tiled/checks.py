@@ -1,4 +1,4 @@
-"""What every pairwise loss asks of its batch; each error names the rows."""
+"""Checks of settings and batches that the pairwise losses share, and their learnable scale."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from nearfar.losses.tiled.positive_terms import count_negatives
 from nearfar.losses.tiled.relations import Relations
 from nearfar.pairs import Pairs
 
-MOST = 100.0  # CLIP's limit (Radford et al. 2021, section 2.5)
+MAX_SCALE = 100.0  # CLIP's limit (Radford et al. 2021, section 2.5)
+
+
+PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def check_setting(
     name: str, value: float, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
 ) -> None:
-    """A number is finite and in its range."""
+    """Raise `InputError` unless a setting is finite, at least `least`, above `above` and below `below`."""
     if not (math.isfinite(value) and least <= value < below and value > above):
         words = [f"at least {least:g}"] * (least > -math.inf) + [f"above {above:g}"] * (above > -math.inf)
         words += [f"below {below:g}"] * (below < math.inf)
@@ -27,13 +30,13 @@ def check_setting(
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """A word is one of those known."""
+    """Raise `InputError` unless a setting is one of the choices."""
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(map(str, choices))}; it is {value!r}")
 
 
 def check_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> None:
-    """Queries (n, d) and keys (m, d) of floats, as many as the pairs speak of, at least one each."""
+    """Raise `InputError` unless queries (n, d) and keys (m, d) are floats, of the pairs' n and m, at least one each."""
     n, m = pairs.shape
     if queries.ndim != 2 or keys.ndim != 2 or queries.shape[1] != keys.shape[1]:
         raise InputError(
@@ -53,56 +56,65 @@ def exact_vectors(queries: Tensor, keys: Tensor, pairs: Pairs) -> tuple[Tensor, 
     return queries.to(exact), keys.to(exact)
 
 
+def tile_precision(precision: str, vectors: Tensor) -> str:
+    """Return the precision; "auto" becomes "fp32" unless bf16 autocast is on or the vectors are bf16."""
+    device = vectors.device.type
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    return precision if precision != "auto" or autocast or vectors.dtype == torch.bfloat16 else "fp32"
+
+
 def check_positives(found: Tensor) -> None:
-    """Every query has a positive; found: (n,) bool."""
+    """Raise `InputError` unless every query has a positive; found: (n,) bool, whether it has."""
     if not bool(found.all()):
         raise about_rows((~found).nonzero()[:, 0], "queries without a positive in the batch")
 
 
 def check_negatives(relations: Relations) -> None:
-    """Some query has a negative."""
+    """Raise `InputError` unless some query has a negative."""
     pairs = relations.pairs
-    if relations.far is not None:
-        none = len(relations.far[0]) == 0
-    else:  # most batches: fewer cells are taken than there are
-        taken = len(relations.near[0]) + len(relations.ignored[0])
-        far = pairs.query_scope is None and not relations.by_class and not relations.items
-        none = not (far and taken < pairs.shape[0] * pairs.shape[1]) and bool((count_negatives(relations) == 0).all())
+    if relations.negatives is not None:
+        none = len(relations.negatives[0]) == 0
+    else:
+        n, m = pairs.shape
+        listed = len(relations.positives[0]) + len(relations.ignored[0])
+        complete = pairs.query_scope is None and not relations.compare_groups and not relations.compare_items
+        some = complete and listed < n * m  # so in most batches, which need no counting
+        none = not some and bool((count_negatives(relations) == 0).all())
     if none:
         rows = torch.arange(pairs.shape[0])
-        raise about_rows(rows, "no query has a negative (all keys are near, the same, or of another scope)")
+        raise about_rows(rows, "no query has a negative (all keys are positives, the same item, or of another scope)")
 
 
 def about_rows(rows: Tensor, what: str) -> InputError:
-    """Return the error that something is wrong with some rows."""
+    """Return the error that `what` holds for some rows, (r,) int64, with the first ten of them."""
     shown = ", ".join(str(int(row)) for row in rows[:10]) + (", ..." if len(rows) > 10 else "")
     return InputError(f"{what}: {len(rows)} rows of the batch ({shown})")
 
 
 class Scale(nn.Module):
-    """e^log, learnt within 1 to 100; or fixed, and then exact in float64.
+    """The scale 1 / temperature: e^log, learnt within 1 to 100; or fixed, and then exact in float64.
 
-    name: of the setting, for errors.
+    name: of the setting temperature, for errors.
     """
 
     def __init__(self, name: str, temperature: float, learnable: bool) -> None:
         super().__init__()
         check_setting(name, temperature, above=0)
-        self.first = 1.0 / temperature
+        self.initial = 1.0 / temperature
         self.learnable = learnable
         self.log = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable)
 
     @property
     def temperature(self) -> float:
-        """What similarity is divided by, now."""
-        return math.exp(-self.log.item()) if self.learnable else 1.0 / self.first
+        """The current temperature, which similarities are divided by."""
+        return math.exp(-self.log.item()) if self.learnable else 1.0 / self.initial
 
     def value(self, dtype: torch.dtype) -> Tensor | float:
-        """Return the scale, with a gradient if it is learnt."""
-        return self.log.to(dtype).exp() if self.learnable else self.first
+        """Return the scale: a number, or where it is learnt a scalar tensor with a gradient."""
+        return self.log.to(dtype).exp() if self.learnable else self.initial
 
     def clamp_(self) -> None:
         """Keep a learnt scale in its range."""
         if self.learnable:
             with torch.no_grad():
-                self.log.clamp_(0.0, math.log(MOST))
+                self.log.clamp_(0.0, math.log(MAX_SCALE))

@@ -1,4 +1,4 @@
-"""Relations: the ids of `Pairs`, resolved once a batch into the short lists that the tiled engine reads."""
+"""Relations: the ids of `Pairs`, resolved once a batch into the short index lists that the tiled losses read."""
 
 from __future__ import annotations
 
@@ -13,97 +13,110 @@ from torch import Tensor
 from nearfar.pairs import Known, Pairs
 
 Entries = tuple[Tensor, Tensor]  # (e,) int64 query rows, (e,) int64 key rows
-LIST_LIMIT = 8  # a list may be this many times n + m long
+LIST_LIMIT = 8  # a list holds at most this many times n + m entries; what would be longer, the tiles compare by ids
 
 
 @dataclass(frozen=True)
 class Relations:
-    """Who is near, who is far, who is ignored, and how often each row counts.
+    """The positives, negatives and ignored entries of a batch, and what each row counts.
 
-    `near` lists the positives and their weights; `by_class` says that this list would be the size of the matrix (few
-    large classes): then it holds the known ones only, and the group ids say the others. `far` lists the negatives where
-    scopes make them few, else it is None: all that is neither near, nor `ignored`, nor of another scope, which the
-    tiles compare (as they do items, where `ignored` would be too long: `items`). `known` are the overrides, spread over
-    copies. A share is one over a row's number of copies, None where no row has a copy.
+    `positives` lists the positives, `positive_weight` their weights. `compare_groups` says that this list would be too
+    long (few large groups): then it holds only those of `known`, and the tiles compare group ids to find the others.
+    `negatives` lists the negatives where scopes make them few; where it is None they are all entries of one scope that
+    are not positive and not ignored. `ignored` lists what is ignored inside a scope; `compare_items` says that this
+    list would be too long: then it holds only those of `known`, and the tiles compare item ids. `known` holds the
+    overrides for all copies. A share is one over a row's number of copies, None where no row has a copy.
     """
 
     pairs: Pairs
     known: Known
-    near: Entries
-    near_weight: Tensor
-    by_class: bool
-    far: Entries | None
+    positives: Entries
+    positive_weight: Tensor  # (e,)
+    compare_groups: bool
+    negatives: Entries | None
     ignored: Entries
-    items: bool
-    query_share: Tensor | None  # (n,)
-    key_share: Tensor | None  # (m,)
+    compare_items: bool
+    query_share: Tensor | None  # (n,) float64
+    key_share: Tensor | None  # (m,) float64
 
     @classmethod
     def of(cls, pairs: Pairs, *, list_all: bool = False) -> Relations:
-        """Resolve pairs, once an object; list_all: list the positives however many, and leave none to class ids."""
-        resolved: dict[Any, Relations] = pairs.__dict__.setdefault("_resolved", {})  # as long as the pairs live
+        """Resolve pairs, once for each object. list_all: list the positives however many they are."""
+        resolved: dict[Any, Relations] = pairs.__dict__.setdefault("_resolved", {})  # lives as long as the pairs
         ids = [ids for field in fields(pairs) if isinstance(ids := getattr(pairs, field.name), Tensor)]
-        key = LIST_LIMIT, list_all, *(part._version for part in ids)  # changed in place, they are others
+        key = LIST_LIMIT, list_all, *(tensor._version for tensor in ids)  # a change in place raises the version
         if key not in resolved:
-            alone = copy(pairs)  # no cycle: it goes when the pairs go
-            del alone.__dict__["_resolved"]
-            resolved[key] = cls._resolved(alone, LIST_LIMIT * sum(pairs.shape), list_all)
+            uncached = copy(pairs)  # refers to no cache, so no reference cycle keeps both in memory
+            del uncached.__dict__["_resolved"]
+            resolved[key] = cls._resolved(uncached, LIST_LIMIT * sum(pairs.shape), list_all)
         return resolved[key]
 
     @classmethod
-    def _resolved(cls, pairs: Pairs, most: int, list_all: bool) -> Relations:
+    def _resolved(cls, pairs: Pairs, limit: int, list_all: bool) -> Relations:
         n, m = pairs.shape
-        copies = codes(pairs, "item", "scope")
-        known = _spread(pairs, *copies)
-        same = join(pairs.query_item, pairs.key_item, most)
-        near = join(*codes(pairs, "group", "scope"), n * m if list_all else most)
-        listed = near or (known.rows[:0], known.rows[:0])
-        if near is not None and (same is None or len(same[0])):
-            listed = _chosen(near, pairs.query_item[near[0]] != pairs.key_item[near[1]])
-        listed, weight = _overridden(listed, known, m, known.weight > 0)
-        ignored, _ = _overridden(same or (known.rows[:0], known.rows[:0]), known, m, known.weight == 0)
-        far = None if same is None or near is None else _negatives_in_scopes(pairs, (listed, ignored), most)
-        shares = _share(copies[0]), _share(copies[1])
-        return cls(pairs, known, listed, weight, near is None, far, ignored, same is None, *shares)
+        query_copies, key_copies = joint_ids(pairs, "item", "scope")
+        known = _known_of_copies(pairs, query_copies, key_copies)
+        same_item = join(pairs.query_item, pairs.key_item, limit)
+        same_group = join(*joint_ids(pairs, "group", "scope"), n * m if list_all else limit)
+        none = known.rows[:0], known.rows[:0]
+        listed = same_group or none
+        if same_group is not None and (same_item is None or len(same_item[0])):
+            listed = _select(same_group, pairs.query_item[same_group[0]] != pairs.key_item[same_group[1]])
+        positives, weight = _override(listed, known, m, known.weight > 0)
+        ignored, _ = _override(same_item or none, known, m, known.weight == 0)
+        complete = same_item is not None and same_group is not None
+        return cls(
+            pairs=pairs,
+            known=known,
+            positives=positives,
+            positive_weight=weight,
+            compare_groups=same_group is None,
+            negatives=_negatives_in_scopes(pairs, (positives, ignored), limit) if complete else None,
+            ignored=ignored,
+            compare_items=same_item is None,
+            query_share=_share(query_copies),
+            key_share=_share(key_copies),
+        )
 
     @cached_property
     def transposed(self) -> Relations:
-        """The way back."""
+        """The same relations with queries and keys exchanged, for the key-to-query direction."""
         return Relations(
             pairs=self.pairs.transposed,
             known=Known(self.known.columns, self.known.rows, self.known.weight),
-            near=self.near[::-1],
-            near_weight=self.near_weight,
-            by_class=self.by_class,
-            far=None if self.far is None else self.far[::-1],
+            positives=self.positives[::-1],
+            positive_weight=self.positive_weight,
+            compare_groups=self.compare_groups,
+            negatives=None if self.negatives is None else self.negatives[::-1],
             ignored=self.ignored[::-1],
-            items=self.items,
+            compare_items=self.compare_items,
             query_share=self.key_share,
             key_share=self.query_share,
         )
 
     @cached_property
-    def in_order(self) -> bool:
-        """Whether each query has one listed positive, and the list is in the queries' order."""
-        i, n = self.near[0], self.pairs.shape[0]
+    def one_positive_each(self) -> bool:
+        """Whether each query has exactly one listed positive, and the list is in the order of the queries."""
+        i, n = self.positives[0], self.pairs.shape[0]
         return len(i) == n and bool((i == torch.arange(n, device=i.device)).all())
 
     @cached_property
     def diagonal(self) -> bool:
-        """Whether query i has key i as its one listed positive."""
-        return self.in_order and torch.equal(*self.near)
+        """Whether key i is the one listed positive of query i, for all i."""
+        return self.one_positive_each and torch.equal(*self.positives)
 
     @cached_property
     def simple(self) -> bool:
-        """Whether each query has one positive, no key is that of two, nothing has copies and nothing needs a scan."""
-        alone = self.query_share is None and self.key_share is None and self.pairs.query_scope is None
-        if not alone or self.by_class or self.items or not self.in_order:
+        """Whether each query has one positive, each key is that of one query at most, and there are no copies, no
+        scopes and no ids to compare."""
+        unshared = self.query_share is None and self.key_share is None and self.pairs.query_scope is None
+        if not unshared or self.compare_groups or self.compare_items or not self.one_positive_each:
             return False
-        return bool((torch.bincount(self.near[1]) <= 1).all())
+        return bool((torch.bincount(self.positives[1]) <= 1).all())
 
     @cached_property
-    def reflexive(self) -> bool:
-        """Whether queries and keys have the same ids and nothing else is known: then the relation is symmetric."""
+    def symmetric(self) -> bool:
+        """Whether (i, j) and (j, i) are always related alike: queries and keys have the same ids, nothing is known."""
         p = self.pairs
         ids = [(p.query_group, p.key_group), (p.query_item, p.key_item), (p.query_scope, p.key_scope)]
         same = p.shape[0] == p.shape[1] and all(
@@ -111,26 +124,26 @@ class Relations:
         )
         return same and len(self.known.rows) == 0
 
-    def rows(self, part: slice) -> Relations:
-        """Return the relations of some queries to all keys, for the tiles: shares stay those of the whole batch."""
-        if (part.start, part.stop) == (0, self.pairs.shape[0]):
+    def of_queries(self, rows: slice) -> Relations:
+        """Return the relations of some queries to all keys, as the tiles need them: shares stay those of the batch."""
+        if (rows.start, rows.stop) == (0, self.pairs.shape[0]):
             return self
         return replace(
             self,
-            pairs=_pairs_of(self.pairs, part),
-            known=Known(*_within((self.known.rows, self.known.columns, self.known.weight), part)),
-            near=_within(self.near, part),
-            near_weight=_within((*self.near, self.near_weight), part)[2],
-            far=None if self.far is None else _within(self.far, part),
-            ignored=_within(self.ignored, part),
-            query_share=None if self.query_share is None else self.query_share[part],
+            pairs=_pairs_of_queries(self.pairs, rows),
+            known=Known(*_entries_of_queries((self.known.rows, self.known.columns, self.known.weight), rows)),
+            positives=_entries_of_queries(self.positives, rows),
+            positive_weight=_entries_of_queries((*self.positives, self.positive_weight), rows)[2],
+            negatives=None if self.negatives is None else _entries_of_queries(self.negatives, rows),
+            ignored=_entries_of_queries(self.ignored, rows),
+            query_share=None if self.query_share is None else self.query_share[rows],
         )
 
     def to(self, device: Any) -> Relations:
         """Return the same relations on another device."""
         if self.pairs.query_group.device == torch.device(device):
             return self
-        return Relations(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
+        return Relations(**{f.name: _to_device(getattr(self, f.name), device) for f in fields(self)})
 
 
 def join(left: Tensor, right: Tensor, limit: int) -> Entries | None:
@@ -149,20 +162,21 @@ def join(left: Tensor, right: Tensor, limit: int) -> Entries | None:
     return rows, order[start[rows] + within]
 
 
-def codes(pairs: Pairs, *names: str) -> Entries:
-    """Return ids (n,) and (m,) that are equal where all of some ids are."""
+def joint_ids(pairs: Pairs, *names: str) -> Entries:
+    """Return ids of queries (n,) and keys (m,) that are equal where all ids of these names ("group", ...) are."""
     given = [(q, getattr(pairs, f"key_{name}")) for name in names if (q := getattr(pairs, f"query_{name}")) is not None]
     if len(given) == 1:
         return given[0]
     n = pairs.shape[0]
-    found = torch.zeros(sum(pairs.shape), dtype=torch.int64, device=pairs.query_group.device)
+    joint = torch.zeros(sum(pairs.shape), dtype=torch.int64, device=pairs.query_group.device)
     for query, key in given:
-        distinct, part = torch.unique(torch.cat([query, key]), return_inverse=True)
-        found = torch.unique(found * len(distinct) + part, return_inverse=True)[1]
-    return found[:n], found[n:]
+        distinct, place = torch.unique(torch.cat([query, key]), return_inverse=True)
+        joint = torch.unique(joint * len(distinct) + place, return_inverse=True)[1]
+    return joint[:n], joint[n:]
 
 
 def _share(ids: Tensor) -> Tensor | None:
+    """Return one over the number of rows with a row's id, (n,) float64; None where all ids are distinct."""
     ordered = torch.sort(ids)[0]
     if not bool((ordered[1:] == ordered[:-1]).any()):
         return None
@@ -171,63 +185,67 @@ def _share(ids: Tensor) -> Tensor | None:
     return share
 
 
-def _spread(pairs: Pairs, query_codes: Tensor, key_codes: Tensor) -> Known:
-    """Give every copy of a query and of a key what is known of one; of several weights the largest holds."""
+def _known_of_copies(pairs: Pairs, query_copies: Tensor, key_copies: Tensor) -> Known:
+    """Return `pairs.known` for every copy of its queries and keys; of several weights the largest holds.
+
+    query_copies (n,), key_copies (m,): ids that copies share.
+    """
     known, m = pairs.known, pairs.shape[1]
     if known is None or len(known.rows) == 0:
         empty = pairs.query_group[:0]
         return Known(empty, empty, torch.empty(0, device=empty.device))
-    everything = len(known.rows) * (len(query_codes) + 1) * (len(key_codes) + 1)
-    by_query = join(query_codes[known.rows], query_codes, everything)
-    assert by_query is not None
-    entry, rows = by_query
-    by_key = join(key_codes[known.columns[entry]], key_codes, everything)
-    assert by_key is not None
-    again, columns = by_key
-    cells, place = torch.unique(rows[again] * m + columns, return_inverse=True)
-    weight = known.weight[entry[again]]
-    most = torch.zeros(len(cells), dtype=weight.dtype, device=weight.device).scatter_reduce(0, place, weight, "amax")
-    return Known(cells // m, cells % m, most)
+    unlimited = len(known.rows) * (len(query_copies) + 1) * (len(key_copies) + 1)
+    with_queries = join(query_copies[known.rows], query_copies, unlimited)
+    assert with_queries is not None
+    entry, rows = with_queries  # of `known`; the copies of its query
+    with_keys = join(key_copies[known.columns[entry]], key_copies, unlimited)
+    assert with_keys is not None
+    place, columns = with_keys  # in `entry` and `rows`; the copies of the key
+    cells, cell = torch.unique(rows[place] * m + columns, return_inverse=True)
+    weight = known.weight[entry[place]]
+    largest = torch.zeros(len(cells), dtype=weight.dtype, device=weight.device).scatter_reduce(0, cell, weight, "amax")
+    return Known(cells // m, cells % m, largest)
 
 
-def _overridden(entries: Entries, known: Known, m: int, chosen: Tensor) -> tuple[Entries, Tensor]:
-    """Drop the entries that `known` speaks of, add its chosen ones; return all with their weights."""
+def _override(entries: Entries, known: Known, m: int, which: Tensor) -> tuple[Entries, Tensor]:
+    """Return the entries without those in `known`, then the `which` (bool) of `known`; and all their weights, (e,)."""
     if len(known.rows) == 0:
         return entries, torch.ones_like(entries[0], dtype=known.weight.dtype)
-    entries = _chosen(entries, ~torch.isin(entries[0] * m + entries[1], known.rows * m + known.columns))
-    weight = torch.cat([torch.ones_like(entries[0], dtype=known.weight.dtype), known.weight[chosen]])
-    return (torch.cat([entries[0], known.rows[chosen]]), torch.cat([entries[1], known.columns[chosen]])), weight
+    entries = _select(entries, ~torch.isin(entries[0] * m + entries[1], known.rows * m + known.columns))
+    weight = torch.cat([torch.ones_like(entries[0], dtype=known.weight.dtype), known.weight[which]])
+    return (torch.cat([entries[0], known.rows[which]]), torch.cat([entries[1], known.columns[which]])), weight
 
 
-def _negatives_in_scopes(pairs: Pairs, others: tuple[Entries, ...], most: int) -> Entries | None:
+def _negatives_in_scopes(pairs: Pairs, others: tuple[Entries, ...], limit: int) -> Entries | None:
+    """List what shares a scope and is not among `others`; None without scopes, or where the list would be too long."""
     if pairs.query_scope is None or pairs.key_scope is None:
         return None
-    candidates = join(pairs.query_scope, pairs.key_scope, most)
+    candidates = join(pairs.query_scope, pairs.key_scope, limit)
     if candidates is None:
         return None
     m = pairs.shape[1]
-    taken = torch.cat([i * m + j for i, j in others])
-    return _chosen(candidates, ~torch.isin(candidates[0] * m + candidates[1], taken))
+    excluded = torch.cat([i * m + j for i, j in others])
+    return _select(candidates, ~torch.isin(candidates[0] * m + candidates[1], excluded))
 
 
-def _chosen(entries: Entries, which: Tensor) -> Entries:
+def _select(entries: Entries, which: Tensor) -> Entries:
     return entries[0][which], entries[1][which]
 
 
-def _within(entries: tuple[Tensor, ...], part: slice) -> Any:
-    """Return the entries whose rows lie in a part, with rows counted from its start."""
-    inside = (entries[0] >= part.start) & (entries[0] < part.stop)
-    return entries[0][inside] - part.start, *(other[inside] for other in entries[1:])
+def _entries_of_queries(entries: tuple[Tensor, ...], rows: slice) -> Any:
+    """Return the entries of some query rows, which are then counted from the first of these."""
+    inside = (entries[0] >= rows.start) & (entries[0] < rows.stop)
+    return entries[0][inside] - rows.start, *(other[inside] for other in entries[1:])
 
 
-def _pairs_of(pairs: Pairs, part: slice) -> Pairs:
-    scope = None if pairs.query_scope is None else pairs.query_scope[part]
+def _pairs_of_queries(pairs: Pairs, rows: slice) -> Pairs:
+    scope = None if pairs.query_scope is None else pairs.query_scope[rows]
     return Pairs(
-        pairs.query_group[part], pairs.query_item[part], pairs.key_group, pairs.key_item, scope, pairs.key_scope
+        pairs.query_group[rows], pairs.query_item[rows], pairs.key_group, pairs.key_item, scope, pairs.key_scope
     )
 
 
-def _moved(value: Any, device: Any) -> Any:
+def _to_device(value: Any, device: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(part.to(device) for part in value)
     if isinstance(value, Known):

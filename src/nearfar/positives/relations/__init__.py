@@ -1,1 +1,1 @@
-"""What is known of which query is near which key, and the parts of rows that positives share."""
+"""What the definitions of positives share: known pairs, people's decisions, columns of a table, held-out tasks."""

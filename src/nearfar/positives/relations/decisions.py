@@ -1,4 +1,4 @@
-"""What people decided about mined negatives: pairs of a query and a text that are near after all, or not to be used."""
+"""People's decisions about mined negatives: pairs that are positives after all, or are to be ignored."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ACTIONS = ("keep", "drop", "positive")
 
 @dataclass(frozen=True)
 class Decisions:
-    """Pairs of content ids, (e,) queries and (e,) texts: `dropped` are never far, `positive` are near.
+    """Pairs of content ids, (e,) of queries and (e,) of texts: `dropped` pairs are ignored, `positive` are positives.
 
-    A file of decisions is JSON Lines: {"query": text, "negative": text, "action": "keep", "drop" or "positive"}; more
-    keys do no harm, "keep" changes nothing, and the last line about a pair holds.
+    A file of decisions is JSON Lines: {"query": text, "negative": text, "action": "keep", "drop" or "positive"}. Other
+    keys are allowed, "keep" changes nothing, and the last line about a pair holds.
     """
 
     dropped: tuple[Ids, Ids]
@@ -37,20 +37,20 @@ class Decisions:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file of decisions; the page of nearfar mine --review saves one")
-        found: dict[tuple[int, int], str] = {}
+        actions: dict[tuple[int, int], str] = {}
         try:
             for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
                 if line.strip():
                     query, negative, action = _parsed(line, f"{path}: line {number}")
-                    found[content_id(query), content_id(negative)] = action
+                    actions[content_id(query), content_id(negative)] = action
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-        return cls._of(found)
+        return cls._of(actions)
 
     @classmethod
-    def _of(cls, found: dict[tuple[int, int], str]) -> Self:
+    def _of(cls, actions: dict[tuple[int, int], str]) -> Self:
         pairs = {
-            action: np.array([pair for pair, taken in found.items() if taken == action], np.int64).reshape(-1, 2)
+            action: np.array([pair for pair, taken in actions.items() if taken == action], np.int64).reshape(-1, 2)
             for action in ACTIONS
         }
         drop, positive = pairs["drop"], pairs["positive"]

@@ -1,4 +1,4 @@
-"""Which column plays which part, by name where nobody says, and cells that hold one text or a list."""
+"""Which column holds queries, keys, negatives and clusters, and cells that hold one text or a list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nearfar.column import Column, Ids, content_ids, ranges
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 
-KNOWN = [
+COLUMN_PAIRS = [  # names of a query and a key column that are recognised
     ("query", "key"),
     ("anchor", "positive"),
     ("query", "positive"),
@@ -23,12 +23,12 @@ KNOWN = [
     ("sentence_1", "sentence_2"),
 ]
 NEGATIVE = re.compile(r"neg(ative)?s?(_?\d+)?")  # negative, negatives, negative_1, neg; not "negotiated"
-GRADES = ("score", "label", "similarity", "similarity_score")
+GRADE_COLUMNS = ("score", "label", "similarity", "similarity_score")
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns that play query, key, negatives and cluster."""
+    """The columns of queries, keys, negatives and clusters."""
 
     query: str
     key: str
@@ -39,23 +39,26 @@ class Roles:
     def of(
         cls, data: Data, query: str | None, key: str | None, negative: str | list[str] | None, cluster: str | None
     ) -> Roles:
-        """Recognise what is not given. Errors: a column that does not exist; names that say nothing; graded pairs."""
+        """Return the roles, those not given recognised by name.
+
+        Errors: `InputError` for a column that does not exist; no recognised names; graded pairs.
+        """
         columns = data.columns
         if query is None and key is None:
-            found = next((names for names in KNOWN if set(names) <= set(columns)), None)
-            if found is None:
+            names = next((names for names in COLUMN_PAIRS if set(names) <= set(columns)), None)
+            if names is None:
                 raise InputError(
-                    f"positives.columns: which column asks and which answers? give positives.query=... and "
-                    f"positives.key=...; columns: {', '.join(columns) or 'none'}"
+                    f"positives.columns: which column holds the queries and which the keys? give positives.query=... "
+                    f"and positives.key=...; columns: {', '.join(columns) or 'none'}"
                 )
-            query, key = found
+            query, key = names
         if query is None or key is None:
             raise InputError(f"positives.columns: give both query and key; columns: {', '.join(columns)}")
-        grade = next((name for name in GRADES if name in columns), None)
+        grade = next((name for name in GRADE_COLUMNS if name in columns), None)
         if query.startswith("sentence") and grade is not None:
             raise InputError(
-                f"positives.columns: sentence pairs with a {grade} are graded, not near or far; judge with them "
-                "(nearfar evaluate), or keep only the rows whose two sentences are near, without that column"
+                f"positives.columns: sentence pairs with a {grade} are graded, not positives or negatives; evaluate "
+                "with them (nearfar evaluate), or keep only the rows of similar sentences, without that column"
             )
         if negative is None:
             negatives = [name for name in columns if NEGATIVE.fullmatch(name) and name not in (query, key)]
@@ -69,26 +72,26 @@ class Roles:
 
 @dataclass(frozen=True)
 class FlatCells:
-    """A column's texts one after the other, and the offsets (n + 1,) at which each row's begin."""
+    """A column of texts, and the offsets (n + 1,) of its rows: row i has the cells `offsets[i]` to `offsets[i + 1]`."""
 
     column: Column
     offsets: Ids
 
     def pairs(self, other: FlatCells) -> npt.NDArray[np.int64]:
-        """Return (e, 3): each row with each of its own cells and each of the other's."""
-        mine, theirs = np.diff(self.offsets), np.diff(other.offsets)
-        row = np.repeat(np.arange(len(mine)), mine * theirs)
-        within = ranges(np.zeros(len(mine), np.int64), mine * theirs)
-        width = theirs[row]
+        """Return all pairs within rows (e, 3): the row, a cell of this column and a cell of the other."""
+        count, other_count = np.diff(self.offsets), np.diff(other.offsets)
+        row = np.repeat(np.arange(len(count)), count * other_count)
+        within = ranges(np.zeros(len(count), np.int64), count * other_count)
+        width = other_count[row]
         return np.stack([row, self.offsets[row] + within // width, other.offsets[row] + within % width], 1)
 
     def cells_of(self, rows: Ids) -> Ids:
-        """Return the positions of some rows' texts."""
+        """Return the cells of some rows."""
         return ranges(self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows])
 
 
 def flatten(data: Data, name: str) -> FlatCells:
-    """Return a column's texts; a data set that can hold lists in a cell says so by its method `lists`."""
+    """Return a column's texts by row; a data set whose cells may hold lists has the method `lists`."""
     if hasattr(data, "lists"):
         return FlatCells(*data.lists(name))
     column = data.column(name)
@@ -96,13 +99,13 @@ def flatten(data: Data, name: str) -> FlatCells:
 
 
 def side_cells(data: Data, roles: Roles) -> tuple[FlatCells, FlatCells]:
-    """Return the texts of queries and of keys: the same object where one column plays both."""
+    """Return the texts of queries and of keys: the same object where one column holds both."""
     queries = flatten(data, roles.query)
     return queries, queries if roles.key == roles.query else flatten(data, roles.key)
 
 
 def pairs_of(queries: FlatCells, keys: FlatCells) -> npt.NDArray[np.int64]:
-    """Return (e, 3), as `Flat.pairs`; of one column only pairs of different texts, for none is its own paraphrase."""
+    """Return (e, 3), as `FlatCells.pairs`; of a single column only the pairs of different texts."""
     examples = queries.pairs(keys)
     if queries is not keys:
         return examples

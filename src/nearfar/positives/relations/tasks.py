@@ -1,4 +1,4 @@
-"""A split as a retrieval task."""
+"""Held-out splits as retrieval tasks: of pairs of columns, and of augmented views of documents."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.roles import FlatCells, Roles, pairs_of, side_cells
 from nearfar.tasks import Retrieval
 
-FIXED = 20_040  # seeds the looks that never change
+TASK_SEED = 20_040  # of the augmentations of tasks, which never change
 
 
 def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> Retrieval:
-    """Return distinct queries against distinct keys; every key that a query occurs with is relevant to it.
+    """Return the task with distinct queries and distinct keys, in which every key that a query occurs with is relevant.
 
-    Where one column is both, the first text of each row asks for the row's others, and the first ones are no documents.
-    Queries of one cluster, or that share it through another query, are resampled together.
+    Where one column holds both, the first text of each row is the query, and the others are its documents. Queries of
+    one cluster, also through a chain of other queries, are resampled together.
     """
     queries, keys = side_cells(data, roles)
-    examples, answering = pairs_of(queries, keys), np.arange(len(keys.column))
+    examples, documents = pairs_of(queries, keys), np.arange(len(keys.column))
     if queries is keys:
-        examples, answering = _first_asks(queries, examples)
+        examples, documents = _first_texts_as_queries(queries, examples)
     if len(examples) == 0:
         raise InputError(f"split {name!r} has no rows to judge with; hold out more")
-    query, asked = _distinct(queries.column, examples[:, 1])  # only those that have a key
-    place, answers = _distinct(keys.column, answering)
-    key = place[np.searchsorted(answering, examples[:, 2])]
+    query, query_texts = _distinct(queries.column, examples[:, 1])  # only queries that have a key
+    place, document_texts = _distinct(keys.column, documents)
+    document = place[np.searchsorted(documents, examples[:, 2])]
     relevance: dict[int, dict[int, int]] = {}
-    for q, k in zip(query.tolist(), key.tolist()):
-        relevance.setdefault(q, {})[k] = 1
-    clusters = np.arange(len(asked))
+    for q, d in zip(query.tolist(), document.tolist()):
+        relevance.setdefault(q, {})[d] = 1
+    clusters = np.arange(len(query_texts))
     if roles.cluster is not None:
         row_cluster = np.unique(content_ids(data.column(roles.cluster)), return_inverse=True)[1]
-        clusters = _connected(query, row_cluster[examples[:, 0]], len(asked))
-    sizes = {"queries": len(asked), "documents": len(answers), "clusters": len(np.unique(clusters))}
+        clusters = _connected(query, row_cluster[examples[:, 0]], len(query_texts))
+    sizes = {"queries": len(query_texts), "documents": len(document_texts), "clusters": len(np.unique(clusters))}
     return Retrieval(
         name,
-        ListColumn(roles.query, asked),
-        ListColumn(roles.key, answers),
-        [f"q{i}" for i in range(len(asked))],
-        [f"d{i}" for i in range(len(answers))],
+        ListColumn(roles.query, query_texts),
+        ListColumn(roles.key, document_texts),
+        [f"q{i}" for i in range(len(query_texts))],
+        [f"d{i}" for i in range(len(document_texts))],
         relevance,
         clusters,
         {**sizes, "split": dict(notes)},
     )
 
 
-def _first_asks(texts: FlatCells, examples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Ids]:
-    """Return the examples whose query is its row's first text, and the cells of all texts that never ask."""
+def _first_texts_as_queries(texts: FlatCells, examples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Ids]:
+    """Return the examples whose query is its row's first text, and the cells of all texts that are no query."""
     ids = content_ids(texts.column)
-    asking = np.unique(ids[texts.offsets[:-1][np.diff(texts.offsets) > 0]])
+    query_ids = np.unique(ids[texts.offsets[:-1][np.diff(texts.offsets) > 0]])
     first = examples[examples[:, 1] == texts.offsets[examples[:, 0]]]
-    answering = ~np.isin(ids, asking)
-    return first[answering[first[:, 2]]], np.flatnonzero(answering)
+    is_document = ~np.isin(ids, query_ids)
+    return first[is_document[first[:, 2]]], np.flatnonzero(is_document)
 
 
 def _distinct(column: Column, rows: Ids) -> tuple[Ids, list[Any]]:
-    """Return the place of some rows' cells among the distinct ones, and those, in order of appearance."""
+    """Return the places of some rows' cells among the distinct cells, and the distinct cells in order of appearance."""
     _, first, inverse = np.unique(content_ids(column)[rows], return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -74,6 +74,7 @@ def _distinct(column: Column, rows: Ids) -> tuple[Ids, list[Any]]:
 
 
 def _connected(query: Ids, cluster: Ids, n: int) -> Ids:
+    """Return the connected component (n,) of each query, where queries of one cluster are connected."""
     m = int(cluster.max()) + 1
     graph = coo_array((np.ones(len(query)), (query, n + cluster)), shape=(n + m, n + m))
     labels: Ids = connected_components(graph, directed=False)[1][:n].astype(np.int64)
@@ -81,7 +82,10 @@ def _connected(query: Ids, cluster: Ids, n: int) -> Ids:
 
 
 def augmented_views(query: Augmentation | None, key: Augmentation | None) -> dict[str, AugmentedView]:
-    """Return each side's view; one with a `rest` makes both sides, out of the same random numbers."""
+    """Return the augmentation of each view; one with a `rest` makes both, from the same random numbers.
+
+    Errors: `InputError` for a key augmentation beside a query augmentation that makes both.
+    """
     rest = getattr(query, "rest", None)
     if query is not None and rest is not None:
         if key is not None:
@@ -90,33 +94,33 @@ def augmented_views(query: Augmentation | None, key: Augmentation | None) -> dic
                 "leave key out"
             )
         return {"query": AugmentedView(query, 0), "key": AugmentedView(cast("Augmentation", rest), 0)}
-    sides = [("query", query), ("key", key)]
-    return {side: AugmentedView(view, stream) for stream, (side, view) in enumerate(sides) if view is not None}
+    given = [("query", query), ("key", key)]
+    return {view: AugmentedView(each, stream) for stream, (view, each) in enumerate(given) if each is not None}
 
 
 def augmentation_settings(augmentations: Mapping[str, AugmentedView]) -> list[Any]:
-    """Return names and settings of views, for the fingerprint."""
-    found: list[Any] = []
-    for side, augmentation in sorted(augmentations.items()):
-        part = getattr(augmentation.view, "__self__", augmentation.view)  # of a method: its object
-        found.append([side, augmentation.stream, str(registry.settings_of(part))])
-    return found
+    """Return the view, stream and settings of each augmentation, for the fingerprint."""
+    result: list[Any] = []
+    for view, augmented in sorted(augmentations.items()):
+        part = getattr(augmented.augmentation, "__self__", augmented.augmentation)  # of a method: its object
+        result.append([view, augmented.stream, str(registry.settings_of(part))])
+    return result
 
 
-def augment_fixed(augmentation: AugmentedView | None, texts: Sequence[str], ids: Ids) -> list[str]:
-    """Return a fixed look at each text, drawn by its content id (n,); the texts themselves without a view."""
-    if augmentation is None:
+def augment_fixed(view: AugmentedView | None, texts: Sequence[str], ids: Ids) -> list[str]:
+    """Return each text augmented, seeded by its content id (n,); without an augmentation, the texts themselves."""
+    if view is None:
         return list(texts)
     seeds = ids.view(np.uint64).tolist()
-    draws = (np.random.default_rng([FIXED, seed, augmentation.stream]) for seed in seeds)
-    return [augmentation.view(text, draw) for text, draw in zip(texts, draws, strict=True)]
+    generators = (np.random.default_rng([TASK_SEED, seed, view.stream]) for seed in seeds)
+    return [view.augmentation(text, generator) for text, generator in zip(texts, generators, strict=True)]
 
 
 def view_task(name: str, documents: Documents, augmentations: Mapping[str, AugmentedView]) -> Retrieval:
-    """Return the task of finding what a fixed look leaves of each distinct document, or the document.
+    """Return the task of finding each distinct document from its augmented query view.
 
-    Where the look is a part of the text, word for word, the whole text would be found by those words alone: of film
-    reviews BM25 finds all by a crop (MRR@10 1.00), and half of what the crops leave (0.49).
+    Where the query is a part of the text, word for word, the document is the rest of the text: in the whole text, those
+    words alone would find it. For crops of film reviews, BM25's MRR@10 is 1.00 on whole texts and 0.49 on the rest.
     """
     all_ids = content_ids(documents.texts)
     first = np.sort(np.unique(all_ids, return_index=True)[1])
@@ -124,18 +128,18 @@ def view_task(name: str, documents: Documents, augmentations: Mapping[str, Augme
         raise InputError(f"split {name!r} has no rows to judge with; hold out more")
     texts, ids = take(documents.texts, first), all_ids[first]
     query = augmentations.get("query")
-    paired = query is not None and "key" in augmentations and hasattr(query.view, "rest")
+    paired = query is not None and "key" in augmentations and hasattr(query.augmentation, "rest")
     if query is None:
         query = AugmentedView(registry.build("augmentations", {"name": "text_crop"}), 0)
-    asked = augment_fixed(query, texts, ids)
-    answers = [_rest(text, look) for text, look in zip(texts, asked, strict=True)]
+    query_texts = augment_fixed(query, texts, ids)
+    document_texts = [_rest(text, part) for text, part in zip(texts, query_texts, strict=True)]
     if paired:
-        answers = augment_fixed(augmentations["key"], texts, ids)
-    clusters = np.unique(documents.document[first], return_inverse=True)[1]
+        document_texts = augment_fixed(augmentations["key"], texts, ids)
+    clusters = np.unique(documents.document_ids[first], return_inverse=True)[1]
     return Retrieval(
         name,
-        ListColumn("query", asked),
-        ListColumn("document", answers),
+        ListColumn("query", query_texts),
+        ListColumn("document", document_texts),
         [f"q{i}" for i in range(len(first))],
         [f"d{i}" for i in range(len(first))],
         {i: {i: 1} for i in range(len(first))},
@@ -144,8 +148,8 @@ def view_task(name: str, documents: Documents, augmentations: Mapping[str, Augme
     )
 
 
-def _rest(text: str, look: str) -> str:
-    """Return a text without a part of it; the text itself, where the look is no part, or leaves less than it takes."""
-    before, found, after = text.partition(look)
-    left = f"{before.rstrip()} {after.lstrip()}".strip()
-    return left if found and len(left) >= len(look) else text
+def _rest(text: str, part: str) -> str:
+    """Return a text without a part of it; the whole text, where it lacks the part or the rest is shorter than that."""
+    before, found, after = text.partition(part)
+    rest = f"{before.rstrip()} {after.lstrip()}".strip()
+    return rest if found and len(rest) >= len(part) else text

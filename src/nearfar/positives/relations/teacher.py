@@ -1,4 +1,4 @@
-"""A teacher without labels: an encoder as it comes, fused with BM25, and what it says of questions and documents."""
+"""A teacher without labels: the student before training, fused with BM25, scores questions and documents."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from nearfar.contracts import Encoder, Store
 from nearfar.text.bm25 import Bm25
 from nearfar.text.prompts import prompted, side_of
 
-QUESTION_BLOCK = 256  # questions scored, and cells encoded, at once
-SCORES = 2**25  # of a block, at most
+BLOCK = 256  # questions of one product, and rows of one forward pass
+MAX_SCORES = 2**25  # of one product
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class TeacherLists:
-    """What the teacher says of n questions about m documents.
+    """The documents, of m, that the teacher lists for each of n questions, and their scores.
 
-    near, scores: (n, k) the documents that it puts first, in no order, and their scores. others: (n, o) the scores of o
-    documents that are the same for all. -inf: a passage of the question's own document.
+    neighbours, neighbour_scores: (n, k) the k best documents, in no order, and their scores. other_scores: (n, o) those
+    of o documents that are the same for all questions. A score of -inf marks a document that is not listed.
     """
 
-    near: Ids
-    scores: Floats
-    others: Floats
+    neighbours: Ids
+    neighbour_scores: Floats
+    other_scores: Floats
 
     def __getitem__(self, examples: Ids) -> TeacherLists:
-        return TeacherLists(self.near[examples], self.scores[examples], self.others[examples])
+        return TeacherLists(self.neighbours[examples], self.neighbour_scores[examples], self.other_scores[examples])
 
 
 def teacher_lists(
@@ -44,54 +44,62 @@ def teacher_lists(
     rows: Ids,
     bm25: Bm25,
     weight: float,
-    own: Callable[[Ids], npt.NDArray[np.bool_]],
+    unlisted: Callable[[Ids], npt.NDArray[np.bool_]],
     count: int,
     others: Ids,
 ) -> TeacherLists:
-    """Return the scores t = z(cosine) + weight * z(BM25) of all questions, block by block.
+    """Return the best documents of all questions by t = z(cosine) + weight * z(BM25), with the scores.
 
-    positives: has the views "query" and "key". rows: (m,) those of "key" that are documents; bm25 is over them.
-    own: (questions (b,)) -> (b, m), which documents are not to be listed. count: of those listed as near. others: (o,).
+    Args:
+        encoder: the student before training.
+        positives: has the views "query" and "key".
+        rows: (m,) rows of the view "key", the documents.
+        bm25: over the same documents.
+        weight: of BM25.
+        unlisted: from questions (b,) to (b, m): the documents that are not listed for them.
+        count: neighbours, k, of each question.
+        others: (o,) places among the m documents that are listed for all questions.
     """
     if torch.cuda.is_available():
         cast("nn.Module", encoder).cuda()
-    questions, documents = (_stored(encoder, positives, view) for view in ("query", "key"))
+    questions, documents = (_store(encoder, positives, view) for view in ("query", "key"))
     keys = _vectors(encoder, documents, rows)  # (m, d)
-    found = []
-    size = max(1, min(QUESTION_BLOCK, SCORES // len(rows)))
+    blocks = []
+    size = max(1, min(BLOCK, MAX_SCORES // len(rows)))
     for start in range(0, len(positives), size):
         block = np.arange(start, min(start + size, len(positives)))
+        texts = take(positives.views["query"], block)
         cosine = _vectors(encoder, questions, block) @ keys.T  # (b, m)
-        total = standardize(cosine) + np.float32(weight) * standardize(
-            bm25.score_all(take(positives.views["query"], block))
-        )
-        total[own(block)] = -np.inf
-        best = np.argpartition(-total, count - 1, axis=1)[:, :count]
-        found.append(TeacherLists(best, np.take_along_axis(total, best, axis=1), total[:, others]))
+        scores = standardize(cosine) + np.float32(weight) * standardize(bm25.score_all(texts))
+        scores[unlisted(block)] = -np.inf
+        best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        blocks.append(TeacherLists(best, np.take_along_axis(scores, best, axis=1), scores[:, others]))
     return TeacherLists(
-        *(np.concatenate([getattr(part, name) for part in found]) for name in ("near", "scores", "others"))
+        np.concatenate([lists.neighbours for lists in blocks]),
+        np.concatenate([lists.neighbour_scores for lists in blocks]),
+        np.concatenate([lists.other_scores for lists in blocks]),
     )
 
 
 def standardize(scores: Floats) -> Floats:
-    """Return scores (b, m) less their mean, over their deviation; zeros where all are equal."""
-    spread = scores.std(1, keepdims=True)
-    found: Floats = (scores - scores.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1)
-    return found
+    """Return scores (b, m) minus their row's mean, over its standard deviation; zeros where all are equal."""
+    deviation = scores.std(1, keepdims=True)
+    z: Floats = (scores - scores.mean(1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
+    return z
 
 
-def _stored(encoder: Encoder, positives: Any, view: str) -> Store:
+def _store(encoder: Encoder, positives: Any, view: str) -> Store:
     return side_of(encoder, positives, view).store(prompted(encoder, positives, view))
 
 
 @torch.no_grad()
 def _vectors(encoder: Encoder, store: Store, rows: Ids) -> Floats:
-    """Return unit vectors (r, d) of some rows of a store, by the encoder as it is."""
+    """Return unit vectors (r, d) of some rows of a store, without dropout; the encoder's mode is restored."""
     module = cast("nn.Module", encoder)
     training = module.training
     module.eval()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    parts = (store[rows[start : start + QUESTION_BLOCK]].to(device) for start in range(0, len(rows), QUESTION_BLOCK))
-    found = torch.cat([normalize(encoder(part).float(), dim=1).cpu() for part in parts])
+    parts = (store[rows[start : start + BLOCK]].to(device) for start in range(0, len(rows), BLOCK))
+    vectors = torch.cat([normalize(encoder(part).float(), dim=1).cpu() for part in parts])
     module.train(training)
-    return found.numpy()
+    return vectors.numpy()

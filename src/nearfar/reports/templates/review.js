@@ -3,10 +3,10 @@
   if (!source) return;
   const rows = JSON.parse(source.textContent);
   const cards = [...document.querySelectorAll("[data-card]")];
-  const place = "nearfar review " + source.dataset.name;
-  const key = i => JSON.stringify([rows[i].query, rows[i].negative]); // not the place: another mining has others
+  const storageKey = "nearfar review " + source.dataset.name;
+  const key = i => JSON.stringify([rows[i].query, rows[i].negative]); // not i: another mining has other rows there
   let chosen = {};
-  try { chosen = JSON.parse(localStorage.getItem(place)) || {}; } catch { /* a browser that keeps nothing for files */ }
+  try { chosen = JSON.parse(localStorage.getItem(storageKey)) || {}; } catch { /* a browser that stores nothing for files */ }
   const show = () => {
     cards.forEach((card, i) => {
       card.classList.toggle("decided", key(i) in chosen);
@@ -24,7 +24,7 @@
     const at = key(button.closest("[data-card]").dataset.card);
     if (chosen[at] === button.dataset.action) delete chosen[at];
     else chosen[at] = button.dataset.action;
-    try { localStorage.setItem(place, JSON.stringify(chosen)); } catch { /* as above */ }
+    try { localStorage.setItem(storageKey, JSON.stringify(chosen)); } catch { /* as above */ }
     show();
   });
   document.getElementById("next").addEventListener("click", () => {

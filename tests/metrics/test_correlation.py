@@ -1,11 +1,11 @@
-"""Correlations, and what has none."""
+"""Correlations against hand-written ones, and inputs without a correlation."""
 
 import numpy as np
 import pytest
 
 from nearfar.column import ListColumn
 from nearfar.errors import InputError
-from nearfar.metrics.similarity import Similarity
+from nearfar.metrics.correlation import Correlation
 from nearfar.tasks import Similarity as Task
 
 
@@ -14,27 +14,27 @@ def task_of(scores: list[float]) -> Task:
     return Task("t", column, column, np.array(scores, np.float64), np.arange(len(scores)))
 
 
-def test_spearman_asks_for_the_order_and_pearson_for_a_line() -> None:
-    values = Similarity()(task_of([1, 2, 3, 4]), np.array([0.0, 0.1, 0.2, 0.9]))
+def test_spearman_measures_the_order_and_pearson_a_linear_relation() -> None:
+    values = Correlation()(task_of([1, 2, 3, 4]), np.array([0.0, 0.1, 0.2, 0.9]))
     assert float(values["spearman"]) == pytest.approx(1)
     x, y = np.arange(4) - 1.5, np.array([0.0, 0.1, 0.2, 0.9]) - 0.3
     assert float(values["pearson"]) == pytest.approx((x @ y) / np.sqrt((x @ x) * (y @ y)))
 
 
 def test_ties_share_their_rank() -> None:
-    values = Similarity()(task_of([1, 1, 2]), np.array([0.1, 0.2, 0.2]))
+    values = Correlation()(task_of([1, 1, 2]), np.array([0.1, 0.2, 0.2]))
     x, y = np.array([1.5, 1.5, 3]) - 2, np.array([1, 2.5, 2.5]) - 2
     assert float(values["spearman"]) == pytest.approx((x @ y) / np.sqrt((x @ x) * (y @ y)))
 
 
 def test_a_collapsed_space_has_no_correlation() -> None:
-    assert all(np.isnan(value) for value in Similarity()(task_of([1, 2]), np.array([0.5, 0.5])).values())
+    assert all(np.isnan(value) for value in Correlation()(task_of([1, 2]), np.array([0.5, 0.5])).values())
 
 
-def test_what_does_not_fit_is_an_error() -> None:
+def test_inputs_that_do_not_fit_are_errors() -> None:
     with pytest.raises(InputError, match=r"2 pairs need as many cosines, they are \(3,\)"):
-        Similarity()(task_of([1, 2]), np.zeros(3))
+        Correlation()(task_of([1, 2]), np.zeros(3))
     with pytest.raises(InputError, match="the cosine of pair 1 is not finite"):
-        Similarity()(task_of([1, 2]), np.array([0.1, np.nan]))
+        Correlation()(task_of([1, 2]), np.array([0.1, np.nan]))
     with pytest.raises(InputError, match="all 2 grades are equal"):
-        Similarity()(task_of([2, 2]), np.array([0.1, 0.2]))
+        Correlation()(task_of([2, 2]), np.array([0.1, 0.2]))

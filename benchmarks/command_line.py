@@ -1,0 +1,52 @@
+"""How soon the command line answers: `nearfar --help`, a whole process each time, on an idle machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from _machine import RESULTS, bound, bound_lines, facts, fresh, keep
+from rich.console import Console
+
+NEARFAR = Path(sys.executable).parent / "nearfar"
+LIMIT = 0.3  # s, the median
+
+
+def answer() -> dict[str, Any]:
+    """Return the seconds that one call took."""
+    began = time.perf_counter()
+    subprocess.run([NEARFAR, "--help"], capture_output=True, check=True, timeout=60)
+    return {"seconds": time.perf_counter() - began}
+
+
+def measure(given: argparse.Namespace) -> None:
+    machine = facts()
+    seconds = [fresh(__file__, {})["seconds"] for _ in range(given.rounds)]
+    held = [bound("nearfar --help, median seconds", statistics.median(seconds), LIMIT, least=False)]
+    console = Console()
+    console.print(*bound_lines(held), sep="\n", highlight=False)
+    settings = {"rounds": given.rounds}
+    path = keep(given.out, "command_line", {"machine": machine, "settings": settings, "runs": seconds, "bounds": held})
+    console.print(f"kept in {path.name}", highlight=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15, help="calls")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the dated JSON")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        print(json.dumps(answer(**json.loads(given.child))))
+    else:
+        measure(given)
+
+
+if __name__ == "__main__":
+    main()
