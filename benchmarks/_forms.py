@@ -66,7 +66,7 @@ def _cross_entropy(n: int) -> Compute:
 
 
 def _contiguous(n: int) -> Compute:
-    """Return the same with the transposed matrix copied, so that the way back reads along memory."""
+    """Return the same with the transposed matrix copied, so that the backward pass reads along memory."""
     t = torch.arange(n)
 
     def compute(q: Tensor, k: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 import nearfar as nf
-from nearfar import config, recipes
+from nearfar import config, recipes, registry
 from nearfar.cli import app
 from nearfar.errors import InputError
 
@@ -84,9 +84,28 @@ def test_every_call_can_be_typed(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_name_is_there(page: Path) -> None:
     for name in names(page.read_text(encoding="utf-8")):
-        value: Any = nf
-        for part in name.split(".")[1:]:
-            value = getattr(value, part)
+        find(name)
+
+
+def find(name: str) -> Any:
+    value: Any = nf
+    for part in name.split(".")[1:]:
+        value = getattr(value, part)
+    return value
+
+
+SCRIPTS = sorted(path for folder in ("benchmarks", "examples") for path in (ROOT / folder).glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_name_in_a_script_is_there(script: Path) -> None:
+    """The public names load when they are asked for, so a type checker does not see that one is gone."""
+    public = (*nf.__all__, "column", "tasks")
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and re.fullmatch(r"nf(\.\w+){1,2}", name := ast.unparse(node)):
+            assert name.split(".")[1] in public, name
+            if name.split(".")[1] in ("column", "tasks", *registry.PART_PACKAGES):
+                find(name)
 
 
 @pytest.mark.parametrize(

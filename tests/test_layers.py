@@ -60,7 +60,7 @@ def package_of(module: str) -> str:
 
 
 def imports(module: str, known: dict[str, Path]) -> Iterator[tuple[int, str]]:
-    """Yield the line and the module of everything in the house that a module imports, wherever it does so."""
+    """Yield the line and the module of everything in the project that a module imports, wherever it does so."""
     package = module.split(".")[0]
     for node in ast.walk(ast.parse(known[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -182,22 +182,22 @@ def test_nothing_runs_code_it_was_handed() -> None:
     ],
 )
 def test_a_breach_is_seen(tmp_path: Path, file: str, text: str, word: str) -> None:
-    house = tmp_path / "nearfar"
+    source = tmp_path / "nearfar"
     for name in ("__init__", "errors", "model", "data/b", "metrics/b", "training/fit", "training/__init__", file[:-3]):
-        (house / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
-        (house / f"{name}.py").write_text("")
-    (house / file).write_text(text)
-    found = breaches(house)
+        (source / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
+        (source / f"{name}.py").write_text("")
+    (source / file).write_text(text)
+    found = breaches(source)
     assert len(found) == 1
     assert word in found[0]
 
 
 def test_a_cycle_is_seen(tmp_path: Path) -> None:
-    house = tmp_path / "nearfar"
-    house.mkdir()
-    (house / "pairs.py").write_text("def f():\n    from nearfar.topk import g")
-    (house / "topk.py").write_text("from nearfar import pairs")
-    assert {"nearfar.pairs", "nearfar.topk"} <= set(cycle(house))
+    source = tmp_path / "nearfar"
+    source.mkdir()
+    (source / "pairs.py").write_text("def f():\n    from nearfar.topk import g")
+    (source / "topk.py").write_text("from nearfar import pairs")
+    assert {"nearfar.pairs", "nearfar.topk"} <= set(cycle(source))
 
 
 def test_what_runs_code_is_seen() -> None:

@@ -28,6 +28,7 @@ IDENTIFIERS = {
     **{"Keeper": "Checkpointer", "Moving": "TrainState", "Watch": "RunLogger", "Judge": "Evaluator"},
     **{"Judged": "Experiment", "Fresh": "NegativeRefresh", "Rising": "ScheduledMiner", "Near": "PositiveTerms"},
     **{"taught": "teacher_scores", "projected": "frozen_projection", "lean": "bf16_layers", "panels": "row_blocks"},
+    **{"told": "described", "capped": "limited", "near_and_far": "positives"},
     **{"joined": "merge_batches", "follow_": "update_momentum_copy_", "near_weight": "positive_weight"},
 }
 FLOOR = re.compile(r"\bfloors?\b", re.IGNORECASE)  # only what a model must beat
@@ -53,6 +54,14 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], " ".join(token.string.split())
 
 
+def resources() -> Iterator[tuple[str, int, str]]:
+    """Yield the lines of templates and recipes."""
+    for path in sorted(SOURCE.rglob("*")):
+        if path.suffix in (".j2", ".yaml", ".css", ".js"):
+            for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                yield path.relative_to(SOURCE).as_posix(), number, text.strip()
+
+
 def files() -> Iterator[tuple[str, str]]:
     for path in modules().values():
         yield path.relative_to(SOURCE).as_posix(), path.read_text(encoding="utf-8")
@@ -61,12 +70,8 @@ def files() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("phrase", "instead"), PHRASES.items())
 def test_no_phrase_of_a_dialect(phrase: str, instead: str) -> None:
     pattern = re.compile(rf"\b(?:{phrase})\b", re.IGNORECASE)
-    found = [
-        f"{name}:{line}: {text[:90]}"
-        for name, source in files()
-        for line, text in prose(source)
-        if pattern.search(text)
-    ]
+    lines = [(name, line, text) for name, source in files() for line, text in prose(source)]
+    found = [f"{name}:{line}: {text[:90]}" for name, line, text in [*lines, *resources()] if pattern.search(text)]
     assert found == [], f"say {instead}"
 
 

@@ -72,8 +72,8 @@ def content_id(cell: Any) -> int:
 def content_ids(column: Column) -> Ids:
     """Return the content ids of a column, (n,) int64, read-only; they are computed once for each column.
 
-    Optional in a column: `picked`, a column and the rows of it that this one consists of, or None (only that column is
-    read then, once for all columns of its rows); `encoded`, which is `read` with texts as UTF-8.
+    A column may have two more attributes. `picked`: a larger column and the rows of it that this one consists of, or
+    None; then only the larger column is hashed, once for all selections of it. `encoded`: `read` with texts as UTF-8.
     """
     ids = _IDS.get(id(column))
     if ids is None:

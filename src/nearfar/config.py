@@ -23,11 +23,12 @@ PACKAGES = {"data": "data", "positives": "positives", "encoder": "encoders", "lo
 
 @dataclass(frozen=True)
 class RecipeParts:
-    """A recipe's parts, built; `evaluate` are the tasks to judge by: {"name": metric, "split": split}.
+    """A recipe's parts, built.
 
-    data: of several, the first; positives: of several, their `Mixture`, whose splits are called "1/heldout".
-    refresh: what mines while training goes on, where `training` asks for that. of_split: the positives of a split, as
-    training has them of its rows. seconds: that building took.
+    data: the data set, the first where the recipe has several. positives: those of the data set; of several data sets
+    their `Mixture`, whose splits are called "1/heldout". evaluate: the tasks to judge by, {"name": metric, "split":
+    split}. refresh: the miner of negatives during training, where `training` asks for one. of_split: returns the
+    positives of a split, made as those of the training rows are. seconds: the time that building took.
     """
 
     data: Data
@@ -57,25 +58,25 @@ def build(recipe: Recipe) -> RecipeParts:
     encoder = part("encoder", "encoder", checked["encoder"])
     loss = part("loss", "loss", checked["loss"], dim=encoder.dim)
     data = [part("data", where, spec) for where, spec in _entries("data", checked["data"])]
-    near = _entries("positives", checked["positives"])
-    near = near if isinstance(checked["positives"], list) else near * len(data)
+    specs = _entries("positives", checked["positives"])
+    specs = specs if isinstance(checked["positives"], list) else specs * len(data)  # one for all, or one for each
     positives = [
         part("positives", where, spec, data=rows, encoder=encoder)
-        for (where, spec), rows in zip(near, data, strict=True)
+        for (where, spec), rows in zip(specs, data, strict=True)
     ]
     training = checked["training"]
-    near_and_far = mix(positives, apart=training["apart"])
+    mixed = mix(positives, apart=training["apart"])
     refresh = ScheduledMiner(**checked["mining"]) if _mines(training) else None
 
     def of_split(split: str) -> Positives:
         number, sign, name = split.partition("/")
         d, name = (int(number), name) if len(data) > 1 and sign and number.isdecimal() else (0, split)
-        where, spec = near[d]
+        where, spec = specs[d]
         built: Positives = part("positives", where, spec, data=data[d].split(name), encoder=encoder)
         return built
 
     seconds = time.perf_counter() - began
-    return RecipeParts(data[0], near_and_far, encoder, loss, training, checked["evaluate"], refresh, of_split, seconds)
+    return RecipeParts(data[0], mixed, encoder, loss, training, checked["evaluate"], refresh, of_split, seconds)
 
 
 def resolved(recipe: Recipe) -> Recipe:
@@ -94,7 +95,10 @@ def resolved(recipe: Recipe) -> Recipe:
 
 
 def _mining(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
-    """Return the section on mining; without one none, unless the training asks for it."""
+    """Return {"mining": its settings, defaults included}, or {} where nothing is mined.
+
+    Errors: `InputError` for a section without the steps at which to mine.
+    """
     given = recipe.get("mining")
     if given is None and not _mines(training):
         return {}

@@ -73,7 +73,7 @@ class Positives(Protocol):
     key_views: list[str]  # encoded and stacked in this order, they are the loss's keys
     fingerprint: str
     # `augmentations: dict[str, AugmentedView]`, optional, names the views whose cells are augmented; their settings
-    # belong into the fingerprint
+    # are part of the fingerprint
 
     def __len__(self) -> int: ...
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
@@ -235,7 +235,8 @@ class Loss(Protocol):
         """Return the loss."""
         ...
 
-    # Every setting of the constructor is an attribute of the same name, as given or as learnt: a run's identity.
+    # Every setting of the constructor is kept as an attribute of the same name, as given or as learnt, from which
+    # `registry.settings_of` reads it for the identity of a run.
     # `clamp_()`, optional in the loss and in modules of it, is called after each step: it clamps learnt parameters.
     # `part(queries, keys, pairs, rank, world_size) -> scalar`, optional, is one rank's summand of the loss: the parts
     # of all ranks, each given the whole batch, add up to the loss. Without it every rank computes the whole loss, which

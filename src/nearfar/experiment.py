@@ -112,7 +112,7 @@ def run(
     overwrite: bool,
     quiet: bool,
 ) -> Experiment | None:
-    """Train by a recipe whose parts are built already, and judge: the rest of `train`, which see."""
+    """Train by a recipe whose parts are built already, and judge; see `train`, which ends with this."""
     from nearfar.compute.ranks import Ranks
     from nearfar.config import plain, resolved
     from nearfar.evaluation.evaluate import evaluate
@@ -147,7 +147,7 @@ def run(
     )
     if not first:
         return None
-    _write_recipe(out, whole)  # a resumed run may have other settings of those that change no number
+    _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
     reports = {split: evaluate(run.model, task, baselines=baselines) for split, task in tasks.items()}
     facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
     write_results(run, reports, facts)
@@ -155,7 +155,7 @@ def run(
 
 
 def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:
-    """Return the positives of the recipe's main split, whose loss is watched; None where it has none."""
+    """Return the positives of the recipe's main split, for the held-out loss; None where it has none."""
     first = next(iter(splits), None)
     if first is None or parts.of_split is None or not parts.training["heldout_examples"]:
         return None

@@ -18,9 +18,7 @@ from nearfar.errors import InputError, nearest
 
 PART_PACKAGES = ("data", "positives", "augmentations", "encoders", "losses", "metrics")
 PLAIN = (str, bytes, int, float, list, tuple, set)  # no part is of these types
-_SETTINGS: WeakKeyDictionary[Any, dict[str, Any]] = (
-    WeakKeyDictionary()
-)  # the settings of the parts that were built here
+_SETTINGS: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # of the parts that `build` made
 # By package, what nearfar hands to a constructor itself, so that no recipe sets it.
 HANDED_IN = {"positives": ("data", "encoder"), "losses": ("dim",)}
 
@@ -180,7 +178,7 @@ def build(
             given[key] = build(inner, given[key], section=f"{section or package}.{key}", outside=outside, **context)
     handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
     built = part(**given, **handed)
-    with suppress(TypeError):  # a class may have no package for weak references
+    with suppress(TypeError):  # a class with __slots__ may not allow weak references
         _SETTINGS[built] = given
     return built
 
@@ -188,8 +186,8 @@ def build(
 def settings_of(part: Any) -> dict[str, Any]:
     """Return a part's name and plain settings, defaults included; a part inside it is a dictionary of the same form.
 
-    What `build` made is remembered. A part that was made by hand keeps every setting under its name, as given or as
-    learnt; of a class that keeps none so, all plain attributes count. Runs are told apart by these values.
+    The settings of a part that `build` made are remembered. Those of any other part are its attributes of the same
+    names; where it lacks one of these, all its plain attributes. The identity of a run consists of these values.
     """
     kind = type(part)
     given = _SETTINGS.get(part) if kind.__weakrefoffset__ else None

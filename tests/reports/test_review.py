@@ -15,8 +15,9 @@ import pytest
 from nearfar.mining.controls import Controls
 from nearfar.mining.mine import mine
 from nearfar.mining.search import MiningResult
+from nearfar.mining.suspects import Bm25Scorer, Review, review
 from nearfar.positives.relations.decisions import Decisions
-from nearfar.reports.review import Bm25Scorer, Review, page, review
+from nearfar.reports.review import page
 from nearfar.text.bm25 import Bm25
 from tests.mining.test_mine import Axis, table
 

@@ -20,6 +20,7 @@ from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.pairs import Pairs
 from nearfar.positives.columns import Columns
+from nearfar.reports.console import show_estimate
 from nearfar.storage import fingerprint
 from nearfar.training import checkpoint
 from nearfar.training.checkpoint import checkpoint_folders
@@ -339,7 +340,7 @@ def test_a_dry_run_leaves_encoder_and_folder_alone(tmp_path: Path, monkeypatch: 
 
 
 def test_a_dry_run_shows_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
-    dry_run(Static(dim=16, vocabulary=300), Columns(rows()), InfoNCE(), **SETTINGS).show()
+    show_estimate(dry_run(Static(dim=16, vocabulary=300), Columns(rows()), InfoNCE(), **SETTINGS).facts)
     message = capsys.readouterr().out
     assert json.loads(message.splitlines()[0])["query"].startswith("topic")
     assert "64 pairs, 12 steps of 16" in message

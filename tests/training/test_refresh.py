@@ -23,6 +23,7 @@ from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
+from nearfar.reports.console import show_estimate
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import Run, fit
 from nearfar.training.refresh import refresh_steps
@@ -318,7 +319,7 @@ def test_a_dry_run_has_batches_of_the_size_to_come(capsys: pytest.CaptureFixture
     found = dry_run(Static(dim=16, vocabulary=300), Columns(rows()), InfoNCE(), refresh=miner, **more)
     assert found.facts["refreshes"] == 3
     assert miner.steps == []
-    found.show()
+    show_estimate(found.facts)
     assert "mining 3 times comes on top" in capsys.readouterr().out
 
 

@@ -139,7 +139,7 @@ def _cut(sizes: Ids, texts: Sequence[str], shortest: int) -> tuple[int, Ids] | N
 
     A length in the upper half counts as a cut where at least 5 texts and a thousandth of all stop there without an end,
     ten times as many as at the lengths around it, and few of the texts there have an end. Where the texts of other
-    lengths have none either (titles, queries), only a pile of a tenth of all, longer than all others, is one.
+    lengths have none either (titles, queries), only the greatest length counts, with a tenth of all texts at least.
     """
     counts = np.bincount(sizes)
     window = np.convolve(counts, np.ones(2 * NEIGHBOURS + 1))[NEIGHBOURS : NEIGHBOURS + len(counts)]
@@ -153,8 +153,8 @@ def _cut(sizes: Ids, texts: Sequence[str], shortest: int) -> tuple[int, Ids] | N
         at_length = sizes == length
         rows = np.flatnonzero(at_length & is_open)
         others_end = not at_length.all() and float(is_open[~at_length].mean()) < 0.5
-        capped = length == sizes.max() and len(rows) >= 0.1 * len(sizes)
-        if len(rows) >= max(least, 0.6 * at_length.sum()) and (others_end or capped):
+        at_limit = length == sizes.max() and len(rows) >= 0.1 * len(sizes)
+        if len(rows) >= max(least, 0.6 * at_length.sum()) and (others_end or at_limit):
             return length, rows
     return None
 

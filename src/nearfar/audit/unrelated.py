@@ -198,9 +198,9 @@ def _outliers(ranked: Ranked) -> npt.NDArray[np.bool_]:
     return outliers
 
 
-def _histogram(ranked: Ranked, bins: int = 40) -> dict[str, list[float]]:
+def _histogram(ranked: Ranked) -> dict[str, list[float]]:
     low = float(min(ranked.random.min(), ranked.similarity.min()))
-    edges = np.linspace(min(low, 0.0), 1.0, bins + 1)
+    edges = np.linspace(min(low, 0.0), 1.0, 41)  # of 40 bins
     counts = {"pairs": np.histogram(ranked.similarity, edges)[0], "random": np.histogram(ranked.random, edges)[0]}
     return {"edges": edges.tolist(), **{name: count.astype(float).tolist() for name, count in counts.items()}}
 

@@ -39,7 +39,7 @@ class TextCloze:
         check_unit("text_cloze", unit)
         check_share("text_cloze.keep", keep)
         if size < 1:
-            raise InputError(f"views.text_cloze.size is a number of {unit}, at least 1; it is {size}")
+            raise InputError(f"augmentations.text_cloze.size is a number of {unit}, at least 1; it is {size}")
         self.keep, self.unit, self.size = keep, unit, size
 
     def __call__(self, cell: str, generator: np.random.Generator) -> str:

@@ -51,13 +51,14 @@ class TextCrop:
         check_share("text_crop.longest", longest)
         if not 0 < shortest <= longest:
             raise InputError(
-                f"views.text_crop: shortest must be above zero and at most longest; they are {shortest} and {longest}"
+                "augmentations.text_crop: shortest must be above zero and at most longest; they are "
+                f"{shortest} and {longest}"
             )
         least = FEWEST[unit] if fewest is None else fewest
         if least < 1 or most < 0 or 0 < most < least:
             raise InputError(
-                f"views.text_crop: fewest must be at least 1, and most at least fewest, or 0 for no bound; they are "
-                f"{least} and {most}"
+                "augmentations.text_crop: fewest must be at least 1, and most at least fewest, or 0 for no bound; they "
+                f"are {least} and {most}"
             )
         self.shortest, self.longest, self.fewest, self.most, self.unit = shortest, longest, fewest, most, unit
 

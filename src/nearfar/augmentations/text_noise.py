@@ -34,7 +34,7 @@ class TextNoise:
         check_share("text_noise.delete", delete, below_one=True)
         check_share("text_noise.swap", swap)
         if delete == swap == 0:
-            raise InputError("views.text_noise: delete and swap are both 0, so nothing changes; leave the view out")
+            raise InputError("augmentations.text_noise: delete and swap are both 0, so nothing changes; leave it out")
         self.delete, self.swap = delete, swap
 
     def __call__(self, cell: str, generator: np.random.Generator) -> str:

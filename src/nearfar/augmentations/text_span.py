@@ -31,7 +31,7 @@ class TextSpan:
     def __init__(self, fewest: int = 4, most: int = 16) -> None:
         if not 1 <= fewest <= most:
             raise InputError(
-                f"views.text_span: fewest must be at least 1 and at most most; they are {fewest} and {most}"
+                f"augmentations.text_span: fewest must be at least 1 and at most most; they are {fewest} and {most}"
             )
         self.fewest, self.most = fewest, most
 

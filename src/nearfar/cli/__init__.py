@@ -52,7 +52,7 @@ def main() -> None:
 def run(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted.
 
-    What the user can cause is said in a line or two on standard error; anything else is a bug, and shown whole.
+    An error that the user can cause is one line or two on standard error; any other is a bug, shown with its traceback.
     """
     warnings.showwarning = _warn
     try:

@@ -51,6 +51,6 @@ def command(
     facts = {"out": str(out), "rows": len(ids), "dim": form.dim, "precision": form.precision}
     if form.ranges is not None:
         facts["ranges"] = str(form.keep(out))
-    said = "" if form.precision == "float32" else f" as {form.precision}"
+    suffix = "" if form.precision == "float32" else f" as {form.precision}"
     facts["fingerprint"] = loaded.fingerprint
-    emit(facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{said} in {out}"))
+    emit(facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {out}"))

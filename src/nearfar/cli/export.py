@@ -27,5 +27,5 @@ def command(
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     size = sum((folder / file).stat().st_size for file in files)
     facts = {"out": str(folder), "files": files, "bytes": size, "dim": loaded.dim, "fingerprint": loaded.fingerprint}
-    said = f"{', '.join(files)} in {folder}, {size / 1e6:,.1f} MB, {loaded.dim} dimensions"
-    emit(facts, as_json, lambda: print(said))
+    line = f"{', '.join(files)} in {folder}, {size / 1e6:,.1f} MB, {loaded.dim} dimensions"
+    emit(facts, as_json, lambda: print(line))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nearfar.model import Model
 
 
-USUAL = 0.05  # the temperature that is spoken of where the model does not tell its own
+USUAL = 0.05  # the temperature that is marked where the model's own is not recorded
 app = typer.Typer(
     help="Draw what theory says on your own model and data.",
     no_args_is_help=True,
@@ -62,9 +62,9 @@ def temperature(
     material = measure.draw_pairs(
         loaded, data, split=split, label=label, rows=rows, train=steps * measure.BATCH, seed=seed
     )
-    own = None if _recipe(loaded, "loss", "learnable") else _recipe(loaded, "loss", "temperature")
-    facts = _about(model, material, settings, label) | {"temperature": own or USUAL, "from_recipe": own is not None}
-    facts |= measure.curves(Model(loaded.encoder, {}), material, [*chosen, own or USUAL])
+    fixed = None if _recipe_number(loaded, "loss", "learnable") else _recipe_number(loaded, "loss", "temperature")
+    facts = _about(model, material, settings, label) | {"temperature": fixed or USUAL, "from_recipe": fixed is not None}
+    facts |= measure.curves(Model(loaded.encoder, {}), material, [*chosen, fixed or USUAL])
     if steps:
         facts |= measure.trainings(model, material, chosen, settings, quiet=quiet)
     facts = {**json_safe(facts), "page": str(out / "temperature.html")}
@@ -104,12 +104,12 @@ def _one_encoder(name: str) -> Model:
     return loaded
 
 
-def _recipe(loaded: Model, section: str, setting: str) -> float | None:
-    """Return a number of the recipe that made the model, if it tells."""
-    told: Any = loaded.notes.get("recipe")
+def _recipe_number(loaded: Model, section: str, setting: str) -> float | None:
+    """Return a setting of the recipe that trained the model; None where it is not recorded, or no number above 0."""
+    value: Any = loaded.notes.get("recipe")
     for key in (section, setting):
-        told = told.get(key) if isinstance(told, dict) else None
-    return float(told) if isinstance(told, int | float) and told > 0 else None
+        value = value.get(key) if isinstance(value, dict) else None
+    return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def _learning_rate(loaded: Model, given: float | None) -> float:
@@ -118,7 +118,7 @@ def _learning_rate(loaded: Model, given: float | None) -> float:
 
     if given is not None and not 0 < given < float("inf"):
         raise InputError(f"--learning-rate must be a number above 0, it is {given:g}")
-    return given or _recipe(loaded, "training", "learning_rate") or Settings().learning_rate
+    return given or _recipe_number(loaded, "training", "learning_rate") or Settings().learning_rate
 
 
 def _about(model: str, material: LabPairs, settings: ShortTraining, label: str | None) -> dict[str, Any]:

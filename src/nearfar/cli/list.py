@@ -29,13 +29,13 @@ def command(
         emit(known, as_json, lambda: _show(known))
     elif package in packages:
         parts = {name: _part(package, name) for name in packages[package]}
-        emit(parts, as_json, lambda: _show({name: _told(part) for name, part in parts.items()}))
+        emit(parts, as_json, lambda: _show({name: _description(part) for name, part in parts.items()}))
     else:
         raise InputError(f"no package {package!r}; {nearest(package, [*packages, 'recipes'])}")
 
 
 def _part(package: str, name: str) -> dict[str, Any]:
-    """Return a part's first sentence and its settings with their defaults; None stands for those without one too."""
+    """Return a part's first sentence, its settings with their defaults, and those that must be given (None here)."""
     import inspect
 
     from nearfar import registry
@@ -49,14 +49,14 @@ def _part(package: str, name: str) -> dict[str, Any]:
     }
 
 
-def _told(part: dict[str, Any]) -> str:
+def _description(part: dict[str, Any]) -> str:
     settings = part["settings"].items()
     shown = ", ".join(key if key in part["required"] else f"{key}={value!r}" for key, value in settings)
     return f"{part['about']}\n{shown}".strip()
 
 
 def _show(rows: dict[str, str]) -> None:
-    """Print names and what is said of them, wrapped to the terminal."""
+    """Print names with their texts, wrapped to the terminal."""
     import shutil
     import textwrap
 

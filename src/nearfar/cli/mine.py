@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from nearfar.mining.controls import Controls, Sampling
     from nearfar.mining.mine import TableForm
     from nearfar.mining.search import MiningResult
+    from nearfar.mining.suspects import Review
     from nearfar.model import Model
-    from nearfar.reports.review import Review
     from nearfar.tasks import Retrieval
 
 
@@ -82,7 +82,7 @@ def command(
 
 
 def _facts(hard: MiningResult) -> dict[str, Any]:
-    """Count what was mined: examples without any negative are skipped, and why candidates were turned away."""
+    """Return counts: of examples, of those without a negative (skipped), of candidates that each bound rejected."""
     count = (hard.mined.rows >= 0).sum(1)[hard.pairs[0]]
     return {
         "examples": len(count),
@@ -158,7 +158,8 @@ def _mined(
 
 def _write_review(hard: MiningResult, path: Path, model: str, data: str, rescored: bool) -> Review:
     """Write the page of likely false negatives, and return what is on it."""
-    from nearfar.reports.review import Bm25Scorer, page, review
+    from nearfar.mining.suspects import Bm25Scorer, review
+    from nearfar.reports.review import page
     from nearfar.storage.folders import write_text
 
     words: Any = Bm25Scorer(hard)

@@ -31,11 +31,12 @@ def command(
         raise InputError("--resume goes on with a run, --overwrite throws it away; give one of them")
     if dry_run:
         from nearfar import config
+        from nearfar.reports.console import show_estimate
         from nearfar.training.dry_run import dry_run as estimate
 
         parts = config.build(config.load(recipe, overrides or []))
         found = estimate(parts.encoder, parts.positives, parts.loss, refresh=parts.refresh, **parts.training)
-        emit(found.facts, as_json, found.show)
+        emit(found.facts, as_json, lambda: show_estimate(found.facts))
         return
     from nearfar.experiment import train
     from nearfar.reports.console import show_results

@@ -25,7 +25,7 @@ from nearfar.errors import InputError, NearfarError, RunError
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=12)  # the others wait while rank 0 evaluates; a rank that dies is noticed without delay
-BUCKET = 32 << 20  # bytes of one all-reduce: many small tensors cost as much as one, one huge copy costs memory
+BUCKET = 32 << 20  # bytes of one all-reduce: one for each small tensor is slow, one for all copies all
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Ranks:
         return self.rank == 0
 
     def open(self, device: torch.device) -> None:
-        """Join the process group: gloo between CPUs, nccl between GPUs. Errors: `InputError` if the others don't come.
+        """Join the process group: gloo between CPUs, nccl between GPUs. Errors: `InputError` if others do not join.
 
         The group stays open until the process ends, because one process may train twice; a second call does nothing.
         """

@@ -27,8 +27,8 @@ class Distill(nn.Module):
     where the positive is the listed key of the query's own group (of several, the mean over them). A row counts by one
     over the number of its copies.
 
-    The scores are the weights of `pairs.known`, which are >= 0; both forms ignore a shift of all scores of a query, so
-    add what makes the least one zero. A score of 0 is a score.
+    The scores are the weights of `pairs.known`, which are >= 0. Both forms ignore a shift of all scores of a query, so
+    shift negative scores until a query's lowest is 0. A key with a score of 0 is listed like any other.
 
     Args:
         form: "kl" or "margin_mse".

@@ -50,7 +50,7 @@ class Matryoshka(nn.Module):
     When not to use it: where the whole vectors are all that is ever stored; they lose a little by it.
     """
 
-    unit: ClassVar[bool] = True  # these are the class's; an object takes those of its loss
+    unit: ClassVar[bool] = True  # defaults of the class; an object has those of its loss
     cacheable: ClassVar[bool] = True
     needs_negatives: ClassVar[bool] = True
 

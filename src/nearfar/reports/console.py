@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import textwrap
@@ -81,6 +82,19 @@ def _difference(difference: Mapping[str, float | None] | None) -> Text:
     if high is not None and high < 0:
         return Text(f"{text} worse ", style="red")
     return Text(f"{text}       ")  # as wide as with a verdict, so that the numbers are aligned
+
+
+def show_estimate(facts: Mapping[str, Any]) -> None:
+    """Print the batch and the estimate of a dry run."""
+    for example in facts["batch"]:
+        print(json.dumps(example, ensure_ascii=False)[:400])
+    mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
+    print(
+        f"\n{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "
+        f"{facts['seconds']:,.0f} s at {facts['pairs_per_second']:,.0f} pairs a second, "
+        f"{facts['reading_seconds']:,.0f} s before that for reading, and {facts['memory_mb']:,.0f} MB of "
+        f"memory{mined}. Nothing was trained, and nothing written but the cache."
+    )
 
 
 def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:

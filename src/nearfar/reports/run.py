@@ -1,4 +1,4 @@
-"""The page of a run: its metrics and how sure they are, and how training went, in one file that loads nothing."""
+"""The page of a run: its metrics with their intervals, and the course of training, in one file that loads nothing."""
 
 from __future__ import annotations
 

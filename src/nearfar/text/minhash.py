@@ -1,4 +1,4 @@
-"""Near-duplicates among codes or texts by MinHash (Broder 1997, "On the resemblance and containment of documents").
+"""Near-duplicates in code or text by MinHash (Broder 1997, "On the resemblance and containment of documents").
 
 A shingle is a run of three words. A signature holds, for each of 32 hash functions, the least hash of a text's
 shingles; the share of equal components of two signatures estimates the Jaccard similarity of the sets of shingles.
@@ -46,7 +46,7 @@ _MULTIPLIERS = _odd_numbers(3 + SIGNATURE_SIZE)  # three for the words of a shin
 
 
 def signatures(texts: Sequence[str]) -> Signatures:
-    """Return the MinHash signatures of n texts, or codes without comments, over shingles of three words, (n, 32)."""
+    """Return the MinHash signatures (n, 32) of n texts, or of code without comments, over shingles of three words."""
     if not texts:
         return np.empty((0, SIGNATURE_SIZE), np.uint32)
     hashes = _Hashes()

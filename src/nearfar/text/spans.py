@@ -44,17 +44,17 @@ def spans(text: str, unit: str) -> list[Span]:
 def check_text(name: str, cell: Any) -> str:
     """Return the cell. Errors: `InputError` for one that is no text. name: of the augmentation."""
     if not isinstance(cell, str):
-        raise InputError(f"views.{name} takes texts, this cell is {type(cell).__name__}; name a column of text")
+        raise InputError(f"augmentations.{name} takes texts, this cell is {type(cell).__name__}; name a column of text")
     return cell
 
 
 def check_unit(name: str, unit: str) -> None:
     """Refuse a unit of texts other than words and sentences. name: of the augmentation."""
     if unit not in ("words", "sentences"):
-        raise InputError(f"views.{name}.unit must be words or sentences; it is {unit!r}")
+        raise InputError(f"augmentations.{name}.unit must be words or sentences; it is {unit!r}")
 
 
 def check_share(name: str, value: float, *, below_one: bool = False) -> None:
     """Refuse a share that is not from 0 to 1. name: of the setting."""
     if not (math.isfinite(value) and 0 <= value <= 1 and not (below_one and value == 1)):
-        raise InputError(f"views.{name} is a share, 0 to {'below ' * below_one}1; it is {value}")
+        raise InputError(f"augmentations.{name} is a share, 0 to {'below ' * below_one}1; it is {value}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from nearfar.column import Ids, take
 from nearfar.contracts import AugmentedView, Encoder, Inputs, Positives
 from nearfar.errors import InputError
 from nearfar.text.prompts import prompt, side_of
+from nearfar.vectors.embed import is_empty
 
 
 def augmented_views(positives: Positives) -> Mapping[str, AugmentedView]:
@@ -29,12 +29,8 @@ def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds:
     generators = (np.random.default_rng([*seed, augmented_view.stream]) for seed in seeds.tolist())
     augmented = [augmented_view.augmentation(cell, g) for cell, g in zip(cells, generators, strict=True)]
     for row, (cell, changed) in enumerate(zip(cells, augmented, strict=True)):
-        if _is_blank(changed) and not _is_blank(cell):
+        if is_empty(changed) and not is_empty(cell):
             raise InputError(f"view {view!r}: nothing is left of row {rows[row] + 1}; a view must leave something")
     prefix = prompt(encoder, positives, view)
     side = side_of(encoder, positives, view)
     return side.inputs([prefix + text for text in augmented] if prefix else augmented)
-
-
-def _is_blank(cell: Any) -> bool:
-    return isinstance(cell, str) and not cell.strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,21 +28,9 @@ STEPS = 3  # measured, after one to warm up
 
 @dataclass(frozen=True)
 class Estimate:
-    """The result of a dry run: `facts` by name; `show` prints them."""
+    """The result of a dry run: `facts` by name, which `reports.console.show_estimate` prints."""
 
     facts: dict[str, Any]
-
-    def show(self) -> None:
-        """Print the batch and the estimate."""
-        for example in self.facts["batch"]:
-            print(json.dumps(example, ensure_ascii=False)[:400])
-        mined = f"; mining {self.facts['refreshes']:,} times comes on top" if self.facts["refreshes"] else ""
-        print(
-            f"\n{self.facts['pairs']:,} pairs, {self.facts['steps']:,} steps of {self.facts['batch_size']:,}; about "
-            f"{self.facts['seconds']:,.0f} s at {self.facts['pairs_per_second']:,.0f} pairs a second, "
-            f"{self.facts['reading_seconds']:,.0f} s before that for reading, and {self.facts['memory_mb']:,.0f} MB of "
-            f"memory{mined}. Nothing was trained, and nothing written but the cache."
-        )
 
 
 def dry_run(

@@ -1,4 +1,4 @@
-"""The training loop: `fit`, and a step of it."""
+"""The training loop, `fit`: data, state and what happens in and between steps, and the signals that stop it."""
 
 from __future__ import annotations
 

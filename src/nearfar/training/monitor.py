@@ -12,7 +12,7 @@ from nearfar.vectors import geometry
 
 SAMPLE = 512  # rows that are measured: effective rank costs a singular value decomposition
 COSINE_ALARM = 0.7  # mean cosine of random pairs: an even space has 0, a point 1
-POINT = 0.01  # one minus that cosine: vectors are nearly the same, whatever it was at first
+POINT = 0.01  # one minus that cosine: below, the vectors are nearly one point, whatever the first measurement was
 RANK_ALARM = 0.1  # of the first measured effective rank
 
 

@@ -171,15 +171,15 @@ class MixedStream:
 
 
 class NoRepeatOrder:
-    """Shuffled epochs in which a batch that spans two epochs does not get an example twice.
+    """Shuffled epochs, changed so that a batch that spans two epochs holds no example twice.
 
-    What such a batch has of the old epoch comes later in the new one. An epoch's end is left as it was drawn, so an
-    epoch depends on the one before it and on no earlier one.
+    Examples that such a batch has from the old epoch are moved back in the new epoch, behind that batch. The end of an
+    epoch is never changed, so an epoch depends on the shuffle of the one before it and on no earlier one.
 
     per_batch: examples of this data set in a batch, at most; batch_of: returns the (start, stop) in this data set's
-    stream of the batch that holds a position of it. Where a batch takes more than half of the data set, examples cannot
-    be moved so, and all epochs have one order: still no example twice in a batch, or, where the batch is larger than
-    the data set, none more than once more often than another.
+    stream of the batch that holds a position of it. Where a batch takes more than half of the data set, there is no
+    place to move examples to, and all epochs have the same order. A batch then holds no example twice either, or, where
+    it is larger than the data set, each example equally often, give or take one.
     """
 
     def __init__(

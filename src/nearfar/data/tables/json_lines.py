@@ -1,4 +1,4 @@
-"""Readers of JSON: one object a line, or one array of objects; and tables from dictionaries, which both amount to."""
+"""Readers of JSON (one object a line, or one array of objects), and tables made of dictionaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transformers model as the backbone of an encoder: read safely or made new, its parts, and what of it is trained."""
+"""The transformers model inside an encoder: reading it safely or making a new one, its layers, freezing, and LoRA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a pretrained model (a path, a snapshot from the hub, the extra `minilm`), and that it runs no code."""
+"""Finding a pretrained model's folder (a path, the hub, the extra `minilm`), and refusing one that would run code."""
 
 from __future__ import annotations
 

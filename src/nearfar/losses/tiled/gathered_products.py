@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 GATHER_BLOCK = 4096  # pairs whose vectors are gathered together
-DENSE = 8  # where more than one entry of q k' in so many is listed, computing all of it is faster, and small enough
+DENSE = 8  # where more than one in 8 entries of q k' is listed, it is faster to compute all, at most 8 times as many
 
 
 def listed_products(q: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -63,8 +63,8 @@ class _SquaredDistances(torch.autograd.Function):
         return grad_q, grad_k, None, None
 
 
-def _blocks(i: Tensor, j: Tensor, size: int = GATHER_BLOCK) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def _blocks(i: Tensor, j: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield a list of pairs in blocks: the block's slice of the list, its query rows and its key rows."""
-    for start in range(0, len(i), size):
-        part = slice(start, start + size)
+    for start in range(0, len(i), GATHER_BLOCK):
+        part = slice(start, start + GATHER_BLOCK)
         yield part, i[part], j[part]

@@ -76,7 +76,7 @@ class Sweep:
         return rows, rows.new_zeros(len(self.k) if self.plan.key_to_query else 0)
 
     def counts_columns(self, tile: Tile) -> bool:
-        """Return whether a tile is summed over its rows, too, for its columns.
+        """Return whether the sums of a tile's columns are wanted, too.
 
         For self-similarity these sums belong to the tile's mirror below the diagonal, which is not computed.
         """
