@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, json_safe, write_text
+from nearfar.storage.folders import ensure_folder, json_safe, write_json, write_text
 
 if TYPE_CHECKING:
     from nearfar.config import Recipe, RecipeParts
@@ -173,7 +172,7 @@ def write_results(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -
     brief = {split: {k: v for k, v in report.to_json().items() if k in BRIEF} for split, report in reports.items()}
     run.model.notes |= {"metrics": facts.get("metrics", {}), "reports": json_safe(brief)}
     run.model.describe(run.folder / "model")
-    write_text(run.folder / "results.json", json.dumps(json_safe(facts), indent=1, ensure_ascii=False) + "\n")
+    write_json(run.folder / "results.json", facts)
     write_page(run.folder)
 
 

@@ -141,7 +141,7 @@ def test_the_rest_keeps_the_span_as_often_as_it_is_told() -> None:
         (lambda: TextCrop(unit="letters"), "unit must be words or sentences"),  # type: ignore[arg-type]
         (lambda: TextNoise(delete=1.0), "text_noise.delete is a share, 0 to below 1"),
         (lambda: TextNoise(swap=-0.1), "text_noise.swap is a share"),
-        (lambda: TextNoise(0, 0), "leave the view out"),
+        (lambda: TextNoise(0, 0), "leave it out"),
         (lambda: TextCloze(keep=2), "text_cloze.keep is a share"),
         (lambda: TextCloze(size=0), "text_cloze.size is a number of sentences, at least 1"),
     ],

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.storage.folders import json_safe
 
 
 def command(
@@ -23,13 +22,11 @@ def command(
 
     On data that it was not trained on: a BEIR folder, graded sentence pairs, or a table of pairs.
     """
-    import json
-
     from nearfar.evaluation import sources
     from nearfar.evaluation.evaluate import evaluate
     from nearfar.model import Model
     from nearfar.reports import console
-    from nearfar.storage.folders import ensure_folder, write_text
+    from nearfar.storage.folders import ensure_folder, write_json
 
     loaded, others = Model.load(model), sources.baselines(baseline or [])
     if out is not None:
@@ -37,6 +34,6 @@ def command(
     report = evaluate(loaded, sources.task(data, split), baselines=others)
     facts = report.to_json()
     if out is not None:
-        write_text(out, json.dumps(json_safe(facts), indent=1, ensure_ascii=False) + "\n")
+        write_json(out, facts)
 
     emit(facts, as_json, lambda: console.show_report(report))

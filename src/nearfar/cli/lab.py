@@ -49,12 +49,10 @@ def temperature(
     Curves over the temperature: on which negatives the gradient falls. Then a short training at each of some
     temperatures, and what becomes of the space. Writes a page with figures.
     """
-    import json
-
     from nearfar.lab import measure
     from nearfar.lab.page import page, show_lab
     from nearfar.model import Model
-    from nearfar.storage.folders import ensure_folder, write_text
+    from nearfar.storage.folders import ensure_folder, write_json, write_text
 
     chosen, loaded = _temperatures(taus), _one_encoder(model)
     settings = measure.ShortTraining(steps, _learning_rate(loaded, learning_rate), seed)
@@ -68,7 +66,7 @@ def temperature(
     if steps:
         facts |= measure.trainings(model, material, chosen, settings, quiet=quiet)
     facts = {**json_safe(facts), "page": str(out / "temperature.html")}
-    write_text(out / "temperature.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    write_json(out / "temperature.json", facts)
     write_text(out / "temperature.html", page(facts))
     emit(facts, as_json, lambda: show_lab(facts))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -163,6 +164,11 @@ def _sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as a JSON file, atomically; numbers that are not finite become null."""
+    write_text(path, json.dumps(json_safe(value), indent=1, ensure_ascii=False) + "\n")
 
 
 def json_safe(value: Any) -> Any:
