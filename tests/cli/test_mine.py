@@ -30,7 +30,7 @@ def test_people_read(here: Path, nearfar: Run) -> None:
     done = nearfar("mine", "model", "pairs.jsonl", "--out", "m.parquet", "--form", "triplets", "--max-score", -0.3)
     text = shown(done)
     assert "negatives for 60 pairs in m.parquet" in text
-    assert "turned away by max-score" in text
+    assert "rejected by max-score" in text
     assert "left out: no candidate remained" in text
     assert len(Columns(Table(here / "m.parquet"))) > 0
 

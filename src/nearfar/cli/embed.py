@@ -20,7 +20,7 @@ def command(
     out: Annotated[Path, typer.Option(help="A .npy file (n, d), or a .parquet file with ids and vectors.")],
     column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
     role: Annotated[str | None, typer.Option(help="query or key: puts the model's prompt in front.")] = None,
-    dim: Annotated[int | None, typer.Option(help="Only so many coordinates, the first ones.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Keep this many coordinates, the first ones.")] = None,
     precision: Annotated[str, typer.Option(help="float32, int8, uint8, binary or ubinary.")] = "float32",
     calibration: Annotated[str | None, typer.Option(help="For int8: texts like those to come, or .ranges.npy.")] = None,
     as_json: Json = False,

@@ -14,7 +14,7 @@ def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     data: Annotated[str, typer.Argument(help="A BEIR folder, a file of graded sentence pairs, or a table of pairs.")],
     baseline: Annotated[list[str] | None, typer.Option(help="bm25, bm25-english, or a model's folder.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of data that has several; test, where there is one.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of data with several; test, where there is one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the whole report as JSON in this file.")] = None,
     as_json: Json = False,
 ) -> None:

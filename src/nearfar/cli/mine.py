@@ -25,19 +25,19 @@ def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     data: Annotated[str, typer.Argument(help="A table of pairs, or a BEIR folder.")],
     out: Annotated[Path, typer.Option(help="A .jsonl or .parquet file: query, key, negative.")],
-    negatives: Annotated[int, typer.Option(help="For each query.")] = 5,
+    negatives: Annotated[int, typer.Option(help="Negatives for each query.")] = 5,
     form: Annotated[str, typer.Option(help="lists: a row a pair; triplets: a row a negative.")] = "lists",
-    range_min: Annotated[int, typer.Option(help="Pass over so many of the nearest.")] = 0,
-    range_max: Annotated[int, typer.Option(help="Look at so many of the nearest.")] = 100,
-    absolute_margin: Annotated[float | None, typer.Option(help="At least so far below the positive's score.")] = None,
-    relative_margin: Annotated[float | None, typer.Option(help="The same, as a share of it; 0.05 is good.")] = None,
-    min_score: Annotated[float | None, typer.Option(help="Score at least this.")] = None,
-    max_score: Annotated[float | None, typer.Option(help="Score at most this.")] = None,
+    range_min: Annotated[int, typer.Option(help="Skip this many of the nearest keys.")] = 0,
+    range_max: Annotated[int, typer.Option(help="Take negatives from this many nearest keys.")] = 100,
+    absolute_margin: Annotated[float | None, typer.Option(help="Lowest distance below the positive's score.")] = None,
+    relative_margin: Annotated[float | None, typer.Option(help="The same, as a share of that score; try 0.05.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="The lowest score of a negative.")] = None,
+    max_score: Annotated[float | None, typer.Option(help="The highest score of a negative.")] = None,
     sampling: Annotated[str, typer.Option(help="top, random, or spread over the ranks.")] = "top",
-    seed: Annotated[int, typer.Option(help="Of random sampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random sampling.")] = 0,
     query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
     key: Annotated[str | None, typer.Option(help="The table's column of keys.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of data that has several; train, where there is one.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
     corpus: Annotated[str | None, typer.Option(help="More documents: a .txt file, a table, a BEIR folder.")] = None,
     rescore: Annotated[Path | None, typer.Option(help="A cross-encoder's folder; its scores then decide.")] = None,
     decisions: Annotated[Path | None, typer.Option(help="What was decided on a page of --review.")] = None,
@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Write hard negatives for a table of pairs.
 
-    The nearest texts that are not known to be near. No known positive, and no copy of one, is ever a negative.
+    The keys nearest to each query that are not known positives. No copy of a positive is ever a negative.
     """
     import time
 
@@ -98,7 +98,7 @@ def _facts(hard: MiningResult) -> dict[str, Any]:
 def _show(facts: dict[str, Any]) -> None:
     print(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {facts['out']}")
     for name, count in facts["removed"].items():
-        print(f"{count:,} candidates turned away by {name.replace('_', '-')}")
+        print(f"{count:,} candidates rejected by {name.replace('_', '-')}")
     if facts["skipped"]:
         print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
