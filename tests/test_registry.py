@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -194,3 +195,36 @@ def test_a_part_from_outside_is_refused_elsewhere(own_module: str) -> None:
 def test_what_cannot_be_imported_is_the_users_error(own_module: str, name: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         registry.find("losses", name.format(own_module), outside=True)
+
+
+@dataclass
+class Unhashable:
+    share: float = 0.5
+
+
+@dataclass(slots=True)
+class Slotted:
+    share: float = 0.5
+
+
+class Renaming:
+    def __init__(self, words: set[str] | None = None, file: Path | None = None, pair: tuple[int, int] = (1, 2)) -> None:
+        self._words, self._file, self._pair = words, file, pair
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "value", "kept"),
+    [
+        (Unhashable, "share", 0.25, 0.25),
+        (Slotted, "share", 0.25, 0.25),
+        (Renaming, "words", {"b", "a"}, "['a', 'b']"),
+        (Renaming, "file", "a.txt", "a.txt"),
+        (Renaming, "pair", [3, 4], "[3, 4]"),
+    ],
+)
+def test_the_settings_of_a_part_are_remembered(part: type[Any], setting: str, value: Any, kept: Any) -> None:
+    """Of classes of every kind: without a hash, without a dictionary, with other names inside."""
+    spec = {"name": f"{__name__}:{part.__name__}"}
+    built = registry.build("losses", {**spec, setting: value}, outside=True)
+    assert registry.settings_of(built)[setting] == kept
+    assert registry.settings_of(registry.build("losses", spec, outside=True)) != registry.settings_of(built)

@@ -190,14 +190,17 @@ def settings_of(part: Any) -> dict[str, Any]:
     names; where it lacks one of these, all its plain attributes. The identity of a run consists of these values.
     """
     kind = type(part)
-    given = _SETTINGS.get(part) if kind.__weakrefoffset__ else None
+    given = None
+    with suppress(TypeError):  # a class may allow no weak references, or have no hash
+        given = _SETTINGS.get(part)
     found = {key: p.default for key, p in settings(kind).items() if p.default is not p.empty}
     if given is not None:
         found |= given
     elif all(hasattr(part, name) for name in settings(kind)):
         found |= {name: getattr(part, name) for name in settings(kind)}
     else:
-        found = {name: v for name, v in vars(part).items() if name != "training" and not isinstance(v, tuple)}
+        kept = getattr(part, "__dict__", {})  # a class with slots has none
+        found = {name: v for name, v in kept.items() if name != "training" and not isinstance(v, tuple)}
     inner = nested(kind)
     plain = {name: _as_plain(value) for name, value in found.items() if name not in inner}
     parts = {name: getattr(part, name, found.get(name)) for name in inner}  # as built, where the setting was left out
@@ -218,6 +221,10 @@ def _as_plain(value: Any) -> Any:
         return str(sorted((str(key), _as_plain(inner)) for key, inner in value.items()))
     if isinstance(value, list | tuple):
         return str([_as_plain(inner) for inner in value])
+    if isinstance(value, set | frozenset):
+        return str(sorted(map(str, value)))
+    if isinstance(value, Path):
+        return str(value)
     return value if isinstance(value, int | str) else None
 
 

@@ -34,3 +34,23 @@ def test_a_loss_with_another_setting_is_another_run(name: str, setting: str, def
 
     assert identity(**{setting: other})[setting] == pytest.approx(other)
     assert identity() != identity(**{setting: other})
+
+
+@pytest.mark.parametrize("setting", [{"seed": 7}, {"vocabulary": 280}])
+@pytest.mark.parametrize("name", ["dual", "frozen_projection"])
+def test_an_encoder_with_another_setting_of_a_part_is_another_run(name: str, setting: dict[str, Any]) -> None:
+    """What an encoder keeps for loading must not hide the settings that a part inside it was trained with."""
+    inner = "of" if name == "frozen_projection" else "key"
+
+    def identity(**more: Any) -> Any:
+        small = {"name": "static", "dim": 4, "vocabulary": 300}
+        parts = {"of": small} if inner == "of" else {"query": small, "key": small}
+        encoder = registry.build("encoders", {"name": name, **parts, inner: small | more})
+        positives = Columns(rows(8))
+        encoder.prepare(list(positives.views.values()))
+        positives.fingerprint = "the same"
+        found = run_identity(encoder, positives, registry.build("losses", {"name": "infonce"}, dim=4), Settings())
+        return found["encoder"][inner]
+
+    assert identity() == identity()
+    assert identity(**setting) != identity()

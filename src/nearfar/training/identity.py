@@ -36,7 +36,7 @@ def run_identity(
             "name": ", ".join(registry.name_of(type(part)) for part in parts),
             "data": positives.fingerprint,
         },
-        "encoder": {**registry.settings_of(encoder), **space, **encoder.settings()},
+        "encoder": {**space, **encoder.settings(), **registry.settings_of(encoder)},
         "loss": registry.settings_of(loss),
         **(miner.identity if miner else {}),
     }
