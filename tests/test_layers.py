@@ -19,7 +19,8 @@ LAYERS = """
 errors
 column pairs compute
 tasks
-contracts registry
+contracts
+abilities registry
 storage
 vectors
 text

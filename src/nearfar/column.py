@@ -47,6 +47,27 @@ class ListColumn:
         return list(self.cells[start:stop])
 
 
+def kind_of(cell: Any) -> str:
+    """Return the kind of a cell, as errors and encoders (`reads`) call it.
+
+    "text", "texts" (a list), "number"; of arrays and tensors "image" (uint8, (h, w, 3)), "recording" (floats, (time,
+    channels)), "vector" (floats, (d,)), "ids" (whole numbers, (t,), or a list) or "array"; else its type's name.
+    """
+    if isinstance(cell, str):
+        return "text"
+    if isinstance(cell, bool | int | float | np.number):
+        return "number"
+    if isinstance(cell, list | tuple) and cell:
+        return {"text": "texts", "number": "ids"}.get(kind_of(cell[0]), type(cell).__name__)
+    shape, kind = getattr(cell, "shape", None), str(getattr(cell, "dtype", "")).removeprefix("torch.")
+    if shape is None or not kind:
+        return type(cell).__name__
+    if kind == "uint8" and len(shape) == 3 and shape[2] == 3:
+        return "image"
+    known = {(True, 1): "vector", (True, 2): "recording", (False, 1): "ids"}
+    return known.get(("float" in kind, len(shape)), "array")
+
+
 def chunks(column: Column, size: int = READ_BLOCK) -> Iterator[list[Any]]:
     """Yield the cells of a column in lists of at most `size`."""
     for start in range(0, len(column), size):

@@ -1,4 +1,7 @@
-"""The protocols of the parts. A part is any class with these methods in its package's folder; nothing is inherited."""
+"""The protocols of the parts. A part is any class with these methods in its package's folder; nothing is inherited.
+
+What a part may do beyond these is in `abilities`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from nearfar.column import Column, Ids
+from nearfar.compute.draws import Draws
 from nearfar.pairs import Pairs
 from nearfar.tasks import Task
 
@@ -72,16 +76,14 @@ class Positives(Protocol):
     query_views: list[str]  # encoded and stacked in this order, they are the loss's queries
     key_views: list[str]  # encoded and stacked in this order, they are the loss's keys
     fingerprint: str
-    # `augmentations: dict[str, AugmentedView]`, optional, names the views whose cells are augmented; their settings
-    # are part of the fingerprint
 
     def __len__(self) -> int: ...
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
         """Return the rows and the pairs of some examples, a pure function of them.
 
         queued: examples whose keys were encoded in earlier steps and are the pairs' last keys, without rows here. Known
-        positives among them must be positives, not negatives. Positives whose `batch` lacks this argument are refused
-        where a queue is asked for. `examples` may be empty (a data set of a mixture with keys in the queue only).
+        positives among them must be positives, not negatives. It is given only to positives that say that they take
+        it (`abilities.TakesQueue`). `examples` may be empty (a data set of a mixture with keys in the queue only).
         """
         ...
 
@@ -110,21 +112,6 @@ class MiningPairs:
     ignored: npt.NDArray[np.int64]
 
 
-class Minable(Positives, Protocol):
-    """Positives that take mined negatives. Optional: other positives are refused where mining is asked for."""
-
-    def mining_pairs(self) -> Sequence[MiningPairs]:
-        """Return what to mine from, one for each data set, with the examples in order."""
-        ...
-
-    def with_negatives(self, rows: Ids) -> Self:
-        """Return the same positives with mined negatives: for each example, k rows of `MiningPairs.key`, (n, k).
-
-        -1 stands for none. A mined key that is a known positive of another query in the batch is no negative of that.
-        """
-        ...
-
-
 @dataclass(frozen=True)
 class MinedNegatives:
     """Mined negatives: the rows (n, k) for `with_negatives`, and facts for the log (`found`: how many there are)."""
@@ -134,7 +121,7 @@ class MinedNegatives:
 
 
 class Inputs(Protocol):
-    """The inputs of an encoder, n rows. `padded`, optional: false where rows are not padded to the longest."""
+    """The inputs of an encoder, n rows."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, rows: slice) -> Self: ...
@@ -173,12 +160,6 @@ class Encoder(Protocol):
     """Module 2, an `nn.Module`: inputs to vectors (n, dim), not normalised."""
 
     dim: int
-    # Optional:
-    # `takes: ClassVar[type]` is the type of a cell; `Model.embed` refuses rows of another type.
-    # `prompts: dict[str, str]` is the text before every cell, by role ("query", "key").
-    # `rates() -> dict[str, float]` returns factors on the learning rate, by parameter name.
-    # `side(role) -> Side` returns what reads the cells of one role ("query", "key") where the two differ; `inputs`,
-    # `store` and `takes` are then those of the keys. Call `side(encoder, role)` below.
 
     def __call__(self, inputs: Any) -> Tensor:
         """Return vectors (n, dim)."""
@@ -214,13 +195,6 @@ class Encoder(Protocol):
         ...
 
 
-def side(encoder: Encoder, role: str | None) -> Side:
-    """Return what reads the cells of a role (None: of keys): the encoder itself, unless its two sides differ."""
-    side_of_role = getattr(encoder, "side", None)
-    found: Side = encoder if side_of_role is None else side_of_role(role or "key")
-    return found
-
-
 class Loss(Protocol):
     """Module 3, an `nn.Module`: (n, d) queries, (m, d) keys and their pairs to a scalar.
 
@@ -237,29 +211,74 @@ class Loss(Protocol):
 
     # Every setting of the constructor is kept as an attribute of the same name, as given or as learnt, from which
     # `registry.settings_of` reads it for the identity of a run.
-    # `clamp_()`, optional in the loss and in modules of it, is called after each step: it clamps learnt parameters.
-    # `part(queries, keys, pairs, rank, world_size) -> scalar`, optional, is one rank's summand of the loss: the parts
-    # of all ranks, each given the whole batch, add up to the loss. Without it every rank computes the whole loss, which
-    # is then divided by the number of ranks: as exact, but no faster with more ranks.
+
+
+class Head(Protocol):
+    """An `nn.Module` between encoder and loss while training: vectors (n, in) to (n, dim).
+
+    It is trained on the vectors of the whole batch, of all ranks and micro-batches, so batch statistics in it are
+    exact. Its constructor gets `dim`, the dimension of the vectors that it takes.
+    """
+
+    dim: int  # of what it returns
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Return vectors (n, dim)."""
+        ...
+
+
+@dataclass(frozen=True)
+class States:
+    """What an encoder holds under its pooled vectors: the states of tokens, patches or frames, ragged.
+
+    values (t, d): the states of row 0, then those of row 1, ... offsets (n + 1,): row i has values[offsets[i]] to
+    values[offsets[i + 1] - 1]. places (t,): the place of each state in its row's input (a token's position; a patch's
+    or frame's number), as one position may give no state.
+    """
+
+    values: Tensor
+    offsets: Tensor
+    places: Tensor
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A sum of terms, a scalar with a graph, and their number: the loss of a batch is the sum over the number.
+
+    The step adds both over micro-batches and ranks and divides once, so that any cut gives the same update.
+    """
+
+    total: Tensor
+    count: int
 
 
 class Objective(Protocol):
-    """A training objective that does not compare vectors (masked language modelling, CPC): model, batch to scalar."""
+    """Self-supervision that compares no vectors, an `nn.Module` with heads of its own: hide a part, and predict it.
 
-    def __call__(self, model: Any, batch: Batch) -> Tensor:
-        """Return the loss."""
+    needs: the views whose rows it reads; () is every view. Its constructor gets the `encoder`; what depends on data
+    that the encoder has read (a vocabulary) is made in `prepare` (see `abilities.Prepared`).
+    """
+
+    needs: tuple[str, ...]
+
+    def hide(self, inputs: Any, draws: Draws) -> tuple[Any, Any]:
+        """Return the inputs with a part hidden, and the targets. draws: of the rows; row i's part depends on row i."""
+        ...
+
+    def __call__(self, encoder: Any, inputs: Any, targets: Any) -> Terms:
+        """Return the sum and the number of the terms of these rows; without a hidden part, `count` is 0."""
         ...
 
 
 class Augmentation(Protocol):
-    """An augmentation: a raw cell to a changed one that is its positive; all random numbers are the generator's.
+    """An augmentation: the cells of a batch, and their random numbers, to changed cells that are their positives.
 
-    A text must not become empty. `rest(cell, generator)`, optional, returns what the call leaves out of the cell with
-    the same random numbers; the two are then a positive pair.
+    cells: a tensor (n, ...) where the cells are arrays of one shape and type, else a list of n cells. What becomes of
+    cell i depends on cell i and row i of the draws alone. A text must not become empty.
     """
 
-    def __call__(self, cell: Any, generator: np.random.Generator) -> Any:
-        """Return the augmented cell."""
+    def __call__(self, cells: Any, draws: Draws) -> Any:
+        """Return the augmented cells, n of them, in order."""
         ...
 
 

@@ -16,7 +16,8 @@ import torch
 from torch.nn.functional import normalize
 
 from nearfar import registry
-from nearfar.contracts import Encoder, side
+from nearfar.abilities import side
+from nearfar.contracts import Encoder
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
 from nearfar.errors import InputError, nearest
 from nearfar.storage.card import card

@@ -1,4 +1,4 @@
-"""Tasks that models are evaluated on: retrieval and similarity. A data set, or positives, make one of a split."""
+"""Tasks that models are judged on. A data set, or positives, make one of a split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Retrieval:
 
     relevance: for each query (its position in `queries`), the judged documents (position, grade). A higher grade is
     more relevant; 0 is judged as not relevant. clusters (q,): queries of one cluster are not independent of each other
-    (same module, same source), so the bootstrap resamples whole clusters.
+    (same module, same source), so the bootstrap resamples whole clusters. excluded: for each query, the documents
+    (positions) that are never ranked, such as the query itself in a corpus that holds it.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Retrieval:
     relevance: dict[int, dict[int, int]]
     clusters: npt.NDArray[np.int64]
     notes: dict[str, Any] = field(default_factory=dict)  # shown as the protocol: pool sizes, what was dropped
+    excluded: dict[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n, m = len(self.queries), len(self.documents)
@@ -53,4 +55,41 @@ class Similarity:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-Task = Retrieval | Similarity
+@dataclass(frozen=True)
+class Labels:
+    """A labelled task: tell the class of each cell, from the vectors and classes of the training cells.
+
+    classes: the names of the c classes. labels (n,) and train_labels (m,): the class of each cell, a position in
+    `classes`. unknown: the class that stands for "none of these", which a classifier may answer without evidence.
+    clusters (n,): see `Retrieval`.
+    """
+
+    name: str
+    cells: Column
+    labels: npt.NDArray[np.int64]
+    train: Column
+    train_labels: npt.NDArray[np.int64]
+    classes: list[str]
+    clusters: npt.NDArray[np.int64]
+    unknown: int | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PairLabels:
+    """A task of pairs that are the same or not: tell whether first[i] and second[i] are, same (n,) booleans.
+
+    dev: other pairs, on which the threshold of the cosine is chosen; without them, only what needs no threshold is
+    measured.
+    """
+
+    name: str
+    first: Column
+    second: Column
+    same: npt.NDArray[np.bool_]
+    clusters: npt.NDArray[np.int64]
+    dev: PairLabels | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+Task = Retrieval | Similarity | Labels | PairLabels

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from nearfar import registry
+from nearfar.abilities import side
 from nearfar.column import ListColumn
-from nearfar.contracts import side
 from nearfar.errors import InputError
 from nearfar.model import Model
 from nearfar.storage.fingerprint import fingerprint

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import nearfar as nf
 from nearfar import config, registry
+from nearfar.abilities import side
 from nearfar.augmentations.text_crop import TextCrop
 from nearfar.cli.lab import _one_encoder
 from nearfar.column import ListColumn
-from nearfar.contracts import side
 from nearfar.encoders.dual import Dual
 from nearfar.encoders.reading.nested import ROLES, TowerSide, TwoSidedInputs
 from nearfar.encoders.static import MODULE_FOLDER, Static

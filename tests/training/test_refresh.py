@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from nearfar.abilities import Minable
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Batch, Minable, MinedNegatives
+from nearfar.contracts import Batch, MinedNegatives
 from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE

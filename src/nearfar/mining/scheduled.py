@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.abilities import Minable
 from nearfar.column import Ids, content_ids
-from nearfar.contracts import Minable, MinedNegatives, MiningPairs
+from nearfar.contracts import MinedNegatives, MiningPairs
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
 from nearfar.mining.search import embed_fresh, mine_pairs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from nearfar.abilities import side
 from nearfar.column import Column
-from nearfar.contracts import Encoder, Positives, Side, side
+from nearfar.contracts import Encoder, Positives, Side
 from nearfar.errors import InputError
 
 

@@ -11,9 +11,10 @@ from typing import Any, cast
 import torch
 
 from nearfar import registry
+from nearfar.abilities import Minable
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Encoder, Loss, Minable, Positives
+from nearfar.contracts import Encoder, Loss, Positives
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler

@@ -10,8 +10,9 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
+from nearfar.abilities import Minable
 from nearfar.column import Column, Ids
-from nearfar.contracts import Batch, Minable, MiningPairs, Positives
+from nearfar.contracts import Batch, MiningPairs, Positives
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.known import QUERY_SIDE, KnownPairs

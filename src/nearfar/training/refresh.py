@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from nearfar import registry
+from nearfar.abilities import Minable
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Encoder, Minable, MinedNegatives, Positives
+from nearfar.contracts import Encoder, MinedNegatives, Positives
 from nearfar.errors import InputError
 from nearfar.model import Model
 from nearfar.training.batches import BatchReader, PreparedBatch, prefetch

@@ -1,0 +1,236 @@
+"""What a part may do beyond its contract, and what holds where it does not: a protocol and a default for each.
+
+A part has an ability when it has the protocol's attributes; nothing is inherited or declared. Callers ask with
+`isinstance` or call the function of the same place here, never `getattr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+from torch import Tensor
+
+from nearfar.column import Ids
+from nearfar.contracts import AugmentedView, Batch, Encoder, MiningPairs, Positives, Side, States
+from nearfar.pairs import Pairs
+from nearfar.tasks import Task
+
+# --- data and positives ---
+
+
+@runtime_checkable
+class HasNotes(Protocol):
+    """Data that tells of itself what a protocol should say: sizes, what was dropped, how it was split."""
+
+    notes: dict[str, Any]
+
+
+def notes_of(data: Any) -> dict[str, Any]:
+    """Return what a data set tells of itself; most tell nothing."""
+    return dict(data.notes) if isinstance(data, HasNotes) else {}
+
+
+@runtime_checkable
+class Augmented(Protocol):
+    """Positives some of whose views are augmented anew in every epoch; the settings are part of the fingerprint."""
+
+    augmentations: Mapping[str, AugmentedView]
+
+
+def augmented_views(positives: Positives) -> Mapping[str, AugmentedView]:
+    """Return the augmented views of some positives by name; most have none."""
+    return positives.augmentations if isinstance(positives, Augmented) else {}
+
+
+@runtime_checkable
+class TakesQueue(Protocol):
+    """Positives whose `batch` takes `queued`: keys of earlier steps. Others are refused where a queue is asked for."""
+
+    takes_queue: Literal[True]
+
+    def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
+        """Return the batch of some examples; see `contracts.Positives.batch`."""
+        ...
+
+
+@runtime_checkable
+class Minable(Positives, Protocol):
+    """Positives that take mined negatives. Others are refused where mining is asked for."""
+
+    def mining_pairs(self) -> Sequence[MiningPairs]:
+        """Return what to mine from, one for each data set, with the examples in order."""
+        ...
+
+    def with_negatives(self, rows: Ids) -> Self:
+        """Return the same positives with mined negatives: for each example, k rows of `MiningPairs.key`, (n, k).
+
+        -1 stands for none. A mined key that is a known positive of another query in the batch is no negative of that.
+        """
+        ...
+
+
+@runtime_checkable
+class ManyTasks(Protocol):
+    """Positives that can be judged in several ways: find the other view, tell the class."""
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """Return all tasks of a split, of different types, the usual one first."""
+        ...
+
+
+def tasks_of(positives: Positives, split: str) -> Sequence[Task]:
+    """Return all tasks of a split, the usual one first."""
+    return positives.tasks(split) if isinstance(positives, ManyTasks) else [positives.task(split)]
+
+
+@runtime_checkable
+class Complement(Protocol):
+    """An augmentation that can also give the rest: the two are then a positive pair, and it makes both views."""
+
+    def rest(self, cells: Any, draws: Any) -> Any:
+        """Return what the call with the same draws leaves out of each cell."""
+        ...
+
+
+# --- encoders ---
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """An encoder, or a side of one, that says which kinds of cells it reads, in the words of `column.kind_of`.
+
+    "array" stands for arrays of every kind.
+    """
+
+    reads: tuple[str, ...]
+
+
+ARRAYS = ("array", "image", "recording", "vector", "ids")
+
+
+def reads(side: Any) -> tuple[str, ...]:
+    """Return the kinds of cells that an encoder or a side reads; () where it does not say."""
+    kinds = tuple(side.reads) if isinstance(side, Reads) else ()
+    return tuple(dict.fromkeys((*kinds, *ARRAYS))) if "array" in kinds else kinds
+
+
+@runtime_checkable
+class HasPrompts(Protocol):
+    """An encoder with a text in front of every cell, by role ("query", "key")."""
+
+    prompts: dict[str, str]
+
+
+def prompts_of(encoder: Any) -> dict[str, str]:
+    """Return an encoder's prompts by role; most have none."""
+    return dict(encoder.prompts) if isinstance(encoder, HasPrompts) else {}
+
+
+@runtime_checkable
+class TwoSided(Protocol):
+    """An encoder whose two sides read and prepare for themselves: question and picture, history and item."""
+
+    def side(self, role: str) -> Side:
+        """Return what reads the cells of one role, "query" or "key"."""
+        ...
+
+
+def side(encoder: Encoder, role: str | None) -> Side:
+    """Return what reads the cells of a role (None: of keys): the encoder itself, unless its two sides differ."""
+    return encoder.side(role or "key") if isinstance(encoder, TwoSided) else encoder
+
+
+@runtime_checkable
+class OwnRates(Protocol):
+    """A module with factors on the learning rate of some of its parameters."""
+
+    def rates(self) -> dict[str, float]:
+        """Return the factors by parameter name; 1 for those that are not named."""
+        ...
+
+
+def rates_of(module: Any) -> dict[str, float]:
+    """Return the factors on a module's learning rates by parameter name."""
+    return module.rates() if isinstance(module, OwnRates) else {}
+
+
+@runtime_checkable
+class GivesStates(Protocol):
+    """An encoder that also gives what lies under its pooled vectors."""
+
+    def states(self, inputs: Any) -> States:
+        """Return the states of tokens, patches or frames."""
+        ...
+
+
+@runtime_checkable
+class Padded(Protocol):
+    """Inputs that say whether their rows are padded to the longest, which decides what a micro-batch costs."""
+
+    padded: bool
+
+
+def is_padded(inputs: Any) -> bool:
+    """Return whether rows are padded to the longest; those that do not say are."""
+    return inputs.padded if isinstance(inputs, Padded) else True
+
+
+@runtime_checkable
+class BatchStatistics(Protocol):
+    """An encoder whose vector of a row depends on the other rows of the batch while it trains.
+
+    Layers of torch's batch norm are found without this. Statistics that are not theirs are refused with micro-batches
+    and with several ranks.
+    """
+
+    batch_statistics: Literal[True]
+
+
+# --- losses, objectives, and whatever is trained ---
+
+
+@runtime_checkable
+class RankParts(Protocol):
+    """A loss of which each rank can compute its summand; without it every rank computes the whole loss."""
+
+    def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
+        """Return one rank's summand, a scalar: those of all ranks, each given the whole batch, add up to the loss."""
+        ...
+
+
+@runtime_checkable
+class BeforeStep(Protocol):
+    """A loss, or a module in it, with settings that change during a run (`schedules.Scheduled`)."""
+
+    def before_step(self, step: int, steps: int) -> Mapping[str, float]:
+        """Set what is scheduled for step `step` (from 0) of `steps`; return the values by name, for the log."""
+        ...
+
+
+@runtime_checkable
+class AfterStep(Protocol):
+    """A loss, or a module in it, with a state that moves once a step: a centre, an average, a clamped parameter."""
+
+    def after_step(self, queries: Tensor, keys: Tensor) -> None:
+        """Move the state, given the whole batch's queries (n, d) and keys (m, d), without gradient."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """An objective that makes some of its parts after the encoder has read the data, such as a vocabulary's layer."""
+
+    def prepare(self, encoder: Any) -> None:
+        """Make them; a second call has no effect."""
+        ...
+
+
+# --- models ---
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A model that knows the identity of its embedding space."""
+
+    fingerprint: str
