@@ -45,13 +45,30 @@ def augmented_views(positives: Positives) -> Mapping[str, AugmentedView]:
 
 @runtime_checkable
 class TakesQueue(Protocol):
-    """Positives whose `batch` takes `queued`: keys of earlier steps. Others are refused where a queue is asked for."""
+    """Positives whose batches may have keys of earlier steps. Others are refused where a queue is asked for."""
 
-    takes_queue: Literal[True]
+    takes_queue: bool
 
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
-        """Return the batch of some examples; see `contracts.Positives.batch`."""
+        """Return the rows and the pairs of some examples, a pure function of them and of `queued`.
+
+        queued: examples whose keys were encoded in earlier steps and are the pairs' last keys, without rows here. Known
+        positives among them must be positives, not negatives.
+        """
         ...
+
+
+def takes_queue(positives: Positives) -> bool:
+    """Return whether positives take queued keys."""
+    return isinstance(positives, TakesQueue) and positives.takes_queue
+
+
+def batch_of(positives: Positives, examples: Ids, queued: Ids | None) -> Batch:
+    """Return the batch of some examples, with queued ones only where there is a queue."""
+    if queued is None:
+        return positives.batch(examples)
+    assert isinstance(positives, TakesQueue), "a queue is refused for other positives before training"
+    return positives.batch(examples, queued)
 
 
 @runtime_checkable
@@ -134,6 +151,13 @@ class TwoSided(Protocol):
     def side(self, role: str) -> Side:
         """Return what reads the cells of one role, "query" or "key"."""
         ...
+
+
+@runtime_checkable
+class HasTowers(Protocol):
+    """An encoder that consists of an encoder for each role, "query" and "key"."""
+
+    towers: Mapping[str, Encoder]
 
 
 def side(encoder: Encoder, role: str | None) -> Side:
@@ -224,6 +248,12 @@ class Prepared(Protocol):
     def prepare(self, encoder: Any) -> None:
         """Make them; a second call has no effect."""
         ...
+
+
+def prepare(objective: Any, encoder: Any) -> None:
+    """Let an objective make what depends on data that the encoder has read; most make nothing."""
+    if isinstance(objective, Prepared):
+        objective.prepare(encoder)
 
 
 # --- models ---

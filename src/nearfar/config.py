@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 import yaml
 
 from nearfar import registry
-from nearfar.contracts import Data, Encoder, Loss, Positives
+from nearfar.compute.scheduled import Scheduled
+from nearfar.contracts import Data, Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.mining.scheduled import ScheduledMiner
 from nearfar.recipes import Recipe, load
 from nearfar.training.mixture import mix
 from nearfar.training.settings import Settings
+from nearfar.training.ship import SHIPPED, Ship
+from nearfar.training.train_module import HEADS
+from nearfar.training.unpaired import Unpaired
 
 __all__ = ["Recipe", "RecipeParts", "build", "dumped", "load", "plain", "resolved"]
-PACKAGES = {"data": "data", "positives": "positives", "encoder": "encoders", "loss": "losses"}
+PACKAGES = {
+    "data": "data",
+    "positives": "positives",
+    "encoder": "encoders",
+    "loss": "losses",
+    "objective": "objectives",
+}
+BESIDE = {"objective": ("weight", "column")}  # settings that are of the section, not of the part
 
 
 @dataclass(frozen=True)
@@ -28,15 +41,20 @@ class RecipeParts:
     data: the data set, the first where the recipe has several. positives: those of the data set; of several data sets
     their `Mixture`, whose splits are called "1/heldout". evaluate: the tasks to judge by, {"name": metric, "split":
     split}. refresh: the miner of negatives during training, where `training` asks for one. of_split: returns the
-    positives of a split, made as those of the training rows are. seconds: the time that building took.
+    positives of a split, made as those of the training rows are. heads, objective, objective_weight,
+    ship: see `training.fit.fit`. seconds: the time that building took.
     """
 
     data: Data
     positives: Positives
     encoder: Encoder
-    loss: Loss
+    loss: Loss | None
     training: dict[str, Any]
     evaluate: list[dict[str, str]]
+    heads: dict[str, Head] = field(default_factory=dict)
+    objective: Objective | None = None
+    objective_weight: float = 1.0
+    ship: Ship = "encoder"
     refresh: ScheduledMiner | None = None
     of_split: Callable[[str], Positives] | None = None
     seconds: float = 0.0
@@ -51,19 +69,30 @@ def build(recipe: Recipe) -> RecipeParts:
     """
     began = time.perf_counter()
     checked = resolved(recipe)  # what is wrong stops here, before anything is read
+    torch.manual_seed(checked["training"]["seed"])  # of weights that constructors draw
 
     def part(section: str, where: str, spec: Any, **context: Any) -> Any:
         return registry.build(PACKAGES[section], spec, section=where, outside=True, **context)
 
     encoder = part("encoder", "encoder", checked["encoder"])
-    loss = part("loss", "loss", checked["loss"], dim=encoder.dim)
+    heads = _heads(checked.get("heads") or {}, encoder.dim)
+    dim = heads["projection"].dim if "projection" in heads else encoder.dim
+    loss = part("loss", "loss", checked["loss"], dim=dim) if "loss" in checked else None
+    beside = {key: value for key, value in checked.get("objective", {}).items() if key in BESIDE["objective"]}
+    own = {key: value for key, value in checked.get("objective", {}).items() if key not in beside}
+    objective = part("objective", "objective", own, encoder=encoder) if own else None
     data = [part("data", where, spec) for where, spec in _entries("data", checked["data"])]
-    specs = _entries("positives", checked["positives"])
-    specs = specs if isinstance(checked["positives"], list) else specs * len(data)  # one for all, or one for each
-    positives = [
-        part("positives", where, spec, data=rows, encoder=encoder)
-        for (where, spec), rows in zip(specs, data, strict=True)
-    ]
+    specs = _entries("positives", checked.get("positives"))
+    several = isinstance(checked.get("positives"), list)  # one for each; else one for all
+    specs = specs if several else specs * len(data)
+
+    def positives_of(where: str, spec: Any, rows: Data) -> Positives:
+        if spec is None:
+            return Unpaired(rows, beside.get("column"))
+        built: Positives = part("positives", where, spec, data=rows, encoder=encoder)
+        return built
+
+    positives = [positives_of(where, spec, rows) for (where, spec), rows in zip(specs, data, strict=True)]
     training = checked["training"]
     mixed = mix(positives, apart=training["apart"])
     refresh = ScheduledMiner(**checked["mining"]) if _mines(training) else None
@@ -71,12 +100,34 @@ def build(recipe: Recipe) -> RecipeParts:
     def of_split(split: str) -> Positives:
         number, sign, name = split.partition("/")
         d, name = (int(number), name) if len(data) > 1 and sign and number.isdecimal() else (0, split)
-        where, spec = specs[d]
-        built: Positives = part("positives", where, spec, data=data[d].split(name), encoder=encoder)
-        return built
+        return positives_of(*specs[d], data[d].split(name))
 
     seconds = time.perf_counter() - began
-    return RecipeParts(data[0], mixed, encoder, loss, training, checked["evaluate"], refresh, of_split, seconds)
+    return RecipeParts(
+        data=data[0],
+        positives=mixed,
+        encoder=encoder,
+        loss=loss,
+        training=training,
+        evaluate=checked["evaluate"],
+        heads=heads,
+        objective=objective,
+        objective_weight=beside.get("weight", 1.0),
+        ship=checked.get("ship", "encoder"),
+        refresh=refresh,
+        of_split=of_split,
+        seconds=seconds,
+    )
+
+
+def _heads(specs: Mapping[str, Any], dim: int) -> dict[str, Head]:
+    """Return the heads; the prediction takes what the projection returns."""
+    heads: dict[str, Head] = {}
+    for name in HEADS:
+        if name in specs:
+            head: Head = registry.build("heads", specs[name], section=f"heads.{name}", outside=True, dim=dim)
+            heads[name], dim = head, head.dim
+    return heads
 
 
 def resolved(recipe: Recipe) -> Recipe:
@@ -85,13 +136,46 @@ def resolved(recipe: Recipe) -> Recipe:
     Errors: those of `build`, as far as they show without reading any data.
     """
     result: Recipe = {}
+    objective = recipe.get("objective")
     for section, package in PACKAGES.items():
+        if section == "objective" or (objective and section in ("positives", "loss") and not recipe.get(section)):
+            continue  # an objective may be trained alone
         specs = [_completed(package, where, spec) for where, spec in _entries(section, recipe.get(section) or {})]
         result[section] = specs if isinstance(recipe.get(section), list) else specs[0]
-    _refuse_unequal(result["data"], result["positives"])
+    _refuse_unequal(result["data"], result.get("positives"))
+    result |= _heads_and_objective(recipe)
     training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
-    result |= {"training": asdict(training)} | _mining(recipe, asdict(training))
+    result |= {"training": training.plain()} | _mining(recipe, training.plain())
     return {**result, "evaluate": _tasks(recipe.get("evaluate") or [])}
+
+
+def _heads_and_objective(recipe: Recipe) -> Recipe:
+    """Return the sections heads, objective and ship, as far as the recipe has them.
+
+    Errors: `InputError` for an unknown head, a loss without positives, and the reverse.
+    """
+    result: Recipe = {}
+    heads = recipe.get("heads") or {}
+    for name in heads:
+        if name not in HEADS:
+            raise InputError(f"heads: no head {name!r}; {nearest(str(name), HEADS)}")
+    if heads:
+        result["heads"] = {name: _completed("heads", f"heads.{name}", spec) for name, spec in heads.items()}
+    if objective := recipe.get("objective"):
+        beside = {key: objective[key] for key in BESIDE["objective"] if key in objective}
+        own = {key: value for key, value in objective.items() if key not in beside}
+        weight = beside.get("weight", 1.0)
+        if not (isinstance(weight, int | float) and 0 < weight < math.inf):
+            raise InputError(f"objective.weight must be a number above zero, it is {weight!r}")
+        result["objective"] = {**_completed("objectives", "objective", own), **beside, "weight": weight}
+        if bool(recipe.get("positives")) != bool(recipe.get("loss")):
+            have, lack = ("positives", "loss") if recipe.get("positives") else ("loss", "positives")
+            raise InputError(f"{lack}: the recipe has {have} and no {lack}; give both, or an objective alone")
+    if "ship" in recipe:
+        result["ship"] = recipe["ship"]
+        if recipe["ship"] not in SHIPPED:
+            raise InputError(f"ship: {nearest(str(recipe['ship']), SHIPPED)}")
+    return result
 
 
 def _mining(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
@@ -154,6 +238,8 @@ def dumped(recipe: Recipe, versions: Mapping[str, str]) -> str:
 
 def plain(value: Any) -> Any:
     """Return nested settings as plain values: paths and the like become text."""
+    if isinstance(value, Scheduled):
+        return value.plain()
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

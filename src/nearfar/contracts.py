@@ -78,12 +78,10 @@ class Positives(Protocol):
     fingerprint: str
 
     def __len__(self) -> int: ...
-    def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
+    def batch(self, examples: Ids) -> Batch:
         """Return the rows and the pairs of some examples, a pure function of them.
 
-        queued: examples whose keys were encoded in earlier steps and are the pairs' last keys, without rows here. Known
-        positives among them must be positives, not negatives. It is given only to positives that say that they take
-        it (`abilities.TakesQueue`). `examples` may be empty (a data set of a mixture with keys in the queue only).
+        `examples` may be empty (a data set of a mixture with keys in the queue only). See `abilities.TakesQueue`.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -136,6 +137,10 @@ def run(
         parts.loss,
         out=out,
         evaluate=metrics if tasks else None,
+        heads=parts.heads,
+        objective=parts.objective,
+        objective_weight=parts.objective_weight,
+        ship=parts.ship,
         heldout=_heldout(parts, splits),
         refresh=parts.refresh,
         resume=resume,
@@ -156,7 +161,11 @@ def run(
 def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:
     """Return the positives of the recipe's main split, for the held-out loss; None where it has none."""
     first = next(iter(splits), None)
-    if first is None or parts.of_split is None or not parts.training["heldout_examples"]:
+    if parts.of_split is None or not parts.training["heldout_examples"]:
+        return None
+    if first is None:  # nothing to judge by; an objective has held-out rows all the same, where the data has some
+        with suppress(InputError):
+            return None if parts.objective is None else parts.of_split("heldout")
         return None
     try:
         return parts.of_split(first)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from nearfar.compute.scheduled import Scheduled
 from nearfar.errors import InputError, nearest
 
-PART_PACKAGES = ("data", "positives", "augmentations", "encoders", "losses", "metrics")
+PART_PACKAGES = ("data", "positives", "augmentations", "encoders", "heads", "losses", "objectives", "metrics")
 PLAIN = (str, bytes, int, float, list, tuple, set)  # no part is of these types
 _SETTINGS: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # of the parts that `build` made
 # By package, what nearfar hands to a constructor itself, so that no recipe sets it.
-HANDED_IN = {"positives": ("data", "encoder"), "losses": ("dim",)}
+HANDED_IN = {"positives": ("data", "encoder"), "losses": ("dim",), "heads": ("dim",), "objectives": ("encoder",)}
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,8 @@ def _as_plain(value: Any) -> Any:
             return None
     if isinstance(value, float):
         return float(f"{value:.6g}")  # a temperature kept as the logarithm of its inverse comes back as 0.05000000075
+    if isinstance(value, Scheduled):
+        value = value.plain()
     if isinstance(value, dict):
         return str(sorted((str(key), _as_plain(inner)) for key, inner in value.items()))
     if isinstance(value, list | tuple):

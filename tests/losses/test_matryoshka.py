@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from nearfar import config, registry
+from nearfar.abilities import AfterStep
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.barlow_twins import BarlowTwins
@@ -20,7 +21,7 @@ from nearfar.pairs import Pairs
 from nearfar.positives.columns import Columns
 from nearfar.training.identity import run_identity
 from nearfar.training.settings import Settings
-from nearfar.training.step import clamp
+from nearfar.training.train_module import Trained
 from tests.losses.batches import unit
 from tests.training.runs import rows
 
@@ -75,7 +76,9 @@ def test_its_losses_learnt_temperature_is_trained_and_clamped() -> None:
     assert parameter.grad is not None
     with torch.no_grad():
         parameter.fill_(99.0)
-    clamp(loss)
+    for module in loss.modules():
+        if isinstance(module, AfterStep):
+            module.after_step(torch.empty(0), torch.empty(0))
     assert float(parameter.detach()) < 99
 
 
@@ -84,7 +87,7 @@ def test_run_identity_holds_all_of_it() -> None:
         loss = registry.build("losses", {"name": "matryoshka", **more}, dim=8)
         encoder, data = Static(dim=8, vocabulary=300), Columns(rows(4))
         encoder.prepare(list(data.views.values()))
-        return run_identity(encoder, data, loss, Settings())["loss"]
+        return run_identity(Trained(encoder, loss), data, Settings())["loss"]
 
     kinds: list[dict[str, Any]] = [
         *({}, {"dims": [8]}, {"dims": [8, 4]}, {"dims": [8, 4], "weights": [1.0, 0.5]}),

@@ -24,7 +24,7 @@ from nearfar.training.batches import PreparedBatch, StackedInputs, StepOutput
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
-from nearfar.training.train_module import build_train_module
+from nearfar.training.train_module import Trained
 
 FEATURES, DIM = 6, 8
 VIEWS: Any = SimpleNamespace(query_views=["query"], key_views=["key"])
@@ -121,9 +121,10 @@ def batch(n: int = 13, m: int | None = None) -> dict[str, Tensor]:
 def learnt(encoder: Any, loss: Any, batch: PreparedBatch, ranks: Ranks | None = None, **more: Any) -> dict[str, Tensor]:
     """Return a step's loss and the gradient of every parameter."""
     settings = Settings(optimizer="sgd", **more)
-    train_state = TrainState.of(build_train_module(encoder, loss, settings).train(), settings)
+    train_state = TrainState.of(Trained(encoder, loss).module(settings).train(), settings)
     output: StepOutput = GradientStep(train_state, VIEWS, settings, CPU, "fp32", ranks)(batch)
     gradients = {name: p.grad for name, p in train_state.parameters.items() if p.grad is not None}
+    assert output.queries is not None
     return {"loss": output.loss, "queries": output.queries, **gradients}
 
 

@@ -11,6 +11,7 @@ from nearfar.encoders.static import Static
 from nearfar.positives.columns import Columns
 from nearfar.training.identity import run_identity
 from nearfar.training.settings import Settings
+from nearfar.training.train_module import Trained
 from tests.contracts.test_losses import COMPARING
 from tests.training.runs import rows
 
@@ -30,7 +31,7 @@ def test_a_loss_with_another_setting_is_another_run(name: str, setting: str, def
 
     def identity(**given: Any) -> Any:
         loss = registry.build("losses", {"name": name, **given}, dim=4)
-        return run_identity(encoder, positives, loss, Settings())["loss"]
+        return run_identity(Trained(encoder, loss), positives, Settings())["loss"]
 
     assert identity(**{setting: other})[setting] == pytest.approx(other)
     assert identity() != identity(**{setting: other})
@@ -49,7 +50,9 @@ def test_an_encoder_with_another_setting_of_a_part_is_another_run(name: str, set
         positives = Columns(rows(8))
         encoder.prepare(list(positives.views.values()))
         positives.fingerprint = "the same"
-        found = run_identity(encoder, positives, registry.build("losses", {"name": "infonce"}, dim=4), Settings())
+        found = run_identity(
+            Trained(encoder, registry.build("losses", {"name": "infonce"}, dim=4)), positives, Settings()
+        )
         return found["encoder"][inner]
 
     assert identity() == identity()

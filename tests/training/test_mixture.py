@@ -29,7 +29,7 @@ from nearfar.training.order import MAX_PERIOD, MixingSchedule, Sampler, quotas
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
-from nearfar.training.train_module import Queue, build_train_module, queued_examples
+from nearfar.training.train_module import Queue, Trained, queued_examples
 from tests.training.floats import CPU, Floats, Perceptron
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, weights
 from tests.training.test_fit import BrokenOffError, breaks, stop_at
@@ -166,7 +166,7 @@ def test_proportional_is_shuffled_as_one_and_one_data_set_is_itself() -> None:
     assert Sampler.of(one, Settings(**more)).batch(1).tolist() == Sampler(64, 64, 0).batch(1).tolist()  # type: ignore[arg-type]
     assert sampler([30, 70], batch_size=10, mixing="round_robin").steps(2) == 20
     encoder: Any = Perceptron()
-    names = run_identity(encoder, one, InfoNCE(), Settings())["training"]
+    names = run_identity(Trained(encoder, InfoNCE()), one, Settings())["training"]
     assert "mixing" not in names
     with pytest.raises(InputError, match="give one data set at least"):
         mix([])
@@ -286,7 +286,7 @@ def test_a_queued_key_is_the_key_of_its_example(mixing: Any) -> None:
     positives = Mixture([pictures(9, negatives=True), pictures(14)])
     run_settings = Settings(batch_size=6, queue=20, **mixing)
     encoder: Any = Perceptron()
-    train_state = TrainState.of(build_train_module(encoder, InfoNCE(), run_settings).train(), run_settings)
+    train_state = TrainState.of(Trained(encoder, InfoNCE()).module(run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
     sampler_of_run = Sampler.of(positives, run_settings)
     read = BatchReader(positives, stores, sampler_of_run, run_settings, Ranks(), encoder)
@@ -300,8 +300,9 @@ def test_a_queued_key_is_the_key_of_its_example(mixing: Any) -> None:
         prepared = read(number)
         assert 0 not in prepared.sizes.values()
         output = step(prepared)
+        assert output.keys is not None
         assert output.keys.shape[0] == prepared.pairs.shape[1]
-        step.after_optimizer_step(prepared, output)  # the weights stay, so a key's vector does
+        step.after_optimizer_step(prepared, output, 0.0)  # the weights stay, so a key's vector does
 
 
 def run(folder: Path, **more: Any) -> Run:
@@ -314,7 +315,11 @@ def run(folder: Path, **more: Any) -> Run:
 @pytest.mark.filterwarnings("ignore:training.best")
 @pytest.mark.parametrize(
     "mixing",
-    [MIXINGS[0], {**MIXINGS[1], "apart": True, "queue": 20}, {**MIXINGS[5], "queue": 30, "momentum": 0.9}],
+    [
+        MIXINGS[0],
+        {**MIXINGS[1], "apart": True, "queue": 20},
+        {**MIXINGS[5], "queue": 30, "keys": "momentum", "momentum": 0.9},
+    ],
     ids=str,
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, mixing: Any) -> None:

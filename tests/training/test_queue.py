@@ -27,7 +27,7 @@ from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
-from nearfar.training.train_module import Queue, build_train_module, queued_examples
+from nearfar.training.train_module import Queue, Trained, queued_examples
 from tests.training.floats import CPU, Perceptron
 from tests.training.runs import SETTINGS, rows, train, weights
 from tests.training.test_fit import BrokenOffError, stop_at
@@ -68,10 +68,18 @@ class Recording(InfoNCE):
 def test_keys_are_those_of_the_batch_then_those_of_earlier_ones(cut: dict[str, Any], momentum: float) -> None:
     """Step by step, computed by hand, with a negative column whose keys do not enter the queue."""
     positives = pictures(20, negatives=True)
-    run_settings = Settings(batch_size=6, queue=9, momentum=momentum, optimizer="sgd", learning_rate=0.3, **cut)
+    run_settings = Settings(
+        batch_size=6,
+        queue=9,
+        keys="momentum" if momentum else "same",
+        momentum=momentum,
+        optimizer="sgd",
+        learning_rate=0.3,
+        **cut,
+    )
     encoder, loss = Perceptron(), Recording()
     average = copy.deepcopy(encoder)
-    train_state = TrainState.of(build_train_module(encoder, loss, run_settings).train(), run_settings)
+    train_state = TrainState.of(Trained(encoder, loss).module(run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
     read = BatchReader(positives, stores, Sampler(20, 6, 0, 9), run_settings, Ranks(), encoder)
     step = GradientStep(train_state, positives, run_settings, CPU, "fp32")
@@ -88,7 +96,7 @@ def test_keys_are_those_of_the_batch_then_those_of_earlier_ones(cut: dict[str, A
         assert loss.calls[-1][2].shape == (6, sum(map(len, keys.values())) + len(in_queue))
         past_keys |= {int(example): key for example, key in zip(prepared.examples, keys["key"], strict=True)}
         train_state.step()
-        step.after_optimizer_step(prepared, output)
+        step.after_optimizer_step(prepared, output, momentum)
         for averaged, weight in zip(average.parameters(), encoder.parameters(), strict=True):
             averaged.data = 0.75 * averaged.data + 0.25 * weight.data
     assert len(past_keys) > 9
@@ -109,7 +117,7 @@ def test_a_queued_positive_is_no_negative() -> None:
 
 
 def test_the_model_has_the_trained_encoder(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", queue=20, momentum=0.9)
+    run = train(tmp_path / "run", queue=20, keys="momentum", momentum=0.9)
     assert sorted(path.name for path in (tmp_path / "run" / "model").rglob("*.safetensors")) == ["model.safetensors"]
     saved = Model.load(tmp_path / "run" / "model").encoder
     assert isinstance(saved, Static)
@@ -118,7 +126,11 @@ def test_the_model_has_the_trained_encoder(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:training.best")
-@pytest.mark.parametrize("more", [{"queue": 40, "momentum": 0.9}, {"queue": 200}, {"momentum": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [{"queue": 40, "keys": "momentum", "momentum": 0.9}, {"queue": 200}, {"keys": "momentum", "momentum": 0.5}],
+    ids=str,
+)
 def test_a_stopped_run_goes_on_with_the_same_queue_and_average(tmp_path: Path, more: dict[str, Any]) -> None:
     def run(folder: Path, **other: Any) -> Perceptron:
         encoder = Perceptron(dropout=0.3)
@@ -138,6 +150,8 @@ def test_a_stopped_run_goes_on_with_the_same_queue_and_average(tmp_path: Path, m
 
 class WithoutQueue:
     """Positives whose `batch` takes no queued keys."""
+
+    takes_queue = False
 
     def __init__(self) -> None:
         self.inner = Columns(rows())
@@ -168,23 +182,25 @@ class Compares(InfoNCE):
 
 
 @pytest.mark.parametrize(
-    ("more", "same"), [({}, True), ({"micro_batch": 3}, True), ({"momentum": 0.5}, False), ({"queue": 3}, False)]
+    ("more", "same"),
+    [({}, True), ({"micro_batch": 3}, True), ({"keys": "momentum", "momentum": 0.5}, False), ({"queue": 3}, False)],
 )
 def test_equal_query_and_key_views_are_one_tensor(more: dict[str, Any], same: bool) -> None:
     positives = pictures(12)
     positives.query_views = positives.key_views = ["key"]
     run_settings, loss = Settings(batch_size=6, **more), Compares(symmetric=False)
     encoder = Perceptron()
-    train_state = TrainState.of(build_train_module(encoder, loss, run_settings).train(), run_settings)
+    train_state = TrainState.of(Trained(encoder, loss).module(run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
     read = BatchReader(positives, stores, Sampler(12, 6, 0, 3), run_settings, Ranks(), encoder)
     step = GradientStep(train_state, positives, run_settings, CPU, "fp32")
     for number in range(2):
         prepared = read(number)
-        step.after_optimizer_step(prepared, step(prepared))
+        step.after_optimizer_step(prepared, step(prepared), 0.0)
     assert loss.same is same
 
 
 def test_a_dry_run_makes_the_same_steps() -> None:
-    found = dry_run(Perceptron(), pictures(), InfoNCE(), **{**SETTINGS, "queue": 8, "momentum": 0.9, "micro_batch": 4})
+    given: dict[str, Any] = {"queue": 8, "keys": "momentum", "momentum": 0.9, "micro_batch": 4}
+    found = dry_run(Perceptron(), pictures(), InfoNCE(), **SETTINGS, **given)
     assert found.facts["parameters"] == sum(p.numel() for p in Perceptron().parameters())

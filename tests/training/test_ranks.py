@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "undivided": {},
     "cached": {"micro_batch": 3},
     "costly": {"micro_cost": 20},
-    "queue": {"queue": 20, "momentum": 0.5},
+    "queue": {"queue": 20, "keys": "momentum", "momentum": 0.5},
     "memory": {"queue": 7, "micro_batch": 2},
 }
 
@@ -149,7 +149,7 @@ def _stopped(ranks: Ranks, folder: Path) -> None:
 
     def run(name: str, loss: InfoNCE, **other: Any) -> Perceptron:
         encoder = Perceptron(dropout=0.5)
-        given = {**more, "queue": 9, "momentum": 0.5, "checkpoint_every": 2, **other}
+        given = {**more, "queue": 9, "keys": "momentum", "momentum": 0.5, "checkpoint_every": 2, **other}
         fit(encoder, positives, loss, out=folder / name, **given)
         return encoder
 
@@ -192,7 +192,7 @@ def test_what_stops_one_stops_all(tmp_path: Path) -> None:
     assert events.count("interrupted") == 1
     assert [place.name for place in sorted((tmp_path / "patient" / "checkpoints").iterdir())][-1] == "step-000003"
     more: dict[str, Any] = {"quiet": True, "device": "cpu", "precision": "fp32"}
-    more |= {"batch_size": 13, "steps": 6, "queue": 9, "momentum": 0.5}
+    more |= {"batch_size": 13, "steps": 6, "queue": 9, "keys": "momentum", "momentum": 0.5}
     with pytest.warns(UserWarning, match="had ranks 2 and has 1 now: it goes on, but not to the same last digits"):
         fit(Perceptron(dropout=0.5), pictures(), InfoNCE(learnable=True), out=tmp_path / "whole", resume=True, **more)
 

@@ -187,7 +187,7 @@ def test_random_numbers_go_on_as_without_mining(tmp_path: Path) -> None:
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "cached": {"micro_batch": 3},
-    "queue": {"queue": 20, "momentum": 0.5},
+    "queue": {"queue": 20, "keys": "momentum", "momentum": 0.5},
 }
 
 

@@ -23,7 +23,9 @@ from nearfar.positives.views import Views
 from nearfar.training.fit import Run, fit
 from nearfar.training.mixture import Mixture
 from nearfar.training.settings import Settings
-from nearfar.training.step import RowEncoder
+from nearfar.training.state import TrainState
+from nearfar.training.step import GradientStep
+from nearfar.training.train_module import Trained
 from nearfar.training.validation import HeldoutLoss
 from tests.training.floats import CPU, Perceptron
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, train, weights
@@ -40,12 +42,21 @@ def unlike(n: int = 20) -> Columns:
     return Columns(Rows(query=[f"w{i} topic{i + 7}" for i in range(n)], key=[f"w{39 - i} topic{i}" for i in range(n)]))
 
 
+def gradient_step(encoder: Any, positives: Positives, loss: Any, settings: Settings) -> GradientStep:
+    train_state = TrainState.of(Trained(encoder, loss).module(settings).train(), settings)
+    return GradientStep(train_state, positives, settings, CPU, "fp32")
+
+
+def heldout(encoder: Any, positives: Positives, loss: Any, settings: Settings) -> HeldoutLoss:
+    return HeldoutLoss(positives, gradient_step(encoder, positives, loss, settings), [])
+
+
 @pytest.mark.parametrize("loss", [InfoNCE(), Matryoshka(InfoNCE(), dims=[8, 4])], ids=["plain", "nested"])
 @pytest.mark.parametrize("more", [{}, {"micro_batch": 3}], ids=["whole", "cut"])
 def test_it_is_the_mean_loss_of_fixed_batches(loss: Any, more: dict[str, Any]) -> None:
     encoder, positives = Perceptron(dropout=0.5, norm=True), pictures(20, negatives=True)
     settings = Settings(batch_size=6, heldout_examples=13, queue=5, **more)
-    held = HeldoutLoss(positives, loss, settings, RowEncoder(encoder, True, CPU, "fp32"))
+    held = heldout(encoder, positives, loss, settings)
     encoder.train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     state = torch.get_rng_state()
@@ -72,7 +83,8 @@ def test_it_is_the_mean_loss_of_fixed_batches(loss: Any, more: dict[str, Any]) -
 def test_one_batch_at_least_and_as_large_as_training_s() -> None:
     def sizes(n: int, **more: Any) -> list[int]:
         settings = Settings(batch_size=8, **more)
-        held = HeldoutLoss.of(pictures(n), InfoNCE(), settings, RowEncoder(Perceptron(), True, CPU, "fp32"))
+        step = gradient_step(Perceptron(), pictures(n), InfoNCE(), settings)
+        held = HeldoutLoss.of(pictures(n), step, [])
         return [] if held is None else [len(batch.examples) for batch in held.batches]
 
     assert sizes(40, heldout_examples=16) == [8, 8]
@@ -109,14 +121,14 @@ def test_the_best_is_the_lowest_and_patience_stops_overfitting(tmp_path: Path) -
     assert len(seen) == int(np.argmin(losses)) + 3 or len(seen) == int(np.argmin(seen)) + 3
     assert stopped.metrics["heldout_loss"] == min(seen)
     loss = InfoNCE()
-    held = HeldoutLoss(unlike(32), loss, Settings(batch_size=16), RowEncoder(stopped.model.encoder, True, CPU, "fp32"))
+    held = heldout(stopped.model.encoder, unlike(32), loss, Settings(batch_size=16))
     assert held() == pytest.approx(min(seen), rel=1e-5)  # the weights are those of the best evaluation
 
 
 def test_several_data_sets_and_views_have_one(tmp_path: Path) -> None:
     notes = Rows(text=[" ".join(f"n{i}w{j}" for j in range(20)) for i in range(30)])
     parts: list[Positives] = [Columns(rows(20)), Views(notes, query=TextCrop(), key=TextCrop())]
-    given = {**SETTINGS, "mixing": "round_robin", "queue": 8, "momentum": 0.5}
+    given = {**SETTINGS, "mixing": "round_robin", "queue": 8, "keys": "momentum", "momentum": 0.5}
     run = fit(Static(dim=16, vocabulary=300), parts, InfoNCE(), out=tmp_path, heldout=parts, quiet=True, **given)
     assert run.metrics["heldout_loss"] > 0
     assert len(Mixture(parts)) == 50

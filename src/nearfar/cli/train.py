@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,7 +35,8 @@ def command(
         from nearfar.training.dry_run import dry_run as estimate
 
         parts = config.build(config.load(recipe, overrides or []))
-        found = estimate(parts.encoder, parts.positives, parts.loss, refresh=parts.refresh, **parts.training)
+        more: dict[str, Any] = {"heads": parts.heads, "objective": parts.objective, "refresh": parts.refresh}
+        found = estimate(parts.encoder, parts.positives, parts.loss, **more, **parts.training)
         emit(found.facts, as_json, lambda: show_estimate(found.facts))
         return
     from nearfar.experiment import train

@@ -60,7 +60,7 @@ class Draws:
 
     def uniform(self, count: int, low: float = 0.0, high: float = 1.0, lane: int = 0) -> Tensor:
         """Return numbers uniform in [low, high), (n, count) float32, of 24 random bits each."""
-        unit = (self.bits(count, lane) >> 40).to(torch.float32).mul_(2.0**-24).add_(0.5)  # exact: of 24 bits each
+        unit: Tensor = (self.bits(count, lane) >> 40).float().mul_(2.0**-24).add_(0.5)  # exact: of 24 bits each
         return unit if (low, high) == (0.0, 1.0) else unit.mul_(high - low).add_(low)
 
     def integers(self, count: int, below: int | Tensor, lane: int = 0) -> Tensor:

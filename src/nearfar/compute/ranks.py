@@ -96,6 +96,13 @@ class Ranks:
         gathered: Tensor = _GatherRows.apply(rows, self, n)
         return gathered
 
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of a tensor over the ranks; differentiable: the gradient is summed over the ranks, too."""
+        if self.world_size == 1:
+            return tensor
+        summed: Tensor = _Sum.apply(tensor)
+        return summed
+
     def all_reduce(self, tensors: Iterable[Tensor]) -> None:
         """Sum each tensor over the ranks, in place, in a few flat buckets; every rank gets the same bits."""
         if self.world_size == 1:
@@ -210,6 +217,23 @@ class _GatherRows(torch.autograd.Function):
         share_grad = torch.empty_like(padded[0])
         dist.reduce_scatter_tensor(share_grad, padded.flatten(0, 1))
         return share_grad[: _length(span)], None, None
+
+
+class _Sum(torch.autograd.Function):
+    """`Ranks.sum`."""
+
+    @staticmethod
+    def forward(_: Any, tensor: Tensor) -> Tensor:
+        summed = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    @once_differentiable
+    def backward(_: Any, *grads: Tensor) -> Tensor:
+        summed = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
 
 
 def _length(span: slice) -> int:

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from nearfar.compute.scheduled import Scheduled
 from nearfar.losses.tiled.checks import (
     PRECISIONS,
-    Scale,
     check_choice,
     check_negatives,
     check_positives,
@@ -20,6 +20,7 @@ from nearfar.losses.tiled.checks import (
 from nearfar.losses.tiled.matrix import SimilarityMatrix, negative_log_sums
 from nearfar.losses.tiled.positive_terms import PositiveTerms, has_positive
 from nearfar.losses.tiled.relations import Relations
+from nearfar.losses.tiled.scale import Scale
 from nearfar.losses.tiled.small_batch import SMALL, cross_entropy
 from nearfar.pairs import Pairs
 
@@ -77,7 +78,7 @@ class InfoNCE(nn.Module):
 
     def __init__(
         self,
-        temperature: float = 0.05,
+        temperature: float | Scheduled = 0.05,
         learnable: bool = False,
         symmetric: bool = True,
         positives: Literal["outside", "inside"] = "outside",
@@ -109,9 +110,9 @@ class InfoNCE(nn.Module):
         self.precision, self.tile = precision, tile
 
     @property
-    def temperature(self) -> float:
-        """The current temperature, which similarities are divided by."""
-        return self.scale.temperature
+    def temperature(self) -> float | Scheduled:
+        """The current temperature, which similarities are divided by; its schedule, where it has one."""
+        return self.scale.setting if isinstance(self.scale.setting, Scheduled) else self.scale.temperature
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""

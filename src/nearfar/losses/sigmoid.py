@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
+from nearfar.compute.scheduled import Scheduled
 from nearfar.losses.tiled.checks import (
     PRECISIONS,
-    Scale,
     check_choice,
     check_negatives,
     check_positives,
@@ -24,6 +24,7 @@ from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.matrix import SimilarityMatrix
 from nearfar.losses.tiled.positive_terms import has_positive
 from nearfar.losses.tiled.relations import Relations
+from nearfar.losses.tiled.scale import Scale
 from nearfar.losses.tiled.tiles import (
     Candidates,
     Sweep,
@@ -69,7 +70,7 @@ class Sigmoid(nn.Module):
 
     def __init__(
         self,
-        temperature: float = 0.1,
+        temperature: float | Scheduled = 0.1,
         bias: float = -10.0,
         learnable: bool = True,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
@@ -84,9 +85,9 @@ class Sigmoid(nn.Module):
         self.learnable, self.precision, self.tile = learnable, precision, tile
 
     @property
-    def temperature(self) -> float:
-        """The current temperature, which similarities are divided by."""
-        return self.scale.temperature
+    def temperature(self) -> float | Scheduled:
+        """The current temperature, which similarities are divided by; its schedule, where it has one."""
+        return self.scale.setting if isinstance(self.scale.setting, Scheduled) else self.scale.temperature
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""

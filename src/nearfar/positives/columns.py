@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class Columns:
 
     When not to use it: rows with grades (sentence1, sentence2, score) need a graded loss.
     """
+
+    takes_queue: Literal[True] = True
 
     def __init__(
         self,

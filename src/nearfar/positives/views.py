@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class Views:
     When not to use it: with labelled pairs of queries and keys, which teach more. Without augmentations, an encoder
     without dropout (static) gives both views the same vector.
     """
+
+    takes_queue: Literal[True] = True
 
     def __init__(
         self,

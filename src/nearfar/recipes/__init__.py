@@ -11,7 +11,7 @@ import yaml
 
 from nearfar.errors import InputError, nearest
 
-SECTIONS = ("data", "positives", "encoder", "loss", "training", "mining", "evaluate")
+SECTIONS = ("data", "positives", "encoder", "heads", "loss", "objective", "ship", "training", "mining", "evaluate")
 SEVERAL = ("data", "positives")  # may be lists: several data sets
 Recipe = dict[str, Any]
 
@@ -83,9 +83,17 @@ def _parsed(where: str, text: str) -> Recipe:
         if section not in SECTIONS:
             raise InputError(f"{where}: no section {section!r}; {nearest(str(section), SECTIONS)}")
         kind, shape = (list, "[{name: ..., split: ...}]") if section == "evaluate" else (dict, "{name: ..., ...}")
+        if section == "ship" and isinstance(value, str):
+            continue
         several = section in SEVERAL and isinstance(value, list) and value and all(isinstance(v, dict) for v in value)
         if value is not None and not several and not isinstance(value, kind):
-            shape = {"training": "{epochs: 3, ...}", "mining": "{negatives: 1, ...}"}.get(section, shape)
+            shapes = {
+                "training": "{epochs: 3, ...}",
+                "mining": "{negatives: 1, ...}",
+                "heads": "{projection: {name: ..., ...}}",
+                "ship": "encoder or projection",
+            }
+            shape = shapes.get(section, shape)
             raise InputError(f"{where}: section {section} is {str(value)[:60]!r}; write {section}: {shape}")
     return {section: value for section, value in result.items() if value is not None}
 
@@ -97,8 +105,11 @@ def _set(recipe: Recipe, path: str, value: Any, text: str) -> None:
         raise InputError(f"{text!r}: write settings as path=value, e.g. training.epochs=3")
     if keys[0] not in SECTIONS:
         raise InputError(f"{text!r}: no section {keys[0]!r}; {nearest(keys[0], SECTIONS)}")
+    if path == "ship":
+        recipe["ship"] = value
+        return
     if len(keys) == 1:
-        ones = {"training": "training.epochs=3", "mining": "mining.negatives=2"}
+        ones = {"training": "training.epochs=3", "mining": "mining.negatives=2", "heads": "heads.projection.name=mlp"}
         one = {**ones, "evaluate": "evaluate.0.split=heldout"}.get(path, f"{path}.name=...")
         raise InputError(f"{text!r}: {path} is a whole section; set one of its settings, e.g. {one}")
     place: Any = recipe

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from nearfar.abilities import batch_of
 from nearfar.column import Column, Ids, take
+from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch, Encoder, Inputs, Positives, Side, Store
 from nearfar.pairs import Pairs
@@ -21,15 +24,21 @@ from nearfar.training.settings import Settings
 from nearfar.training.train_module import queued_examples
 
 T = TypeVar("T")
+HIDING = 1 << 20  # the first stream of the objective's random numbers; those of augmented views are below
 
 
 @dataclass(frozen=True)
 class StepOutput:
-    """The loss of a batch (a scalar), its queries (n, d) and its keys (m, d), of all ranks, without gradient."""
+    """The loss of a batch (a scalar), its queries (n, d) and its keys (m, d), of all ranks, without gradient.
+
+    queries and keys are None where an objective is trained alone. objective: its weighted term, where there is a loss
+    beside it.
+    """
 
     loss: Tensor
-    queries: Tensor
-    keys: Tensor
+    queries: Tensor | None = None
+    keys: Tensor | None = None
+    objective: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -45,19 +54,36 @@ class BatchReader:
     settings: Settings
     ranks: Ranks
     encoder: Encoder
+    hidden_views: Sequence[str] = ()  # those that the objective reads
 
     def __call__(self, step: int) -> PreparedBatch:
         """Return the batch of a step (from 0)."""
-        examples = self.sampler.batch(step)
-        queued = queued_examples(self.sampler, step, self.settings.queue) if self.settings.queue else None
-        batch = self.positives.batch(examples) if queued is None else self.positives.batch(examples, queued)
+        examples, settings = self.sampler.batch(step), self.settings
+        has_queue = settings.queue and settings.keys != "neighbours"  # whose queue holds no further keys
+        queued = queued_examples(self.sampler, step, settings.queue) if has_queue else None
+        batch = batch_of(self.positives, examples, queued)
         query_views, key_views = self.positives.query_views, self.positives.key_views
-        sizes = {view: size for view in dict.fromkeys([*query_views, *key_views]) if (size := len(batch.rows[view]))}
+        read = dict.fromkeys([*query_views, *key_views, *self.hidden_views])
+        sizes = {view: size for view in read if (size := len(batch.rows[view]))}
         inputs = {view: self._inputs(batch, view, examples, step) for view in sizes}
-        momentum = _stacked_inputs(inputs, key_views) if self.settings.momentum else None
-        trained = _stacked_inputs(inputs, query_views if momentum else list(sizes))
+        momentum = _stacked_inputs(inputs, key_views) if settings.keys == "momentum" else None
+        trained = _stacked_inputs(inputs, query_views if momentum else [*query_views, *key_views])
+        hidden = _stacked_inputs(inputs, self.hidden_views)
+        draws = self._draws(batch, hidden, step) if hidden else None
         n_queued = 0 if queued is None else len(queued)
-        return PreparedBatch(step, examples, trained, momentum, sizes, n_queued, batch.pairs, batch.positive_index)
+        return PreparedBatch(
+            step, examples, trained, momentum, sizes, n_queued, batch.pairs, batch.positive_index, hidden, draws
+        )
+
+    def _draws(self, batch: Batch, hidden: StackedInputs, step: int) -> Draws:
+        """Return the random numbers of this rank's rows of the hidden views, by (seed, step, row) and view."""
+        parts = []
+        for stream, view in enumerate(self.hidden_views):
+            if view in hidden.sizes:
+                rows = batch.rows[view][self.ranks.span(len(batch.rows[view]))]
+                fixed = np.full((len(rows), 2), [self.settings.seed, step])
+                parts.append(Draws.of(np.column_stack([fixed, rows]), HIDING + stream).key)
+        return Draws(torch.cat(parts))
 
     def _inputs(self, batch: Batch, view: str, examples: Ids, step: int) -> Inputs:
         """Return the inputs of this rank's rows of a view: from its store, or augmented anew."""
@@ -77,17 +103,20 @@ class PreparedBatch:
 
     step: from 0. examples (b,). trained: the inputs of the trained encoder; momentum: those of the momentum encoder, if
     there is one. sizes: the number of rows of each view that has any, on all ranks. queued: how many of the keys, the
-    last ones, are in the queue. positive_index: see `Batch`.
+    last ones, are in the queue. positive_index: see `Batch`. hidden: the inputs that the objective hides a part of,
+    draws: their random numbers.
     """
 
     step: int
     examples: Ids
-    trained: StackedInputs
+    trained: StackedInputs | None
     momentum: StackedInputs | None
     sizes: dict[str, int]
     queued: int
     pairs: Pairs
     positive_index: Ids | None = None
+    hidden: StackedInputs | None = None
+    draws: Draws | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +127,11 @@ class StackedInputs:
     sizes: dict[str, int]
 
 
-def _stacked_inputs(inputs: Mapping[str, Inputs], views: Sequence[str]) -> StackedInputs:
+def _stacked_inputs(inputs: Mapping[str, Inputs], views: Sequence[str]) -> StackedInputs | None:
+    """Return the inputs of some views, stacked; None where none of them has rows."""
     by_view = {view: inputs[view] for view in dict.fromkeys(views) if view in inputs}
+    if not by_view:
+        return None
     first, *others = by_view.values()
     return StackedInputs(first.join(others), {view: len(part) for view, part in by_view.items()})
 

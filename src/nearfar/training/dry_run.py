@@ -11,10 +11,11 @@ from typing import Any, cast
 import torch
 
 from nearfar import registry
-from nearfar.abilities import Minable
+from nearfar.abilities import Minable, prepare
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Encoder, Loss, Positives
+from nearfar.compute.scheduled import value_at
+from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
@@ -22,7 +23,8 @@ from nearfar.training.refresh import Miner, refresh_steps, refuse_unminable
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
-from nearfar.training.train_module import build_train_module, refuse_incompatible
+from nearfar.training.train_module import Trained, refuse_incompatible
+from nearfar.training.unpaired import hidden_views
 
 STEPS = 3  # measured, after one to warm up
 
@@ -37,8 +39,11 @@ class Estimate:
 def dry_run(
     encoder: Encoder,
     positives: Positives | Sequence[Positives],
-    loss: Loss,
+    loss: Loss | None = None,
     *,
+    heads: Mapping[str, Head] | None = None,
+    objective: Objective | None = None,
+    objective_weight: float = 1.0,
     refresh: Miner | None = None,
     **settings: Any,
 ) -> Estimate:
@@ -49,21 +54,24 @@ def dry_run(
     """
     training = Settings(**registry.coerce(Settings, settings, "training"))
     positives = mix(positives, apart=training.apart)
-    refuse_incompatible(positives, loss, training)
+    trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
+    refuse_incompatible(positives, trained, training)
+    trained, hidden = copy.deepcopy(trained), hidden_views(objective, positives)
+    encoder = trained.encoder
     refuse_unminable(refresh, positives, training)
     if refresh is not None:
         minable = cast("Minable", positives)
         positives = minable.with_negatives(refresh.random_negatives(minable))
-    encoder, loss = copy.deepcopy(encoder), copy.deepcopy(loss)
     encoder.prepare(list(positives.views.values()))
+    prepare(trained.objective, encoder)
     sampler = Sampler.of(positives, training)
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()
-    read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder)
+    read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder, hidden)
     batches = [read_batch(step) for step in range(STEPS + 1)]
     cells = sum(sum(batch.sizes.values()) for batch in batches)
     seconds_per_cell = (time.perf_counter() - started) / cells
-    seconds_per_step, facts = _measure_steps(encoder, positives, loss, batches, training)
+    seconds_per_step, facts = _measure_steps(trained, positives, batches, training)
     steps = training.steps or sampler.steps(training.epochs)
     return Estimate(
         {
@@ -82,13 +90,14 @@ def dry_run(
 
 
 def _measure_steps(
-    encoder: Encoder, positives: Positives, loss: Loss, batches: list[PreparedBatch], settings: Settings
+    trained: Trained, positives: Positives, batches: list[PreparedBatch], settings: Settings
 ) -> tuple[float, Mapping[str, Any]]:
     """Return the seconds of a step; and the number of parameters, the precision and the threads."""
     device = hardware.device(settings.device)
     precision = hardware.precision(settings.precision, device)
-    train_state = TrainState.of(build_train_module(encoder, loss, settings).to(device).train(), settings)
-    gradient_step = GradientStep(train_state, positives, settings, device, precision)
+    train_state = TrainState.of(trained.module(settings).to(device).train(), settings)
+    weight = trained.weight
+    gradient_step = GradientStep(train_state, positives, settings, device, precision, objective_weight=weight)
     started = 0.0
     for i, prepared in enumerate(batches):
         if i == 1:
@@ -96,7 +105,7 @@ def _measure_steps(
         output = gradient_step(prepared)
         train_state.clip(settings.clip)
         train_state.step()
-        gradient_step.after_optimizer_step(prepared, output)
+        gradient_step.after_optimizer_step(prepared, output, value_at(settings.momentum, i, len(batches)))
         output.loss.item()  # waits for a GPU
     seconds_per_step = (time.perf_counter() - started) / (len(batches) - 1)
     parameters = sum(p.numel() for p in train_state.parameters.values())

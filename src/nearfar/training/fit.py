@@ -10,20 +10,22 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from nearfar import registry
+from nearfar.abilities import prepare
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Encoder, Loss, Positives, Store
+from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
 from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
 from nearfar.storage.folders import ensure_folder
 from nearfar.text.prompts import prompted, side_of
 from nearfar.training.augment import augmented_views
+from nearfar.training.batch_statistics import refuse_batch_statistics, synchronise
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import run_identity
@@ -31,10 +33,13 @@ from nearfar.training.log import RunLogger, RunPlan
 from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
+from nearfar.training.schedules import Schedules
 from nearfar.training.settings import Settings
+from nearfar.training.ship import Ship, shipped_encoder
 from nearfar.training.state import TrainState, build_schedule
 from nearfar.training.step import GradientStep, TrainStep
-from nearfar.training.train_module import build_train_module, refuse_incompatible
+from nearfar.training.train_module import Trained, refuse_incompatible
+from nearfar.training.unpaired import hidden_views
 from nearfar.training.validation import Evaluate, Evaluator, HeldoutLoss, due, with_heldout_loss
 
 
@@ -58,9 +63,13 @@ class Run:
 def fit(
     encoder: Encoder,
     positives: Positives | Sequence[Positives],
-    loss: Loss,
+    loss: Loss | None = None,
     *,
     out: str | Path,
+    heads: Mapping[str, Head] | None = None,
+    objective: Objective | None = None,
+    objective_weight: float = 1.0,
+    ship: Ship = "encoder",
     evaluate: Evaluate | None = None,
     heldout: Positives | Sequence[Positives] | None = None,
     refresh: Miner | None = None,
@@ -72,7 +81,10 @@ def fit(
 ) -> Run:
     """Train an encoder to pull positives together and push negatives apart; write everything under `out`.
 
-    positives: of one data set, or a sequence of several, mixed as the settings say (`Mixture`). evaluate: called with
+    positives: of one data set, or a sequence of several, mixed as the settings say (`Mixture`). heads: "projection",
+    between the encoder and the loss, and "prediction", of the queries only. objective: trained alone (with
+    `training.unpaired.Unpaired` as positives) or beside the loss, to which it is added `objective_weight` times. ship:
+    what the model is, the encoder or the encoder with its projection. evaluate: called with
     the current model every `evaluate_every` steps and at the end; returns metrics. heldout: positives of a held-out
     split, whose loss becomes one more metric (`heldout_loss`). refresh: mines negatives with the current model every
     `refresh_every` steps (`nearfar.mining.scheduled`). resume: go on from the newest whole checkpoint; the run ends at
@@ -92,7 +104,10 @@ def fit(
     training = Settings(**registry.coerce(Settings, settings, "training"))
     positives = mix(positives, apart=training.apart)
     ranks, folder = Ranks.from_environment(), Path(out)
-    refuse_incompatible(positives, loss, training, ranks)
+    trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
+    shipped = shipped_encoder(trained, ship)
+    hidden = hidden_views(objective, positives)
+    refuse_incompatible(positives, trained, training, ranks)
     refuse_unminable(refresh, positives, training)
     device = hardware.device(training.device, ranks)
     precision = hardware.precision(training.precision, device)
@@ -102,10 +117,10 @@ def fit(
     stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, positives))
     sampler = Sampler.of(positives, training)
     steps = training.steps or sampler.steps(training.epochs)
-    read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder)
+    read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
     # State: new, or that of a checkpoint.
-    train_state = _initial_state(encoder, loss, training, device, ranks)
-    identity = run_identity(encoder, positives, loss, training, refresh)
+    train_state = _initial_state(trained, training, device, ranks)
+    identity = run_identity(trained, positives, training, refresh)
     machine = _machine(training, device, precision, ranks)
     checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, training.keep, ranks)
     steps_done = checkpointer.begin(resume=resume)
@@ -114,11 +129,12 @@ def fit(
     plan = RunPlan(steps, steps_done, len(positives), sampler.batch_size, precision, threads, ranks.world_size)
     logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
     # What happens in a step, and between steps.
-    gradient_step = GradientStep(train_state, positives, training, device, precision, ranks)
-    train_step = TrainStep(gradient_step, learning_rate, positives, training.clip, checkpointer, logger)
+    gradient_step = GradientStep(train_state, positives, training, device, precision, ranks, objective_weight)
+    schedules = Schedules(training, train_state.optimiser, loss, steps)
+    train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
     negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks)
-    heldout_loss = HeldoutLoss.of(heldout, loss, training, gradient_step.encode)
-    evaluator = Evaluator(with_heldout_loss(evaluate, heldout_loss, logger), encoder, training, checkpointer, logger)
+    heldout_loss = HeldoutLoss.of(heldout, gradient_step, hidden)
+    evaluator = Evaluator(with_heldout_loss(evaluate, heldout_loss, logger), shipped, training, checkpointer, logger)
     had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
     last_step = steps_done if had_stopped else steps
     with logger, Interrupts() as interrupts, closing(negatives.batches(read_batch, steps_done, last_step)) as batches:
@@ -141,7 +157,7 @@ def fit(
                 break
         if training.patience:
             checkpointer.restore_best()
-        model = Model(encoder, notes={"data": {"pairs": len(positives)}, **(notes or {})})
+        model = Model(shipped, notes={"data": {"pairs": len(positives)}, **(notes or {})})
         ranks.on_first_rank(lambda: str(model.save(folder / "model")))
         seconds = time.perf_counter() - started
         logger.log_end(seconds)
@@ -194,10 +210,13 @@ def _prepare_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
     return {view: side_of(encoder, positives, view).store(prompted(encoder, positives, view)) for view in unchanged}
 
 
-def _initial_state(encoder: Encoder, loss: Loss, settings: Settings, device: torch.device, ranks: Ranks) -> TrainState:
+def _initial_state(trained: Trained, settings: Settings, device: torch.device, ranks: Ranks) -> TrainState:
     """Return the initial weights, alike on every rank, and seed each rank's random numbers (dropout) differently."""
     torch.manual_seed(settings.seed)
-    train_state = TrainState.of(build_train_module(encoder, loss, settings).to(device).train(), settings)
+    prepare(trained.objective, trained.encoder)
+    refuse_batch_statistics(trained.encoder, settings, ranks.world_size)  # again: data may have made layers
+    synchronise(cast("torch.nn.Module", trained.encoder), ranks)
+    train_state = TrainState.of(trained.module(settings).to(device).train(), settings)
     ranks.broadcast(train_state.module.state_dict().values())
     if not ranks.is_first:  # rank 0 goes on with the numbers of a single process
         torch.manual_seed(int(np.random.default_rng([settings.seed, ranks.rank]).integers(2**62)))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from nearfar import registry
-from nearfar.contracts import Encoder, Loss, Positives
+from nearfar.contracts import Positives
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.training.mixture import Mixture
 from nearfar.training.refresh import Miner
 from nearfar.training.settings import Settings
+from nearfar.training.train_module import Trained
 
 CHANGEABLE = (  # settings that may differ when a run is resumed
     *("device", "micro_batch", "micro_cost", "checkpoint_every", "keep", "evaluate_every", "best", "patience"),
@@ -23,20 +23,30 @@ OF_MIXTURES = ("mixing", "mixing_temperature", "one_data_set", "apart")  # witho
 
 
 def run_identity(
-    encoder: Encoder, positives: Positives, loss: Loss, settings: Settings, miner: Miner | None = None
+    trained: Trained, positives: Positives, settings: Settings, miner: Miner | None = None
 ) -> dict[str, Any]:
     """Return a run's settings and the fingerprints of its data and initial encoder, nested under the recipe's names."""
+    encoder = trained.encoder
+    heads = {name: registry.settings_of(head) for name, head in trained.heads.items()}
     space = {name: fingerprint(value) for name, value in encoder.identity() if not isinstance(value, np.ndarray)}
     parts = positives.parts if isinstance(positives, Mixture) else [positives]
     left_out = CHANGEABLE if isinstance(positives, Mixture) else (*CHANGEABLE, *OF_MIXTURES)
     left_out = left_out if miner else (*left_out, *OF_MINING)
     return {
-        "training": {key: value for key, value in asdict(settings).items() if key not in left_out},
+        "training": {key: value for key, value in settings.plain().items() if key not in left_out},
         "positives": {
             "name": ", ".join(registry.name_of(type(part)) for part in parts),
             "data": positives.fingerprint,
         },
         "encoder": {**space, **encoder.settings(), **registry.settings_of(encoder)},
-        "loss": registry.settings_of(loss),
+        **({} if trained.loss is None else {"loss": registry.settings_of(trained.loss)}),
+        **({"heads": heads} if heads else {}),
+        **_of_objective(trained),
         **(miner.identity if miner else {}),
     }
+
+
+def _of_objective(trained: Trained) -> dict[str, Any]:
+    if trained.objective is None:
+        return {}
+    return {"objective": {**registry.settings_of(trained.objective), "weight": trained.weight}}

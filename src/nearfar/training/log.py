@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,16 +73,27 @@ class RunLogger:
         examples = (self.step - self.plan.first) * self.plan.batch_size
         return examples / max(self.last_step_at - self.started, 1e-9)
 
-    def log_step(self, step: int, output: StepOutput, pairs: Pairs, gradient_norm: float, learning_rate: float) -> None:
-        """Log a step that was made, with its gradient's norm and its learning rate."""
+    def log_step(
+        self,
+        step: int,
+        output: StepOutput,
+        pairs: Pairs,
+        gradient_norm: float,
+        learning_rate: float,
+        scheduled: Mapping[str, float],
+    ) -> None:
+        """Log a step that was made, with its gradient's norm, its learning rate and what else is scheduled."""
         self.step, self.last_step_at = step, time.perf_counter()
         if self.silent:
             return
         loss, speed = output.loss.item(), round(self.pairs_per_second, 1)
-        facts = {"loss": loss, "learning_rate": learning_rate, "gradient_norm": gradient_norm}
+        facts = {"loss": loss, "learning_rate": learning_rate, "gradient_norm": gradient_norm, **scheduled}
+        if output.objective is not None:
+            facts["objective"] = output.objective.item()
         self.events.write("step", step=step, **facts, pairs_per_second=speed)
         geometry: dict[str, float] = {}
-        if step % self.monitor_every == 0 or step in (self.plan.first + 1, self.plan.steps):
+        looks = step % self.monitor_every == 0 or step in (self.plan.first + 1, self.plan.steps)
+        if looks and output.queries is not None and output.keys is not None:
             geometry = self.monitor.look(output.queries, output.keys, pairs)
             self.events.write("monitor", step=step, **geometry)
             self.warn(step, self.monitor.alarm(geometry))

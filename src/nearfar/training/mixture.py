@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
 
-from nearfar.abilities import Minable
+from nearfar.abilities import Minable, batch_of
 from nearfar.column import Column, Ids
 from nearfar.contracts import Batch, MiningPairs, Positives
 from nearfar.errors import InputError
@@ -46,6 +46,8 @@ class Mixture:
     When not to use it: tables with the same columns and no wish to tell them apart are simpler as one table.
     """
 
+    takes_queue: Literal[True] = True  # as far as its data sets do
+
     def __init__(self, parts: Sequence[Positives], apart: bool = False) -> None:
         if not parts:
             raise InputError("positives: an empty list; give one data set at least")
@@ -76,7 +78,7 @@ class Mixture:
             positives = self.parts[d]
             part_examples = examples[batch_index] - self.offsets[d]
             part_queued = in_queue[queue_index] - self.offsets[d]
-            batch = positives.batch(part_examples) if queued is None else positives.batch(part_examples, part_queued)
+            batch = batch_of(positives, part_examples, None if queued is None else part_queued)
             parts.append(BatchPart(d, batch, batch_index, queue_index))
             rows |= {f"{d}/{view}": cells for view, cells in batch.rows.items()}
             for view in augmented_views(positives):

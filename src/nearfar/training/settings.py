@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from nearfar.compute.scheduled import Scheduled, bounds
 from nearfar.errors import InputError
 
 ABOVE_ZERO = (
@@ -26,12 +27,15 @@ class Settings:
     epochs: over the data; steps: of the optimiser, instead of epochs. batch_size: examples a step, at most all.
     learning_rate: the highest; warmup: share of the steps over which it rises; schedule: how it falls to zero after
     that, or "constant". optimizer: sgd has momentum 0.9. weight_decay: on matrices only, never on biases and scales.
+    momentum and weight_decay may change during the run: {from: 0.99, to: 1, shape: cosine} (`Scheduled`).
     clip: maximal norm of the gradient over all parameters; a longer one is scaled down to it, 0 for no clipping.
     micro_batch: rows encoded together, 0 for all; with fewer, memory is that of so many rows and the gradient still
     that of the whole batch, at the price of a second forward pass (the gradient cache). micro_cost: tokens or pixels
     encoded together, at most, with the padding if there is any, 0 for any number; with both, both hold.
-    queue: keys of earlier batches kept as further keys, 0 for none. momentum: keys are encoded, without a gradient, by
-    a running average of the encoder with this factor (0.99 to 0.9999), 0 for the encoder itself.
+    keys: where the keys' vectors come from. same: the encoder, with a gradient; stopped: without one (SimSiam);
+    momentum: a running average of encoder and projection, with the factor `momentum` (0.99 to 0.9999; MoCo, BYOL);
+    neighbours: of each key the most similar one in the queue (NNCLR). queue: keys of earlier batches, 0 for none; they
+    are further keys, or what `neighbours` chooses from.
     mixing: of several data sets, how often each is drawn: proportional to its size, round_robin, or temperature, as its
     size to the power of 1 / mixing_temperature. one_data_set: all examples of a batch are of one data set. apart: in a
     batch of several, queries and keys of different data sets are ignored instead of negatives. An epoch is as many
@@ -41,9 +45,9 @@ class Settings:
     checkpoint_every: steps between checkpoints; keep: how many of the last ones stay, beside the best.
     evaluate_every: steps between evaluations, 0 for only one, at the end; heldout_examples: how many examples of a
     held-out split give the `heldout_loss` each time, 0 for none; best: the metric that decides which checkpoint is the
-    best, higher is better, but for heldout_loss and the geometry's metrics (`LOWER_IS_BETTER`); patience: evaluations
-    without a better one before the run stops, 0 for never; with patience, the model is that of the best evaluation,
-    else of the last step.
+    best, None for mrr@10, or the first metric where there is no mrr@10; higher is better, but for heldout_loss and the
+    geometry's metrics (`LOWER_IS_BETTER`); patience: evaluations without a better one before the run stops, 0 for
+    never; with patience, the model is that of the best evaluation, else of the last step.
     refresh_every: steps after which negatives are mined anew with the current weights, 0 for never (how: the recipe's
     section mining); refresh_first: also before the first step.
     monitor_every: steps between measurements of the vectors' geometry. tensorboard: write event files, too (extra
@@ -55,14 +59,15 @@ class Settings:
     batch_size: int = 1024
     learning_rate: float = 0.01
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    weight_decay: float = 0.0
+    weight_decay: float | Scheduled = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.0
     clip: float = 1.0
     micro_batch: int = 0
     micro_cost: int = 0
     queue: int = 0
-    momentum: float = 0.0
+    keys: Literal["same", "stopped", "momentum", "neighbours"] = "same"
+    momentum: float | Scheduled = 0.0
     mixing: Literal["proportional", "round_robin", "temperature"] = "proportional"
     mixing_temperature: float = 5.0
     one_data_set: bool = False
@@ -74,7 +79,7 @@ class Settings:
     keep: int = 2
     evaluate_every: int = 0
     heldout_examples: int = 512
-    best: str = "mrr@10"
+    best: str | None = None
     patience: int = 0
     refresh_every: int = 0
     refresh_first: bool = False
@@ -82,21 +87,38 @@ class Settings:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        values = vars(self)
         for name in ABOVE_ZERO:
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"training.{name} must be a number above zero, it is {getattr(self, name)}")
+            if not 0 < values[name] < math.inf:
+                raise InputError(f"training.{name} must be a number above zero, it is {values[name]}")
         for name in NOT_NEGATIVE:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"training.{name} must be zero or more, it is {getattr(self, name)}")
+            low, high = bounds(values[name])
+            if not (low >= 0 and high < math.inf):
+                raise InputError(f"training.{name} must be zero or more, it is {values[name]}")
         if self.batch_size < 2:
             raise InputError("training.batch_size must be at least 2: the other examples of a batch are the negatives")
         if not 0 <= self.warmup < 1:
             raise InputError(f"training.warmup is a share of the steps, 0 to below 1; it is {self.warmup}")
-        if not 0 <= self.momentum < 1:
-            raise InputError(
-                f"training.momentum is the factor of the running average, 0 to below 1; it is {self.momentum}"
-            )
+        self._check_keys()
         if self.steps is not None and self.steps < 1:
             raise InputError(f"training.steps must be at least 1, it is {self.steps}")
         if self.patience and not self.evaluate_every:
             raise InputError("training.patience counts evaluations: give training.evaluate_every, too")
+
+    def _check_keys(self) -> None:
+        low, high = bounds(self.momentum)
+        if not 0 <= low <= high <= 1 or (low == 1 and high == 1):
+            raise InputError(f"training.momentum is the factor of the running average, 0 to below 1; it is {low}")
+        if self.keys == "momentum" and high == 0:
+            raise InputError("training.keys=momentum: give the factor of the running average, training.momentum=0.99")
+        if self.keys != "momentum" and high > 0:
+            raise InputError(
+                f"training.momentum has no effect, as keys are {self.keys!r}; write training.keys=momentum, too, or "
+                "leave training.momentum out"
+            )
+        if self.keys == "neighbours" and not self.queue:
+            raise InputError("training.keys=neighbours: neighbours are chosen from a queue; give training.queue=16384")
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as a recipe writes them."""
+        return {name: value.plain() if isinstance(value, Scheduled) else value for name, value in vars(self).items()}

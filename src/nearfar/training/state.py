@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from nearfar.abilities import rates_of
 from nearfar.compute.ranks import Ranks
+from nearfar.compute.scheduled import bounds, value_at
 from nearfar.errors import InputError
 from nearfar.training.settings import Settings
 
@@ -31,11 +33,11 @@ class TrainState:
         """Return a module with its optimiser. Errors: `InputError` where no parameter can be learnt."""
         parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not parameters:
-            raise InputError("training: neither the encoder nor the loss has a parameter that can be learnt")
+            raise InputError("training: no encoder, head, loss or objective has a parameter that can be learnt")
         rates = {
             f"{child_name}.{name}": rate
             for child_name, child in module.named_children()
-            for name, rate in getattr(child, "rates", dict)().items()
+            for name, rate in rates_of(child).items()
         }
         return cls(module, parameters, build_optimizer(parameters, settings, rates))
 
@@ -119,15 +121,18 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Return the optimiser, with weight decay on matrices only.
 
-    rates: factors on the learning rate by parameter name; 1 for those that are not named.
+    rates: factors on the learning rate by parameter name; 1 for those that are not named. Each group of parameters says
+    whether it is `decayed`.
     """
-    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    high = bounds(settings.weight_decay)[1]
+    first = value_at(settings.weight_decay, 0, 1)
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        decay = settings.weight_decay if parameter.ndim >= 2 else 0.0  # it would shift, not shrink, biases and scales
-        members.setdefault(((rates or {}).get(name, 1.0), decay), []).append(parameter)
+        decayed = high > 0 and parameter.ndim >= 2  # decay would shift, not shrink, biases and scales
+        members.setdefault(((rates or {}).get(name, 1.0), decayed), []).append(parameter)
     groups = [
-        {"params": group, "lr": settings.learning_rate * rate, "weight_decay": decay}
-        for (rate, decay), group in sorted(members.items(), key=lambda entry: entry[0], reverse=True)
+        {"params": group, "lr": settings.learning_rate * rate, "weight_decay": first * decayed, "decayed": decayed}
+        for (rate, decayed), group in sorted(members.items(), key=lambda entry: entry[0], reverse=True)
     ]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9)

@@ -1,56 +1,111 @@
-"""The module that a run trains: encoder and loss, with a queue and a momentum encoder where they are asked for."""
+"""What a run trains, as one module: encoder, heads, loss and objective, with a queue and momentum copies."""
 
 from __future__ import annotations
 
 import copy
-import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from nearfar import registry
+from nearfar.abilities import HasTowers, takes_queue
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Encoder, Loss, Positives
-from nearfar.errors import InputError
+from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
+from nearfar.errors import InputError, nearest
+from nearfar.training.batch_statistics import refuse_batch_statistics
 from nearfar.training.mixture import Mixture
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 
-
-def build_train_module(encoder: Encoder, loss: Loss, settings: Settings) -> nn.ModuleDict:
-    """Return one module of all that a checkpoint holds: "encoder", "loss", "momentum" (encoder) and "queue"."""
-    trained = cast("nn.Module", encoder)
-    parts = {"encoder": trained, "loss": cast("nn.Module", loss)}
-    if settings.momentum:
-        _refuse_momentum_of_key_tower(encoder)
-        parts["momentum"] = momentum_copy(trained)
-    if settings.queue:
-        dtypes = (p.dtype for p in trained.parameters() if p.is_floating_point())
-        dtype = torch.promote_types(next(dtypes, torch.float32), torch.float32)
-        parts["queue"] = Queue(settings.queue, encoder.dim, dtype)
-    return nn.ModuleDict(parts)
+HEADS = ("projection", "prediction")
 
 
-def refuse_incompatible(positives: Positives, loss: Loss, settings: Settings, ranks: Ranks | None = None) -> None:
+@dataclass(frozen=True)
+class Trained:
+    """The parts that a run trains.
+
+    loss: None where there is an objective alone. heads: "projection", of all vectors, and "prediction", of the queries'
+    only. weight: of the objective's term beside the loss.
+    """
+
+    encoder: Encoder
+    loss: Loss | None
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    objective: Objective | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in self.heads:
+            if name not in HEADS:
+                raise InputError(f"heads: no head {name!r}; {nearest(str(name), HEADS)}")
+        if self.loss is None and self.objective is None:
+            raise InputError("fit: give a loss, an objective, or both; there is nothing to train for")
+        if self.loss is None and self.heads:
+            raise InputError("heads: they stand between encoder and loss, and there is no loss; leave them out")
+        dim = self.vectors_dim
+        prediction = self.heads.get("prediction")
+        if prediction is not None and prediction.dim != dim:
+            raise InputError(
+                f"heads.prediction returns {prediction.dim} dimensions, the keys have {dim}; make its last size {dim}"
+            )
+
+    @property
+    def vectors_dim(self) -> int:
+        """The dimension of the keys that the loss compares."""
+        return self.heads["projection"].dim if "projection" in self.heads else self.encoder.dim
+
+    def module(self, settings: Settings) -> nn.ModuleDict:
+        """Return one module of all that a checkpoint holds, on the CPU.
+
+        "encoder", "projection", "prediction", "loss", "objective", the copies "momentum" (of the encoder) and
+        "momentum_projection", and "queue", as far as the run has them.
+        """
+        trained = cast("nn.Module", self.encoder)
+        parts: dict[str, nn.Module] = {"encoder": trained}
+        found = {**self.heads, "loss": self.loss, "objective": self.objective}
+        parts |= {name: cast("nn.Module", part) for name, part in found.items() if part is not None}
+        if settings.keys == "momentum":
+            _refuse_momentum_of_key_tower(self.encoder)
+            parts["momentum"] = momentum_copy(trained)
+            if "projection" in parts:
+                parts["momentum_projection"] = momentum_copy(parts["projection"])
+        if settings.queue:
+            dtypes = (p.dtype for p in trained.parameters() if p.is_floating_point())
+            dtype = torch.promote_types(next(dtypes, torch.float32), torch.float32)
+            parts["queue"] = Queue(settings.queue, self.vectors_dim, dtype)
+        return nn.ModuleDict(parts)
+
+
+def refuse_incompatible(positives: Positives, trained: Trained, settings: Settings, ranks: Ranks | None = None) -> None:
     """Refuse parts that cannot be trained with these settings, before any data is read.
 
-    Errors: `InputError` for micro-batches with a loss that is not a function of the vectors alone, for a queue with
-    positives that do not take queued keys, and for a batch with fewer examples than ranks.
+    Errors: `InputError` for micro-batches with a loss that is not a function of the vectors alone, or with batch
+    statistics; for a queue with positives that do not take queued keys; for keys that are trained for no loss; and for
+    a batch with fewer examples than ranks.
     """
     batch_size, world_size = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.world_size
     if batch_size < world_size:
         raise InputError(
             f"training.batch_size: {batch_size} examples are too few for {world_size} ranks; start fewer, or give more"
         )
-    if (settings.micro_batch or settings.micro_cost) and not getattr(loss, "cacheable", False):
+    loss = trained.loss
+    if loss is None and (settings.keys != "same" or settings.queue):
+        raise InputError(
+            "training.keys and training.queue are about the keys of a loss, and there is none; leave them out"
+        )
+    if (settings.micro_batch or settings.micro_cost) and loss is not None and not loss.cacheable:
         raise InputError(
             f"training.micro_batch: losses.{registry.name_of(type(loss))} is not a function of the batch's vectors "
             "alone, so its gradient cannot be cached; leave micro_batch and micro_cost out, or take another loss"
         )
+    refuse_batch_statistics(trained.encoder, settings, world_size)
     for part in positives.parts if isinstance(positives, Mixture) else [positives]:
-        if settings.queue and "queued" not in inspect.signature(part.batch).parameters:
+        if settings.queue and settings.keys != "neighbours" and not takes_queue(part):
             raise InputError(
                 f"training.queue: positives.{registry.name_of(type(part))} does not take queued keys; "
                 "leave training.queue out, or take other positives"
@@ -62,11 +117,12 @@ def _refuse_momentum_of_key_tower(encoder: Encoder) -> None:
 
     Keys then come from the tower's running average alone. A frozen key tower is fine.
     """
-    tower = getattr(encoder, "towers", {}).get("key")
-    if tower is not None and any(p.requires_grad for p in tower.parameters()):
+    tower = encoder.towers["key"] if isinstance(encoder, HasTowers) else None
+    if tower is not None and any(p.requires_grad for p in cast("nn.Module", tower).parameters()):
         raise InputError(
-            "training.momentum: keys come from the average of the key tower, which would itself learn nothing; leave "
-            "training.momentum out (training.queue works without), or take one encoder for both sides"
+            "training.keys=momentum: keys come from the average of the key tower, which would itself learn nothing; "
+            "leave training.keys and training.momentum out (training.queue works without), or take one encoder for "
+            "both sides"
         )
 
 
@@ -74,8 +130,9 @@ class Queue(nn.Module):
     """The vectors of the last `size` keys, a buffer that is saved in checkpoints.
 
     With a momentum encoder it is MoCo's queue (He et al. 2020, arXiv:1911.05722), without one the cross-batch memory
-    (Wang et al. 2020, arXiv:1912.06798). A key's place is its example's position in the sampler's stream modulo the
-    size, so which example's key is where depends on seed and step only, and is known while the batch is read.
+    (Wang et al. 2020, arXiv:1912.06798), and with neighbours NNCLR's support set (Dwibedi et al. 2021,
+    arXiv:2104.14548). A key's place is its example's position in the sampler's stream modulo the size, so which
+    example's key is where depends on seed and step only, and is known while the batch is read.
     """
 
     vectors: Tensor
@@ -90,6 +147,15 @@ class Queue(nn.Module):
         newest = keys[-size:].detach().to(self.vectors.dtype)
         places = torch.arange(start + len(keys) - len(newest), start + len(keys), device=newest.device) % size
         self.vectors.index_copy_(0, places, newest)
+
+    @torch.no_grad()
+    def neighbours(self, keys: Tensor, filled: int) -> Tensor:
+        """Return the queued key with the highest cosine to each key, (m, d); while nothing is queued, the key."""
+        if not filled:
+            return keys.detach()
+        queued = self.vectors[:filled]
+        cosines = normalize(keys.to(queued.dtype), dim=1) @ normalize(queued, dim=1).T  # (m, filled)
+        return queued[cosines.argmax(1)]
 
 
 def queued_examples(sampler: Sampler, step: int, size: int) -> Ids:

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
-from torch import nn
 
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Encoder, Loss, Positives
+from nearfar.contracts import Encoder, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.model import Model
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.checkpoint import Checkpointer
+from nearfar.training.encode import micro_batches
 from nearfar.training.log import RunLogger
 from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
-from nearfar.training.step import RowEncoder, micro_batches, stack_views
+from nearfar.training.step import GradientStep
 
 Evaluate = Callable[[Model], Mapping[str, float]]
 HELDOUT_LOSS = "heldout_loss"  # the metric's name
+USUAL_BEST = "mrr@10"
 
 
 class Evaluator:
@@ -54,7 +55,7 @@ class Evaluator:
         metrics = {name: float(value) for name, value in self.evaluate(Model(self.encoder)).items()}
         self.logger.log("evaluate", step=step, metrics=metrics)
         self.logger.warn(step, _unknown_best(self.settings, metrics))
-        is_best = self.checkpointer.record_evaluation(step, metrics, self.settings.best)
+        is_best = self.checkpointer.record_evaluation(step, metrics, _deciding_metric(self.settings, metrics))
         best, patience = self.checkpointer.best, self.settings.patience * self.settings.evaluate_every
         self.checkpointer.memory["stopped"] = best is not None and 0 < patience <= step - best["step"]
         return is_best, self.checkpointer.memory
@@ -65,12 +66,17 @@ def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
+def _deciding_metric(settings: Settings, metrics: Mapping[str, float]) -> str:
+    """Return the name of the metric that decides which checkpoint is the best."""
+    return settings.best or (USUAL_BEST if USUAL_BEST in metrics else next(iter(metrics), USUAL_BEST))
+
+
 def _unknown_best(settings: Settings, metrics: Mapping[str, float]) -> str | None:
     """Return a warning where the metric that decides the best checkpoint is missing.
 
     Errors: `InputError` where patience depends on it.
     """
-    if settings.best in metrics or not settings.evaluate_every:
+    if settings.best is None or settings.best in metrics or not settings.evaluate_every:
         return None
     message = f"training.best: no metric {settings.best!r}; {nearest(settings.best, metrics)}"
     if settings.patience:
@@ -83,57 +89,70 @@ class HeldoutLoss:
 
     It is computed on `heldout_examples` of the split, the same each time, in one or more batches of training's size.
     Where the split has that many rows, the number of negatives is that of training; only then can the two losses be
-    compared. There is no dropout, no gradient and no queue, and augmented views are drawn once.
+    compared. There is no dropout, no gradient and no queue, keys are the trained encoder's, and augmented views are
+    drawn once. Of an objective it is the mean over the hidden parts, drawn once, too.
 
     When not to use it: where two views differ by dropout alone (SimCSE). Without dropout they are the same vector, and
     the loss measures only how uniformly the vectors are spread.
     """
 
-    def __init__(self, positives: Positives, loss: Loss, settings: Settings, encode: RowEncoder) -> None:
-        self.positives, self.encoder, self.loss, self.encode = positives, encode.encoder, loss, encode
-        self.settings = replace(settings, queue=0, momentum=0.0, mixing="proportional", one_data_set=False)
+    def __init__(self, positives: Positives, step: GradientStep, hidden: Sequence[str]) -> None:
+        self.positives, self.step, self.hidden = positives, step, hidden
+        self.settings = replace(
+            step.settings, queue=0, keys="same", momentum=0.0, mixing="proportional", one_data_set=False
+        )
 
     @classmethod
     def of(
-        cls, heldout: Positives | Sequence[Positives] | None, loss: Loss, settings: Settings, encode: RowEncoder
+        cls,
+        heldout: Positives | Sequence[Positives] | None,
+        step: GradientStep,
+        hidden: Sequence[str],
     ) -> Self | None:
         """Return the held-out loss; None without a split, for fewer than two examples, or if it is off."""
-        positives = None if heldout is None else mix(heldout, apart=settings.apart)
-        if positives is None or len(positives) < 2 or not settings.heldout_examples:
+        positives = None if heldout is None else mix(heldout, apart=step.settings.apart)
+        if positives is None or len(positives) < 2 or not step.settings.heldout_examples:
             return None
-        return cls(positives, loss, settings, encode)
+        return cls(positives, step, hidden)
 
     @cached_property
     def batches(self) -> list[PreparedBatch]:
         """The held-out batches, read once."""
-        stores = uncached_stores(self.encoder, self.positives)
+        encoder = self.step.encode.encoder
+        stores = uncached_stores(encoder, self.positives)
         sampler = Sampler.of(self.positives, self.settings)
         count = max(1, min(self.settings.heldout_examples, len(self.positives)) // sampler.batch_size)
-        read_batch = BatchReader(self.positives, stores, sampler, self.settings, Ranks(), self.encoder)
+        read_batch = BatchReader(self.positives, stores, sampler, self.settings, Ranks(), encoder, self.hidden)
         return [read_batch(step) for step in range(count)]
 
     @torch.no_grad()
     def __call__(self) -> float:
         """Return the loss. Errors: `InputError` where the loss refuses the batch (no negatives, no grades)."""
-        modules = [cast("nn.Module", part) for part in (self.encoder, self.loss)]
-        training = [module.training for module in modules]
-        for module in modules:
-            module.eval()
+        module = self.step.train_state.module
+        module.eval()
         try:
-            return sum(self._loss_of(batch) for batch in self.batches) / len(self.batches)
+            loss = sum(self._loss_of(batch) for batch in self.batches) / len(self.batches)
+            return loss + self._objective()
         finally:
-            for module, was_training in zip(modules, training, strict=True):
-                module.train(was_training)
+            module.train()
 
     def _loss_of(self, batch: PreparedBatch) -> float:
-        query_views, key_views = self.positives.query_views, self.positives.key_views
+        if self.step.loss is None or batch.trained is None:
+            return 0.0
         inputs, sizes = batch.trained.inputs, batch.trained.sizes
-        vectors = self.encode.without_graph(inputs, micro_batches(inputs, self.settings))
+        vectors = self.step.encode.without_graph(inputs, micro_batches(inputs, self.settings))
         views = dict(zip(sizes, torch.split(vectors, list(sizes.values())), strict=True))
-        queries = stack_views(views, query_views)  # (n, d)
-        keys = queries if key_views == query_views else stack_views(views, key_views)  # (m, d)
-        with torch.autocast(self.encode.device.type, torch.bfloat16, enabled=self.encode.precision == "bf16"):
-            return float(self.loss(queries, keys, batch.pairs))
+        with self.step.encode.autocast():
+            queries, keys = self.step.queries_and_keys(views, self.positives)  # (n, d), (m, d)
+            return float(self.step.loss(queries, keys, batch.pairs))
+
+    def _objective(self) -> float:
+        """Return the objective's weighted mean over all batches; 0 without one."""
+        if self.step.objective is None:
+            return 0.0
+        sums = torch.stack([self.step.objective.sums(batch, backward=False) for batch in self.batches]).sum(0)
+        total, count = sums.tolist()
+        return float(self.step.objective.weight * total / max(count, 1.0))
 
 
 def with_heldout_loss(

@@ -162,6 +162,7 @@ def inner_identity(name: str, encoder: Encoder) -> Iterator[tuple[str, Any]]:
 
 def save_inner(folder: Path, name: str, encoder: Encoder) -> list[dict[str, Any]]:
     """Write the encoder into the subfolder `name`; return its rows of modules.json, with paths from `folder`."""
+    (folder / name).mkdir(exist_ok=True)
     rows = encoder.save(folder / name)
     return [{**row, "path": f"{name}/{row.get('path', '')}".rstrip("/")} for row in rows]
 

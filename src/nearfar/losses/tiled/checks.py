@@ -1,4 +1,4 @@
-"""Checks of settings and batches that the pairwise losses share, and their learnable scale."""
+"""Checks of settings and batches that the pairwise losses share."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nearfar.errors import InputError
 from nearfar.losses.tiled.positive_terms import count_negatives
 from nearfar.losses.tiled.relations import Relations
 from nearfar.pairs import Pairs
-
-MAX_SCALE = 100.0  # CLIP's limit (Radford et al. 2021, section 2.5)
-
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -89,32 +86,3 @@ def about_rows(rows: Tensor, what: str) -> InputError:
     """Return the error that `what` holds for some rows, (r,) int64, with the first ten of them."""
     shown = ", ".join(str(int(row)) for row in rows[:10]) + (", ..." if len(rows) > 10 else "")
     return InputError(f"{what}: {len(rows)} rows of the batch ({shown})")
-
-
-class Scale(nn.Module):
-    """The scale 1 / temperature: e^log, learnt within 1 to 100; or fixed, and then exact in float64.
-
-    name: of the setting temperature, for errors.
-    """
-
-    def __init__(self, name: str, temperature: float, learnable: bool) -> None:
-        super().__init__()
-        check_setting(name, temperature, above=0)
-        self.initial = 1.0 / temperature
-        self.learnable = learnable
-        self.log = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable)
-
-    @property
-    def temperature(self) -> float:
-        """The current temperature, which similarities are divided by."""
-        return math.exp(-self.log.item()) if self.learnable else 1.0 / self.initial
-
-    def value(self, dtype: torch.dtype) -> Tensor | float:
-        """Return the scale: a number, or where it is learnt a scalar tensor with a gradient."""
-        return self.log.to(dtype).exp() if self.learnable else self.initial
-
-    def clamp_(self) -> None:
-        """Keep a learnt scale in its range."""
-        if self.learnable:
-            with torch.no_grad():
-                self.log.clamp_(0.0, math.log(MAX_SCALE))

@@ -1,0 +1,15 @@
+"""Heads between encoder and loss. Each file is a part; its one public class is an attribute here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nearfar.registry import attribute, attributes
+
+
+def __getattr__(name: str) -> Any:
+    return attribute("heads", name)
+
+
+def __dir__() -> list[str]:
+    return attributes("heads")

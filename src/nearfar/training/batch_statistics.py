@@ -1,0 +1,116 @@
+"""Batch statistics: refused with micro-batches, and synchronised over ranks."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nearfar import registry
+from nearfar.abilities import BatchStatistics
+from nearfar.compute.ranks import Ranks
+from nearfar.errors import InputError
+from nearfar.training.settings import Settings
+
+
+def batch_norms(module: Any) -> dict[str, _BatchNorm]:
+    """Return the layers whose result depends on the other rows of the batch while they train, by name."""
+    named = cast("nn.Module", module).named_modules()
+    return {name: layer for name, layer in named if isinstance(layer, _BatchNorm)}
+
+
+def refuse_batch_statistics(encoder: Any, settings: Settings, world_size: int) -> None:
+    """Refuse an encoder with batch statistics where they would not be those of the batch.
+
+    Of micro-batches, each has statistics of its own: the update would be another one than the whole batch's, silently.
+    Ranks share those of torch's batch norm (`synchronise`), but not what an encoder computes itself.
+    """
+    micro = settings.micro_batch or settings.micro_cost
+    found = batch_norms(encoder)
+    declared = isinstance(encoder, BatchStatistics)
+    if micro and (found or declared):
+        where = f" in {next(iter(found))}" if found else ""
+        raise InputError(
+            f"training.micro_batch: encoder {registry.name_of(type(encoder))} has batch statistics{where}, which would "
+            "be those of each micro-batch; leave micro_batch and micro_cost out, and lower batch_size for memory"
+        )
+    if world_size > 1 and declared and not found:
+        raise InputError(
+            f"encoder {registry.name_of(type(encoder))} has batch statistics of its own, which {world_size} ranks "
+            "cannot share; start one process, or use torch's batch norm, whose statistics are synchronised"
+        )
+
+
+def synchronise(module: nn.Module, ranks: Ranks) -> None:
+    """Replace every batch norm in a module, in place, by one whose statistics are those of all ranks' rows.
+
+    Names of parameters and buffers stay. In evaluation it computes what it did before. With one rank nothing changes.
+    """
+    if ranks.world_size == 1:
+        return
+    for parent in list(module.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, _BatchNorm) and not isinstance(layer, SynchronisedBatchNorm):
+                setattr(parent, name, SynchronisedBatchNorm.like(layer, ranks))
+
+
+class SynchronisedBatchNorm(_BatchNorm):
+    """Batch norm over the rows of all ranks (Ioffe and Szegedy 2015, arXiv:1502.03167), also on CPUs.
+
+    torch's `SyncBatchNorm` needs GPUs. Mean and variance are of all rows, as a single process would compute them, and
+    gradients flow through them over the ranks. Running statistics are the same on every rank.
+    """
+
+    ranks: Ranks
+
+    @classmethod
+    def like(cls, layer: _BatchNorm, ranks: Ranks) -> SynchronisedBatchNorm:
+        """Return a layer with the same parameters and buffers."""
+        result = cls(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+        result.ranks = ranks
+        result.weight, result.bias = layer.weight, layer.bias
+        for name, buffer in layer.named_buffers(recurse=False):
+            setattr(result, name, buffer)
+        return result.train(layer.training)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"batch norm takes (n, features, ...), not {tuple(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalised features, of the shape (n, features, ...) that it takes."""
+        if not (self.training or self.running_mean is None):
+            return super().forward(input)
+        self._check_input_dim(input)
+        exact = torch.promote_types(input.dtype, torch.float32)
+        x = input.to(exact)
+        over = [0, *range(2, x.ndim)]
+        count = x.new_tensor([x.numel() / max(x.shape[1], 1)])
+        mean_and_count = self.ranks.sum(torch.cat([x.sum(over), count]))  # (features + 1,)
+        total = mean_and_count[-1].detach()
+        mean = mean_and_count[:-1] / total  # (features,)
+        centred = x - _over_features(mean, x)
+        variance = self.ranks.sum(centred.square().sum(over)) / total  # (features,)
+        self._update_running(mean.detach(), variance.detach(), total)
+        result = centred * _over_features((variance + self.eps).rsqrt(), x)
+        if self.affine:
+            result = result * _over_features(self.weight, x) + _over_features(self.bias, x)
+        return result.to(input.dtype)
+
+    @torch.no_grad()
+    def _update_running(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
+        """Move the running statistics, the variance without bias, as torch's layers do."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        factor = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), factor)
+        unbiased = variance * total / (total - 1).clamp_min(1)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), factor)
+
+
+def _over_features(values: Tensor, x: Tensor) -> Tensor:
+    """Return values (features,) in a shape that fits x (n, features, ...)."""
+    return values.view(1, -1, *[1] * (x.ndim - 2))

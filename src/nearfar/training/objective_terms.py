@@ -1,0 +1,66 @@
+"""The objective's part of a step: its gradient over micro-batches and ranks, and its value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from nearfar.compute.ranks import Ranks
+from nearfar.contracts import Objective
+from nearfar.training.batches import PreparedBatch
+from nearfar.training.encode import RowEncoder, micro_batches
+from nearfar.training.settings import Settings
+from nearfar.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class ObjectiveTerms:
+    """Computes weight x total / count of a batch, where both sums are over all micro-batches and ranks."""
+
+    objective: Objective
+    encode: RowEncoder
+    settings: Settings
+    ranks: Ranks
+    weight: float
+
+    @classmethod
+    def of(
+        cls, objective: Objective | None, encode: RowEncoder, settings: Settings, ranks: Ranks, weight: float
+    ) -> Self | None:
+        """Return the terms of an objective; None without one."""
+        return None if objective is None else cls(objective, encode, settings, ranks, weight)
+
+    def backward(self, prepared: PreparedBatch, train_state: TrainState) -> Tensor:
+        """Return the value, a scalar; this rank's summand of its gradient is then in the parameters' `grad`.
+
+        The gradient of the sum is divided at the end, when the count of the global batch is known; so this comes before
+        the loss adds its own. A batch in which nothing was hidden has the value 0 and no gradient.
+        """
+        sums = self.sums(prepared, backward=True)
+        self.ranks.all_reduce([sums])
+        total, count = sums.tolist()
+        factor = self.weight / count if count else 0.0
+        with torch.no_grad():
+            for parameter in train_state.parameters.values():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+        return torch.tensor(total * factor, dtype=torch.float64, device=self.encode.device)
+
+    def sums(self, prepared: PreparedBatch, *, backward: bool) -> Tensor:
+        """Return the total and the count of this rank's rows, (2,) float64; backward: with a pass from the total."""
+        sums = torch.zeros(2, dtype=torch.float64, device=self.encode.device)
+        if prepared.hidden is None or prepared.draws is None or not len(prepared.draws):
+            return sums
+        inputs = prepared.hidden.inputs
+        for part in micro_batches(inputs, self.settings):
+            rows, draws = inputs[part].to(self.encode.device), prepared.draws[part].to(self.encode.device)
+            changed, targets = self.objective.hide(rows, draws)
+            with self.encode.autocast():
+                terms = self.objective(self.encode.encoder, changed, targets)
+            if backward and terms.count and terms.total.requires_grad:
+                torch.autograd.backward(terms.total)
+            sums += torch.stack([terms.total.detach().double(), sums.new_tensor(float(terms.count))])
+        return sums
