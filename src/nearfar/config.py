@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import yaml
-
-from nearfar import registry
+from nearfar import recipes, registry
 from nearfar.contracts import Data, Encoder, Loss, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.mining.scheduled import ScheduledMiner
@@ -149,7 +147,7 @@ def _tasks(entries: list[Any]) -> list[dict[str, str]]:
 
 def dumped(recipe: Recipe, versions: Mapping[str, str]) -> str:
     """Return a recipe as YAML, with the versions that ran it."""
-    return str(yaml.safe_dump({**plain(recipe), "versions": dict(versions)}, sort_keys=False, allow_unicode=True))
+    return recipes.dumped({**plain(recipe), "versions": dict(versions)})
 
 
 def plain(value: Any) -> Any:
