@@ -108,8 +108,13 @@ def test_a_contract_s_default_is_not_asked_for() -> None:
     class AsksMore(Asks, Protocol):
         more: int
 
+        @property
+        def last(self) -> str:
+            """What comes last."""
+            ...
+
     assert list(attributes_of(Asks)) == ["always"]
-    assert list(attributes_of(AsksMore)) == ["always", "more"]
+    assert {**attributes_of(AsksMore)} == {"always": ClassVar[bool], "more": int, "last": str}
     assert list(methods_of(AsksMore)) == ["method"]
 
 

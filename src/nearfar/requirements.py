@@ -22,7 +22,7 @@ CONTRACTS = {  # the protocol of a package's parts; a data set that is no more t
     "metrics": "Metric",
 }
 MODULES = ("encoders", "heads", "losses", "objectives")  # parts that must be an `nn.Module`, as their protocols say
-TOLD = 3  # missing things that an error explains; of more, which is nearly all, it gives the names
+EXPLAINED = 3  # missing things that an error explains; of more, which is nearly all, it gives the names
 PAGE = "docs/write_your_own.md"
 
 
@@ -55,15 +55,23 @@ def refuse_incomplete(package: str, part: Any, name: str | None = None) -> None:
     missing = list(_missing(package, kind, part))
     if missing:
         called = name or f"{kind.__module__}:{kind.__qualname__}"
-        told = [f"{what} ({why})" if len(missing) <= TOLD else what for what, why in missing]
-        raise InputError(f"{package} {called} lacks {', '.join(told)}; {PAGE} has a skeleton")
+        shown = [f"{what} ({why})" if len(missing) <= EXPLAINED else what for what, why in missing]
+        raise InputError(f"{package} {called} lacks {', '.join(shown)}; {PAGE} has a skeleton")
 
 
 def attributes_of(protocol: type[Any]) -> dict[str, Any]:
-    """Return the attributes that a protocol asks for, and their annotations; those with a default are not asked for."""
+    """Return the attributes that a protocol asks for, and their types; those with a default are not asked for.
+
+    Also its properties, which a part may have as attributes.
+    """
     hints = typing.get_type_hints(protocol, include_extras=True)
-    own = [name for base in reversed(protocol.__mro__) for name in vars(base).get("__annotations__", {})]
-    return {name: hints[name] for name in own if not name.startswith("_") and not hasattr(protocol, name)}
+    found: dict[str, Any] = {}
+    for base in reversed(protocol.__mro__):
+        own = [name for name in vars(base).get("__annotations__", {}) if not name.startswith("_")]
+        found |= {name: hints[name] for name in own if not hasattr(protocol, name)}
+        properties = {name: value.fget for name, value in vars(base).items() if isinstance(value, property)}
+        found |= {name: typing.get_type_hints(read).get("return", Any) for name, read in properties.items()}
+    return found
 
 
 def methods_of(protocol: type[Any]) -> dict[str, Callable[..., Any]]:
@@ -114,15 +122,17 @@ def _described(protocol: type[Any], name: str, hint: Any) -> str:
     """Return an attribute's type, and what the contract's comment says of it."""
     inner = typing.get_args(hint)[0] if typing.get_origin(hint) is ClassVar else hint
     shown = inner.__name__ if inspect.isclass(inner) and not typing.get_args(inner) else str(inner)
+    if isinstance(asked := inspect.getattr_static(protocol, name, None), property):
+        shown += f": {_first(asked.fget)}"
     for base in protocol.__mro__:
         if name in vars(base).get("__annotations__", {}):
             with suppress(OSError):  # without its source the type must do
                 found = re.search(rf"^\s+{name}: [^#\n]*#\s*(.+)$", inspect.getsource(base), re.MULTILINE)
                 shown += f": {found.group(1)}" if found else ""
-    return shown.replace("typing.", "").replace("nearfar.", "")
+    return re.sub(r"\b(typing|collections\.abc|nearfar(\.\w+)*)\.", "", shown)
 
 
-def _first(method: Callable[..., Any]) -> str:
+def _first(method: Any) -> str:
     """Return what a contract's method is for: the first sentence of its docstring."""
     first = (inspect.getdoc(method) or "the number of rows").partition("\n")[0]
     return first.partition(". ")[0].rstrip(".")

@@ -15,8 +15,8 @@ from nearfar.errors import InputError, nearest
 
 SECTIONS = ("data", "positives", "encoder", "loss", "training", "mining", "evaluate")
 SEVERAL = ("data", "positives")  # may be lists: several data sets
-# What an entry of a list says for itself, and keeps when the part that it names is replaced.
-ENTRY_KEEPS = {"evaluate": ("split",), "views": ("times", "side")}
+# What stands beside a part's own settings, by section or list, and stays when the part is replaced by another.
+BESIDE = {"evaluate": ("split",), "views": ("times", "side"), "objective": ("weight", "column")}
 Recipe = dict[str, Any]
 
 
@@ -72,8 +72,8 @@ def load(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) 
     overrides: texts as on the command line ("training.epochs=3"), or values by path ({"training.epochs": 3}), in any
     order; of two for one path the last counts. A part of another name ("loss.name=triplet", "encoder.of.name=static",
     "evaluate.0.name=knn") comes with its own defaults: the recipe's settings belonged to the part that it replaces and
-    are dropped, those of the same name, too, while the overrides beside it hold. An entry of `evaluate` keeps its
-    `split`, one of `views` its `times` and `side`.
+    are dropped, those of the same name, too, while the overrides beside it hold. What is no setting of the part stays:
+    the `split` of an entry of `evaluate`, `times` and `side` of one of `views`, `weight` and `column` of an objective.
 
     Errors: `InputError` for an unknown name, a file that is no recipe, an unknown section, an override that is not
     path=value, or one whose path leads nowhere.
@@ -181,9 +181,9 @@ def _set(recipe: Recipe, path: str, value: Any, text: str) -> None:
 
 
 def _drop_settings(entry: dict[str, Any], keys: Sequence[str]) -> None:
-    """Drop the settings of the part that another one replaces, but for what a list's entry says for itself."""
-    lists = [key for key in keys[:-1] if not key.isdecimal()]
-    kept = ENTRY_KEEPS.get(lists[-1], ()) if keys[-2].isdecimal() else ()
+    """Drop the settings of the part that another one replaces, but for what stands beside them."""
+    where = next(key for key in reversed(keys[:-1]) if not key.isdecimal())
+    kept = BESIDE.get(where, ())
     for key in [key for key in entry if key not in ("name", *kept)]:
         del entry[key]
 
