@@ -192,6 +192,7 @@ def test_a_number_in_the_settings_of_a_foreign_model_is_a_number(tmp_path: Path)
         ("evaluate.9.split=x", ["evaluate.9 leads nowhere", "entries 0 to 0"]),
         ("evaluate.one.split=x", ["evaluate.one leads nowhere"]),
         ("data.name.first=x", ["data.name.first leads nowhere"]),
+        ("positives.views.0.name=text_noise", ["positives.views.0 leads nowhere"]),
     ],
 )
 def test_an_override_that_leads_nowhere_says_so(override: str, words: list[str]) -> None:

@@ -167,7 +167,7 @@ def _set(recipe: Recipe, path: str, value: Any, text: str) -> None:
         elif isinstance(place, dict):
             step = key
             if place.get(key) is None:
-                place[key] = [] if key == "evaluate" else {}
+                place[key] = [] if key == "evaluate" or keys[i + 1].isdecimal() else {}
         else:
             raise _leads_nowhere(keys, i, place, text)
         if isinstance(place[step], dict | list):
@@ -190,7 +190,7 @@ def _drop_settings(entry: dict[str, Any], keys: Sequence[str]) -> None:
 
 def _leads_nowhere(keys: Sequence[str], i: int, place: Any, text: str) -> InputError:
     """Return the error of a path whose key `i` is not in its place."""
-    one = "evaluate.0.split=..." if keys[0] == "evaluate" else f"{keys[0]}.0.name=..."
+    one = "evaluate.0.split=..." if keys[0] == "evaluate" else f"{'.'.join(keys[:i])}.0.name=..."
     several = isinstance(place, list) and len(place)
     entries = f"; it has entries 0 to {len(place) - 1}, e.g. {one}" if several else ""
     return InputError(f"{text!r}: {'.'.join(keys[: i + 1])} leads nowhere in this recipe{entries}")
