@@ -26,7 +26,7 @@ DECISIVE = {
     "losses": ("test_equals_its_reference", "test_a_copy_changes_nothing", "test_names_the_row_without_a_positive"),
     "encoders": ("test_as_a_model_it_is_the_same_space", "test_a_vector_does_not_depend_on_its_batch"),
     "data": ("test_data_has_columns_or_is_a_task", "test_the_same_rows_have_the_same_fingerprint"),
-    "augmentations": ("test_what_becomes_of_a_cell_depends_on_it_and_its_draws_alone",),
+    "augmentations": ("test_it_takes_some_kind_of_cells", "test_a_view_is_of_its_own_row"),
     "metrics": ("test_returns_the_values_it_explains", "test_a_second_call_returns_the_same"),
     "heads": (),
     "objectives": (),
