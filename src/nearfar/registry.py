@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from nearfar import requirements
 from nearfar.coerce import fitted
 from nearfar.errors import InputError, nearest
-from nearfar.requirements import refuse_incomplete
 
 PART_PACKAGES = ("data", "positives", "augmentations", "encoders", "losses", "metrics")
 PLAIN = (str, bytes, int, float, list, tuple, set)  # no part is of these types
@@ -45,7 +45,7 @@ def find(package: str, name: str, *, outside: bool = False) -> type[Any]:
     what the contract of its package asks for.
     """
     part = _named(package, name, outside=outside)
-    refuse_incomplete(package, part, name)
+    requirements.refuse_incomplete(package, part, name)
     return part
 
 
@@ -169,7 +169,7 @@ def build(
             given[key] = build(inner, given[key], section=f"{section or package}.{key}", outside=outside, **context)
     handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
     built = part(**given, **handed)
-    refuse_incomplete(package, built, str(spec["name"]))
+    requirements.refuse_incomplete(package, built, str(spec["name"]))
     with suppress(TypeError):  # a class with __slots__ may not allow weak references
         _SETTINGS[built] = given
     return built
