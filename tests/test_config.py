@@ -64,6 +64,14 @@ def test_a_recipe_file_is_read_and_built(tmp_path: Path) -> None:
         ("data.delimiter={", "data", "delimiter", "{"),  # not YAML, so it is itself
         ("positives.query=2020", "positives", "query", "2020"),
         ("positives.negative=[n1, n2]", "positives", "negative", ["n1", "n2"]),
+        ("positives.query=on", "positives", "query", "on"),  # YAML 1.1 reads it as true
+        ("positives.query=010", "positives", "query", "010"),  # and this as 8
+        ("positives.query=2024-01-01", "positives", "query", "2024-01-01"),
+        ('positives.query="true"', "positives", "query", "true"),
+        ("data.heldout_by=query", "data", "heldout_by", ["query"]),
+        ("training.steps=None", "training", "steps", None),
+        ("training.steps= 1e3 ", "training", "steps", 1000),
+        ("training.apart=yes", "training", "apart", True),
     ],
 )
 def test_a_setting_is_overridden_by_its_path(override: str, section: str, key: str, value: Any) -> None:
@@ -82,8 +90,92 @@ def test_an_empty_section_is_filled_by_an_override(tmp_path: Path) -> None:
     assert resolved(recipe)["evaluate"] == []
 
 
-def test_a_part_may_be_changed_by_its_name() -> None:
-    assert load("static", ["data.name=python_packages"])["data"]["name"] == "python_packages"
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "path", "found"),
+    [
+        ("static", ["data.name=python_packages"], "data", {"name": "python_packages"}),
+        ("static", ["loss.name=triplet"], "loss", {"name": "triplet"}),
+        ("static", ["loss.margin=0.3", "loss.name=triplet"], "loss", {"name": "triplet", "margin": 0.3}),
+        ("static", ["loss.name=triplet", "loss.margin=0.3"], "loss", {"name": "triplet", "margin": 0.3}),
+        ("static", {"loss.margin": 0.3, "loss.name": "triplet"}, "loss", {"name": "triplet", "margin": 0.3}),
+        ("static", ["loss.name=mine:Loss", "loss.a=1"], "loss", {"name": "mine:Loss", "a": 1}),
+        ("static", ["loss.name=infonce"], "loss", {"name": "infonce", "temperature": 0.05}),
+        ("static", ["loss.name=triplet", "loss.name=infonce"], "loss", {"name": "infonce", "temperature": 0.05}),
+        # distill has a temperature, too, but the recipe chose 0.05 for infonce
+        ("static", ["loss.name=distill"], "loss", {"name": "distill"}),
+        ("adapt", ["encoder.of.name=static"], "encoder", {"name": "frozen_projection", "of": {"name": "static"}}),
+        (
+            "adapt",
+            ["encoder.of.dim=8", "encoder.of.name=static", "encoder.dim=4"],
+            "encoder",
+            {"name": "frozen_projection", "of": {"name": "static", "dim": 8}, "dim": 4},
+        ),
+        (
+            "static",
+            ["loss.of.margin=0.3", "loss.of.name=triplet", "loss.name=matryoshka"],
+            "loss",
+            {"name": "matryoshka", "of": {"name": "triplet", "margin": 0.3}},
+        ),
+        (
+            "adapt",
+            {"encoder.of.name": "static", "encoder.of": {"name": "transformer", "model": "x"}},
+            "encoder",
+            {"name": "frozen_projection", "of": {"name": "static"}},
+        ),
+        ("static", ["evaluate.0.name=alignment"], "evaluate", [{"name": "alignment", "split": "heldout"}]),
+        (
+            "python_packages",
+            ["evaluate.1.k=3", "evaluate.1.name=knn"],
+            "evaluate",
+            [{"name": "retrieval", "split": "heldout"}, {"name": "knn", "split": "unseen", "k": 3}],
+        ),
+    ],
+)
+def test_a_part_of_another_name_comes_without_the_settings_of_the_one_it_replaces(
+    recipe: str, overrides: Any, path: str, found: Any
+) -> None:
+    assert load(recipe, overrides)[path] == found
+
+
+def test_entries_of_lists_keep_what_is_theirs(tmp_path: Path) -> None:
+    views = [{"name": "text_crop", "fewest": 2, "times": 2}, {"name": "text_crop", "times": 6, "side": "query"}]
+    several = {**RECIPE, "data": [RECIPE["data"], {"name": "table", "path": "b", "heldout": 0.1}]}
+    path = written(tmp_path, {**several, "positives": {"name": "views", "views": views}})
+    recipe = load(path, ["positives.views.0.name=text_noise", "positives.views.1.name=text_noise", "data.1.name=beir"])
+    first, second = recipe["positives"]["views"]
+    assert first == {"name": "text_noise", "times": 2}
+    assert second == {"name": "text_noise", "times": 6, "side": "query"}
+    assert recipe["data"] == [RECIPE["data"], {"name": "beir"}]
+    assert load(path, ["positives.name=columns"])["positives"] == {"name": "columns"}
+
+
+def test_a_setting_that_the_new_part_lacks_is_refused_where_the_user_gave_it() -> None:
+    with pytest.raises(InputError, match="loss: no setting is called 'temperature'"):
+        resolved(load("static", ["data.path=x", "loss.name=triplet", "loss.temperature=0.1"]))
+    assert resolved(load("static", ["data.path=x", "loss.name=triplet"]))["loss"]["margin"] == 0.2
+
+
+def test_overrides_leave_the_values_that_they_were_given_as_they_were() -> None:
+    inner: dict[str, Any] = {"name": "static", "dim": 8}
+    recipe = load("adapt", {"encoder.of": inner, "encoder.of.dim": 16})
+    assert recipe["encoder"]["of"] == {"name": "static", "dim": 16}
+    assert inner == {"name": "static", "dim": 8}
+
+
+def test_a_part_that_is_none_in_a_recipe_may_be_given(tmp_path: Path) -> None:
+    path = written(tmp_path, {**RECIPE, "positives": {"name": "views", "query": None}})
+    assert load(path, ["positives.query.name=text_crop"])["positives"]["query"] == {"name": "text_crop"}
+
+
+def test_what_is_written_reads_back_as_the_same_values() -> None:
+    texts = ["2e-3", "on", "no", "010", "1:30", "2024-01-01", "null", "", "true", "1e5", "~", "0x10", "é: [", "=", "<<"]
+    values = {"texts": texts, "numbers": [2e-5, 1e300, 0.5, 12, -3, True, None]}
+    assert recipes._parsed("a recipe", recipes.dumped({"data": values})) == {"data": values}
+
+
+def test_a_number_in_the_settings_of_a_foreign_model_is_a_number(tmp_path: Path) -> None:
+    path = written(tmp_path, "encoder: {name: transformer, config: {layer_norm_eps: 1e-12}}")
+    assert load(path)["encoder"]["config"]["layer_norm_eps"] == 1e-12
 
 
 @pytest.mark.parametrize(
@@ -100,6 +192,7 @@ def test_a_part_may_be_changed_by_its_name() -> None:
         ("evaluate.9.split=x", ["evaluate.9 leads nowhere", "entries 0 to 0"]),
         ("evaluate.one.split=x", ["evaluate.one leads nowhere"]),
         ("data.name.first=x", ["data.name.first leads nowhere"]),
+        ("positives.views.0.name=text_noise", ["positives.views.0 leads nowhere"]),
     ],
 )
 def test_an_override_that_leads_nowhere_says_so(override: str, words: list[str]) -> None:
@@ -115,7 +208,9 @@ def test_an_override_that_leads_nowhere_says_so(override: str, words: list[str])
         ("", ["this is empty"]),
         ("- a list", ["this is a list"]),
         ("just words", ["this is a str"]),
-        ("data: 2020-13-45", ["not YAML"]),
+        ("data: 2020-01-02", ["section data is '2020-01-02'"]),
+        ("loss: {name: infonce}\nloss: {name: triplet}", ["not YAML", "'loss' is there twice", "line"]),
+        ("loss: {name: infonce, tile: 2, tile: 3}", ["'tile' is there twice"]),
         ("a: " + "[" * 1000, ["not YAML"]),
         ({**RECIPE, "trainig": {}}, ["no section 'trainig'", "did you mean 'training'"]),
         ({**RECIPE, "loss": "infonce"}, ["section loss is 'infonce'", "loss: {name: ..., ...}"]),

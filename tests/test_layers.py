@@ -20,6 +20,7 @@ errors
 column pairs compute
 tasks
 contracts
+coerce requirements
 abilities registry
 storage
 vectors

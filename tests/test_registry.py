@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,13 @@ class Part:
         on: bool = False,
         name: str = "",
         other: InfoNCE | None = None,
+        count: int | None = None,
+        sizes: list[int] | None = None,
+        some: Sequence[str] = (),
+        each: Iterable[str] = (),
+        fixed: tuple[str, ...] = (),
+        pair: tuple[int, int] = (1, 2),
+        either: str | list[str] | None = None,
     ) -> None:
         self.all = {key: value for key, value in locals().items() if key != "self"}
 
@@ -57,6 +65,28 @@ class Part:
         ("words", ["x", "y"], ["x", "y"]),
         ("name", 2020, "2020"),  # a column may be called so
         ("kind", "b", "b"),
+        ("kind", " b ", "b"),
+        ("rate", " 2e-3 ", 2e-3),
+        ("size", "1e3", 1000),
+        ("on", " ON ", True),
+        ("where", "none", Path("none")),  # it fits as it is
+        ("count", "None", None),
+        ("count", "null", None),
+        ("count", "", None),
+        ("words", "neg", ["neg"]),
+        ("words", "a,b", ["a,b"]),  # a comma is data
+        ("words", 2020, ["2020"]),
+        ("words", "null", None),
+        ("sizes", 512, [512]),
+        ("sizes", "512", [512]),
+        ("sizes", " 5e2 ", [500]),
+        ("sizes", (1, "2"), [1, 2]),
+        ("some", "neg", ["neg"]),  # and no list of characters
+        ("each", "neg", ["neg"]),
+        ("each", ["a", "b"], ["a", "b"]),
+        ("fixed", "neg", ("neg",)),
+        ("either", "neg", "neg"),
+        ("either", ["neg"], ["neg"]),
     ],
 )
 def test_a_value_becomes_what_the_annotation_says(key: str, given: Any, expected: Any) -> None:
@@ -71,7 +101,24 @@ def test_a_value_becomes_what_the_annotation_says(key: str, given: Any, expected
         ("size", 1.5, "integer"),
         ("size", None, "integer"),
         ("kind", "c", "'a' or 'b'"),
-        ("words", "x", "list"),
+        ("words", {"x": 1}, "list"),
+        ("size", True, "a truth value is no number"),
+        ("rate", False, "a truth value is no number"),
+        ("sizes", True, "a truth value is no number"),
+        ("size", "None", "integer"),
+        ("count", "x", "integer"),
+        ("sizes", "1,2", r"list; a comma does not make a list: write \[a, b\]"),
+        ("pair", 3, "tuple"),
+        ("pair", "3,4", r"a comma does not make a list: write \[a, b\]"),
+        ("name", True, """for the text write '"true"', in both quotes"""),
+        ("either", False, """for the text write '"false"'"""),
+        ("rate", "nan", "finite"),
+        ("rate", float("nan"), "finite"),
+        ("rate", 1e400, "finite"),
+        ("size", float("inf"), "finite"),
+        ("size", 10**30, "beyond 64 bits"),
+        pytest.param("size", 10**6000, "beyond 64 bits", id="more digits than Python writes"),
+        ("size", "9" * 30, "beyond 64 bits"),
         ("where", [1], "path"),
         ("on", "perhaps", "boolean"),
         ("other", "infonce", "InfoNCE"),
@@ -201,15 +248,24 @@ def test_what_cannot_be_imported_is_the_users_error(own_module: str, name: str, 
 class Unhashable:
     share: float = 0.5
 
+    def __call__(self, cells: Any, draws: Any) -> Any:
+        return cells
+
 
 @dataclass(slots=True)
 class Slotted:
     share: float = 0.5
 
+    def __call__(self, cells: Any, draws: Any) -> Any:
+        return cells
+
 
 class Renaming:
     def __init__(self, words: set[str] | None = None, file: Path | None = None, pair: tuple[int, int] = (1, 2)) -> None:
         self._words, self._file, self._pair = words, file, pair
+
+    def __call__(self, cells: Any, draws: Any) -> Any:
+        return cells
 
 
 @pytest.mark.parametrize(
@@ -225,6 +281,6 @@ class Renaming:
 def test_the_settings_of_a_part_are_remembered(part: type[Any], setting: str, value: Any, kept: Any) -> None:
     """Of classes of every kind: without a hash, without a dictionary, with other names inside."""
     spec = {"name": f"{__name__}:{part.__name__}"}
-    built = registry.build("losses", {**spec, setting: value}, outside=True)
+    built = registry.build("augmentations", {**spec, setting: value}, outside=True)
     assert registry.settings_of(built)[setting] == kept
-    assert registry.settings_of(registry.build("losses", spec, outside=True)) != registry.settings_of(built)
+    assert registry.settings_of(registry.build("augmentations", spec, outside=True)) != registry.settings_of(built)

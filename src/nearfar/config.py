@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-import yaml
 
-from nearfar import registry
+from nearfar import recipes, registry
 from nearfar.compute.scheduled import Scheduled
 from nearfar.contracts import Data, Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
@@ -233,7 +232,7 @@ def _tasks(entries: list[Any]) -> list[dict[str, str]]:
 
 def dumped(recipe: Recipe, versions: Mapping[str, str]) -> str:
     """Return a recipe as YAML, with the versions that ran it."""
-    return str(yaml.safe_dump({**plain(recipe), "versions": dict(versions)}, sort_keys=False, allow_unicode=True))
+    return recipes.dumped({**plain(recipe), "versions": dict(versions)})
 
 
 def plain(value: Any) -> Any:

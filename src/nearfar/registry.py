@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from nearfar import requirements
+from nearfar.coerce import fitted
 from nearfar.compute.scheduled import Scheduled
 from nearfar.errors import InputError, nearest
 
@@ -40,8 +42,15 @@ def names(package: str) -> list[str]:
 def find(package: str, name: str, *, outside: bool = False) -> type[Any]:
     """Return the class of a part: `name` in a package of parts, or `package.module:Class` where `outside` allows it.
 
-    Errors: an unknown name, with the nearest known one; a name from outside where none is allowed.
+    Errors: an unknown name, with the nearest known one; a name from outside where none is allowed; a class that lacks
+    what the contract of its package asks for.
     """
+    part = _named(package, name, outside=outside)
+    requirements.refuse_incomplete(package, part, name)
+    return part
+
+
+def _named(package: str, name: str, *, outside: bool) -> type[Any]:
     if ":" in name or "." in name:
         if not outside:
             raise InputError(
@@ -100,7 +109,7 @@ def nested(part: type[Any]) -> dict[str, str]:
 
 
 def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return `given` with each value turned into its parameter's annotated type ("2e-5" becomes a number).
+    """Return `given` with each value turned into its parameter's annotated type (`coerce.fitted`: "2e-5" is a number).
 
     Errors: an unknown setting (those in `but` count as such), with the nearest known one; a value that does not fit.
     """
@@ -111,7 +120,7 @@ def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[
             raise InputError(f"{where}: no setting is called {key!r}; {nearest(str(key), known)}")
     inner = nested(part)
     return {
-        key: _spec(value, f"{where}.{key}") if key in inner else _fitted(hints.get(key, Any), value, f"{where}.{key}")
+        key: _spec(value, f"{where}.{key}") if key in inner else fitted(hints.get(key, Any), value, f"{where}.{key}")
         for key, value in given.items()
     }
 
@@ -121,24 +130,6 @@ def _spec(value: Any, where: str) -> Any:
     if isinstance(value, PLAIN):
         raise InputError(f"{where}: {repr(value)[:60]} is no part; write {where}: {{name: ..., setting: value}}")
     return value
-
-
-def _fitted(hint: Any, value: Any, where: str) -> Any:
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-    from pydantic.errors import PydanticUserError
-
-    # A column may be called 2020, which YAML reads as a number.
-    config = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
-    try:
-        adapter = TypeAdapter(hint, config=config)
-    except PydanticUserError:  # a class with settings of its own refuses ours
-        adapter = TypeAdapter(hint)
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        shown = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "").replace("pathlib.", "")
-        why = error.errors()[0]["msg"]
-        raise InputError(f"{where}: {repr(value)[:60]} does not fit {shown}: {why}") from error
 
 
 def checked(
@@ -179,6 +170,7 @@ def build(
             given[key] = build(inner, given[key], section=f"{section or package}.{key}", outside=outside, **context)
     handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
     built = part(**given, **handed)
+    requirements.refuse_incomplete(package, built, str(spec["name"]))
     with suppress(TypeError):  # a class with __slots__ may not allow weak references
         _SETTINGS[built] = given
     return built

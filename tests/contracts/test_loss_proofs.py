@@ -206,5 +206,9 @@ NUMBERS = [
 @pytest.mark.parametrize(("name", "setting"), NUMBERS)
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_settings_are_finite(name: str, setting: str, bad: float) -> None:
+    part = registry.find("losses", name)
+    handed = {"dim": 8} if "dim" in registry.settings(part) else {}
     with pytest.raises(InputError, match=rf"{name}\.{setting}\b"):
+        part(**{setting: bad}, **handed)
+    with pytest.raises(InputError, match=rf"losses\.{setting}: {bad} does not fit"):
         build(name, {setting: bad}, 8)

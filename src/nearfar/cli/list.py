@@ -15,7 +15,7 @@ def command(
 ) -> None:
     """List the parts that a recipe can name, and the recipes.
 
-    With a package: its parts and their settings.
+    With a package: its parts and their settings. How to write your own: docs/write_your_own.md.
     """
     from nearfar import recipes, registry
     from nearfar.errors import InputError, nearest

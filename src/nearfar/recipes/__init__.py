@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.resources
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,44 @@ from nearfar.errors import InputError, nearest
 
 SECTIONS = ("data", "positives", "encoder", "heads", "loss", "objective", "ship", "training", "mining", "evaluate")
 SEVERAL = ("data", "positives")  # may be lists: several data sets
+# What stands beside a part's own settings, by section or list, and stays when the part is replaced by another.
+BESIDE = {"evaluate": ("split",), "views": ("times", "side"), "objective": ("weight", "column")}
 Recipe = dict[str, Any]
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML 1.2's reading of plain words: 2e-3 is a number; yes, no, on, off, 010, 1:30 and 2024-01-01 are texts.
+
+    YAML 1.1, PyYAML's own, reads 2e-3 as text, and a column called `on` as true.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping. Errors: `yaml.YAMLError` for a key that is there twice: the last would silently count."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for twice in (name for i, name in enumerate(names) if name in names[:i]):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} is there twice", node.start_mark)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+class _RecipeDumper(yaml.SafeDumper):
+    """Puts quotes around the texts that `_RecipeLoader` or YAML 1.1 would read as something else."""
+
+
+PLAIN_WORDS = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    "float": (
+        r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    "merge": (r"<<", ["<"]),
+}
+_RecipeLoader.yaml_implicit_resolvers = {}  # none of YAML 1.1's; the dumper adds to them
+for _tag, (_words, _first) in PLAIN_WORDS.items():
+    for _reader in (_RecipeLoader, _RecipeDumper):
+        _reader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_words})$"), _first)
 
 
 def catalogue() -> dict[str, str]:
@@ -30,22 +69,42 @@ def load(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) 
 
     A name is that of the recipe's file; a dash may stand for an underscore.
 
-    overrides: texts as on the command line ("training.epochs=3"), or values by path ({"training.epochs": 3}).
+    overrides: texts as on the command line ("training.epochs=3"), or values by path ({"training.epochs": 3}), in any
+    order; of two for one path the last counts. A part of another name ("loss.name=triplet", "encoder.of.name=static",
+    "evaluate.0.name=knn") comes with its own defaults: the recipe's settings belonged to the part that it replaces and
+    are dropped, those of the same name, too, while the overrides beside it hold. What is no setting of the part stays:
+    the `split` of an entry of `evaluate`, `times` and `side` of one of `views`, `weight` and `column` of an objective.
 
     Errors: `InputError` for an unknown name, a file that is no recipe, an unknown section, an override that is not
     path=value, or one whose path leads nowhere.
     """
     result = _parsed(str(recipe), _text(recipe))
-    if isinstance(overrides, Mapping):
-        for path, value in overrides.items():
-            _set(result, path, value, f"{path}={value!r:.60}")
-    else:
-        for text in overrides:
-            path, sign, value = text.partition("=")
-            if not sign:
-                raise InputError(f"{text!r}: write settings as path=value, e.g. training.epochs=3")
-            _set(result, path, _value(value), text)
+    for path, (value, text) in sorted(_by_path(overrides).items(), key=lambda one: _outer_first(one[0])):
+        _set(result, path, value, text)
     return result
+
+
+def dumped(recipe: Mapping[str, Any]) -> str:
+    """Return a recipe, or any plain values, as YAML that `load` reads back as the same values."""
+    return str(yaml.dump(dict(recipe), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True))
+
+
+def _by_path(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Return the value of each override by its path, and how the user wrote it, for errors."""
+    if isinstance(overrides, Mapping):
+        return {str(path).strip(): (value, f"{path}={value!r:.60}") for path, value in overrides.items()}
+    found = {}
+    for text in overrides:
+        path, sign, value = text.partition("=")
+        if not sign:
+            raise InputError(f"{text!r}: write settings as path=value, e.g. training.epochs=3")
+        found[path.strip()] = _value(value), text
+    return found
+
+
+def _outer_first(path: str) -> tuple[int, bool]:
+    """Return the place of a path among the overrides: a part before its settings, and before the parts inside it."""
+    return path.count("."), not path.endswith(".name")
 
 
 def _text(recipe: str | Path) -> str:
@@ -65,7 +124,7 @@ def _text(recipe: str | Path) -> str:
 def _yaml(text: str) -> Any:
     """Return what a YAML text says. Errors: `ValueError`, for all that can be wrong with it."""
     try:
-        return yaml.safe_load(text)
+        return _RecipeLoader(text).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from error
 
@@ -113,18 +172,39 @@ def _set(recipe: Recipe, path: str, value: Any, text: str) -> None:
         one = {**ones, "evaluate": "evaluate.0.split=heldout"}.get(path, f"{path}.name=...")
         raise InputError(f"{text!r}: {path} is a whole section; set one of its settings, e.g. {one}")
     place: Any = recipe
-    for i, key in enumerate(keys):
-        last = i == len(keys) - 1
-        if isinstance(place, list) and key.isdecimal() and int(key) < len(place) and not last:
-            place = place[int(key)]
-        elif isinstance(place, dict) and not last:
-            place = place.setdefault(key, [] if key == "evaluate" else {})
+    for i, key in enumerate(keys[:-1]):
+        if isinstance(place, list) and key.isdecimal() and int(key) < len(place):
+            step: Any = int(key)
         elif isinstance(place, dict):
-            place[key] = value
+            step = key
+            if place.get(key) is None:
+                place[key] = [] if key == "evaluate" or keys[i + 1].isdecimal() else {}
         else:
-            one = "evaluate.0.split=..." if keys[0] == "evaluate" else f"{keys[0]}.0.name=..."
-            entries = f"; it has entries 0 to {len(place) - 1}, e.g. {one}" if place else ""
-            raise InputError(f"{text!r}: {'.'.join(keys[: i + 1])} leads nowhere in this recipe{entries}")
+            raise _leads_nowhere(keys, i, place, text)
+        if isinstance(place[step], dict | list):
+            place[step] = copy.copy(place[step])  # it may be the user's own, given as a value
+        place = place[step]
+    if not isinstance(place, dict):
+        raise _leads_nowhere(keys, len(keys) - 1, place, text)
+    if keys[-1] == "name" and place.get("name", value) != value:
+        _drop_settings(place, keys)
+    place[keys[-1]] = value
+
+
+def _drop_settings(entry: dict[str, Any], keys: Sequence[str]) -> None:
+    """Drop the settings of the part that another one replaces, but for what stands beside them."""
+    where = next(key for key in reversed(keys[:-1]) if not key.isdecimal())
+    kept = BESIDE.get(where, ())
+    for key in [key for key in entry if key not in ("name", *kept)]:
+        del entry[key]
+
+
+def _leads_nowhere(keys: Sequence[str], i: int, place: Any, text: str) -> InputError:
+    """Return the error of a path whose key `i` is not in its place."""
+    one = "evaluate.0.split=..." if keys[0] == "evaluate" else f"{'.'.join(keys[:i])}.0.name=..."
+    several = isinstance(place, list) and len(place)
+    entries = f"; it has entries 0 to {len(place) - 1}, e.g. {one}" if several else ""
+    return InputError(f"{text!r}: {'.'.join(keys[: i + 1])} leads nowhere in this recipe{entries}")
 
 
 def _value(text: str) -> Any:
