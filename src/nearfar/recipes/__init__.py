@@ -111,7 +111,7 @@ def _set(recipe: Recipe, path: str, value: Any, text: str) -> None:
         elif isinstance(place, dict):
             place[key] = value
         else:
-            one = "evaluate.0.split=..." if keys[0] == "evaluate" else f"{keys[0]}.0.name=..."
+            one = "evaluate.0.split=..." if keys[0] == "evaluate" else f"{'.'.join(keys[:i])}.0.name=..."
             entries = f"; it has entries 0 to {len(place) - 1}, e.g. {one}" if place else ""
             raise InputError(f"{text!r}: {'.'.join(keys[: i + 1])} leads nowhere in this recipe{entries}")
 

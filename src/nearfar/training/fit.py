@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
+from nearfar.abilities import augmented_views
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Loss, Positives, Store
@@ -23,7 +24,6 @@ from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
 from nearfar.storage.folders import ensure_folder
 from nearfar.text.prompts import prompted, side_of
-from nearfar.training.augment import augmented_views
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import run_identity

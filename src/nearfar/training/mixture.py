@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
-from nearfar.abilities import Minable
+from nearfar.abilities import Minable, augmented_views
 from nearfar.column import Column, Ids
 from nearfar.contracts import Batch, MiningPairs, Positives
 from nearfar.errors import InputError
@@ -18,7 +18,6 @@ from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.known import QUERY_SIDE, KnownPairs
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Task
-from nearfar.training.augment import augmented_views
 from nearfar.training.merge_batches import BatchPart, MergedPairs, concatenate_known, merge_batches
 
 CHUNK = 8192  # examples of one call of `batch` where the ids of all are read
