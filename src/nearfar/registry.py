@@ -1,8 +1,7 @@
-"""A folder is its own registry: a part's name is its file's stem, its settings are its constructor's signature.
+"""A folder is its own registry: a part's name is its file's stem, its settings are its constructor's signature."""
 
-Over 300 lines: a part, a part in a part and a list of parts are checked, built and described by functions that call
-each other.
-"""
+# This file is long because a part, a part in a part and a list of parts are checked, built and described by functions
+# that call each other.
 
 from __future__ import annotations
 

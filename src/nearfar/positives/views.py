@@ -153,8 +153,8 @@ class Views:
         """Return the views of some examples, augmented as they could be in training, for people to read."""
         cells, ids, rows = take(self.documents.cells, examples), self.ids[examples], self.documents.row[examples]
         columns = [augment_fixed(view.augmented, cells, ids, view.name, rows) for view in self.batch_views]
-        told = [dict(zip(self.views, map(shown, views), strict=True)) for views in zip(*columns, strict=True)]
-        return [{"row": row + 1, **views} for row, views in zip(rows.tolist(), told, strict=True)]
+        by_example = zip(rows.tolist(), *columns, strict=True)
+        return [{"row": row + 1, **dict(zip(self.views, map(shown, views)))} for row, *views in by_example]
 
     def _first_augmented(self) -> AugmentedView | None:
         """Return the augmentation of the first view that has one, of a query rather than of a key."""
