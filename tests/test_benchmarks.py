@@ -166,6 +166,14 @@ def test_static_training(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(kept["bounds"]) == 2
 
 
+def test_augmentation_draws(run: Run) -> None:
+    options = ["--sizes", "3", "1024", "--rounds", "1", "--repeats", "2"]
+    kept = run("augmentation_draws", "augmentation_draws:child", options)
+    assert [row["examples"] for row in kept["rows"]] == [3, 1024]
+    assert all(row["draws"] > 0 and row["generators"] > 0 for row in kept["rows"])
+    assert len(kept["bounds"]) == 1
+
+
 def test_command_line(run: Run) -> None:
     kept = run("command_line", "command_line:answer", ["--rounds", "2"])
     assert len(kept["runs"]) == 2

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from torch import Tensor, nn
 
 from nearfar import registry
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
+from nearfar.pairs import Pairs
 
 OUTSIDE = '''
 import torch
@@ -242,6 +244,72 @@ def test_a_part_from_outside_is_refused_elsewhere(own_module: str) -> None:
 def test_what_cannot_be_imported_is_the_users_error(own_module: str, name: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         registry.find("losses", name.format(own_module), outside=True)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A record of a part and its weight."""
+
+    loss: InfoNCE | None = None
+    weight: float = 1.0
+
+
+MARK = registry.PartsOf("losses", Weighted)
+
+
+class Sum(nn.Module):
+    unit, cacheable, needs_negatives = True, True, True
+
+    def __init__(self, losses: Annotated[Sequence[Any], MARK] = (Weighted(),), scale: float = 1.0) -> None:
+        super().__init__()
+        self.losses, self.scale = losses, scale
+
+    def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
+        found: Tensor = sum(entry.weight * entry.loss(queries, keys, pairs) for entry in self.losses)
+        return found
+
+
+def test_a_list_of_parts_is_checked_built_and_told() -> None:
+    spec = {"name": f"{__name__}:Sum", "losses": [{"name": "infonce", "temperature": "0.2", "weight": "2"}, {}]}
+    built = registry.build("losses", spec, outside=True)
+    first, second = built.losses
+    assert (first.weight, first.loss.temperature) == (2.0, pytest.approx(0.2))
+    assert second == Weighted(None, 1.0)
+    told = registry.settings_of(built)["losses"]
+    assert (told[0]["name"], told[0]["temperature"], told[0]["weight"]) == ("infonce", 0.2, 2.0)
+    assert told[1] == {"weight": 1.0}
+    again = registry.build("losses", {"name": f"{__name__}:Sum", "losses": told}, outside=True)
+    assert registry.settings_of(again)["losses"] == told  # what is told builds the same
+    assert registry.lists(Sum) == {"losses": MARK}
+    assert registry.nested(Sum) == {}
+    loss = InfoNCE(temperature=0.5)
+    (held,) = registry.build_list(MARK, [{"loss": loss, "weight": 3}], "losses")
+    assert held == Weighted(loss, 3.0)
+    part, given = registry.checked("losses", {"name": f"{__name__}:Sum"}, outside=True)
+    assert (part, given) == (Sum, {})
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ([{}, {"name": "infonse"}], "no part is called 'infonse'; did you mean 'infonce'"),
+        (
+            [{}, {"name": "infonce", "wieght": 2}],
+            r"loss\.losses\.1: no setting is called 'wieght'; did you mean 'weight'",
+        ),
+        (
+            [{"wieght": 2}],
+            r"loss\.losses\.0: no setting is called 'wieght'; did you mean 'weight'\? known: name, weight",
+        ),
+        ([{"weight": "much"}], r"loss\.losses\.0\.weight: 'much' does not fit float"),
+        (["infonce"], r"loss\.losses\.0: 'infonce' is no part"),
+        ([{"name": "os.path:join"}], "would run code from outside"),
+        ({"0": {"weight": 2}}, r"loss\.losses: .* is no list; write loss\.losses: \[\{name"),
+    ],
+)
+def test_what_is_wrong_in_a_list_of_parts_names_its_place(losses: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        registry.build_list(MARK, losses, "loss.losses")
 
 
 @dataclass

@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from nearfar.column import Ids
-from nearfar.contracts import AugmentedView, Batch, Encoder, MiningPairs, Positives, Side, States
+from nearfar.column import Column, Ids
+from nearfar.contracts import Augmentation, AugmentedView, Batch, Encoder, MiningPairs, Positives, Side, States
 from nearfar.pairs import Pairs
 from nearfar.tasks import Task
 
@@ -29,6 +29,15 @@ class HasNotes(Protocol):
 def notes_of(data: Any) -> dict[str, Any]:
     """Return what a data set tells of itself; most tell nothing."""
     return dict(data.notes) if isinstance(data, HasNotes) else {}
+
+
+@runtime_checkable
+class HasLists(Protocol):
+    """Data whose cells of text may be lists of texts."""
+
+    def lists(self, name: str) -> tuple[Column, Ids]:
+        """Return all texts of a column, row after row, (v,), and the (n + 1,) offsets of the rows in them."""
+        ...
 
 
 @runtime_checkable
@@ -108,6 +117,12 @@ class Complement(Protocol):
     def rest(self, cells: Any, draws: Any) -> Any:
         """Return what the call with the same draws leaves out of each cell."""
         ...
+
+
+def rest_of(augmentation: Any) -> Augmentation | None:
+    """Return the augmentation that gives the rest of what this one gives; most have none."""
+    rest: Augmentation | None = augmentation.rest if isinstance(augmentation, Complement) else None
+    return rest
 
 
 # --- encoders ---

@@ -208,7 +208,20 @@ def _completed(package: str, where: str, spec: Any) -> dict[str, Any]:
     for key, inner in registry.nested(part).items():
         if isinstance(given.get(key), Mapping):
             given[key] = _completed(inner, f"{where}.{key}", given[key])
+    for key, mark in registry.lists(part).items():
+        entries = enumerate(given.get(key, known[key].default))
+        given[key] = [_completed_entry(mark, f"{where}.{key}.{i}", entry) for i, entry in entries]
     return {"name": str(spec["name"]), **{key: given.get(key, p.default) for key, p in known.items()}}
+
+
+def _completed_entry(mark: registry.PartsOf, where: str, entry: Any) -> dict[str, Any]:
+    """Return one entry of a list of parts with every default written out."""
+    if isinstance(entry, mark.record):
+        return registry.settings_of_record(mark, entry)
+    known = registry.settings(mark.record)
+    own = {key: entry.get(key, known[key].default) for key in mark.fields[1]}
+    spec = {key: value for key, value in entry.items() if key not in own}
+    return (_completed(mark.package, where, spec) if spec else {}) | own
 
 
 def _refuse_unequal(data: Any, positives: Any) -> None:

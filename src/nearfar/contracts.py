@@ -146,7 +146,7 @@ class Side(Protocol):
     """How an encoder makes inputs of the cells of one side (queries or keys)."""
 
     def inputs(self, cells: Sequence[Any]) -> Inputs:
-        """Return raw cells as inputs."""
+        """Return raw cells as inputs; cells that an augmentation made may be a tensor (n, ...), or tensors."""
         ...
 
     def store(self, column: Column) -> Store:
@@ -168,7 +168,7 @@ class Encoder(Protocol):
         ...
 
     def inputs(self, cells: Sequence[Any]) -> Inputs:
-        """Return raw cells as inputs."""
+        """Return raw cells as inputs; cells that an augmentation made may be a tensor (n, ...), or tensors."""
         ...
 
     def store(self, column: Column) -> Store:
@@ -272,7 +272,8 @@ class Augmentation(Protocol):
     """An augmentation: the cells of a batch, and their random numbers, to changed cells that are their positives.
 
     cells: a tensor (n, ...) where the cells are arrays of one shape and type, else a list of n cells. What becomes of
-    cell i depends on cell i and row i of the draws alone. A text must not become empty.
+    cell i depends on cell i and row i of the draws alone. The given cells are not changed in place: a list may hold the
+    data set's own. A text must not become empty.
     """
 
     def __call__(self, cells: Any, draws: Draws) -> Any:

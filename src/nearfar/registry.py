@@ -1,5 +1,8 @@
 """A folder is its own registry: a part's name is its file's stem, its settings are its constructor's signature."""
 
+# This file is long because a part, a part in a part and a list of parts are checked, built and described by functions
+# that call each other.
+
 from __future__ import annotations
 
 import importlib
@@ -7,7 +10,7 @@ import inspect
 import pkgutil
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,24 @@ class PartOf:
     """Marks a setting that is a part itself: `of: Annotated[Loss, PartOf("losses")]`; a recipe gives its spec."""
 
     package: str
+
+
+@dataclass(frozen=True)
+class PartsOf:
+    """Marks a setting that is a list of records with a part each: `Annotated[Sequence[Any], PartsOf("x", Record)]`.
+
+    record: a dataclass. Its first field is the part, or None; a recipe gives the further ones beside the part's own
+    settings: {name: text_crop, longest: 0.4, times: 2}. An entry without a name has no part.
+    """
+
+    package: str
+    record: type[Any]
+
+    @property
+    def fields(self) -> tuple[str, list[str]]:
+        """The record's field that holds the part, and the further ones."""
+        first, *others = settings(self.record)
+        return first, others
 
 
 def names(package: str) -> list[str]:
@@ -103,9 +124,17 @@ def recipe_settings(package: str, part: type[Any]) -> dict[str, inspect.Paramete
 
 def nested(part: type[Any]) -> dict[str, str]:
     """Return the settings that are parts themselves, and the package of each."""
+    return {name: mark.package for name, mark in _marks(part) if isinstance(mark, PartOf)}
+
+
+def lists(part: type[Any]) -> dict[str, PartsOf]:
+    """Return the settings that are lists of records with parts, and the mark of each."""
+    return {name: mark for name, mark in _marks(part) if isinstance(mark, PartsOf)}
+
+
+def _marks(part: type[Any]) -> list[tuple[str, Any]]:
     hints = typing.get_type_hints(part.__init__, include_extras=True)
-    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
-    return {name: mark.package for name, found in marks.items() for mark in found if isinstance(mark, PartOf)}
+    return [(name, mark) for name, hint in hints.items() for mark in getattr(hint, "__metadata__", ())]
 
 
 def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -118,9 +147,13 @@ def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[
     for key in given:
         if key not in known:
             raise InputError(f"{where}: no setting is called {key!r}; {nearest(str(key), known)}")
-    inner = nested(part)
+    inner, lists_of = nested(part), lists(part)
     return {
-        key: _spec(value, f"{where}.{key}") if key in inner else fitted(hints.get(key, Any), value, f"{where}.{key}")
+        key: value
+        if key in lists_of  # each entry is checked for itself
+        else _spec(value, f"{where}.{key}")
+        if key in inner
+        else fitted(hints.get(key, Any), value, f"{where}.{key}")
         for key, value in given.items()
     }
 
@@ -154,7 +187,55 @@ def checked(
         if isinstance(given.get(key), Mapping):
             _, own_given = checked(inner, given[key], section=f"{section}.{key}", outside=outside)
             given[key] = {"name": given[key]["name"], **own_given}
+    for key, mark in lists(part).items():
+        if key in given:
+            given[key] = checked_list(mark, given[key], f"{section}.{key}", outside=outside)
     return part, given
+
+
+def checked_list(mark: PartsOf, entries: Any, where: str, *, outside: bool = False) -> list[Any]:
+    """Return the entries of a list of records: each a record, or a dictionary of its settings, coerced.
+
+    Errors: those of `checked`, with the entry's place; `InputError` for what is no list of such entries.
+    """
+    if isinstance(entries, str | Mapping) or not isinstance(entries, Sequence):
+        raise InputError(
+            f"{where}: {repr(entries)[:60]} is no list; write {where}: [{{name: ..., setting: value}}, ...]"
+        )
+    return [_checked_entry(mark, entry, f"{where}.{i}", outside) for i, entry in enumerate(entries)]
+
+
+def _checked_entry(mark: PartsOf, entry: Any, where: str, outside: bool) -> Any:
+    first, further = mark.fields
+    if isinstance(entry, mark.record):
+        return entry
+    if not isinstance(entry, Mapping):
+        raise InputError(f"{where}: {repr(entry)[:60]} is no part; write {{name: ..., setting: value}}")
+    own = coerce(mark.record, {key: value for key, value in entry.items() if key in further}, where)
+    rest = {key: value for key, value in entry.items() if key not in further}
+    if list(rest) == [first] and not isinstance(rest[first], Mapping | str):
+        return mark.record(rest[first], **own)  # as Python gives it: the part itself
+    name = str(rest.get("name") or "")
+    known = {*further, "name", *(settings(find(mark.package, name, outside=outside)) if name else ())}
+    for key in rest:
+        if key not in known:
+            raise InputError(f"{where}: no setting is called {key!r}; {nearest(str(key), known)}")
+    part = {"name": name, **checked(mark.package, rest, section=where, outside=outside)[1]} if name else {}
+    return part | own
+
+
+def build_list(mark: PartsOf, entries: Any, where: str, *, outside: bool = False, **context: Any) -> list[Any]:
+    """Return a list of records, the part of each built. Errors: those of `checked_list`."""
+    further, built = mark.fields[1], []
+    for i, entry in enumerate(checked_list(mark, entries, where, outside=outside)):
+        if isinstance(entry, Mapping):
+            own = {key: entry[key] for key in further if key in entry}
+            spec, section = {key: value for key, value in entry.items() if key not in own}, f"{where}.{i}"
+            part = build(mark.package, spec, section=section, outside=outside, **context) if spec else None
+            built.append(mark.record(part, **own))
+        else:
+            built.append(entry)
+    return built
 
 
 def build(
@@ -168,6 +249,9 @@ def build(
     for key, inner in nested(part).items():
         if isinstance(given.get(key), Mapping):
             given[key] = build(inner, given[key], section=f"{section or package}.{key}", outside=outside, **context)
+    for key, mark in lists(part).items():
+        if key in given:
+            given[key] = build_list(mark, given[key], f"{section or package}.{key}", outside=outside, **context)
     handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
     built = part(**given, **handed)
     requirements.refuse_incomplete(package, built, str(spec["name"]))
@@ -195,10 +279,19 @@ def settings_of(part: Any) -> dict[str, Any]:
         kept = getattr(part, "__dict__", {})  # a class with slots has none
         found = {name: v for name, v in kept.items() if name != "training" and not isinstance(v, tuple)}
     inner = nested(kind)
-    plain = {name: _as_plain(value) for name, value in found.items() if name not in inner}
+    records = {name: found[name] for name in lists(kind) if isinstance(found.get(name), list | tuple)}
+    plain = {name: _as_plain(value) for name, value in found.items() if name not in inner and name not in records}
     parts = {name: getattr(part, name, found.get(name)) for name in inner}  # as built, where the setting was left out
-    own = {name: settings_of(one) for name, one in parts.items() if one is not None}
+    own: dict[str, Any] = {name: settings_of(one) for name, one in parts.items() if one is not None}
+    own |= {name: [settings_of_record(lists(kind)[name], one) for one in ones] for name, ones in records.items()}
     return {"name": name_of(kind)} | {name: value for name, value in plain.items() if value is not None} | own
+
+
+def settings_of_record(mark: PartsOf, record: Any) -> dict[str, Any]:
+    """Return the settings of a record and of its part, as one entry of a recipe's list has them."""
+    first, further = mark.fields
+    part = getattr(record, first)
+    return (settings_of(part) if part is not None else {}) | {name: getattr(record, name) for name in further}
 
 
 def _as_plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from nearfar import registry
+from nearfar.abilities import TakesQueue
 from nearfar.contracts import Batch
 from nearfar.errors import InputError
 from nearfar.losses.distill import Distill
@@ -66,6 +68,19 @@ def test_a_batch_has_rows_and_pairs(name: str) -> None:
     vectors = torch.nn.functional.normalize(torch.randn(sum(sizes), 8), dim=1)
     loss = Distill() if name in samples.GRADED else InfoNCE()
     assert loss(vectors[: sizes[0]], vectors[sizes[0] :], batch.pairs).isfinite()  # each query has a positive
+
+
+@pytest.mark.parametrize("name", registry.names("positives"))
+def test_positives_that_take_a_queue_put_its_keys_last(name: str) -> None:
+    found = positives(name)
+    if not isinstance(found, TakesQueue):
+        assert "queued" not in inspect.signature(found.batch).parameters
+        return
+    examples, queued = np.arange(4), np.array([7, 1])
+    alone, both = found.batch(examples).pairs, found.batch(examples, queued).pairs
+    assert both.shape == (alone.shape[0], alone.shape[1] + 2)
+    assert torch.equal(both.key_item[:-2], alone.key_item)
+    assert torch.equal(both.key_item[-2:], _of_examples(found.batch(queued), "key_item")[:2])
 
 
 @pytest.mark.parametrize("name", registry.names("positives"))

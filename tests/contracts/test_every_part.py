@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 import typing
 
-import numpy as np
 import pytest
 
 from nearfar import registry
-from tests.contracts import samples
 
 PARTS = [(package, name) for package in registry.PART_PACKAGES for name in registry.names(package)]
 
@@ -41,18 +39,3 @@ def test_its_defaults_pass_its_own_types(package: str, name: str) -> None:
     settings = registry.recipe_settings(package, part).items()
     defaults = {key: p.default for key, p in settings if p.default is not p.empty}
     assert registry.coerce(part, defaults, name) == defaults
-
-
-@pytest.mark.parametrize("name", registry.names("augmentations"))
-def test_a_view_is_random_by_its_generator_only(name: str) -> None:
-    part = registry.find("augmentations", name)
-    for column in samples.columns():
-        view = registry.build("augmentations", {"name": name, **samples.settings("views", part)})
-        try:
-            once, again = (view(column.cells[0], np.random.default_rng(5)) for _ in range(2))
-        except (TypeError, ValueError, AttributeError):
-            continue
-        np.testing.assert_array_equal(once, again)
-        assert isinstance(once, type(column.cells[0]))
-        return
-    raise AssertionError(f"views.{name} understands none of the samples")

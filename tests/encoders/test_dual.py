@@ -26,6 +26,7 @@ from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
+from nearfar.positives.relations.view import View
 from nearfar.positives.views import Views
 from nearfar.training.augment import augment
 from nearfar.training.dry_run import dry_run
@@ -258,7 +259,7 @@ def test_a_folder_that_is_not_whole_is_refused(damage: Any, message: str, tmp_pa
 
 def test_augmented_cells_are_read_by_their_side() -> None:
     dual, texts = prepared(), Rows(text=TEXTS)
-    positives = Views(texts, query=TextCrop(), key=TextCrop())
+    positives = Views(texts, views=[View(TextCrop(), side="query"), View(TextCrop(), side="key")])
     draws = np.zeros((2, 3), np.int64)
     for role in ROLES:
         seen = augment(positives, dual, role, np.array([3, 5]), draws)

@@ -1,4 +1,4 @@
-"""Augmented views in training: drawn by seed, epoch, example and view, and by nothing else."""
+"""Augmented views in training: drawn by seed, epoch, example and view, and by nothing else. They may be any cells."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from nearfar.augmentations.text_cloze import TextCloze
 from nearfar.augmentations.text_crop import TextCrop
 from nearfar.augmentations.text_noise import TextNoise
+from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Positives
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
+from nearfar.positives.relations.view import View
 from nearfar.positives.views import Views
 from nearfar.training.batches import BatchReader
 from nearfar.training.dry_run import dry_run
@@ -30,6 +33,7 @@ from tests.training.runs import SETTINGS, Rows, in_ranks, rows, weights
 from tests.training.test_fit import BrokenOffError, stop_at
 
 N = 20
+TWO_CROPS = [View(TextCrop(), side="query"), View(TextCrop(), side="key")]
 
 
 class ReadingEncoder:
@@ -53,7 +57,7 @@ def notes(n: int = N, name: str = "d") -> Rows:
 
 
 def crops(n: int = N, name: str = "d") -> Views:
-    return Views(notes(n, name), query=TextCrop(), key=TextCrop())
+    return Views(notes(n, name), views=TWO_CROPS)
 
 
 def read(positives: Positives, steps: int, batch: int = 8, ranks: Ranks | None = None, **more: Any) -> list[list[str]]:
@@ -91,7 +95,7 @@ def test_ranks_read_the_augmentations_of_one_process() -> None:
 
 def test_halves_of_one_draw_belong_together() -> None:
     texts = [" ".join(f"D{i} sentence {j}." for j in range(5)) for i in range(N)]
-    query, key = read(Views(Rows(text=texts), query=TextCloze(keep=0.0)), 1)
+    query, key = read(Views(Rows(text=texts), views=[View(TextCloze(keep=0.0))]), 1)
     for span, rest in zip(query, key, strict=True):
         assert any(sorted(f"{span} {rest}".split()) == sorted(text.split()) for text in texts)
 
@@ -127,7 +131,9 @@ def test_an_epoch_of_a_mixture_is_that_of_the_examples_data_set(slot_size: int) 
 
 def augmented() -> Mixture:
     """Return a mixture of an augmented data set and one that is read unchanged."""
-    return Mixture([Views(notes(40), query=TextNoise(0.3, 0.3)), Columns(rows(30))])
+    return Mixture(
+        [Views(notes(40), views=[View(TextNoise(0.3, 0.3), side="query"), View(side="key")]), Columns(rows(30))]
+    )
 
 
 def train(folder: Path, **more: Any) -> Run:
@@ -140,7 +146,9 @@ def test_a_resumed_run_sees_what_it_would_have_seen(tmp_path: Path, cache: Path)
     with pytest.raises(BrokenOffError):
         train(tmp_path / "run", evaluate=stop_at(7), evaluate_every=1)
     assert np.array_equal(weights(train(tmp_path / "run", resume=True)), whole)
-    other = Mixture([Views(notes(40), query=TextNoise(0.3, 0.2)), Columns(rows(30))])
+    other = Mixture(
+        [Views(notes(40), views=[View(TextNoise(0.3, 0.2), side="query"), View(side="key")]), Columns(rows(30))]
+    )
     with pytest.raises(InputError, match=r"cannot resume, positives\.data"):
         fit(Static(dim=16, vocabulary=300), other, InfoNCE(), out=tmp_path / "run", resume=True, **SETTINGS)
 
@@ -165,10 +173,77 @@ def test_a_dry_run_sees_augmented_texts(cache: Path) -> None:
 
 
 class _Blank:
-    def __call__(self, cell: str, generator: np.random.Generator) -> str:
-        return " "
+    def __call__(self, cells: list[str], draws: Draws) -> list[str]:
+        return ["a word", *[" "] * (len(cells) - 1)]
+
+
+class _Fewer:
+    def __call__(self, cells: list[str], draws: Draws) -> list[str]:
+        return cells[1:]
 
 
 def test_a_view_that_leaves_nothing_is_named() -> None:
-    with pytest.raises(InputError, match="view 'query': nothing is left of row "):
-        read(Views(notes(), query=_Blank(), key=_Blank()), 1)
+    positives = Views(notes(), views=[View(_Blank(), 2)])
+    second = int(Sampler(N, 8, 0).batch(0)[1])
+    with pytest.raises(InputError, match=f"view 'view': nothing is left of row {second + 1};"):
+        read(positives, 1)
+    with pytest.raises(InputError, match="view 'view': its augmentation made 7 of 8 cells"):
+        read(Views(notes(), views=[View(_Fewer(), 2)]), 1)
+
+
+def test_many_views_of_both_sides_are_drawn_by_stream_and_by_example_alone() -> None:
+    """Three views of each document, all of them queries and keys: resumed, divided, or cut into other batches."""
+    three = Views(notes(), views=[View(TextCrop(fewest=2), 3)])
+    found = read(three, 4)
+    assert len(found) == 3 * 4
+    sampler = Sampler(N, 8, 0)
+    for step in range(4):
+        epochs = sampler.epochs(step)
+        for place, (example, epoch) in enumerate(zip(sampler.batch(step).tolist(), epochs.tolist(), strict=True)):
+            for stream in range(3):
+                draws = Draws.of(np.array([[0, epoch, example]]), stream)
+                assert [found[3 * step + stream][place]] == TextCrop(fewest=2)([notes().cells["text"][example]], draws)
+    parts = [read(three, 4, ranks=Ranks(index, 3)) for index in range(3)]
+    assert [[text for part in parts for text in part[i]] for i in range(len(found))] == found
+
+
+class _Scale:
+    """Arrays times a number of their own; of arrays alike it gets one tensor, else a list."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def __call__(self, cells: Any, draws: Draws) -> Any:
+        self.seen.append(cells)
+        factors = draws.uniform(1, 0.5, 2.0)
+        if isinstance(cells, torch.Tensor):
+            return cells * factors
+        return [cell * factor for cell, factor in zip(cells, factors[:, 0].tolist(), strict=True)]
+
+
+def test_arrays_alike_are_augmented_as_one_tensor_and_others_one_by_one() -> None:
+    alike = [np.full(3, i + 1, np.float32) for i in range(N)]
+    kept = [cell.copy() for cell in alike]
+    unlike = [np.full(3 + i % 2, i + 1, np.float32) for i in range(N)]
+    scale = _Scale()
+    one, two = (read(Views(Rows(array=cells), views=[View(scale, 2)]), 1) for cells in (alike, unlike))
+    assert [type(cells) for cells in scale.seen] == [torch.Tensor, torch.Tensor, list, list]
+    examples = Sampler(N, 8, 0).batch(0).tolist()
+    for tensors, arrays in zip(one, two, strict=True):  # the same draws, however the cells come
+        for example, tensor, array in zip(examples, tensors, arrays, strict=True):
+            assert float(tensor[0]) == pytest.approx(float(array[0]), rel=1e-6)
+            assert 0.5 * (example + 1) <= float(tensor[0]) < 2 * (example + 1)
+    assert all(np.array_equal(cell, before) for cell, before in zip(alike, kept, strict=True))
+    nothing = Views(Rows(array=alike), views=[View(lambda cells, draws: cells[:, :0], 2)])
+    with pytest.raises(InputError, match=f"nothing is left of row {examples[0] + 1};"):
+        read(nothing, 1)
+
+
+def test_prompts_stand_before_texts_only() -> None:
+    settings = Settings(batch_size=8)
+    for positives in (crops(), Views(Rows(array=[np.ones(3)] * N), views=[View(_Scale(), 2)])):
+        encoder: Any = ReadingEncoder()
+        encoder.prompts = {"query": "ask: ", "key": "ask: "}
+        BatchReader(positives, {}, Sampler.of(positives, settings), settings, Ranks(), encoder)(0)
+        for cell in (cell for cells in encoder.cells for cell in cells):
+            assert cell.startswith("ask: d") if isinstance(cell, str) else len(cell) == 3

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-
+from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
-from nearfar.text.spans import check_share, check_text, check_unit, spans
+from nearfar.text.spans import check_share, check_texts, check_unit, spans
 
 FEWEST = {"words": 8, "sentences": 1}  # the default of `fewest`, by unit
 
@@ -26,14 +26,15 @@ class TextCrop:
             what follows them.
         unit: what is counted; a word is a run without white space, or one Chinese or Japanese character.
 
-    Call: (text, generator) -> text, never empty. Errors: `InputError` for shares out of range, a `most` below `fewest`,
-    a cell that is no text.
+    Call: (texts, draws) -> texts, none of them empty. Errors: `InputError` for shares out of range, a `most` below
+    `fewest`, a cell that is no text.
 
     Example:
         >>> import numpy as np, nearfar as nf
+        >>> from nearfar.compute.draws import Draws
         >>> crop = nf.augmentations.TextCrop(shortest=0.5, longest=0.5, fewest=1)
-        >>> crop("pull near push far", np.random.default_rng(0))
-        'near push'
+        >>> crop(["pull near push far"], Draws.of(np.array([[0]])))
+        ['near push']
 
     When not to use it: on texts of a line, whose crops differ in meaning; let dropout be the only difference.
     """
@@ -62,13 +63,17 @@ class TextCrop:
             )
         self.shortest, self.longest, self.fewest, self.most, self.unit = shortest, longest, fewest, most, unit
 
-    def __call__(self, cell: str, generator: np.random.Generator) -> str:
-        """Return a crop of the text."""
-        parts = spans(check_text("text_crop", cell), self.unit)
+    def __call__(self, cells: Sequence[str], draws: Draws) -> list[str]:
+        """Return a crop of each text."""
+        drawn = draws.uniform(2).tolist()
+        return [self._crop(text, *pair) for text, pair in zip(check_texts("text_crop", cells), drawn, strict=True)]
+
+    def _crop(self, text: str, length_draw: float, start_draw: float) -> str:
+        parts = spans(text, self.unit)
         if not parts:
-            return cell
-        share = generator.uniform(self.shortest, self.longest)
+            return text
+        share = self.shortest + (self.longest - self.shortest) * length_draw
         length = max(round(share * len(parts)), FEWEST[self.unit] if self.fewest is None else self.fewest)
         length = min(length, len(parts), self.most or length)
-        start = int(generator.integers(len(parts) - length + 1))
-        return cell[parts[start][0] : parts[start + length - 1][1]]
+        start = int(start_draw * (len(parts) - length + 1))
+        return text[parts[start][0] : parts[start + length - 1][1]]

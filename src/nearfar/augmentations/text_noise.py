@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
-from nearfar.text.spans import check_share, check_text, words
+from nearfar.text.spans import Span, check_share, check_texts, uniform_lists, words
+
+DELETE, SURVIVOR, SWAP = range(3)  # lanes of the draws: one number a word, one a text, one a word
 
 
 class TextNoise:
@@ -19,13 +22,14 @@ class TextNoise:
         delete: share of words to delete, 0 to below 1.
         swap: share of words to swap with the next one, 0 to 1.
 
-    Call: (text, generator) -> text, never empty. Errors: `InputError` for shares out of range, for both zero, for a
-    cell that is no text.
+    Call: (texts, draws) -> texts, none of them empty. Errors: `InputError` for shares out of range, for both zero, for
+    a cell that is no text.
 
     Example:
         >>> import numpy as np, nearfar as nf
-        >>> nf.augmentations.TextNoise(delete=0.0, swap=1.0)("pull near", np.random.default_rng(0))
-        'near pull'
+        >>> from nearfar.compute.draws import Draws
+        >>> nf.augmentations.TextNoise(delete=0.0, swap=1.0)(["pull near"], Draws.of(np.array([[0]])))
+        ['near pull']
 
     When not to use it: where one word decides ("not", a name, a number): to delete it changes the meaning.
     """
@@ -37,23 +41,24 @@ class TextNoise:
             raise InputError("augmentations.text_noise: delete and swap are both 0, so nothing changes; leave it out")
         self.delete, self.swap = delete, swap
 
-    def __call__(self, cell: str, generator: np.random.Generator) -> str:
-        """Return the text with noise."""
-        found = words(check_text("text_noise", cell))
+    def __call__(self, cells: Sequence[str], draws: Draws) -> list[str]:
+        """Return the texts with noise."""
+        found = [words(text) for text in check_texts("text_noise", cells)]
+        counts = [len(spans) for spans in found]
+        survivors = draws.uniform(1, lane=SURVIVOR)[:, 0].tolist()
+        delete, swap = (uniform_lists(draws, counts, lane) for lane in (DELETE, SWAP))
+        return [self._noisy(*row) for row in zip(cells, found, delete, survivors, swap, strict=True)]
+
+    def _noisy(self, text: str, found: list[Span], delete: list[float], survivor: float, swap: list[float]) -> str:
         if not found:
-            return cell
+            return text
+        kept = [i for i, number in enumerate(delete) if number >= self.delete] or [int(survivor * len(found))]
         ends = [start for start, _ in found[1:]] + [found[-1][1]]
-        word_texts = [cell[start:stop] for start, stop in found]
-        gaps = [cell[stop:end] for (_, stop), end in zip(found, ends, strict=True)]  # the white space after each word
-        remains = generator.random(len(word_texts)) >= self.delete
-        if not remains.any():
-            remains[generator.integers(len(word_texts))] = True
-        kept = [(word, gap) for word, gap, flag in zip(word_texts, gaps, remains, strict=True) if flag]
-        order = [word for word, _ in kept]
-        i = 0
-        for swap in generator.random(max(len(order) - 1, 0)) < self.swap:
-            if swap and i < len(order) - 1:
+        gaps = [text[found[i][1] : ends[i]] for i in kept]  # the white space after each word
+        order, i = [text[slice(*found[i])] for i in kept], 0
+        for number in swap[: len(order) - 1]:
+            if number < self.swap and i < len(order) - 1:
                 order[i : i + 2] = order[i + 1], order[i]
                 i += 1  # a word is swapped once: else it could go from swap to swap to the end
             i += 1
-        return "".join(word + gap for word, (_, gap) in zip(order, kept, strict=True)).rstrip()
+        return "".join(word + gap for word, gap in zip(order, gaps, strict=True)).rstrip()

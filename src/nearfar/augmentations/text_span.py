@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
-from nearfar.text.spans import check_text, words
+from nearfar.text.spans import check_texts, words
 
 
 class TextSpan:
@@ -18,12 +19,14 @@ class TextSpan:
         fewest, most: numbers of words, 1 <= fewest <= most; a word is a run without white space, or one Chinese or
             Japanese character.
 
-    Call: (text, generator) -> text, never empty. Errors: `InputError` for numbers out of range, a cell that is no text.
+    Call: (texts, draws) -> texts, none of them empty. Errors: `InputError` for numbers out of range, a cell that is no
+    text.
 
     Example:
         >>> import numpy as np, nearfar as nf
-        >>> nf.augmentations.TextSpan(fewest=2, most=2)("pull near push far", np.random.default_rng(0))
-        'push far'
+        >>> from nearfar.compute.draws import Draws
+        >>> nf.augmentations.TextSpan(fewest=2, most=2)(["pull near push far"], Draws.of(np.array([[0]])))
+        ['near push']
 
     When not to use it: for two views that are both documents; a short span says less than a crop.
     """
@@ -35,11 +38,15 @@ class TextSpan:
             )
         self.fewest, self.most = fewest, most
 
-    def __call__(self, cell: str, generator: np.random.Generator) -> str:
-        """Return a span of the text."""
-        parts = words(check_text("text_span", cell))
+    def __call__(self, cells: Sequence[str], draws: Draws) -> list[str]:
+        """Return a span of each text."""
+        drawn = draws.uniform(2).tolist()
+        return [self._span(text, *pair) for text, pair in zip(check_texts("text_span", cells), drawn, strict=True)]
+
+    def _span(self, text: str, length_draw: float, start_draw: float) -> str:
+        parts = words(text)
         if not parts:
-            return cell
-        length = min(int(generator.integers(self.fewest, self.most + 1)), len(parts))
-        start = int(generator.integers(len(parts) - length + 1))
-        return cell[parts[start][0] : parts[start + length - 1][1]]
+            return text
+        length = min(self.fewest + int(length_draw * (self.most - self.fewest + 1)), len(parts))
+        start = int(start_draw * (len(parts) - length + 1))
+        return text[parts[start][0] : parts[start + length - 1][1]]

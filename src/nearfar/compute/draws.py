@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nearfar.errors import InputError
+
 _GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed number: the increment of SplitMix64
 _MIX = ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15))  # the shifts and factors of its finaliser
 _LAST_SHIFT = 31
@@ -35,8 +37,13 @@ class Draws:
 
     @classmethod
     def of(cls, seeds: npt.NDArray[np.int64], stream: int = 0, device: Any = None) -> Self:
-        """Return the draws of n rows by their seeds (n, s), such as (run seed, pass, example), and a stream."""
-        seeds = np.asarray(seeds, np.int64)
+        """Return the draws of n rows by their seeds (n, s), such as (run seed, pass, example), and a stream.
+
+        Errors: `InputError` for seeds that are no table of whole numbers.
+        """
+        if seeds.ndim != 2 or seeds.dtype.kind not in "iu":
+            raise InputError(f"draws: seeds must be whole numbers (n, s); they are {seeds.shape} {seeds.dtype}")
+        seeds = seeds.astype(np.int64)  # of unsigned numbers the same 64 bits
         key = torch.full((len(seeds),), stream, dtype=torch.int64, device=device)
         for column in torch.from_numpy(np.ascontiguousarray(seeds.T)).to(key.device):  # (n,)
             key = _finalised(key + _GOLDEN) ^ column
@@ -60,8 +67,11 @@ class Draws:
 
     def uniform(self, count: int, low: float = 0.0, high: float = 1.0, lane: int = 0) -> Tensor:
         """Return numbers uniform in [low, high), (n, count) float32, of 24 random bits each."""
-        unit: Tensor = (self.bits(count, lane) >> 40).float().mul_(2.0**-24).add_(0.5)  # exact: of 24 bits each
-        return unit if (low, high) == (0.0, 1.0) else unit.mul_(high - low).add_(low)
+        bits = self.bits(count, lane).bitwise_right_shift_(40)
+        unit: Tensor = bits.float().mul_(2.0**-24).add_(0.5)  # exact: of 24 bits each
+        if (low, high) == (0.0, 1.0):
+            return unit
+        return unit.mul_(high - low).add_(low).clamp_(*_inside(low, high))  # rounding may reach `high`
 
     def integers(self, count: int, below: int | Tensor, lane: int = 0) -> Tensor:
         """Return whole numbers uniform in 0, ..., below - 1, (n, count) int64; below, at most 2^31, may be (n, 1).
@@ -86,13 +96,31 @@ class Draws:
 
 def _finalised(z: Tensor) -> Tensor:
     """Return SplitMix64's finaliser of numbers, in place where that is safe: it owns `z`, which its callers made."""
-    for shift, factor in _MIX:
-        z = z.bitwise_xor_((z >> shift) & ((1 << (64 - shift)) - 1)).mul_(factor)
-    return z.bitwise_xor_((z >> _LAST_SHIFT) & ((1 << (64 - _LAST_SHIFT)) - 1))
+    shifted = torch.empty_like(z)  # one buffer: fresh memory for each step takes half of the time of large batches
+    for shift, factor in (*_MIX, (_LAST_SHIFT, 1)):
+        torch.bitwise_right_shift(z, shift, out=shifted)
+        z.bitwise_xor_(shifted.bitwise_and_((1 << (64 - shift)) - 1))  # a signed shift brings ones, which go
+        if factor != 1:
+            z.mul_(factor)
+    return z
+
+
+@lru_cache(64)
+def _inside(low: float, high: float) -> tuple[float, float]:
+    """Return the least and the greatest float32 in [low, high). Errors: `InputError` where there is none."""
+    least, greatest = np.float32(low), np.float32(high)
+    if float(least) < low:
+        least = np.nextafter(least, np.float32(np.inf))
+    if float(greatest) >= high:
+        greatest = np.nextafter(greatest, np.float32(-np.inf))
+    if not least <= greatest:
+        raise InputError(f"draws: no float32 lies in [{low}, {high})")
+    return float(least), float(greatest)
 
 
 @lru_cache(1)
 def _quantiles() -> Tensor:
     """Return the midpoint quantiles of the standard normal distribution, (2^16,) float32."""
     middles = (torch.arange(1 << _QUANTILE_BITS, dtype=torch.float64) + 0.5) / (1 << _QUANTILE_BITS)
-    return torch.special.ndtri(middles).float()
+    quantiles: Tensor = torch.special.ndtri(middles).float()
+    return quantiles

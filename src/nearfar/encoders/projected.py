@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Self, cast
 
 from safetensors.torch import load_file
@@ -12,13 +13,14 @@ from torch import Tensor, nn
 from nearfar import registry
 from nearfar.abilities import prompts_of, rates_of, side
 from nearfar.column import Column
-from nearfar.contracts import Encoder, Head, Inputs, Side, Store
+from nearfar.contracts import Encoder, Inputs, Side, Store
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.errors import InputError
 from nearfar.registry import PartOf
 from nearfar.storage.weights import write_weights
 
 INNER, HEAD = "encoder", "head.safetensors"
+LINEAR = {"name": "mlp", "sizes": [128]}
 
 
 class Projected(nn.Module):
@@ -30,7 +32,7 @@ class Projected(nn.Module):
 
     Args:
         of: the encoder.
-        head: what its vectors go through.
+        head: what its vectors go through, a head or {name: ..., setting: value}.
 
     Errors: `InputError` for a head that does not take the encoder's vectors.
 
@@ -45,11 +47,12 @@ class Projected(nn.Module):
     When not to use it: in a recipe; there, name the head under `heads.projection` and say `ship: projection`.
     """
 
-    def __init__(self, of: Annotated[Encoder, PartOf("encoders")], head: Annotated[Head, PartOf("heads")]) -> None:
+    def __init__(self, of: Annotated[Encoder, PartOf("encoders")], head: Any = MappingProxyType(LINEAR)) -> None:
         super().__init__()
+        built: Any = registry.build("heads", head, dim=of.dim) if isinstance(head, Mapping) else head
         self.of: Any = of
-        self.head: Any = head
-        self.dim = head.dim
+        self.head: Any = built
+        self.dim: int = built.dim
         self.prompts = prompts_of(of)
 
     def side(self, role: str) -> Side:
@@ -99,13 +102,12 @@ class Projected(nn.Module):
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: those of the encoder; `InputError` for a head whose weights do not fit."""
-        of = load_inner(folder, INNER, settings.get("of"))
-        head = registry.build("heads", settings.get("head") or {}, dim=of.dim)
+        result = cls(load_inner(folder, INNER, settings.get("of")), settings.get("head") or {})
         try:
-            head.load_state_dict(load_file(folder / HEAD))
+            result.head.load_state_dict(load_file(folder / HEAD))
         except (OSError, RuntimeError) as error:
             line = str(error).splitlines()[-1].strip()
             raise InputError(
                 f"{folder / HEAD}: does not fit nearfar.json ({line}); copy the model folder again"
             ) from error
-        return cls(of, head)
+        return result

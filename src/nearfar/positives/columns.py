@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
+from nearfar.abilities import notes_of
 from nearfar.column import Column, Ids, content_ids, take
 from nearfar.contracts import Batch, Data, MiningPairs
 from nearfar.errors import InputError
@@ -51,7 +52,7 @@ class Columns:
     When not to use it: rows with grades (sentence1, sentence2, score) need a graded loss.
     """
 
-    takes_queue: Literal[True] = True
+    takes_queue: bool = True  # see `abilities.TakesQueue`
 
     def __init__(
         self,
@@ -139,7 +140,7 @@ class Columns:
 
     def task(self, split: str) -> Retrieval:
         """Return a split as a retrieval task: its distinct queries, and its distinct keys as documents."""
-        return retrieval(split, self.data.split(split), self.roles, getattr(self.data, "notes", {}))
+        return retrieval(split, self.data.split(split), self.roles, notes_of(self.data))
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some examples as texts, for people: errors, `--dry-run`, the model card."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,13 +9,15 @@ import numpy.typing as npt
 import torch
 
 from nearfar import registry
+from nearfar.abilities import notes_of
 from nearfar.column import Column, Ids, ListColumn, content_ids, take
 from nearfar.contracts import Augmentation, AugmentedView, Batch, Data, Encoder
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
+from nearfar.positives.relations.augmented import augmented_cells
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE
-from nearfar.positives.relations.tasks import augmentation_settings, view_task
+from nearfar.positives.relations.tasks import view_task
 from nearfar.positives.relations.teacher import teacher_lists
 from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
@@ -98,11 +99,12 @@ class TeacherScores:
                     f"positives.teacher_scores.{name} must be at least {minimum}, and a number; it is {value}"
                 )
         self.data, self.column, self.chunk = data, column, chunk
-        # not called `augmentations`, which would be drawn again in every epoch: the teacher scores each question once
-        span = query or registry.build("augmentations", {"name": "text_span"})
-        self.question_view = {"query": AugmentedView(span, 0)}
+        # not an augmented view, which would be drawn again in every epoch: the teacher scores each question once
+        self.question_view = AugmentedView(query or registry.build("augmentations", {"name": "text_span"}), 0)
         self.documents = Documents.of(data, column, chunk)
-        ids = content_ids(self.documents.texts)
+        if not self.documents.are_texts:
+            raise InputError("positives.teacher_scores draws questions from texts; name a column of text")
+        ids = content_ids(self.documents.cells)
         self.rows = np.sort(np.unique(ids, return_index=True)[1])  # (m,) rows of the distinct documents or passages
         self.ids = ids[self.rows]  # (m,) their content ids
         self.document_ids = self.documents.document_ids[self.rows]  # (m,) those of the whole documents
@@ -111,16 +113,16 @@ class TeacherScores:
                 f"positives.teacher_scores: {count} different documents leave nothing to compare; give more, or hold "
                 "out more (data.heldout)"
             )
-        texts = take(self.documents.texts, self.rows)
+        texts = take(self.documents.cells, self.rows)
         self.source, questions = self._questions(texts, examples, per_document, seed)  # (n,) places in `rows`
-        self.views: dict[str, Column] = {"query": ListColumn("question", questions), "key": self.documents.texts}
+        self.views: dict[str, Column] = {"query": ListColumn("question", questions), "key": self.documents.cells}
         self.query_views, self.key_views = ["query"], ["key"]
         self.query_ids = content_ids(self.views["query"])  # (n,)
         self.others = np.sort(np.random.default_rng([seed, 1]).permutation(len(self.rows))[:others])
         encoder.prepare(list(self.views.values()))
         self.fingerprint = fingerprint(
-            *("taught 1", self.ids, self.document_ids, self.source, self.query_ids),
-            *(augmentation_settings(self.question_view), self.others),
+            *("taught 2", self.ids, self.document_ids, self.source, self.query_ids),
+            *(str(registry.settings_of(self.question_view.augmentation)), self.others),
             *(neighbours, lexical, lexical_weight, fingerprint(*encoder.identity())),
         )
         bm25, count = Bm25(texts, **BASELINES[lexical]), min(neighbours, len(self.rows) - 1)
@@ -154,7 +156,8 @@ class TeacherScores:
         """Return a split as a task: find the rest of each document by one question drawn from it, always the same."""
         documents = Documents.of(self.data.split(split), self.column, self.chunk)
         task = view_task(split, documents, self.question_view)
-        return replace(task, notes={**task.notes, "split": dict(getattr(self.data, "notes", {}))})
+        task.notes["split"] = notes_of(self.data)
+        return task
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some questions, the rows of their sources and the teacher's best documents, for people to read."""
@@ -169,9 +172,9 @@ class TeacherScores:
         random = np.random.default_rng(seed)
         source = np.concatenate([random.permutation(len(texts)) for _ in range(per_document)])[:examples]
         number = np.arange(len(source)) // len(texts)
-        generators = (np.random.default_rng([seed, *pair]) for pair in zip(source.tolist(), number.tolist()))
-        augmentation = self.question_view["query"].augmentation
-        questions = [augmentation(texts[i], generator) for i, generator in zip(source.tolist(), generators)]
+        seeds = np.stack([np.full(len(source), seed), source, number], 1)  # (n, 3)
+        drawn_from = [texts[i] for i in source.tolist()]
+        questions = list(augmented_cells(self.question_view, drawn_from, seeds, "query", self.rows[source]))
         first = np.sort(np.unique(content_ids(ListColumn("question", questions)), return_index=True)[1])
         return source[first], [questions[i] for i in first.tolist()]  # each distinct question once
 

@@ -1,17 +1,20 @@
-"""The spans of a text's words and sentences, and the checks that all text augmentations make of settings and cells."""
+"""What all text augmentations need: the spans of a text's words and sentences, checks, as many numbers as words."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
 
 Span = tuple[int, int]  # start and stop, in characters
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana, Chinese characters: written without spaces
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_DRAWN_TOGETHER = 64  # texts
 _SENTENCE_END = re.compile(r"[.!?]+[\"')\]\u201d\u2019]*(?=\s)|[\u3002\uff01\uff1f]+|\n\s*\n")
 
 
@@ -41,11 +44,27 @@ def spans(text: str, unit: str) -> list[Span]:
     return words(text) if unit == "words" else sentences(text)
 
 
-def check_text(name: str, cell: Any) -> str:
-    """Return the cell. Errors: `InputError` for one that is no text. name: of the augmentation."""
-    if not isinstance(cell, str):
-        raise InputError(f"augmentations.{name} takes texts, this cell is {type(cell).__name__}; name a column of text")
-    return cell
+def check_texts(name: str, cells: Sequence[Any]) -> Sequence[str]:
+    """Return the cells. Errors: `InputError` for one that is no text. name: of the augmentation."""
+    wrong = next((cell for cell in cells if not isinstance(cell, str)), None)
+    if wrong is not None:
+        what = type(wrong).__name__
+        raise InputError(f"augmentations.{name} takes texts, this cell is {what}; name a column of text")
+    return cells
+
+
+def uniform_lists(draws: Draws, counts: Sequence[int], lane: int = 0) -> list[list[float]]:
+    """Return counts[i] numbers of a lane for row i, uniform in [0, 1).
+
+    Rows of about one count are drawn together, so that one long text does not fill the memory for all.
+    """
+    numbers: list[list[float]] = [[] for _ in counts]
+    order = sorted(range(len(counts)), key=counts.__getitem__)
+    for first in range(0, len(order), _DRAWN_TOGETHER):
+        rows = order[first : first + _DRAWN_TOGETHER]
+        for row, drawn in zip(rows, draws[rows].uniform(counts[rows[-1]], lane=lane).tolist(), strict=True):
+            numbers[row] = drawn[: counts[row]]
+    return numbers
 
 
 def check_unit(name: str, unit: str) -> None:

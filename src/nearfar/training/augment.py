@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-
+from nearfar.abilities import augmented_views
 from nearfar.column import Ids, take
-from nearfar.contracts import AugmentedView, Encoder, Inputs, Positives
-from nearfar.errors import InputError
+from nearfar.contracts import Encoder, Inputs, Positives
+from nearfar.positives.relations.augmented import augmented_cells
 from nearfar.text.prompts import prompt, side_of
-from nearfar.vectors.embed import is_empty
-
-
-def augmented_views(positives: Positives) -> Mapping[str, AugmentedView]:
-    """Return the augmented views of some positives by name; most have none."""
-    views: Mapping[str, AugmentedView] = getattr(positives, "augmentations", {})
-    return views
 
 
 def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Inputs:
     """Return the augmented inputs of some rows (r,) of a view; seeds (r, 3) are run seed, epoch and example.
 
-    Errors: `InputError` for an augmentation that leaves nothing of a text.
+    The encoder gets a tensor (r, ...) where the augmentation returns one. Prompts stand before texts only.
+
+    Errors: `InputError` for an augmentation that leaves nothing of a cell, or returns another number of cells.
     """
-    augmented_view = augmented_views(positives)[view]
     cells = take(positives.views[view], rows)
-    generators = (np.random.default_rng([*seed, augmented_view.stream]) for seed in seeds.tolist())
-    augmented = [augmented_view.augmentation(cell, g) for cell, g in zip(cells, generators, strict=True)]
-    for row, (cell, changed) in enumerate(zip(cells, augmented, strict=True)):
-        if is_empty(changed) and not is_empty(cell):
-            raise InputError(f"view {view!r}: nothing is left of row {rows[row] + 1}; a view must leave something")
+    augmented = augmented_cells(augmented_views(positives)[view], cells, seeds, view, rows)
     prefix = prompt(encoder, positives, view)
-    side = side_of(encoder, positives, view)
-    return side.inputs([prefix + text for text in augmented] if prefix else augmented)
+    if prefix and isinstance(augmented, list):
+        augmented = [prefix + cell if isinstance(cell, str) else cell for cell in augmented]
+    return side_of(encoder, positives, view).inputs(augmented)

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.abilities import batch_of
+from nearfar.abilities import augmented_views, batch_of
 from nearfar.column import Column, Ids, take
 from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch, Encoder, Inputs, Positives, Side, Store
 from nearfar.pairs import Pairs
 from nearfar.text.prompts import prompted, side_of
-from nearfar.training.augment import augment, augmented_views
+from nearfar.training.augment import augment
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.train_module import queued_examples

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import prepare
+from nearfar.abilities import augmented_views, prepare
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
@@ -24,7 +24,6 @@ from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
 from nearfar.storage.folders import ensure_folder
 from nearfar.text.prompts import prompted, side_of
-from nearfar.training.augment import augmented_views
 from nearfar.training.batch_statistics import refuse_batch_statistics, synchronise
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer

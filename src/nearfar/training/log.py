@@ -92,8 +92,8 @@ class RunLogger:
             facts["objective"] = output.objective.item()
         self.events.write("step", step=step, **facts, pairs_per_second=speed)
         geometry: dict[str, float] = {}
-        looks = step % self.monitor_every == 0 or step in (self.plan.first + 1, self.plan.steps)
-        if looks and output.queries is not None and output.keys is not None:
+        measured = step % self.monitor_every == 0 or step in (self.plan.first + 1, self.plan.steps)
+        if measured and output.queries is not None and output.keys is not None:
             geometry = self.monitor.look(output.queries, output.keys, pairs)
             self.events.write("monitor", step=step, **geometry)
             self.warn(step, self.monitor.alarm(geometry))

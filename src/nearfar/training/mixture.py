@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 
-from nearfar.abilities import Minable, batch_of
+from nearfar.abilities import Minable, augmented_views, batch_of
 from nearfar.column import Column, Ids
 from nearfar.contracts import Batch, MiningPairs, Positives
 from nearfar.errors import InputError
@@ -18,7 +18,6 @@ from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.known import QUERY_SIDE, KnownPairs
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Task
-from nearfar.training.augment import augmented_views
 from nearfar.training.merge_batches import BatchPart, MergedPairs, concatenate_known, merge_batches
 
 CHUNK = 8192  # examples of one call of `batch` where the ids of all are read
@@ -46,7 +45,7 @@ class Mixture:
     When not to use it: tables with the same columns and no wish to tell them apart are simpler as one table.
     """
 
-    takes_queue: Literal[True] = True  # as far as its data sets do
+    takes_queue: bool = True  # as far as its data sets do
 
     def __init__(self, parts: Sequence[Positives], apart: bool = False) -> None:
         if not parts:

@@ -108,7 +108,7 @@ class GradientStep:
         self.encode = RowEncoder(self.encoder, unit, device, precision)
         self.encode_keys = RowEncoder(self.momentum or self.encoder, unit, device, precision)
         modules = cast("nn.Module", self.loss).modules() if self.loss is not None else ()
-        self.moving = [module for module in modules if isinstance(module, AfterStep)]
+        self.stateful = [module for module in modules if isinstance(module, AfterStep)]
         self.objective = ObjectiveTerms.of(parts.get("objective"), self.encode, settings, self.ranks, objective_weight)
 
     def __call__(self, prepared: PreparedBatch) -> StepOutput:
@@ -131,7 +131,7 @@ class GradientStep:
         """Move the loss's state and the momentum copies, and put the batch's keys into the queue."""
         if output.queries is None or output.keys is None:
             return
-        for module in self.moving:
+        for module in self.stateful:
             module.after_step(output.queries, output.keys)
         if self.momentum is not None:
             update_momentum_copy_(self.momentum, self.encoder, momentum)
@@ -188,10 +188,10 @@ class GradientStep:
         Where queries and keys are the same rows, both are one tensor. Where `training.keys` is momentum, the trained
         encoder has encoded the query views only, and the keys stand for nothing.
         """
-        projected = views if self.projection is None else self._headed(self.projection, views)
-        queries = stack_views(projected, positives.query_views)
+        headed = views if self.projection is None else self._headed(self.projection, views)
+        queries = stack_views(headed, positives.query_views)
         same = positives.key_views == positives.query_views
-        keys = queries if same else stack_views(projected, positives.key_views)
+        keys = queries if same else stack_views(headed, positives.key_views)
         if not self.has_heads:
             return queries, keys  # of unit length already
         unit_keys = self._to_unit(keys)

@@ -26,7 +26,7 @@ class Unpaired:
     """
 
     def __init__(self, data: Data, column: str | None = None) -> None:
-        self.cells: Column = Documents.of(data, column, 0).texts
+        self.cells: Column = Documents.of(data, column, 0).cells
         if len(self.cells) == 0:
             raise InputError("objective: the data has no rows, so there is nothing to learn from; give some")
         self.views: dict[str, Column] = {self.cells.name: self.cells}

@@ -1,36 +1,46 @@
-"""A data set's documents, whole or cut into passages."""
+"""A data set's documents, of text or of anything else: whole, or texts cut into passages."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from nearfar.column import Column, Ids, chunks, content_ids
+from nearfar.abilities import HasLists
+from nearfar.column import Column, Ids, chunks, content_id, content_ids, kind_of, take
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
-from nearfar.positives.relations.roles import flatten
+from nearfar.positives.relations.roles import FlatCells, flatten
 
-COLUMN_NAMES = ("text", "document", "passage", "sentence", "content", "body", "code", "key")
+COLUMN_NAMES = (
+    *("text", "document", "passage", "sentence", "content", "body", "code", "key"),
+    *("image", "picture", "array", "recording", "series"),
+)
 _WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Documents, or the passages of documents, one text each.
+    """Documents, or the passages of documents, one cell each: a text, a picture, a recording.
 
-    texts: n of them. row: (n,) rows of the data. document_ids: (n,) content ids of the whole documents, which the
-    passages of one document share.
+    cells: n of them. row: (n,) rows of the data. document_ids: (n,) content ids of the whole documents, which the
+    passages of one document share. are_texts: of their kind; each text of a list in a cell is a document.
     """
 
-    texts: Column
+    cells: Column
     row: Ids
     document_ids: Ids
+    are_texts: bool
 
     @classmethod
     def of(cls, data: Data, column: str | None, chunk: int) -> Documents:
-        """Return a data set's documents. Errors: `InputError` for no recognised column, or one that does not exist."""
+        """Return a data set's documents.
+
+        Errors: `InputError` for no recognised column, or one that does not exist; a cell that is None, by row; passages
+        of what is no text.
+        """
         name = column or next((known for known in COLUMN_NAMES if known in data.columns), None)
         name = data.columns[0] if name is None and len(data.columns) == 1 else name
         if name is None:
@@ -40,12 +50,36 @@ class Documents:
             )
         if name not in data.columns:
             raise InputError(f"positives.column: no column {name!r}; {nearest(name, data.columns)}")
-        cells = flatten(data, name)
+        whole = data.column(name)
+        first = whole.read(0, 1)
+        are_texts = not first or _is_text(first[0])
+        if are_texts or not isinstance(data, HasLists):
+            cells = flatten(data, name)
+        else:
+            cells = FlatCells(whole, np.arange(len(whole) + 1))
         row, ids = np.repeat(np.arange(len(cells.offsets) - 1), np.diff(cells.offsets)), content_ids(cells.column)
+        _refuse_none(cells.column, ids)
         if not chunk:
-            return cls(cells.column, row, ids)
+            return cls(cells.column, row, ids, are_texts)
+        if not are_texts:
+            raise InputError(
+                f"positives.chunk: column {name!r} holds cells of kind {kind_of(first[0])}; only texts are cut into "
+                "passages, so leave it 0"
+            )
         passages = Passages(cells.column, chunk)
-        return cls(passages, row[passages.document], ids[passages.document])
+        return cls(passages, row[passages.document], ids[passages.document], are_texts)
+
+
+def _is_text(cell: Any) -> bool:
+    """Return whether a column is read as text by its first cell; one without it is refused as text."""
+    return cell is None or isinstance(cell, str) or (isinstance(cell, list) and all(isinstance(c, str) for c in cell))
+
+
+def _refuse_none(column: Column, ids: Ids) -> None:
+    suspects = np.flatnonzero(ids == content_id("None"))  # the content id of None, and of that word
+    for row, cell in zip(suspects.tolist(), take(column, suspects), strict=True):
+        if cell is None:
+            raise InputError(f"column {column.name!r}, row {row + 1}: is empty (None); give it a cell, or leave it out")
 
 
 class Passages:

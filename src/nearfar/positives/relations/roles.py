@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.abilities import HasLists
 from nearfar.column import Column, Ids, content_ids, ranges
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
@@ -91,8 +92,8 @@ class FlatCells:
 
 
 def flatten(data: Data, name: str) -> FlatCells:
-    """Return a column's texts by row; a data set whose cells may hold lists has the method `lists`."""
-    if hasattr(data, "lists"):
+    """Return a column's texts by row; of lists in cells, each text (`abilities.HasLists`)."""
+    if isinstance(data, HasLists):
         return FlatCells(*data.lists(name))
     column = data.column(name)
     return FlatCells(column, np.arange(len(column) + 1))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,12 @@ from scipy.sparse.csgraph import connected_components
 
 from nearfar import registry
 from nearfar.column import Column, Ids, ListColumn, content_ids, take
-from nearfar.contracts import Augmentation, AugmentedView, Data
+from nearfar.contracts import AugmentedView, Data
 from nearfar.errors import InputError
+from nearfar.positives.relations.augmented import FixedView, SelectedCells, augment_fixed
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.roles import FlatCells, Roles, pairs_of, side_cells
 from nearfar.tasks import Retrieval
-
-TASK_SEED = 20_040  # of the augmentations of tasks, which never change
 
 
 def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> Retrieval:
@@ -81,71 +80,63 @@ def _connected(query: Ids, cluster: Ids, n: int) -> Ids:
     return labels
 
 
-def augmented_views(query: Augmentation | None, key: Augmentation | None) -> dict[str, AugmentedView]:
-    """Return the augmentation of each view; one with a `rest` makes both, from the same random numbers.
+def view_task(
+    name: str, documents: Documents, query: AugmentedView | None, rest: AugmentedView | None = None
+) -> Retrieval:
+    """Return the task of finding each distinct document by its query view, augmented, always alike.
 
-    Errors: `InputError` for a key augmentation beside a query augmentation that makes both.
-    """
-    rest = getattr(query, "rest", None)
-    if query is not None and rest is not None:
-        if key is not None:
-            raise InputError(
-                f"positives.views: query {registry.name_of(type(query))} makes the key, too: the rest of the document; "
-                "leave key out"
-            )
-        return {"query": AugmentedView(query, 0), "key": AugmentedView(cast("Augmentation", rest), 0)}
-    given = [("query", query), ("key", key)]
-    return {view: AugmentedView(each, stream) for stream, (view, each) in enumerate(given) if each is not None}
-
-
-def augmentation_settings(augmentations: Mapping[str, AugmentedView]) -> list[Any]:
-    """Return the view, stream and settings of each augmentation, for the fingerprint."""
-    result: list[Any] = []
-    for view, augmented in sorted(augmentations.items()):
-        part = getattr(augmented.augmentation, "__self__", augmented.augmentation)  # of a method: its object
-        result.append([view, augmented.stream, str(registry.settings_of(part))])
-    return result
-
-
-def augment_fixed(view: AugmentedView | None, texts: Sequence[str], ids: Ids) -> list[str]:
-    """Return each text augmented, seeded by its content id (n,); without an augmentation, the texts themselves."""
-    if view is None:
-        return list(texts)
-    seeds = ids.view(np.uint64).tolist()
-    generators = (np.random.default_rng([TASK_SEED, seed, view.stream]) for seed in seeds)
-    return [view.augmentation(text, generator) for text, generator in zip(texts, generators, strict=True)]
-
-
-def view_task(name: str, documents: Documents, augmentations: Mapping[str, AugmentedView]) -> Retrieval:
-    """Return the task of finding each distinct document from its augmented query view.
-
-    Where the query is a part of the text, word for word, the document is the rest of the text: in the whole text, those
+    Where the query is a part of a text, word for word, the document is the rest of the text: in the whole text, those
     words alone would find it. For crops of film reviews, BM25's MRR@10 is 1.00 on whole texts and 0.49 on the rest.
+    Without a query view, the query is a crop (`text_crop`). rest: what makes the documents, where it is given.
+
+    Errors: `InputError` for no documents; for cells that are no text, without a query view: a cell finds itself.
     """
-    all_ids = content_ids(documents.texts)
+    all_ids = content_ids(documents.cells)
     first = np.sort(np.unique(all_ids, return_index=True)[1])
     if len(first) == 0:
         raise InputError(f"split {name!r} has no rows to judge with; hold out more")
-    texts, ids = take(documents.texts, first), all_ids[first]
-    query = augmentations.get("query")
-    paired = query is not None and "key" in augmentations and hasattr(query.augmentation, "rest")
-    if query is None:
-        query = AugmentedView(registry.build("augmentations", {"name": "text_crop"}), 0)
-    query_texts = augment_fixed(query, texts, ids)
-    document_texts = [_rest(text, part) for text, part in zip(texts, query_texts, strict=True)]
-    if paired:
-        document_texts = augment_fixed(augmentations["key"], texts, ids)
+    ids = all_ids[first]
+    queries, texts = (_text_task if documents.are_texts else _cell_task)(documents, first, ids, query, rest)
     clusters = np.unique(documents.document_ids[first], return_inverse=True)[1]
     return Retrieval(
         name,
-        ListColumn("query", query_texts),
-        ListColumn("document", document_texts),
+        queries,
+        texts,
         [f"q{i}" for i in range(len(first))],
         [f"d{i}" for i in range(len(first))],
         {i: {i: 1} for i in range(len(first))},
         clusters,
         {"queries": len(first), "documents": len(first), "clusters": len(np.unique(clusters))},
     )
+
+
+def _text_task(
+    documents: Documents, first: Ids, ids: Ids, query: AugmentedView | None, rest: AugmentedView | None
+) -> tuple[Column, Column]:
+    """Return the queries and the documents of a task on texts."""
+    query = query or AugmentedView(registry.build("augmentations", {"name": "text_crop"}), 0)
+    cells, rows = take(documents.cells, first), documents.row[first]
+    queries = augment_fixed(query, cells, ids, "query", rows)
+    if rest is None:
+        texts = [_rest(text, part) for text, part in zip(cells, queries, strict=True)]
+    else:
+        texts = augment_fixed(rest, cells, ids, "key", rows)
+    return ListColumn("query", queries), ListColumn("document", texts)
+
+
+def _cell_task(
+    documents: Documents, first: Ids, ids: Ids, query: AugmentedView | None, rest: AugmentedView | None
+) -> tuple[Column, Column]:
+    """Return the queries and the documents of a task on cells that are no texts, made whenever they are read."""
+    if query is None:
+        raise InputError(
+            "positives.views: without an augmentation a cell that is no text finds itself, which judges nothing; give "
+            "a view one (positives.views.0.name=...), or a column of labels (positives.label) to judge by"
+        )
+    queries = FixedView("query", documents.cells, first, ids, query)
+    if rest is None:
+        return queries, SelectedCells("document", documents.cells, first)
+    return queries, FixedView("document", documents.cells, first, ids, rest)
 
 
 def _rest(text: str, part: str) -> str:
