@@ -210,7 +210,7 @@ MARK = registry.PartsOf("losses", Weighted)
 
 
 class Sum:
-    def __init__(self, losses: Annotated[Sequence[Any], MARK] = (Weighted(),), scale: float = 1.0) -> None:
+    def __init__(self, losses: Annotated[Sequence[Any], MARK] = ({"weight": 3.0},), scale: float = 1.0) -> None:
         self.losses, self.scale = losses, scale
 
 
@@ -230,6 +230,8 @@ def test_a_list_of_parts_is_checked_built_and_told() -> None:
     loss = InfoNCE(temperature=0.5)
     (held,) = registry.build_list(MARK, [{"loss": loss, "weight": 3}], "losses")
     assert held == Weighted(loss, 3.0)
+    default = registry.build("losses", {"name": f"{__name__}:Sum"}, outside=True)
+    assert registry.settings_of(default)["losses"] == [{"weight": 3.0}]
     part, given = registry.checked("losses", {"name": f"{__name__}:Sum"}, outside=True)
     assert (part, given) == (Sum, {})
 
