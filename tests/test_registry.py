@@ -260,7 +260,7 @@ MARK = registry.PartsOf("losses", Weighted)
 class Sum(nn.Module):
     unit, cacheable, needs_negatives = True, True, True
 
-    def __init__(self, losses: Annotated[Sequence[Any], MARK] = (Weighted(),), scale: float = 1.0) -> None:
+    def __init__(self, losses: Annotated[Sequence[Any], MARK] = ({"weight": 3.0},), scale: float = 1.0) -> None:
         super().__init__()
         self.losses, self.scale = losses, scale
 
@@ -285,6 +285,8 @@ def test_a_list_of_parts_is_checked_built_and_told() -> None:
     loss = InfoNCE(temperature=0.5)
     (held,) = registry.build_list(MARK, [{"loss": loss, "weight": 3}], "losses")
     assert held == Weighted(loss, 3.0)
+    default = registry.build("losses", {"name": f"{__name__}:Sum"}, outside=True)
+    assert registry.settings_of(default)["losses"] == [{"weight": 3.0}]
     part, given = registry.checked("losses", {"name": f"{__name__}:Sum"}, outside=True)
     assert (part, given) == (Sum, {})
 

@@ -279,11 +279,15 @@ def settings_of(part: Any) -> dict[str, Any]:
         kept = getattr(part, "__dict__", {})  # a class with slots has none
         found = {name: v for name, v in kept.items() if name != "training" and not isinstance(v, tuple)}
     inner = nested(kind)
-    records = {name: found[name] for name in lists(kind) if isinstance(found.get(name), list | tuple)}
-    plain = {name: _as_plain(value) for name, value in found.items() if name not in inner and name not in records}
+    marks = lists(kind)
+    listed = {name: found[name] for name in marks if isinstance(found.get(name), list | tuple)}
+    plain = {name: _as_plain(value) for name, value in found.items() if name not in inner and name not in marks}
     parts = {name: getattr(part, name, found.get(name)) for name in inner}  # as built, where the setting was left out
     own: dict[str, Any] = {name: settings_of(one) for name, one in parts.items() if one is not None}
-    own |= {name: [settings_of_record(lists(kind)[name], one) for one in ones] for name, ones in records.items()}
+    for name, entries in listed.items():
+        own[name] = [
+            settings_of_record(marks[name], one) for one in build_list(marks[name], entries, name, outside=True)
+        ]
     return {"name": name_of(kind)} | {name: value for name, value in plain.items() if value is not None} | own
 
 

@@ -332,6 +332,11 @@ def test_settings_of_augmentations_are_part_of_the_fingerprint() -> None:
         (Rows(text=["x"]), {"views": [View(times=0)]}, r"views\.0\.times is a number of views, at least 1; it is 0"),
         (Rows(text=["x"]), {"views": [View(side="left")]}, r"views\.0\.side must be both, query or key"),  # type: ignore[arg-type]
         (Rows(text=["x"]), {"views": {"name": "text_crop"}}, r"views: \{'name': 'text_crop'\} is no list"),
+        (
+            Table([{"text": "x", "size": 3}]),
+            {"column": "size"},
+            "column 'size': holds '3', and the column's type is int64",
+        ),
         (Rows(text=["x"], b=["y"]), {"label": "lable"}, r"positives\.label: no column 'lable'"),
         (Rows(image=[np.zeros((2, 2, 3)), None]), {}, r"column 'image', row 2: is empty \(None\)"),
         (Rows(array=[np.zeros(4)]), {"chunk": 5}, "column 'array' holds cells of kind vector; only texts are cut"),
@@ -346,6 +351,8 @@ def test_invalid_settings_are_refused(data: Any, more: dict[str, Any], message: 
 
 def test_the_only_column_needs_no_name() -> None:
     assert len(Views(Rows(whatever=["x", "y"]))) == 2
+    numbers = Views(Table([{"series": [0.5, i]} for i in range(3)]), views=[View(times=2)])
+    assert numbers.documents.cells.read(1, 2) == [[0.5, 1.0]]
     lists = Table([{"body": ["one", "two"]}, {"body": ["three"]}])
     assert [described["row"] for described in Views(lists).describe(np.arange(3))] == [1, 1, 2]
 
@@ -379,6 +386,8 @@ def test_a_recipe_names_augmentations_and_is_resolved_with_all_settings() -> Non
     assert (parts["view"].fewest, parts["view 2"].fewest, parts["query"].swap) == (4, 4, 0.1)
     assert "view 3" not in parts
     assert registry.settings_of(built)["views"] == resolved["views"]
+    default = registry.build("positives", {"name": "views"}, data=documents(WORDS))
+    assert registry.settings_of(default)["views"] == [{"times": 1, "side": "query"}, {"times": 1, "side": "key"}]
 
 
 def test_a_recipe_without_views_is_resolved_with_the_two_of_simcse() -> None:

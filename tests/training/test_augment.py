@@ -31,6 +31,7 @@ from nearfar.training.order import MixedStream, MixingSchedule, Sampler
 from nearfar.training.settings import Settings
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, weights
 from tests.training.test_fit import BrokenOffError, stop_at
+from tests.training.test_validation import events
 
 N = 20
 TWO_CROPS = [View(TextCrop(), side="query"), View(TextCrop(), side="key")]
@@ -205,6 +206,26 @@ def test_many_views_of_both_sides_are_drawn_by_stream_and_by_example_alone() -> 
                 assert [found[3 * step + stream][place]] == TextCrop(fewest=2)([notes().cells["text"][example]], draws)
     parts = [read(three, 4, ranks=Ranks(index, 3)) for index in range(3)]
     assert [[text for part in parts for text in part[i]] for i in range(len(found))] == found
+
+
+@pytest.mark.parametrize("more", [{}, {"queue": 32, "momentum": 0.9}, {"micro_batch": 6}])
+def test_all_views_are_trained_on_alone_and_in_a_mixture(more: dict[str, Any], tmp_path: Path, cache: Path) -> None:
+    """Two large crops on both sides and two small ones as queries are told apart, whatever the step does with them.
+
+    Then InfoNCE is at its least: log 2 for a small crop, which has two positives, 0 for a large one, which has the
+    other; key-to-query log 3 for each large one. A query with one key lowers the mean.
+    """
+    least = (np.log(2) / 2 + np.log(3)) / 2
+    views = [View(TextCrop(0.5, 0.9), 2), View(TextCrop(0.2, 0.4), 2, "query")]
+    parts: dict[str, Positives] = {
+        "alone": Views(notes(40), views=views),
+        "mixed": Mixture([Views(notes(40), views=views), Columns(rows(40))]),
+    }
+    for name, positives in parts.items():
+        given = {**SETTINGS, "steps": 40, "learning_rate": 0.05, **more}
+        fit(Static(dim=16, vocabulary=300), positives, InfoNCE(), out=tmp_path / name, quiet=True, **given)
+        losses = [event["loss"] for event in events(tmp_path / name, "step")]
+        assert losses[-1] == pytest.approx(least, rel=0.01) if name == "alone" else losses[-1] < least
 
 
 class _Scale:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.abilities import HasLists
+from nearfar.abilities import ARRAYS
 from nearfar.column import Column, Ids, chunks, content_id, content_ids, kind_of, take
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
@@ -53,10 +53,8 @@ class Documents:
         whole = data.column(name)
         first = whole.read(0, 1)
         are_texts = not first or _is_text(first[0])
-        if are_texts or not isinstance(data, HasLists):
-            cells = flatten(data, name)
-        else:
-            cells = FlatCells(whole, np.arange(len(whole) + 1))
+        is_array = len(first) > 0 and kind_of(first[0]) in ARRAYS
+        cells = FlatCells(whole, np.arange(len(whole) + 1)) if is_array else flatten(data, name)
         row, ids = np.repeat(np.arange(len(cells.offsets) - 1), np.diff(cells.offsets)), content_ids(cells.column)
         _refuse_none(cells.column, ids)
         if not chunk:

@@ -27,7 +27,7 @@ class View:
     side: Literal["both", "query", "key"] = "both"
 
 
-SIMCSE = (View(side="query"), View(side="key"))  # one text twice: the encoder's dropout makes the two differ
+SIMCSE = ({"side": "query"}, {"side": "key"})  # one text twice: the encoder's dropout makes the two differ
 
 
 @dataclass(frozen=True)
