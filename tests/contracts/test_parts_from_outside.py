@@ -63,6 +63,6 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
 def test_a_dropped_in_part_passes_the_contract_of_its_package(
     outcomes: dict[str, dict[str, str]], package: str, name: str
 ) -> None:
-    met = outcomes[name]
-    assert set(met.values()) == {"passed"}
-    assert {*(EVERY if package in registry.PART_PACKAGES else ()), *DECISIVE[package]} <= met.keys()
+    decisive = {*(EVERY if package in registry.PART_PACKAGES else ()), *DECISIVE[package]}
+    assert {test: outcomes[name].get(test) for test in decisive} == dict.fromkeys(decisive, "passed")
+    assert set(outcomes[name].values()) <= {"passed", "skipped"}  # such as a foreign form that it has not
