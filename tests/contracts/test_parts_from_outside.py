@@ -29,8 +29,8 @@ DECISIVE = {
     "data": ("test_data_has_columns_or_is_a_task", "test_the_same_rows_have_the_same_fingerprint"),
     "augmentations": ("test_it_takes_some_kind_of_cells", "test_a_view_is_of_its_own_row"),
     "metrics": ("test_returns_the_values_it_explains", "test_a_second_call_returns_the_same"),
-    "heads": (),
-    "objectives": (),
+    "heads": ("test_a_head_returns_the_dimension_that_it_says", "test_a_trained_head_maps_each_row_alone"),
+    "objectives": ("test_any_cut_of_a_batch_adds_up_to_the_same_update",),
     "evaluation.floors": ("test_a_floor_judges_what_it_serves",),
 }
 
