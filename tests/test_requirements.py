@@ -63,9 +63,9 @@ def test_much_that_is_missing_is_a_list_of_names() -> None:
         def forward(self) -> None: ...
 
     with pytest.raises(InputError) as caught:
-        refuse_incomplete("losses", Loss())
+        refuse_incomplete("losses", Loss(), where="loss.of")
     assert str(caught.value) == (
-        f"losses {__name__}:{Loss.__qualname__} lacks its base `torch.nn.Module`, `unit`, `cacheable`, "
+        f"loss.of {__name__}:{Loss.__qualname__} lacks its base `torch.nn.Module`, `unit`, `cacheable`, "
         "`needs_negatives`, `__call__(queries, keys, pairs)`; docs/write_your_own.md has a skeleton"
     )
 
@@ -89,6 +89,15 @@ def test_of_a_class_only_that_is_asked_which_its_constructor_does_not_set() -> N
     built = part()
     built.dim = 8
     refuse_incomplete("encoders", built)
+
+
+def test_nothing_of_a_part_is_called() -> None:
+    def asked(self: Any) -> Any:
+        raise RuntimeError("a property that needs data")
+
+    part = whole("encoders", without="dim")
+    part.dim = property(asked)
+    refuse_incomplete("encoders", part())
 
 
 def test_a_module_s_own_attributes_count_wherever_torch_keeps_them() -> None:

@@ -211,7 +211,8 @@ def test_a_recipe_takes_the_head(tmp_path: Path) -> None:
 def test_a_recipe_takes_the_objective(tmp_path: Path) -> None:
     objective = {"name": "masked_entries:MaskedEntries", "share": 0.5, "column": "query"}
     done = trained(tmp_path, "training.steps=40", objective=objective, positives=None, loss=None, evaluate=[])
-    losses = [event["loss"] for event in map(json.loads, (tmp_path / "run" / "events.jsonl").open()) if "loss" in event]
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    losses = [event["loss"] for event in events if "loss" in event]
     assert losses[-1] < losses[0]
     assert done.model.dim == 4
 

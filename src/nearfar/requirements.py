@@ -26,14 +26,15 @@ EXPLAINED = 3  # missing things that an error explains; of more, which is nearly
 PAGE = "docs/write_your_own.md"
 
 
-def refuse_incomplete(package: str, part: Any, name: str | None = None) -> None:
+def refuse_incomplete(package: str, part: Any, name: str | None = None, where: str | None = None) -> None:
     """Refuse a part, a class or an object, that lacks what the contract of its package asks for.
 
     Of a class, methods and class attributes are asked for; of an object also the attributes that its constructor sets,
     such as an encoder's `dim`. A method must take what the contract hands to it. A package without a contract asks for
     nothing.
 
-    name: what the recipe calls the part; by default its module and class.
+    name: what the recipe calls the part; by default its module and class. where: its place, for errors, such as
+    "encoder.key"; by default the package.
 
     Errors: `InputError` that names all that is missing, what each is, and the page with a skeleton.
 
@@ -56,7 +57,7 @@ def refuse_incomplete(package: str, part: Any, name: str | None = None) -> None:
     if missing:
         called = name or f"{kind.__module__}:{kind.__qualname__}"
         shown = [f"{what} ({why})" if len(missing) <= EXPLAINED else what for what, why in missing]
-        raise InputError(f"{package} {called} lacks {', '.join(shown)}; {PAGE} has a skeleton")
+        raise InputError(f"{where or package} {called} lacks {', '.join(shown)}; {PAGE} has a skeleton")
 
 
 def attributes_of(protocol: type[Any]) -> dict[str, Any]:
