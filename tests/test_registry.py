@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pytest
+import torch
 
+import nearfar as nf
 from nearfar import registry
+from nearfar.contracts import Encoder, Loss
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 
@@ -228,3 +231,47 @@ def test_the_settings_of_a_part_are_remembered(part: type[Any], setting: str, va
     built = registry.build("losses", {**spec, setting: value}, outside=True)
     assert registry.settings_of(built)[setting] == kept
     assert registry.settings_of(registry.build("losses", spec, outside=True)) != registry.settings_of(built)
+
+
+class Half(torch.nn.Module):
+    """An encoder that is not whole, and must not be asked anything."""
+
+    @property
+    def dim(self) -> int:
+        raise RuntimeError("nothing is called")
+
+    def prepare(self, columns: Any) -> None:
+        raise RuntimeError("nothing is called")
+
+
+def test_a_part_is_told_all_that_it_lacks() -> None:
+    lacks = ["forward(inputs)", "inputs(cells)", "store(column)", "save(folder)", "load(folder, settings)"]
+    assert registry.missing_methods(Half(), Encoder) == [*lacks, "settings()", "identity()"]
+    assert registry.missing_methods(nf.encoders.Static(), Encoder) == []
+    assert registry.missing_methods(nf.losses.InfoNCE(), Loss) == []
+    assert registry.missing_methods(object(), Loss) == [
+        *("unit", "cacheable", "needs_negatives", "__call__(queries, keys, pairs)")
+    ]
+    with pytest.raises(InputError, match=r"encoder .*test_registry:Half lacks forward\(inputs\), .* and identity\(\)"):
+        nf.Model(Half())
+    with pytest.raises(InputError, match=r"encoder.key .*test_registry:Half lacks forward"):
+        nf.encoders.Dual(nf.encoders.Static(), Half())
+
+
+def test_what_a_module_of_torch_holds_is_not_lacking() -> None:
+    class Held(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(1, 1)
+            self.register_buffer("dim", torch.zeros(1))
+
+        def forward(self, vectors: Any) -> Any:
+            return vectors
+
+    class Wanted(Protocol):
+        dim: int
+        head: Any
+
+        def other(self, cells: Any) -> None: ...
+
+    assert registry.missing_methods(Held(), Wanted) == ["other(cells)"]

@@ -18,6 +18,7 @@ from nearfar.errors import InputError, nearest
 
 PART_PACKAGES = ("data", "positives", "augmentations", "encoders", "losses", "metrics")
 PLAIN = (str, bytes, int, float, list, tuple, set)  # no part is of these types
+CALLED = ("__call__", "__len__", "__getitem__")  # the methods of a contract that Python calls by a sign
 _SETTINGS: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # of the parts that `build` made
 # By package, what nearfar hands to a constructor itself, so that no recipe sets it.
 HANDED_IN = {"positives": ("data", "encoder"), "losses": ("dim",)}
@@ -226,6 +227,43 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value if isinstance(value, int | str) else None
+
+
+def missing_methods(part: Any, protocol: type[Any]) -> list[str]:
+    """Return what a part lacks of a contract, in the protocol's order: "dim", "inputs(cells)". Nothing is called.
+
+    A module of torch without `forward` lacks that; methods are looked for by name, not by their arguments.
+    """
+    wanted: dict[str, str] = {}
+    for base in reversed(protocol.__mro__):
+        if base.__module__ == "typing" or base is object:
+            continue
+        wanted |= {name: name for name in inspect.get_annotations(base)}
+        for name, value in vars(base).items():
+            method = value.__func__ if isinstance(value, classmethod) else value
+            if inspect.isfunction(method) and (not name.startswith("_") or name in CALLED):
+                wanted[name] = f"{name}({', '.join(list(inspect.signature(method).parameters)[1:])})"
+    missing = [shown for name, shown in wanted.items() if not _has(part, name)]
+    undefined = inspect.getattr_static(part, "forward", None)
+    if getattr(undefined, "__name__", "") == "_forward_unimplemented":  # what torch.nn.Module has until one is written
+        missing.insert(0, "forward(inputs)")
+    return missing
+
+
+def refuse_incomplete(part: Any, protocol: type[Any], where: str) -> None:
+    """Refuse a part that lacks something of its contract. where: what errors call it, such as "encoder".
+
+    Errors: `InputError` naming all that it lacks.
+    """
+    if missing := missing_methods(part, protocol):
+        listed = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
+        raise InputError(f"{where} {name_of(type(part))} lacks {listed}; docs/write_your_own.md shows all")
+
+
+def _has(part: Any, name: str) -> bool:
+    """Return whether a part has an attribute, without calling a property."""
+    missing = object()
+    return inspect.getattr_static(part, name, missing) is not missing or hasattr(part, name)  # torch's own __getattr__
 
 
 def attribute(package: str, class_name: str) -> Any:

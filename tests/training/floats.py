@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Floats:
 class Perceptron(nn.Module):
     """Two layers, with dropout and batch normalisation where they are asked for."""
 
-    takes: ClassVar[type] = np.ndarray
+    reads: tuple[str, ...] = ("array",)
 
     def __init__(self, dropout: float = 0.0, norm: bool = False, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()

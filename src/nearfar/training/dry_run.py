@@ -15,6 +15,7 @@ from nearfar.abilities import Minable
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Loss, Positives
+from nearfar.text.prompts import prepare_sides
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
@@ -55,7 +56,7 @@ def dry_run(
         minable = cast("Minable", positives)
         positives = minable.with_negatives(refresh.random_negatives(minable))
     encoder, loss = copy.deepcopy(encoder), copy.deepcopy(loss)
-    encoder.prepare(list(positives.views.values()))
+    prepare_sides(encoder, positives)
     sampler = Sampler.of(positives, training)
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearfar.column import Column, Ids, chunks, content_ids
+from nearfar.column import Column, Ids, cell_ids, chunks, content_ids
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import flatten
@@ -73,6 +73,10 @@ class Passages:
         cells = self.texts.read(first, int(documents[-1]) + 1)
         bounds = self.bounds[start:stop].tolist()
         return [cells[row - first][a:b] for row, (a, b) in zip(documents.tolist(), bounds, strict=True)]
+
+    def ids(self) -> Ids:
+        """Return the content ids of the passages."""
+        return cell_ids(self)
 
 
 def _cut(text: str, size: int) -> list[tuple[int, int]]:
