@@ -53,23 +53,15 @@ def test_ids_are_those_of_the_cells(cells: list[str]) -> None:
 
 
 def test_an_id_means_the_same_in_every_run() -> None:
-    assert content_id("near") == -211398600310908443 == content_id(b"near")
+    assert content_id("near") == -211398600310908443
     assert content_id("\ud800") != content_id("?")  # a lone surrogate has an identity, too
-
-
-def test_arrays_are_told_apart_by_all_that_they_hold() -> None:
-    one = np.zeros((100, 100))
-    other = one.copy()
-    other[50, 50] = 1
-    assert len({content_id(a) for a in (one, other, one.reshape(-1), one.astype(np.float32))}) == 4
-    assert content_id(one) == content_id(one.copy())
 
 
 @pytest.mark.parametrize("kind", [ListColumn, Plain])
 def test_a_column_is_read_once(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     some = Counted("text", ["a", "b"]) if kind is ListColumn else Plain("text", ["a", "b"])
     first = content_ids(some)
-    monkeypatch.setattr(column, "_digest", lambda cell: pytest.fail("read again"))
+    monkeypatch.setattr(column, "_digest", lambda cell: pytest.fail("hashed again"))
     assert content_ids(some) is first
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 1

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
 from nearfar.contracts import Augmentation, AugmentedView, Batch, Encoder, MiningPairs, Positives, Side, States
@@ -33,10 +35,10 @@ def notes_of(data: Any) -> dict[str, Any]:
 
 @runtime_checkable
 class HasLists(Protocol):
-    """Data whose cells of text may be lists of texts."""
+    """Data whose cells may hold lists of texts."""
 
     def lists(self, name: str) -> tuple[Column, Ids]:
-        """Return all texts of a column, row after row, (v,), and the (n + 1,) offsets of the rows in them."""
+        """Return the texts of a column, checked, list after list, and the (n + 1,) offsets of the rows in them."""
         ...
 
 
@@ -168,16 +170,46 @@ class TwoSided(Protocol):
         ...
 
 
+def side(encoder: Encoder, role: str | None) -> Side:
+    """Return what reads the cells of a role (None: of keys): the encoder itself, unless its two sides differ."""
+    return encoder.side(role or "key") if isinstance(encoder, TwoSided) else encoder
+
+
 @runtime_checkable
 class HasTowers(Protocol):
-    """An encoder that consists of an encoder for each role, "query" and "key"."""
+    """An encoder of two whole encoders, by role."""
 
     towers: Mapping[str, Encoder]
 
 
-def side(encoder: Encoder, role: str | None) -> Side:
-    """Return what reads the cells of a role (None: of keys): the encoder itself, unless its two sides differ."""
-    return encoder.side(role or "key") if isinstance(encoder, TwoSided) else encoder
+def towers_of(encoder: Any) -> Mapping[str, Encoder]:
+    """Return the encoders that an encoder has for the two roles; most are one for both, and have none."""
+    return encoder.towers if isinstance(encoder, HasTowers) else {}
+
+
+@runtime_checkable
+class Tokenises(Protocol):
+    """An encoder that cuts texts into tokens."""
+
+    def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
+        """Return token ids, one text after the other (t,), and the texts' lengths (n,)."""
+        ...
+
+
+@runtime_checkable
+class HasMaxLength(Protocol):
+    """An encoder that reads the beginning of a longer text alone."""
+
+    max_length: int | None
+
+
+@runtime_checkable
+class HasPaddedForm(Protocol):
+    """An encoder that has a form over padded tokens, which other runtimes read."""
+
+    def padded_encoder(self) -> tuple[nn.Module, str, int]:
+        """Return the module ((n, l) ids, (n, l) mask) -> (n, dim), its tokenizer.json, and its maximum length."""
+        ...
 
 
 @runtime_checkable
@@ -279,3 +311,15 @@ class Fingerprinted(Protocol):
     """A model that knows the identity of its embedding space."""
 
     fingerprint: str
+
+
+def fingerprint_of(model: Any) -> str | None:
+    """Return the identity of a model's embedding space; None for a model that does not know it."""
+    return model.fingerprint if isinstance(model, Fingerprinted) else None
+
+
+@runtime_checkable
+class InBf16(Protocol):
+    """A model that says whether it computes in bfloat16, which moves its vectors in the third digit."""
+
+    bf16: bool

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
+
+from nearfar.errors import InputError
 
 Ids = npt.NDArray[np.int64]
 SEEK_GAP = 8  # rows between two wanted ones that are cheaper to read than to skip
@@ -32,6 +37,25 @@ class Column(Protocol):
         ...
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A column that knows the content ids of its cells, (n,) int64, equal for equal contents: no cell is read for them.
+
+    Columns that share contents (queries and documents) must take their ids from the same place, or from `content_id`.
+    """
+
+    def ids(self) -> Ids:
+        """Return the content ids."""
+        ...
+
+
+@runtime_checkable
+class OfKind(Protocol):
+    """A column that knows the kind of its cells, in the words of `kind_of`."""
+
+    kind: str
+
+
 class ListColumn:
     """A column held in memory."""
 
@@ -45,6 +69,10 @@ class ListColumn:
     def read(self, start: int, stop: int) -> list[Any]:
         """Return the cells of rows `start` to `stop`."""
         return list(self.cells[start:stop])
+
+    def ids(self) -> Ids:
+        """Return the content ids of the cells."""
+        return cell_ids(self)
 
 
 def kind_of(cell: Any) -> str:
@@ -68,6 +96,16 @@ def kind_of(cell: Any) -> str:
     return known.get(("float" in kind, len(shape)), "array")
 
 
+def column_kind(column: Column) -> str | None:
+    """Return the kind of a column's cells: the one that it knows (`OfKind`), else that of its first cell.
+
+    None for a column without rows.
+    """
+    if isinstance(column, OfKind):
+        return column.kind
+    return kind_of(column.read(0, 1)[0]) if len(column) else None
+
+
 def chunks(column: Column, size: int = READ_BLOCK) -> Iterator[list[Any]]:
     """Yield the cells of a column in lists of at most `size`."""
     for start in range(0, len(column), size):
@@ -86,20 +124,44 @@ def take(column: Column, rows: Ids) -> list[Any]:
 
 
 def content_id(cell: Any) -> int:
-    """Return the 64-bit content id of a cell: equal for equal contents, in every run and process."""
-    return int.from_bytes(_digest(cell), "little", signed=True)
+    """Return the 64-bit content id of a cell: equal for equal contents, in every run and process.
+
+    Kinds are told apart: 1, 1.0, True, "1" and b"1" differ, and so do ["ab", "c"] and ["a", "bc"]. A tuple is a list.
+    An array or tensor is its type, shape and entries, wherever and however it lies in memory. A picture of PIL is its
+    mode, size, palette and pixels.
+
+    Errors: `InputError` for a cell of another type: its `str` might be that of another cell.
+    """
+    try:
+        return int.from_bytes(_digest(cell), "little", signed=True)
+    except _UnknownTypeError as error:
+        raise InputError(f"content_id: {error} has no identity; {_FIX}") from error
 
 
 def content_ids(column: Column) -> Ids:
-    """Return the content ids of a column, (n,) int64, read-only; they are computed once for each column.
+    """Return the content ids of a column, (n,) int64: those that it knows (`Identified`), else those of its cells.
 
-    A column may have two more attributes. `picked`: a larger column and the rows of it that this one consists of, or
-    None; then only the larger column is hashed, once for all selections of it. `encoded`: `read` with texts as UTF-8.
+    Errors: `InputError` for a cell of an unknown type, by row; for ids of another shape or type.
     """
+    # A column of a user's may have an attribute of that name that is something else.
+    known = column.ids() if isinstance(column, Identified) and callable(column.ids) else cell_ids(column)
+    if not isinstance(known, np.ndarray) or known.shape != (len(column),) or known.dtype != np.int64:
+        raise InputError(f"column {column.name!r}: ids() must return an array of {len(column)} int64, one for each row")
+    return known
+
+
+def cell_ids(column: Column) -> Ids:
+    """Return the content ids of a column's cells, (n,) int64, read-only, read and hashed once for each column."""
     ids = _IDS.get(id(column))
     if ids is None:
-        picked = getattr(column, "picked", None)
-        ids = _digests(column) if picked is None else content_ids(picked[0])[picked[1]]
+        ids = np.empty(len(column), np.int64)  # block by block: a bytes object for each cell would take six times that
+        for start in range(0, len(column), READ_BLOCK):
+            cells = column.read(start, min(start + READ_BLOCK, len(column)))
+            try:
+                ids[start : start + len(cells)] = _as_ids(map(_digest, cells))
+            except _UnknownTypeError as error:
+                row = start + next(i for i, cell in enumerate(cells) if not _is_known(cell)) + 1
+                raise InputError(f"column {column.name!r}, row {row}: {error} has no identity; {_FIX}") from error
         ids.flags.writeable = False
         with suppress(TypeError):  # a class without weak references: its columns are read each time
             finalize(column, _IDS.pop, id(column), None).atexit = False
@@ -107,23 +169,100 @@ def content_ids(column: Column) -> Ids:
     return ids
 
 
-def _digests(column: Column) -> Ids:
-    read, n = getattr(column, "encoded", column.read), len(column)
-    ids = np.empty(n, np.int64)  # block by block: a bytes object for each cell would take six times the memory
-    for start in range(0, n, READ_BLOCK):
-        stop = min(start + READ_BLOCK, n)
-        ids[start:stop] = np.frombuffer(b"".join(map(_digest, read(start, stop))), "<i8")
-    return ids
+def text_ids(texts: Iterable[bytes | None]) -> Ids:
+    """Return the content ids of texts that are given in UTF-8, and of cells without one (None)."""
+    missing = _digest(None)
+    return _as_ids(missing if text is None else _text_digest(text) for text in texts)
+
+
+_FIX = "give text, bytes, numbers, dates, lists, dictionaries, arrays, tensors or pictures, or a column with ids()"
+_PLAIN_DTYPES = "biufcSUMm"  # kinds of numpy's types whose entries are their bytes
+
+
+class _UnknownTypeError(TypeError):
+    """A cell of a type that has no content id; the message names the type."""
+
+
+def _as_ids(digests: Iterable[bytes]) -> Ids:
+    return np.frombuffer(b"".join(digests), "<i8").astype(np.int64, copy=False)
+
+
+def _is_known(cell: Any) -> bool:
+    try:
+        _digest(cell)
+    except _UnknownTypeError:
+        return False
+    return True
+
+
+def _text_digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=8).digest()
 
 
 def _digest(cell: Any) -> bytes:
-    if isinstance(cell, bytes):  # a text from `encoded`: first, as there are millions
-        return blake2b(cell, digest_size=8).digest()
-    if isinstance(cell, np.ndarray):  # `str` would abridge it
-        data = f"{cell.dtype}{cell.shape}".encode() + cell.tobytes()
-    else:
-        data = str(cell).encode("utf-8", "surrogatepass")
-    return blake2b(data, digest_size=8).digest()
+    if isinstance(cell, str):  # first, as there are millions
+        return _text_digest(cell.encode("utf-8", "surrogatepass"))
+    return blake2b(_content(cell), digest_size=8, person=b"nearfar cell").digest()  # never that of a text
+
+
+def _content(cell: Any) -> bytes:
+    """Return a cell as bytes, after the name of its kind and a colon: no two contents have the same."""
+    if isinstance(cell, str):
+        return b"text:" + cell.encode("utf-8", "surrogatepass")
+    if isinstance(cell, bytes | bytearray | memoryview):
+        return b"bytes:" + bytes(cell)
+    if isinstance(cell, np.ndarray):
+        return _array_content(cell)
+    if isinstance(cell, np.generic):
+        return _array_content(np.asarray(cell)) if cell.dtype.kind in "cMmV" else _content(cell.item())
+    if cell is None or isinstance(cell, bool):
+        return f"{cell}:".encode()
+    if isinstance(cell, int):
+        return f"int:{int(cell)}".encode()
+    if isinstance(cell, float):
+        return f"float:{float(cell)!r}".encode()
+    if isinstance(cell, datetime | date | time):
+        kind = next(kind for kind in (datetime, date, time) if isinstance(cell, kind))  # a datetime is a date, too
+        return f"{kind.__name__}:{cell.isoformat()}".encode()
+    if isinstance(cell, timedelta | Decimal):
+        return f"{'decimal' if isinstance(cell, Decimal) else 'timedelta'}:{cell!r}".encode()
+    if isinstance(cell, list | tuple):
+        return b"list:" + b"".join(map(_measured, cell))
+    if isinstance(cell, Mapping) and all(isinstance(key, str) for key in cell):  # a table's cell may have fields
+        return b"mapping:" + b"".join(_measured(part) for key in sorted(cell) for part in (key, cell[key]))
+    # Both modules are slow to import, and who has such a cell has imported them.
+    torch, pictures = sys.modules.get("torch"), sys.modules.get("PIL.Image")
+    if torch is not None and isinstance(cell, torch.Tensor):
+        return _tensor_content(cell, torch)
+    if pictures is not None and isinstance(cell, pictures.Image):
+        about = [cell.mode, cell.size, cell.getpalette("RGBA"), cell.info.get("transparency")]
+        return b"picture:" + _measured(about) + bytes(cell.tobytes())
+    raise _UnknownTypeError(f"a cell of type {type(cell).__name__}")
+
+
+def _measured(cell: Any) -> bytes:
+    """Return the content of a part of a cell, after its length."""
+    content = _content(cell)
+    return len(content).to_bytes(8, "little") + content
+
+
+def _array_content(array: npt.NDArray[Any]) -> bytes:
+    if array.dtype.kind not in _PLAIN_DTYPES or isinstance(array, np.ma.MaskedArray):
+        raise _UnknownTypeError(f"a {type(array).__name__} of type {array.dtype}")
+    plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return f"array:{plain.dtype.str}{plain.shape}:".encode() + plain.tobytes()
+
+
+def _tensor_content(tensor: Any, torch: Any) -> bytes:
+    """Return the content of a tensor: that of the equal array, where numpy has the type."""
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        raise _UnknownTypeError(f"a tensor that is sparse, nested, quantised or without memory ({tensor.layout})")
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    try:
+        return _array_content(plain.numpy())
+    except TypeError:  # such as bfloat16
+        data: bytes = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+        return f"array:{plain.dtype}{tuple(plain.shape)}:".encode() + data
 
 
 def ranges(start: Ids, count: Ids) -> Ids:

@@ -3,6 +3,7 @@
 What a part may do beyond these is in `abilities`.
 """
 
+# This file is long because the contracts of all parts stand side by side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -145,26 +146,8 @@ class Store(Protocol):
 class Side(Protocol):
     """How an encoder makes inputs of the cells of one side (queries or keys)."""
 
-    def inputs(self, cells: Sequence[Any]) -> Inputs:
-        """Return raw cells as inputs; cells that an augmentation made may be a tensor (n, ...), or tensors."""
-        ...
-
-    def store(self, column: Column) -> Store:
-        """Return the inputs of a whole column."""
-        ...
-
-
-class Encoder(Protocol):
-    """Module 2, an `nn.Module`: inputs to vectors (n, dim), not normalised."""
-
-    dim: int
-
-    def __call__(self, inputs: Any) -> Tensor:
-        """Return vectors (n, dim)."""
-        ...
-
     def prepare(self, columns: Sequence[Column]) -> None:
-        """Learn from the data what training needs (a tokenizer, statistics); a second call has no effect."""
+        """Learn from the side's columns what training needs (a tokenizer, statistics); once: later calls do nothing."""
         ...
 
     def inputs(self, cells: Sequence[Any]) -> Inputs:
@@ -175,8 +158,31 @@ class Encoder(Protocol):
         """Return the inputs of a whole column, from the cache on disk where it has them."""
         ...
 
-    def save(self, folder: Path) -> list[dict[str, Any]]:
-        """Write the encoder; return its entries in sentence-transformers' modules.json, if it can be loaded there."""
+
+@dataclass(frozen=True)
+class ForeignForm:
+    """A form in which a saved encoder is read by another tool, too, with equal vectors.
+
+    tool: its name, such as "sentence-transformers". modules: for that tool, the encoder's rows of modules.json.
+    example: for any other tool, the Python lines that read the folder, for the model card.
+    """
+
+    tool: str
+    modules: list[dict[str, str]] = field(default_factory=list)
+    example: str = ""
+
+
+class Encoder(Side, Protocol):
+    """Module 2, an `nn.Module`: inputs to vectors (n, dim), not normalised; it is the side of queries and of keys."""
+
+    dim: int
+
+    def __call__(self, inputs: Any) -> Tensor:
+        """Return vectors (n, dim)."""
+        ...
+
+    def save(self, folder: Path) -> list[ForeignForm]:
+        """Write the encoder into a folder; return the forms in which other tools read it, too; [] where none does."""
         ...
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,28 +15,38 @@ import torch
 from torch.nn.functional import normalize
 
 from nearfar import registry
-from nearfar.abilities import side
-from nearfar.contracts import Encoder
+from nearfar.abilities import TwoSided, prompts_of, reads, side
+from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError
+from nearfar.requirements import refuse_incomplete
 from nearfar.storage.card import card
+from nearfar.storage.description import (
+    NEEDED,
+    foreign_forms,
+    read_description,
+    refuse_other_folder,
+    write_description,
+)
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import complete_folder, ensure_folder, write_folder_atomically, write_text
+from nearfar.storage.folders import complete_folder, write_folder_atomically, write_text
+from nearfar.storage.foreign import write_sentence_transformers
+from nearfar.text.prompts import ROLES, checked_cells, checked_prompts
 from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, shorten
 
 Role = Literal["query", "key"] | None
 Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
-FORMAT = 1  # of nearfar.json
-ROLES = {"query": "query", "key": "document"}  # nearfar's role: sentence-transformers' prompt name
 
 
 class Model:
-    """An embedding model: raw cells (texts) to unit vectors.
+    """An embedding model: raw cells (texts, pictures, whatever its encoder reads) to unit vectors.
 
     Args:
         encoder: a prepared encoder; the model does not copy it.
-        prompts: text in front of each cell, by role ("query", "key"); by default those of the encoder.
+        prompts: text in front of each text, by role ("query", "key"); by default those of the encoder.
         notes: further contents of `nearfar.json` and of the model card: recipe, data, metrics.
+
+    Errors: `InputError` for an encoder that lacks a method of its contract, naming all that it lacks.
 
     Example:
         >>> import nearfar as nf
@@ -50,9 +59,10 @@ class Model:
     def __init__(
         self, encoder: Encoder, prompts: Mapping[str, str] | None = None, notes: Mapping[str, Any] | None = None
     ) -> None:
+        refuse_incomplete("encoders", encoder, where="encoder")
         self.encoder = encoder
-        defaults = getattr(encoder, "prompts", {})  # of its training, or of its pretrained folder
-        self.prompts = dict.fromkeys(ROLES, "") | _checked_prompts(defaults if prompts is None else prompts)
+        defaults = prompts_of(encoder)  # of its training, or of its pretrained folder
+        self.prompts = dict.fromkeys(ROLES, "") | checked_prompts(defaults if prompts is None else prompts)
         self.notes = dict(notes or {})
         self.bf16 = False  # whether vectors are computed in bfloat16: faster on some machines, exact to about 1e-2
         self.folder: Path | None = None  # that it was loaded from, its name in comparisons
@@ -88,8 +98,8 @@ class Model:
         dim: the number of first coordinates to return, normalised again. precision: fewer bits (`quantize`), for bytes
         with the ranges of `calibration`: a sample of cells, their vectors (c, dim), or `Ranges`.
 
-        Errors: `InputError` naming the row of an empty text, of a cell that is no text, or of a text of which the
-        encoder knows no token; an unknown role; a dim above the model's; bytes without a calibration.
+        Errors: `InputError` naming the row of an empty text, of a cell of a kind that this side does not read, or of a
+        text of which the encoder knows no token; an unknown role; a dim above the model's; bytes without a calibration.
         """
         if isinstance(cells, str):
             raise InputError("embed takes a list of texts, not one text; write embed([text])")
@@ -128,8 +138,8 @@ class Model:
     def _unit(self, cells: Sequence[Any], role: Role, first: int) -> npt.NDArray[np.float32]:
         prompt = "" if role is None else self.prompts[role]
         reader = side(self.encoder, role)
-        cell_type = getattr(reader, "takes", object)
-        prompted = [_checked(cell, cell_type, first + i, prompt) for i, cell in enumerate(cells)]
+        name = f"this model's {role or 'key'} side" if isinstance(self.encoder, TwoSided) else "this model"
+        prompted = checked_cells(reader, name, cells, prompt, first)
         parameter = next(cast("torch.nn.Module", self.encoder).parameters(), None)  # None before `prepare`
         device = torch.device("cpu") if parameter is None else parameter.device
         bf16 = self.bf16 or torch.is_autocast_enabled(device.type)
@@ -147,50 +157,31 @@ class Model:
         return vectors
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model folder, which loads in sentence-transformers, too; it replaces an older one when complete.
+        """Write the model folder, also in the forms of other tools that the encoder has (sentence-transformers).
+
+        It replaces an older one when it is complete.
 
         Errors: `InputError` for a path that cannot be a folder, or holds other things than a model; `RunError` for one
         that cannot be written (disk full), where the older model stays.
         """
         folder = Path(folder)
-        ensure_folder(folder.parent)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder}: a file stands where the model's folder is to be; choose another place")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / "nearfar.json").is_file():
-            raise InputError(
-                f"{folder}: holds other things than a model, which saving would delete; choose another place"
-            )
+        refuse_other_folder(folder)
         with write_folder_atomically(folder) as new:
-            self._write(new)
+            forms = self.encoder.save(new)
+            write_sentence_transformers(new, forms, self.prompts)
+            self._describe(new, forms)
         return folder
 
-    def _write(self, folder: Path) -> None:
-        modules = self.encoder.save(folder)
-        modules.append({"type": "sentence_transformers.models.Normalize", "path": "normalize"})
-        (folder / "normalize").mkdir()
-        sentence_transformers = {
-            "model_type": "SentenceTransformer",
-            "prompts": {name: self.prompts[role] for role, name in ROLES.items()},
-            "default_prompt_name": None,
-            "similarity_fn_name": "cosine",
-        }
-        rows = [{"idx": i, "name": str(i), "path": "", **module} for i, module in enumerate(modules)]
-        for name, content in (("modules", rows), ("config_sentence_transformers", sentence_transformers)):
-            (folder / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-        self.describe(folder)
-
     def describe(self, folder: Path) -> None:
-        """Write the model's description, nearfar.json and the model card, with `notes`."""
-        space = {
-            "format": FORMAT,
-            "fingerprint": self.fingerprint,
-            "encoder": {"name": registry.name_of(type(self.encoder)), **self.encoder.settings()},
-            "prompts": self.prompts,
-        }
-        content = {**space, **self.notes, **space}  # in this order, and no note replaces what loading needs
-        write_text(folder / "nearfar.json", json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
-        towers = hasattr(self.encoder, "side")
-        write_text(folder / "README.md", card(self.dim, self.fingerprint, self.notes, towers=towers))
+        """Write the description of a folder that `save` wrote, nearfar.json and the model card, with `notes`."""
+        self._describe(folder, foreign_forms(folder))
+
+    def _describe(self, folder: Path, forms: Sequence[ForeignForm]) -> None:
+        encoder = {"name": registry.name_of(type(self.encoder)), **self.encoder.settings()}
+        write_description(folder, self.fingerprint, encoder, self.prompts, forms, self.notes)
+        sides = {role: reads(side(self.encoder, role)) for role in ROLES}
+        about = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=isinstance(self.encoder, TwoSided))
+        write_text(folder / "README.md", about)
 
     def export_onnx(self, folder: str | Path) -> Path:
         """Write the model as an ONNX graph with its tokenizer (`nearfar.storage.onnx`). Needs the extra `onnx`."""
@@ -232,12 +223,12 @@ class Model:
         if not (folder / "nearfar.json").is_file() and is_pretrained(str(given)):
             return cls._read_pretrained(str(given))
         refuse_code(folder)
-        description = _read_description(folder)
+        description = read_description(folder)
         settings = {key: value for key, value in description["encoder"].items() if key != "name"}
         part = registry.find("encoders", str(description["encoder"].get("name")))
         encoder = part.load(folder, registry.coerce(part, settings, f"{folder / 'nearfar.json'}: encoder"))
-        space = ("format", "fingerprint", "encoder", "prompts")
-        model = cls(encoder, description["prompts"], {key: description[key] for key in description if key not in space})
+        notes = {key: value for key, value in description.items() if key not in NEEDED}
+        model = cls(encoder, description["prompts"], notes)
         if model.fingerprint != (stored := description.get("fingerprint")):
             raise InputError(
                 f"{folder}: the files give fingerprint {model.fingerprint}, nearfar.json says {stored}; weights or "
@@ -252,50 +243,3 @@ class Model:
         model = cls(registry.find("encoders", "transformer")(model=folder))
         model.folder = Path(folder)
         return model
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / "nearfar.json"
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such model folder; nearfar train writes one to OUT/model")
-    if not path.is_file():
-        raise InputError(f"{folder}: no nearfar.json, so this is no model of nearfar; a run's is in RUN/model")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable ({error}); copy the model folder again") from error
-    complete = isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in ("encoder", "prompts"))
-    if not complete or content.get("format") != FORMAT:
-        raise InputError(f"{path}: not a description of format {FORMAT}; was it written by another release of nearfar?")
-    return cast("dict[str, Any]", content)
-
-
-def _checked_prompts(prompts: Mapping[str, str]) -> dict[str, str]:
-    for role, prompt in prompts.items():
-        if role not in ROLES:
-            raise InputError(f"prompts: no role {role!r}; {nearest(str(role), ROLES)}")
-        if not isinstance(prompt, str) or not _is_encodable(prompt):
-            raise InputError(f"prompts: {role} must be a text without lone surrogates, it is {prompt!r}")
-    return dict(prompts)
-
-
-def _checked(cell: Any, kind: type, row: int, prompt: str) -> Any:
-    """Return a cell, a text with its prompt. Errors: `InputError` naming the row of a cell that cannot be embedded."""
-    if not isinstance(cell, kind):
-        raise InputError(f"embed: row {row + 1} is no {kind.__name__} but {type(cell).__name__}: {str(cell)[:40]!r}")
-    if not isinstance(cell, str):
-        return cell
-    if not cell.strip():
-        raise InputError(f"embed: text {row + 1} is empty; leave it out, an empty text has no vector")
-    if not _is_encodable(cell):
-        raise InputError(f"embed: text {row + 1} holds a lone surrogate, which is no text; decode it again")
-    return prompt + cell
-
-
-def _is_encodable(text: str) -> bool:
-    """Return whether a text can be written as UTF-8, which lone surrogates cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

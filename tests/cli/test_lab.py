@@ -186,8 +186,8 @@ def test_wrong_input_is_refused(words: list[str], said: list[str], here: Path, n
 
 
 def test_a_model_of_something_else_is_refused(here: Path, nearfar: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Static, "takes", bytes)
-    nearfar(*CALL, *SHORT).refused("model: a model of bytes, not of text", "give a text model")
+    monkeypatch.setattr(Static, "reads", ("image",))
+    nearfar(*CALL, *SHORT).refused("model: a model whose query side reads image, not text", "give a text model")
 
 
 @pytest.mark.parametrize(

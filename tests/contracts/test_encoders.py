@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from nearfar import registry
-from nearfar.abilities import side
-from nearfar.column import ListColumn
+from nearfar.abilities import GivesStates, reads, side
+from nearfar.column import ListColumn, kind_of
+from nearfar.contracts import ForeignForm, States
 from nearfar.errors import InputError
 from nearfar.model import Model
+from nearfar.requirements import refuse_incomplete
 from nearfar.storage.fingerprint import fingerprint
+from nearfar.storage.foreign import modules_of
 from tests.contracts import samples
 
 NAMES = registry.names("encoders")
@@ -56,6 +59,40 @@ def test_vectors_have_the_shape_it_says(name: str) -> None:
     found = vectors(encoder, encoder.inputs(column.read(0, 8)))
     assert found.shape == (8, encoder.dim)
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_lacks_nothing_of_its_contract(name: str) -> None:
+    encoder, _ = prepared(name)
+    refuse_incomplete("encoders", encoder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_side_says_which_kinds_it_reads(name: str) -> None:
+    encoder, column = prepared(name)
+    for role in ("query", "key"):
+        known = reads(side(encoder, role))
+        assert kind_of(column.cells[0]) in known
+        for other in (some for some in samples.columns() if kind_of(some.cells[0]) not in known):
+            with pytest.raises(InputError, match=f"row 1 is {kind_of(other.cells[0])} .* reads"):
+                Model(encoder).embed(other.read(0, 1), "query" if role == "query" else "key")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_states_are_ragged_and_in_the_order_of_the_rows(name: str) -> None:
+    encoder, column = prepared(name)
+    if not isinstance(encoder, GivesStates):
+        pytest.skip("it offers no states")
+    inputs = side(encoder, None).inputs(column.cells)
+    with torch.inference_mode():
+        whole = encoder.states(inputs)
+        alone = [encoder.states(inputs[i : i + 1]) for i in range(8)]
+    assert isinstance(whole, States) and whole.offsets.tolist()[0] == 0 and len(whole.offsets) == 9
+    assert whole.values.shape[0] == len(whole.places) == int(whole.offsets[-1])
+    for i, one in enumerate(alone):
+        mine = slice(int(whole.offsets[i]), int(whole.offsets[i + 1]))
+        np.testing.assert_allclose(whole.values[mine], one.values, atol=1e-5)
+        assert whole.places[mine].tolist() == one.places.tolist()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -113,8 +150,9 @@ def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
     encoder, column = prepared(name)
     folder = tmp_path / "saved"
     folder.mkdir()
-    modules = encoder.save(folder)
-    assert all(isinstance(row["type"], str) for row in modules)
+    forms = encoder.save(folder)
+    assert all(isinstance(form, ForeignForm) and form.tool for form in forms)
+    assert all((folder / row["path"]).is_dir() for row in modules_of(forms))
     known = json.loads(json.dumps(encoder.settings()))
     again = type(encoder).load(folder, known).eval()
     assert again.settings() == encoder.settings()

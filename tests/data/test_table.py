@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nearfar import registry
-from nearfar.column import Column, chunks, content_id, content_ids
+from nearfar.column import Column, chunks, content_id, content_ids, text_ids
 from nearfar.contracts import Data
 from nearfar.data.table import Table
-from nearfar.data.tables import delimited, json_lines
+from nearfar.data.tables import columns, delimited, json_lines
 from nearfar.data.tables.columns import ChunkedColumn
 from nearfar.data.tables.row_locator import LocatedTable
 from nearfar.data.tables.selection import Selection
@@ -308,18 +308,19 @@ def test_contents_are_those_of_the_cells_however_rows_are_picked(cells: list[Any
 
 
 def test_a_text_is_hashed_once_however_often_its_column_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[int] = []
-    encoded = ChunkedColumn.encoded
+    hashed: list[int] = []
 
-    def counting(self: ChunkedColumn, start: int, stop: int) -> Any:
-        read.append(stop - start)
-        return encoded(self, start, stop)
+    def counting(texts: Any) -> Any:
+        found = list(texts)
+        hashed.append(len(found))
+        return text_ids(found)
 
-    monkeypatch.setattr(ChunkedColumn, "encoded", counting)
+    monkeypatch.setattr(columns, "text_ids", counting)
+    monkeypatch.setattr(ChunkedColumn, "read", lambda *_: pytest.fail("a cell is read"))
     table = Table([{"query": f"question {i}", "key": f"answer {i}"} for i in range(50)], heldout=0.2)
     for part in (table, table.split("heldout"), table):
         assert len(content_ids(part.text("query"))) == len(part) == len(content_ids(part.column("key")))
-    assert sum(read) == 100  # both columns of 50, when rows were held out
+    assert sum(hashed) == 100  # both columns of 50, when rows were held out
 
 
 def test_labels_decide_nothing() -> None:

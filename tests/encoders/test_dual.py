@@ -21,13 +21,14 @@ from nearfar.augmentations.text_crop import TextCrop
 from nearfar.cli.lab import _one_encoder
 from nearfar.column import ListColumn
 from nearfar.encoders.dual import Dual
-from nearfar.encoders.reading.nested import ROLES, TowerSide, TwoSidedInputs
+from nearfar.encoders.reading.nested import TowerSide, TwoSidedInputs
 from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
 from nearfar.positives.relations.view import View
 from nearfar.positives.views import Views
+from nearfar.text.prompts import ROLES, prepare_sides
 from nearfar.training.augment import augment
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
@@ -69,7 +70,7 @@ def test_each_row_goes_through_its_own_tower() -> None:
         assert isinstance(reads, TowerSide)
         torch.testing.assert_close(dual(reads.inputs(TEXTS)), tower(tower.inputs(TEXTS)))  # type: ignore[operator]
     torch.testing.assert_close(dual(dual.inputs(TEXTS)), dual(dual.side("key").inputs(TEXTS)))
-    assert dual.takes is str
+    assert dual.reads == ("text",)
 
 
 @settings(max_examples=40, deadline=None)
@@ -110,7 +111,7 @@ def test_cached_and_queued_it_ends_where_the_plain_run_does(tmp_path: Path, more
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
     begun = towers()
-    begun.prepare(list(Columns(rows()).views.values()))
+    prepare_sides(begun, Columns(rows()))
     for name, tensor in begun.state_dict().items():  # both have learnt
         assert not torch.allclose(first[name], tensor)
 
@@ -128,12 +129,12 @@ def _train(ranks: Any, folder: Path) -> None:
 
 
 def test_momentum_would_leave_the_key_tower_idle(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"training.momentum: .* would itself learn nothing"):
-        train(tmp_path / "run", encoder=towers(), momentum=0.9, queue=32)
+    with pytest.raises(InputError, match=r"training\.keys=momentum: .* would itself learn nothing"):
+        train(tmp_path / "run", encoder=towers(), keys="momentum", momentum=0.9, queue=32)
     frozen = prepared()
     frozen.key.requires_grad_(False)
     before = frozen.key.state_dict()["embedding.weight"].clone()
-    run = train(tmp_path / "frozen", encoder=frozen, momentum=0.9, queue=32)
+    run = train(tmp_path / "frozen", encoder=frozen, keys="momentum", momentum=0.9, queue=32)
     torch.testing.assert_close(state(run)["key.embedding.weight"], before)
 
 

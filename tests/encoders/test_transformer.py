@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -340,3 +341,29 @@ def test_padded_texts_go_in_parts_of_about_one_length() -> None:
     assert parts[-1][1] == len(lengths)
     for a, b in parts:
         assert (b - a) * lengths[a] * (1 - packed_forward.PADDED_SHARE) <= sum(lengths[a:b])
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "qwen3", "mpnet"])  # the last is padded
+def test_states_are_the_last_hidden_states_of_transformers(kind: str, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    encoder = small(kind)
+    encoder.save(tmp_path)
+    theirs = AutoModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    inputs = encoder.inputs(TEXTS)
+    with torch.inference_mode():
+        found = encoder.states(inputs)
+        assert found.offsets.tolist() == inputs.offsets.tolist()
+        for start, stop in pairwise(found.offsets.tolist()):
+            expected = theirs(input_ids=inputs.ids[start:stop][None]).last_hidden_state[0]  # (l, d)
+            torch.testing.assert_close(found.values[start:stop], expected, rtol=1e-4, atol=1e-4)
+            assert found.places[start:stop].tolist() == list(range(stop - start))
+
+
+def test_states_have_gradients_and_are_empty_without_texts() -> None:
+    encoder = tiny("bert").train()
+    found = encoder.states(encoder.inputs(TEXTS[:3]))
+    found.values.square().sum().backward()
+    assert encoder.get_parameter("backbone.embeddings.word_embeddings.weight").grad is not None
+    empty = encoder.states(encoder.inputs([]))
+    assert empty.values.shape == (0, 32) and empty.offsets.tolist() == [0] and len(empty.places) == 0

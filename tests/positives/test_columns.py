@@ -291,3 +291,36 @@ def test_examples_are_described_with_their_row() -> None:
         {"row": 2, "query": "b", "key": "C"},
         {"row": 1, "query": "a", "key": "B"},
     ]
+
+
+def test_cells_that_are_no_texts_are_one_for_each_row() -> None:
+    pictures = [np.full((2, 2, 3), i % 3, np.uint8) for i in range(4)]
+    some = Columns(Rows(query=list("abcd"), key=pictures), query="query", key="key")
+    assert some.batch(np.arange(4)).rows["key"].tolist() == [0, 1, 2, 3]
+    pairs = some.batch(np.array([0, 3])).pairs
+    assert pairs.key_group[0] == pairs.key_group[1]  # two equal pictures are one key
+    task = some.task("train")
+    assert len(task.documents) == 3 and task.relevance[3] == {0: 1}
+    bags = Columns(Table([{"query": "a", "items": [3, 5]}, {"query": "b", "items": [7]}]), query="query", key="items")
+    assert bags.views["key"].read(0, 2) == [[3, 5], [7]]
+
+
+def test_lists_of_texts_in_memory_are_flattened() -> None:
+    some = Columns(Rows(query=["a", "b"], key=[["x", "y"], "z"]), query="query", key="key")
+    assert [(row["query"], row["key"]) for row in some.describe(np.arange(3))] == [("a", "x"), ("a", "y"), ("b", "z")]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (["x", None], "column 'key', row 2: is empty"),
+        (["x", ""], "column 'key', row 2: is empty"),
+        ([np.zeros(3), None], "column 'key', row 2: is empty"),
+        ([["x"], ["y", " "]], "column 'key', row 2: ' ' is no text, or an empty one"),
+        ([["x"], [3]], "column 'key', row 2: 3 is no text"),
+        (["x", object()], "column 'key', row 2: a cell of type object has no identity"),
+    ],
+)
+def test_a_cell_that_is_missing_is_named(key: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Columns(Rows(query=["a", "b"], key=key), query="query", key="key")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from nearfar import registry
 from nearfar.column import Column, Ids, take
 from nearfar.compute.ranks import Ranks
+from nearfar.contracts import ForeignForm
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.storage.weights import write_weights
@@ -56,7 +57,7 @@ class Floats:
 class Perceptron(nn.Module):
     """Two layers, with dropout and batch normalisation where they are asked for."""
 
-    takes: ClassVar[type] = np.ndarray
+    reads: tuple[str, ...] = ("array",)
 
     def __init__(self, dropout: float = 0.0, norm: bool = False, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class Perceptron(nn.Module):
     def identity(self) -> Iterator[tuple[str, Any]]:
         yield from ((name, weight.detach().numpy()) for name, weight in self.state_dict().items())
 
-    def save(self, folder: Path) -> list[dict[str, Any]]:
+    def save(self, folder: Path) -> list[ForeignForm]:
         write_weights(folder / "model.safetensors", self.state_dict())
         return []
 

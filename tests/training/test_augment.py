@@ -208,7 +208,7 @@ def test_many_views_of_both_sides_are_drawn_by_stream_and_by_example_alone() -> 
     assert [[text for part in parts for text in part[i]] for i in range(len(found))] == found
 
 
-@pytest.mark.parametrize("more", [{}, {"queue": 32, "momentum": 0.9}, {"micro_batch": 6}])
+@pytest.mark.parametrize("more", [{}, {"queue": 32, "keys": "momentum", "momentum": 0.9}, {"micro_batch": 6}])
 def test_all_views_are_trained_on_alone_and_in_a_mixture(more: dict[str, Any], tmp_path: Path, cache: Path) -> None:
     """Two large crops on both sides and two small ones as queries are told apart, whatever the step does with them.
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import nearfar as nf
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE
@@ -371,3 +372,31 @@ def test_the_best_by_one_metric_is_not_compared_with_another(tmp_path: Path) -> 
     assert kept.record_evaluation(1, {"recall@100": 0.9}, "recall@100")
     assert kept.record_evaluation(2, {"mrr@10": 0.5}, "mrr@10")
     assert not kept.record_evaluation(3, {"mrr@10": 0.4}, "mrr@10")
+
+
+class WithoutUnit(torch.nn.Module):
+    """A loss that does not say what it takes."""
+
+    cacheable = needs_negatives = True
+
+    def forward(self, queries: torch.Tensor, keys: torch.Tensor, pairs: Any) -> torch.Tensor:
+        return (queries * keys).sum()
+
+
+class WithoutInputs(torch.nn.Module):
+    """An encoder that makes no inputs of cells."""
+
+    dim = 4
+
+    def forward(self, inputs: Any) -> Any:
+        return inputs
+
+
+def test_parts_made_by_hand_are_told_what_they_lack(tmp_path: Path) -> None:
+    broken: Any = WithoutUnit()
+    with pytest.raises(InputError, match=r"losses .*:WithoutUnit lacks `unit` \(bool: it takes vectors of unit"):
+        nf.fit(Static(dim=8, vocabulary=300), Columns(rows()), broken, out=tmp_path / "run")
+    encoder: Any = WithoutInputs()
+    with pytest.raises(InputError, match=r"test_fit:WithoutInputs lacks .*`prepare\(columns\)`, `inputs\(cells\)`"):
+        nf.fit(encoder, Columns(rows()), InfoNCE(), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

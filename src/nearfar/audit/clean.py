@@ -18,6 +18,7 @@ from nearfar.audit.audit import Audit
 from nearfar.audit.findings import Drop
 from nearfar.column import Column
 from nearfar.data.table import Table
+from nearfar.data.tables.columns import ChunkedColumn
 from nearfar.errors import InputError
 from nearfar.storage.folders import ensure_folder, explain_write_errors, write_file_atomically, write_folder_atomically
 
@@ -136,7 +137,7 @@ def _arrow_table(table: Table, rows: npt.NDArray[np.intp]) -> pa.Table:
 
 def _take(column: Column, rows: npt.NDArray[np.intp]) -> Any:
     """Return some rows of a column as Arrow data; a column that is stored by Arrow keeps its type."""
-    if hasattr(column, "arrays"):
+    if isinstance(column, ChunkedColumn):
         return pa.chunked_array(list(column.arrays())).take(rows.astype(np.int64))
     cells = column.read(0, len(column))
     return pa.array([cells[row] for row in rows.tolist()])

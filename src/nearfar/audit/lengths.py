@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.abilities import HasMaxLength, Tokenises, reads, towers_of
 from nearfar.audit.findings import MOST_EXAMPLES, CheckResult, Drop, Finding, Level, counted, fine, share
 from nearfar.audit.material import NOUNS, Material, Occurrence, TextPart, distinct
 from nearfar.column import Ids
+from nearfar.contracts import Encoder
 
 if TYPE_CHECKING:
     from nearfar.model import Model
@@ -168,12 +170,12 @@ def _tail(part: TextPart, position: int) -> dict[str, Any]:
 def tokens(material: Material, model: Model, seed: int = 0) -> CheckResult:
     """Count each text's tokens, and find texts that reach the encoder's maximum length, beyond which it cuts."""
     result, profile = CheckResult(), {}
-    encoder: Any = model.encoder
-    most = getattr(encoder, "max_length", None)
     for role, parts in material.roles.items():
+        encoder = towers_of(model.encoder).get("query" if role == "query" else "key", model.encoder)
+        most = encoder.max_length if isinstance(encoder, HasMaxLength) else None
         occurrences = distinct(parts)
         rows = np.sort(np.random.default_rng(seed).permutation(len(occurrences))[:TOKEN_SAMPLE]).tolist()
-        if not rows:
+        if not rows or (reads(encoder) and "text" not in reads(encoder)):
             continue
         sample = [occurrences[row] for row in rows]
         prompt = model.prompts["query" if role == "query" else "key"] if role != "text" else ""
@@ -195,7 +197,6 @@ def tokens(material: Material, model: Model, seed: int = 0) -> CheckResult:
     return result
 
 
-def _token_counts(encoder: Any, texts: list[str]) -> Ids:
+def _token_counts(encoder: Encoder, texts: list[str]) -> Ids:
     """Return the number of tokens of each text, (n,); a bag's `costs` would count a repeated token once."""
-    counts: Ids = encoder.tokenise(texts)[1] if hasattr(encoder, "tokenise") else encoder.inputs(texts).costs()
-    return counts
+    return encoder.tokenise(texts)[1] if isinstance(encoder, Tokenises) else encoder.inputs(texts).costs()

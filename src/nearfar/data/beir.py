@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.column import Column, ListColumn, chunks, content_ids, take
+from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, content_ids, take
 from nearfar.data.table import Table
 from nearfar.data.tables.files import COMPRESSED
 from nearfar.errors import InputError, nearest
@@ -95,6 +95,10 @@ class _Documents:
         texts = self._text.read(start, stop)
         titles = self._title.read(start, stop) if self._title is not None else [""] * len(texts)
         return [f"{title} {text}".strip() for title, text in zip(titles, texts)]
+
+    def ids(self) -> Ids:
+        """Return the content ids of the texts."""
+        return cell_ids(self)
 
 
 def _ids(table: Table) -> list[str]:

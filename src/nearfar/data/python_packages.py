@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from nearfar.column import Column
+from nearfar.column import Column, Ids, cell_ids
 from nearfar.data.harvest.arrow_buffers import column_values, take_rows
 from nearfar.errors import InputError, nearest
 from nearfar.storage.fingerprint import fingerprint
@@ -180,3 +180,7 @@ class _ArrowColumn:
     def read(self, start: int, stop: int) -> list[Any]:
         """Return the cells of rows `start` to `stop`."""
         return self.cells.slice(start, max(stop - start, 0)).to_pylist()
+
+    def ids(self) -> Ids:
+        """Return the content ids of the cells."""
+        return cell_ids(self)

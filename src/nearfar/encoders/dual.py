@@ -10,10 +10,10 @@ from typing import Annotated, Any, Self, cast
 import torch
 from torch import Tensor, nn
 
-from nearfar.column import Column
-from nearfar.contracts import Encoder
+from nearfar.abilities import TwoSided, prompts_of, rates_of, reads
+from nearfar.column import Column, column_kind
+from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.reading.nested import (
-    ROLES,
     TowerSide,
     TowerStore,
     TwoSidedInputs,
@@ -24,28 +24,29 @@ from nearfar.encoders.reading.nested import (
 )
 from nearfar.errors import InputError, nearest
 from nearfar.registry import PartOf
+from nearfar.requirements import refuse_incomplete
 from nearfar.storage.folders import write_text
-
-ROUTES = {"query": "query", "key": "document"}  # nearfar's role: sentence-transformers' route
-ROUTER = {"type": "sentence_transformers.models.Router", "path": ""}
+from nearfar.storage.foreign import PROMPT_NAMES, sentence_transformers
+from nearfar.text.prompts import ROLES, kinds_read
 
 
 class Dual(nn.Module):
     """Two towers into one space: queries go through one encoder, keys through another.
 
     Karpukhin et al. 2020, arXiv:2004.04906. Keys are encoded in advance, queries while a user waits: a static encoder
-    for the queries and a transformer for the keys search as fast as the first, and nearly as well as the second.
+    for the queries and a transformer for the keys search as fast as the first, and nearly as well as the second. The
+    sides may hold cells of different kinds, such as texts and pictures: each tower reads those of its side alone.
 
     Args:
         query: the encoder of queries, `{name: static, dim: 384}`.
         key: the encoder of keys, of the same dim.
         prompts: text in front of each cell, by role; by default those of the towers.
 
-    Call: `TwoSidedInputs` of n rows -> (n, dim), each row by its side's tower, not normalised. `inputs` and `store` are
-    those of the keys, and so is `Model.embed(..., role=None)`; `side("query")` has those of the queries. `prepare`
-    shows the columns of both sides to both towers.
+    Call: `TwoSidedInputs` of n rows -> (n, dim), each row by its side's tower, not normalised. `inputs`, `store` and
+    `reads` are those of the keys, and so is `Model.embed(..., role=None)`; `side("query")` has those of the queries.
+    Training prepares each tower on the columns of its side.
 
-    Errors: `InputError` for towers of unequal dim, or a tower that is dual itself.
+    Errors: `InputError` for towers of unequal dim, a tower that is dual itself, or a prompt for a tower of no texts.
 
     Example:
         >>> import nearfar as nf
@@ -66,7 +67,8 @@ class Dual(nn.Module):
     ) -> None:
         super().__init__()
         for role, tower in (("query", query), ("key", key)):
-            if hasattr(tower, "side"):
+            refuse_incomplete("encoders", tower, where=f"encoder.{role}")
+            if isinstance(tower, TwoSided):
                 raise InputError(f"encoder.{role}: a tower cannot have two sides itself; give one encoder")
         if query.dim != key.dim:
             raise InputError(
@@ -78,8 +80,11 @@ class Dual(nn.Module):
                 raise InputError(f"encoder.prompts: no role {role!r}; {nearest(str(role), ROLES)}")
         self.query, self.key = cast("nn.Module", query), cast("nn.Module", key)
         self.dim = query.dim
-        defaults = {role: getattr(tower, "prompts", {}).get(role, "") for role, tower in self.towers.items()}
+        defaults = {role: prompts_of(tower).get(role, "") for role, tower in self.towers.items()}
         self.prompts: dict[str, str] = {**defaults, **(prompts or {})}
+        for role, tower in self.towers.items():
+            if self.prompts[role] and reads(tower) and "text" not in reads(tower):
+                raise InputError(f"encoder.prompts.{role}: that tower reads {kinds_read(tower)}, no text; leave it out")
 
     @property
     def towers(self) -> dict[str, Any]:
@@ -87,19 +92,29 @@ class Dual(nn.Module):
         return {"query": self.query, "key": self.key}
 
     @property
-    def takes(self) -> type:
-        """The type of the cells, where it is the same for both sides."""
-        types = {side.takes for side in map(self.side, ROLES)}
-        return types.pop() if len(types) == 1 else object
+    def reads(self) -> tuple[str, ...]:
+        """The kinds of cells that the keys' tower reads."""
+        return reads(self.key)
 
     def side(self, role: str) -> TowerSide:
-        """Return the reader of one side's cells."""
+        """Return the reader of one side's columns and cells."""
         return TowerSide(role, self.towers[role])
 
     def prepare(self, columns: Sequence[Column]) -> None:
-        """Let each tower learn what it needs."""
-        for tower in self.towers.values():
-            tower.prepare(columns)
+        """Let each tower learn from those columns whose kind it reads: from all, where both read text.
+
+        Errors: `InputError` for columns of which a tower reads none; `side(role).prepare` prepares each by itself.
+        """
+        kinds = [column_kind(column) for column in columns]
+        for role, tower in self.towers.items():
+            known = reads(tower)
+            own = [column for column, kind in zip(columns, kinds) if not known or kind is None or kind in known]
+            if columns and not own:
+                raise InputError(
+                    f"encoder.prepare: the {role} tower reads {kinds_read(tower)}, and no column is that; write "
+                    f"encoder.side({role!r}).prepare([column]) for each side"
+                )
+            tower.prepare(own)
 
     def inputs(self, cells: Sequence[Any]) -> TwoSidedInputs:
         """Return cells as inputs of the keys' side."""
@@ -121,11 +136,7 @@ class Dual(nn.Module):
 
     def rates(self) -> dict[str, float]:
         """Return the factor of each parameter's learning rate, by name."""
-        return {
-            f"{role}.{name}": rate
-            for role, tower in self.towers.items()
-            for name, rate in (tower.rates() if hasattr(tower, "rates") else {}).items()
-        }
+        return {f"{role}.{name}": rate for role, tower in self.towers.items() for name, rate in rates_of(tower).items()}
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
@@ -136,20 +147,20 @@ class Dual(nn.Module):
         for role, tower in self.towers.items():
             yield from inner_identity(role, tower)
 
-    def save(self, folder: Path) -> list[dict[str, Any]]:
+    def save(self, folder: Path) -> list[ForeignForm]:
         """Write each tower into a folder of its own, and the config of sentence-transformers' Router (from 5.0 on)."""
         types: dict[str, str] = {}
         structure: dict[str, list[str]] = {}
         for role, tower in self.towers.items():
             rows = save_inner(folder, role, tower)
             types |= {row["path"]: row["type"] for row in rows}
-            structure[ROUTES[role]] = [row["path"] for row in rows]
+            structure[PROMPT_NAMES[role]] = [row["path"] for row in rows]
         if not all(structure.values()):
             return []  # sentence-transformers has no form for one of the towers
-        parameters = {"default_route": ROUTES["key"], "allow_empty_key": True}
+        parameters = {"default_route": PROMPT_NAMES["key"], "allow_empty_key": True}
         router = {"types": types, "structure": structure, "parameters": parameters}
         write_text(folder / "router_config.json", json.dumps(router, indent=2))
-        return [dict(ROUTER)]
+        return sentence_transformers(("Router", ""))
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:

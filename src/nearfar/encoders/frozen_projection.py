@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from nearfar.abilities import HasPaddedForm, TwoSided, prompts_of, reads
 from nearfar.column import Column, chunks
 from nearfar.compute.hardware import precision
-from nearfar.contracts import Encoder
+from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.modules import Normalize
 from nearfar.encoders.reading.nested import (
-    ROLES,
     VectorInputs,
     VectorStore,
     inner_identity,
@@ -29,8 +29,11 @@ from nearfar.encoders.reading.pooling import Dense, PaddedEncoder
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped, missing_token_error
 from nearfar.errors import InputError, nearest
 from nearfar.registry import PartOf
+from nearfar.requirements import refuse_incomplete
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import explain_write_errors
+from nearfar.storage.foreign import SENTENCE_TRANSFORMERS, sentence_transformers
+from nearfar.text.prompts import ROLES
 
 INNER, UNIT, LAYER = "of", "unit", "projection"  # subfolders of a saved model
 CHUNK = 2048  # cells in one forward pass of the inner encoder
@@ -73,7 +76,8 @@ class FrozenProjection(nn.Module):
         prompts: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        if hasattr(of, "side"):
+        refuse_incomplete("encoders", of, where="encoder.of")
+        if isinstance(of, TwoSided):
             raise InputError("encoder.of: an encoder of two towers cannot be projected; project each tower")
         dim = of.dim if dim is None else dim
         if not 1 <= dim <= of.dim:
@@ -87,13 +91,12 @@ class FrozenProjection(nn.Module):
         for role in prompts or {}:
             if role not in ROLES:
                 raise InputError(f"encoder.prompts: no role {role!r}; {nearest(role, ROLES)}")
-        self.prompts: dict[str, str] = {**getattr(of, "prompts", {}), **(prompts or {})}
+        self.prompts: dict[str, str] = {**prompts_of(of), **(prompts or {})}
 
     @property
-    def takes(self) -> type:
-        """The type of the inner encoder's cells."""
-        cell_type: type = getattr(self.of, "takes", object)
-        return cell_type
+    def reads(self) -> tuple[str, ...]:
+        """The kinds of cells that the inner encoder reads."""
+        return reads(self.of)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the layer alone: the frozen encoder stays in eval mode, without dropout."""
@@ -150,7 +153,7 @@ class FrozenProjection(nn.Module):
         for name, weight in self.projection.state_dict().items():
             yield name, weight.detach().float().cpu().numpy()
 
-    def save(self, folder: Path) -> list[dict[str, Any]]:
+    def save(self, folder: Path) -> list[ForeignForm]:
         """Write the inner encoder into a folder of its own, and the layer as sentence-transformers' Dense."""
         rows = save_inner(folder, INNER, self.of)
         for name in (UNIT, LAYER):
@@ -158,8 +161,8 @@ class FrozenProjection(nn.Module):
         self.projection.write(folder / LAYER)
         if not rows:
             return []  # sentence-transformers has no form for the inner encoder
-        added = {"Normalize": UNIT, "Dense": LAYER}
-        return [*rows, *({"type": f"sentence_transformers.models.{k}", "path": p} for k, p in added.items())]
+        [added] = sentence_transformers(("Normalize", UNIT), ("Dense", LAYER))
+        return [ForeignForm(SENTENCE_TRANSFORMERS, [*rows, *added.modules])]
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
@@ -175,6 +178,9 @@ class FrozenProjection(nn.Module):
 
     def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""
+        if not isinstance(self.of, HasPaddedForm):
+            raise InputError(f"export: {type(self.of).__name__}, inside frozen_projection, has no form in ONNX")
         padded, tokenizer, longest = self.of.padded_encoder()
+        assert isinstance(padded, PaddedEncoder)
         padded.after = nn.Sequential(padded.after, Normalize(), copy.deepcopy(self.projection).cpu().float())
         return padded, tokenizer, longest

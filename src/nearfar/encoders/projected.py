@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nearfar import registry
-from nearfar.abilities import prompts_of, rates_of, side
+from nearfar.abilities import TwoSided, prompts_of, rates_of, reads
 from nearfar.column import Column
-from nearfar.contracts import Encoder, Inputs, Side, Store
+from nearfar.contracts import Encoder, ForeignForm, Inputs, Store
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.errors import InputError
 from nearfar.registry import PartOf
@@ -54,10 +54,9 @@ class Projected(nn.Module):
         self.head: Any = built
         self.dim: int = built.dim
         self.prompts = prompts_of(of)
-
-    def side(self, role: str) -> Side:
-        """Return what reads the cells of one role: that of the inner encoder."""
-        return side(self.of, role)
+        self.reads = reads(of)
+        if isinstance(of, TwoSided):
+            self.side = of.side  # only then is this an encoder of two sides
 
     def prepare(self, columns: Sequence[Column]) -> None:
         """Let the inner encoder learn what it needs."""
@@ -93,7 +92,7 @@ class Projected(nn.Module):
         for name, weight in self.head.state_dict().items():
             yield f"head.{name}", weight.detach().float().cpu().numpy()
 
-    def save(self, folder: Path) -> list[dict[str, Any]]:
+    def save(self, folder: Path) -> list[ForeignForm]:
         """Write the encoder into a folder of its own, and the head beside it; no foreign tool has such a form."""
         save_inner(folder, INNER, self.of)
         write_weights(folder / HEAD, self.head.state_dict())

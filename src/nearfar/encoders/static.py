@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
+from nearfar.contracts import ForeignForm
 from nearfar.encoders.reading.bags import MAX_TOKENS, Bags, BagStore, bag_sum
 from nearfar.encoders.reading.pooling import PaddedEncoder, TokenLookup
 from nearfar.errors import InputError
+from nearfar.storage.foreign import sentence_transformers
 from nearfar.storage.weights import read_weights, write_weights
 from nearfar.text.tokenizer import read_tokenizer, table_size, train_tokenizer
 
@@ -49,7 +51,7 @@ class Static(nn.Module):
     When not to use it: where word order or long context decides; a transformer reads both, a hundred times slower.
     """
 
-    takes: ClassVar[type] = str
+    reads: tuple[str, ...] = ("text",)
 
     def __init__(
         self,
@@ -152,13 +154,13 @@ class Static(nn.Module):
         table = TokenLookup(self.embedding.weight.detach().clone().cpu().float())
         return PaddedEncoder(table, ["mean"], nn.Identity()), json.dumps(tokenizer), self.max_length
 
-    def save(self, folder: Path) -> list[dict[str, Any]]:
+    def save(self, folder: Path) -> list[ForeignForm]:
         """Write tokenizer.json and model.safetensors; sentence-transformers reads both as a StaticEmbedding."""
         subfolder = folder / MODULE_FOLDER
         subfolder.mkdir(parents=True, exist_ok=True)
         (subfolder / "tokenizer.json").write_text(self._required_tokenizer().to_str(pretty=True), encoding="utf-8")
         write_weights(subfolder / "model.safetensors", {"embedding.weight": self.embedding.weight.detach()})
-        return [{"type": "sentence_transformers.models.StaticEmbedding", "path": MODULE_FOLDER}]
+        return sentence_transformers(("StaticEmbedding", MODULE_FOLDER))
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:

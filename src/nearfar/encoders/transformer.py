@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.column import Column, Ids, ranges
+from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.packed import packed_forward
 from nearfar.encoders.packed.bf16_layers import activations_in, cast_embeddings, replace_layers
 from nearfar.encoders.packed.packing import Packing
@@ -25,10 +26,10 @@ from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.modules import Modules, read_modules
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.pretrained.write import write_transformer
-from nearfar.encoders.reading.nested import ROLES
 from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder, checked_modes, pool
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError, nearest
+from nearfar.text.prompts import ROLES
 
 CHUNK = 4_096  # tokens of one forward pass without gradients on a CPU: its activations stay in the cache
 
@@ -65,7 +66,7 @@ class Transformer(nn.Module):
     When not to use it: where a static encoder is good enough, which is a hundred times faster.
     """
 
-    takes: ClassVar[type] = str
+    reads: tuple[str, ...] = ("text",)
 
     def __init__(
         self,
@@ -137,6 +138,11 @@ class Transformer(nn.Module):
         self.bf16_activations = self.bf16_activations and packed_forward.runs_in_bf16(self, self._bf16_forward)
         self.dim = self._output_dim(config)
 
+    @property
+    def width(self) -> int:
+        """The dimension of the hidden states."""
+        return int(cast("Any", self.backbone).config.hidden_size)
+
     def _output_dim(self, config: Any) -> int:
         width = int(config.hidden_size) * len(self.pooling)
         for layer in (module.linear for module in self.after if isinstance(module, Dense)):
@@ -181,18 +187,34 @@ class Transformer(nn.Module):
         if len(inputs) == 0:
             return torch.zeros(0, self.dim, device=inputs.ids.device)
         order = np.argsort(-inputs.costs(), kind="stable")
+        parts = self._packed_states(inputs, order)
+        by_length = self.after(torch.cat([pool(x, packing, self.pooling) for x, _, packing in parts]))  # longest first
+        vectors: Tensor = by_length[torch.from_numpy(np.argsort(order)).to(by_length.device)]  # (n, dim)
+        return vectors
+
+    def states(self, inputs: Tokens) -> States:
+        """Return the last hidden states of all tokens, before pooling; a token's place is its position in its text.
+
+        The special tokens have a state, too, and so have those of a prompt, where the texts have one.
+        """
+        offsets = torch.from_numpy(inputs.offsets).to(inputs.ids.device)
+        places = torch.from_numpy(ranges(np.zeros(len(inputs), np.int64), inputs.costs())).to(inputs.ids.device)
+        if len(inputs) == 0:
+            return States(torch.zeros(0, self.width, device=inputs.ids.device), offsets, places)
+        order = np.argsort(-inputs.costs(), kind="stable")
+        parts = list(self._packed_states(inputs, order))
+        tokens = torch.cat([tokens for _, tokens, _ in parts])  # (t,) the place of each state among the inputs' tokens
+        return States(torch.cat([x for x, _, _ in parts])[tokens.argsort()], offsets, places)
+
+    def _packed_states(self, inputs: Tokens, order: Ids) -> Iterator[tuple[Tensor, Tensor, Packing]]:
+        """Yield hidden states (t, d) of the texts in `order`, longest first, with the indices (t,) of their tokens."""
         lengths = inputs.costs()[order]
         # In training, both forward passes of the gradient cache must draw the same dropout, so texts are not divided.
         whole = torch.is_grad_enabled() or self.training or inputs.ids.device.type != "cpu"
-        parts = [slice(0, len(order))] if whole else _chunks(lengths)
-        outs = []
-        for part in parts:
+        for part in [slice(0, len(order))] if whole else _chunks(lengths):
             tokens = torch.from_numpy(ranges(inputs.offsets[order[part]], lengths[part])).to(inputs.ids.device)
             packing = Packing.of(lengths[part]).to(inputs.ids.device)
-            outs.append(pool(self._hidden_states(inputs.ids[tokens], packing), packing, self.pooling))
-        by_length = self.after(torch.cat(outs))  # (n, dim), longest first
-        vectors: Tensor = by_length[torch.from_numpy(np.argsort(order)).to(by_length.device)]
-        return vectors
+            yield self._hidden_states(inputs.ids[tokens], packing), tokens, packing
 
     def _hidden_states(self, ids: Tensor, packing: Packing) -> Tensor:
         """Return hidden states (t, d) of packed token ids (t,)."""
@@ -232,7 +254,7 @@ class Transformer(nn.Module):
             for name, tensor in sorted(part.state_dict().items()):
                 yield name, tensor.detach().float().cpu().numpy()
 
-    def save(self, folder: Path) -> list[dict[str, Any]]:
+    def save(self, folder: Path) -> list[ForeignForm]:
         """Write model and tokenizer as transformers reads them, and the rest as sentence-transformers reads it."""
         model = merge_lora(self.backbone)
         return write_transformer(folder, model, self._required_tokenizer(), self.pooling, self.after)

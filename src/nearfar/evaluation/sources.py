@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nearfar.abilities import reads, side
 from nearfar.column import Column, ListColumn
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError, nearest
 from nearfar.tasks import Retrieval, Task
 from nearfar.text.bm25 import BASELINES
+from nearfar.text.prompts import ROLES, kinds_read
 
 if TYPE_CHECKING:
     from nearfar.model import Model
@@ -88,9 +90,10 @@ def text_model(name: str, use: str) -> Model:
     from nearfar.model import Model
 
     loaded = Model.load(name)
-    takes = getattr(loaded.encoder, "takes", str)
-    if takes is not str:
-        raise InputError(f"{name}: a model of {takes.__name__}, not of text; {use}: give a text model")
+    for role in ROLES:
+        if (known := reads(side(loaded.encoder, role))) and "text" not in known:
+            kinds = kinds_read(side(loaded.encoder, role))
+            raise InputError(f"{name}: a model whose {role} side reads {kinds}, not text; {use}: give a text model")
     return loaded
 
 

@@ -7,25 +7,30 @@ from functools import partial
 from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
-from nearfar.column import Column, ListColumn
+from nearfar.abilities import ARRAYS
+from nearfar.column import Column, Ids, ListColumn, cell_ids, kind_of
 from nearfar.errors import InputError
 from nearfar.vectors.embed import Embedder, embed_slices
 from nearfar.vectors.topk import TopK
 
-Hit = dict[str, Any]  # "id", "score" and "text"
-Corpus = Sequence[str] | Sequence[Mapping[str, Any]] | Column
+Hit = dict[str, Any]  # "id", "score" and, of a document of text, "text"
+Corpus = Sequence[Any] | Column
+Query = str | npt.NDArray[Any] | Tensor
+Queries = list[str] | list[npt.NDArray[Any]] | list[Tensor]
 
 
 @overload
-def search(model: Embedder, corpus: Corpus, queries: str, k: int = 10) -> list[Hit]: ...
+def search(model: Embedder, corpus: Corpus, queries: Query, k: int = 10) -> list[Hit]: ...
 
 
 @overload
-def search(model: Embedder, corpus: Corpus, queries: list[str], k: int = 10) -> list[list[Hit]]: ...
+def search(model: Embedder, corpus: Corpus, queries: Queries, k: int = 10) -> list[list[Hit]]: ...
 
 
-def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+def search(model: Embedder, corpus: Corpus, queries: Query | Queries, k: int = 10) -> list[Hit] | list[list[Hit]]:
     """Return the k documents nearest to a query, best first: [{"id", "score", "text"}]; a list of such for a list.
 
     The score is the cosine; equal scores are in the order of the corpus. Documents are embedded and scored in slices,
@@ -34,9 +39,9 @@ def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 1
 
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors.
-        corpus: texts, whose id is their position from 0; or rows with "text" and, optionally, "title" (put in front of
-            the text) and "id" or "_id"; or a column.
-        queries: a text, or a list of texts.
+        corpus: texts, or arrays of whatever the model reads as keys, whose id is their position from 0; or rows with
+            "text" and, optionally, "title" (put in front of the text) and "id" or "_id"; or a column of any of these.
+        queries: a text, or an array that the model reads as a query, or a list of such.
         k: number of documents, at least 1; all of the corpus where it has fewer.
 
     Errors: `InputError`: an empty query; a corpus of something else, or with nothing but empty documents; k < 1.
@@ -53,16 +58,17 @@ def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 1
     When not to use it: for many searches of one corpus, as each call embeds the corpus again; keep
     `model.embed(corpus)` and search it with `vectors.topk`.
     """
-    texts = [queries] if isinstance(queries, str) else list(queries)
-    for row, query in enumerate(texts):
-        if not isinstance(query, str) or not query.strip():
+    is_single = not isinstance(queries, list | tuple)
+    cells: list[Any] = [queries] if is_single else list(queries)
+    for row, query in enumerate(cells):
+        if not (query.strip() if isinstance(query, str) else kind_of(query) in ARRAYS):
             raise InputError(f"search: query {row + 1} is empty or no text ({query!r:.60}); write what to look for")
-    if not texts:
+    if not cells:
         return []
     if isinstance(corpus, str):
         raise InputError("search: the corpus is one text; give a list of texts, or of rows with id and text")
     column: Column = ListColumn("corpus", corpus) if isinstance(corpus, Sequence) else corpus
-    best = TopK(np.asarray(model.embed(texts, role="query"), np.float32), k)
+    best = TopK(np.asarray(model.embed(cells, role="query"), np.float32), k)
     corpus_rows = np.empty(0, np.int64)  # the row in the corpus of each document that is not empty
     for rows, embedded, vectors in embed_slices(partial(model.embed, role="key"), _Documents(column)):
         if embedded.any():
@@ -75,11 +81,11 @@ def search(model: Embedder, corpus: Corpus, queries: str | list[str], k: int = 1
         [_hit(column, row, score) for row, score in zip(corpus_rows[best_rows].tolist(), scores.tolist())]
         for best_rows, scores in zip(ranking.rows, ranking.scores)
     ]
-    return hits[0] if isinstance(queries, str) else hits
+    return hits[0] if is_single else hits
 
 
 class _Documents:
-    """A corpus as a column of texts; its cells may be rows with a title."""
+    """A corpus as a column of what is embedded: texts, those of rows with a title, or arrays."""
 
     name = "corpus"
 
@@ -89,20 +95,25 @@ class _Documents:
     def __len__(self) -> int:
         return len(self.column)
 
-    def read(self, start: int, stop: int) -> list[str]:
-        """Return the texts of rows `start` to `stop`."""
-        return [_text(cell, start + i) for i, cell in enumerate(self.column.read(start, stop))]
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Return the texts or arrays of rows `start` to `stop`."""
+        return [_content(cell, start + i) for i, cell in enumerate(self.column.read(start, stop))]
+
+    def ids(self) -> Ids:
+        """Return the content ids of what is embedded."""
+        return cell_ids(self)
 
 
 def _hit(column: Column, row: int, score: float) -> Hit:
     cell = column.read(row, row + 1)[0]
     identity = cell.get("id", cell.get("_id", row)) if isinstance(cell, Mapping) else row
-    return {"id": identity, "score": score, "text": _text(cell, row)}
+    content = _content(cell, row)
+    return {"id": identity, "score": score} | ({"text": content} if isinstance(content, str) else {})
 
 
-def _text(cell: Any, row: int) -> str:
-    """Return a document's text with its title in front, as BEIR does."""
-    if isinstance(cell, str):
+def _content(cell: Any, row: int) -> Any:
+    """Return a document's text, with its title in front, as BEIR does; or its array."""
+    if isinstance(cell, str) or kind_of(cell) in ARRAYS:
         return cell
     if not isinstance(cell, Mapping) or "text" not in cell:
         raise InputError(f"search: document {row + 1} of the corpus is no text and no row with 'text' ({cell!r:.60})")

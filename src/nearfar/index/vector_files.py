@@ -15,7 +15,7 @@ from nearfar.column import Column
 from nearfar.errors import InputError, nearest
 from nearfar.model import Model, Role
 from nearfar.storage.folders import ensure_folder, write_file_atomically
-from nearfar.vectors.embed import SLICE, embed_slices
+from nearfar.vectors.embed import SLICE, embed_slices, is_empty
 from nearfar.vectors.quantize import BYTES, PRECISIONS, Precision, Ranges
 
 
@@ -55,11 +55,11 @@ class VectorFormat:
     def _ranges(self, calibration: Column | Ranges) -> Ranges:
         if isinstance(calibration, Ranges):
             return calibration
-        cells = [cell for cell in calibration.read(0, min(len(calibration), SLICE)) if cell.strip()]
+        cells = [cell for cell in calibration.read(0, min(len(calibration), SLICE)) if not is_empty(cell)]
         return Ranges.of(self.model.embed(cells, self.role, dim=self.dim))
 
-    def embed(self, cells: list[str]) -> npt.NDArray[Any]:
-        """Return the vectors (n, d) of n texts."""
+    def embed(self, cells: list[Any]) -> npt.NDArray[Any]:
+        """Return the vectors (n, d) of n cells."""
         return self.model.embed(cells, self.role, dim=self.dim, precision=self.precision, calibration=self.ranges)
 
     def keep(self, out: Path) -> Path:

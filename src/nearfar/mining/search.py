@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 import torch
 
+from nearfar.abilities import InBf16, Minable, fingerprint_of
 from nearfar.column import Column, Ids, content_id, content_ids, equal_pairs, take
 from nearfar.contracts import MiningPairs
 from nearfar.errors import InputError
@@ -45,7 +46,7 @@ def mine_pairs(
     keys, key_of_cell = DistinctTexts.of(pairs.key, *([] if corpus is None else [corpus]))
     if len(queries) == 0 or len(keys) == 0:
         raise InputError("mining: the data has no texts; give a table with rows")
-    same_text = np.stack([queries.ids, queries.ids], 1)
+    same_text = np.stack([queries.text_ids, queries.text_ids], 1)
 
     def rescore_rows(query: Ids, key: Ids) -> Scores:
         assert rescore is not None
@@ -102,7 +103,7 @@ class DistinctTexts:
     """
 
     columns: Sequence[Column]
-    ids: Ids
+    text_ids: Ids
     column: Ids
     row: Ids
     name: str = "contents"
@@ -126,11 +127,15 @@ class DistinctTexts:
         return cls(columns, ids[first], column, first - starts[column]), place[inverse[: sizes[0]]]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.text_ids)
 
     def read(self, start: int, stop: int) -> list[Any]:
         """Return the texts `start` to `stop`, as a column does."""
         return self.texts(np.arange(start, stop))
+
+    def ids(self) -> Ids:
+        """Return the content ids of the texts, as a column does."""
+        return self.text_ids
 
     def texts(self, places: Ids) -> list[Any]:
         """Return the texts at some places, in the order of `places`."""
@@ -153,7 +158,7 @@ def mining_pairs_of(source: Any) -> MiningPairs:
         rows = np.array(relevant, np.int64).reshape(-1, 2)
         positives = np.stack([content_ids(source.queries)[rows[:, 0]], content_ids(source.documents)[rows[:, 1]]], 1)
         return MiningPairs(source.queries, source.documents, rows, positives, positives[:0])
-    found: Sequence[MiningPairs] = source.mining_pairs() if hasattr(source, "mining_pairs") else []
+    found = source.mining_pairs() if isinstance(source, Minable) else []
     if len(found) > 1:
         raise InputError(f"mining goes through one data set at a time, these are {len(found)}; mine each by itself")
     if not found:
@@ -169,9 +174,10 @@ def embed_cached(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
     The cache is keyed by the fingerprints of the model (its weights, tokenizer, prompts) and of the texts, so a model
     that was trained further never gets the vectors of an older one. A model without a fingerprint embeds each time.
     """
-    if not hasattr(model, "fingerprint"):
+    identity = fingerprint_of(model)
+    if identity is None:
         return embed_fresh(model, texts, role)
-    folder = cache_folder("vectors") / fingerprint("vectors 2", model.fingerprint, role, _is_bf16(model), texts.ids)
+    folder = cache_folder("vectors") / fingerprint("vectors 2", identity, role, _is_bf16(model), texts.text_ids)
     shape = (len(texts), int(model.dim))
     with suppress(OSError, ValueError):
         return _read(folder, shape)
@@ -198,14 +204,14 @@ def embed_fresh(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
 def _rows(contents: Ids, queries: DistinctTexts, keys: DistinctTexts) -> PairRows:
     """Return the rows of pairs of content ids (e, 2), each pair once; pairs with another text are left out."""
     contents = np.unique(contents, axis=0)
-    pair, query = equal_pairs(contents[:, 0], queries.ids)
-    place, key = equal_pairs(contents[pair, 1], keys.ids)
+    pair, query = equal_pairs(contents[:, 0], queries.text_ids)
+    place, key = equal_pairs(contents[pair, 1], keys.text_ids)
     return query[place], key
 
 
 def _is_bf16(model: Any) -> bool:
     """Say whether vectors are computed in bf16: they differ in the third digit."""
-    return bool(getattr(model, "bf16", False)) or torch.is_autocast_enabled("cpu")
+    return (isinstance(model, InBf16) and model.bf16) or torch.is_autocast_enabled("cpu")
 
 
 def _read(folder: Path, shape: tuple[int, int]) -> Vectors:

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nearfar.contracts import ForeignForm
+from nearfar.storage.foreign import SENTENCE_TRANSFORMERS
 
-def card(dim: int, fingerprint: str, notes: Mapping[str, Any], *, towers: bool = False) -> str:
+
+def card(
+    dim: int,
+    fingerprint: str,
+    notes: Mapping[str, Any],
+    forms: Sequence[ForeignForm],
+    sides: Mapping[str, Sequence[str]],
+    *,
+    towers: bool = False,
+) -> str:
     """Return the README.md of a model folder: use, metrics with intervals, protocol, training data, recipe.
 
     dim: the dimension d of the vectors. notes: the model's notes, with `reports` by task name, `data` and `recipe`.
-    towers: whether queries and keys have an encoder each.
+    forms: those in which other tools read the folder; no other tool is promised. sides: the kinds of cells that are
+    read, by role; () where the encoder does not say. towers: whether queries and keys have an encoder each.
     """
+    tools = [form.tool for form in forms]
+    text = all(not kinds or "text" in kinds for kinds in sides.values())
     metadata = {
-        "library_name": "sentence-transformers",
-        "pipeline_tag": "sentence-similarity",
-        "tags": ["nearfar", "sentence-transformers", "feature-extraction", "contrastive-learning"],
+        "library_name": tools[0] if tools else "nearfar",
+        "pipeline_tag": "sentence-similarity" if text else "feature-extraction",
+        "tags": ["nearfar", *tools, "feature-extraction", "contrastive-learning"],
     }
     front_matter = "\n".join(f"{key}: {json.dumps(value)}" for key, value in metadata.items())
     sections = [
         f"---\n{front_matter}\n---\n",
         "# An embedding model trained with nearfar\n",
         f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
-        _USE + (_TWO_TOWERS if towers else _ONE_ENCODER),
+        _use(sides, towers) + "".join(_foreign_use(form, towers) for form in forms),
         *(_evaluation(name, report) for name, report in notes.get("reports", {}).items()),
         _section("Training data", notes.get("data")),
         _section("Recipe", notes.get("recipe")),
@@ -32,15 +46,31 @@ def card(dim: int, fingerprint: str, notes: Mapping[str, Any], *, towers: bool =
     return "\n".join(section for section in sections if section)
 
 
-_USE = """## Use
+def _use(sides: Mapping[str, Sequence[str]], towers: bool) -> str:
+    """Return how the model is used, with a line for each role whose cells are no texts."""
+    lines = ["import nearfar as nf", "", 'model = nf.Model.load("path/to/this/folder")']
+    if all(not kinds or "text" in kinds for kinds in sides.values()):
+        lines.append('vectors = model.embed(["a question"], role="query")  # documents: role="key"')
+    else:
+        lines += [f'{role} = model.embed({_cells(kinds)}, role="{role}")' for role, kinds in sides.items()]
+    sides_note = "Queries and documents have an encoder each.\n\n" if towers else ""
+    return "## Use\n\n" + sides_note + "```python\n" + "\n".join(lines) + "\n```\n"
 
-```python
-import nearfar as nf
 
-model = nf.Model.load("path/to/this/folder")
-vectors = model.embed(["a question"], role="query")  # documents: role="key"
-```
-"""
+def _cells(kinds: Sequence[str]) -> str:
+    """Return an example of cells, as Python."""
+    if not kinds or "text" in kinds:
+        return '["a question"]'
+    return f"[{kinds[0]}]"
+
+
+def _foreign_use(form: ForeignForm, towers: bool) -> str:
+    """Return how another tool reads the folder."""
+    if form.tool == SENTENCE_TRANSFORMERS:
+        return _TWO_TOWERS if towers else _ONE_ENCODER
+    return f"\nor, with equal vectors, by {form.tool}:\n\n```python\n{form.example.strip()}\n```\n"
+
+
 _ONE_ENCODER = """
 or, with equal vectors:
 
@@ -52,7 +82,7 @@ vectors = model.encode(["a question"], prompt_name="query")  # documents: prompt
 ```
 """
 _TWO_TOWERS = """
-Queries and documents have an encoder each. Or, with equal vectors, sentence-transformers from 5.0 on:
+or, with equal vectors, by sentence-transformers from 5.0 on:
 
 ```python
 from sentence_transformers import SentenceTransformer

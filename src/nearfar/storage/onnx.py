@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from nearfar.abilities import HasPaddedForm, towers_of
 from nearfar.contracts import Encoder
 from nearfar.errors import InputError, RunError
 from nearfar.storage.folders import ensure_folder, write_folder_atomically, write_text
@@ -40,12 +41,13 @@ def export_onnx(encoder: Encoder, folder: Path, description: Mapping[str, Any]) 
     missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         raise InputError(f"export: {', '.join(missing)} is not installed; pip install 'nearfar[onnx]'")
-    towers: dict[str, Any] = getattr(encoder, "towers", {"": encoder})
-    for tower in towers.values():
-        if not hasattr(tower, "padded_encoder"):
+    towers: dict[str, HasPaddedForm] = {}
+    for role, each in (towers_of(encoder) or {"": encoder}).items():
+        if not isinstance(each, HasPaddedForm):
             raise InputError(
-                f"export: {type(tower).__name__} has no form in ONNX; known: static, transformer, frozen_projection"
+                f"export: {type(each).__name__} has no form in ONNX; known: static, transformer, frozen_projection"
             )
+        towers[role] = each
     ensure_folder(folder.parent)
     _check_target(folder)
     with write_folder_atomically(folder) as temporary:
@@ -75,7 +77,7 @@ class _UnitVectors(nn.Module):
         return normalize(self.padded(input_ids, attention_mask), dim=1)  # (n, dim)
 
 
-def _write(tower: Any, folder: Path) -> None:
+def _write(tower: HasPaddedForm, folder: Path) -> None:
     padded, tokenizer, max_length = tower.padded_encoder()
     graph = _UnitVectors(padded).eval()
     n, length = TRACE_SHAPE[0], min(TRACE_SHAPE[1], max_length)

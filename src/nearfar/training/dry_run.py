@@ -16,6 +16,7 @@ from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.compute.scheduled import value_at
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
+from nearfar.text.prompts import prepare_sides
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
@@ -62,7 +63,7 @@ def dry_run(
     if refresh is not None:
         minable = cast("Minable", positives)
         positives = minable.with_negatives(refresh.random_negatives(minable))
-    encoder.prepare(list(positives.views.values()))
+    prepare_sides(encoder, positives)
     prepare(trained.objective, encoder)
     sampler = Sampler.of(positives, training)
     stores = uncached_stores(encoder, positives)

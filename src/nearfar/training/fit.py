@@ -23,7 +23,7 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
 from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
 from nearfar.storage.folders import ensure_folder
-from nearfar.text.prompts import prompted, side_of
+from nearfar.text.prompts import prepare_sides, prompted, side_of
 from nearfar.training.batch_statistics import refuse_batch_statistics, synchronise
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
@@ -203,7 +203,7 @@ def refuse_used_folder(folder: Path, allowed: bool) -> None:
 
 def _prepare_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
     """Let the encoder learn its tokenizer, and return the inputs of every view that is read unchanged."""
-    encoder.prepare(list(positives.views.values()))
+    prepare_sides(encoder, positives)
     augmented = augmented_views(positives)  # made into inputs by each step, which changes them
     unchanged = [view for view in positives.views if view not in augmented]
     return {view: side_of(encoder, positives, view).store(prompted(encoder, positives, view)) for view in unchanged}

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar import registry
-from nearfar.abilities import HasTowers, takes_queue
+from nearfar.abilities import takes_queue, towers_of
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
+from nearfar.requirements import refuse_incomplete
 from nearfar.training.batch_statistics import refuse_batch_statistics
 from nearfar.training.mixture import Mixture
 from nearfar.training.order import Sampler
@@ -47,6 +48,15 @@ class Trained:
             raise InputError("fit: give a loss, an objective, or both; there is nothing to train for")
         if self.loss is None and self.heads:
             raise InputError("heads: they stand between encoder and loss, and there is no loss; leave them out")
+        refuse_incomplete("encoders", self.encoder, where="encoder")
+        given = [
+            ("losses", self.loss),
+            ("objectives", self.objective),
+            *(("heads", head) for head in self.heads.values()),
+        ]
+        for package, part in given:
+            if part is not None:
+                refuse_incomplete(package, part)
         dim = self.vectors_dim
         prediction = self.heads.get("prediction")
         if prediction is not None and prediction.dim != dim:
@@ -117,7 +127,7 @@ def _refuse_momentum_of_key_tower(encoder: Encoder) -> None:
 
     Keys then come from the tower's running average alone. A frozen key tower is fine.
     """
-    tower = encoder.towers["key"] if isinstance(encoder, HasTowers) else None
+    tower = towers_of(encoder).get("key")
     if tower is not None and any(p.requires_grad for p in cast("nn.Module", tower).parameters()):
         raise InputError(
             "training.keys=momentum: keys come from the average of the key tower, which would itself learn nothing; "

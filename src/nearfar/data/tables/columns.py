@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nearfar.column import Ids, ranges
+from nearfar.column import Ids, cell_ids, ranges, text_ids
 from nearfar.data.tables.cells import is_list
 
 _MAX_ROWS = 1 << 16  # of an array that `arrays` yields
@@ -22,13 +22,20 @@ _FAST_TO_NUMPY = {*_BINARY, *_BINARY.values()}
 class ChunkedColumn:
     """A column over Arrow arrays: all their rows, or the selected `rows` (n,); `fill` replaces nulls.
 
-    `picked`: of a column that `pick` returned, the column of all rows and the selected rows.
+    whole: the column of all rows that these are selected from, which is hashed once for all selections.
     """
 
-    picked: tuple[ChunkedColumn, Ids] | None = None
-
-    def __init__(self, name: str, arrays: list[Any], rows: Ids | None = None, fill: Any = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        arrays: list[Any],
+        rows: Ids | None = None,
+        fill: str | None = None,
+        whole: ChunkedColumn | None = None,
+    ) -> None:
         self.name = name
+        self._whole = whole
+        self._ids: Ids | None = None
         self._arrays = [array for array in arrays if len(array)]
         self._ends = np.cumsum([len(array) for array in self._arrays], dtype=np.int64)
         self._rows = rows
@@ -44,21 +51,28 @@ class ChunkedColumn:
         cells = [cell for array in self.arrays(start, stop) for cell in _cells(array)]
         return cells if self._fill is None else [self._fill if cell is None else cell for cell in cells]
 
-    def encoded(self, start: int, stop: int) -> list[Any]:
-        """Return the cells as `read` does, but texts as UTF-8 bytes, as they are in memory."""
-        cells: list[Any] = []
-        for array in self.arrays(start, stop):
-            cells += _cells(array.cast(_BINARY.get(array.type, array.type)))
-        fill = self._fill.encode() if isinstance(self._fill, str) else self._fill
-        return [fill if cell is None else cell for cell in cells]
+    def ids(self) -> Ids:
+        """Return the content ids of the cells (n,), read-only; all rows are hashed once, however they are selected."""
+        if self._ids is None:
+            whole = self._whole
+            self._ids = self._hashed() if whole is None or self._rows is None else whole.ids()[self._rows]
+            self._ids.flags.writeable = False
+        return self._ids
+
+    def _hashed(self) -> Ids:
+        """Return the ids of all cells; those of texts from their UTF-8 bytes, as they are in memory."""
+        if any(array.type not in _BINARY for array in self._arrays):
+            return cell_ids(self)
+        fill = None if self._fill is None else self._fill.encode()
+        blocks = (_cells(array.cast(_BINARY[array.type])) for array in self.arrays())
+        parts = [text_ids(fill if text is None else text for text in texts) for texts in blocks]
+        return np.concatenate([np.empty(0, np.int64), *parts])
 
     def pick(self, rows: Ids | None) -> ChunkedColumn:
         """Return the column of the selected `rows` of this one, which must have all rows; None selects all."""
         if rows is None:
             return self
-        column = ChunkedColumn(self.name, self._arrays, rows, self._fill)
-        column.picked = (self, rows)
-        return column
+        return ChunkedColumn(self.name, self._arrays, rows, self._fill, self)
 
     def arrays(self, start: int = 0, stop: int | None = None) -> Iterator[Any]:
         """Yield rows `start` to `stop` as arrays of at most 65,536 rows, in order."""

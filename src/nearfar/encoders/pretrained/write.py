@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from nearfar.contracts import ForeignForm
 from nearfar.encoders.pretrained.backbone import quiet
 from nearfar.encoders.pretrained.folder import read_json
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.reading.pooling import MODES, OLD_MODES, Dense
 from nearfar.storage.folders import explain_write_errors
+from nearfar.storage.foreign import modules_of, sentence_transformers
 
 FULL_ATTENTION = "full_attention"
 MODERNBERT_LAYERS = {"global": FULL_ATTENTION, "local": "sliding_attention"}  # transformers 4's names: 5's
@@ -21,8 +23,8 @@ MODERNBERT_LAYERS = {"global": FULL_ATTENTION, "local": "sliding_attention"}  # 
 
 def write_transformer(
     folder: Path, backbone: nn.Module, tokenizer: PretrainedTokenizer, pooling: list[str], after: Iterable[nn.Module]
-) -> list[dict[str, Any]]:
-    """Write config, weights, tokenizer, pooling and the modules after it; return the rows of modules.json."""
+) -> list[ForeignForm]:
+    """Write config, weights, tokenizer, pooling and the modules after it, as sentence-transformers reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     model: Any = backbone
     with explain_write_errors(folder), quiet():
@@ -32,16 +34,18 @@ def write_transformer(
     lengths = {"max_seq_length": tokenizer.max_length, "do_lower_case": tokenizer.lower_case}
     _write_json(folder / "sentence_bert_config.json", lengths)
     width = int(model.config.hidden_size)
-    rows = [_row("Transformer", ""), _row("Pooling", "1_Pooling")]
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling")]
     _write_json(folder / "1_Pooling" / "config.json", _pooling(width, pooling))
     for i, module in enumerate(after, 2):
         kind = "Dense" if isinstance(module, Dense) else "Normalize"
-        rows.append(_row(kind, f"{i}_{kind}"))
+        modules.append((kind, f"{i}_{kind}"))
         (folder / f"{i}_{kind}").mkdir(exist_ok=True)
         if isinstance(module, Dense):
             module.write(folder / f"{i}_{kind}")
-    _write_json(folder / "modules.json", [{"idx": i, "name": str(i), **row} for i, row in enumerate(rows)])
-    return rows
+    forms = sentence_transformers(*modules)
+    rows = [{"idx": i, "name": str(i), **row} for i, row in enumerate(modules_of(forms))]
+    _write_json(folder / "modules.json", rows)
+    return forms
 
 
 def _pooling(width: int, modes: list[str]) -> dict[str, Any]:
@@ -49,10 +53,6 @@ def _pooling(width: int, modes: list[str]) -> dict[str, Any]:
     if sorted(modes, key=MODES.index) == modes:
         return {"word_embedding_dimension": width, **{old: mode in modes for old, mode in OLD_MODES.items()}}
     return {"embedding_dimension": width, "pooling_mode": modes, "include_prompt": True}
-
-
-def _row(kind: str, path: str) -> dict[str, Any]:
-    return {"type": f"sentence_transformers.models.{kind}", "path": path}
 
 
 def _write_json(path: Path, content: Any) -> None:

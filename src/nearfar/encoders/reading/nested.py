@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from nearfar import registry
+from nearfar.abilities import is_padded, reads
 from nearfar.column import Column, Ids
 from nearfar.contracts import Encoder, Inputs, Store
 from nearfar.errors import InputError
-
-ROLES = ("query", "key")
+from nearfar.storage.foreign import modules_of
+from nearfar.text.prompts import ROLES
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class TwoSidedInputs:
     @property
     def padded(self) -> bool:
         """Whether the encoder of any side pads its rows to the longest."""
-        return any(getattr(part, "padded", True) for part in self.parts.values())
+        return any(map(is_padded, self.parts.values()))
 
     def __len__(self) -> int:
         return len(self.side_index)
@@ -81,16 +82,19 @@ class TwoSidedInputs:
 
 @dataclass(frozen=True)
 class TowerSide:
-    """One side of an encoder with two towers: cells to inputs of that side."""
+    """One side of an encoder with two towers: its columns and cells, for its tower alone."""
 
     role: str
     tower: Encoder
 
     @property
-    def takes(self) -> type:
-        """The type of the tower's cells."""
-        kind: type = getattr(self.tower, "takes", object)
-        return kind
+    def reads(self) -> tuple[str, ...]:
+        """The kinds of cells that the tower reads."""
+        return reads(self.tower)
+
+    def prepare(self, columns: Sequence[Column]) -> None:
+        """Let the tower learn what it needs from the columns of this side."""
+        self.tower.prepare(columns)
 
     def inputs(self, cells: Sequence[Any]) -> TwoSidedInputs:
         """Return raw cells as inputs."""
@@ -160,11 +164,15 @@ def inner_identity(name: str, encoder: Encoder) -> Iterator[tuple[str, Any]]:
         yield f"{name}.{key}", value
 
 
-def save_inner(folder: Path, name: str, encoder: Encoder) -> list[dict[str, Any]]:
-    """Write the encoder into the subfolder `name`; return its rows of modules.json, with paths from `folder`."""
-    (folder / name).mkdir(exist_ok=True)
-    rows = encoder.save(folder / name)
-    return [{**row, "path": f"{name}/{row.get('path', '')}".rstrip("/")} for row in rows]
+def save_inner(folder: Path, name: str, encoder: Encoder) -> list[dict[str, str]]:
+    """Write the encoder into the subfolder `name`; return its rows of modules.json, with paths from `folder`.
+
+    [] where sentence-transformers has no form for it.
+    """
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    return [
+        {**row, "path": f"{name}/{row.get('path', '')}".rstrip("/")} for row in modules_of(encoder.save(folder / name))
+    ]
 
 
 def load_inner(folder: Path, name: str, spec: Any) -> Any:

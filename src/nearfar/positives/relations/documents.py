@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.abilities import ARRAYS
-from nearfar.column import Column, Ids, chunks, content_id, content_ids, kind_of, take
+from nearfar.column import Column, Ids, cell_ids, chunks, content_ids, kind_of
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
-from nearfar.positives.relations.roles import FlatCells, flatten
+from nearfar.positives.relations.roles import flatten
 
 COLUMN_NAMES = (
     *("text", "document", "passage", "sentence", "content", "body", "code", "key"),
@@ -53,10 +52,8 @@ class Documents:
         whole = data.column(name)
         first = whole.read(0, 1)
         are_texts = not first or _is_text(first[0])
-        is_array = len(first) > 0 and kind_of(first[0]) in ARRAYS
-        cells = FlatCells(whole, np.arange(len(whole) + 1)) if is_array else flatten(data, name)
+        cells = flatten(data, name)
         row, ids = np.repeat(np.arange(len(cells.offsets) - 1), np.diff(cells.offsets)), content_ids(cells.column)
-        _refuse_none(cells.column, ids)
         if not chunk:
             return cls(cells.column, row, ids, are_texts)
         if not are_texts:
@@ -71,13 +68,6 @@ class Documents:
 def _is_text(cell: Any) -> bool:
     """Return whether a column is read as text by its first cell; one without it is refused as text."""
     return cell is None or isinstance(cell, str) or (isinstance(cell, list) and all(isinstance(c, str) for c in cell))
-
-
-def _refuse_none(column: Column, ids: Ids) -> None:
-    suspects = np.flatnonzero(ids == content_id("None"))  # the content id of None, and of that word
-    for row, cell in zip(suspects.tolist(), take(column, suspects), strict=True):
-        if cell is None:
-            raise InputError(f"column {column.name!r}, row {row + 1}: is empty (None); give it a cell, or leave it out")
 
 
 class Passages:
@@ -105,6 +95,10 @@ class Passages:
         cells = self.texts.read(first, int(documents[-1]) + 1)
         bounds = self.bounds[start:stop].tolist()
         return [cells[row - first][a:b] for row, (a, b) in zip(documents.tolist(), bounds, strict=True)]
+
+    def ids(self) -> Ids:
+        """Return the content ids of the passages."""
+        return cell_ids(self)
 
 
 def _cut(text: str, size: int) -> list[tuple[int, int]]:

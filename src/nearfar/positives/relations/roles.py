@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.abilities import HasLists
-from nearfar.column import Column, Ids, content_ids, ranges
+from nearfar.abilities import ARRAYS, HasLists
+from nearfar.column import Column, Ids, ListColumn, chunks, column_kind, content_id, content_ids, ranges
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 
@@ -73,7 +73,7 @@ class Roles:
 
 @dataclass(frozen=True)
 class FlatCells:
-    """A column of texts, and the offsets (n + 1,) of its rows: row i has the cells `offsets[i]` to `offsets[i + 1]`."""
+    """A column of cells, and the offsets (n + 1,) of its rows: row i has the cells `offsets[i]` to `offsets[i + 1]`."""
 
     column: Column
     offsets: Ids
@@ -92,11 +92,39 @@ class FlatCells:
 
 
 def flatten(data: Data, name: str) -> FlatCells:
-    """Return a column's texts by row; of lists in cells, each text (`abilities.HasLists`)."""
+    """Return a column's cells by row: lists of texts are flattened, cells of every other kind are one for each row.
+
+    Cells that are no texts are not read. Errors: `InputError` naming the row of a cell that is null or an empty text.
+    """
+    column = data.column(name)
+    if column_kind(column) in ARRAYS:
+        return _one_each(column)
     if isinstance(data, HasLists):
         return FlatCells(*data.lists(name))
-    column = data.column(name)
+    in_memory = isinstance(column, ListColumn) and any(isinstance(cell, list) for cell in column.cells)
+    return _flattened(column) if in_memory or column_kind(column) == "texts" else _one_each(column)
+
+
+def _one_each(column: Column) -> FlatCells:
+    """Return a column with one cell for each row, none of them null or empty, as their ids say."""
+    missing = np.flatnonzero(np.isin(content_ids(column), [content_id(None), content_id("")]))
+    if len(missing):
+        raise InputError(f"column {column.name!r}, row {missing[0] + 1}: is empty; give it a cell, or remove the row")
     return FlatCells(column, np.arange(len(column) + 1))
+
+
+def _flattened(column: Column) -> FlatCells:
+    """Return a column of lists of texts, and of single texts, list after list."""
+    cells: list[str] = []
+    offsets = [0]
+    for row, cell in enumerate((cell for block in chunks(column) for cell in block), 1):
+        texts = cell if isinstance(cell, list | tuple) else [cell]
+        bad = next((text for text in texts if not isinstance(text, str) or not text.strip()), "text")
+        if not isinstance(bad, str) or not bad.strip():
+            raise InputError(f"column {column.name!r}, row {row}: {bad!r:.40} is no text, or an empty one; remove it")
+        cells += texts
+        offsets.append(len(cells))
+    return FlatCells(ListColumn(column.name, cells), np.array(offsets, np.int64))
 
 
 def side_cells(data: Data, roles: Roles) -> tuple[FlatCells, FlatCells]:
