@@ -81,9 +81,9 @@ def test_each_side_says_which_kinds_it_reads(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_states_are_ragged_and_in_the_order_of_the_rows(name: str) -> None:
     encoder, column = prepared(name)
+    inputs = side(encoder, None).inputs(column.cells)
     if not isinstance(encoder, GivesStates):
         pytest.skip("it offers no states")
-    inputs = side(encoder, None).inputs(column.cells)
     with torch.inference_mode():
         whole = encoder.states(inputs)
         alone = [encoder.states(inputs[i : i + 1]) for i in range(8)]
