@@ -4,6 +4,8 @@ A part has an ability when it has the protocol's attributes; nothing is inherite
 `isinstance` or call the function of the same place here, never `getattr`.
 """
 
+# This file is long because it is the one place where every optional protocol stands beside its default.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from torch import Tensor
 from nearfar import registry
 from tests.contracts import samples
 
-NAMES = registry.names("heads") if "heads" in registry.PART_PACKAGES else []
+NAMES = registry.names("heads")
 N, D = 16, 6
 
 

@@ -16,7 +16,7 @@ from nearfar.contracts import Terms
 from nearfar.errors import InputError
 from tests.contracts import samples
 
-NAMES = registry.names("objectives") if "objectives" in registry.PART_PACKAGES else []
+NAMES = registry.names("objectives")
 N = 8
 Found = tuple[Any, Any, Any]  # an encoder, an objective, the inputs of N cells
 
