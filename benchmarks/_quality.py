@@ -18,6 +18,7 @@ import nearfar as nf
 from nearfar import config
 from nearfar.column import chunks
 from nearfar.compute import hardware
+from nearfar.contracts import Judged
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.tasks import Similarity, Task
 from nearfar.vectors.topk import topk
@@ -74,7 +75,7 @@ def _values(model: nf.Model, task: Task, metric: str) -> npt.NDArray[np.float64]
     full = np.array([bool(cell.strip()) for cell in documents])
     keys = np.zeros((len(documents), model.dim), np.float32)
     keys[full] = model.embed([cell for cell in documents if cell.strip()], "key")
-    found: npt.NDArray[np.float64] = Retrieval()(task, topk(queries, keys, 100, allowed=full))[metric]
+    found: npt.NDArray[np.float64] = Retrieval()(task, Judged(ranking=topk(queries, keys, 100, allowed=full)))[metric]
     return found
 
 
