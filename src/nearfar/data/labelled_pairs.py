@@ -11,16 +11,16 @@ from nearfar.data.tables.clusters import pair_clusters
 from nearfar.errors import InputError, nearest
 
 _USUAL = {"first": ("sentence1", "#1 String"), "second": ("sentence2", "#2 String"), "label": ("label", "Quality")}
-_DEV = ("dev", "val", "validation")  # splits that thresholds are chosen on, the first that there is
 
 
 class LabelledPairs:
     """A task of pairs that are the same or not, from a table with the columns `sentence1`, `sentence2` and `label`.
 
     `path` is whatever a Table reads, or a Table. The label is 1 for the same, 0 for different. Of a path with several
-    splits the rows of "test" are judged, where there is one, and thresholds are chosen on those of "dev" (or "val",
-    "validation"), without these on those of "train". The original files of the Microsoft Research paraphrase corpus
-    (`#1 String`, `#2 String`, `Quality`; Dolan & Brockett 2005) are recognised by their columns.
+    splits the rows of "test" are judged, else those of "validation" (files named dev, val or validation), else the
+    first; thresholds are chosen on those of "validation", unless these are judged, or else on those of "train". The
+    original files of the Microsoft Research paraphrase corpus (`#1 String`, `#2 String`, `Quality`; Dolan & Brockett
+    2005) are recognised by their columns.
 
     Args:
         path: the pairs. first, second, label: the names of the columns.
@@ -45,8 +45,8 @@ class LabelledPairs:
     ) -> None:
         self._table = path if isinstance(path, Table) else Table(path)
         splits = self._table.splits
-        self.split = split or ("test" if "test" in splits else splits[0])
-        others = [name for name in (*_DEV, "train") if name in splits and name != self.split]
+        self.split = split or next((name for name in ("test", "validation") if name in splits), splits[0])
+        others = [name for name in ("validation", "train") if name in splits and name != self.split]
         self.dev = None if dev == "none" else dev or next(iter(others), None)
         self._names = self._columns({"first": first, "second": second, "label": label})
 

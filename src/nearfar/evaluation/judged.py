@@ -67,9 +67,10 @@ def positive_pairs(task: Task, *, best: bool, seed: int) -> tuple[Ids, Ids]:
 def _relevant_pairs(task: Retrieval, best: bool) -> tuple[Ids, Ids]:
     pairs = []
     for query, grades in task.relevance.items():
-        least = max(grades.values()) if best else 1
+        highest = max(grades.values(), default=0)
+        least = max(highest, 1) if best else 1
         pairs += [(query, row) for row, grade in grades.items() if grade >= least]
-    queries, documents = np.array(pairs, np.int64).T
+    queries, documents = np.array(pairs, np.int64).reshape(-1, 2).T
     return queries, documents
 
 

@@ -89,6 +89,7 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
         facts["positive pairs"] = "those graded in the top fifth of the scale, for alignment and the histogram"
     if isinstance(task, PairLabels):
         facts |= {"same": int(task.same.sum()), "dev pairs": 0 if task.dev is None else len(task.dev.same)}
+        facts["null"] = "an interval where some resample has no pair that is the same"
     clusters = len(np.unique(task.clusters))
     depth = {"depth": min(DEPTH, len(task.documents))} if isinstance(task, Retrieval) else {}
     return {**facts, "clusters": clusters, **depth, "interval": _about_intervals(task.clusters, what, resamples, seed)}

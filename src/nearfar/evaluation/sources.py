@@ -32,14 +32,14 @@ def task(path: str, split: str | None) -> Task:
         retrieval: Task = data.Beir(path, split=split or "test").task()
         return retrieval
     table = data.Table(path)
+    if data.LabelledPairs.recognised(table.columns):
+        labelled: Task = data.LabelledPairs(table, split=split).task()
+        return labelled
     if split is None:
         split = "test" if "test" in table.splits else table.splits[0]
     if set(table.columns) >= GRADED:
         graded: Task = data.Similarity(table.split(split)).task()
         return graded
-    if data.LabelledPairs.recognised(table.columns):
-        labelled: Task = data.LabelledPairs(table, split=split).task()
-        return labelled
     pairs: Task = positives.Columns(table).task(split)
     return pairs
 
