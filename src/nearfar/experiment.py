@@ -29,7 +29,7 @@ BRIEF = ("task", "metrics", "intervals", "baseline", "difference", "fusion", "fu
 class Experiment:
     """A run, its reports, and the content of results.json.
 
-    reports: by split, the first the recipe's main one; a second task of a split has its kind in the name, "heldout labels".
+    reports: by split, the recipe's main one first; a second task of a split has its kind in its name, "heldout labels".
     """
 
     run: Run
