@@ -3,6 +3,8 @@
 What a part may do beyond these is in `abilities`.
 """
 
+# This file is long because it holds the contracts of all parts, which are read together.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -291,7 +293,7 @@ class Sample:
     keys: Tensor
 
 
-class Ranked(Protocol):
+class RankedDocuments(Protocol):
     """The best documents of each query, best first, in the form of `vectors.topk.Ranking`; row -1 is none."""
 
     @property
@@ -306,7 +308,7 @@ class Ranked(Protocol):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Predictions:
     """What one system, a model or a floor, made of a task; a part that it cannot give is None or empty.
 
     vectors: the vectors (n, d) of each of the task's columns, by the names of `tasks.columns_of`. ranking: of the
@@ -316,7 +318,7 @@ class Judged:
     """
 
     vectors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    ranking: Ranked | None = None
+    ranking: RankedDocuments | None = None
     scores: Values | None = None
     dev_scores: Values | None = None
     answers: Ids | None = None
@@ -348,7 +350,7 @@ Measurement = Values | float | Statistic
 class Metric(Protocol):
     """A metric of what a system made of a task; its constructor takes its settings.
 
-    takes: the types of tasks that it takes. needs: parts of `Judged`, one of which it reads: it is left out, by name,
+    takes: the types of its tasks. needs: parts of `Predictions`, one of which it reads: it is left out, by name,
     for a system that has none of them. usual: it is measured where no metrics are named. meaning: a description of each
     of its values, by name; a name holds the settings that change what it means (`knn@20`), and no two parts share one.
     """
@@ -362,7 +364,7 @@ class Metric(Protocol):
         """A description of each value, by name."""
         ...
 
-    def __call__(self, task: Any, judged: Judged, /) -> Mapping[str, Measurement]:
+    def __call__(self, task: Any, predictions: Predictions, /) -> Mapping[str, Measurement]:
         """Return the values by name.
 
         An array (n,), a value for each of the task's rows, is averaged and gets an interval, a `Statistic` gets one
@@ -385,6 +387,6 @@ class Floor(Protocol):
     usual: ClassVar[tuple[type, ...]]
     fused: ClassVar[bool]
 
-    def __call__(self, task: Any, seed: int, /) -> Judged:
+    def __call__(self, task: Any, seed: int, /) -> Predictions:
         """Return what it makes of a task; `about` names its settings."""
         ...

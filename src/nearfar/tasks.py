@@ -128,8 +128,8 @@ class Labels:
             raise InputError(f"{self.name}: unknown is class {self.unknown}, there are classes 0 to {c - 1}")
         untaught = sorted(set(range(c)) - set(self.train_labels.tolist()) - {self.unknown})
         if untaught:
-            told = {"classes without training cells": [self.classes[row] for row in untaught]}
-            object.__setattr__(self, "notes", {**self.notes, **told})
+            found = {"classes without training cells": [self.classes[row] for row in untaught]}
+            object.__setattr__(self, "notes", {**self.notes, **found})
 
 
 @dataclass(frozen=True)

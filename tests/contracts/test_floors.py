@@ -88,7 +88,7 @@ def test_a_new_file_is_a_floor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 import numpy as np
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 
 
 class LastClassFloor:
@@ -100,7 +100,7 @@ class LastClassFloor:
     fused = False
 
     def __call__(self, task, seed):
-        return Judged(answers=np.full(len(task.labels), len(task.classes) - 1))
+        return Predictions(answers=np.full(len(task.labels), len(task.classes) - 1))
 '''
     )
     monkeypatch.setattr(floors, "__path__", [*floors.__path__, str(tmp_path)])

@@ -15,7 +15,7 @@ import torch
 import nearfar as nf
 from nearfar import metrics, registry
 from nearfar.column import ListColumn
-from nearfar.contracts import Judged, Measurement, Metric, Sample, Statistic
+from nearfar.contracts import Measurement, Metric, Predictions, Sample, Statistic
 from nearfar.errors import InputError
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task
 from nearfar.vectors.topk import Ranking
@@ -32,18 +32,18 @@ def unit(seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return found
 
 
-def judged(task: Task) -> Judged:
+def judged(task: Task) -> Predictions:
     """What a system with every part makes of a task."""
     one, other = unit(0), unit(1)
     sample = Sample(*(torch.from_numpy(x) for x in (one, one, other)))
     if isinstance(task, Retrieval):
         rows = (np.arange(N)[:, None] + np.arange(N)) % N  # each query's own document comes first
         ranking = Ranking(rows, np.tile(np.linspace(1, 0, N, dtype=np.float32), (N, 1)))
-        return Judged({"queries": one, "documents": other}, ranking=ranking, sample=sample)
+        return Predictions({"queries": one, "documents": other}, ranking=ranking, sample=sample)
     if isinstance(task, Labels):
-        return Judged({"cells": one, "train": other}, sample=sample)
+        return Predictions({"cells": one, "train": other}, sample=sample)
     scores = np.linspace(-1, 1, N)
-    return Judged({"first": one, "second": other}, scores=scores, dev_scores=scores, sample=sample)
+    return Predictions({"first": one, "second": other}, scores=scores, dev_scores=scores, sample=sample)
 
 
 def tasks() -> Iterator[Task]:
@@ -101,7 +101,7 @@ def test_what_it_needs_are_parts_of_what_is_judged(name: str) -> None:
     for task in tasks():
         if isinstance(task, metric.takes):
             with pytest.raises(InputError, match=r"needs|need as many"):
-                metric(task, Judged())
+                metric(task, Predictions())
 
 
 def test_no_two_metrics_share_a_value_name() -> None:
@@ -130,8 +130,8 @@ class Hits:
         self.k = k
         self.meaning = {f"hits@{k}": f"share of the queries with a relevant document among the first {k}"}
 
-    def __call__(self, task, judged):
-        rows = judged.ranking.rows[:, : self.k].tolist()
+    def __call__(self, task, predictions):
+        rows = predictions.ranking.rows[:, : self.k].tolist()
         found = [any(task.relevance[q].get(row, 0) > 0 for row in best) for q, best in enumerate(rows)]
         return {f"hits@{self.k}": np.array(found, float)}
 '''
@@ -187,4 +187,4 @@ def test_a_class_that_is_no_metric_is_refused() -> None:
         takes = (Retrieval,)
 
     with pytest.raises(InputError, match="a Unexplained is no metric; a metric has `takes`, `needs`"):
-        nf.evaluate(nf.Model(nf.encoders.Static(dim=8)), task, [Unexplained()])  # type: ignore[list-item]
+        nf.evaluate(nf.Model(nf.encoders.Static(dim=8)), task, [Unexplained()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,8 @@ class Table:
 
 
 def retrieval(
-    queries: list[str],
-    documents: list[str],
+    queries: Sequence[Any],
+    documents: Sequence[Any],
     relevance: dict[int, dict[int, int]],
     clusters: list[int] | None = None,
     **notes: Any,

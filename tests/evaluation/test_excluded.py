@@ -7,7 +7,7 @@ import pytest
 
 from nearfar.evaluation.choose import floor
 from nearfar.evaluation.evaluate import evaluate
-from nearfar.evaluation.judged import judge
+from nearfar.evaluation.predictions import judge
 from nearfar.tasks import Retrieval
 from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
 from nearfar.vectors.topk import Ranking
@@ -58,3 +58,10 @@ def test_bm25_without_exclusions_ranks_as_before() -> None:
     bm25 = Bm25(TEXTS)
     np.testing.assert_array_equal(bm25.rank(TEXTS, 4).rows, bm25.rank(TEXTS, 4, {}).rows)
     assert bm25.rank(TEXTS, 4, {0: [0]}).rows[0].tolist() == [2, -1, -1, -1]
+
+
+def test_chance_is_a_floor_and_no_fusion() -> None:
+    report = evaluate(Words(), task({}), baselines=["random_order", "bm25"], resamples=20)
+    assert list(report.baseline) == ["random-order", "bm25"]
+    assert list(report.fusion) == ["bm25"]
+    assert set(report.fusion_difference) == {"bm25", "model"}

@@ -25,7 +25,8 @@ class Both:
 
     def tasks(self, split: str) -> Sequence[Task]:
         classes = labelled(["a", "b"], [0, 1], ["p", "q"], [0, 1])
-        return [retrieval(["p", "q"], ["a", "b"], {0: {0: 1}, 1: {1: 1}}), classes][: 1 if split == "plain" else 2]
+        found: list[Task] = [retrieval(["p", "q"], ["a", "b"], {0: {0: 1}, 1: {1: 1}}), classes]
+        return found[:1] if split == "plain" else found
 
 
 def plan(*entries: dict[str, Any], baselines: Any = None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -119,7 +119,10 @@ def test_a_metric_that_does_not_take_the_task_says_which_would() -> None:
 
 def test_a_metric_of_a_wrong_shape_or_without_a_meaning_is_an_error() -> None:
     class Wrong:
-        takes, needs, usual, meaning = (Labels,), ("vectors",), False, {"mine": "a value of somebody's own"}
+        takes: ClassVar[tuple[type, ...]] = (Labels,)
+        needs: ClassVar[tuple[str, ...]] = ("vectors",)
+        usual: ClassVar[bool] = False
+        meaning: ClassVar[dict[str, str]] = {"mine": "a value of somebody's own"}
 
         def __init__(self, value: Any) -> None:
             self.value = value

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.column import ListColumn
-from nearfar.contracts import Judged, Measurement, Statistic
+from nearfar.contracts import Measurement, Predictions, Statistic
 from nearfar.errors import InputError
 from nearfar.metrics.answers.scores import macro_f1
 from nearfar.metrics.knn import Knn
@@ -60,7 +60,7 @@ def test_knn_equals_the_reference(seed: int, k: int, c: int, temperature: float)
     random = np.random.default_rng(seed)
     x, cells = unit(random.standard_normal((25, 4))), unit(random.standard_normal((15, 4)))
     task = task_of(random.integers(0, c, 15), random.integers(0, c, 25), c)
-    found = Knn(k, temperature)(task, Judged({"cells": cells, "train": x}))
+    found = Knn(k, temperature)(task, Predictions({"cells": cells, "train": x}))
     expected = naive_knn(x, task.train_labels, cells, task.labels, k, temperature)
     assert list(found) == [f"knn@{k}", f"knn_macro_f1@{k}"]
     np.testing.assert_array_equal(found[f"knn@{k}"], expected == task.labels)
@@ -71,14 +71,14 @@ def test_a_tie_of_votes_goes_against_the_model() -> None:
     """Two training cells of two classes at the same place: whatever the class, the other one is the answer."""
     x, cells = unit(np.array([[1.0, 0], [1, 0]])), unit(np.array([[1.0, 0], [1, 0]]))
     task = task_of(np.array([0, 1]), np.array([0, 1]), 2)
-    found = Knn(k=2)(task, Judged({"cells": cells, "train": x}))
+    found = Knn(k=2)(task, Predictions({"cells": cells, "train": x}))
     assert plain(found["knn@2"]) == 0
 
 
 def test_the_nearest_decides_at_a_small_temperature() -> None:
     x = unit(np.array([[1, 0.0], [1, 0.5], [1, 0.6]]))
     task = task_of(np.array([0]), np.array([0, 1, 1]), 2)
-    judged = Judged({"cells": unit(np.array([[1, 0.0]])), "train": x})
+    judged = Predictions({"cells": unit(np.array([[1, 0.0]])), "train": x})
     assert plain(Knn(3, temperature=0.01)(task, judged)["knn@3"]) == 1
     assert plain(Knn(3, temperature=100.0)(task, judged)["knn@3"]) == 0
     assert plain(Knn(3, temperature=1e-9)(task, judged)["knn@3"]) == 1  # no overflow
@@ -90,9 +90,9 @@ def test_many_classes_are_counted_block_by_block(monkeypatch: pytest.MonkeyPatch
     random = np.random.default_rng(0)
     x, cells = unit(random.standard_normal((40, 3))), unit(random.standard_normal((30, 3)))
     task = task_of(random.integers(0, 3, 30), random.integers(0, 3, 40), 3)
-    whole = Knn(5)(task, Judged({"cells": cells, "train": x}))["knn@5"]
+    whole = Knn(5)(task, Predictions({"cells": cells, "train": x}))["knn@5"]
     monkeypatch.setattr(knn, "_BLOCK", 7)
-    np.testing.assert_array_equal(Knn(5)(task, Judged({"cells": cells, "train": x}))["knn@5"], whole)
+    np.testing.assert_array_equal(Knn(5)(task, Predictions({"cells": cells, "train": x}))["knn@5"], whole)
 
 
 @settings(deadline=None, max_examples=40)
@@ -125,7 +125,7 @@ def blobs(seed: int, n: int = 200, d: int = 6, c: int = 3) -> tuple[Array, Array
 def test_the_probe_is_scikit_learns_logistic_regression(strength: float) -> None:
     linear = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
     x, y, cells, labels = blobs(1)
-    found = Probe(strength)(task_of(labels, y, 3), Judged({"cells": cells, "train": x}))
+    found = Probe(strength)(task_of(labels, y, 3), Predictions({"cells": cells, "train": x}))
     mean, spread = x.mean(0), x.std(0)
     model = linear.LogisticRegression(C=1 / (strength * len(x)), tol=1e-8, max_iter=2000)
     expected = model.fit((x - mean) / spread, y).predict((cells - mean) / spread)
@@ -152,10 +152,12 @@ def test_the_probe_finds_the_minimum_of_its_loss() -> None:
 
 def test_the_probes_strength_is_never_chosen_on_the_judged_cells() -> None:
     x, y, cells, labels = blobs(3)
-    judged = Judged({"cells": cells, "train": x})
+    judged = Predictions({"cells": cells, "train": x})
     found = Probe(seed=4)(task_of(labels, y, 3), judged)["probe"]
     flipped = Probe(seed=4)(task_of((labels + 1) % 3, y, 3), judged)["probe"]
-    assert not np.logical_and(found, flipped).any()  # the answers are the same whatever the labels
+    assert not np.logical_and(
+        np.asarray(found), np.asarray(flipped)
+    ).any()  # the answers are the same whatever the labels
     answers = np.where(np.asarray(found) == 1, labels, -1)
     assert (answers >= 0).mean() > 0.5
 
@@ -163,13 +165,13 @@ def test_the_probes_strength_is_never_chosen_on_the_judged_cells() -> None:
 def test_the_probe_stands_a_dimension_that_never_varies_and_a_handful_of_cells() -> None:
     x = unit(np.array([[1.0, 0, 2], [0, 1, 2], [1.0, 0, 2]]))
     x[:, 2] = 0.5
-    found = Probe()(task_of(np.array([0, 1]), np.array([0, 1, 0]), 2), Judged({"cells": x[:2], "train": x}))
+    found = Probe()(task_of(np.array([0, 1]), np.array([0, 1, 0]), 2), Predictions({"cells": x[:2], "train": x}))
     assert plain(found["probe"]) == 1
 
 
 @pytest.mark.parametrize("metric", [Knn(1), Probe()])
 def test_answers_are_scored_as_they_are(metric: Knn | Probe) -> None:
-    found = metric(task_of(np.array([0, 1, 1]), np.array([0]), 2), Judged(answers=np.array([1, 1, 1])))
+    found = metric(task_of(np.array([0, 1, 1]), np.array([0]), 2), Predictions(answers=np.array([1, 1, 1])))
     accuracy, f1 = found.values()
     assert plain(accuracy) == pytest.approx(2 / 3)
     assert plain(f1) == pytest.approx((0 + 4 / 5) / 2)
@@ -186,6 +188,6 @@ def test_settings_out_of_range_are_errors() -> None:
 
 @pytest.mark.parametrize("metric", [Knn(1), Probe()])
 def test_vectors_that_are_not_finite_are_an_error(metric: Knn | Probe) -> None:
-    judged = Judged({"cells": np.full((1, 2), np.nan, np.float32), "train": np.ones((1, 2), np.float32)})
+    judged = Predictions({"cells": np.full((1, 2), np.nan, np.float32), "train": np.ones((1, 2), np.float32)})
     with pytest.raises(InputError, match="NaN"):
         metric(task_of(np.array([0]), np.array([0]), 1), judged)

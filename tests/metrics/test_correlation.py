@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nearfar.column import ListColumn
-from nearfar.contracts import Judged, Statistic, Values
+from nearfar.contracts import Predictions, Statistic, Values
 from nearfar.errors import InputError
 from nearfar.metrics.correlation import Correlation
 from nearfar.tasks import Similarity as Task
@@ -16,7 +16,7 @@ def task_of(scores: list[float]) -> Task:
 
 
 def measured(task: Task, cosines: Values) -> dict[str, float]:
-    found = Correlation()(task, Judged(scores=cosines))
+    found = Correlation()(task, Predictions(scores=cosines))
     return {name: value.value for name, value in found.items() if isinstance(value, Statistic)}
 
 
@@ -50,7 +50,7 @@ def test_copies_of_pairs_are_pairs() -> None:
     generator = np.random.default_rng(0)
     grades, cosines = generator.integers(0, 5, 40).astype(np.float64), generator.integers(0, 9, 40).astype(np.float64)
     weight = generator.integers(0, 4, (3, 40)).astype(np.float64)
-    found = Correlation()(task_of(grades.tolist()), Judged(scores=cosines))
+    found = Correlation()(task_of(grades.tolist()), Predictions(scores=cosines))
     for name, value in found.items():
         assert isinstance(value, Statistic)
         for row, resampled in enumerate(value.resampled(weight)):

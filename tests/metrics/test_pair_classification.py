@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfar.contracts import Judged, Statistic
+from nearfar.contracts import Predictions, Statistic
 from nearfar.errors import InputError
 from nearfar.metrics.pair_classification import PairClassification, thresholds
 from nearfar.tasks import PairLabels
@@ -24,7 +24,7 @@ def task_of(same: Array, dev: Array | None = None) -> PairLabels:
 
 
 def measured(same: Array, scores: Array, dev: Array | None = None, dev_scores: Array | None = None) -> dict[str, float]:
-    found = PairClassification()(task_of(same, dev), Judged(scores=scores, dev_scores=dev_scores))
+    found = PairClassification()(task_of(same, dev), Predictions(scores=scores, dev_scores=dev_scores))
     return {name: float(v.value if isinstance(v, Statistic) else np.mean(v)) for name, v in found.items()}
 
 
@@ -62,7 +62,7 @@ def test_average_precision_is_scikit_learns_under_weights_too() -> None:
     sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
     random = np.random.default_rng(0)
     same, scores, weight = flags(random, 80), random.random(80), random.integers(0, 4, (3, 80)).astype(np.float64)
-    found = PairClassification()(task_of(same), Judged(scores=scores))["pair_ap"]
+    found = PairClassification()(task_of(same), Predictions(scores=scores))["pair_ap"]
     assert isinstance(found, Statistic)
     assert found.value == pytest.approx(sklearn.average_precision_score(same, scores))
     for row, value in enumerate(found.resampled(weight)):
@@ -103,7 +103,7 @@ def test_f1_of_copies_is_that_of_more_pairs() -> None:
     random = np.random.default_rng(1)
     same, scores, copies = flags(random, 30), random.random(30), random.integers(1, 4, 30)
     dev, dev_scores = flags(random, 30), random.random(30)
-    found = PairClassification()(task_of(same, dev), Judged(scores=scores, dev_scores=dev_scores))["pair_f1"]
+    found = PairClassification()(task_of(same, dev), Predictions(scores=scores, dev_scores=dev_scores))["pair_f1"]
     assert isinstance(found, Statistic)
     more = measured(np.repeat(same, copies), np.repeat(scores, copies), dev, dev_scores)
     assert found.resampled(copies[None].astype(np.float64))[0] == pytest.approx(more["pair_f1"])
@@ -112,8 +112,8 @@ def test_f1_of_copies_is_that_of_more_pairs() -> None:
 def test_similarities_that_do_not_fit_are_errors() -> None:
     task = task_of(np.array([True, False]), np.array([True, False]))
     with pytest.raises(InputError, match=r"2 pairs need as many similarities, they are \(3,\)"):
-        PairClassification()(task, Judged(scores=np.zeros(3)))
+        PairClassification()(task, Predictions(scores=np.zeros(3)))
     with pytest.raises(InputError, match="the similarity of pair 1 is not finite"):
-        PairClassification()(task, Judged(scores=np.array([0, np.nan])))
+        PairClassification()(task, Predictions(scores=np.array([0, np.nan])))
     with pytest.raises(InputError, match="the similarity of dev pair 0 is not finite"):
-        PairClassification()(task, Judged(scores=np.zeros(2), dev_scores=np.array([np.inf, 0])))
+        PairClassification()(task, Predictions(scores=np.zeros(2), dev_scores=np.array([np.inf, 0])))

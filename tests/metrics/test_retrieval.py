@@ -1,7 +1,6 @@
 """Retrieval metrics against a hand-written reference, query by query."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.column import ListColumn
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions, Values
 from nearfar.errors import InputError
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.tasks import Retrieval as Task
@@ -29,8 +28,8 @@ def ranking_of(rows: list[list[int]]) -> Ranking:
     return Ranking(padded, np.zeros(padded.shape, np.float32))
 
 
-def measured(task: Task, ranking: Ranking) -> dict[str, Any]:
-    return dict(Retrieval()(task, Judged(ranking=ranking)))
+def measured(task: Task, ranking: Ranking) -> dict[str, Values]:
+    return Retrieval()(task, Predictions(ranking=ranking))
 
 
 def reference(grades: dict[int, int], rows: list[int]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nearfar import registry
-from nearfar.contracts import Judged, Sample
+from nearfar.contracts import Predictions, Sample
 from nearfar.errors import InputError
 from nearfar.vectors import geometry
 from tests.evaluation.models import pairs
@@ -29,16 +29,16 @@ def test_metrics_equal_the_functions() -> None:
     }
     for name, value in expected.items():
         metric = registry.build("metrics", {"name": name})
-        assert metric(TASK, Judged(sample=drawn)) == {name: float(value)}
+        assert metric(TASK, Predictions(sample=drawn)) == {name: float(value)}
         assert set(metric.meaning) == {name}
 
 
 def test_settings_are_passed_to_the_function() -> None:
     drawn = sample()
-    assert registry.build("metrics", {"name": "alignment", "alpha": "1"})(TASK, Judged(sample=drawn)) == {
+    assert registry.build("metrics", {"name": "alignment", "alpha": "1"})(TASK, Predictions(sample=drawn)) == {
         "alignment": float(geometry.alignment(drawn.queries, drawn.keys, 1.0))
     }
-    assert registry.build("metrics", {"name": "uniformity", "t": 3})(TASK, Judged(sample=drawn)) == {
+    assert registry.build("metrics", {"name": "uniformity", "t": 3})(TASK, Predictions(sample=drawn)) == {
         "uniformity": float(geometry.uniformity(drawn.vectors, 3.0))
     }
     with pytest.raises(InputError, match="no setting is called 'beta'"):
@@ -49,4 +49,4 @@ def test_settings_are_passed_to_the_function() -> None:
 def test_a_sample_that_is_too_small_has_no_value(name: str) -> None:
     one = torch.ones(1, 1)
     metric = registry.build("metrics", {"name": name})
-    assert math.isnan(metric(TASK, Judged(sample=Sample(one, one[:0], one[:0])))[name])
+    assert math.isnan(metric(TASK, Predictions(sample=Sample(one, one[:0], one[:0])))[name])

@@ -9,7 +9,7 @@ import typer
 
 from nearfar.cli import Json, emit
 
-BASELINE = "A floor (bm25, majority, ...; usual ones by default), a model's folder, or none."
+BASELINE = "bm25, majority, ... (those of the task by default), a model's folder, or none."
 
 
 def command(

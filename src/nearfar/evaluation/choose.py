@@ -47,7 +47,7 @@ def build_metric(spec: Spec, where: str, *, outside: bool) -> Metric:
     if not isinstance(built, Metric):
         raise InputError(
             f"{where}: a {type(built).__name__} is no metric; a metric has `takes`, `needs`, `usual`, `meaning` and a "
-            "call with (task, judged), see nearfar.contracts.Metric"
+            "call with (task, predictions), see nearfar.contracts.Metric"
         )
     return built
 

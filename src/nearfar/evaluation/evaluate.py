@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from nearfar.column import ListColumn, take
-from nearfar.contracts import Floor, Judged, Metric
+from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
 from nearfar.evaluation.choose import Spec, baselines_of, metrics_of
-from nearfar.evaluation.judged import judge, positive_pairs
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
+from nearfar.evaluation.predictions import judge, positive_pairs
 from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.worst import worst_queries
 from nearfar.tasks import Retrieval, Task
@@ -79,11 +79,11 @@ def evaluate(
     whole, chosen = task, metrics_of(task, metrics)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     peers = baselines_of(task, baselines)
-    judged = judge(model, task, seed)
-    histogram = _histogram(judged, task, seed)
-    systems = {MODEL: measure(task, judged, chosen)}
-    del judged  # its vectors may be large
-    systems |= {name: measure(task, _judged(peer, task, seed), chosen) for name, peer in peers.items()}
+    predictions = judge(model, task, seed)
+    histogram = _histogram(predictions, task, seed)
+    systems = {MODEL: measure(task, predictions, chosen)}
+    del predictions  # its vectors may be large
+    systems |= {name: measure(task, _predictions(peer, task, seed), chosen) for name, peer in peers.items()}
     fused = _fused(task, systems, peers, chosen) if fusion else {}
     pairs = {("difference", name): (MODEL, name) for name in peers}
     for number, name in enumerate(fused):
@@ -110,7 +110,7 @@ def evaluate(
     )
 
 
-def _judged(peer: Floor | Embedder, task: Task, seed: int) -> Judged:
+def _predictions(peer: Floor | Embedder, task: Task, seed: int) -> Predictions:
     return peer(task, seed) if isinstance(peer, Floor) else judge(peer, task, seed)
 
 
@@ -129,8 +129,8 @@ def _with_relevant(task: Retrieval) -> Retrieval:
     )
 
 
-def _histogram(judged: Judged, task: Task, seed: int) -> dict[str, list[Any]]:
-    left, right, *_ = judged.vectors.values()
+def _histogram(predictions: Predictions, task: Task, seed: int) -> dict[str, list[Any]]:
+    left, right, *_ = predictions.vectors.values()
     return space.histogram(left, right, positive_pairs(task, best=False, seed=seed), seed)
 
 
@@ -143,7 +143,7 @@ def _fused(
         rankings = [systems[system].ranking for system in (MODEL, name)]
         found = [one for one in rankings if isinstance(one, Ranking)]
         if len(found) == len(rankings) and (not isinstance(peer, Floor) or peer.fused):
-            fused[name] = measure(task, Judged(ranking=reciprocal_rank_fusion(found)), metrics)
+            fused[name] = measure(task, Predictions(ranking=reciprocal_rank_fusion(found)), metrics)
     return fused
 
 

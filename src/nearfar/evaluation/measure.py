@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nearfar.column import Ids
-from nearfar.contracts import Judged, Metric, Ranked, Statistic, Values
+from nearfar.contracts import Metric, Predictions, RankedDocuments, Statistic, Values
 from nearfar.errors import InputError
 from nearfar.evaluation.intervals import Interval, mean_intervals, statistic_intervals
 from nearfar.evaluation.report import Differences
@@ -28,19 +28,19 @@ class Measured:
     rows: dict[str, Values] = field(default_factory=dict)  # (n,) each
     statistics: dict[str, Statistic] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
-    ranking: Ranked | None = None
+    ranking: RankedDocuments | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def measure(task: Task, judged: Judged, metrics: Sequence[Metric]) -> Measured:
+def measure(task: Task, predictions: Predictions, metrics: Sequence[Metric]) -> Measured:
     """Return the values of a system by all metrics that find in it what they need.
 
     Errors: `InputError`: values that a metric does not explain, or an array that is not (n,); those of the metrics.
     """
-    found = Measured(ranking=judged.ranking, about=judged.about)
-    parts, n = judged.parts(), len(task.clusters)
+    found = Measured(ranking=predictions.ranking, about=predictions.about)
+    parts, n = predictions.parts(), len(task.clusters)
     for metric in metrics:
-        values = metric(task, judged) if parts.intersection(metric.needs) else {}
+        values = metric(task, predictions) if parts.intersection(metric.needs) else {}
         unknown = set(values) - set(metric.meaning)
         if unknown:
             name = name_of(type(metric))

@@ -8,7 +8,7 @@ import numpy as np
 
 from nearfar.abilities import ARRAYS
 from nearfar.column import Column, kind_of, take
-from nearfar.contracts import Ranked, Values
+from nearfar.contracts import RankedDocuments, Values
 from nearfar.tasks import Retrieval
 
 _WORST = 10  # queries shown as the worst
@@ -16,7 +16,7 @@ _EXPECTED, _RETRIEVED = 2, 3  # relevant and retrieved documents shown for each 
 _LONGEST = 300  # characters of a shown text
 
 
-def worst_queries(task: Retrieval, ranking: Ranked, values: Values) -> list[dict[str, Any]]:
+def worst_queries(task: Retrieval, ranking: RankedDocuments, values: Values) -> list[dict[str, Any]]:
     """Return the ten queries with the lowest values (q,), those whose first relevant document is deepest first.
 
     `rank` is that document's, from 1, or None where it lies beyond the ranking's depth.
@@ -26,7 +26,7 @@ def worst_queries(task: Retrieval, ranking: Ranked, values: Values) -> list[dict
     return [_shown(task, ranking, query, float(values[query]), ranks[query]) for query in order.tolist()]
 
 
-def _shown(task: Retrieval, ranking: Ranked, query: int, value: float, rank: float) -> dict[str, Any]:
+def _shown(task: Retrieval, ranking: RankedDocuments, query: int, value: float, rank: float) -> dict[str, Any]:
     """Return one query for a reader: its text, its best relevant documents and the first ones of its ranking."""
     grades = task.relevance[query]
     relevant = sorted((row for row, grade in grades.items() if grade > 0), key=lambda row: (-grades[row], row))
@@ -46,7 +46,7 @@ def _shown(task: Retrieval, ranking: Ranked, query: int, value: float, rank: flo
     }
 
 
-def _first_relevant(task: Retrieval, ranking: Ranked, query: int) -> float:
+def _first_relevant(task: Retrieval, ranking: RankedDocuments, query: int) -> float:
     """Return the rank of the query's first relevant document, from 1; infinity where the ranking has none."""
     relevant = [row for row, grade in task.relevance[query].items() if grade > 0]
     places = np.flatnonzero(np.isin(ranking.rows[query], relevant))

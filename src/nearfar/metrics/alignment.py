@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
@@ -30,9 +30,9 @@ class Alignment:
     def __init__(self, alpha: float = 2.0) -> None:
         self.alpha = alpha
 
-    def __call__(self, task: Any, judged: Judged) -> dict[str, float]:
+    def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        sample = judged.sample
+        sample = predictions.sample
         if sample is None:
             raise InputError(f"{task.name}: alignment needs a sample of vectors")
         return {

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from nearfar import tasks
-from nearfar.contracts import Judged, Measurement, Statistic, Values
+from nearfar.contracts import Measurement, Predictions, Statistic, Values
 from nearfar.errors import InputError
 
 
@@ -33,9 +33,9 @@ class Correlation:
         "pearson": "correlation of cosine and grade, -1 to 1",
     }
 
-    def __call__(self, task: tasks.Similarity, judged: Judged) -> dict[str, Measurement]:
+    def __call__(self, task: tasks.Similarity, predictions: Predictions) -> dict[str, Measurement]:
         """Return the correlations by name."""
-        cosines, grades = judged.scores, task.scores
+        cosines, grades = predictions.scores, task.scores
         if cosines is None or cosines.shape != grades.shape:
             shape = None if cosines is None else cosines.shape
             raise InputError(f"correlation: {len(grades)} pairs need as many cosines, they are {shape}")

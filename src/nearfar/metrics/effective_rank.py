@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
@@ -26,9 +26,9 @@ class EffectiveRank:
         "effective_rank": "exp(entropy of the normalised singular values): dimensions in use, 1 to d",
     }
 
-    def __call__(self, task: Any, judged: Judged) -> dict[str, float]:
+    def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        sample = judged.sample
+        sample = predictions.sample
         if sample is None:
             raise InputError(f"{task.name}: effective_rank needs a sample of vectors")
         return {

@@ -9,7 +9,7 @@ import numpy as np
 
 from nearfar import tasks
 from nearfar.column import Ids
-from nearfar.contracts import Judged, Measurement, Values
+from nearfar.contracts import Measurement, Predictions, Values
 from nearfar.errors import InputError
 from nearfar.metrics.answers.scores import accuracy_and_f1
 from nearfar.vectors.topk import topk
@@ -56,17 +56,17 @@ class Knn:
             f"knn_macro_f1@{k}": f"mean F1 over the classes, of the class that {votes}",
         }
 
-    def __call__(self, task: tasks.Labels, judged: Judged) -> dict[str, Measurement]:
+    def __call__(self, task: tasks.Labels, predictions: Predictions) -> dict[str, Measurement]:
         """Return hits (n,) and the macro-F1 by name."""
-        answers = judged.answers if not judged.vectors else self._answers(task, judged)
+        answers = predictions.answers if not predictions.vectors else self._answers(task, predictions)
         if answers is None:
             raise InputError(f"{task.name}: knn needs the vectors of the cells, or answers")
         accuracy, f1 = self.meaning
         return accuracy_and_f1(task.labels, answers, len(task.classes), (accuracy, f1))
 
-    def _answers(self, task: tasks.Labels, judged: Judged) -> Ids:
+    def _answers(self, task: tasks.Labels, predictions: Predictions) -> Ids:
         """Return the class that each cell's neighbours vote for, (n,)."""
-        ranking = topk(judged.vectors["cells"], judged.vectors["train"], self.k)
+        ranking = topk(predictions.vectors["cells"], predictions.vectors["train"], self.k)
         classes = task.train_labels[ranking.rows]  # (n, k)
         cosines = ranking.scores.astype(np.float64)
         # The largest cosine is taken off: the order of votes is the same, and exp cannot overflow.

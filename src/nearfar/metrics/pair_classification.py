@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar import tasks
-from nearfar.contracts import Judged, Measurement, Statistic, Values
+from nearfar.contracts import Measurement, Predictions, Statistic, Values
 from nearfar.errors import InputError
 
 Flags = npt.NDArray[np.bool_]
@@ -43,16 +43,16 @@ class PairClassification:
         "pair_accuracy": "share of pairs that are rightly told, at a similarity that is chosen on other pairs",
     }
 
-    def __call__(self, task: tasks.PairLabels, judged: Judged) -> dict[str, Measurement]:
+    def __call__(self, task: tasks.PairLabels, predictions: Predictions) -> dict[str, Measurement]:
         """Return the values by name."""
-        scores, same = _checked(judged.scores, len(task.same), "pair"), task.same
+        scores, same = _checked(predictions.scores, len(task.same), "pair"), task.same
         order = np.lexsort((same, -scores))  # best first, of equal ones those that are not the same first
         precision = partial(average_precision, same[order], order)
         ones = np.ones((1, len(same)))
         values: dict[str, Measurement] = {"pair_ap": Statistic(float(precision(ones)[0]), precision)}
-        if task.dev is None or judged.dev_scores is None:
+        if task.dev is None or predictions.dev_scores is None:
             return values
-        known, other = _checked(judged.dev_scores, len(task.dev.same), "dev pair"), task.dev.same
+        known, other = _checked(predictions.dev_scores, len(task.dev.same), "dev pair"), task.dev.same
         by_f1, by_accuracy = thresholds(known, other)
         f1_at = partial(f1, same, scores >= by_f1)
         hits: Values = ((scores >= by_accuracy) == same).astype(np.float64)

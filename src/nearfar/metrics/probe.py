@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nearfar import tasks
 from nearfar.column import Ids
-from nearfar.contracts import Judged, Measurement
+from nearfar.contracts import Measurement, Predictions
 from nearfar.errors import InputError
 from nearfar.metrics.answers.scores import accuracy_and_f1
 from nearfar.vectors.geometry import check_vectors
@@ -63,18 +63,18 @@ class Probe:
             )
         self.strength, self.iterations, self.seed = strength, iterations, seed
 
-    def __call__(self, task: tasks.Labels, judged: Judged) -> dict[str, Measurement]:
+    def __call__(self, task: tasks.Labels, predictions: Predictions) -> dict[str, Measurement]:
         """Return hits (n,) and the macro-F1 by name."""
-        answers = judged.answers if not judged.vectors else self._answers(task, judged)
+        answers = predictions.answers if not predictions.vectors else self._answers(task, predictions)
         if answers is None:
             raise InputError(f"{task.name}: probe needs the vectors of the cells, or answers")
         return accuracy_and_f1(task.labels, answers, len(task.classes), ("probe", "probe_macro_f1"))
 
-    def _answers(self, task: tasks.Labels, judged: Judged) -> Ids:
+    def _answers(self, task: tasks.Labels, predictions: Predictions) -> Ids:
         """Return the class that the fitted classifier gives each cell, (n,)."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         x, cells = (
-            check_vectors(torch.from_numpy(np.array(judged.vectors[side])).to(device), side)
+            check_vectors(torch.from_numpy(np.array(predictions.vectors[side])).to(device), side)
             for side in ("train", "cells")
         )
         mean, spread = x.mean(0), x.std(0, correction=0)

@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
@@ -25,9 +25,9 @@ class RandomCosine:
         "random_cosine": "mean cosine of distinct vectors; near 0 is a full space, near 1 a narrow cone",
     }
 
-    def __call__(self, task: Any, judged: Judged) -> dict[str, float]:
+    def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        sample = judged.sample
+        sample = predictions.sample
         if sample is None:
             raise InputError(f"{task.name}: random_cosine needs a sample of vectors")
         return {"random_cosine": float(geometry.random_cosine(sample.vectors)) if len(sample.vectors) > 1 else math.nan}

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from nearfar import tasks
-from nearfar.contracts import Judged, Measurement, Ranked
+from nearfar.contracts import Predictions, RankedDocuments, Values
 from nearfar.errors import InputError
 
 _QUERY_BLOCK = 500  # queries that are handed to ir-measures in one call
@@ -41,12 +41,12 @@ class Retrieval:
         "recall@100": "share of the relevant documents that is among the hundred best",
     }
 
-    def __call__(self, task: tasks.Retrieval, judged: Judged) -> dict[str, Measurement]:
+    def __call__(self, task: tasks.Retrieval, predictions: Predictions) -> dict[str, Values]:
         """Return the values (q,) of the queries, by metric."""
         from ir_measures import AP, RR, R, iter_calc, nDCG  # slow to import
 
         q, m = len(task.queries), len(task.documents)
-        ranking = _checked(judged.ranking, q, m)
+        ranking = _checked(predictions.ranking, q, m)
         full_depth = dict(zip((AP, R @ 100), ("map", "recall@100")))
         top_ten = dict(zip((nDCG @ 10, RR @ 10, R @ 1, R @ 10), ("ndcg@10", "mrr@10", "recall@1", "recall@10")))
         values = {name: np.full(q, np.nan) for name in self.meaning}
@@ -65,10 +65,10 @@ class Retrieval:
             for measures, ranked in ((full_depth, run), (top_ten, top_ten_run)):
                 for result in iter_calc(list(measures), qrels, ranked):
                     values[measures[result.measure]][int(result.query_id)] = result.value
-        return dict(values)
+        return values
 
 
-def _checked(ranking: Ranked | None, q: int, m: int) -> Ranked:
+def _checked(ranking: RankedDocuments | None, q: int, m: int) -> RankedDocuments:
     if ranking is None:
         raise InputError("retrieval: needs a ranking of the documents")
     if len(ranking.rows) != q:

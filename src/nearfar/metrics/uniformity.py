@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
@@ -30,9 +30,9 @@ class Uniformity:
     def __init__(self, t: float = 2.0) -> None:
         self.t = t
 
-    def __call__(self, task: Any, judged: Judged) -> dict[str, float]:
+    def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        sample = judged.sample
+        sample = predictions.sample
         if sample is None:
             raise InputError(f"{task.name}: uniformity needs a sample of vectors")
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 from nearfar.evaluation.report import DEPTH
 from nearfar.text.bm25 import BASELINES, Bm25
 
@@ -18,13 +18,13 @@ class Bm25Floor:
     usual: ClassVar[tuple[type, ...]] = (tasks.Retrieval,)
     fused: ClassVar[bool] = True
 
-    def __call__(self, task: tasks.Retrieval, seed: int) -> Judged:  # noqa: ARG002  nothing is drawn
+    def __call__(self, task: tasks.Retrieval, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
         """Return the ranking of the documents for each query."""
         return bm25_ranking(task, "bm25")
 
 
-def bm25_ranking(task: tasks.Retrieval, name: str) -> Judged:
+def bm25_ranking(task: tasks.Retrieval, name: str) -> Predictions:
     """Return what the variant of BM25 with a name in `text.bm25.BASELINES` makes of a task."""
     bm25 = Bm25(task.documents, **BASELINES[name])
     ranking = bm25.rank(task.queries.read(0, len(task.queries)), DEPTH, task.excluded)
-    return Judged(ranking=ranking, about={"name": name, **bm25.settings})
+    return Predictions(ranking=ranking, about={"name": name, **bm25.settings})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 from nearfar.evaluation.floors.bm25 import bm25_ranking
 
 
@@ -17,6 +17,6 @@ class Bm25EnglishFloor:
     usual: ClassVar[tuple[type, ...]] = ()
     fused: ClassVar[bool] = True
 
-    def __call__(self, task: tasks.Retrieval, seed: int) -> Judged:  # noqa: ARG002  nothing is drawn
+    def __call__(self, task: tasks.Retrieval, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
         """Return the ranking of the documents for each query."""
         return bm25_ranking(task, "bm25-english")

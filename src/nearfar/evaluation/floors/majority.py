@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 
 
 class MajorityFloor:
@@ -18,7 +18,7 @@ class MajorityFloor:
     usual: ClassVar[tuple[type, ...]] = (tasks.Labels,)
     fused: ClassVar[bool] = False
 
-    def __call__(self, task: tasks.Labels, seed: int) -> Judged:  # noqa: ARG002  nothing is drawn
+    def __call__(self, task: tasks.Labels, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
         """Return the class as the answers (n,)."""
         counts = np.bincount(task.train_labels, minlength=len(task.classes))
         most = int(counts.argmax())
@@ -27,4 +27,4 @@ class MajorityFloor:
             "class": task.classes[most],
             "share of the training cells": counts[most] / counts.sum(),
         }
-        return Judged(answers=np.full(len(task.labels), most), about=about)
+        return Predictions(answers=np.full(len(task.labels), most), about=about)

@@ -10,9 +10,9 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from nearfar import tasks
 from nearfar.column import kind_of
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 from nearfar.errors import InputError
-from nearfar.evaluation.judged import judge
+from nearfar.evaluation.predictions import judge
 from nearfar.vectors.embed import Vectors
 
 _SIDE = 32  # pixels of a picture's side
@@ -30,7 +30,7 @@ class PixelsFloor:
     usual: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
     fused: ClassVar[bool] = True
 
-    def __call__(self, task: tasks.Task, seed: int) -> Judged:
+    def __call__(self, task: tasks.Task, seed: int) -> Predictions:
         """Return what the raw values make of a task."""
         return judge(_Pixels(), task, seed, {"name": "pixels", "picture": f"{_SIDE} x {_SIDE}", "recording": _TIME})
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from nearfar import tasks
-from nearfar.contracts import Judged
+from nearfar.contracts import Predictions
 from nearfar.evaluation.report import DEPTH
 from nearfar.vectors.topk import Ranking
 
@@ -20,15 +20,17 @@ class RandomOrderFloor:
     usual: ClassVar[tuple[type, ...]] = ()
     fused: ClassVar[bool] = False
 
-    def __call__(self, task: tasks.Retrieval | tasks.Similarity | tasks.PairLabels, seed: int) -> Judged:
+    def __call__(self, task: tasks.Retrieval | tasks.Similarity | tasks.PairLabels, seed: int) -> Predictions:
         """Return a ranking, or scores."""
         generator = np.random.default_rng(seed)
         about = {"name": "random-order", "seed": seed}
         if isinstance(task, tasks.Retrieval):
-            return Judged(ranking=_drawn(task, generator), about=about)
+            return Predictions(ranking=_drawn(task, generator), about=about)
         dev = task.dev if isinstance(task, tasks.PairLabels) else None
         scores = generator.random(len(task.first))
-        return Judged(scores=scores, dev_scores=None if dev is None else generator.random(len(dev.first)), about=about)
+        return Predictions(
+            scores=scores, dev_scores=None if dev is None else generator.random(len(dev.first)), about=about
+        )
 
 
 def _drawn(task: tasks.Retrieval, generator: np.random.Generator) -> Ranking:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nearfar import tasks
 from nearfar.column import Column
-from nearfar.contracts import Judged, Values
+from nearfar.contracts import Predictions, Values
 from nearfar.errors import InputError
 from nearfar.text.bm25 import words
 
@@ -23,10 +23,10 @@ class WordOverlapFloor:
     usual: ClassVar[tuple[type, ...]] = (tasks.Similarity, tasks.PairLabels)
     fused: ClassVar[bool] = False
 
-    def __call__(self, task: tasks.Similarity | tasks.PairLabels, seed: int) -> Judged:  # noqa: ARG002  nothing is drawn
+    def __call__(self, task: tasks.Similarity | tasks.PairLabels, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
         """Return the scores of the pairs, and of the dev pairs where there are some."""
         dev = task.dev if isinstance(task, tasks.PairLabels) else None
-        return Judged(
+        return Predictions(
             scores=_overlaps(task.first, task.second),
             dev_scores=None if dev is None else _overlaps(dev.first, dev.second),
             about={"name": "word-overlap", "score": "Jaccard's index of the word sets"},

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nearfar.column import Ids
-from nearfar.contracts import Judged, Values
+from nearfar.contracts import Predictions, Values
 from nearfar.evaluation import space
 from nearfar.evaluation.report import DEPTH, about_model
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, columns_of
@@ -18,7 +18,7 @@ from nearfar.vectors.topk import Ranking, topk
 ROLES: dict[str, Literal["query", "key"]] = {"queries": "query", "documents": "key"}  # other columns have no role
 
 
-def judge(model: Embedder, task: Task, seed: int, about: Mapping[str, Any] | None = None) -> Judged:
+def judge(model: Embedder, task: Task, seed: int, about: Mapping[str, Any] | None = None) -> Predictions:
     """Return what a model made of a task; each distinct cell of a column is embedded once.
 
     about: facts of the model for the protocol, by default its fingerprint and dimension.
@@ -39,7 +39,7 @@ def judge(model: Embedder, task: Task, seed: int, about: Mapping[str, Any] | Non
     elif not isinstance(task, Labels):
         scores = _cosines(left, right)
         dev_scores = _cosines(vectors["dev first"], vectors["dev second"]) if "dev first" in vectors else None
-    return Judged(vectors, ranking, scores, dev_scores, None, sample, facts)
+    return Predictions(vectors, ranking, scores, dev_scores, None, sample, facts)
 
 
 def ranked(task: Retrieval, queries: Vectors, documents: Vectors) -> Ranking:
