@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from datasets import Dataset
 from sentence_transformers import (
@@ -48,7 +48,7 @@ def trainer(
     encoder: Any = parts.encoder
     data = Dataset.from_dict(columns)
     model = SentenceTransformer(modules=[_embedding(encoder, variant["start"])], device="cpu")
-    loss = LOSSES[variant["loss"]](model, scale=1.0 / parts.loss.temperature)  # type: ignore[attr-defined]
+    loss = LOSSES[variant["loss"]](model, scale=1.0 / cast("Any", parts.loss).temperature)
     loss.register_forward_pre_hook(clock.count)
     return SentenceTransformerTrainer(
         model=model,

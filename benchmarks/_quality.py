@@ -18,7 +18,9 @@ import nearfar as nf
 from nearfar import config
 from nearfar.column import chunks
 from nearfar.compute import hardware
+from nearfar.contracts import Predictions
 from nearfar.metrics.retrieval import Retrieval
+from nearfar.tasks import Retrieval as RankingTask
 from nearfar.tasks import Similarity, Task
 from nearfar.vectors.topk import topk
 
@@ -69,12 +71,15 @@ def _values(model: nf.Model, task: Task, metric: str) -> npt.NDArray[np.float64]
     if isinstance(task, Similarity):
         first, second = (model.embed(side.read(0, len(side))) for side in (task.first, task.second))
         return np.stack([(first * second).sum(1), task.scores]).astype(np.float64)
+    assert isinstance(task, RankingTask), "the other tasks have no ranking"
     queries = model.embed(task.queries.read(0, len(task.queries)), "query")
     documents = task.documents.read(0, len(task.documents))
     full = np.array([bool(cell.strip()) for cell in documents])
     keys = np.zeros((len(documents), model.dim), np.float32)
     keys[full] = model.embed([cell for cell in documents if cell.strip()], "key")
-    found: npt.NDArray[np.float64] = Retrieval()(task, topk(queries, keys, 100, allowed=full))[metric]
+    found: npt.NDArray[np.float64] = Retrieval()(task, Predictions(ranking=topk(queries, keys, 100, allowed=full)))[
+        metric
+    ]
     return found
 
 

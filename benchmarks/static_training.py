@@ -69,11 +69,12 @@ def learn_tokenizer(overrides: list[str], pairs: int, path: Path) -> Any:
 
 def judge(task: Any, scratch: Path) -> Any:
     """Return a metric's value of each query, (q,), from the vectors that a contestant left."""
+    from nearfar.contracts import Predictions
     from nearfar.metrics.retrieval import Retrieval
     from nearfar.vectors.topk import topk
 
     ranking = topk(np.load(scratch / "queries.npy"), np.load(scratch / "documents.npy"), 100)
-    return Retrieval()(task, ranking)[METRIC]
+    return Retrieval()(task, Predictions(ranking=ranking))[METRIC]
 
 
 def run(contestants: list[Contestant], overrides: list[str], pairs: int, rounds: int, folder: Path) -> tuple[Any, int]:

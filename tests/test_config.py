@@ -253,7 +253,7 @@ def test_what_is_no_file_names_the_nearest_recipe(tmp_path: Path) -> None:
         ({"training": {"epoch": 3}}, ["training: no setting is called 'epoch'", "did you mean 'epochs'"]),
         ({"training": {"epochs": -1}}, ["training.epochs", "above zero"]),
         ({"training": {"batch_size": 1}}, ["training.batch_size must be at least 2"]),
-        ({"evaluate": ["retrieval"]}, ["evaluate.0: write {name: metric, split: split}"]),
+        ({"evaluate": ["retrieval"]}, ["evaluate.0: write {name: metric, split: split, setting: value}"]),
         ({"evaluate": [{"split": "test"}]}, ["evaluate.0", "retrieval"]),
         ({"evaluate": [{"name": "retreival"}]}, ["no part is called 'retreival'", "did you mean 'retrieval'"]),
         ({"evaluate": [{"name": "retrieval", "on": "x"}]}, ["evaluate.0: no setting 'on'", "known: name, split"]),

@@ -38,10 +38,10 @@ class RecipeParts:
     """A recipe's parts, built.
 
     data: the data set, the first where the recipe has several. positives: those of the data set; of several data sets
-    their `Mixture`, whose splits are called "1/heldout". evaluate: the tasks to judge by, {"name": metric, "split":
-    split}. refresh: the miner of negatives during training, where `training` asks for one. of_split: returns the
-    positives of a split, made as those of the training rows are. heads, objective, objective_weight,
-    ship: see `training.fit.fit`. seconds: the time that building took.
+    their `Mixture`, whose splits are called "1/heldout". evaluate: what to judge by, {"name": metric, "split": split}
+    and the metric's settings. refresh: the miner of negatives during training, where `training` asks for one. of_split:
+    returns the positives of a split, made as those of the training rows are. heads, objective, objective_weight, ship:
+    see `training.fit.fit`. seconds: the time that building took.
     """
 
     data: Data
@@ -49,7 +49,7 @@ class RecipeParts:
     encoder: Encoder
     loss: Loss | None
     training: dict[str, Any]
-    evaluate: list[dict[str, str]]
+    evaluate: list[dict[str, Any]]
     heads: dict[str, Head] = field(default_factory=dict)
     objective: Objective | None = None
     objective_weight: float = 1.0
@@ -230,17 +230,22 @@ def _refuse_unequal(data: Any, positives: Any) -> None:
         raise InputError(f"positives: a list of {m} for {n} of data; give one for each, or a single one for all")
 
 
-def _tasks(entries: list[Any]) -> list[dict[str, str]]:
-    known = {"name": registry.names("metrics"), "split": []}
+def _tasks(entries: list[Any]) -> list[dict[str, Any]]:
+    """Return what to judge by, with every default written out: each entry a metric, its settings and its split."""
+    completed = []
     for i, entry in enumerate(entries):
         where = f"evaluate.{i}"
         if not isinstance(entry, Mapping) or "name" not in entry:
-            raise InputError(f"{where}: write {{name: metric, split: split}}; metrics: {', '.join(known['name'])}")
-        registry.find("metrics", str(entry["name"]))
+            known = ", ".join(registry.names("metrics"))
+            raise InputError(f"{where}: write {{name: metric, split: split, setting: value}}; metrics: {known}")
+        part = registry.find("metrics", str(entry["name"]), outside=True)
+        settings = {"name", "split", *registry.recipe_settings("metrics", part)}
         for key in entry:
-            if key not in known:
-                raise InputError(f"{where}: no setting {key!r}; {nearest(str(key), known)}")
-    return [{str(key): str(value) for key, value in entry.items()} for entry in entries]
+            if key not in settings:
+                raise InputError(f"{where}: no setting {key!r}; {nearest(str(key), settings)}")
+        spec = {key: value for key, value in entry.items() if key != "split"}
+        completed.append({**_completed("metrics", where, spec), "split": str(entry.get("split", "heldout"))})
+    return completed
 
 
 def dumped(recipe: Recipe, versions: Mapping[str, str]) -> str:

@@ -3,13 +3,14 @@
 What a part may do beyond these is in `abilities`.
 """
 
-# This file is long because the contracts of all parts stand side by side.
+# This file is long because it holds the contracts of all parts, which are read together.
+
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -296,15 +297,100 @@ class Sample:
     keys: Tensor
 
 
+class RankedDocuments(Protocol):
+    """The best documents of each query, best first, in the form of `vectors.topk.Ranking`; row -1 is none."""
+
+    @property
+    def rows(self) -> Ids:
+        """The documents (n, k) by position."""
+        ...
+
+    @property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """Their scores (n, k)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one system, a model or a floor, made of a task; a part that it cannot give is None or empty.
+
+    vectors: the vectors (n, d) of each of the task's columns, by the names of `tasks.columns_of`. ranking: of the
+    documents for each query (Retrieval). scores (n,): of the pairs, higher for the more similar (Similarity,
+    PairLabels); dev_scores: of the dev pairs. answers (n,): the class of each cell (Labels), from a system that answers
+    without vectors. sample: of the space of the vectors. about: facts for the protocol.
+    """
+
+    vectors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    ranking: RankedDocuments | None = None
+    scores: Values | None = None
+    dev_scores: Values | None = None
+    answers: Ids | None = None
+    sample: Sample | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def parts(self) -> set[str]:
+        """Return the names of the parts that there are, as `Metric.needs` has them."""
+        optional = {"ranking": self.ranking, "scores": self.scores, "answers": self.answers, "sample": self.sample}
+        given = {name for name, part in optional.items() if part is not None}
+        return given | ({"vectors"} if self.vectors else set())
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A value of a metric that is no mean over the task's n rows, with its value in resamples of them.
+
+    resampled: from the number of copies (b, n) of each row in b resamples to the values (b,).
+    """
+
+    value: float
+    resampled: Callable[[Values], Values]
+
+
+Measurement = Values | float | Statistic
+
+
+@runtime_checkable
 class Metric(Protocol):
-    """A metric, whose constructor takes its settings. meaning: a description of each of its values, by name."""
+    """A metric of what a system made of a task; its constructor takes its settings.
 
-    meaning: ClassVar[dict[str, str]]
+    takes: the types of its tasks. needs: parts of `Predictions`, one of which it reads: it is left out, by name,
+    for a system that has none of them. usual: it is measured where no metrics are named. meaning: a description of each
+    of its values, by name; a name holds the settings that change what it means (`knn@20`), and no two parts share one.
+    """
+
+    takes: ClassVar[tuple[type, ...]]
+    needs: ClassVar[tuple[str, ...]]
+    usual: ClassVar[bool]
+
+    @property
+    def meaning(self) -> Mapping[str, str]:
+        """A description of each value, by name."""
+        ...
+
+    def __call__(self, task: Any, predictions: Predictions, /) -> Mapping[str, Measurement]:
+        """Return the values by name.
+
+        An array (n,), a value for each of the task's rows, is averaged and gets an interval, a `Statistic` gets one
+        too, a plain number none. A value that cannot be computed is left out, or is NaN.
+        """
+        ...
 
 
-class SpaceMetric(Metric, Protocol):
-    """A metric of the geometry of the vectors, without a task."""
+@runtime_checkable
+class Floor(Protocol):
+    """What any model must beat at a task: words, raw pixels, the most frequent class, chance.
 
-    def __call__(self, sample: Sample, /) -> dict[str, float]:
-        """Return the values by name."""
+    takes: the types of tasks that it serves. reads: the kinds of cells, in the words of `column.kind_of`; () is any.
+    usual: the types of tasks that it is the floor of where no baseline is named. fused: the fusion of its ranking with
+    the model's is worth a look.
+    """
+
+    takes: ClassVar[tuple[type, ...]]
+    reads: ClassVar[tuple[str, ...]]
+    usual: ClassVar[tuple[type, ...]]
+    fused: ClassVar[bool]
+
+    def __call__(self, task: Any, seed: int, /) -> Predictions:
+        """Return what it makes of a task; `about` names its settings."""
         ...

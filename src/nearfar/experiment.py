@@ -28,7 +28,10 @@ BRIEF = ("task", "metrics", "intervals", "baseline", "difference", "fusion", "fu
 
 @dataclass(frozen=True)
 class Experiment:
-    """A run, its reports by split (the first is the recipe's main one), and the content of results.json."""
+    """A run, its reports, and the content of results.json.
+
+    reports: by split, the recipe's main one first; a second task of a split has its kind in its name, "heldout labels".
+    """
 
     run: Run
     reports: dict[str, Report]
@@ -41,7 +44,7 @@ class Experiment:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics on the recipe's main split, by name; empty where the recipe names none."""
+        """The metrics of the first report, by name; empty where the recipe names none."""
         return next((report.metrics for report in self.reports.values()), {})
 
     @property
@@ -55,7 +58,7 @@ def train(
     settings: Mapping[str, Any] | Sequence[str] = (),
     *,
     out: str | Path,
-    baselines: Sequence[str | Model] = ("bm25",),
+    baselines: Sequence[str | Model] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -70,7 +73,8 @@ def train(
         settings: the recipe's settings by path, {"data.path": "faq.jsonl", "training.epochs": 3}, or texts as on the
             command line.
         out: the run's folder.
-        baselines: what the model is compared with: "bm25", "bm25-english", folders of models, or models.
+        baselines: what the model is compared with: floors by name ("bm25", "bm25-english", "majority", ...), folders
+            of models, or models; [] for none. By default the usual floors of each task.
         resume: go on from the newest whole checkpoint. overwrite: replace a run that lies in `out`.
         quiet: no progress bar.
 
@@ -90,7 +94,7 @@ def train(
     from nearfar.evaluation import sources
 
     chosen, folder = config.load(recipe, settings), Path(out)
-    peers = [peer for one in baselines for peer in (sources.baselines([one]) if isinstance(one, str) else [one])]
+    peers = None if baselines is None else sources.baselines(baselines)
     check_out(folder, resume=resume, overwrite=overwrite)
     return run(chosen, config.build(chosen), folder, peers, resume=resume, overwrite=overwrite, quiet=quiet)
 
@@ -106,7 +110,7 @@ def run(
     recipe: Recipe,
     parts: RecipeParts,
     out: Path,
-    baselines: list[str | Model],
+    baselines: Sequence[str | Model] | None,
     *,
     resume: bool,
     overwrite: bool,
@@ -115,13 +119,14 @@ def run(
     """Train by a recipe whose parts are built already, and judge; see `train`, which ends with this."""
     from nearfar.compute.ranks import Ranks
     from nearfar.config import plain, resolved
-    from nearfar.evaluation.evaluate import evaluate
+    from nearfar.evaluation.splits import judgements
     from nearfar.training.fit import fit
 
     first = Ranks.from_environment().is_first
     began = time.perf_counter() - parts.seconds
-    splits = dict.fromkeys(entry.get("split", "heldout") for entry in parts.evaluate)
-    tasks = {split: parts.positives.task(split) for split in splits}
+    judged = judgements(parts.evaluate, parts.positives, baselines)
+    splits = dict.fromkeys(one.split for one in judged)
+    main = [one for one in judged if one.split == next(iter(splits))]
     whole: Recipe = plain(resolved(recipe))
     if first and (not resume or not (out / "recipe.yaml").exists()):
         _write_recipe(out, whole)
@@ -129,14 +134,15 @@ def run(
             (out / stale).unlink(missing_ok=True)
 
     def metrics(model: Model) -> dict[str, float]:
-        return evaluate(model, next(iter(tasks.values())), resamples=2).metrics
+        found = [one.numbers(model) for one in main]
+        return {name: value for numbers in reversed(found) for name, value in numbers.items()}  # the first task's count
 
     run = fit(
         parts.encoder,
         parts.positives,
         parts.loss,
         out=out,
-        evaluate=metrics if tasks else None,
+        evaluate=metrics if judged else None,
         heads=parts.heads,
         objective=parts.objective,
         objective_weight=parts.objective_weight,
@@ -152,7 +158,7 @@ def run(
     if not first:
         return None
     _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
-    reports = {split: evaluate(run.model, task, baselines=baselines) for split, task in tasks.items()}
+    reports = {one.name: one.report(run.model) for one in judged}
     facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
     write_results(run, reports, facts)
     return Experiment(run, reports, facts)
@@ -192,9 +198,9 @@ def _write_recipe(folder: Path, whole: Recipe) -> None:
 
 
 def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> dict[str, Any]:
-    result: dict[str, Any] = {"metrics": {}}
-    for i, (split, report) in enumerate(reports.items()):
-        result |= report.to_json() if i == 0 else {split: report.to_json()}
+    result: dict[str, Any] = {"metrics": dict(run.metrics)}  # where nothing is judged, the held-out loss
+    for i, (name, report) in enumerate(reports.items()):
+        result |= report.to_json() if i == 0 else {name: report.to_json()}
     return result | {
         "run": str(run.folder),
         "model": str(run.folder / "model"),

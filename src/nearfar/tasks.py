@@ -20,6 +20,9 @@ class Retrieval:
     more relevant; 0 is judged as not relevant. clusters (q,): queries of one cluster are not independent of each other
     (same module, same source), so the bootstrap resamples whole clusters. excluded: for each query, the documents
     (positions) that are never ranked, such as the query itself in a corpus that holds it.
+
+    Errors: `InputError`: lengths that differ, positions out of range, no relevant document at all, or one that is
+    excluded.
     """
 
     name: str
@@ -39,13 +42,34 @@ class Retrieval:
                 f"{self.name}: {n} queries need {n} ids and clusters (have {len(self.query_ids)} and "
                 f"{len(self.clusters)}); {m} documents need {m} ids (have {len(self.document_ids)})"
             )
+        self._check_positions(n, m)
         if not any(grade > 0 for judged in self.relevance.values() for grade in judged.values()):
             raise InputError(f"{self.name}: no query has a relevant document; check that the qrels use the same ids")
+
+    def _check_positions(self, n: int, m: int) -> None:
+        for what, lists in (("relevance", self.relevance), ("excluded", self.excluded)):
+            for query, documents in lists.items():
+                if not 0 <= query < n:
+                    raise InputError(f"{self.name}: {what} names query {query}, there are queries 0 to {n - 1}")
+                wrong = next((document for document in documents if not 0 <= document < m), None)
+                if wrong is not None:
+                    raise InputError(
+                        f"{self.name}: {what} of query {query} names document {wrong}, there are 0 to {m - 1}"
+                    )
+        for query, documents in self.excluded.items():
+            lost = [document for document in documents if self.relevance.get(query, {}).get(document, 0) > 0]
+            if lost:
+                raise InputError(
+                    f"{self.name}: document {lost[0]} is relevant to query {query} and excluded for it; choose one"
+                )
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """A similarity task: rank the pairs (first[i], second[i]) as people's grades, scores (n,), rank them."""
+    """A similarity task: rank the pairs (first[i], second[i]) as people's grades, scores (n,), rank them.
+
+    Errors: `InputError`: lengths that differ, no pairs, grades that are not finite.
+    """
 
     name: str
     first: Column
@@ -54,6 +78,13 @@ class Similarity:
     clusters: npt.NDArray[np.int64]
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        lengths = {"first": len(self.first), "second": len(self.second), "scores": len(self.scores)}
+        _refuse_unequal(self.name, {**lengths, "clusters": len(self.clusters)})
+        if not np.isfinite(self.scores).all():
+            row = int(np.argmin(np.isfinite(self.scores)))
+            raise InputError(f"{self.name}: the grade of pair {row} is {self.scores[row]}; give a finite number")
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -61,7 +92,9 @@ class Labels:
 
     classes: the names of the c classes. labels (n,) and train_labels (m,): the class of each cell, a position in
     `classes`. unknown: the class that stands for "none of these", which a classifier may answer without evidence.
-    clusters (n,): see `Retrieval`.
+    clusters (n,): see `Retrieval`. A class without training cells, which no classifier can learn, is told in `notes`.
+
+    Errors: `InputError`: lengths that differ, no cells to train on or to judge by, labels out of range.
     """
 
     name: str
@@ -74,6 +107,30 @@ class Labels:
     unknown: int | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        lengths = {"cells": len(self.cells), "labels": len(self.labels), "clusters": len(self.clusters)}
+        _refuse_unequal(self.name, lengths)
+        if not len(self.train):
+            raise InputError(f"{self.name}: there are no training cells; a class is told from labelled cells")
+        _refuse_unequal(self.name, {"train": len(self.train), "train_labels": len(self.train_labels)})
+        c = len(self.classes)
+        for what, labels in (("labels", self.labels), ("train_labels", self.train_labels)):
+            if not np.issubdtype(labels.dtype, np.integer):
+                raise InputError(
+                    f"{self.name}: {what} must be whole numbers, positions in classes; it is {labels.dtype}"
+                )
+            wrong = np.flatnonzero((labels < 0) | (labels >= c))
+            if len(wrong):
+                raise InputError(
+                    f"{self.name}: {what}[{wrong[0]}] is {labels[wrong[0]]}, there are classes 0 to {c - 1}"
+                )
+        if self.unknown is not None and not 0 <= self.unknown < c:
+            raise InputError(f"{self.name}: unknown is class {self.unknown}, there are classes 0 to {c - 1}")
+        untaught = sorted(set(range(c)) - set(self.train_labels.tolist()) - {self.unknown})
+        if untaught:
+            found = {"classes without training cells": [self.classes[row] for row in untaught]}
+            object.__setattr__(self, "notes", {**self.notes, **found})
+
 
 @dataclass(frozen=True)
 class PairLabels:
@@ -81,6 +138,8 @@ class PairLabels:
 
     dev: other pairs, on which the threshold of the cosine is chosen; without them, only what needs no threshold is
     measured.
+
+    Errors: `InputError`: lengths that differ, labels that are no booleans, or all alike.
     """
 
     name: str
@@ -91,5 +150,46 @@ class PairLabels:
     dev: PairLabels | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        lengths = {"first": len(self.first), "second": len(self.second), "same": len(self.same)}
+        _refuse_unequal(self.name, {**lengths, "clusters": len(self.clusters)})
+        if self.same.dtype != bool:
+            raise InputError(f"{self.name}: same must be booleans, it is {self.same.dtype}; give labels == 1")
+        if self.same.all() or not self.same.any():
+            what = "the same" if self.same.all() else "different"
+            raise InputError(f"{self.name}: all {len(self.same)} pairs are {what}; both kinds are needed")
+
 
 Task = Retrieval | Similarity | Labels | PairLabels
+_KINDS: dict[type, str] = {
+    Retrieval: "retrieval",
+    Similarity: "similarity",
+    Labels: "labels",
+    PairLabels: "pair labels",
+}
+
+
+def kind_of_task(task: Task | type) -> str:
+    """Return what messages and reports call a type of task, or the type of a task: "labels"."""
+    kind = task if isinstance(task, type) else type(task)
+    return _KINDS.get(kind, kind.__name__)
+
+
+def columns_of(task: Task) -> dict[str, Column]:
+    """Return the columns of a task by name: its two sides, and those of the dev pairs ("dev first", "dev second")."""
+    if isinstance(task, Retrieval):
+        return {"queries": task.queries, "documents": task.documents}
+    if isinstance(task, Labels):
+        return {"cells": task.cells, "train": task.train}
+    columns = {"first": task.first, "second": task.second}
+    if isinstance(task, PairLabels) and task.dev is not None:
+        columns |= {"dev first": task.dev.first, "dev second": task.dev.second}
+    return columns
+
+
+def _refuse_unequal(name: str, lengths: dict[str, int]) -> None:
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{what} {length}" for what, length in lengths.items())
+        raise InputError(f"{name}: lengths must be equal, they are {shown}")
+    if not all(lengths.values()):
+        raise InputError(f"{name}: is empty: no {next(iter(lengths))}")

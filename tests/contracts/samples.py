@@ -127,10 +127,12 @@ def packages(folder: Path, count: int = 12) -> list[Path]:
 
 
 def sources(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield settings that name real data of each form: a table, graded pairs, a BEIR folder, packages."""
+    """Yield settings that name real data of each form: a table, graded and labelled pairs, a BEIR folder, packages."""
     yield {"path": str(write_lines(folder / "pairs.jsonl", rows()))}
     graded = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "score": i % 6} for i in range(12)]
     yield {"path": str(write_lines(folder / "graded.jsonl", graded))}
+    labelled = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "label": i % 2} for i in range(12)]
+    yield {"path": str(write_lines(folder / "labelled.jsonl", labelled))}
     yield {"path": str(beir(folder / "beir"))}
     yield {"paths": packages(folder / "packages")}
 

@@ -16,7 +16,7 @@ from nearfar.contracts import Batch
 from nearfar.errors import InputError
 from nearfar.losses.distill import Distill
 from nearfar.losses.infonce import InfoNCE
-from nearfar.tasks import Retrieval, Similarity
+from nearfar.tasks import Task
 from tests.contracts import samples
 
 
@@ -29,7 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_data_has_columns_or_is_a_task(name: str, tmp_path: Path) -> None:
     found = samples.data(name, tmp_path)
     if not hasattr(found, "column"):
-        assert isinstance(found.task(), Retrieval | Similarity)
+        assert isinstance(found.task(), Task)
         return
     assert found.columns
     for name in found.columns:
@@ -107,6 +107,6 @@ def test_examples_are_described_and_splits_are_tasks(name: str) -> None:
     described = found.describe(np.array([3, 1]))
     assert len(described) == 2
     assert all(isinstance(example, dict) for example in described)
-    assert isinstance(found.task("heldout"), Retrieval | Similarity)
+    assert isinstance(found.task("heldout"), Task)
     with pytest.raises(InputError, match="no split 'nowhere'"):
         found.task("nowhere")

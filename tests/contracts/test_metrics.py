@@ -1,71 +1,190 @@
-"""Every metric explains its values, and returns exactly those that it explains."""
+"""Every metric explains its values and returns just those; a new file, or a class of the user's own, is a metric."""
 
 from __future__ import annotations
 
-import inspect
+import json
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from nearfar import registry
+import nearfar as nf
+from nearfar import metrics, registry
 from nearfar.column import ListColumn
-from nearfar.contracts import Sample
-from nearfar.tasks import Retrieval, Similarity
+from nearfar.contracts import Measurement, Metric, Predictions, Sample, Statistic
+from nearfar.errors import InputError
+from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task
 from nearfar.vectors.topk import Ranking
+from tests.test_experiment import SMALL
 
 NAMES = registry.names("metrics")
 N = 20
+TEXTS = ListColumn("text", [str(i) for i in range(N)])
 
 
-def retrieval() -> tuple[Retrieval, Ranking]:
-    texts = ListColumn("text", [str(i) for i in range(N)])
-    ids = [str(i) for i in range(N)]
-    task = Retrieval("sample", texts, texts, ids, ids, {i: {i: 1} for i in range(N)}, np.arange(N))
-    rows = (np.arange(N)[:, None] + np.arange(N)) % N  # each query's own document comes first
-    return task, Ranking(rows, np.tile(np.linspace(1, 0, N, dtype=np.float32), (N, 1)))
+def unit(seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    vectors = np.random.default_rng(seed).standard_normal((N, 8)).astype(np.float32)
+    found: np.ndarray[Any, np.dtype[np.float32]] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return found
 
 
-def similarity() -> tuple[Similarity, np.ndarray[Any, Any]]:
-    texts = ListColumn("text", [str(i) for i in range(N)])
-    return Similarity("sample", texts, texts, np.arange(N, dtype=np.float64), np.arange(N)), np.linspace(-1, 1, N)
+def judged(task: Task) -> Predictions:
+    """What a system with every part makes of a task."""
+    one, other = unit(0), unit(1)
+    sample = Sample(*(torch.from_numpy(x) for x in (one, one, other)))
+    if isinstance(task, Retrieval):
+        rows = (np.arange(N)[:, None] + np.arange(N)) % N  # each query's own document comes first
+        ranking = Ranking(rows, np.tile(np.linspace(1, 0, N, dtype=np.float32), (N, 1)))
+        return Predictions({"queries": one, "documents": other}, ranking=ranking, sample=sample)
+    if isinstance(task, Labels):
+        return Predictions({"cells": one, "train": other}, sample=sample)
+    scores = np.linspace(-1, 1, N)
+    return Predictions({"first": one, "second": other}, scores=scores, dev_scores=scores, sample=sample)
 
 
-def sample() -> tuple[Sample]:
-    vectors = torch.nn.functional.normalize(torch.randn(3, N, 8, generator=torch.Generator().manual_seed(0)), dim=2)
-    return (Sample(*vectors),)
+def tasks() -> Iterator[Task]:
+    ids, clusters = [str(i) for i in range(N)], np.arange(N)
+    yield Retrieval("sample", TEXTS, TEXTS, ids, ids, {i: {i: 1} for i in range(N)}, clusters)
+    yield Similarity("sample", TEXTS, TEXTS, np.arange(N, dtype=np.float64), clusters)
+    yield Labels("sample", TEXTS, clusters % 3, TEXTS, clusters % 3, ["a", "b", "c"], clusters)
+    dev = PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters)
+    yield PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters, dev)
 
 
-def evaluated(name: str) -> dict[str, Any]:
-    """Return a metric's values on the first sample that fits the annotated type of its arguments."""
+def evaluated(name: str) -> Iterator[tuple[Metric, dict[str, Measurement]]]:
+    """Yield a metric and its values on each type of task that it takes."""
     metric = registry.build("metrics", {"name": name})
-    kinds = [str(p.annotation) for p in inspect.signature(type(metric).__call__).parameters.values()]
-    for kind, make in (("Sample", sample), ("Retrieval", retrieval), ("Similarity", similarity)):
-        if any(kind in annotation for annotation in kinds):
-            found: dict[str, Any] = metric(*make())
-            return found
-    raise AssertionError(f"metrics.{name} takes none of the samples")
+    taken = [task for task in tasks() if isinstance(task, metric.takes)]
+    assert taken, f"metrics.{name} takes none of the samples"
+    for task in taken:
+        yield metric, dict(metric(task, judged(task)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_returns_the_values_it_explains(name: str) -> None:
-    meaning = registry.find("metrics", name).meaning
-    assert meaning
-    assert all(isinstance(text, str) and len(text) > 10 for text in meaning.values())
-    found = evaluated(name)
-    assert list(found) == list(meaning)
-    for value in found.values():
-        assert np.isfinite(np.asarray(value)).all()
+    for metric, found in evaluated(name):
+        assert isinstance(metric, Metric)
+        assert metric.meaning
+        assert all(isinstance(text, str) and len(text) > 10 for text in metric.meaning.values())
+        assert list(found) == list(metric.meaning)
+        for value in found.values():
+            plain = value.value if isinstance(value, Statistic) else value
+            assert np.isfinite(np.asarray(plain)).all()
+            assert np.shape(plain) in ((), (N,))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_call_returns_the_same(name: str) -> None:
-    for one, other in zip(evaluated(name).values(), evaluated(name).values(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for (_, one), (_, other) in zip(evaluated(name), evaluated(name), strict=True):
+        for first, second in zip(one.values(), other.values(), strict=True):
+            a, b = (value.value if isinstance(value, Statistic) else value for value in (first, second))
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_statistic_of_every_row_once_is_its_value(name: str) -> None:
+    for _, found in evaluated(name):
+        for value in found.values():
+            if isinstance(value, Statistic):
+                assert value.resampled(np.ones((2, N))) == pytest.approx([value.value] * 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_needs_are_parts_of_what_is_judged(name: str) -> None:
+    metric = registry.build("metrics", {"name": name})
+    every = {"vectors", "ranking", "scores", "answers", "sample"}
+    assert metric.needs and set(metric.needs) <= every
+    for task in tasks():
+        if isinstance(task, metric.takes):
+            with pytest.raises(InputError, match=r"needs|need as many"):
+                metric(task, Predictions())
 
 
 def test_no_two_metrics_share_a_value_name() -> None:
-    names = Counter(name for part in NAMES for name in registry.find("metrics", part).meaning)
+    parts = [registry.build("metrics", {"name": name}) for name in NAMES]
+    names = Counter(name for part in parts for name in part.meaning)
     assert [name for name, count in names.items() if count > 1] == []
+
+
+MINE = '''"""Hits: a metric of somebody's own."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from nearfar import tasks
+
+
+class Hits:
+    """Share of the queries with a relevant document among the first k."""
+
+    takes: ClassVar = (tasks.Retrieval,)
+    needs: ClassVar = ("ranking",)
+    usual: ClassVar = False
+
+    def __init__(self, k: int = 1) -> None:
+        self.k = k
+        self.meaning = {f"hits@{k}": f"share of the queries with a relevant document among the first {k}"}
+
+    def __call__(self, task, predictions):
+        rows = predictions.ranking.rows[:, : self.k].tolist()
+        found = [any(task.relevance[q].get(row, 0) > 0 for row in best) for q, best in enumerate(rows)]
+        return {f"hits@{self.k}": np.array(found, float)}
+'''
+
+
+@pytest.mark.parametrize("name", ["hits", "my_metrics:Hits"])
+def test_a_new_file_or_a_users_class_is_in_the_results_of_a_recipe(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    if name == "hits":
+        (folder / "hits.py").write_text(MINE)
+        monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(folder)])
+        assert "hits" in registry.names("metrics")
+    else:
+        (folder / "my_metrics.py").write_text(MINE)
+        monkeypatch.syspath_prepend(folder)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        f"""
+data: {{name: table}}
+positives: {{name: columns}}
+encoder: {{name: static}}
+loss: {{name: infonce}}
+training: {{batch_size: 16, epochs: 1}}
+evaluate: [{{name: "{name}", k: 3, split: heldout}}, {{name: retrieval, split: heldout}}]
+"""
+    )
+    done = nf.train(recipe, SMALL, out=tmp_path / "run", quiet=True)
+    assert done is not None
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    task = nf.positives.Columns(nf.data.Table(SMALL["data.path"], heldout=0.3)).task("heldout")
+    queries, documents = (column.read(0, len(column)) for column in (task.queries, task.documents))
+    cosines = done.model.embed(queries, "query") @ done.model.embed(documents, "key").T
+    first = np.argsort(-cosines, axis=1, kind="stable")[:, :3].tolist()
+    hits = [any(task.relevance[q].get(row, 0) > 0 for row in rows) for q, rows in enumerate(first)]
+    assert results["metrics"]["hits@3"] == pytest.approx(np.mean(hits))
+    assert (
+        results["intervals"]["hits@3"]["low"] <= results["metrics"]["hits@3"] <= results["intervals"]["hits@3"]["high"]
+    )
+    assert "hits@3" in results["difference"]["bm25"] and "hits@3" in results["fusion"]["bm25"]
+    assert list(results["metrics"])[:2] == ["hits@3", "ndcg@10"]
+    assert "among the first 3" in (tmp_path / "run" / "report.html").read_text()
+    assert "hits@3" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
+def test_a_class_that_is_no_metric_is_refused() -> None:
+    task = next(tasks())
+
+    class Unexplained:
+        takes = (Retrieval,)
+
+    with pytest.raises(InputError, match="a Unexplained is no metric; a metric has `takes`, `needs`"):
+        nf.evaluate(nf.Model(nf.encoders.Static(dim=8)), task, [Unexplained()])

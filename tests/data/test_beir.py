@@ -11,6 +11,9 @@ import pytest
 from nearfar.column import chunks
 from nearfar.data.beir import Beir
 from nearfar.errors import InputError
+from nearfar.evaluation.evaluate import evaluate
+from tests.contracts.samples import write_lines
+from tests.evaluation.models import Words
 
 CORPUS = [
     {"_id": "d1", "title": "A title", "text": "and a text"},
@@ -166,3 +169,29 @@ def test_cranfield_keeps_its_empty_documents(shared_data: Path) -> None:
     for identity in ("471", "995"):
         row = task.document_ids.index(identity)
         assert task.documents.read(row, row + 1) == [""]
+
+
+def test_a_document_that_is_the_query_itself_is_never_ranked(tmp_path: Path) -> None:
+    write_lines(
+        tmp_path / "corpus.jsonl",
+        [
+            {"_id": "a", "title": "On cats", "text": "cats are good"},
+            {"_id": "b", "title": "", "text": "cats are bad"},
+            {"_id": "c", "title": "", "text": "something else"},
+            {"_id": "d", "title": "", "text": "dogs are good"},
+        ],
+    )
+    texts = {"a": "Cats are  good", "c": "dogs are bad", "d": "dogs are good", "x": "birds"}
+    write_lines(tmp_path / "queries.jsonl", [{"_id": key, "text": text} for key, text in texts.items()])
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\na\tb\t1\nc\td\t1\nd\td\t1\nx\ta\t1\n")
+    task = Beir(tmp_path).task()
+    assert task.query_ids == ["a", "c", "d", "x"]
+    assert task.excluded == {0: [0]}  # c is another text; d is judged relevant; x shares no id
+    assert task.notes["documents that are their query, not ranked for it"] == 1
+    assert task.notes["documents with a query's id, ranked all the same"] == 2
+    report = evaluate(Words(64), task, baselines=["bm25", Words(32)], resamples=20)
+    assert report.worst
+    for row in report.worst:
+        if row["query"] == texts["a"]:
+            assert "On cats cats are good" not in [found["text"] for found in row["found"]]
+            assert len(row["found"]) == 3

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nearfar.column import ListColumn, content_id
-from nearfar.tasks import Retrieval
+from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity
 
 
 class Words:
@@ -43,8 +44,8 @@ class Table:
 
 
 def retrieval(
-    queries: list[str],
-    documents: list[str],
+    queries: Sequence[Any],
+    documents: Sequence[Any],
     relevance: dict[int, dict[int, int]],
     clusters: list[int] | None = None,
     **notes: Any,
@@ -59,3 +60,23 @@ def retrieval(
         np.arange(len(queries)) if clusters is None else np.array(clusters),
         notes,
     )
+
+
+def pairs(scores: list[float]) -> Similarity:
+    first = ListColumn("first", ["p", "p", "p", "q"])
+    second = ListColumn("second", ["a", "b", "c", "b"])
+    return Similarity("pairs", first, second, np.array(scores), np.arange(4), {"from": "hand"})
+
+
+def labelled(cells: list[Any], labels: list[int], train: list[Any], train_labels: list[int], **more: Any) -> Labels:
+    """A task of two classes, "odd" and "even"."""
+    given: dict[str, Any] = {"classes": ["even", "odd"], "clusters": np.arange(len(cells)), **more}
+    columns = ListColumn("cell", cells), ListColumn("train", train)
+    return Labels("labelled", columns[0], np.array(labels), columns[1], np.array(train_labels), **given)
+
+
+def same_or_not(rows: list[tuple[Any, Any, bool]], dev: list[tuple[Any, Any, bool]] | None = None) -> PairLabels:
+    first, second, same = zip(*rows)
+    other = None if dev is None else same_or_not(dev)
+    columns = ListColumn("first", list(first)), ListColumn("second", list(second))
+    return PairLabels("same or not", *columns, np.array(same), np.arange(len(rows)), other)

@@ -5,7 +5,13 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 
 from nearfar.evaluation import intervals
-from nearfar.evaluation.intervals import correlation_intervals, mean_intervals, weighted_correlation, weighted_ranks
+from nearfar.evaluation.intervals import mean_intervals, statistic_intervals
+from nearfar.metrics.correlation import (
+    ranked_correlation,
+    straight_correlation,
+    weighted_correlation,
+    weighted_ranks,
+)
 
 
 def clustered(generator: np.random.Generator, clusters: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +62,8 @@ def test_the_seed_alone_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_cluster_says_nothing_about_spread() -> None:
     one = np.zeros(5, np.int64)
     assert np.isnan(list(mean_intervals({"x": np.arange(5.0)}, one, resamples=10, seed=0)["x"].values())).all()
-    bounds = correlation_intervals({"a": np.arange(5.0)}, np.arange(5.0), one, resamples=10, seed=0)["a"]
-    assert np.isnan([*bounds["spearman"].values(), *bounds["pearson"].values()]).all()
+    ranked = {"a": ranked_correlation(np.arange(5.0), np.arange(5.0))}
+    assert np.isnan(list(statistic_intervals(ranked, {}, one, resamples=10, seed=0)["a"].values())).all()
 
 
 def test_weights_are_copies() -> None:
@@ -77,9 +83,13 @@ def test_correlations_cover_and_their_differences_are_paired() -> None:
     grades = generator.standard_normal(300)
     good, poor = grades + 0.5 * generator.standard_normal(300), grades + 2 * generator.standard_normal(300)
     cluster = np.arange(300) // 2
-    bounds = correlation_intervals({"good": good, "poor": poor, "same": good}, grades, cluster, resamples=300, seed=0)
-    assert set(bounds) == {"good", "poor", "same", "first - poor", "first - same"}
-    assert bounds["good"]["spearman"]["low"] < spearmanr(good, grades).statistic < bounds["good"]["spearman"]["high"]
-    assert bounds["poor"]["pearson"]["low"] < pearsonr(poor, grades).statistic < bounds["poor"]["pearson"]["high"]
-    assert bounds["first - poor"]["spearman"]["low"] > 0
-    assert bounds["first - same"]["pearson"] == {"low": 0, "high": 0}
+    systems = {"good": good, "poor": poor, "same": good}
+    ranked = {name: ranked_correlation(values, grades) for name, values in systems.items()}
+    straight = {f"{name} straight": straight_correlation(values, grades) for name, values in systems.items()}
+    gaps = {"gap": ("good", "poor"), "none": ("good straight", "same straight")}
+    bounds = statistic_intervals({**ranked, **straight}, gaps, cluster, resamples=300, seed=0)
+    assert set(bounds) == {*ranked, *straight, *gaps}
+    assert bounds["good"]["low"] < spearmanr(good, grades).statistic < bounds["good"]["high"]
+    assert bounds["poor straight"]["low"] < pearsonr(poor, grades).statistic < bounds["poor straight"]["high"]
+    assert bounds["gap"]["low"] > 0
+    assert bounds["none"] == {"low": 0, "high": 0}

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.column import ListColumn
+from nearfar.contracts import Predictions, Values
 from nearfar.errors import InputError
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.tasks import Retrieval as Task
@@ -25,6 +26,10 @@ def ranking_of(rows: list[list[int]]) -> Ranking:
     width = max(map(len, rows))
     padded = np.array([row + [-1] * (width - len(row)) for row in rows], np.int64).reshape(len(rows), width)
     return Ranking(padded, np.zeros(padded.shape, np.float32))
+
+
+def measured(task: Task, ranking: Ranking) -> dict[str, Values]:
+    return Retrieval()(task, Predictions(ranking=ranking))
 
 
 def reference(grades: dict[int, int], rows: list[int]) -> dict[str, float]:
@@ -55,7 +60,7 @@ def test_values_equal_the_reference(q: int, m: int, seed: int) -> None:
         relevance[query] = {int(row): int(generator.integers(-1, 4)) for row in judged} | {int(judged[0]): 1}
     rows = [generator.permutation(m)[: generator.integers(0, m + 1)].tolist() for _ in range(q)]
     rows[0] = generator.permutation(m).tolist()
-    values = Retrieval()(task_of(relevance, q, m), ranking_of(rows))
+    values = measured(task_of(relevance, q, m), ranking_of(rows))
     assert list(values) == ["ndcg@10", "mrr@10", "map", "recall@1", "recall@10", "recall@100"]
     for query in range(q):
         expected = reference(relevance[query], rows[query])
@@ -64,33 +69,33 @@ def test_values_equal_the_reference(q: int, m: int, seed: int) -> None:
 
 def test_queries_without_a_relevant_document_get_nan() -> None:
     task = task_of({0: {1: 0}, 2: {1: 2}, 3: {}}, 4, 3)
-    values = Retrieval()(task, ranking_of([[1, 0, 2]] * 4))
+    values = measured(task, ranking_of([[1, 0, 2]] * 4))
     for per_query in values.values():
         assert np.isnan(per_query).tolist() == [True, True, False, True]
         assert per_query[2] == 1
 
 
 def test_a_query_with_an_empty_ranking_gets_zero() -> None:
-    values = Retrieval()(task_of({0: {1: 1}, 1: {1: 1}}, 2, 2), ranking_of([[], [1, 0]]))
+    values = measured(task_of({0: {1: 1}, 1: {1: 1}}, 2, 2), ranking_of([[], [1, 0]]))
     assert {tuple(per_query) for per_query in values.values()} == {(0.0, 1.0)}
 
 
 def test_the_order_of_the_ranking_counts_and_its_scores_do_not() -> None:
     task, rows = task_of({0: {0: 1}}, 1, 120), np.arange(119, -1, -1)[None]
     for scores in (np.zeros((1, 120), np.float32), np.arange(120, dtype=np.float32)[None]):
-        assert Retrieval()(task, Ranking(rows, scores))["map"][0] == pytest.approx(1 / 120)
+        assert measured(task, Ranking(rows, scores))["map"][0] == pytest.approx(1 / 120)
 
 
 def test_more_queries_than_a_block() -> None:
-    values = Retrieval()(task_of({i: {i % 3: 1} for i in range(1100)}, 1100, 3), ranking_of([[0, 1, 2]] * 1100))
+    values = measured(task_of({i: {i % 3: 1} for i in range(1100)}, 1100, 3), ranking_of([[0, 1, 2]] * 1100))
     np.testing.assert_allclose(values["mrr@10"], [1 / (i % 3 + 1) for i in range(1100)])
 
 
 def test_rankings_that_do_not_fit_are_errors() -> None:
     task = task_of({0: {0: 1}}, 1, 150)
     with pytest.raises(InputError, match="the ranking has 2 queries, the task has 1"):
-        Retrieval()(task, ranking_of([[0], [1]]))
+        measured(task, ranking_of([[0], [1]]))
     with pytest.raises(InputError, match="99 deep; give 100 or more"):
-        Retrieval()(task, ranking_of([list(range(99))]))
+        measured(task, ranking_of([list(range(99))]))
     with pytest.raises(InputError, match="has document 150, the task only 0 to 149"):
-        Retrieval()(task, ranking_of([list(range(50, 151))]))
+        measured(task, ranking_of([list(range(50, 151))]))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.column import ListColumn
+from nearfar.contracts import Predictions
 from nearfar.data.beir import Beir
 from nearfar.errors import InputError
 from nearfar.metrics.retrieval import Retrieval
@@ -106,7 +107,7 @@ def test_known_figures(shared_data: Path, name: str, plain: tuple[float, ...], b
     task = Beir(shared_data / name).task()
     for settings_, expected in ((PLAIN, plain), (BASELINES["bm25-english"], best)):
         ranking = Bm25(task.documents, **settings_).rank(task.queries.read(0, len(task.queries)), 1000)
-        values = Retrieval()(task, ranking)
+        values = Retrieval()(task, Predictions(ranking=ranking))
         assert [values[name].mean() for name in ("ndcg@10", "map")] == pytest.approx(expected, abs=0.006)
 
 

@@ -23,9 +23,8 @@ SIZE = 8
 class Pictures:
     """Random pictures (8, 8, 3) of bytes in four classes, each with a colour of its own; every fifth is held out."""
 
-    columns: tuple[str, ...] = ("image", "label")
-
     def __init__(self, n: int = 200, seed: int = 0, rows: Sequence[int] | None = None) -> None:
+        self.columns = ["image", "label"]
         draw = np.random.default_rng(seed)
         labels = draw.integers(0, 4, n)
         colours = np.array([[90, 0, 0], [0, 90, 0], [0, 0, 90], [45, 45, 45]])

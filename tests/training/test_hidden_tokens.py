@@ -1,7 +1,8 @@
-"""Hidden tokens of a tiny transformer: trained from a recipe, resumed bit-equal, the same by any cut and on two ranks."""
+"""Hidden tokens of a tiny transformer: from a recipe, resumed bit-equal, the same by any cut and on two ranks."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ loss: {name: infonce, temperature: 0.1}
 """
 
 
-def train(folder: Path, *, beside: bool = False, **more: Any) -> nf.Experiment | None:
+def train(folder: Path, *, beside: bool = False, **more: Any) -> Any:
     """Train by the recipe, alone or beside a loss."""
     text = RECIPE.replace("CONFIG", str({"model_type": "bert", **TINY}).replace("'", ""))
     if beside:
@@ -40,6 +41,7 @@ def train(folder: Path, *, beside: bool = False, **more: Any) -> nf.Experiment |
     recipe = folder.parent / f"{folder.name}.yaml"
     recipe.write_text(text)
     resume = more.pop("resume", False)
+    more |= {"training.steps": more.pop("steps", 6)}
     return nf.train(recipe, {"data.path": ROWS, **more}, out=folder, quiet=True, resume=resume, baselines=())
 
 
@@ -77,15 +79,13 @@ def test_it_resumes_bit_equal(tmp_path: Path, cache: Path, monkeypatch: pytest.M
 
 
 def test_its_loss_on_held_out_rows_is_measured(tmp_path: Path, cache: Path) -> None:
-    done = train(tmp_path / "run", **{"training.steps": 40})
-    assert done is not None
+    done = train(tmp_path / "run", steps=40)
     assert 0 < done.run.metrics["heldout_loss"] < 5.7  # the logarithm of 300 tokens
     assert done.reports == {}
+    assert done.facts["metrics"] == done.metrics == done.run.metrics
 
 
 def _in_ranks(ranks: Ranks, folder: Path, cache: Path) -> None:
-    import os
-
     os.environ["NEARFAR_CACHE"] = str(cache)
     for beside in (False, True):
         train(folder / f"{beside} {ranks.world_size}" / "run", beside=beside)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from nearfar.abilities import tasks_of
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch
@@ -349,6 +350,7 @@ def test_a_split_is_named_with_its_data_set() -> None:
     assert task.queries.read(1, 2) == ["only second"]
     with pytest.raises(InputError, match=r"there are data sets 0 to 1, e\.g\. 0/heldout"):
         both().task("2/heldout")
+    assert [task.name for task in tasks_of(both(), "1/heldout")] == ["1/heldout"]
 
 
 def test_a_dry_run_of_two(tmp_path: Path) -> None:

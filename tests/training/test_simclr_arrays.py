@@ -1,4 +1,4 @@
-"""SimCLR on arrays by a recipe of fifteen lines: it learns, never collapses, is killed and resumed, and runs on ranks."""
+"""SimCLR on arrays by a recipe of fifteen lines: it learns, does not collapse, is killed and resumed, runs on ranks."""
 
 from __future__ import annotations
 

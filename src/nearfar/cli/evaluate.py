@@ -9,18 +9,20 @@ import typer
 
 from nearfar.cli import Json, emit
 
+BASELINE = "bm25, majority, ... (those of the task by default), a model's folder, or none."
+
 
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
-    data: Annotated[str, typer.Argument(help="A BEIR folder, a file of graded sentence pairs, or a table of pairs.")],
-    baseline: Annotated[list[str] | None, typer.Option(help="bm25, bm25-english, or a model's folder.")] = None,
+    data: Annotated[str, typer.Argument(help="A BEIR folder, or a table of pairs, graded or labelled or neither.")],
+    baseline: Annotated[list[str] | None, typer.Option(help=BASELINE)] = None,
     split: Annotated[str | None, typer.Option(help="Split of data with several; test, where there is one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the whole report as JSON in this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a model, beside baselines, with intervals.
 
-    On data that it was not trained on: a BEIR folder, graded sentence pairs, or a table of pairs.
+    On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
     """
     from nearfar.evaluation import sources
     from nearfar.evaluation.evaluate import evaluate
@@ -28,7 +30,7 @@ def command(
     from nearfar.reports import console
     from nearfar.storage.folders import ensure_folder, write_json
 
-    loaded, others = Model.load(model), sources.baselines(baseline or [])
+    loaded, others = Model.load(model), sources.baselines(baseline) if baseline else None
     if out is not None:
         ensure_folder(out.parent)
     report = evaluate(loaded, sources.task(data, split), baselines=others)

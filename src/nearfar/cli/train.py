@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
+from nearfar.cli.evaluate import BASELINE
 
 
 def command(
@@ -17,7 +18,7 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that lies in --out.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show a batch and estimates, train nothing.")] = False,
-    baseline: Annotated[list[str] | None, typer.Option(help="bm25 (default), bm25-english, none, a folder.")] = None,
+    baseline: Annotated[list[str] | None, typer.Option(help=BASELINE)] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def command(
         recipe,
         overrides or [],
         out=out,
-        baselines=baseline or ["bm25"],
+        baselines=baseline,
         resume=resume,
         overwrite=overwrite,
         quiet=quiet or as_json,

@@ -22,7 +22,9 @@ class Beir:
     Each file may be compressed (.gz and so on). Rows of the first two have `_id`, `text` and, for documents, maybe a
     `title`; the judgements are TAB-separated with the header `query-id corpus-id score`, further columns are ignored.
     A document's text is its title, a space and its text; empty documents are kept, as all documents are searched.
-    Only queries with a relevant document are scored: `task().notes` counts the others.
+    Only queries with a relevant document are scored: `task().notes` counts the others. A document that is the query
+    itself (it has the query's id, and the one text holds the other, as in ArguAna) is never ranked, unless it is
+    judged relevant; `notes` counts these, and those that share an id with a query by chance and are ranked.
 
     Errors: InputError: a missing file or column, an id that occurs twice, judgements of unknown queries or documents
     (with their number and the first), a score that is no whole number, a judged query without text.
@@ -60,17 +62,21 @@ class Beir:
                     f"in {self._qrels.where()}; write its text or remove them"
                 )
         queries = ListColumn("query", texts)
+        ids = [query_ids[position] for position in positions]
+        judged = {row: relevance[int(position)] for row, position in enumerate(positions)}
+        excluded, same = _themselves(ids, texts, document_ids, documents, judged)
         empty = sum(not text for cells in chunks(documents) for text in cells)
         counts = {"queries": len(texts), "documents": len(documents), "empty documents": empty}
         return Retrieval(
             name=self.path.resolve().name,
             queries=queries,
             documents=documents,
-            query_ids=[query_ids[position] for position in positions],
+            query_ids=ids,
             document_ids=document_ids,
-            relevance={row: relevance[int(position)] for row, position in enumerate(positions)},
+            relevance=judged,
             clusters=np.unique(content_ids(queries), return_inverse=True)[1].astype(np.int64),
-            notes={"split": self.split, **counts, **notes},
+            notes={"split": self.split, **counts, **notes, **same},
+            excluded=excluded,
         )
 
 
@@ -158,6 +164,30 @@ def _judgements(qrels: Table, query_ids: list[str], document_ids: list[str]) -> 
         "queries without judgements": len(query_ids) - len(relevance),
         "queries without a relevant document": len(relevance) - len(scored),
     }
+
+
+def _themselves(
+    query_ids: list[str], texts: list[str], document_ids: list[str], documents: Column, relevance: Relevance
+) -> tuple[dict[int, list[int]], dict[str, int]]:
+    """Return for each query the document that is the query itself, and notes that count them.
+
+    In many collections queries and documents are both numbered from 1, so an equal id alone says nothing.
+    """
+    position = {identity: row for row, identity in enumerate(document_ids)}
+    equal = [(q, position[identity]) for q, identity in enumerate(query_ids) if identity in position]
+    cells = take(documents, np.array([row for _, row in equal], np.int64))
+    excluded, ranked = {}, 0
+    for (query, row), cell in zip(equal, cells):
+        one, other = (" ".join(text.lower().split()) for text in (texts[query], cell))
+        if other and (one in other or other in one) and relevance[query].get(row, 0) <= 0:
+            excluded[query] = [row]
+        else:
+            ranked += 1
+    counts = {
+        "documents that are their query, not ranked for it": len(excluded),
+        "documents with a query's id, ranked all the same": ranked,
+    }
+    return excluded, {what: count for what, count in counts.items() if count}
 
 
 def _positions(qrels: Table, name: str, ids: list[str], what: str) -> list[int]:

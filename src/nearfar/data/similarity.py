@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from nearfar import tasks
-from nearfar.column import Column, content_ids
 from nearfar.data.table import Table
+from nearfar.data.tables.clusters import pair_clusters
 from nearfar.errors import InputError, nearest
 
 
@@ -22,7 +19,7 @@ class Similarity:
     `path` is whatever a Table reads, or a Table. The original files of the STS benchmark (TABs, no header) are
     recognized by their first row. Of a path with several splits, the rows of "test" are taken, where there is one.
 
-    Errors: InputError: those of Table; a missing column; scores that are all equal and so give no order.
+    Errors: `InputError`: those of Table; a missing column; scores that are all equal and so give no order.
 
         task = Similarity("sts-test.csv.gz").task()
         len(task.scores)  # 1379
@@ -54,7 +51,7 @@ class Similarity:
                 f"{self._table.where()}, column {self._names['score']!r}: all {len(scores)} scores are {scores[0]:g}, "
                 "which puts the pairs in no order; name another column"
             )
-        clusters = _clusters(first, second)
+        clusters = pair_clusters(first, second)
         return tasks.Similarity(
             name=Path(self._table.where()).name.partition(".")[0],
             first=first,
@@ -63,13 +60,3 @@ class Similarity:
             clusters=clusters,
             notes={"pairs": len(scores), "clusters": int(clusters.max()) + 1},
         )
-
-
-def _clusters(first: Column, second: Column) -> npt.NDArray[np.int64]:
-    """Return the connected component of each pair, (n,), in the graph whose edges join a pair's two sentences."""
-    ids = np.concatenate([content_ids(first), content_ids(second)])  # (2n,)
-    sentences, nodes = np.unique(ids, return_inverse=True)  # (2n,)
-    left, right = np.split(nodes, 2)  # (n,) each
-    graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(sentences), len(sentences)))
-    component = connected_components(graph, directed=False)[1]
-    return np.unique(component[left], return_inverse=True)[1].astype(np.int64)

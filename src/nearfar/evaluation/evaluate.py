@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
+
+from nearfar.column import ListColumn, take
+from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
-from nearfar.evaluation.report import Report
-from nearfar.evaluation.retrieval import evaluate_retrieval
-from nearfar.evaluation.similarity import evaluate_similarity
+from nearfar.evaluation import space
+from nearfar.evaluation.choose import Spec, baselines_of, metrics_of
+from nearfar.evaluation.measure import MODEL, Measured, compare, measure
+from nearfar.evaluation.predictions import judge, positive_pairs
+from nearfar.evaluation.report import Report, about_task
+from nearfar.evaluation.worst import worst_queries
 from nearfar.tasks import Retrieval, Task
-from nearfar.text.bm25 import BASELINES
+from nearfar.text.bm25 import reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder
+from nearfar.vectors.topk import Ranking
 
 
 def evaluate(
     model: Embedder,
     task: Task,
+    metrics: Sequence[Spec] | None = None,
     *,
-    baselines: Sequence[str | Embedder] = (),
+    baselines: Sequence[str | Embedder] | None = None,
     fusion: bool = True,
     resamples: int = 2000,
     seed: int = 0,
@@ -25,27 +36,31 @@ def evaluate(
     """Return a model's metrics on a task with 95 % intervals, beside those of baselines.
 
     Retrieval: queries (embedded with role "query") rank all documents (role "key") by cosine, exactly and to a depth
-    of 1,000; an empty document has a zero vector. Metrics are those of `metrics.Retrieval`, over the queries with a
-    relevant document. Similarity: Spearman's and Pearson's correlation of the cosine (no role) with the grade.
+    of 1,000; an empty document has a zero vector. Only queries with a relevant document count. Similarity, PairLabels:
+    pairs are as similar as their cosine (no role). Labels: a classifier over the vectors of the training cells.
 
-    Intervals come from a paired bootstrap that resamples whole clusters of queries or pairs that are not independent.
-    They say how far the numbers might move with other queries of the same kind, not with another training run.
+    Intervals come from a paired bootstrap that resamples whole clusters of rows that are not independent. They say how
+    far the numbers might move with other rows of the same kind, not with another training run.
 
     alignment, uniformity, effective_rank and random_cosine describe the embedding space and have no interval. They are
-    computed on a sample (by `seed`) of at most 5,000 vectors, half queries and half documents where there are enough
-    of both; alignment on at most 5,000 pairs of a query and its best-graded relevant documents, or of pairs of texts
-    graded in the top fifth of the scale.
+    computed on a sample (by `seed`) of at most 5,000 vectors, half of each side of the task where there are enough of
+    both; alignment on at most 5,000 positive pairs: a query and its best-graded relevant documents, texts graded in the
+    top fifth of the scale, pairs that are the same, a cell and a training cell of its class.
 
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors (n, d).
-        task: `tasks.Retrieval` or `tasks.Similarity`; data sets make them.
-        baselines: "bm25" or "bm25-english" (for retrieval; see `text.bm25.Bm25`), or other models, which are named by
-            their folder, or "model 2" and so on.
+        task: one of `nf.tasks`; data sets and positives make them.
+        metrics: metrics that take the task: parts (`nf.metrics.Knn(k=5)`), their names, or {"name": "knn", "k": 5}; by
+            default the usual ones of its type. Those of the embedding space go along.
+        baselines: names of floors ("bm25", "bm25-english", "majority", "pixels", "word-overlap", "random-order"), or
+            other models, which are named by their folder, or "model 2" and so on; [] for none. By default the usual
+            floors of the task.
         fusion: also evaluate the reciprocal rank fusion of the model with each baseline (retrieval).
         resamples: number of bootstrap resamples, at least 1; the time is proportional to it.
         seed: seed of the resamples and samples; the same seed gives the same report.
 
-    Errors: `InputError`: an unknown baseline; an empty query; vectors that are not finite, by row; not a task.
+    Errors: `InputError`: a metric or baseline that is unknown or does not fit the task; an empty query; vectors that
+    are not finite, by row; not a task.
 
     Example:
         >>> import nearfar as nf
@@ -53,34 +68,104 @@ def evaluate(
         >>> task = nf.positives.Columns(nf.data.Table(rows)).task("train")
         >>> encoder = nf.encoders.Static(dim=64, vocabulary=300)
         >>> encoder.prepare([task.queries, task.documents])
-        >>> report = nf.evaluate(nf.Model(encoder), task, baselines=["bm25"])
+        >>> report = nf.evaluate(nf.Model(encoder), task)
         >>> sorted(report.difference["bm25"]["ndcg@10"])
         ['high', 'low', 'value']
     """
     if resamples < 1:
         raise InputError(f"evaluate: resamples must be at least 1, it is {resamples}; 2000 is usual")
-    by_name = _by_name([baselines] if isinstance(baselines, str) else baselines)
-    if isinstance(task, Retrieval):
-        return evaluate_retrieval(model, task, by_name, fusion=fusion, resamples=resamples, seed=seed)
-    if hasattr(task, "scores"):
-        return evaluate_similarity(model, task, by_name, resamples=resamples, seed=seed)
-    raise InputError(f"evaluate: a {type(task).__name__} is not a task; e.g. nf.data.Beir(folder).task() makes one")
+    if not isinstance(task, Task):
+        raise InputError(f"evaluate: a {type(task).__name__} is not a task; e.g. nf.data.Beir(folder).task() makes one")
+    whole, chosen = task, metrics_of(task, metrics)
+    task = _with_relevant(task) if isinstance(task, Retrieval) else task
+    peers = baselines_of(task, baselines)
+    predictions = judge(model, task, seed)
+    histogram = _histogram(predictions, task, seed)
+    systems = {MODEL: measure(task, predictions, chosen)}
+    del predictions  # its vectors may be large
+    systems |= {name: measure(task, _predictions(peer, task, seed), chosen) for name, peer in peers.items()}
+    fused = _fused(task, systems, peers, chosen) if fusion else {}
+    pairs = {("difference", name): (MODEL, name) for name in peers}
+    for number, name in enumerate(fused):
+        pairs["fusion_difference", name] = f"fusion {name}", name
+        title = MODEL if number == 0 else f"model, of the fusion with {name}"
+        pairs["fusion_difference", title] = f"fusion {name}", MODEL
+    everyone = systems | {f"fusion {name}": measured for name, measured in fused.items()}
+    compared = compare(everyone, pairs, task.clusters, resamples=resamples, seed=seed)
+    own, worst = systems[MODEL], []
+    if isinstance(task, Retrieval) and own.ranking is not None and "mrr@10" in own.rows:
+        worst = worst_queries(task, own.ranking, own.rows["mrr@10"])
+    return Report(
+        task=task.name,
+        metrics=own.numbers,
+        intervals=compared.intervals,
+        baseline={name: systems[name].numbers for name in peers},
+        difference=compared.differences.get("difference", {}),
+        fusion={name: measured.numbers for name, measured in fused.items()},
+        fusion_difference=compared.differences.get("fusion_difference", {}),
+        protocol=about_task(whole, task, resamples, seed)
+        | _about(chosen, systems, fused, worst=bool(worst), notes=task.notes),
+        histogram=histogram,
+        worst=worst,
+    )
 
 
-def _by_name(baselines: Sequence[str | Embedder]) -> dict[str, Embedder | None]:
-    """Return the baselines under distinct names; None stands for the variant of BM25 with that name."""
-    by_name: dict[str, Embedder | None] = {}
-    for baseline in baselines:
-        if isinstance(baseline, str) and baseline not in BASELINES:
-            raise InputError(
-                f"evaluate: no baseline is called {baseline!r}; give {' or '.join(map(repr, BASELINES))}, or a model: "
-                "Model.load(folder)"
-            )
-        if isinstance(baseline, str) and baseline in by_name:
-            continue  # given twice
-        name = baseline if isinstance(baseline, str) else str(getattr(baseline, "folder", None) or "model")
-        taken, number, stem = {"model", *by_name}, 2, name  # "model" is the one under evaluation
-        while name in taken:
-            name, number = f"{stem} {number}", number + 1
-        by_name[name] = None if isinstance(baseline, str) else baseline
-    return by_name
+def _predictions(peer: Floor | Embedder, task: Task, seed: int) -> Predictions:
+    return peer(task, seed) if isinstance(peer, Floor) else judge(peer, task, seed)
+
+
+def _with_relevant(task: Retrieval) -> Retrieval:
+    """Return the task with only those queries that have a relevant document."""
+    rows = np.array(sorted(q for q, grades in task.relevance.items() if max(grades.values(), default=0) > 0), np.int64)
+    if len(rows) == len(task.queries):
+        return task
+    return replace(
+        task,
+        queries=ListColumn(task.queries.name, take(task.queries, rows)),
+        query_ids=[task.query_ids[row] for row in rows],
+        relevance={i: task.relevance[int(row)] for i, row in enumerate(rows)},
+        clusters=task.clusters[rows],
+        excluded={i: task.excluded[int(row)] for i, row in enumerate(rows) if int(row) in task.excluded},
+    )
+
+
+def _histogram(predictions: Predictions, task: Task, seed: int) -> dict[str, list[Any]]:
+    left, right, *_ = predictions.vectors.values()
+    return space.histogram(left, right, positive_pairs(task, best=False, seed=seed), seed)
+
+
+def _fused(
+    task: Task, systems: Mapping[str, Measured], peers: Mapping[str, Floor | Embedder], metrics: Sequence[Metric]
+) -> dict[str, Measured]:
+    """Return the fusions of the model's ranking with those of the baselines that have one, by baseline."""
+    fused = {}
+    for name, peer in peers.items():
+        rankings = [systems[system].ranking for system in (MODEL, name)]
+        found = [one for one in rankings if isinstance(one, Ranking)]
+        if len(found) == len(rankings) and (not isinstance(peer, Floor) or peer.fused):
+            fused[name] = measure(task, Predictions(ranking=reciprocal_rank_fusion(found)), metrics)
+    return fused
+
+
+def _about(
+    metrics: Sequence[Metric],
+    systems: Mapping[str, Measured],
+    fused: Mapping[str, Measured],
+    *,
+    worst: bool,
+    notes: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the part of the protocol that tells of systems and metrics."""
+    about: dict[str, Any] = {name: measured.about for name, measured in systems.items()}
+    left_out = {name: measured.left_out for name, measured in systems.items() if measured.left_out}
+    facts = {
+        "model": about.pop(MODEL),
+        "baselines": about,
+        "difference": "model minus baseline, fusion minus baseline or model; in pairs, row by row",
+        "fusion": "reciprocal rank fusion, constant 60, of the model's and the baseline's ranking" if fused else None,
+        "metrics": {name: words for metric in metrics for name, words in metric.meaning.items()},
+        "left out": left_out,  # what they have no part for, by system
+        "worst": "lowest mrr@10 first, then deepest first relevant document" if worst else None,
+        "notes": notes,
+    }
+    return {name: fact for name, fact in facts.items() if name in ("baselines", "notes") or fact}

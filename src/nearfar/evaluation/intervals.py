@@ -37,57 +37,36 @@ def mean_intervals(values: Mapping[Name, Values], clusters: Ids, *, resamples: i
     return _by_name(list(values), low, high)
 
 
-def correlation_intervals(
-    systems: Mapping[str, Values], grades: Values, clusters: Ids, *, resamples: int, seed: int
-) -> dict[str, dict[str, Interval]]:
-    """Return intervals of Spearman's and Pearson's correlation of cosines (n,) with grades (n,), for each system.
+def statistic_intervals(
+    statistics: Mapping[Name, Callable[[Values], Values]],
+    differences: Mapping[Name, tuple[Name, Name]],
+    clusters: Ids,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[Name, Interval]:
+    """Return the intervals of statistics that are no means, and of differences of two of them, paired.
 
-    For each further system, "first - NAME" holds the intervals of the first system's difference to it, paired. Ranks
-    are taken within each resample, ties at their mean. NaN: a single cluster, or a resample in which all cosines or all
-    grades are equal, as happens with a handful of pairs or a collapsed space.
+    statistics: by name the function from the copies (b, n) of each row in b resamples to the values (b,)
+    (`contracts.Statistic`). differences: by name the names of the two. clusters (n,). NaN: a single cluster, or a
+    resample in which the statistic is NaN, as a correlation is with a handful of pairs or a collapsed space.
     """
     cluster = np.unique(clusters, return_inverse=True)[1]  # (n,)
     size = int(cluster.max()) + 1  # clusters
 
-    def correlations(chosen: Ids, axis: int) -> Values:  # noqa: ARG001  scipy passes it by name: the last axis
+    def resampled(chosen: Ids, axis: int) -> Values:  # noqa: ARG001  scipy passes it by name: the last axis
         batch = chosen.reshape(-1, size)  # (b, c)
         offset = batch + size * np.arange(len(batch))[:, None]
         copies = np.bincount(offset.ravel(), minlength=batch.size).reshape(batch.shape)  # (b, c), of each cluster
         weight = copies[:, cluster].astype(np.float64)  # (b, n)
-        rows = []
-        for cosines in systems.values():
-            ranks = weighted_ranks(cosines, weight), weighted_ranks(grades, weight)
-            rows += [weighted_correlation(*ranks, weight), weighted_correlation(cosines, grades, weight)]
-        values = np.stack(rows)  # (2 x systems, b)
-        differences = np.tile(values[:2], (len(systems) - 1, 1)) - values[2:]
-        statistics = np.concatenate([values, differences])
-        return statistics.reshape(len(statistics), *chosen.shape[:-1])
+        values = {name: statistic(weight) for name, statistic in statistics.items()}
+        gaps = [values[one] - values[other] for one, other in differences.values()]
+        stacked = np.stack([*values.values(), *gaps])  # (outputs, b)
+        return stacked.reshape(len(stacked), *chosen.shape[:-1])
 
-    names = [*systems, *(f"first - {name}" for name in list(systems)[1:])]
-    low, high = _bootstrap(size, len(grades), correlations, resamples, seed, 2 * len(names))
-    parts = [slice(2 * i, 2 * i + 2) for i in range(len(names))]
-    return {name: _by_name(["spearman", "pearson"], low[part], high[part]) for name, part in zip(names, parts)}
-
-
-def weighted_ranks(values: Values, weight: Values) -> Values:
-    """Return the ranks (b, n) of values (n,) where each occurs weight (b, n) times; ties share their mean rank."""
-    distinct, inverse = np.unique(values, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    starts = np.searchsorted(inverse[order], np.arange(len(distinct)))
-    mass = np.add.reduceat(weight[:, order], starts, axis=1)  # (b, distinct)
-    ranks: Values = (np.cumsum(mass, 1) - mass / 2)[:, inverse]
-    return ranks
-
-
-def weighted_correlation(x: Values, y: Values, weight: Values) -> Values:
-    """Return Pearson's correlation (b,) of x and y, (n,) or (b, n), under weights (b, n); NaN where one is constant."""
-    total = weight.sum(1, keepdims=True)
-    x = x - (weight * x).sum(1, keepdims=True) / total
-    y = y - (weight * y).sum(1, keepdims=True) / total
-    spread = np.sqrt((weight * x * x).sum(1) * (weight * y * y).sum(1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation: Values = (weight * x * y).sum(1) / spread
-    return correlation
+    names = [*statistics, *differences]
+    low, high = _bootstrap(size, len(cluster), resampled, resamples, seed, len(names))
+    return _by_name(names, low, high)
 
 
 def _bootstrap(

@@ -11,8 +11,10 @@ import numpy as np
 
 from nearfar.column import Ids
 from nearfar.evaluation.intervals import CONFIDENCE, Interval
+from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, kind_of_task
 from nearfar.vectors.embed import Embedder
 
+DEPTH = 1_000  # of rankings; MAP counts relevant documents beyond it as never found
 Numbers = dict[str, float]
 Differences = dict[str, dict[str, dict[str, float]]]
 
@@ -22,13 +24,13 @@ class Report:
     """The result of `evaluate`.
 
     task: the task's name. metrics: the model's metrics by name. intervals: the 95 % intervals {"low", "high"} of those
-    that are means over queries or correlations.
+    that are no plain numbers: means over rows, correlations and the like.
     baseline: metrics by baseline. difference: model minus baseline by baseline and metric, {"value", "low", "high"}.
     fusion: metrics of the model's ranking fused with each baseline's. fusion_difference: fusion minus that baseline,
     and minus the model under "model".
     protocol: sizes, settings and the metrics' meanings: all that is needed to read the numbers and to repeat them.
     histogram: {"edges" (41), "positive" (40), "random" (40)}: counts of the cosines of relevant and of random pairs.
-    worst: the ten queries with the lowest mrr@10: {"query", "value", "rank", "expected", "found"}.
+    worst: the ten queries with the lowest mrr@10 (retrieval): {"query", "value", "rank", "expected", "found"}.
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
     """
 
@@ -69,8 +71,32 @@ def about_model(model: Embedder, dim: int) -> dict[str, Any]:
     return {"fingerprint": None if fingerprint is None else str(fingerprint), "dim": dim}
 
 
-def about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:
-    """Return how the intervals were computed, with a note where there are none; `what`: "queries" or "pairs"."""
+def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, Any]:
+    """Return a task's kind and sizes, and how the intervals were computed. whole: with queries that do not count."""
+    facts: dict[str, Any] = {"kind": kind_of_task(task)}
+    what = "pairs"
+    if isinstance(task, Retrieval):
+        what, unanswered = "queries", len(whole.clusters) - len(task.clusters)
+        facts |= {"queries": len(task.queries), "queries without a relevant document": unanswered}
+        facts |= {"documents": len(task.documents)}
+    elif isinstance(task, Labels):
+        what = "cells"
+        facts |= {"cells": len(task.cells), "training cells": len(task.train), "classes": len(task.classes)}
+    else:
+        facts |= {"pairs": len(task.first)}
+    if isinstance(task, Similarity):
+        facts["null"] = "a correlation where all cosines are equal; its interval where they are in some resample"
+        facts["positive pairs"] = "those graded in the top fifth of the scale, for alignment and the histogram"
+    if isinstance(task, PairLabels):
+        facts |= {"same": int(task.same.sum()), "dev pairs": 0 if task.dev is None else len(task.dev.same)}
+        facts["null"] = "an interval where some resample has no pair that is the same"
+    clusters = len(np.unique(task.clusters))
+    depth = {"depth": min(DEPTH, len(task.documents))} if isinstance(task, Retrieval) else {}
+    return {**facts, "clusters": clusters, **depth, "interval": _about_intervals(task.clusters, what, resamples, seed)}
+
+
+def _about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:
+    """Return how the intervals were computed, with a note where there are none; `what`: the rows."""
     number, largest = len(np.unique(clusters)), int(np.unique(clusters, return_counts=True)[1].max())
     about: dict[str, Any] = {
         "confidence": CONFIDENCE,

@@ -10,8 +10,8 @@ from nearfar.abilities import reads, side
 from nearfar.column import Column, ListColumn
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError, nearest
+from nearfar.evaluation.choose import floor_names
 from nearfar.tasks import Retrieval, Task
-from nearfar.text.bm25 import BASELINES
 from nearfar.text.prompts import ROLES, kinds_read
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ GRADED = {"sentence1", "sentence2", "score"}  # columns of graded sentence pairs
 
 
 def task(path: str, split: str | None) -> Task:
-    """Return DATA as a task: a BEIR folder, a file of graded sentence pairs, or a table of pairs.
+    """Return DATA as a task: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
 
     Errors: those of the data; a split that it does not have.
     """
@@ -34,6 +34,9 @@ def task(path: str, split: str | None) -> Task:
         retrieval: Task = data.Beir(path, split=split or "test").task()
         return retrieval
     table = data.Table(path)
+    if data.LabelledPairs.recognised(table.columns):
+        labelled: Task = data.LabelledPairs(table, split=split).task()
+        return labelled
     if split is None:
         split = "test" if "test" in table.splits else table.splits[0]
     if set(table.columns) >= GRADED:
@@ -64,21 +67,20 @@ def pairs(
     return columns
 
 
-def baselines(names: Sequence[str]) -> list[str | Model]:
-    """Return the baselines of --baseline: a variant of BM25 by its name, a model by its folder, none for "none"."""
+def baselines(given: Sequence[str | Model]) -> list[str | Model]:
+    """Return the baselines of --baseline: a floor by its name, a model by its folder, nothing for "none"."""
     from nearfar.encoders.pretrained.folder import is_pretrained
     from nearfar.model import Model
 
     result: list[str | Model] = []
-    for name in dict.fromkeys(names):
-        if name in BASELINES:
-            result.append(name)
-        elif name != "none":
-            if not Path(name).exists() and not is_pretrained(name):
-                raise InputError(
-                    f"--baseline {name}: no such folder; {nearest(name, [*BASELINES, 'none'])}, or a model's folder"
-                )
-            result.append(Model.load(name))
+    for one in given:
+        if not isinstance(one, str) or one.replace("_", "-") in floor_names():
+            result.append(one)
+        elif one != "none":
+            if not Path(one).exists() and not is_pretrained(one):
+                fix = nearest(one, [*floor_names(), "none"])
+                raise InputError(f"--baseline {one}: no such folder; {fix}, or a model's folder")
+            result.append(Model.load(one))
     return result
 
 

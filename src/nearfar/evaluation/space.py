@@ -1,8 +1,7 @@
-"""The geometry of an embedding space, from a sample of its vectors: metrics, cosines of positive and random pairs."""
+"""The geometry of an embedding space, from its vectors: a sample for metrics, cosines of positive and random pairs."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,12 @@ import numpy.typing as npt
 import torch
 
 from nearfar.column import Ids
-from nearfar.contracts import Sample, SpaceMetric
-from nearfar.metrics.alignment import Alignment
-from nearfar.metrics.effective_rank import EffectiveRank
-from nearfar.metrics.random_cosine import RandomCosine
-from nearfar.metrics.uniformity import Uniformity
+from nearfar.contracts import Sample
 from nearfar.vectors.embed import Vectors
 
 MOST = 5_000  # vectors, and positive pairs, that the metrics are computed on
 _MOST_COSINES = 20_000  # of each kind in the histogram
 _BINS = 40
-METRICS: tuple[SpaceMetric, ...] = (Alignment(), Uniformity(), EffectiveRank(), RandomCosine())
-MEANING = {name: words for metric in METRICS for name, words in metric.meaning.items()}
 
 
 def draw_sample(left: Vectors, right: Vectors, pairs: tuple[Ids, Ids], seed: int) -> Sample:
@@ -38,15 +31,6 @@ def draw_sample(left: Vectors, right: Vectors, pairs: tuple[Ids, Ids], seed: int
     usable = np.flatnonzero(_nonzero(left)[x] & _nonzero(right)[y])
     chosen = _subset(usable, MOST, generator)
     return Sample(*(torch.from_numpy(part) for part in (vectors, left[x[chosen]], right[y[chosen]])))
-
-
-def describe(sample: Sample) -> dict[str, float]:
-    """Return alignment, uniformity, effective rank and mean random cosine; NaN where the sample is too small."""
-    numbers: dict[str, float] = {}
-    for metric in METRICS:
-        enough = len(sample.queries) > 0 if isinstance(metric, Alignment) else len(sample.vectors) > 1
-        numbers |= metric(sample) if enough else dict.fromkeys(metric.meaning, math.nan)
-    return numbers
 
 
 def histogram(left: Vectors, right: Vectors, pairs: tuple[Ids, Ids], seed: int) -> dict[str, list[Any]]:

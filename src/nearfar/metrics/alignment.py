@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
-from nearfar.contracts import Sample
+from nearfar import tasks
+from nearfar.contracts import Predictions
+from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
 
 class Alignment:
     """Mean distance of positive pairs to the power alpha: `geometry.alignment`; 0 is best, at most 2^alpha.
 
-    Call: a sample with p >= 1 positive pairs of unit vectors (p, d) -> one scalar. Errors: those of the function.
+    Call: any task, and a sample with p positive pairs of unit vectors (p, d) -> one scalar, NaN without a pair. Errors:
+    those of the function.
 
     When not to use it alone: a space that has collapsed to one point has the best alignment; see `uniformity`.
     """
 
+    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    needs: ClassVar[tuple[str, ...]] = ("sample",)
+    usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
         "alignment": "mean |x - y|^alpha over positive pairs; lower is closer, collapse is 0 too",
     }
@@ -23,6 +30,13 @@ class Alignment:
     def __init__(self, alpha: float = 2.0) -> None:
         self.alpha = alpha
 
-    def __call__(self, sample: Sample) -> dict[str, float]:
+    def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        return {"alignment": float(geometry.alignment(sample.queries, sample.keys, self.alpha))}
+        sample = predictions.sample
+        if sample is None:
+            raise InputError(f"{task.name}: alignment needs a sample of vectors")
+        return {
+            "alignment": float(geometry.alignment(sample.queries, sample.keys, self.alpha))
+            if len(sample.queries) > 0
+            else math.nan
+        }

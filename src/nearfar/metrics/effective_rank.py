@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
-from nearfar.contracts import Sample
+from nearfar import tasks
+from nearfar.contracts import Predictions
+from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
 
 class EffectiveRank:
     """RankMe, exp of the entropy of the normalised singular values: `geometry.effective_rank`; 1 to min(n, d).
 
-    Call: a sample with n >= 1 vectors (n, d) -> one scalar. Errors: those of the function.
+    Call: any task, and a sample with n vectors (n, d) -> one scalar, NaN where n < 2. Errors: those of the function.
 
     When not to use it: on fewer vectors than several times d, or to compare samples of different sizes.
     """
 
+    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    needs: ClassVar[tuple[str, ...]] = ("sample",)
+    usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
         "effective_rank": "exp(entropy of the normalised singular values): dimensions in use, 1 to d",
     }
 
-    def __call__(self, sample: Sample) -> dict[str, float]:
+    def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        return {"effective_rank": float(geometry.effective_rank(sample.vectors))}
+        sample = predictions.sample
+        if sample is None:
+            raise InputError(f"{task.name}: effective_rank needs a sample of vectors")
+        return {
+            "effective_rank": float(geometry.effective_rank(sample.vectors)) if len(sample.vectors) > 1 else math.nan
+        }

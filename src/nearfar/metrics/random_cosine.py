@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
-from nearfar.contracts import Sample
+from nearfar import tasks
+from nearfar.contracts import Predictions
+from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
 
 class RandomCosine:
     """Mean cosine of distinct vectors: `geometry.random_cosine`; near 0 is a full space, near 1 a narrow cone.
 
-    Call: a sample with n >= 2 vectors (n, d), none of zero length -> one scalar. Errors: those of the function.
+    Call: any task, and a sample with n vectors (n, d), none of zero length -> one scalar, NaN where n < 2.
+    Errors: those of the function.
     """
 
+    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    needs: ClassVar[tuple[str, ...]] = ("sample",)
+    usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
         "random_cosine": "mean cosine of distinct vectors; near 0 is a full space, near 1 a narrow cone",
     }
 
-    def __call__(self, sample: Sample) -> dict[str, float]:
+    def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        return {"random_cosine": float(geometry.random_cosine(sample.vectors))}
+        sample = predictions.sample
+        if sample is None:
+            raise InputError(f"{task.name}: random_cosine needs a sample of vectors")
+        return {"random_cosine": float(geometry.random_cosine(sample.vectors)) if len(sample.vectors) > 1 else math.nan}

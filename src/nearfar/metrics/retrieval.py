@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from nearfar import tasks
-from nearfar.contracts import Values
+from nearfar.contracts import Predictions, RankedDocuments, Values
 from nearfar.errors import InputError
-from nearfar.vectors.topk import Ranking
 
 _QUERY_BLOCK = 500  # queries that are handed to ir-measures in one call
 
@@ -30,6 +29,9 @@ class Retrieval:
     When not to use it: to compare corpora: the values depend on the number of documents.
     """
 
+    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval,)
+    needs: ClassVar[tuple[str, ...]] = ("ranking",)
+    usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
         "ndcg@10": "gain of the ten best, discounted by log2(1 + rank), over that of the ideal order; grades are gains",
         "mrr@10": "1 / rank of the first relevant document, 0 where it is not among the ten best",
@@ -39,22 +41,22 @@ class Retrieval:
         "recall@100": "share of the relevant documents that is among the hundred best",
     }
 
-    def __call__(self, task: tasks.Retrieval, ranking: Ranking) -> dict[str, Values]:
+    def __call__(self, task: tasks.Retrieval, predictions: Predictions) -> dict[str, Values]:
         """Return the values (q,) of the queries, by metric."""
         from ir_measures import AP, RR, R, iter_calc, nDCG  # slow to import
 
         q, m = len(task.queries), len(task.documents)
-        _check(ranking, q, m)
+        ranking = _checked(predictions.ranking, q, m)
         full_depth = dict(zip((AP, R @ 100), ("map", "recall@100")))
         top_ten = dict(zip((nDCG @ 10, RR @ 10, R @ 1, R @ 10), ("ndcg@10", "mrr@10", "recall@1", "recall@10")))
         values = {name: np.full(q, np.nan) for name in self.meaning}
         names = [str(row) for row in range(m)]
-        judged = sorted(query for query, grades in task.relevance.items() if max(grades.values(), default=0) > 0)
+        answerable = sorted(query for query, grades in task.relevance.items() if max(grades.values(), default=0) > 0)
         # distinct scores, as trec_eval breaks ties by name
         descending = np.arange(0.0, -ranking.rows.shape[1], -1).tolist()
-        for start in range(0, len(judged), _QUERY_BLOCK):
+        for start in range(0, len(answerable), _QUERY_BLOCK):
             qrels, run, top_ten_run = {}, {}, {}
-            for query in judged[start : start + _QUERY_BLOCK]:
+            for query in answerable[start : start + _QUERY_BLOCK]:
                 rows = [names[row] for row in ranking.rows[query].tolist() if row >= 0]
                 grades = task.relevance[query].items()
                 qrels[str(query)] = {names[row]: max(int(grade), 0) for row, grade in grades}
@@ -66,10 +68,13 @@ class Retrieval:
         return values
 
 
-def _check(ranking: Ranking, q: int, m: int) -> None:
+def _checked(ranking: RankedDocuments | None, q: int, m: int) -> RankedDocuments:
+    if ranking is None:
+        raise InputError("retrieval: needs a ranking of the documents")
     if len(ranking.rows) != q:
         raise InputError(f"retrieval: the ranking has {len(ranking.rows)} queries, the task has {q}")
     if ranking.rows.shape[1] < min(100, m):
         raise InputError(f"retrieval: the ranking is {ranking.rows.shape[1]} deep; give {min(100, m)} or more results")
     if ranking.rows.size and ranking.rows.max() >= m:
         raise InputError(f"retrieval: the ranking has document {ranking.rows.max()}, the task only 0 to {m - 1}")
+    return ranking

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
-from nearfar.contracts import Sample
+from nearfar import tasks
+from nearfar.contracts import Predictions
+from nearfar.errors import InputError
 from nearfar.vectors import geometry
 
 
 class Uniformity:
     """Log of the mean Gaussian potential of distinct vectors: `geometry.uniformity`; lower is more even, 0 collapse.
 
-    Call: a sample with n >= 2 unit vectors (n, d) -> one scalar. Errors: those of the function.
+    Call: any task, and a sample with n unit vectors (n, d) -> one scalar, NaN where n < 2.
+    Errors: those of the function.
 
     When not to use it: to compare spaces of different dimension.
     """
 
+    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    needs: ClassVar[tuple[str, ...]] = ("sample",)
+    usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
         "uniformity": "log mean exp(-t |x - y|^2) over distinct vectors; lower is more even, 0 is collapse",
     }
@@ -23,6 +30,11 @@ class Uniformity:
     def __init__(self, t: float = 2.0) -> None:
         self.t = t
 
-    def __call__(self, sample: Sample) -> dict[str, float]:
+    def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        return {"uniformity": float(geometry.uniformity(sample.vectors, self.t))}
+        sample = predictions.sample
+        if sample is None:
+            raise InputError(f"{task.name}: uniformity needs a sample of vectors")
+        return {
+            "uniformity": float(geometry.uniformity(sample.vectors, self.t)) if len(sample.vectors) > 1 else math.nan
+        }

@@ -20,6 +20,15 @@ from nearfar.evaluation.report import Report
 
 _STYLES = {"problem": "red", "notice": "yellow", "fine": "green"}  # by the level of a finding
 _LEVEL_WIDTH = 9  # characters of the column of levels
+_SIZES = (
+    "queries",
+    "documents",
+    "cells",
+    "training cells",
+    "classes",
+    "pairs",
+    "dev pairs",
+)  # of a task, in its protocol
 _ROWS = 5  # row numbers shown for each finding
 
 
@@ -54,7 +63,7 @@ def report_table(report: Report) -> Table:
 def _caption(protocol: Mapping[str, Any]) -> str:
     if "interval" not in protocol:
         return ""
-    sizes = ", ".join(f"{protocol[key]:,} {key}" for key in ("queries", "documents", "pairs") if key in protocol)
+    sizes = ", ".join(f"{protocol[key]:,} {key}" for key in _SIZES if key in protocol)
     interval = protocol["interval"]
     words = f"[low, high]: {interval['confidence']:.0%} interval over {protocol['clusters']:,} clusters"
     return f"{sizes}; {interval.get('note', words)}"

@@ -15,6 +15,7 @@ from nearfar.reports.page import finite_number, template
 from nearfar.storage import folders
 
 # The order of the table. The first metric that was measured carries the verdict, so that none is picked for its result.
+# Metrics that are not named here follow in the order of the results.
 _QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "spearman", "pearson")
 _GEOMETRY = ("alignment", "uniformity", "effective_rank", "random_cosine")
 
@@ -83,8 +84,13 @@ def _section(results: dict[str, Any], task: str) -> dict[str, Any]:
         row["fused"] = _numbers(fusion.get(str(fused))).get(metric)
         row["gains"] = [_difference(gain[name], metric) for name in gain]
         rows.append(row)
+    protocol = _mapping(results.get("protocol"))
     return {
         "task": task,
+        "kind": protocol.get("kind"),
+        "meanings": {
+            name: words for name, words in _mapping(protocol.get("metrics")).items() if isinstance(words, str)
+        },
         "others": others,
         "fused": fused,
         "gains": list(gain),
@@ -144,7 +150,8 @@ def _log(events: list[dict[str, Any]]) -> dict[str, Any]:
             kinds[kind][step] = event
     steps, monitors, evaluations = kinds["step"], kinds["monitor"], kinds["evaluate"]
     metrics = {step: _mapping(event.get("metrics")) for step, event in evaluations.items()}
-    quality = {name: _points(metrics, name) for name in _QUALITY}
+    others = [name for values in metrics.values() for name in values if name not in (*_GEOMETRY, "heldout_loss")]
+    quality = {name: _points(metrics, name) for name in dict.fromkeys((*_QUALITY, *others))}
     alignment = dict(_points(monitors, "alignment"))
     return {
         "start": {key: finite_number(start.get(key)) for key in ("steps", "pairs", "batch_size")},

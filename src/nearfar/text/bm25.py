@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -87,14 +87,16 @@ class Bm25:
             self._index = bm25s.BM25(k1=k1, b=b, method="lucene")
             self._index.index((tokens, self._vocabulary), create_empty_token=False, show_progress=False)
 
-    def rank(self, queries: Sequence[str], k: int) -> Ranking:
+    def rank(self, queries: Sequence[str], k: int, excluded: Mapping[int, Sequence[int]] | None = None) -> Ranking:
         """Return the k best documents of each query, (n, min(k, m)), among those that share a word with it.
 
-        Equal scores are ordered by row; where fewer than k share a word, the rest is row -1 with score -inf.
+        Equal scores are ordered by row; where fewer than k share a word, the rest is row -1 with score -inf. excluded:
+        the rows of documents that are never ranked, by the query's position.
         """
         if k < 1:
             raise InputError(f"bm25: k must be at least 1, it is {k}")
-        results = [self._best_documents(self._ids(query, "query"), k) for query in queries]
+        out = excluded or {}
+        results = [self._best_documents(self._ids(q, "query"), k, out.get(i, ())) for i, q in enumerate(queries)]
         return _ranking(results, min(k, self.size))
 
     def score(self, queries: Sequence[str], rows: Ids) -> npt.NDArray[np.float32]:
@@ -115,11 +117,15 @@ class Bm25:
                 scores[i] = self._index.get_scores_from_ids(ids)
         return scores
 
-    def _best_documents(self, ids: list[int], k: int) -> tuple[Ids, npt.NDArray[np.float32]]:
+    def _best_documents(
+        self, ids: list[int], k: int, excluded: Sequence[int] = ()
+    ) -> tuple[Ids, npt.NDArray[np.float32]]:
         """Return the rows and scores of the k best documents for a query's token ids."""
         if not ids:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         scores = self._index.get_scores_from_ids(ids)  # (m,)
+        if excluded:
+            scores[list(excluded)] = 0
         return _best(np.flatnonzero(scores > 0), scores[scores > 0], k)
 
     def _ids(self, text: Any, what: str, grow: bool = False) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
-from nearfar.abilities import Minable, augmented_views, batch_of
+from nearfar.abilities import Minable, augmented_views, batch_of, tasks_of
 from nearfar.column import Column, Ids
 from nearfar.contracts import Batch, MiningPairs, Positives
 from nearfar.errors import InputError
@@ -102,12 +102,16 @@ class Mixture:
 
     def task(self, split: str) -> Task:
         """Return a split as a task: "1/heldout" of the second data set, "heldout" of the first."""
+        return self.tasks(split)[0]
+
+    def tasks(self, split: str) -> list[Task]:
+        """Return all tasks of a split, the usual one first; see `task` for the split's name."""
         number, sign, name = split.partition("/")
         if not sign or not number.isdecimal():
-            return self.parts[0].task(split)
+            return list(tasks_of(self.parts[0], split))
         if int(number) >= len(self.parts):
             raise InputError(f"split {split!r}: there are data sets 0 to {len(self.parts) - 1}, e.g. 0/{name}")
-        return replace(self.parts[int(number)].task(name), name=split)
+        return [replace(task, name=split) for task in tasks_of(self.parts[int(number)], name)]
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some examples for people to read, each with its row as "data set/row"."""

@@ -1,0 +1,86 @@
+"""What a recipe's section `evaluate` asks for: the tasks of its splits, each with its metrics and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nearfar.abilities import tasks_of
+from nearfar.contracts import Metric, Positives
+from nearfar.evaluation.choose import baselines_of, build_metric, floor, metrics_of, serves, task_for
+from nearfar.evaluation.evaluate import evaluate
+from nearfar.evaluation.report import Report
+from nearfar.tasks import Task, kind_of_task
+from nearfar.vectors.embed import Embedder
+
+
+@dataclass
+class Judgement:
+    """One task of a split, with the metrics that the recipe names for it.
+
+    name: of its report: that of the split, or for a second task of it also the task's kind, "heldout labels".
+    baselines: see `evaluate`.
+    """
+
+    name: str
+    split: str
+    task: Task
+    metrics: list[Metric]
+    baselines: Sequence[str | Embedder] | None = None
+
+    def report(self, model: Embedder) -> Report:
+        """Return the report on a model."""
+        return evaluate(model, self.task, self.metrics, baselines=self.baselines)
+
+    def numbers(self, model: Embedder) -> dict[str, float]:
+        """Return the metrics of a model alone, as while it trains."""
+        return evaluate(model, self.task, self.metrics, baselines=[], resamples=2).metrics
+
+
+def judgements(
+    entries: Sequence[Mapping[str, Any]], positives: Positives, baselines: Sequence[str | Embedder] | None
+) -> list[Judgement]:
+    """Return the tasks that a recipe is judged on, in the order of its entries {"name", "split", setting: value}.
+
+    Each metric gets the first of its split's tasks that it takes. A floor that is named is used for the tasks that it
+    serves; a task that none of the named ones serves has its usual floors.
+
+    Errors: `InputError`: a metric for which the split has no task, with those that would do; a floor that is unknown or
+    serves no task; those of the metrics' constructors.
+    """
+    splits: dict[str, Sequence[Task]] = {}
+    found: dict[str, Judgement] = {}
+    for i, entry in enumerate(entries):
+        where, split = f"evaluate.{i}", str(entry["split"])
+        metric = build_metric({k: v for k, v in entry.items() if k != "split"}, where, outside=True)
+        tasks = splits.setdefault(split, tasks_of(positives, split))
+        task = task_for(metric, tasks, f"{where}: split {split!r}")
+        mine = (one for one in found.values() if one.task is task)
+        judgement = next(mine, None)
+        if judgement is None:
+            first = not any(one.split == split for one in found.values())
+            name = split if first else f"{split} {kind_of_task(task)}"
+            judgement = found[name] = Judgement(name, split, task, [])
+        judgement.metrics.append(metric)
+    for judgement in found.values():
+        judgement.baselines = _serving(judgement.task, [one.task for one in found.values()], baselines)
+        metrics_of(judgement.task, judgement.metrics)  # two with a value of one name are an error before training
+    return list(found.values())
+
+
+def _serving(
+    task: Task, tasks: Sequence[Task], baselines: Sequence[str | Embedder] | None
+) -> Sequence[str | Embedder] | None:
+    """Return those of the baselines that serve a task; None, for the usual floors, where only others are named."""
+    if not baselines:
+        return baselines
+    serving: list[str | Embedder] = []
+    for baseline in baselines:
+        one = floor(baseline) if isinstance(baseline, str) else None
+        if one is None or serves(one, task):
+            serving.append(baseline)
+        elif not any(serves(one, other) for other in tasks):
+            baselines_of(task, [baseline])  # the error says what it serves, and which floors can
+    baselines_of(task, serving)  # an unknown name is an error here
+    return serving or None

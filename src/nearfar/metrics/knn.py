@@ -1,0 +1,89 @@
+"""The k-nearest-neighbour classifier: whether cells of one class lie near each other."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from nearfar import tasks
+from nearfar.column import Ids
+from nearfar.contracts import Measurement, Predictions, Values
+from nearfar.errors import InputError
+from nearfar.metrics.answers.scores import accuracy_and_f1
+from nearfar.vectors.topk import topk
+
+_BLOCK = 20_000_000  # votes held at a time: cells x classes
+
+
+class Knn:
+    """Accuracy and macro-F1 of the weighted k-nearest-neighbour classifier, by cosine; 0 to 1, higher is better.
+
+        vote(c) = sum over the k nearest training cells of class c of exp(cosine / temperature)
+
+    The class with most votes is the answer. A tie between the cell's own class and another goes against the model;
+    training cells at the same cosine are taken in their order. Source: Wu et al. 2018, arXiv:1805.01978, section 3.4,
+    where k is 200 and the temperature 0.07.
+
+    Args:
+        k: neighbours that vote, at least 1; all training cells where there are fewer.
+        temperature: of the weights, above 0; the smaller, the more the nearest one decides.
+
+    Call: a task of n labelled cells, and vectors of both columns (or answers, which are scored as they are) -> hits
+    (n,), and the macro-F1 over the classes that occur among labels or answers.
+
+    Errors: `InputError`: settings out of range; vectors that are not finite.
+
+    Example:
+        >>> Knn(k=5).meaning["knn@5"]
+        'share of cells whose class the 5 nearest training cells vote for (weights exp(cosine / 0.07))'
+
+    When not to use it: to say what a trained classifier would reach; see `probe`.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (tasks.Labels,)
+    needs: ClassVar[tuple[str, ...]] = ("vectors", "answers")
+    usual: ClassVar[bool] = True
+
+    def __init__(self, k: int = 20, temperature: float = 0.07) -> None:
+        if k < 1 or not 0 < temperature < math.inf:
+            raise InputError(f"knn: k must be at least 1 and temperature above 0, they are {k} and {temperature}")
+        self.k, self.temperature = k, temperature
+        votes = f"the {k} nearest training cells vote for (weights exp(cosine / {temperature:g}))"
+        self.meaning = {
+            f"knn@{k}": f"share of cells whose class {votes}",
+            f"knn_macro_f1@{k}": f"mean F1 over the classes, of the class that {votes}",
+        }
+
+    def __call__(self, task: tasks.Labels, predictions: Predictions) -> dict[str, Measurement]:
+        """Return hits (n,) and the macro-F1 by name."""
+        answers = predictions.answers if not predictions.vectors else self._answers(task, predictions)
+        if answers is None:
+            raise InputError(f"{task.name}: knn needs the vectors of the cells, or answers")
+        accuracy, f1 = self.meaning
+        return accuracy_and_f1(task.labels, answers, len(task.classes), (accuracy, f1))
+
+    def _answers(self, task: tasks.Labels, predictions: Predictions) -> Ids:
+        """Return the class that each cell's neighbours vote for, (n,)."""
+        ranking = topk(predictions.vectors["cells"], predictions.vectors["train"], self.k)
+        classes = task.train_labels[ranking.rows]  # (n, k)
+        cosines = ranking.scores.astype(np.float64)
+        # The largest cosine is taken off: the order of votes is the same, and exp cannot overflow.
+        weights = np.exp((cosines - cosines[:, :1]) / self.temperature)  # (n, k)
+        c, answers = len(task.classes), np.empty(len(classes), np.int64)
+        for start in range(0, len(classes), size := max(1, _BLOCK // c)):
+            part = slice(start, start + size)
+            answers[part] = _elected(classes[part], weights[part], task.labels[part], c)
+        return answers
+
+
+def _elected(classes: Ids, weights: Values, labels: Ids, c: int) -> Ids:
+    """Return the class with most votes, (n,), where a tie goes against the true class."""
+    n = len(classes)
+    places = classes + c * np.arange(n)[:, None]  # (n, k)
+    votes = np.bincount(places.ravel(), weights.ravel(), n * c).reshape(n, c)
+    own = votes[np.arange(n), labels]
+    votes[np.arange(n), labels] = -np.inf
+    others: Ids = votes.argmax(1)
+    return np.where(own > votes.max(1), labels, others)

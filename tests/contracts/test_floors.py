@@ -1,0 +1,124 @@
+"""Every floor judges a task that it takes, is a baseline by its name, and one stands in every report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfar import registry
+from nearfar.column import ListColumn
+from nearfar.contracts import Floor
+from nearfar.errors import InputError
+from nearfar.evaluation import floors
+from nearfar.evaluation.choose import FLOORS, floor, floor_names, floors_of, metrics_of, serves
+from nearfar.evaluation.evaluate import evaluate
+from nearfar.evaluation.measure import measure
+from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task
+from tests.contracts import samples
+
+NAMES = registry.names(FLOORS)
+N = 8
+
+
+def column(kind: str) -> ListColumn:
+    cells: dict[str, list[Any]] = {one.name: list(one.cells) for one in samples.columns()}
+    cells["ids"] = [[1, 2, i] for i in range(N)]
+    return ListColumn(kind, cells[kind])
+
+
+def tasks(*kinds: str) -> Iterator[Task]:
+    """Yield a task of every type, over cells of one kind, or two for its two sides."""
+    one, other = column(kinds[0]), column(kinds[-1])
+    other.cells = [*other.cells[2:], *other.cells[:2]]
+    ids, rows = [str(i) for i in range(N)], np.arange(N)
+    yield Retrieval("sample", one, other, ids, ids, {i: {i: 1} for i in range(N)}, rows, excluded={0: [1, 2]})
+    yield Similarity("sample", one, other, rows.astype(np.float64), rows)
+    yield Labels("sample", one, rows % 2, other, rows % 2, ["a", "b"], rows)
+    dev = PairLabels("sample", one, other, rows % 2 == 0, rows)
+    yield PairLabels("sample", one, other, rows % 2 == 0, rows, dev)
+
+
+def every_task() -> Iterator[Task]:
+    for kinds in (("text",), ("picture",), ("series",), ("ids",), ("text", "picture")):
+        yield from tasks(*kinds)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_floor_judges_what_it_serves(name: str) -> None:
+    one = floor(name)
+    assert isinstance(one, Floor)
+    served = [task for task in every_task() if serves(one, task)]
+    assert {type(task) for task in served} == set(one.takes), f"no sample for {name}"
+    for task in served:
+        judged = one(task, 0)
+        found = measure(task, judged, metrics_of(task, None))
+        assert found.numbers and all(np.isfinite(value) for value in found.numbers.values())
+        assert judged.about["name"] == name.replace("_", "-")
+        if isinstance(task, Retrieval) and judged.ranking is not None:
+            assert not {1, 2} & set(judged.ranking.rows[0].tolist())
+        again = measure(task, one(task, 0), metrics_of(task, None))
+        assert again.numbers == found.numbers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_floor_is_found_with_dashes_and_underscores(name: str) -> None:
+    assert type(floor(name)) is type(floor(name.replace("_", "-"))) is registry.find(FLOORS, name)
+    assert registry.find(FLOORS, name).__doc__
+
+
+def test_every_task_has_a_floor() -> None:
+    for task in every_task():
+        assert floors_of(task), f"{type(task)} over {task}"
+    usual = [list(floors_of(task)) for task in tasks("text")]
+    assert usual == [["bm25"], ["word-overlap"], ["majority"], ["word-overlap"]]
+    assert [list(floors_of(task)) for task in tasks("picture")] == [
+        *(["pixels"], ["pixels"], ["majority", "pixels"], ["pixels"]),
+    ]
+    assert list(floors_of(next(tasks("text", "picture")))) == ["random-order"]
+
+
+def test_a_new_file_is_a_floor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "last_class.py").write_text(
+        '''"""The last class."""
+
+import numpy as np
+
+from nearfar import tasks
+from nearfar.contracts import Predictions
+
+
+class LastClassFloor:
+    """The last class as the answer to every cell."""
+
+    takes = (tasks.Labels,)
+    reads = ()
+    usual = ()
+    fused = False
+
+    def __call__(self, task, seed):
+        return Predictions(answers=np.full(len(task.labels), len(task.classes) - 1))
+'''
+    )
+    monkeypatch.setattr(floors, "__path__", [*floors.__path__, str(tmp_path)])
+    assert "last-class" in floor_names()
+
+    class Ones:
+        def embed(self, cells: list[Any], /, role: str | None = None) -> np.ndarray:
+            return np.ones((len(cells), 1), np.float32)
+
+    (task,) = (task for task in tasks("text") if isinstance(task, Labels))
+    report = evaluate(Ones(), task, baselines=["last-class", "last_class"], resamples=20)
+    assert {name: numbers["probe"] for name, numbers in report.baseline.items()} == {"last-class": 0.5}
+
+
+def test_a_floor_that_cannot_serve_says_which_could() -> None:
+    for task, name, able in (
+        (next(tasks("picture")), "bm25", "pixels, random-order can"),
+        (next(tasks("text")), "majority", "bm25, bm25-english, random-order can"),
+    ):
+        with pytest.raises(InputError, match=f"{name} cannot judge sample, .*; {able}"):
+            evaluate(None, task, baselines=[name])  # type: ignore[arg-type]
