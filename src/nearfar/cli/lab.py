@@ -93,11 +93,12 @@ def _temperatures(taus: str) -> list[float]:
 
 def _one_encoder(name: str) -> Model:
     """Return a text model with one encoder for both sides."""
+    from nearfar.abilities import TwoSided
     from nearfar.errors import InputError
     from nearfar.evaluation import sources
 
     loaded = sources.text_model(name, "the laboratory reads tables of text")
-    if hasattr(loaded.encoder, "side"):
+    if isinstance(loaded.encoder, TwoSided):
         raise InputError(f"{name}: a model of two towers; the laboratory measures one encoder: give a model with one")
     return loaded
 

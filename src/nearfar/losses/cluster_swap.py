@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from nearfar.compute.scheduled import Scheduled
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.lists import ListedPairs
+from nearfar.losses.tiled.scale import ScheduledNumber
 from nearfar.pairs import Pairs
 
 
@@ -56,21 +58,26 @@ class ClusterSwap(nn.Module):
         self,
         dim: int,
         clusters: int = 512,
-        temperature: float = 0.1,
+        temperature: float | Scheduled = 0.1,
         epsilon: float = 0.05,
         iterations: int = 3,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self._temperature = ScheduledNumber("cluster_swap.temperature", temperature)
         check_setting("cluster_swap.dim", dim, least=1)
         check_setting("cluster_swap.clusters", clusters, least=2)
-        check_setting("cluster_swap.temperature", temperature, above=0)
         check_setting("cluster_swap.epsilon", epsilon, above=0)
         check_setting("cluster_swap.iterations", iterations, least=1)
         first = torch.randn(clusters, dim, generator=torch.Generator().manual_seed(seed))
         self.prototypes = nn.Parameter(normalize(first, dim=1))
         self.dim, self.clusters, self.seed = dim, clusters, seed
-        self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
+        self.epsilon, self.iterations = epsilon, iterations
+
+    @property
+    def temperature(self) -> float | Scheduled:
+        """The temperature of the predictions, as it was given."""
+        return self._temperature.setting
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""
@@ -81,8 +88,8 @@ class ClusterSwap(nn.Module):
             listed = ListedPairs.positives(q, k, pairs)
             centres = normalize(self.prototypes.to(q.dtype), dim=1)  # (p, d)
             scores_q, scores_k = q @ centres.T, k @ centres.T  # (n, p), (m, p)
-            log_q = torch.log_softmax(scores_q / self.temperature, 1)
-            log_k = torch.log_softmax(scores_k / self.temperature, 1)
+            log_q = torch.log_softmax(scores_q / self._temperature.value, 1)
+            log_k = torch.log_softmax(scores_k / self._temperature.value, 1)
             code_q = self._codes(scores_q.detach(), listed.query_share)
             code_k = self._codes(scores_k.detach(), listed.key_share)
             by_query = listed_products(log_q, code_k, listed.i, listed.j)  # (e,)

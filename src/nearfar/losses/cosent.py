@@ -7,10 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from nearfar.compute.scheduled import Scheduled
 from nearfar.errors import InputError
-from nearfar.losses.tiled.checks import check_setting, exact_vectors
+from nearfar.losses.tiled.checks import exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.lists import ListedPairs
+from nearfar.losses.tiled.scale import ScheduledNumber
 from nearfar.pairs import Pairs
 
 
@@ -47,10 +49,14 @@ class CoSENT(nn.Module):
     cacheable: ClassVar[bool] = True
     needs_negatives: ClassVar[bool] = False
 
-    def __init__(self, temperature: float = 0.05) -> None:
+    def __init__(self, temperature: float | Scheduled = 0.05) -> None:
         super().__init__()
-        check_setting("cosent.temperature", temperature, above=0)
-        self.temperature = temperature
+        self._temperature = ScheduledNumber("cosent.temperature", temperature)
+
+    @property
+    def temperature(self) -> float | Scheduled:
+        """What similarities are divided by, as it was given."""
+        return self._temperature.setting
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""
@@ -63,7 +69,7 @@ class CoSENT(nn.Module):
             if not bool(higher.any()):
                 grades = f"all {len(grade)} pairs of pairs.known have the grade {float(grade[0]):g}"
                 raise InputError(f"cosent has nothing to order: {grades}")
-            s = listed_products(q, k, listed.i[order], listed.j[order]) / self.temperature  # (e,)
+            s = listed_products(q, k, listed.i[order], listed.j[order]) / self._temperature.value  # (e,)
             log_weight = listed.weight[order].log()
             cumulative = torch.logcumsumexp(s + log_weight, 0)  # (e,)
             log_sums = cumulative[lower[higher] - 1] - s[higher] + log_weight[higher]  # for each a, over its b

@@ -7,11 +7,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from nearfar.compute.scheduled import Scheduled
 from nearfar.errors import InputError
-from nearfar.losses.tiled.checks import about_rows, check_choice, check_setting, exact_vectors
+from nearfar.losses.tiled.checks import about_rows, check_choice, exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.lists import ListedPairs
 from nearfar.losses.tiled.positive_terms import segment_log_sum_exp
+from nearfar.losses.tiled.scale import ScheduledNumber
 from nearfar.pairs import Pairs
 
 
@@ -60,22 +62,32 @@ class Distill(nn.Module):
     def __init__(
         self,
         form: Literal["kl", "margin_mse"] = "kl",
-        temperature: float = 0.05,
-        teacher_temperature: float = 1.0,
+        temperature: float | Scheduled = 0.05,
+        teacher_temperature: float | Scheduled = 1.0,
     ) -> None:
         super().__init__()
+        self._temperature = ScheduledNumber("distill.temperature", temperature)
+        self._teacher_temperature = ScheduledNumber("distill.teacher_temperature", teacher_temperature)
         check_choice("distill.form", form, ("kl", "margin_mse"))
-        check_setting("distill.temperature", temperature, above=0)
-        check_setting("distill.teacher_temperature", teacher_temperature, above=0)
-        self.form, self.temperature, self.teacher_temperature = form, temperature, teacher_temperature
+        self.form = form
+
+    @property
+    def temperature(self) -> float | Scheduled:
+        """What similarities are divided by, as it was given."""
+        return self._temperature.setting
+
+    @property
+    def teacher_temperature(self) -> float | Scheduled:
+        """What the teacher's scores are divided by, as it was given."""
+        return self._teacher_temperature.setting
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""
         q, k = exact_vectors(queries, keys, pairs)
         with torch.autocast(q.device.type, enabled=False):
             listed, score = ListedPairs.known(q, k, pairs, "distill")
-            s = listed_products(q, k, listed.i, listed.j) / self.temperature  # (e,)
-            t = score / self.teacher_temperature  # (e,)
+            s = listed_products(q, k, listed.i, listed.j) / self._temperature.value  # (e,)
+            t = score / self._teacher_temperature.value  # (e,)
             losses = (_divergence if self.form == "kl" else _margins)(s, t, listed)  # (n,)
             weight = torch.zeros_like(losses).index_fill(0, listed.i, 1) * listed.query_share  # (n,)
             return losses @ weight / weight.sum()

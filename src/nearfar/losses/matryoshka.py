@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar import registry
+from nearfar.abilities import RankParts
 from nearfar.contracts import Loss
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
 from nearfar.pairs import Pairs
 from nearfar.registry import PartOf
+from nearfar.requirements import refuse_incomplete
 
 SMALLEST = 32  # where the default stops halving
 
@@ -75,9 +77,9 @@ class Matryoshka(nn.Module):
 
     def part(self, queries: Tensor, keys: Tensor, pairs: Pairs, rank: int, world_size: int) -> Tensor:
         """Return one rank's part of the loss, a scalar. All ranks hold the whole batch; their parts add up to it."""
-        if hasattr(self.of, "part"):
-            inner: Any = self.of
-            return self._sum(queries, keys, pairs, lambda q, k, p: inner.part(q, k, p, rank, world_size))
+        if isinstance(self.of, RankParts):
+            inner_part = self.of.part
+            return self._sum(queries, keys, pairs, lambda q, k, p: inner_part(q, k, p, rank, world_size))
         return self._sum(queries, keys, pairs, self.of) / world_size
 
     def _sum(self, queries: Tensor, keys: Tensor, pairs: Pairs, loss: Callable[..., Tensor]) -> Tensor:
@@ -120,7 +122,6 @@ def _check_dims(dims: list[int] | None, weights: list[float] | None, dim: int | 
 def _refuse_unfit(loss: Any) -> None:
     """Raise `InputError` for a loss that cannot take vectors of several lengths."""
     name = registry.name_of(type(loss))
-    if not all(hasattr(loss, word) for word in ("unit", "cacheable", "needs_negatives")):
-        raise InputError(f"matryoshka.of: {name} compares no vectors; give a loss of queries and keys")
+    refuse_incomplete("losses", loss, where="matryoshka.of")
     if "dim" in registry.settings(type(loss)):
         raise InputError(f"matryoshka.of: {name} has parameters of the whole dimension, which no shorter vector fits")

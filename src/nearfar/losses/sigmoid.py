@@ -87,7 +87,7 @@ class Sigmoid(nn.Module):
     @property
     def temperature(self) -> float | Scheduled:
         """The current temperature, which similarities are divided by; its schedule, where it has one."""
-        return self.scale.setting if isinstance(self.scale.setting, Scheduled) else self.scale.temperature
+        return self.scale.setting
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""

@@ -134,7 +134,7 @@ def refuse_unminable(miner: Miner | None, positives: Positives, settings: Settin
     if not scheduled:
         raise InputError("training.refresh_every: say every how many steps to mine, or leave mining (refresh=) out")
     for part in positives.parts if isinstance(positives, Mixture) else [positives]:
-        if not hasattr(part, "with_negatives"):
+        if not isinstance(part, Minable):
             raise InputError(
                 f"training.refresh_every: positives.{registry.name_of(type(part))} takes no mined negatives; leave "
                 "mining out, or take positives.columns"

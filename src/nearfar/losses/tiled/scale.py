@@ -1,4 +1,4 @@
-"""The scale 1 / temperature of similarities: fixed, learnt or scheduled."""
+"""Settings of losses that may be scheduled, and the scale 1 / temperature that may be learnt instead."""
 
 from __future__ import annotations
 
@@ -15,38 +15,54 @@ from nearfar.losses.tiled.checks import check_setting
 MAX_SCALE = 100.0  # CLIP's limit (Radford et al. 2021, section 2.5)
 
 
+class ScheduledNumber(nn.Module):
+    """A number above 0 that a schedule may change from step to step.
+
+    name: of the setting, such as "distill.temperature". setting: as it was given. value: the current number.
+    """
+
+    def __init__(self, name: str, setting: float | Scheduled) -> None:
+        super().__init__()
+        for bound in bounds(setting):
+            check_setting(name, bound, above=0)
+        self.name, self.setting = name, setting
+        self.value = value_at(setting, 0, 1)
+
+    def before_step(self, step: int, steps: int) -> Mapping[str, float]:
+        """Set the number of a step, if it is scheduled."""
+        if not isinstance(self.setting, Scheduled):
+            return {}
+        self.value = self.setting.at(step, steps)
+        return {self.name.rpartition(".")[2]: self.value}
+
+
 class Scale(nn.Module):
     """The scale 1 / temperature: e^log, learnt within 1 to 100; or a number, exact in float64, that may be scheduled.
 
-    name: of the setting temperature, for errors. temperature: above 0; a schedule's is set before each step.
+    name: of the setting temperature, for errors. temperature: above 0.
     """
 
     def __init__(self, name: str, temperature: float | Scheduled, learnable: bool) -> None:
         super().__init__()
-        for bound in bounds(temperature):
-            check_setting(name, bound, above=0)
+        self.number = ScheduledNumber(name, temperature)
         if learnable and isinstance(temperature, Scheduled):
             raise InputError(f"{name} is both scheduled and learnable; leave one of them out")
-        first = value_at(temperature, 0, 1)
-        self.setting, self.learnable = temperature, learnable
-        self.fixed = 1.0 / first
-        self.log = nn.Parameter(torch.tensor(-math.log(first)), requires_grad=learnable)
+        self.learnable = learnable
+        self.log = nn.Parameter(torch.tensor(-math.log(self.number.value)), requires_grad=learnable)
+
+    @property
+    def setting(self) -> float | Scheduled:
+        """The temperature as it is, or its schedule, where it has one."""
+        return self.number.setting if isinstance(self.number.setting, Scheduled) else self.temperature
 
     @property
     def temperature(self) -> float:
         """The current temperature, which similarities are divided by."""
-        return math.exp(-self.log.item()) if self.learnable else 1.0 / self.fixed
+        return math.exp(-self.log.item()) if self.learnable else self.number.value
 
     def value(self, dtype: torch.dtype) -> Tensor | float:
         """Return the scale: a number, or where it is learnt a scalar tensor with a gradient."""
-        return self.log.to(dtype).exp() if self.learnable else self.fixed
-
-    def before_step(self, step: int, steps: int) -> Mapping[str, float]:
-        """Set a scheduled temperature."""
-        if not isinstance(self.setting, Scheduled):
-            return {}
-        self.fixed = 1.0 / self.setting.at(step, steps)
-        return {"temperature": self.temperature}
+        return self.log.to(dtype).exp() if self.learnable else 1.0 / self.number.value
 
     def after_step(self, queries: Tensor, keys: Tensor) -> None:  # noqa: ARG002 (what other states need)
         """Keep a learnt scale in its range."""
