@@ -44,8 +44,8 @@ class Experiment:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics of the first report, by name; empty where the recipe names none."""
-        return next((report.metrics for report in self.reports.values()), {})
+        """The metrics of the first report, by name; where nothing is judged, those of the run."""
+        return next((report.metrics for report in self.reports.values()), self.run.metrics)
 
     @property
     def folder(self) -> Path:

@@ -51,8 +51,7 @@ def test_it_learns_and_never_collapses(tmp_path: Path) -> None:
     names = set(state(tmp_path / "run"))
     for kept in ("projection.layers.0.weight", "momentum_projection.layers.0.weight", "momentum.layers.1.running_mean"):
         assert f"module/{kept}" in names
-    labels = next(report for report in done.facts["tasks"]["heldout"] if "accuracy" in str(report))
-    assert labels
+    assert done.facts["heldout labels"]["metrics"]["knn@5"] >= untrained.facts["heldout labels"]["metrics"]["knn@5"]
 
 
 def _train(folder: Path, resume: bool) -> None:
@@ -60,7 +59,7 @@ def _train(folder: Path, resume: bool) -> None:
     run(folder, resume=resume)
 
 
-def test_killed_and_resumed_it_ends_bit_equal(tmp_path: Path) -> None:
+def test_killed_andresumed_it_ends_bit_equal(tmp_path: Path) -> None:
     whole = start_process(_train, tmp_path / "whole", False)
     whole.join(120)
     assert whole.exitcode == 0
@@ -72,9 +71,9 @@ def test_killed_and_resumed_it_ends_bit_equal(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    _resumed = start_process(_train, tmp_path / "cut", True)
-    _resumed.join(120)
-    assert _resumed.exitcode == 0
+    resumed = start_process(_train, tmp_path / "cut", True)
+    resumed.join(120)
+    assert resumed.exitcode == 0
     one, other = state(tmp_path / "whole"), state(tmp_path / "cut")
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in one.items())

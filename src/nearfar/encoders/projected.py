@@ -76,7 +76,8 @@ class Projected(nn.Module):
 
     def forward(self, inputs: Any) -> Tensor:
         """Return raw vectors (n, dim)."""
-        vectors: Tensor = self.head(self.of(inputs))
+        weight = next(self.head.parameters())
+        vectors: Tensor = self.head(self.of(inputs).to(weight.dtype))
         return vectors
 
     def settings(self) -> dict[str, Any]:

@@ -201,13 +201,12 @@ class GradientStep:
 
     def _headed(self, head: Head, views: Views) -> Views:
         """Return the head's vectors of each view; all are its batch."""
-        stacked = torch.cat(list(views.values()))
+        stacked = _exact(torch.cat(list(views.values())))
         return dict(zip(views, torch.split(head(stacked), [len(view) for view in views.values()]), strict=True))
 
     def _to_unit(self, vectors: Tensor) -> Tensor:
         """Return vectors as the loss wants them."""
-        exact = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-        return normalize(exact, dim=1) if self.unit else exact
+        return normalize(_exact(vectors), dim=1) if self.unit else _exact(vectors)
 
     def _keys(self, keys: Tensor, prepared: PreparedBatch) -> Tensor:
         """Return the keys (m, d): the batch's, by the mode of `training.keys`, then the queued ones."""
@@ -245,6 +244,11 @@ class GradientStep:
         if isinstance(self.loss, RankParts):
             return self.loss.part(queries, keys, pairs, rank, world_size)
         return self.loss(queries, keys, pairs) / world_size
+
+
+def _exact(vectors: Tensor) -> Tensor:
+    """Return vectors in fp32 at least."""
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
 
 def stack_views(views: Views, names: Sequence[str]) -> Tensor:

@@ -77,7 +77,10 @@ class Trained:
         """
         trained = cast("nn.Module", self.encoder)
         parts: dict[str, nn.Module] = {"encoder": trained}
-        found = {**self.heads, "loss": self.loss, "objective": self.objective}
+        dtypes = (p.dtype for p in trained.parameters() if p.is_floating_point())
+        dtype = torch.promote_types(next(dtypes, torch.float32), torch.float32)
+        parts |= {name: cast("nn.Module", head).to(dtype) for name, head in self.heads.items()}
+        found = {"loss": self.loss, "objective": self.objective}
         parts |= {name: cast("nn.Module", part) for name, part in found.items() if part is not None}
         if settings.keys == "momentum":
             _refuse_momentum_of_key_tower(self.encoder)
@@ -85,8 +88,6 @@ class Trained:
             if "projection" in parts:
                 parts["momentum_projection"] = momentum_copy(parts["projection"])
         if settings.queue:
-            dtypes = (p.dtype for p in trained.parameters() if p.is_floating_point())
-            dtype = torch.promote_types(next(dtypes, torch.float32), torch.float32)
             parts["queue"] = Queue(settings.queue, self.vectors_dim, dtype)
         return nn.ModuleDict(parts)
 
