@@ -59,7 +59,7 @@ def _train(folder: Path, resume: bool) -> None:
     run(folder, resume=resume)
 
 
-def test_killed_andresumed_it_ends_bit_equal(tmp_path: Path) -> None:
+def test_killed_and_resumed_it_ends_bit_equal(tmp_path: Path) -> None:
     whole = start_process(_train, tmp_path / "whole", False)
     whole.join(120)
     assert whole.exitcode == 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nearfar.compute.scheduled import value_at
 from nearfar.losses.cluster_swap import ClusterSwap
 from nearfar.pairs import Pairs
 from tests.losses.references import positives, shares, total
@@ -21,7 +22,10 @@ def reference(loss: ClusterSwap, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
     code_q, code_k = _codes(loss, q @ centres.T, a), _codes(loss, k @ centres.T, b)
     terms = []
     for i, j, w in listed:
-        p, r = torch.softmax(centres @ q[i] / loss.temperature, 0), torch.softmax(centres @ k[j] / loss.temperature, 0)
+        p, r = (
+            torch.softmax(centres @ q[i] / value_at(loss.temperature, 0, 1), 0),
+            torch.softmax(centres @ k[j] / loss.temperature, 0),
+        )
         terms.append(-w * (code_k[j] @ p.log() + code_q[i] @ r.log()))
     return total(terms, q)
 

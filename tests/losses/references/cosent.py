@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nearfar.compute.scheduled import value_at
 from nearfar.errors import InputError
 from nearfar.losses.cosent import CoSENT
 from nearfar.pairs import Pairs
@@ -18,7 +19,7 @@ QUERIES_COUNT_ONCE = True
 def reference(loss: CoSENT, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
     grades = known(pairs)
     a, b = shares(pairs)
-    s = q @ k.T / loss.temperature  # (n, m)
+    s = q @ k.T / value_at(loss.temperature, 0, 1)  # (n, m)
     logs = [
         s[low] - s[high] + torch.tensor(a[low[0]] * b[low[1]] * a[high[0]] * b[high[1]], dtype=q.dtype).log()
         for low, lower in grades.items()

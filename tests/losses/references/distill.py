@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nearfar.compute.scheduled import value_at
 from nearfar.errors import InputError
 from nearfar.losses.distill import Distill
 from nearfar.pairs import Pairs
@@ -28,8 +29,8 @@ def reference(loss: Distill, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
     terms = []
     for i, keys in lists.items():
         share = torch.tensor([b[j] for j in keys], dtype=q.dtype)
-        s = torch.stack([q[i] @ k[j] for j in keys]) / loss.temperature
-        t = torch.tensor([scores[i, j] for j in keys], dtype=q.dtype) / loss.teacher_temperature
+        s = torch.stack([q[i] @ k[j] for j in keys]) / value_at(loss.temperature, 0, 1)
+        t = torch.tensor([scores[i, j] for j in keys], dtype=q.dtype) / value_at(loss.teacher_temperature, 0, 1)
         positive = [bool(pairs.query_group[i] == pairs.key_group[j]) for j in keys]
         terms.append(a[i] * (_divergence(s, t, share) if loss.form == "kl" else _margins(s, t, share, positive)))
     return total(terms, q) / sum(a[i] for i in lists)
