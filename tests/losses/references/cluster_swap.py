@@ -21,11 +21,9 @@ def reference(loss: ClusterSwap, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
     a, b = shares(pairs)
     code_q, code_k = _codes(loss, q @ centres.T, a), _codes(loss, k @ centres.T, b)
     terms = []
+    temperature = value_at(loss.temperature, 0, 1)
     for i, j, w in listed:
-        p, r = (
-            torch.softmax(centres @ q[i] / value_at(loss.temperature, 0, 1), 0),
-            torch.softmax(centres @ k[j] / loss.temperature, 0),
-        )
+        p, r = (torch.softmax(centres @ x / temperature, 0) for x in (q[i], k[j]))
         terms.append(-w * (code_k[j] @ p.log() + code_q[i] @ r.log()))
     return total(terms, q)
 
