@@ -11,14 +11,13 @@ import statistics
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from _encoders import encoder_and_inputs
 from _machine import RESULTS, PeakMemory, bound, bound_lines, facts, free_memory_mb, fresh, keep, tell
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from nearfar.compute.hardware import cpu_bf16
 from nearfar.losses.infonce import InfoNCE
@@ -27,6 +26,7 @@ from nearfar.training.batches import PreparedBatch, StackedInputs
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
+from nearfar.training.train_module import Trained
 
 TIME_LIMIT, MEMORY_LIMIT = 1.4, 1.1
 MICRO = {"static": 1024, "transformer": 128}  # rows encoded at once
@@ -40,9 +40,11 @@ def measure(encoder: str, n: int, micro: int, repeats: int) -> Row:
     module, inputs = encoder_and_inputs(encoder, 2 * n)
     settings = Settings(batch_size=n, learning_rate=1e-4, micro_batch=micro)
     loss = InfoNCE(0.05, learnable=True)
-    train_state = TrainState.of(nn.ModuleDict({"encoder": module, "loss": loss}).train(), settings)
+    trained = Trained(cast("Any", module), loss)
+    train_state = TrainState.of(trained.module(settings).train(), settings)
     views: Any = SimpleNamespace(query_views=["query"], key_views=["key"])
-    step = GradientStep(train_state, views, settings, torch.device("cpu"), "bf16" if cpu_bf16() else "fp32")
+    precision = "bf16" if cpu_bf16() else "fp32"
+    step = GradientStep(train_state, trained, views, settings, torch.device("cpu"), precision)
     sizes = {"query": n, "key": n}
     stacked, pairs = StackedInputs(inputs, sizes), Pairs.aligned(n)
     prepared = PreparedBatch(0, torch.arange(n).numpy(), stacked, None, sizes, 0, pairs)

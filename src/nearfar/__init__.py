@@ -16,12 +16,13 @@ _HOMES = {  # heavy imports wait until a name is asked for
     "InputError": "nearfar.errors",
     "NearfarError": "nearfar.errors",
     "RunError": "nearfar.errors",
+    "Scheduled": "nearfar.compute.scheduled",
     "evaluate": "nearfar.evaluation.evaluate",
     "fit": "nearfar.training.fit",
     "search": "nearfar.index.exact",
     "train": "nearfar.experiment",
 }
-_PACKAGES = ("augmentations", "data", "encoders", "losses", "metrics", "positives")
+_PACKAGES = ("augmentations", "data", "encoders", "heads", "losses", "metrics", "objectives", "positives")
 __all__ = [*_HOMES, *_PACKAGES]
 
 

@@ -9,7 +9,7 @@ A part has an ability when it has the protocol's attributes; nothing is inherite
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -251,13 +251,18 @@ def is_padded(inputs: Any) -> bool:
 
 @runtime_checkable
 class BatchStatistics(Protocol):
-    """An encoder whose vector of a row depends on the other rows of the batch while it trains.
+    """An encoder or objective whose result for a row depends on the other rows of the batch while it trains.
 
     Layers of torch's batch norm are found without this. Statistics that are not theirs are refused with micro-batches
     and with several ranks.
     """
 
-    batch_statistics: Literal[True]
+    batch_statistics: bool
+
+
+def has_batch_statistics(part: Any) -> bool:
+    """Return whether a part says that it has batch statistics of its own."""
+    return isinstance(part, BatchStatistics) and part.batch_statistics
 
 
 # --- losses, objectives, and whatever is trained ---
@@ -274,7 +279,7 @@ class RankParts(Protocol):
 
 @runtime_checkable
 class BeforeStep(Protocol):
-    """A loss, or a module in it, with settings that change during a run (`schedules.Scheduled`)."""
+    """A loss, or a module in it, with settings that change during a run (`compute.scheduled.Scheduled`)."""
 
     def before_step(self, step: int, steps: int) -> Mapping[str, float]:
         """Set what is scheduled for step `step` (from 0) of `steps`; return the values by name, for the log."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nearfar import recipes, registry
+from nearfar.coerce import fitted
 from nearfar.compute.scheduled import Scheduled
 from nearfar.contracts import Data, Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
@@ -18,9 +19,8 @@ from nearfar.mining.scheduled import ScheduledMiner
 from nearfar.recipes import Recipe, load
 from nearfar.training.mixture import mix
 from nearfar.training.settings import Settings
-from nearfar.training.ship import SHIPPED, Ship
-from nearfar.training.train_module import HEADS
-from nearfar.training.unpaired import Unpaired
+from nearfar.training.ship import Ship, refuse_unknown_ship
+from nearfar.training.train_module import HEADS, refuse_unknown_heads
 
 __all__ = ["Recipe", "RecipeParts", "build", "dumped", "load", "plain", "resolved"]
 PACKAGES = {
@@ -30,7 +30,6 @@ PACKAGES = {
     "loss": "losses",
     "objective": "objectives",
 }
-BESIDE = {"objective": ("weight", "column")}  # settings that are of the section, not of the part
 
 
 @dataclass(frozen=True)
@@ -74,24 +73,18 @@ def build(recipe: Recipe) -> RecipeParts:
         return registry.build(PACKAGES[section], spec, section=where, outside=True, **context)
 
     encoder = part("encoder", "encoder", checked["encoder"])
-    heads = _heads(checked.get("heads") or {}, encoder.dim)
+    heads = _heads(checked.get("heads", {}), encoder.dim)
     dim = heads["projection"].dim if "projection" in heads else encoder.dim
     loss = part("loss", "loss", checked["loss"], dim=dim) if "loss" in checked else None
-    beside = {key: value for key, value in checked.get("objective", {}).items() if key in BESIDE["objective"]}
-    own = {key: value for key, value in checked.get("objective", {}).items() if key not in beside}
+    beside, own = _split_objective(checked.get("objective", {}))
     objective = part("objective", "objective", own, encoder=encoder) if own else None
     data = [part("data", where, spec) for where, spec in _entries("data", checked["data"])]
-    specs = _entries("positives", checked.get("positives"))
-    several = isinstance(checked.get("positives"), list)  # one for each; else one for all
-    specs = specs if several else specs * len(data)
-
-    def positives_of(where: str, spec: Any, rows: Data) -> Positives:
-        if spec is None:
-            return Unpaired(rows, beside.get("column"))
-        built: Positives = part("positives", where, spec, data=rows, encoder=encoder)
-        return built
-
-    positives = [positives_of(where, spec, rows) for (where, spec), rows in zip(specs, data, strict=True)]
+    specs = _entries("positives", checked["positives"])
+    specs = specs if isinstance(checked["positives"], list) else specs * len(data)  # one for all, or one for each
+    positives = [
+        part("positives", where, spec, data=rows, encoder=encoder)
+        for (where, spec), rows in zip(specs, data, strict=True)
+    ]
     training = checked["training"]
     mixed = mix(positives, apart=training["apart"])
     refresh = ScheduledMiner(**checked["mining"]) if _mines(training) else None
@@ -99,7 +92,9 @@ def build(recipe: Recipe) -> RecipeParts:
     def of_split(split: str) -> Positives:
         number, sign, name = split.partition("/")
         d, name = (int(number), name) if len(data) > 1 and sign and number.isdecimal() else (0, split)
-        return positives_of(*specs[d], data[d].split(name))
+        where, spec = specs[d]
+        built: Positives = part("positives", where, spec, data=data[d].split(name), encoder=encoder)
+        return built
 
     seconds = time.perf_counter() - began
     return RecipeParts(
@@ -135,46 +130,48 @@ def resolved(recipe: Recipe) -> Recipe:
     Errors: those of `build`, as far as they show without reading any data.
     """
     result: Recipe = {}
-    objective = recipe.get("objective")
+    given = {**recipe, **_positives_without_loss(recipe)}
     for section, package in PACKAGES.items():
-        if section == "objective" or (objective and section in ("positives", "loss") and not recipe.get(section)):
+        if section in ("loss", "objective") and not recipe.get(section) and recipe.get("objective"):
             continue  # an objective may be trained alone
-        specs = [_completed(package, where, spec) for where, spec in _entries(section, recipe.get(section) or {})]
-        result[section] = specs if isinstance(recipe.get(section), list) else specs[0]
-    _refuse_unequal(result["data"], result.get("positives"))
-    result |= _heads_and_objective(recipe)
+        if section == "objective":
+            result |= _objective(recipe)
+            continue
+        specs = [_completed(package, where, spec) for where, spec in _entries(section, given.get(section) or {})]
+        result[section] = specs if isinstance(given.get(section), list) else specs[0]
+    _refuse_unequal(result["data"], result["positives"])
+    if heads := recipe.get("heads") or {}:
+        refuse_unknown_heads(heads)
+        result["heads"] = {name: _completed("heads", f"heads.{name}", spec) for name, spec in heads.items()}
+    if "ship" in recipe:
+        refuse_unknown_ship(recipe["ship"])
+        result["ship"] = recipe["ship"]
     training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
     result |= {"training": training.plain()} | _mining(recipe, training.plain())
-    return {**result, "evaluate": _tasks(recipe.get("evaluate") or [])}
+    return {**result, "evaluate": _metrics(recipe.get("evaluate") or [])}
 
 
-def _heads_and_objective(recipe: Recipe) -> Recipe:
-    """Return the sections heads, objective and ship, as far as the recipe has them.
+def _positives_without_loss(recipe: Recipe) -> Recipe:
+    """Return what positives are by default, where an objective is trained alone: rows without pairs."""
+    alone = recipe.get("objective") and not recipe.get("loss")
+    return {"positives": {"name": "unpaired"}} if alone and not recipe.get("positives") else {}
 
-    Errors: `InputError` for an unknown head, a loss without positives, and the reverse.
-    """
-    result: Recipe = {}
-    heads = recipe.get("heads") or {}
-    for name in heads:
-        if name not in HEADS:
-            raise InputError(f"heads: no head {name!r}; {nearest(str(name), HEADS)}")
-    if heads:
-        result["heads"] = {name: _completed("heads", f"heads.{name}", spec) for name, spec in heads.items()}
-    if objective := recipe.get("objective"):
-        beside = {key: objective[key] for key in BESIDE["objective"] if key in objective}
-        own = {key: value for key, value in objective.items() if key not in beside}
-        weight = beside.get("weight", 1.0)
-        if not (isinstance(weight, int | float) and 0 < weight < math.inf):
-            raise InputError(f"objective.weight must be a number above zero, it is {weight!r}")
-        result["objective"] = {**_completed("objectives", "objective", own), **beside, "weight": weight}
-        if bool(recipe.get("positives")) != bool(recipe.get("loss")):
-            have, lack = ("positives", "loss") if recipe.get("positives") else ("loss", "positives")
-            raise InputError(f"{lack}: the recipe has {have} and no {lack}; give both, or an objective alone")
-    if "ship" in recipe:
-        result["ship"] = recipe["ship"]
-        if recipe["ship"] not in SHIPPED:
-            raise InputError(f"ship: {nearest(str(recipe['ship']), SHIPPED)}")
-    return result
+
+def _objective(recipe: Recipe) -> Recipe:
+    """Return the section objective with every default, {} without one. Errors: `InputError` for a weight."""
+    if not recipe.get("objective"):
+        return {}
+    beside, own = _split_objective(recipe["objective"])
+    weight = fitted(float, beside.get("weight", 1.0), "objective.weight")
+    if not 0 < weight < math.inf:
+        raise InputError(f"objective.weight must be a number above zero, it is {weight}")
+    return {"objective": {**_completed("objectives", "objective", own), "weight": weight}}
+
+
+def _split_objective(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what stands beside the objective's own settings, and those."""
+    beside = {key: value for key, value in spec.items() if key in recipes.BESIDE["objective"]}
+    return beside, {key: value for key, value in spec.items() if key not in beside}
 
 
 def _mining(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
@@ -230,7 +227,7 @@ def _refuse_unequal(data: Any, positives: Any) -> None:
         raise InputError(f"positives: a list of {m} for {n} of data; give one for each, or a single one for all")
 
 
-def _tasks(entries: list[Any]) -> list[dict[str, Any]]:
+def _metrics(entries: list[Any]) -> list[dict[str, Any]]:
     """Return what to judge by, with every default written out: each entry a metric, its settings and its split."""
     completed = []
     for i, entry in enumerate(entries):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -169,12 +168,10 @@ def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:
     first = next(iter(splits), None)
     if parts.of_split is None or not parts.training["heldout_examples"]:
         return None
-    if first is None:  # nothing to judge by; an objective has held-out rows all the same, where the data has some
-        with suppress(InputError):
-            return None if parts.objective is None else parts.of_split("heldout")
+    if first is None and parts.objective is None:
         return None
     try:
-        return parts.of_split(first)
+        return parts.of_split(first or "heldout")  # an objective has held-out rows, too, where nothing is judged
     except InputError as error:  # its rows are too few for such positives: training can do without
         warnings.warn(f"no held-out loss: {error}", stacklevel=2)
         return None

@@ -74,7 +74,7 @@ def test_what_is_wrong_is_named(given: Any, words: str) -> None:
 def test_bounds_hold_at_both_ends() -> None:
     with pytest.raises(InputError, match=r"training\.weight_decay must be zero or more"):
         Settings(weight_decay=Scheduled(0.1, -0.1))
-    with pytest.raises(InputError, match=r"training\.momentum is the factor"):
+    with pytest.raises(InputError, match=r"training\.momentum: the factor .* from 0\.9 to 1\.1"):
         Settings(keys="momentum", momentum=Scheduled(0.9, 1.1))
     with pytest.raises(InputError, match=r"infonce\.temperature must be a finite number above 0"):
         InfoNCE(temperature=Scheduled(0.1, 0.0))

@@ -122,8 +122,9 @@ def batch(n: int = 13, m: int | None = None) -> dict[str, Tensor]:
 def learnt(encoder: Any, loss: Any, batch: PreparedBatch, ranks: Ranks | None = None, **more: Any) -> dict[str, Tensor]:
     """Return a step's loss and the gradient of every parameter."""
     settings = Settings(optimizer="sgd", **more)
-    train_state = TrainState.of(Trained(encoder, loss).module(settings).train(), settings)
-    output: StepOutput = GradientStep(train_state, VIEWS, settings, CPU, "fp32", ranks)(batch)
+    trained = Trained(encoder, loss)
+    train_state = TrainState.of(trained.module(settings).train(), settings)
+    output: StepOutput = GradientStep(train_state, trained, VIEWS, settings, CPU, "fp32", ranks)(batch)
     gradients = {name: p.grad for name, p in train_state.parameters.items() if p.grad is not None}
     assert output.queries is not None
     return {"loss": output.loss, "queries": output.queries, **gradients}

@@ -16,6 +16,7 @@ from nearfar.losses.infonce import InfoNCE
 from nearfar.training.batch_statistics import SynchronisedBatchNorm, refuse_batch_statistics, synchronise
 from nearfar.training.fit import fit
 from nearfar.training.settings import Settings
+from tests.training.denoising import Denoising
 from tests.training.floats import Perceptron
 from tests.training.runs import in_ranks
 from tests.training.test_ranks import pictures
@@ -25,9 +26,17 @@ SGD: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.3, "clip": 0.0, "p
 
 @pytest.mark.parametrize("cut", [{"micro_batch": 4}, {"micro_cost": 30}], ids=str)
 def test_micro_batches_are_refused_by_name(tmp_path: Path, cut: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"micro_batch: encoder .*Perceptron has batch statistics in layers\.1"):
+    with pytest.raises(InputError, match=r"micro_batch: .*Perceptron has batch statistics in layers\.1"):
         fit(Perceptron(norm=True), pictures(), InfoNCE(), out=tmp_path / "run", quiet=True, **{**SGD, **cut})
     assert not (tmp_path / "run").exists()
+
+
+def test_an_objective_s_statistics_are_refused_too(tmp_path: Path) -> None:
+    encoder = Perceptron()
+    objective = Denoising(encoder)
+    objective.norm = nn.BatchNorm1d(8)
+    with pytest.raises(InputError, match=r"micro_batch: .*Denoising has batch statistics in norm"):
+        fit(encoder, pictures(), InfoNCE(), objective=objective, out=tmp_path / "run", micro_batch=4, quiet=True)
 
 
 class Whitening(nn.Module):
@@ -38,6 +47,9 @@ class Whitening(nn.Module):
 
 def test_statistics_of_an_encoder_s_own_are_refused_where_they_would_differ() -> None:
     refuse_batch_statistics(Whitening(), Settings(), 1)
+    without = Whitening()
+    without.batch_statistics = False
+    refuse_batch_statistics(without, Settings(micro_batch=2), 2)
     with pytest.raises(InputError, match="Whitening has batch statistics, which would be those of each micro-batch"):
         refuse_batch_statistics(Whitening(), Settings(micro_batch=2), 1)
     with pytest.raises(InputError, match="Whitening has batch statistics of its own, which 2 ranks cannot share"):

@@ -48,7 +48,7 @@ def one_step(
     settings = Settings(**{**SGD, **more})
     train_state = TrainState.of(trained.module(settings).train(), settings)
     views: Any = type("Views", (), {"query_views": ["query"], "key_views": ["key"]})
-    step = GradientStep(train_state, views, settings, CPU, "fp32", ranks)
+    step = GradientStep(train_state, trained, views, settings, CPU, "fp32", ranks)
     output = step(prepared(rows, Pairs.aligned(len(rows["query"])), ranks))
     return step, output
 

@@ -287,11 +287,12 @@ def test_a_queued_key_is_the_key_of_its_example(mixing: Any) -> None:
     positives = Mixture([pictures(9, negatives=True), pictures(14)])
     run_settings = Settings(batch_size=6, queue=20, **mixing)
     encoder: Any = Perceptron()
-    train_state = TrainState.of(Trained(encoder, InfoNCE()).module(run_settings).train(), run_settings)
+    trained = Trained(encoder, InfoNCE())
+    train_state = TrainState.of(trained.module(run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
     sampler_of_run = Sampler.of(positives, run_settings)
     read = BatchReader(positives, stores, sampler_of_run, run_settings, Ranks(), encoder)
-    step = GradientStep(train_state, positives, run_settings, CPU, "fp32")
+    step = GradientStep(train_state, trained, positives, run_settings, CPU, "fp32")
     keys = torch.cat([stores[f"{d}/key"][np.arange(n)].rows for d, n in ((0, 9), (1, 14))])
     vectors = torch.nn.functional.normalize(encoder(Floats(keys)).detach(), dim=1)
     for number in range(7):

@@ -15,11 +15,11 @@ from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError, Interrupted
 from nearfar.losses.infonce import InfoNCE
+from nearfar.positives.unpaired import Unpaired
 from nearfar.training.batches import HIDING
 from nearfar.training.fit import Interrupts, fit
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
-from nearfar.training.unpaired import Unpaired
 from tests.training.denoising import Denoising
 from tests.training.floats import FEATURES, Floats, Perceptron
 from tests.training.runs import Rows, in_ranks
@@ -155,7 +155,7 @@ def test_what_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
         fit(encoder, unpaired(), objective=Denoising(encoder, needs=("pixels",)), **more)
     with pytest.raises(InputError, match="about the keys of a loss, and there is none"):
         fit(encoder, unpaired(), objective=Denoising(encoder), queue=4, **more)
-    with pytest.raises(InputError, match="an objective alone has no pairs to judge by"):
+    with pytest.raises(InputError, match="there are no pairs to judge by"):
         unpaired().task("heldout")
     assert not (tmp_path / "run").exists()
 

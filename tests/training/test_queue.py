@@ -79,10 +79,11 @@ def test_keys_are_those_of_the_batch_then_those_of_earlier_ones(cut: dict[str, A
     )
     encoder, loss = Perceptron(), Recording()
     average = copy.deepcopy(encoder)
-    train_state = TrainState.of(Trained(encoder, loss).module(run_settings).train(), run_settings)
+    trained = Trained(encoder, loss)
+    train_state = TrainState.of(trained.module(run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
     read = BatchReader(positives, stores, Sampler(20, 6, 0, 9), run_settings, Ranks(), encoder)
-    step = GradientStep(train_state, positives, run_settings, CPU, "fp32")
+    step = GradientStep(train_state, trained, positives, run_settings, CPU, "fp32")
     past_keys: dict[int, Tensor] = {}
     for number in range(4):
         prepared = read(number)
@@ -190,10 +191,11 @@ def test_equal_query_and_key_views_are_one_tensor(more: dict[str, Any], same: bo
     positives.query_views = positives.key_views = ["key"]
     run_settings, loss = Settings(batch_size=6, **more), Compares(symmetric=False)
     encoder = Perceptron()
-    train_state = TrainState.of(Trained(encoder, loss).module(run_settings).train(), run_settings)
+    trained = Trained(encoder, loss)
+    train_state = TrainState.of(trained.module(run_settings).train(), run_settings)
     stores = {view: encoder.store(column) for view, column in positives.views.items()}
     read = BatchReader(positives, stores, Sampler(12, 6, 0, 3), run_settings, Ranks(), encoder)
-    step = GradientStep(train_state, positives, run_settings, CPU, "fp32")
+    step = GradientStep(train_state, trained, positives, run_settings, CPU, "fp32")
     for number in range(2):
         prepared = read(number)
         step.after_optimizer_step(prepared, step(prepared), 0.0)

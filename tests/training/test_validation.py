@@ -44,8 +44,9 @@ def unlike(n: int = 20) -> Columns:
 
 
 def gradient_step(encoder: Any, positives: Positives, loss: Any, settings: Settings) -> GradientStep:
-    train_state = TrainState.of(Trained(encoder, loss).module(settings).train(), settings)
-    return GradientStep(train_state, positives, settings, CPU, "fp32")
+    trained = Trained(encoder, loss)
+    train_state = TrainState.of(trained.module(settings).train(), settings)
+    return GradientStep(train_state, trained, positives, settings, CPU, "fp32")
 
 
 def heldout(encoder: Any, positives: Positives, loss: Any, settings: Settings) -> HeldoutLoss:

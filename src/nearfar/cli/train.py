@@ -37,6 +37,7 @@ def command(
 
         parts = config.build(config.load(recipe, overrides or []))
         more: dict[str, Any] = {"heads": parts.heads, "objective": parts.objective, "refresh": parts.refresh}
+        more["objective_weight"] = parts.objective_weight
         found = estimate(parts.encoder, parts.positives, parts.loss, **more, **parts.training)
         emit(found.facts, as_json, lambda: show_estimate(found.facts))
         return

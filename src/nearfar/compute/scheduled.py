@@ -104,6 +104,11 @@ def value_at(setting: float | Scheduled, step: int, steps: int) -> float:
     return setting.at(step, steps) if isinstance(setting, Scheduled) else setting
 
 
+def words(setting: float | Scheduled) -> str:
+    """Return a setting as errors show it."""
+    return f"from {setting.start} to {setting.stop}" if isinstance(setting, Scheduled) else str(setting)
+
+
 def bounds(setting: float | Scheduled) -> tuple[float, float]:
     """Return the lowest and the highest value that a setting has."""
     return setting.bounds if isinstance(setting, Scheduled) else (setting, setting)

@@ -16,7 +16,7 @@ from nearfar.errors import InputError, nearest
 SECTIONS = ("data", "positives", "encoder", "heads", "loss", "objective", "ship", "training", "mining", "evaluate")
 SEVERAL = ("data", "positives")  # may be lists: several data sets
 # What stands beside a part's own settings, by section or list, and stays when the part is replaced by another.
-BESIDE = {"evaluate": ("split",), "views": ("times", "side"), "objective": ("weight", "column")}
+BESIDE = {"evaluate": ("split",), "views": ("times", "side"), "objective": ("weight",)}
 Recipe = dict[str, Any]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nearfar import registry
-from nearfar.abilities import BatchStatistics
+from nearfar.abilities import has_batch_statistics
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.training.settings import Settings
@@ -21,25 +21,24 @@ def batch_norms(module: Any) -> dict[str, _BatchNorm]:
     return {name: layer for name, layer in named if isinstance(layer, _BatchNorm)}
 
 
-def refuse_batch_statistics(encoder: Any, settings: Settings, world_size: int) -> None:
-    """Refuse an encoder with batch statistics where they would not be those of the batch.
+def refuse_batch_statistics(part: Any, settings: Settings, world_size: int) -> None:
+    """Refuse a part with batch statistics, an encoder or an objective, where they would not be those of the batch.
 
     Of micro-batches, each has statistics of its own: the update would be another one than the whole batch's, silently.
-    Ranks share those of torch's batch norm (`synchronise`), but not what an encoder computes itself.
+    Ranks share those of torch's batch norm (`synchronise`), but not what a part computes itself.
     """
     micro = settings.micro_batch or settings.micro_cost
-    found = batch_norms(encoder)
-    declared = isinstance(encoder, BatchStatistics)
+    found, declared, name = batch_norms(part), has_batch_statistics(part), registry.name_of(type(part))
     if micro and (found or declared):
         where = f" in {next(iter(found))}" if found else ""
         raise InputError(
-            f"training.micro_batch: encoder {registry.name_of(type(encoder))} has batch statistics{where}, which would "
-            "be those of each micro-batch; leave micro_batch and micro_cost out, and lower batch_size for memory"
+            f"training.micro_batch: {name} has batch statistics{where}, which would be those of each micro-batch; "
+            "leave micro_batch and micro_cost out, and lower batch_size for memory"
         )
     if world_size > 1 and declared and not found:
         raise InputError(
-            f"encoder {registry.name_of(type(encoder))} has batch statistics of its own, which {world_size} ranks "
-            "cannot share; start one process, or use torch's batch norm, whose statistics are synchronised"
+            f"{name} has batch statistics of its own, which {world_size} ranks cannot share; start one process, or use "
+            "torch's batch norm, whose statistics are synchronised"
         )
 
 

@@ -19,13 +19,13 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.text.prompts import prepare_sides
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.mixture import mix
+from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, refresh_steps, refuse_unminable
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
 from nearfar.training.train_module import Trained, refuse_incompatible
-from nearfar.training.unpaired import hidden_views
 
 STEPS = 3  # measured, after one to warm up
 
@@ -97,8 +97,7 @@ def _measure_steps(
     device = hardware.device(settings.device)
     precision = hardware.precision(settings.precision, device)
     train_state = TrainState.of(trained.module(settings).to(device).train(), settings)
-    weight = trained.weight
-    gradient_step = GradientStep(train_state, positives, settings, device, precision, objective_weight=weight)
+    gradient_step = GradientStep(train_state, trained, positives, settings, device, precision)
     started = 0.0
     for i, prepared in enumerate(batches):
         if i == 1:

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +24,13 @@ from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
 from nearfar.storage.folders import ensure_folder
 from nearfar.text.prompts import prepare_sides, prompted, side_of
-from nearfar.training.batch_statistics import refuse_batch_statistics, synchronise
+from nearfar.training.batch_statistics import synchronise
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import run_identity
 from nearfar.training.log import RunLogger, RunPlan
 from nearfar.training.mixture import mix
+from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
 from nearfar.training.schedules import Schedules
@@ -38,7 +39,6 @@ from nearfar.training.ship import Ship, shipped_encoder
 from nearfar.training.state import TrainState, build_schedule
 from nearfar.training.step import GradientStep, TrainStep
 from nearfar.training.train_module import Trained, refuse_incompatible
-from nearfar.training.unpaired import hidden_views
 from nearfar.training.validation import Evaluate, Evaluator, HeldoutLoss, due, with_heldout_loss
 
 
@@ -82,7 +82,7 @@ def fit(
 
     positives: of one data set, or a sequence of several, mixed as the settings say (`Mixture`). heads: "projection",
     between the encoder and the loss, and "prediction", of the queries only. objective: trained alone (with
-    `training.unpaired.Unpaired` as positives) or beside the loss, to which it is added `objective_weight` times. ship:
+    `positives.Unpaired`) or beside the loss, to which it is added `objective_weight` times. ship:
     what the model is, the encoder or the encoder with its projection. evaluate: called with
     the current model every `evaluate_every` steps and at the end; returns metrics. heldout: positives of a held-out
     split, whose loss becomes one more metric (`heldout_loss`). refresh: mines negatives with the current model every
@@ -128,7 +128,7 @@ def fit(
     plan = RunPlan(steps, steps_done, len(positives), sampler.batch_size, precision, threads, ranks.world_size)
     logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
     # What happens in a step, and between steps.
-    gradient_step = GradientStep(train_state, positives, training, device, precision, ranks, objective_weight)
+    gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
     schedules = Schedules(training, train_state.optimiser, loss, steps)
     train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
     negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks)
@@ -213,9 +213,12 @@ def _initial_state(trained: Trained, settings: Settings, device: torch.device, r
     """Return the initial weights, alike on every rank, and seed each rank's random numbers (dropout) differently."""
     torch.manual_seed(settings.seed)
     prepare(trained.objective, trained.encoder)
-    refuse_batch_statistics(trained.encoder, settings, ranks.world_size)  # again: data may have made layers
-    synchronise(cast("torch.nn.Module", trained.encoder), ranks)
-    train_state = TrainState.of(trained.module(settings).to(device).train(), settings)
+    trained.refuse_batch_statistics(settings, ranks.world_size)  # again: data may have made layers
+    module = trained.module(settings)
+    for name, part in module.items():
+        if name in ("encoder", "momentum", "objective"):  # heads and loss take the whole batch on every rank
+            synchronise(part, ranks)
+    train_state = TrainState.of(module.to(device).train(), settings)
     ranks.broadcast(train_state.module.state_dict().values())
     if not ranks.is_first:  # rank 0 goes on with the numbers of a single process
         torch.manual_seed(int(np.random.default_rng([settings.seed, ranks.rank]).integers(2**62)))

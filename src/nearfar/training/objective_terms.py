@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor
 
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Objective
+from nearfar.contracts import Objective, Positives
+from nearfar.errors import InputError
 from nearfar.training.batches import PreparedBatch
 from nearfar.training.encode import RowEncoder, micro_batches
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
+from nearfar.training.train_module import Trained
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,9 @@ class ObjectiveTerms:
     weight: float
 
     @classmethod
-    def of(
-        cls, objective: Objective | None, encode: RowEncoder, settings: Settings, ranks: Ranks, weight: float
-    ) -> Self | None:
-        """Return the terms of an objective; None without one."""
-        return None if objective is None else cls(objective, encode, settings, ranks, weight)
+    def of(cls, trained: Trained, encode: RowEncoder, settings: Settings, ranks: Ranks) -> Self | None:
+        """Return the terms of a run's objective; None without one."""
+        return None if trained.objective is None else cls(trained.objective, encode, settings, ranks, trained.weight)
 
     def backward(self, prepared: PreparedBatch, train_state: TrainState) -> Tensor:
         """Return the value, a scalar; this rank's summand of its gradient is then in the parameters' `grad`.
@@ -64,3 +65,19 @@ class ObjectiveTerms:
                 torch.autograd.backward(terms.total)
             sums += torch.stack([terms.total.detach().double(), sums.new_tensor(float(terms.count))])
         return sums
+
+
+def hidden_views(objective: Objective | None, positives: Positives) -> Sequence[str]:
+    """Return the views that an objective reads; of a mixture, those of every data set.
+
+    Errors: `InputError` for a view that it needs and that does not exist.
+    """
+    if objective is None:
+        return []
+    if not objective.needs:
+        return list(positives.views)
+    found = [view for view in positives.views for need in objective.needs if view == need or view.endswith(f"/{need}")]
+    for need in objective.needs:
+        if not any(view == need or view.endswith(f"/{need}") for view in found):
+            raise InputError(f"objective: it needs the view {need!r}; there are {', '.join(positives.views)}")
+    return found

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nearfar.compute.scheduled import Scheduled, bounds
+from nearfar.compute.scheduled import Scheduled, bounds, words
 from nearfar.errors import InputError
 
 ABOVE_ZERO = (
@@ -94,7 +94,7 @@ class Settings:
         for name in NOT_NEGATIVE:
             low, high = bounds(values[name])
             if not (low >= 0 and high < math.inf):
-                raise InputError(f"training.{name} must be zero or more, it is {values[name]}")
+                raise InputError(f"training.{name} must be zero or more, it is {words(values[name])}")
         if self.batch_size < 2:
             raise InputError("training.batch_size must be at least 2: the other examples of a batch are the negatives")
         if not 0 <= self.warmup < 1:
@@ -108,7 +108,10 @@ class Settings:
     def _check_keys(self) -> None:
         low, high = bounds(self.momentum)
         if not 0 <= low <= high <= 1 or (low == 1 and high == 1):
-            raise InputError(f"training.momentum is the factor of the running average, 0 to below 1; it is {low}")
+            raise InputError(
+                "training.momentum: the factor of the running average, 0 to 1, not 1 throughout; it is "
+                f"{words(self.momentum)}"
+            )
         if self.keys == "momentum" and high == 0:
             raise InputError("training.keys=momentum: give the factor of the running average, training.momentum=0.99")
         if self.keys != "momentum" and high > 0:

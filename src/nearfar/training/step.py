@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nearfar.abilities import AfterStep, RankParts
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Head, Loss, Positives
+from nearfar.contracts import Head, Positives
 from nearfar.errors import RunError
 from nearfar.pairs import Pairs
 from nearfar.training.batches import PreparedBatch, StackedInputs, StepOutput
@@ -25,7 +25,7 @@ from nearfar.training.objective_terms import ObjectiveTerms
 from nearfar.training.schedules import Schedules
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
-from nearfar.training.train_module import Queue, update_momentum_copy_
+from nearfar.training.train_module import Queue, Trained, update_momentum_copy_
 
 Views = Mapping[str, Tensor]  # the vectors (n, d) of each view
 
@@ -86,22 +86,21 @@ class GradientStep:
     def __init__(
         self,
         train_state: TrainState,
+        trained: Trained,
         positives: Positives,
         settings: Settings,
         device: torch.device,
         precision: str,
         ranks: Ranks | None = None,
-        objective_weight: float = 1.0,
     ) -> None:
         self.train_state, self.settings, self.ranks = train_state, settings, ranks or Ranks()
         self.positives = positives
         parts: dict[str, Any] = dict(cast("nn.ModuleDict", train_state.module).items())
-        self.loss: Loss | None = parts.get("loss")
-        self.projection: Head | None = parts.get("projection")
-        self.prediction: Head | None = parts.get("prediction")
+        self.encoder, self.loss = trained.encoder, trained.loss
+        self.projection, self.prediction = trained.heads.get("projection"), trained.heads.get("prediction")
         self.queue: Queue | None = parts.get("queue")
         self.momentum_projection: Head | None = parts.get("momentum_projection")
-        self.encoder, self.momentum = parts["encoder"], parts.get("momentum")
+        self.momentum = parts.get("momentum")
         self.unit = self.loss is not None and self.loss.unit
         self.has_heads = self.projection is not None or self.prediction is not None
         unit = self.unit and not self.has_heads  # else the heads' results are scaled
@@ -109,7 +108,7 @@ class GradientStep:
         self.encode_keys = RowEncoder(self.momentum or self.encoder, unit, device, precision)
         modules = cast("nn.Module", self.loss).modules() if self.loss is not None else ()
         self.stateful = [module for module in modules if isinstance(module, AfterStep)]
-        self.objective = ObjectiveTerms.of(parts.get("objective"), self.encode, settings, self.ranks, objective_weight)
+        self.objective = ObjectiveTerms.of(trained, self.encode, settings, self.ranks)
 
     def __call__(self, prepared: PreparedBatch) -> StepOutput:
         """Return the loss; its gradient, summed over the ranks, is then in the parameters' `grad`."""
@@ -134,7 +133,7 @@ class GradientStep:
         for module in self.stateful:
             module.after_step(output.queries, output.keys)
         if self.momentum is not None:
-            update_momentum_copy_(self.momentum, self.encoder, momentum)
+            update_momentum_copy_(self.momentum, cast("nn.Module", self.encoder), momentum)
         if self.momentum_projection is not None:
             averaged, projection = cast("nn.Module", self.momentum_projection), cast("nn.Module", self.projection)
             update_momentum_copy_(averaged, projection, momentum)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,22 +41,11 @@ class Trained:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in self.heads:
-            if name not in HEADS:
-                raise InputError(f"heads: no head {name!r}; {nearest(str(name), HEADS)}")
+        refuse_unknown_heads(self.heads)
         if self.loss is None and self.objective is None:
             raise InputError("fit: give a loss, an objective, or both; there is nothing to train for")
         if self.loss is None and self.heads:
             raise InputError("heads: they stand between encoder and loss, and there is no loss; leave them out")
-        refuse_incomplete("encoders", self.encoder, where="encoder")
-        given = [
-            ("losses", self.loss),
-            ("objectives", self.objective),
-            *(("heads", head) for head in self.heads.values()),
-        ]
-        for package, part in given:
-            if part is not None:
-                refuse_incomplete(package, part)
         dim = self.vectors_dim
         prediction = self.heads.get("prediction")
         if prediction is not None and prediction.dim != dim:
@@ -68,6 +57,20 @@ class Trained:
     def vectors_dim(self) -> int:
         """The dimension of the keys that the loss compares."""
         return self.heads["projection"].dim if "projection" in self.heads else self.encoder.dim
+
+    def refuse_incomplete(self) -> None:
+        """Refuse parts that lack what their contracts ask for. Errors: `InputError` that names all of it."""
+        refuse_incomplete("encoders", self.encoder, where="encoder")
+        given = [("losses", self.loss), ("objectives", self.objective)]
+        for package, part in [*given, *(("heads", head) for head in self.heads.values())]:
+            if part is not None:
+                refuse_incomplete(package, part)
+
+    def refuse_batch_statistics(self, settings: Settings, world_size: int) -> None:
+        """Refuse an encoder or objective with batch statistics that would not be the batch's. Errors: `InputError`."""
+        for part in (self.encoder, self.objective):
+            if part is not None:
+                refuse_batch_statistics(part, settings, world_size)
 
     def module(self, settings: Settings) -> nn.ModuleDict:
         """Return one module of all that a checkpoint holds, on the CPU.
@@ -92,6 +95,13 @@ class Trained:
         return nn.ModuleDict(parts)
 
 
+def refuse_unknown_heads(heads: Iterable[Any]) -> None:
+    """Raise `InputError` for a head that is neither the projection nor the prediction."""
+    for name in heads:
+        if name not in HEADS:
+            raise InputError(f"heads: no head {name!r}; {nearest(str(name), HEADS)}")
+
+
 def refuse_incompatible(positives: Positives, trained: Trained, settings: Settings, ranks: Ranks | None = None) -> None:
     """Refuse parts that cannot be trained with these settings, before any data is read.
 
@@ -99,6 +109,7 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
     statistics; for a queue with positives that do not take queued keys; for keys that are trained for no loss; and for
     a batch with fewer examples than ranks.
     """
+    trained.refuse_incomplete()
     batch_size, world_size = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.world_size
     if batch_size < world_size:
         raise InputError(
@@ -114,7 +125,7 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
             f"training.micro_batch: losses.{registry.name_of(type(loss))} is not a function of the batch's vectors "
             "alone, so its gradient cannot be cached; leave micro_batch and micro_cost out, or take another loss"
         )
-    refuse_batch_statistics(trained.encoder, settings, world_size)
+    trained.refuse_batch_statistics(settings, world_size)
     for part in positives.parts if isinstance(positives, Mixture) else [positives]:
         if settings.queue and settings.keys != "neighbours" and not takes_queue(part):
             raise InputError(

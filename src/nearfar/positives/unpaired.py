@@ -1,15 +1,14 @@
-"""Unpaired: rows of a data set without any pairs, for an objective that is trained alone."""
+"""Unpaired: the cells of a column without any pairs, for an objective that is trained alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from nearfar.column import Column, Ids, content_ids, take
-from nearfar.contracts import Batch, Data, Objective, Positives
+from nearfar.contracts import Batch, Data
 from nearfar.errors import InputError
 from nearfar.pairs import Pairs
 from nearfar.positives.relations.documents import Documents
@@ -18,17 +17,30 @@ from nearfar.tasks import Task
 
 
 class Unpaired:
-    """The cells of one column of a data set; a batch has rows and no pairs.
+    """The cells of one column; a batch has rows and no pairs, so there is nothing for a loss to compare.
 
-    column: left out, it is the only one, or one of the names that `positives.views` recognises, too.
+    What a recipe with an objective and no loss takes by default: masked language modelling (Devlin et al. 2018,
+    arXiv:1810.04805) and its kind need texts, not pairs.
 
-    Errors: `InputError` for a column that does not exist, and for data without rows.
+    Args:
+        data: a table, or any data set with columns.
+        column: left out, it is the only one, or the one that `views` recognises: text, document, ..., image, series.
+
+    Errors: `InputError` for a column that does not exist, for a cell that is empty, by row, and for data without rows.
+
+    Example:
+        >>> import nearfar as nf
+        >>> notes = nf.data.Table([{"text": f"note {i} says how to pull near"} for i in range(3)])
+        >>> nf.positives.Unpaired(notes).batch(np.arange(2)).rows
+        {'text': array([0, 1])}
+
+    When not to use it: beside a loss, which needs pairs; the objective then reads the views of its positives.
     """
 
     def __init__(self, data: Data, column: str | None = None) -> None:
         self.cells: Column = Documents.of(data, column, 0).cells
         if len(self.cells) == 0:
-            raise InputError("objective: the data has no rows, so there is nothing to learn from; give some")
+            raise InputError("positives (unpaired): the data has no rows, so there is nothing to learn from; give some")
         self.views: dict[str, Column] = {self.cells.name: self.cells}
         self.query_views: list[str] = []
         self.key_views: list[str] = []
@@ -46,7 +58,7 @@ class Unpaired:
     def task(self, split: str) -> Task:
         """Refuse, as without pairs there is nothing to judge by."""
         raise InputError(
-            f"split {split!r}: an objective alone has no pairs to judge by; leave `evaluate` out (the loss on held-out "
+            f"split {split!r}: there are no pairs to judge by; leave `evaluate` out (the loss on held-out "
             "rows is measured), or judge the model with nearfar evaluate MODEL DATA"
         )
 
@@ -54,19 +66,3 @@ class Unpaired:
         """Return some cells for people to read."""
         cells = take(self.cells, examples)
         return [{"row": row + 1, self.cells.name: cell} for row, cell in zip(np.asarray(examples).tolist(), cells)]
-
-
-def hidden_views(objective: Objective | None, positives: Positives) -> Sequence[str]:
-    """Return the views that an objective reads; of a mixture, those of every data set.
-
-    Errors: `InputError` for a view that it needs and that does not exist.
-    """
-    if objective is None:
-        return []
-    if not objective.needs:
-        return list(positives.views)
-    found = [view for view in positives.views for need in objective.needs if view == need or view.endswith(f"/{need}")]
-    for need in objective.needs:
-        if not any(view == need or view.endswith(f"/{need}") for view in found):
-            raise InputError(f"objective: it needs the view {need!r}; there are {', '.join(positives.views)}")
-    return found
