@@ -214,8 +214,8 @@ class Loss(Protocol):
         """Return the loss."""
         ...
 
-    # Every setting of the constructor is kept as an attribute of the same name, as given or as learnt, from which
-    # `registry.settings_of` reads it for the identity of a run.
+    # The registry remembers the settings of what it built. A part that is made by hand keeps each setting of its
+    # constructor as an attribute of the same name, for the identity of a run (`registry.settings_of`).
 
 
 class Head(Protocol):

@@ -182,6 +182,9 @@ def test_ship_decides_what_the_model_is(tmp_path: Path) -> None:
     with_head = train(tmp_path / "p", ship="projection", heads=heads(prediction=False))
     plain = train(tmp_path / "e", heads=heads(prediction=False))
     assert (with_head.model.dim, plain.model.dim) == (4, DIM)
+    cards = [(run.folder / "model" / "README.md").read_text() for run in (with_head, plain)]
+    assert "the encoder with the projection that it was trained with" in cards[0]
+    assert "the projection that it was trained with is not part of it" in cards[1]
     cells = [np.ones(6, np.float32), -np.ones(6, np.float32)]
     z = plain.model.encoder.layers(torch.ones(1, 6).double())
     found = with_head.model.embed(cells)[0]

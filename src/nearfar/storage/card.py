@@ -37,6 +37,7 @@ def card(
         f"---\n{front_matter}\n---\n",
         "# An embedding model trained with nearfar\n",
         f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
+        _SHIPPED.get(str(notes.get("shipped")), ""),
         _use(sides, towers) + "".join(_foreign_use(form, towers) for form in forms),
         *(_evaluation(name, report) for name, report in notes.get("reports", {}).items()),
         _section("Training data", notes.get("data")),
@@ -91,6 +92,10 @@ model = SentenceTransformer("path/to/this/folder")
 vectors = model.encode_query(["a question"])  # documents: encode_document
 ```
 """
+_SHIPPED = {  # what of a run with a projection head is the model
+    "encoder": "The model is the encoder; the projection that it was trained with is not part of it.\n",
+    "projection": "The model is the encoder with the projection that it was trained with.\n",
+}
 _LIMITS = """## Limits
 
 The figures above hold for the data and the protocol named with them, and for nothing else. Judge the model on your own

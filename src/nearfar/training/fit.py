@@ -156,7 +156,8 @@ def fit(
                 break
         if training.patience:
             checkpointer.restore_best()
-        model = Model(shipped, notes={"data": {"pairs": len(positives)}, **(notes or {})})
+        of_heads = {"shipped": ship} if heads else {}
+        model = Model(shipped, notes={"data": {"pairs": len(positives)}, **of_heads, **(notes or {})})
         ranks.on_first_rank(lambda: str(model.save(folder / "model")))
         seconds = time.perf_counter() - started
         logger.log_end(seconds)
