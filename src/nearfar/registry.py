@@ -174,6 +174,8 @@ def checked(
     given and is not.
     """
     section = section or package
+    if not isinstance(spec, Mapping):
+        raise InputError(f"{section}: {repr(spec)[:60]} is no part; write {section}: {{name: ..., setting: value}}")
     if not spec.get("name"):
         raise InputError(f"{section}: which part? give {section}.name=...; known: {', '.join(names(package))}")
     part = find(package, str(spec["name"]), outside=outside)

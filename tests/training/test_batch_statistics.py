@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
-from nearfar.training.batch_statistics import SynchronisedBatchNorm, refuse_batch_statistics, synchronise
+from nearfar.training.batch_statistics import SynchronisedBatchNorm, refuse_batch_statistics, synchronised
 from nearfar.training.fit import fit
 from nearfar.training.settings import Settings
 from tests.training.denoising import Denoising
@@ -94,11 +94,19 @@ SETTINGS: list[dict[str, Any]] = [{}, {"momentum": None}, {"affine": False}, {"t
 @pytest.mark.parametrize(
     "settings", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}], ids=str
 )
-def test_the_synchronised_layer_computes_what_torch_s_does(kind: Any, settings: dict[str, Any]) -> None:
+def test_the_synchronised_layer_computes_what_torch_s_does(
+    kind: Any, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
-    plain = kind(3, **settings).double()
-    synchronised = SynchronisedBatchNorm.like(kind(3, **settings).double(), Ranks())
-    assert plain.state_dict().keys() == synchronised.state_dict().keys()
+    plain, other = kind(3, **settings).double(), kind(3, **settings).double()
+    with synchronised(other, Ranks(0, 2)):  # of one process, as if it were two: the sums are this rank's
+        assert isinstance(other, SynchronisedBatchNorm)
+        _compare(plain, other, kind, monkeypatch)
+    assert type(other) is kind
+
+
+def _compare(plain: Any, synchronised: Any, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ranks, "sum", lambda _, tensor: tensor)
     more = {nn.BatchNorm1d: (), nn.BatchNorm2d: (4, 2), nn.BatchNorm3d: (2, 2, 2)}[kind]
     for mode in (True, True, False):
         x = torch.randn(6, 3, *more, dtype=torch.float64, requires_grad=True)
@@ -112,12 +120,42 @@ def test_the_synchronised_layer_computes_what_torch_s_does(kind: Any, settings: 
             torch.testing.assert_close(synchronised.state_dict()[name], value)
 
 
-def test_one_rank_leaves_layers_as_they_are() -> None:
+def test_layers_stay_the_same_objects_and_get_their_class_back() -> None:
     encoder = Perceptron(norm=True)
-    synchronise(encoder, Ranks())
+    layer = encoder.layers[1]
+    with synchronised(encoder, Ranks()):
+        assert not isinstance(layer, SynchronisedBatchNorm)
+    twice = nn.Sequential(layer, nn.Tanh(), layer)
+    with synchronised(twice, Ranks(0, 2)):
+        assert isinstance(twice[0], SynchronisedBatchNorm)
+        assert twice[0] is twice[2] is layer
     assert type(encoder.layers[1]) is nn.BatchNorm1d
-    synchronise(encoder, Ranks(0, 2))
-    assert isinstance(encoder.layers[1], SynchronisedBatchNorm)
+
+
+class Activated(nn.BatchNorm1d):
+    """A batch norm with a forward pass of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.tanh(super().forward(input))
+
+
+def test_a_layer_with_a_forward_pass_of_its_own_is_refused_over_ranks() -> None:
+    encoder = nn.Sequential(nn.Linear(2, 2), Activated(2))
+    refuse_batch_statistics(encoder, Settings(), 1)
+    with pytest.raises(InputError, match=r"statistics of its own in 1 \(Activated\), which 2 ranks cannot share"):
+        refuse_batch_statistics(encoder, Settings(), 2)
+
+
+def test_in_evaluation_no_rank_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = nn.BatchNorm1d(2, track_running_stats=False)
+    expected = layer.eval()(torch.arange(6.0).view(3, 2))
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("a collective")
+
+    monkeypatch.setattr(Ranks, "sum", never)
+    with synchronised(layer, Ranks(0, 2)):
+        assert torch.equal(layer.eval()(torch.arange(6.0).view(3, 2)), expected)
 
 
 def test_evaluation_leaves_the_statistics_bit_equal(tmp_path: Path) -> None:

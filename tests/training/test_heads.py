@@ -199,6 +199,8 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
         train(tmp_path / "a", heads={"prediction": Mlp(DIM, [3]).double()})
     with pytest.raises(InputError, match="heads: no head 'projektion'"):
         train(tmp_path / "b", heads={"projektion": Mlp(DIM, [3])})
+    with pytest.raises(InputError, match=r"projection does not take vectors of 8 dimensions \(.*\); give it dim=8"):
+        train(tmp_path / "c", heads={"projection": Mlp(9, [4]).double()})
     with pytest.raises(InputError, match=r"write training\.keys=momentum"):
         Settings(momentum=0.9)
     with pytest.raises(InputError, match=r"give the factor of the running average, training\.momentum=0\.99"):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
+from nearfar.contracts import Terms
 from nearfar.errors import InputError, Interrupted
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.unpaired import Unpaired
@@ -153,6 +154,8 @@ def test_what_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
         fit(encoder, unpaired(), **more)
     with pytest.raises(InputError, match=r"it needs the view 'pixels'; there are key"):
         fit(encoder, unpaired(), objective=Denoising(encoder, needs=("pixels",)), **more)
+    with pytest.raises(InputError, match=r"needs is a tuple of views, it is the text 'key'; write \('key',\)"):
+        fit(encoder, unpaired(), objective=Denoising(encoder, needs="key"), **more)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="about the keys of a loss, and there is none"):
         fit(encoder, unpaired(), objective=Denoising(encoder), queue=4, **more)
     with pytest.raises(InputError, match="there are no pairs to judge by"):
@@ -174,3 +177,43 @@ def test_it_reads_the_views_that_it_needs(tmp_path: Path) -> None:
         part = Counts(encoder, needs=needs)
         fit(encoder, pictures(), InfoNCE(), objective=part, out=tmp_path / str(needs), quiet=True, **given)
     assert found == [26, 13, 26]
+
+
+def test_several_data_sets_are_trained_on_alone_and_beside_a_loss(tmp_path: Path) -> None:
+    for loss in (False, True):
+        encoder = Perceptron()
+        parts: list[Any] = [pictures(20), pictures(30)] if loss else [unpaired(20), unpaired(30)]
+        run = fit(
+            *(encoder, parts, InfoNCE() if loss else None),
+            **{**SGD, "learning_rate": 0.03},
+            objective=Denoising(encoder),
+            heldout=parts[0],  # of one data set, whose views have other names than the mixture's
+            out=tmp_path / str(loss),
+            quiet=True,
+        )
+        assert run.metrics["heldout_loss"] > 0
+
+
+def test_what_was_computed_before_is_not_in_the_first_gradient(tmp_path: Path) -> None:
+    clean, objective = train(tmp_path / "clean", loss=True, steps=1)
+    encoder = Perceptron()
+    for parameter in encoder.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    other = Denoising(encoder)
+    run = fit(encoder, pictures(), InfoNCE(), objective=other, out=tmp_path / "b", quiet=True, **{**SGD, "steps": 1})
+    found = weights(run, other)
+    assert all(torch.equal(value, found[name]) for name, value in weights(clean, objective).items())
+
+
+def test_a_sum_over_nothing_may_be_no_number(tmp_path: Path) -> None:
+    class Means(Denoising):
+        def forward(self, encoder: Any, inputs: Floats, targets: Any) -> Terms:
+            assert self.head is not None
+            hidden, features = targets
+            errors = (self.head(encoder(inputs)) - features).square()[hidden]
+            return Terms(errors.mean() * len(errors), len(errors))
+
+    encoder = Perceptron()
+    given = {**SGD, "steps": 3, "micro_batch": 1, "learning_rate": 0.01}
+    fit(encoder, unpaired(), objective=Means(encoder, 0.1), out=tmp_path, quiet=True, **given)
+    assert all(value.isfinite().all() for value in encoder.state_dict().values())

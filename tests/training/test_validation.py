@@ -50,7 +50,7 @@ def gradient_step(encoder: Any, positives: Positives, loss: Any, settings: Setti
 
 
 def heldout(encoder: Any, positives: Positives, loss: Any, settings: Settings) -> HeldoutLoss:
-    return HeldoutLoss(positives, gradient_step(encoder, positives, loss, settings), [])
+    return HeldoutLoss(positives, gradient_step(encoder, positives, loss, settings))
 
 
 @pytest.mark.parametrize("loss", [InfoNCE(), Matryoshka(InfoNCE(), dims=[8, 4])], ids=["plain", "nested"])
@@ -86,7 +86,7 @@ def test_one_batch_at_least_and_as_large_as_training_s() -> None:
     def sizes(n: int, **more: Any) -> list[int]:
         settings = Settings(batch_size=8, **more)
         step = gradient_step(Perceptron(), pictures(n), InfoNCE(), settings)
-        held = HeldoutLoss.of(pictures(n), step, [])
+        held = HeldoutLoss.of(pictures(n), step)
         return [] if held is None else [len(batch.examples) for batch in held.batches]
 
     assert sizes(40, heldout_examples=16) == [8, 8]

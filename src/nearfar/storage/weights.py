@@ -20,7 +20,10 @@ def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors. Errors: `RunError` where the path cannot be written (disk full)."""
     with explain_write_errors(path):
         try:
-            save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
+            plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+            first = {tensor.data_ptr(): name for name, tensor in reversed(plain.items())}
+            tied = {name for name, tensor in plain.items() if tensor.numel() and first[tensor.data_ptr()] != name}
+            save_file({name: tensor.clone() if name in tied else tensor for name, tensor in plain.items()}, path)
         except SafetensorError as error:  # how the library reports the operating system's errors
             raise OSError(str(error)) from error
 

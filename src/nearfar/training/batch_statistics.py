@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -25,7 +27,7 @@ def refuse_batch_statistics(part: Any, settings: Settings, world_size: int) -> N
     """Refuse a part with batch statistics, an encoder or an objective, where they would not be those of the batch.
 
     Of micro-batches, each has statistics of its own: the update would be another one than the whole batch's, silently.
-    Ranks share those of torch's batch norm (`synchronise`), but not what a part computes itself.
+    Ranks share those of torch's batch norm (`synchronised`), but not what a part or a layer computes itself.
     """
     micro = settings.micro_batch or settings.micro_cost
     found, declared, name = batch_norms(part), has_batch_statistics(part), registry.name_of(type(part))
@@ -35,61 +37,59 @@ def refuse_batch_statistics(part: Any, settings: Settings, world_size: int) -> N
             f"training.micro_batch: {name} has batch statistics{where}, which would be those of each micro-batch; "
             "leave micro_batch and micro_cost out, and lower batch_size for memory"
         )
-    if world_size > 1 and declared and not found:
+    own = [f"{where} ({type(layer).__name__})" for where, layer in found.items() if _computes_itself(layer)]
+    if world_size > 1 and (own or (declared and not found)):
+        where = f" in {own[0]}" if own else ""
         raise InputError(
-            f"{name} has batch statistics of its own, which {world_size} ranks cannot share; start one process, or use "
-            "torch's batch norm, whose statistics are synchronised"
+            f"{name} has batch statistics of its own{where}, which {world_size} ranks cannot share; start one process, "
+            "or use torch's batch norm, whose statistics are synchronised"
         )
 
 
-def synchronise(module: nn.Module, ranks: Ranks) -> None:
-    """Replace every batch norm in a module, in place, by one whose statistics are those of all ranks' rows.
+def _computes_itself(layer: _BatchNorm) -> bool:
+    """Return whether a layer's class has a forward pass of its own, which may not be that of torch's batch norm."""
+    return type(layer).forward not in (_BatchNorm.forward, SynchronisedBatchNorm.forward)
 
-    Names of parameters and buffers stay. In evaluation it computes what it did before. With one rank nothing changes.
+
+@contextmanager
+def synchronised(module: nn.Module, ranks: Ranks) -> Iterator[None]:
+    """While open, every batch norm in a module has the statistics of all ranks' rows. With one rank nothing changes.
+
+    The layers stay the same objects, with their parameters, buffers and hooks; only their class is another one.
     """
-    if ranks.world_size == 1:
-        return
-    for parent in list(module.modules()):
-        for name, layer in parent.named_children():
-            if isinstance(layer, _BatchNorm) and not isinstance(layer, SynchronisedBatchNorm):
-                setattr(parent, name, SynchronisedBatchNorm.like(layer, ranks))
+    layers = {id(layer): layer for layer in batch_norms(module).values()} if ranks.world_size > 1 else {}
+    classes = {key: type(layer) for key, layer in layers.items()}
+    try:
+        for layer in layers.values():
+            kind = type(layer)
+            layer.__class__ = type(kind.__name__, (SynchronisedBatchNorm, kind), {"ranks": ranks})
+        yield
+    finally:
+        for key, layer in layers.items():
+            layer.__class__ = classes[key]
 
 
 class SynchronisedBatchNorm(_BatchNorm):
     """Batch norm over the rows of all ranks (Ioffe and Szegedy 2015, arXiv:1502.03167), also on CPUs.
 
     torch's `SyncBatchNorm` needs GPUs. Mean and variance are of all rows, as a single process would compute them, and
-    gradients flow through them over the ranks. Running statistics are the same on every rank.
+    gradients flow through them over the ranks. Running statistics are the same on every rank. In evaluation it is
+    torch's, and no rank waits for another.
     """
 
-    ranks: Ranks
-
-    @classmethod
-    def like(cls, layer: _BatchNorm, ranks: Ranks) -> SynchronisedBatchNorm:
-        """Return a layer with the same parameters and buffers."""
-        result = cls(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
-        result.ranks = ranks
-        result.weight, result.bias = layer.weight, layer.bias
-        for name, buffer in layer.named_buffers(recurse=False):
-            setattr(result, name, buffer)
-        return result.train(layer.training)
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.ndim < 2:
-            raise ValueError(f"batch norm takes (n, features, ...), not {tuple(input.shape)}")
+    ranks: Ranks = Ranks()
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised features, of the shape (n, features, ...) that it takes."""
-        if not (self.training or self.running_mean is None):
+        if not self.training:
             return super().forward(input)
-        self._check_input_dim(input)
         exact = torch.promote_types(input.dtype, torch.float32)
         x = input.to(exact)
         over = [0, *range(2, x.ndim)]
         count = x.new_tensor([x.numel() / max(x.shape[1], 1)])
-        mean_and_count = self.ranks.sum(torch.cat([x.sum(over), count]))  # (features + 1,)
-        total = mean_and_count[-1].detach()
-        mean = mean_and_count[:-1] / total  # (features,)
+        sum_and_count = self.ranks.sum(torch.cat([x.sum(over), count]))  # (features + 1,)
+        total = sum_and_count[-1].detach()
+        mean = sum_and_count[:-1] / total  # (features,)
         centred = x - _over_features(mean, x)
         variance = self.ranks.sum(centred.square().sum(over)) / total  # (features,)
         self._update_running(mean.detach(), variance.detach(), total)

@@ -24,7 +24,7 @@ from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
 from nearfar.storage.folders import ensure_folder
 from nearfar.text.prompts import prepare_sides, prompted, side_of
-from nearfar.training.batch_statistics import synchronise
+from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import run_identity
@@ -132,11 +132,13 @@ def fit(
     schedules = Schedules(training, train_state.optimiser, loss, steps)
     train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
     negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks)
-    heldout_loss = HeldoutLoss.of(heldout, gradient_step, hidden)
+    heldout_loss = HeldoutLoss.of(heldout, gradient_step)
     evaluator = Evaluator(with_heldout_loss(evaluate, heldout_loss, logger), shipped, training, checkpointer, logger)
     had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
     last_step = steps_done if had_stopped else steps
-    with logger, Interrupts() as interrupts, closing(negatives.batches(read_batch, steps_done, last_step)) as batches:
+    of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
+    reading = closing(negatives.batches(read_batch, steps_done, last_step))
+    with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
         for step, batch in enumerate(batches, steps_done + 1):
             loss_value, gradient_norm = train_step(step, batch)
             signal_name = interrupts.on_any_rank(ranks)  # asked once a step: a later signal stops the next step
@@ -215,11 +217,7 @@ def _initial_state(trained: Trained, settings: Settings, device: torch.device, r
     torch.manual_seed(settings.seed)
     prepare(trained.objective, trained.encoder)
     trained.refuse_batch_statistics(settings, ranks.world_size)  # again: data may have made layers
-    module = trained.module(settings)
-    for name, part in module.items():
-        if name in ("encoder", "momentum", "objective"):  # heads and loss take the whole batch on every rank
-            synchronise(part, ranks)
-    train_state = TrainState.of(module.to(device).train(), settings)
+    train_state = TrainState.of(trained.module(settings).to(device).train(), settings)
     ranks.broadcast(train_state.module.state_dict().values())
     if not ranks.is_first:  # rank 0 goes on with the numbers of a single process
         torch.manual_seed(int(np.random.default_rng([settings.seed, ranks.rank]).integers(2**62)))

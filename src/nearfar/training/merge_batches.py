@@ -48,9 +48,10 @@ def merge_batches(parts: Sequence[BatchPart], *, apart: bool) -> MergedPairs:
     sizes = [part.batch.pairs.shape[0] for part in parts]
     rows = [np.arange(stop - size, stop) for size, stop in zip(sizes, np.cumsum(sizes))]  # each part's queries
     columns = _key_positions(parts)  # each part's keys
-    positive_index = np.empty(sum(len(part.batch_index) for part in parts), np.int64)
+    positive_index = np.zeros(sum(len(part.batch_index) for part in parts), np.int64)
     for part, column in zip(parts, columns, strict=True):
-        positive_index[part.batch_index] = column[_positive_index(part)]
+        if len(column):  # rows without pairs have no keys
+            positive_index[part.batch_index] = column[_positive_index(part)]
     all_pairs = [part.batch.pairs for part in parts]
     scoped = apart or any(pairs.query_scope is not None for pairs in all_pairs)
     scopes = [_scopes(part, apart=apart) for part in parts]

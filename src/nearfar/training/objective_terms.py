@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Objective, Positives
 from nearfar.errors import InputError
+from nearfar.training.batch_statistics import batch_norms
 from nearfar.training.batches import PreparedBatch
 from nearfar.training.encode import RowEncoder, micro_batches
 from nearfar.training.settings import Settings
@@ -28,11 +29,15 @@ class ObjectiveTerms:
     settings: Settings
     ranks: Ranks
     weight: float
+    synchronised: bool = False  # the encoder or the objective has batch norm
 
     @classmethod
     def of(cls, trained: Trained, encode: RowEncoder, settings: Settings, ranks: Ranks) -> Self | None:
         """Return the terms of a run's objective; None without one."""
-        return None if trained.objective is None else cls(trained.objective, encode, settings, ranks, trained.weight)
+        if trained.objective is None:
+            return None
+        has_statistics = bool(batch_norms(trained.objective) or batch_norms(trained.encoder))
+        return cls(trained.objective, encode, settings, ranks, trained.weight, has_statistics)
 
     def backward(self, prepared: PreparedBatch, train_state: TrainState) -> Tensor:
         """Return the value, a scalar; this rank's summand of its gradient is then in the parameters' `grad`.
@@ -53,7 +58,9 @@ class ObjectiveTerms:
     def sums(self, prepared: PreparedBatch, *, backward: bool) -> Tensor:
         """Return the total and the count of this rank's rows, (2,) float64; backward: with a pass from the total."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.encode.device)
-        if prepared.hidden is None or prepared.draws is None or not len(prepared.draws):
+        if prepared.hidden is None or prepared.draws is None:
+            return sums
+        if not len(prepared.draws) and not self.synchronised:  # other ranks wait for no statistics of these rows
             return sums
         inputs = prepared.hidden.inputs
         for part in micro_batches(inputs, self.settings):
@@ -63,7 +70,8 @@ class ObjectiveTerms:
                 terms = self.objective(self.encode.encoder, changed, targets)
             if backward and terms.count and terms.total.requires_grad:
                 torch.autograd.backward(terms.total)
-            sums += torch.stack([terms.total.detach().double(), sums.new_tensor(float(terms.count))])
+            if terms.count:  # else the total is a sum over nothing, and may be no number
+                sums += torch.stack([terms.total.detach().double(), sums.new_tensor(float(terms.count))])
         return sums
 
 
@@ -74,6 +82,9 @@ def hidden_views(objective: Objective | None, positives: Positives) -> Sequence[
     """
     if objective is None:
         return []
+    needs: Any = objective.needs
+    if isinstance(needs, str):
+        raise InputError(f"objective: needs is a tuple of views, it is the text {needs!r}; write ({needs!r},)")
     if not objective.needs:
         return list(positives.views)
     found = [view for view in positives.views for need in objective.needs if view == need or view.endswith(f"/{need}")]

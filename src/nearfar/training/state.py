@@ -39,6 +39,8 @@ class TrainState:
             for child_name, child in module.named_children()
             for name, rate in rates_of(child).items()
         }
+        for parameter in parameters.values():
+            parameter.grad = None  # of whatever was computed before
         return cls(module, parameters, build_optimizer(parameters, settings, rates))
 
     @property

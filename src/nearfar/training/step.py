@@ -80,7 +80,8 @@ class GradientStep:
     cannot be used because it averages, and because the gradient cache has a backward pass for every micro-batch.
 
     The heads, too, take the vectors of the whole batch on every rank. They are small, and so a batch norm in them has
-    the statistics of the batch, whatever the ranks and micro-batches.
+    the statistics of the batch, whatever the ranks and micro-batches. `of_rows` are the modules that take this rank's
+    rows only.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class GradientStep:
         self.momentum = parts.get("momentum")
         self.unit = self.loss is not None and self.loss.unit
         self.has_heads = self.projection is not None or self.prediction is not None
+        self.of_rows = nn.ModuleList(parts[name] for name in ("encoder", "momentum", "objective") if name in parts)
         unit = self.unit and not self.has_heads  # else the heads' results are scaled
         self.encode = RowEncoder(self.encoder, unit, device, precision)
         self.encode_keys = RowEncoder(self.momentum or self.encoder, unit, device, precision)

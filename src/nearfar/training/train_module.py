@@ -66,6 +66,24 @@ class Trained:
             if part is not None:
                 refuse_incomplete(package, part)
 
+    @torch.no_grad()
+    def refuse_unfit_heads(self) -> None:
+        """Refuse heads that do not take the vectors before them. Errors: `InputError` that names head and dimension."""
+        dim = self.encoder.dim
+        for name, head in ((name, self.heads[name]) for name in HEADS if name in self.heads):
+            module = cast("nn.Module", head)
+            dtype = next((p.dtype for p in module.parameters()), torch.float32)
+            training = module.training
+            try:
+                dim = module.eval()(torch.zeros(2, dim, dtype=dtype)).shape[1]
+            except (RuntimeError, ValueError, IndexError) as error:
+                line = str(error).splitlines()[0]
+                raise InputError(
+                    f"heads.{name} does not take vectors of {dim} dimensions ({line}); give it dim={dim}"
+                ) from error
+            finally:
+                module.train(training)
+
     def refuse_batch_statistics(self, settings: Settings, world_size: int) -> None:
         """Refuse an encoder or objective with batch statistics that would not be the batch's. Errors: `InputError`."""
         for part in (self.encoder, self.objective):
@@ -110,6 +128,7 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
     a batch with fewer examples than ranks.
     """
     trained.refuse_incomplete()
+    trained.refuse_unfit_heads()
     batch_size, world_size = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.world_size
     if batch_size < world_size:
         raise InputError(

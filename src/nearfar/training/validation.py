@@ -18,6 +18,7 @@ from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.encode import micro_batches
 from nearfar.training.log import RunLogger
 from nearfar.training.mixture import mix
+from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.step import GradientStep
@@ -96,24 +97,20 @@ class HeldoutLoss:
     the loss measures only how uniformly the vectors are spread.
     """
 
-    def __init__(self, positives: Positives, step: GradientStep, hidden: Sequence[str]) -> None:
-        self.positives, self.step, self.hidden = positives, step, hidden
+    def __init__(self, positives: Positives, step: GradientStep) -> None:
+        self.positives, self.step = positives, step
+        self.hidden = hidden_views(None if step.objective is None else step.objective.objective, positives)
         self.settings = replace(
             step.settings, queue=0, keys="same", momentum=0.0, mixing="proportional", one_data_set=False
         )
 
     @classmethod
-    def of(
-        cls,
-        heldout: Positives | Sequence[Positives] | None,
-        step: GradientStep,
-        hidden: Sequence[str],
-    ) -> Self | None:
+    def of(cls, heldout: Positives | Sequence[Positives] | None, step: GradientStep) -> Self | None:
         """Return the held-out loss; None without a split, for fewer than two examples, or if it is off."""
         positives = None if heldout is None else mix(heldout, apart=step.settings.apart)
         if positives is None or len(positives) < 2 or not step.settings.heldout_examples:
             return None
-        return cls(positives, step, hidden)
+        return cls(positives, step)
 
     @cached_property
     def batches(self) -> list[PreparedBatch]:
