@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nearfar import registry
-from nearfar.evaluation.choose import floor_names
+from nearfar.evaluation.baselines import floor_names
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 
