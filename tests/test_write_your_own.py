@@ -217,6 +217,18 @@ def test_a_recipe_takes_the_metric(tmp_path: Path) -> None:
     assert results["metrics"]["success@1"] == pytest.approx(np.mean(hits))
 
 
+def test_evaluate_takes_the_metric_as_an_object() -> None:
+    texts = ["red fox", "grey goose", "pale lamp", "blue stone"]
+    table = nf.data.Table([{"query": text, "key": f"{text} {text}"} for text in texts])
+    encoder = nf.encoders.Static(dim=16, vocabulary=300)
+    encoder.prepare([table.column("query"), table.column("key")])
+    task = nf.positives.Columns(table).task("train")
+    report = nf.evaluate(nf.Model(encoder), task, [part("success")(k=1), "retrieval"])
+    assert report.metrics["success@1"] == report.metrics["recall@1"] == 1
+    assert (report.baseline["bm25"]["success@1"], report.worst[0]["value"]) == (1, 1)
+    assert report.protocol["worst"].startswith("lowest success@1 first")
+
+
 def test_a_floor_is_a_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     floors = importlib.import_module("nearfar.evaluation.floors")
     folder = tmp_path / "floors"

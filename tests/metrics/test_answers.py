@@ -212,7 +212,7 @@ def test_the_probe_tells_the_unknown_by_the_highest_known_probability(taught: bo
     from nearfar.metrics.probe import fit_logistic
 
     x, y, cells, labels = blobs(5, n=120)
-    y = y if taught else np.where(y == 2, 1, y)
+    x, y = (x, y) if taught else (x[y != 2], y[y != 2])
     found = Probe(0.05)(task_of(labels, y, 3, unknown=2), Predictions({"cells": cells, "train": x}))
     mean, spread = x.mean(0), x.std(0)
     weights = fit_logistic(torch.from_numpy((x - mean) / spread), torch.from_numpy(y), 3, 0.05, 200).double().numpy()
@@ -221,7 +221,7 @@ def test_the_probe_tells_the_unknown_by_the_highest_known_probability(taught: bo
     p /= p.sum(1, keepdims=True)
     expected = naive_auroc(*split(p[:, :2].max(1), task_of(labels, y, 3, unknown=2)))
     assert plain(found["probe_unknown_auroc"]) == pytest.approx(expected, abs=2e-3)  # a pair or two may be rounding
-    assert 0.3 < expected < 1
+    assert 0.5 < expected < 1
 
 
 @pytest.mark.parametrize("metric", [Knn(1), Probe()])
