@@ -18,7 +18,8 @@ TASK = retrieval(["red fox", "grey goose"], ["red fox runs", "grey goose flies"]
 def saved(folder: Path) -> Path:
     encoder = nf.encoders.Static(dim=8, vocabulary=300)
     encoder.prepare([TASK.queries, TASK.documents])
-    return nf.Model(encoder).save(folder)
+    path: Path = nf.Model(encoder).save(folder)
+    return path
 
 
 def test_one_is_a_list_of_one_and_names_are_the_same_with_dashes_and_underscores() -> None:
