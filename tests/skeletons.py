@@ -7,8 +7,6 @@ from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "write_your_own.md"
 BLOCK = re.compile(r"^```python\n# (\S+\.py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# Packages whose skeleton waits for a contract that is not in the source yet: in no test until it is taken out of here.
-NOT_YET: set[str] = set()
 
 
 def skeletons() -> dict[str, str]:
@@ -18,8 +16,7 @@ def skeletons() -> dict[str, str]:
 
 def parts() -> list[tuple[str, str]]:
     """Return the package and the name of each part on the page: ("evaluation.floors", "same_length")."""
-    found = [(package_of(path), Path(path).stem) for path in skeletons() if not path.startswith("tests/")]
-    return [(package, name) for package, name in found if package not in NOT_YET]
+    return [(package_of(path), Path(path).stem) for path in skeletons() if not path.startswith("tests/")]
 
 
 def package_of(path: str) -> str:
@@ -30,6 +27,5 @@ def package_of(path: str) -> str:
 def write(folder: Path) -> None:
     """Write every file under a folder, each in the folder of its package."""
     for path, text in skeletons().items():
-        if package_of(path) not in NOT_YET:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text, encoding="utf-8")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")

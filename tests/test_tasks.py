@@ -11,7 +11,7 @@ import pytest
 
 from nearfar.column import ListColumn
 from nearfar.errors import InputError
-from nearfar.tasks import Task
+from nearfar.tasks import TASK_TYPES, Labels, PairLabels, Retrieval, Similarity, Task, kind_of_task
 from tests.evaluation.models import labelled, pairs, retrieval, same_or_not
 
 
@@ -84,3 +84,9 @@ def test_an_empty_task_is_an_error(kind: str) -> None:
     }
     with pytest.raises(InputError, match=r"is empty|no query has"):
         empty[kind]()
+
+
+def test_every_type_of_task_is_listed_and_has_a_name() -> None:
+    assert set(TASK_TYPES) == {Retrieval, Similarity, Labels, PairLabels}
+    assert [kind_of_task(one) for one in TASK_TYPES] == list(small())
+    assert {kind: kind_of_task(task) for kind, task in small().items()} == {kind: kind for kind in small()}

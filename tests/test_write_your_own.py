@@ -23,11 +23,6 @@ from tests import skeletons
 CLASSES = {Path(path).stem: path for path in skeletons.skeletons() if not path.startswith("tests/")}
 
 
-def waits(package: str) -> pytest.MarkDecorator:
-    """Skip a run whose contract is not in the source yet."""
-    return pytest.mark.skipif(package in skeletons.NOT_YET, reason=f"the contract of {package} is not merged yet")
-
-
 @pytest.fixture(autouse=True)
 def own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put every skeleton into a folder of the user's, and forget the modules afterwards."""
@@ -166,12 +161,9 @@ def test_the_objective_is_the_sum_over_hidden_entries_however_it_is_cut() -> Non
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_registry_takes_each_skeleton_from_outside(name: str) -> None:
     package = skeletons.package_of(CLASSES[name])
-    if package in ("metrics", "evaluation.floors") and package in skeletons.NOT_YET:
-        pytest.skip(f"the contract of {package} is not merged yet")
     assert registry.find(package, f"{name}:{part(name).__name__}", outside=True) is part(name)
 
 
-@waits("augmentations")
 def test_a_recipe_takes_the_augmentation(tmp_path: Path) -> None:
     words = [
         f"{a} {b} {c}" for a in ("red", "blue", "pale") for b in ("fox", "goose", "lamp") for c in ("runs", "ends")
@@ -195,7 +187,6 @@ def test_a_recipe_takes_the_augmentation(tmp_path: Path) -> None:
     assert views == [views[0]] * 2
 
 
-@waits("heads")
 def test_a_recipe_takes_the_head(tmp_path: Path) -> None:
     heads = {"projection": {"name": "shortened:Shortened", "size": 3}}
     done = trained(tmp_path, heads=heads)
@@ -207,7 +198,6 @@ def test_a_recipe_takes_the_head(tmp_path: Path) -> None:
     assert shipped.model.dim == 3
 
 
-@waits("objectives")
 def test_a_recipe_takes_the_objective(tmp_path: Path) -> None:
     objective = {"name": "masked_entries:MaskedEntries", "share": 0.5, "column": "query"}
     done = trained(tmp_path, "training.steps=40", objective=objective, positives=None, loss=None, evaluate=[])
@@ -217,7 +207,6 @@ def test_a_recipe_takes_the_objective(tmp_path: Path) -> None:
     assert done.model.dim == 4
 
 
-@waits("metrics")
 def test_a_recipe_takes_the_metric(tmp_path: Path) -> None:
     done = trained(tmp_path, evaluate=[{"name": "success:Success", "k": 1, "split": "heldout"}])
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -228,7 +217,18 @@ def test_a_recipe_takes_the_metric(tmp_path: Path) -> None:
     assert results["metrics"]["success@1"] == pytest.approx(np.mean(hits))
 
 
-@waits("evaluation.floors")
+def test_evaluate_takes_the_metric_as_an_object() -> None:
+    texts = ["red fox", "grey goose", "pale lamp", "blue stone"]
+    table = nf.data.Table([{"query": text, "key": f"{text} {text}"} for text in texts])
+    encoder = nf.encoders.Static(dim=16, vocabulary=300)
+    encoder.prepare([table.column("query"), table.column("key")])
+    task = nf.positives.Columns(table).task("train")
+    report = nf.evaluate(nf.Model(encoder), task, [part("success")(k=1), "retrieval"])
+    assert report.metrics["success@1"] == report.metrics["recall@1"] == 1
+    assert (report.baseline["bm25"]["success@1"], report.worst[0]["value"]) == (1, 1)
+    assert report.protocol["worst"].startswith("lowest success@1 first")
+
+
 def test_a_floor_is_a_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     floors = importlib.import_module("nearfar.evaluation.floors")
     folder = tmp_path / "floors"

@@ -9,6 +9,7 @@ A part has an ability when it has the protocol's attributes; nothing is inherite
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -323,6 +324,18 @@ class Fingerprinted(Protocol):
 def fingerprint_of(model: Any) -> str | None:
     """Return the identity of a model's embedding space; None for a model that does not know it."""
     return model.fingerprint if isinstance(model, Fingerprinted) else None
+
+
+@runtime_checkable
+class HasFolder(Protocol):
+    """A model that knows the folder that it was loaded from, which is its name in comparisons."""
+
+    folder: Path | None
+
+
+def folder_of(model: Any) -> Path | None:
+    """Return the folder that a model was loaded from; None for a model that was not, or does not know."""
+    return model.folder if isinstance(model, HasFolder) else None
 
 
 @runtime_checkable

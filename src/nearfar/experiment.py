@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nearfar.evaluation.report import Report
     from nearfar.model import Model
     from nearfar.training.fit import Run
+    from nearfar.vectors.embed import Embedder
 
 
 VERSIONS = ("nearfar", "torch", "numpy", "tokenizers", "datasets")
@@ -57,7 +58,7 @@ def train(
     settings: Mapping[str, Any] | Sequence[str] = (),
     *,
     out: str | Path,
-    baselines: Sequence[str | Model] | None = None,
+    baselines: str | Path | Model | Sequence[str | Path | Model] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -73,7 +74,7 @@ def train(
             command line.
         out: the run's folder.
         baselines: what the model is compared with: floors by name ("bm25", "bm25-english", "majority", ...), folders
-            of models, or models; [] for none. By default the usual floors of each task.
+            of models, or models, one or a list; "none" or [] for none. By default the usual floors of each task.
         resume: go on from the newest whole checkpoint. overwrite: replace a run that lies in `out`.
         quiet: no progress bar.
 
@@ -90,10 +91,10 @@ def train(
     When not to use it: where parts are Python objects of your own; compose them with `fit` and `evaluate`.
     """
     from nearfar import config
-    from nearfar.evaluation import sources
+    from nearfar.evaluation.baselines import chosen_baselines
 
     chosen, folder = config.load(recipe, settings), Path(out)
-    peers = None if baselines is None else sources.baselines(baselines)
+    peers = chosen_baselines(baselines)
     check_out(folder, resume=resume, overwrite=overwrite)
     return run(chosen, config.build(chosen), folder, peers, resume=resume, overwrite=overwrite, quiet=quiet)
 
@@ -109,7 +110,7 @@ def run(
     recipe: Recipe,
     parts: RecipeParts,
     out: Path,
-    baselines: Sequence[str | Model] | None,
+    baselines: Sequence[str | Embedder] | None,
     *,
     resume: bool,
     overwrite: bool,

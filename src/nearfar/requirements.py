@@ -20,6 +20,7 @@ CONTRACTS = {  # the protocol of a package's parts; a data set that is no more t
     "losses": "Loss",
     "objectives": "Objective",
     "metrics": "Metric",
+    "evaluation.floors": "Floor",
 }
 MODULES = ("encoders", "heads", "losses", "objectives")  # parts that must be an `nn.Module`, as their protocols say
 EXPLAINED = 3  # missing things that an error explains; of more, which is nearly all, it gives the names

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -161,18 +162,14 @@ class PairLabels:
 
 
 Task = Retrieval | Similarity | Labels | PairLabels
-_KINDS: dict[type, str] = {
-    Retrieval: "retrieval",
-    Similarity: "similarity",
-    Labels: "labels",
-    PairLabels: "pair labels",
-}
+# All of them: what a part takes that takes any task.
+TASK_TYPES: tuple[type, ...] = get_args(Task)
 
 
 def kind_of_task(task: Task | type) -> str:
-    """Return what messages and reports call a type of task, or the type of a task: "labels"."""
+    """Return what messages and reports call a type of task, or the type of a task: "pair labels"."""
     kind = task if isinstance(task, type) else type(task)
-    return _KINDS.get(kind, kind.__name__)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
 
 
 def columns_of(task: Task) -> dict[str, Column]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from nearfar.column import ListColumn
 from nearfar.contracts import Floor
 from nearfar.errors import InputError
 from nearfar.evaluation import floors
-from nearfar.evaluation.choose import FLOORS, floor, floor_names, floors_of, metrics_of, serves
+from nearfar.evaluation.baselines import FLOORS, floor, floor_names, floors_serving, usual_floors
+from nearfar.evaluation.choose import metrics_of
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.measure import measure
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task
@@ -51,7 +53,7 @@ def every_task() -> Iterator[Task]:
 def test_a_floor_judges_what_it_serves(name: str) -> None:
     one = floor(name)
     assert isinstance(one, Floor)
-    served = [task for task in every_task() if serves(one, task)]
+    served = [task for task in every_task() if name.replace("_", "-") in floors_serving(task)]
     assert {type(task) for task in served} == set(one.takes), f"no sample for {name}"
     for task in served:
         judged = one(task, 0)
@@ -72,13 +74,13 @@ def test_a_floor_is_found_with_dashes_and_underscores(name: str) -> None:
 
 def test_every_task_has_a_floor() -> None:
     for task in every_task():
-        assert floors_of(task), f"{type(task)} over {task}"
-    usual = [list(floors_of(task)) for task in tasks("text")]
+        assert usual_floors(task), f"{type(task)} over {task}"
+    usual = [list(usual_floors(task)) for task in tasks("text")]
     assert usual == [["bm25"], ["word-overlap"], ["majority"], ["word-overlap"]]
-    assert [list(floors_of(task)) for task in tasks("picture")] == [
+    assert [list(usual_floors(task)) for task in tasks("picture")] == [
         *(["pixels"], ["pixels"], ["majority", "pixels"], ["pixels"]),
     ]
-    assert list(floors_of(next(tasks("text", "picture")))) == ["random-order"]
+    assert list(usual_floors(next(tasks("text", "picture")))) == ["random-order"]
 
 
 def test_a_new_file_is_a_floor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +115,47 @@ class LastClassFloor:
     (task,) = (task for task in tasks("text") if isinstance(task, Labels))
     report = evaluate(Ones(), task, baselines=["last-class", "last_class"], resamples=20)
     assert {name: numbers["probe"] for name, numbers in report.baseline.items()} == {"last-class": 0.5}
+
+
+def test_a_floor_that_lacks_something_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_made.py").write_text(
+        """class HalfMade:
+    takes = reads = usual = ()
+
+    def __call__(self, task):
+        return None
+"""
+    )
+    monkeypatch.setattr(floors, "__path__", [*floors.__path__, str(tmp_path)])
+    with pytest.raises(InputError) as caught:
+        floor("half-made")
+    assert re.match(
+        r"evaluation\.floors half_made lacks `fused` \(bool\), `__call__\(task, seed\)` \(with these", str(caught.value)
+    )
+
+
+class Counted(ListColumn):
+    """A column that counts how often its cells are read."""
+
+    reads = 0
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        self.reads += 1
+        return super().read(start, stop)
+
+
+class Declared(Counted):
+    """A column that declares its kind."""
+
+    kind = "vector"
+
+
+def test_cells_are_read_once_for_all_floors_and_not_where_their_kind_is_declared() -> None:
+    for kind, found in ((Counted, ["word-overlap"]), (Declared, ["pixels"])):
+        one, other = kind("one", ["a"] * N), kind("other", ["b"] * N)
+        task = Similarity("sample", one, other, np.arange(N, dtype=np.float64), np.arange(N))
+        assert list(usual_floors(task)) == found
+        assert (one.reads, other.reads) == ((1, 1) if kind is Counted else (0, 0))
 
 
 def test_a_floor_that_cannot_serve_says_which_could() -> None:

@@ -50,7 +50,7 @@ def tasks() -> Iterator[Task]:
     ids, clusters = [str(i) for i in range(N)], np.arange(N)
     yield Retrieval("sample", TEXTS, TEXTS, ids, ids, {i: {i: 1} for i in range(N)}, clusters)
     yield Similarity("sample", TEXTS, TEXTS, np.arange(N, dtype=np.float64), clusters)
-    yield Labels("sample", TEXTS, clusters % 3, TEXTS, clusters % 3, ["a", "b", "c"], clusters)
+    yield Labels("sample", TEXTS, clusters % 3, TEXTS, clusters % 3, ["a", "b", "c"], clusters, unknown=2)
     dev = PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters)
     yield PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters, dev)
 
@@ -180,11 +180,28 @@ evaluate: [{{name: "{name}", k: 3, split: heldout}}, {{name: retrieval, split: h
     assert "hits@3" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
-def test_a_class_that_is_no_metric_is_refused() -> None:
-    task = next(tasks())
+class Unexplained:
+    takes = (Retrieval,)
+    needs = ("ranking",)
+    usual = False
 
-    class Unexplained:
-        takes = (Retrieval,)
+    def __call__(self, task: Task) -> dict[str, float]:
+        return {}
 
-    with pytest.raises(InputError, match="a Unexplained is no metric; a metric has `takes`, `needs`"):
-        nf.evaluate(nf.Model(nf.encoders.Static(dim=8)), task, [Unexplained()])
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            Unexplained(),
+            r"^metrics .*:Unexplained lacks `meaning` \(.+\), `__call__\(task, predictions\)` \(with these",
+        ),
+        (3, "^metrics builtins:int lacks `takes`, `needs`, `usual`, `meaning`, `__call__"),
+        (nf.metrics.Probe, r"^evaluate: Probe is a class; give an object of it: Probe\(\.\.\.\)"),
+        (nf.metrics.Knn, "^evaluate: Knn is a class"),
+    ],
+)
+def test_what_is_no_metric_is_refused_with_all_that_it_lacks(given: Any, says: str) -> None:
+    for metrics_given in (given, [given]):
+        with pytest.raises(InputError, match=says):
+            nf.evaluate(nf.Model(nf.encoders.Static(dim=8)), next(tasks()), metrics_given)

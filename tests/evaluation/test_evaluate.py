@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from nearfar.data.beir import Beir
 from nearfar.data.similarity import Similarity
 from nearfar.errors import InputError
 from nearfar.evaluation.evaluate import evaluate
+from nearfar.tasks import Retrieval
 from tests.evaluation.models import Table, Words, pairs, retrieval
 
 QUICK: dict[str, Any] = {"resamples": 50}
@@ -56,7 +57,7 @@ def test_worst_queries_come_first_with_what_was_found() -> None:
     report = evaluate(*small(), **QUICK)
     assert report.worst[0] == {
         "query": "p",
-        "value": 0.5,
+        "value": pytest.approx(1 / np.log2(3)),  # its nDCG@10: the first value of the usual metrics
         "rank": 2,
         "expected": ["c"],
         "found": [
@@ -66,6 +67,29 @@ def test_worst_queries_come_first_with_what_was_found() -> None:
         ],
     }
     assert report.worst[1]["expected"] == ["b", ""]
+    assert report.protocol["worst"] == "lowest ndcg@10 first, then deepest first relevant document"
+
+
+class NotQ:
+    """1 for every query but q: a value for each query, of somebody's own."""
+
+    takes: ClassVar[tuple[type, ...]] = (Retrieval,)
+    needs: ClassVar[tuple[str, ...]] = ("ranking",)
+    usual: ClassVar[bool] = False
+    meaning: ClassVar[dict[str, str]] = {"not_q": "1 for every query but q", "all": "how many queries there are"}
+
+    def __call__(self, task: Any, predictions: Any) -> dict[str, Any]:
+        queries = task.queries.read(0, len(task.queries))
+        return {"all": float(len(queries)), "not_q": np.array([text != "q" for text in queries], float)}
+
+
+def test_the_worst_queries_are_those_of_the_first_metric_with_a_value_for_each() -> None:
+    own = evaluate(*small(), [NotQ(), "retrieval"], **QUICK)
+    assert [(row["query"], row["value"]) for row in own.worst] == [("q", 0), ("p", 1)]
+    assert own.protocol["worst"].startswith("lowest not_q first")
+    assert [row["query"] for row in evaluate(*small(), ["retrieval", NotQ()], **QUICK).worst] == ["p", "q"]
+    assert evaluate(*small(), ["alignment"], **QUICK).worst == []  # nothing has a value for each query
+    assert "worst" not in evaluate(*small(), ["alignment"], **QUICK).protocol
 
 
 def test_worst_queries_are_ten_by_value_then_depth_with_short_texts() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nearfar.evaluation.choose import floor
+from nearfar.evaluation.baselines import floor
 from nearfar.evaluation.evaluate import evaluate
-from nearfar.evaluation.predictions import judge
+from nearfar.evaluation.predictions import predictions_of
 from nearfar.tasks import Retrieval
 from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
 from nearfar.vectors.topk import Ranking
@@ -24,14 +24,14 @@ def task(excluded: dict[int, list[int]]) -> Retrieval:
 def test_no_ranking_has_an_excluded_document() -> None:
     excluded = {0: [0], 1: [1, 2], 2: [2], 3: [3]}
     one = task(excluded)
-    floors = [made for name in ("bm25", "bm25-english", "random-order") if (made := floor(name)) is not None]
-    rankings = [*(made(one, 0).ranking for made in floors), judge(Words(), one, 0).ranking]
+    floors = [floor(name) for name in ("bm25", "bm25-english", "random-order")]
+    rankings = [*(each(one, 0).ranking for each in floors), predictions_of(Words(), one, 0).ranking]
     found = [ranking for ranking in rankings if isinstance(ranking, Ranking)]
     assert len(found) == 4
     for ranking in (*found, reciprocal_rank_fusion(found)):
         for query, rows in excluded.items():
             assert not set(rows) & set(ranking.rows[query].tolist())
-    free = judge(Words(), task({}), 0).ranking
+    free = predictions_of(Words(), task({}), 0).ranking
     assert free is not None and free.rows[:, 0].tolist() == [0, 1, 2, 3]
 
 

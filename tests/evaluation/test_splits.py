@@ -57,6 +57,9 @@ def test_a_floor_is_used_where_it_serves() -> None:
         (["bm25-english"], [["bm25-english"], None]),
         (["bm25", "majority", MODEL], [["bm25", MODEL], ["majority", MODEL]]),
         ([MODEL], [[MODEL], [MODEL]]),
+        (MODEL, [[MODEL], [MODEL]]),
+        ("random_order", [["random-order"], None]),
+        ("none", [[], []]),
         ([], [[], []]),
         (None, [None, None]),
     ):
@@ -82,3 +85,4 @@ def test_what_cannot_be_judged_is_an_error_before_training() -> None:
         plan({"name": "knn", "k": 0})
     with pytest.raises(InputError, match="no baseline is called 'bm52'"):
         plan({"name": "knn"}, baselines=["bm52"])
+    assert plan(baselines=["bm25"]) == []  # nothing is judged

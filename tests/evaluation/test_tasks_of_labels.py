@@ -49,12 +49,25 @@ def test_labels_have_metrics_intervals_and_a_floor() -> None:
     json.dumps(report.to_json(), allow_nan=False)
 
 
+def test_an_unknown_class_has_its_own_value_and_the_majority_is_chance() -> None:
+    """c and d are unknown; a and b lie nearer to their training cells than c to any, and d than a to q."""
+    task = labelled(["a", "b", "c", "d"], [0, 1, 2, 2], ["p", "q"], [0, 1], classes=["a", "b", "?"], unknown=2)
+    report = evaluate(MODEL, task, ["knn", {"name": "knn", "k": 1}], **QUICK)
+    assert report.metrics["knn_unknown_auroc@1"] == 1
+    assert report.metrics["knn@1"] == 0.5  # no training cell is unknown
+    assert report.baseline["majority"]["knn_unknown_auroc@1"] == 0.5
+    assert report.difference["majority"]["knn_unknown_auroc@1"]["value"] == 0.5
+    assert "knn_unknown_auroc@1" in report.intervals
+
+
 def test_the_protocol_of_labels_says_how() -> None:
     protocol = evaluate(MODEL, labels(), **QUICK).protocol
     sizes = {name: protocol[name] for name in ("kind", "cells", "training cells", "classes", "clusters")}
     assert sizes == {"kind": "labels", "cells": 4, "training cells": 3, "classes": 2, "clusters": 4}
     assert "the 20 nearest training cells vote" in protocol["metrics"]["knn@20"]
-    assert set(protocol["left out"]["majority"]) == SPACE
+    unknown = {"knn_unknown_auroc@20", "probe_unknown_auroc"}  # no class is the unknown one
+    assert set(protocol["left out"]["model"]) == unknown
+    assert set(protocol["left out"]["majority"]) == SPACE | unknown
     assert protocol["baselines"]["majority"]["class"] == "odd"
     assert "worst" not in protocol and "fusion" not in protocol
 

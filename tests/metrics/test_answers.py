@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nearfar.column import ListColumn
 from nearfar.contracts import Measurement, Predictions, Statistic
 from nearfar.errors import InputError
-from nearfar.metrics.answers.scores import macro_f1
+from nearfar.metrics.answers.scores import auroc, macro_f1
 from nearfar.metrics.knn import Knn
 from nearfar.metrics.probe import Probe
 from nearfar.tasks import Labels
@@ -20,10 +20,10 @@ from nearfar.tasks import Labels
 Array = np.ndarray[Any, Any]
 
 
-def task_of(labels: Array, train_labels: Array, c: int) -> Labels:
+def task_of(labels: Array, train_labels: Array, c: int, unknown: int | None = None) -> Labels:
     columns = [ListColumn("cell", ["t"] * len(each)) for each in (labels, train_labels)]
     names = [f"class {i}" for i in range(c)]
-    return Labels("t", columns[0], labels, columns[1], train_labels, names, np.arange(len(labels)))
+    return Labels("t", columns[0], labels, columns[1], train_labels, names, np.arange(len(labels)), unknown)
 
 
 def unit(vectors: Array) -> Array:
@@ -137,10 +137,10 @@ def test_the_probe_finds_the_minimum_of_its_loss() -> None:
     """At the minimum, the gradient of the naive loss in float64 is zero."""
     import torch
 
-    from nearfar.metrics.probe import fit
+    from nearfar.metrics.probe import fit_logistic
 
     x, y, _, _ = blobs(2)
-    weights = fit(torch.from_numpy(x), torch.from_numpy(y), 3, 0.05, 500).double().numpy()
+    weights = fit_logistic(torch.from_numpy(x), torch.from_numpy(y), 3, 0.05, 500).double().numpy()
     scores = x.astype(np.float64) @ weights[:-1] + weights[-1]
     p = np.exp(scores - scores.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
@@ -167,6 +167,97 @@ def test_the_probe_stands_a_dimension_that_never_varies_and_a_handful_of_cells()
     x[:, 2] = 0.5
     found = Probe()(task_of(np.array([0, 1]), np.array([0, 1, 0]), 2), Predictions({"cells": x[:2], "train": x}))
     assert plain(found["probe"]) == 1
+
+
+def naive_auroc(known: list[float], unknown: list[float]) -> float:
+    """Every pair of a known and an unknown cell, one by one; a tie is half a pair."""
+    return float(np.mean([(a > b) + (a == b) / 2 for a in known for b in unknown]))
+
+
+def split(scores: Array, task: Labels) -> tuple[list[float], list[float]]:
+    rows = task.labels == task.unknown
+    return scores[~rows].tolist(), scores[rows].tolist()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 9999), st.integers(1, 30), st.booleans(), st.sampled_from([0.07, 0.5]))
+def test_knn_tells_the_unknown_by_the_votes_of_the_known(seed: int, k: int, taught: bool, temperature: float) -> None:
+    """With or without unknown training cells, and with cells of equal votes."""
+    random = np.random.default_rng(seed)
+    x, cells = unit(random.standard_normal((25, 4))), unit(random.standard_normal((12, 4)))
+    cells[8:] = cells[:4]
+    labels = np.append([0, 3], random.integers(0, 4, 10))
+    task = task_of(labels, random.integers(0, 4 if taught else 3, 25), 4, unknown=3)
+    found = Knn(k, temperature)(task, Predictions({"cells": cells, "train": x}))
+    scores = []
+    for cell in cells.astype(np.float64):
+        cosines = x.astype(np.float64) @ cell
+        nearest = sorted(range(len(x)), key=lambda row: (-cosines[row], row))[:k]
+        scores.append(sum(np.exp(cosines[row] / temperature) for row in nearest if task.train_labels[row] != 3))
+    assert list(found) == [f"knn@{k}", f"knn_macro_f1@{k}", f"knn_unknown_auroc@{k}"]
+    assert plain(found[f"knn_unknown_auroc@{k}"]) == pytest.approx(naive_auroc(*split(np.array(scores), task)))
+
+
+def test_votes_of_a_small_temperature_are_compared_without_overflow() -> None:
+    x, cells = unit(np.array([[1.0, 0], [0, 1]])), unit(np.array([[1.0, 0.1], [1, 0.2], [1, 0.9]]))
+    task = task_of(np.array([0, 0, 2]), np.array([0, 1]), 3, unknown=2)
+    found = Knn(1, temperature=1e-6)(task, Predictions({"cells": cells, "train": x}))
+    assert plain(found["knn_unknown_auroc@1"]) == 1
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_the_probe_tells_the_unknown_by_the_highest_known_probability(taught: bool) -> None:
+    import torch
+
+    from nearfar.metrics.probe import fit_logistic
+
+    x, y, cells, labels = blobs(5, n=120)
+    x, y = (x, y) if taught else (x[y != 2], y[y != 2])
+    found = Probe(0.05)(task_of(labels, y, 3, unknown=2), Predictions({"cells": cells, "train": x}))
+    mean, spread = x.mean(0), x.std(0)
+    weights = fit_logistic(torch.from_numpy((x - mean) / spread), torch.from_numpy(y), 3, 0.05, 200).double().numpy()
+    scores = (cells - mean) / spread @ weights[:-1] + weights[-1]
+    p = np.exp(scores - scores.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    expected = naive_auroc(*split(p[:, :2].max(1), task_of(labels, y, 3, unknown=2)))
+    assert plain(found["probe_unknown_auroc"]) == pytest.approx(expected, abs=2e-3)  # a pair or two may be rounding
+    assert 0.5 < expected < 1
+
+
+@pytest.mark.parametrize("metric", [Knn(1), Probe()])
+def test_without_known_or_unknown_cells_there_is_no_auroc(metric: Knn | Probe) -> None:
+    vectors = {"cells": unit(np.eye(2)), "train": unit(np.eye(2))}
+    for labels, unknown in (([0, 1], None), ([0, 1], 2), ([2, 2], 2)):
+        found = metric(task_of(np.array(labels), np.array([0, 1]), 3, unknown), Predictions(vectors))
+        assert [name for name in found if "auroc" in name] == []
+
+
+@pytest.mark.parametrize("metric", [Knn(1), Probe()])
+def test_answers_tell_the_unknown_as_they_are(metric: Knn | Probe) -> None:
+    task = task_of(np.array([0, 1, 1, 2, 2]), np.array([0, 2]), 3, unknown=2)
+    *_, area = metric(task, Predictions(answers=np.array([0, 1, 2, 2, 1]))).values()
+    assert plain(area) == pytest.approx((2 * 1 + 2 * 0.5 + 0.5 + 0) / 6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 9999))
+def test_auroc_under_weights_is_that_of_copies(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    positive, scores, copies = random.random(20) < 0.5, random.integers(0, 6, 20) / 7, random.integers(0, 3, (2, 20))
+    positive[:2], copies[:, :2] = [True, False], 1
+    scores[5] = -np.inf
+    found = auroc(positive, scores, copies.astype(np.float64))
+    for value, times in zip(found, copies):
+        flags, repeated = np.repeat(positive, times), np.repeat(scores, times)
+        assert value == pytest.approx(naive_auroc(repeated[flags].tolist(), repeated[~flags].tolist()))
+    assert np.isnan(auroc(positive, scores, positive[None].astype(np.float64)))[0]
+
+
+def test_auroc_is_scikit_learns() -> None:
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    random = np.random.default_rng(0)
+    positive, scores = random.random(60) < 0.3, random.integers(0, 10, 60).astype(np.float64)
+    assert auroc(positive, scores, np.ones((1, 60)))[0] == pytest.approx(sklearn.roc_auc_score(positive, scores))
 
 
 @pytest.mark.parametrize("metric", [Knn(1), Probe()])

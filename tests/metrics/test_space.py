@@ -50,3 +50,9 @@ def test_a_sample_that_is_too_small_has_no_value(name: str) -> None:
     one = torch.ones(1, 1)
     metric = registry.build("metrics", {"name": name})
     assert math.isnan(metric(TASK, Predictions(sample=Sample(one, one[:0], one[:0])))[name])
+
+
+@pytest.mark.parametrize("name", ["alignment", "uniformity", "effective_rank", "random_cosine"])
+def test_without_a_sample_the_error_names_task_and_metric(name: str) -> None:
+    with pytest.raises(InputError, match=f"^pairs: {name} needs a sample of vectors$"):
+        registry.build("metrics", {"name": name})(TASK, Predictions())

@@ -216,6 +216,14 @@ def test_null_and_nan_are_dashes_never_numbers() -> None:
     assert "The loss was not a number at 2 steps, first at step 2." in text(html)
 
 
+def test_the_worst_queries_say_by_what_they_are_the_worst() -> None:
+    given = results()
+    given["protocol"]["worst"] = "lowest hits@3 first, then deepest first relevant document"
+    assert "In order: lowest hits@3 first, then deepest first relevant document." in text(page(given, []))
+    del given["protocol"]["worst"]  # as other releases wrote it
+    assert "In order:" not in text(page(given, []))
+
+
 def test_numbers_show_what_they_are() -> None:
     assert [number(value) for value in (None, 0.0, 0.5864, -0.0004, 1e-7, 301.66, 51234.8)] == [
         "\u2013", "0.000", "0.586", "\u22120.0004", "1e\u221207", "301.7", "51,235",

@@ -54,7 +54,9 @@ def command(
 
 
 def _harvested(parts: RecipeParts) -> str:
-    notes: dict[str, Any] = getattr(parts.data, "notes", {})
+    from nearfar.abilities import notes_of
+
+    notes = notes_of(parts.data)
     lines = [
         f"{notes.get('files read', 0):,} files of {notes.get('distributions', 0):,} distributions; "
         f"{len(parts.data):,} pairs to train on"

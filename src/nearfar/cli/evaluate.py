@@ -25,12 +25,13 @@ def command(
     On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
     """
     from nearfar.evaluation import sources
+    from nearfar.evaluation.baselines import chosen_baselines
     from nearfar.evaluation.evaluate import evaluate
     from nearfar.model import Model
     from nearfar.reports import console
     from nearfar.storage.folders import ensure_folder, write_json
 
-    loaded, others = Model.load(model), sources.baselines(baseline) if baseline else None
+    loaded, others = Model.load(model), chosen_baselines(baseline or None)
     if out is not None:
         ensure_folder(out.parent)
     report = evaluate(loaded, sources.task(data, split), baselines=others)

@@ -12,9 +12,10 @@ from nearfar.column import ListColumn, take
 from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
-from nearfar.evaluation.choose import Spec, baselines_of, metrics_of
+from nearfar.evaluation.baselines import Baseline, baselines_of
+from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
-from nearfar.evaluation.predictions import judge, positive_pairs
+from nearfar.evaluation.predictions import positive_pairs, predictions_of
 from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.worst import worst_queries
 from nearfar.tasks import Retrieval, Task
@@ -26,9 +27,9 @@ from nearfar.vectors.topk import Ranking
 def evaluate(
     model: Embedder,
     task: Task,
-    metrics: Sequence[Spec] | None = None,
+    metrics: Spec | Sequence[Spec] | None = None,
     *,
-    baselines: Sequence[str | Embedder] | None = None,
+    baselines: Baseline | Sequence[Baseline] | None = None,
     fusion: bool = True,
     resamples: int = 2000,
     seed: int = 0,
@@ -50,11 +51,11 @@ def evaluate(
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors (n, d).
         task: one of `nf.tasks`; data sets and positives make them.
-        metrics: metrics that take the task: parts (`nf.metrics.Knn(k=5)`), their names, or {"name": "knn", "k": 5}; by
-            default the usual ones of its type. Those of the embedding space go along.
-        baselines: names of floors ("bm25", "bm25-english", "majority", "pixels", "word-overlap", "random-order"), or
-            other models, which are named by their folder, or "model 2" and so on; [] for none. By default the usual
-            floors of the task.
+        metrics: metrics that take the task: parts (`nf.metrics.Knn(k=5)`), their names, or {"name": "knn", "k": 5}, one
+            or a list; by default the usual ones of its type. Those of the embedding space go along.
+        baselines: floors by name ("bm25", "bm25-english", "majority", "pixels", "word-overlap", "random-order"), other
+            models, or folders of models, one or a list; "none" or [] for none. A model is named by its folder, or
+            "model 2" and so on. By default the usual floors of the task.
         fusion: also evaluate the reciprocal rank fusion of the model with each baseline (retrieval).
         resamples: number of bootstrap resamples, at least 1; the time is proportional to it.
         seed: seed of the resamples and samples; the same seed gives the same report.
@@ -79,7 +80,7 @@ def evaluate(
     whole, chosen = task, metrics_of(task, metrics)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     peers = baselines_of(task, baselines)
-    predictions = judge(model, task, seed)
+    predictions = predictions_of(model, task, seed)
     histogram = _histogram(predictions, task, seed)
     systems = {MODEL: measure(task, predictions, chosen)}
     del predictions  # its vectors may be large
@@ -92,9 +93,9 @@ def evaluate(
         pairs["fusion_difference", title] = f"fusion {name}", MODEL
     everyone = systems | {f"fusion {name}": measured for name, measured in fused.items()}
     compared = compare(everyone, pairs, task.clusters, resamples=resamples, seed=seed)
-    own, worst = systems[MODEL], []
-    if isinstance(task, Retrieval) and own.ranking is not None and "mrr@10" in own.rows:
-        worst = worst_queries(task, own.ranking, own.rows["mrr@10"])
+    own, worst, worst_by = systems[MODEL], [], next(iter(systems[MODEL].rows), None)
+    if isinstance(task, Retrieval) and own.ranking is not None and worst_by is not None:
+        worst = worst_queries(task, own.ranking, own.rows[worst_by])
     return Report(
         task=task.name,
         metrics=own.numbers,
@@ -104,14 +105,14 @@ def evaluate(
         fusion={name: measured.numbers for name, measured in fused.items()},
         fusion_difference=compared.differences.get("fusion_difference", {}),
         protocol=about_task(whole, task, resamples, seed)
-        | _about(chosen, systems, fused, worst=bool(worst), notes=task.notes),
+        | _about(chosen, systems, fused, worst_by if worst else None, task.notes),
         histogram=histogram,
         worst=worst,
     )
 
 
 def _predictions(peer: Floor | Embedder, task: Task, seed: int) -> Predictions:
-    return peer(task, seed) if isinstance(peer, Floor) else judge(peer, task, seed)
+    return peer(task, seed) if isinstance(peer, Floor) else predictions_of(peer, task, seed)
 
 
 def _with_relevant(task: Retrieval) -> Retrieval:
@@ -151,11 +152,10 @@ def _about(
     metrics: Sequence[Metric],
     systems: Mapping[str, Measured],
     fused: Mapping[str, Measured],
-    *,
-    worst: bool,
+    worst_by: str | None,
     notes: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the part of the protocol that tells of systems and metrics."""
+    """Return the part of the protocol that tells of systems and metrics. worst_by: whose lowest values were worst."""
     about: dict[str, Any] = {name: measured.about for name, measured in systems.items()}
     left_out = {name: measured.left_out for name, measured in systems.items() if measured.left_out}
     facts = {
@@ -165,7 +165,7 @@ def _about(
         "fusion": "reciprocal rank fusion, constant 60, of the model's and the baseline's ranking" if fused else None,
         "metrics": {name: words for metric in metrics for name, words in metric.meaning.items()},
         "left out": left_out,  # what they have no part for, by system
-        "worst": "lowest mrr@10 first, then deepest first relevant document" if worst else None,
+        "worst": f"lowest {worst_by} first, then deepest first relevant document" if worst_by else None,
         "notes": notes,
     }
     return {name: fact for name, fact in facts.items() if name in ("baselines", "notes") or fact}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,7 +16,7 @@ from nearfar.errors import InputError
 from nearfar.model import Model
 from nearfar.vectors.embed import Vectors, embed_column
 
-ROLES: dict[str, Literal["query", "key"]] = {"query": "query", "document": "key"}  # mteb's prompt type -> our role
+ROLE_OF_PROMPT_TYPE: dict[str, Literal["query", "key"]] = {"query": "query", "document": "key"}
 
 
 class MtebEncoder:
@@ -78,7 +79,8 @@ class MtebEncoder:
                 name = task_metadata.name
                 raise InputError(f"mteb: task {name} has no text ({', '.join(batch)}); take a task of text")
             texts.extend(batch["text"])
-        role = None if prompt_type is None else ROLES[str(getattr(prompt_type, "value", prompt_type))]
+        kind = prompt_type.value if isinstance(prompt_type, Enum) else prompt_type
+        role = None if kind is None else ROLE_OF_PROMPT_TYPE[str(kind)]
         return embed_column(self.model, ListColumn(str(task_metadata.name), texts), role, empty=True)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> npt.NDArray[np.float32]:

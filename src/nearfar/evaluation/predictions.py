@@ -15,10 +15,13 @@ from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, colum
 from nearfar.vectors.embed import Embedder, Vectors, embed_column
 from nearfar.vectors.topk import Ranking, topk
 
-ROLES: dict[str, Literal["query", "key"]] = {"queries": "query", "documents": "key"}  # other columns have no role
+ROLE_OF_COLUMN: dict[str, Literal["query", "key"]] = {
+    "queries": "query",
+    "documents": "key",
+}  # other columns have no role
 
 
-def judge(model: Embedder, task: Task, seed: int, about: Mapping[str, Any] | None = None) -> Predictions:
+def predictions_of(model: Embedder, task: Task, seed: int, about: Mapping[str, Any] | None = None) -> Predictions:
     """Return what a model made of a task; each distinct cell of a column is embedded once.
 
     about: facts of the model for the protocol, by default its fingerprint and dimension.
@@ -26,7 +29,7 @@ def judge(model: Embedder, task: Task, seed: int, about: Mapping[str, Any] | Non
     Errors: `InputError`: an empty cell, but for documents, whose vectors are zero then; vectors of a wrong shape.
     """
     vectors = {
-        name: embed_column(model, column, ROLES.get(name), empty=name == "documents")
+        name: embed_column(model, column, ROLE_OF_COLUMN.get(name), empty=name == "documents")
         for name, column in columns_of(task).items()
     }
     left, right, *_ = vectors.values()  # (n, d), (m, d)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfar.abilities import fingerprint_of
 from nearfar.column import Ids
 from nearfar.evaluation.intervals import CONFIDENCE, Interval
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, kind_of_task
@@ -30,7 +31,8 @@ class Report:
     and minus the model under "model".
     protocol: sizes, settings and the metrics' meanings: all that is needed to read the numbers and to repeat them.
     histogram: {"edges" (41), "positive" (40), "random" (40)}: counts of the cosines of relevant and of random pairs.
-    worst: the ten queries with the lowest mrr@10 (retrieval): {"query", "value", "rank", "expected", "found"}.
+    worst: of retrieval the ten queries with the lowest values of the first metric that has one for each query, which
+    `protocol["worst"]` names: {"query", "value", "rank", "expected", "found"}.
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
     """
 
@@ -67,8 +69,7 @@ def _plain(value: Any) -> Any:
 
 def about_model(model: Embedder, dim: int) -> dict[str, Any]:
     """Return a model's fingerprint, where it has one, and its dimension."""
-    fingerprint = getattr(model, "fingerprint", None)
-    return {"fingerprint": None if fingerprint is None else str(fingerprint), "dim": dim}
+    return {"fingerprint": fingerprint_of(model), "dim": dim}
 
 
 def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, Any]:

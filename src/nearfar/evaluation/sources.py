@@ -1,16 +1,14 @@
-"""Read a command's DATA, INPUT, CORPUS or --baseline argument: its content decides what it is, not a flag."""
+"""Read a command's DATA, INPUT or CORPUS argument: its content decides what it is, not a flag."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.abilities import reads, side
 from nearfar.column import Column, ListColumn
 from nearfar.data.beir import is_beir
-from nearfar.errors import InputError, nearest
-from nearfar.evaluation.choose import floor_names
+from nearfar.errors import InputError
 from nearfar.tasks import Retrieval, Task
 from nearfar.text.prompts import ROLES, kinds_read
 
@@ -65,23 +63,6 @@ def pairs(
     table = data.Table(path)
     columns: Columns = positives.Columns(table if split is None else table.split(split), query=query, key=key, **more)
     return columns
-
-
-def baselines(given: Sequence[str | Model]) -> list[str | Model]:
-    """Return the baselines of --baseline: a floor by its name, a model by its folder, nothing for "none"."""
-    from nearfar.encoders.pretrained.folder import is_pretrained
-    from nearfar.model import Model
-
-    result: list[str | Model] = []
-    for one in given:
-        if not isinstance(one, str) or one.replace("_", "-") in floor_names():
-            result.append(one)
-        elif one != "none":
-            if not Path(one).exists() and not is_pretrained(one):
-                fix = nearest(one, [*floor_names(), "none"])
-                raise InputError(f"--baseline {one}: no such folder; {fix}, or a model's folder")
-            result.append(Model.load(one))
-    return result
 
 
 def text_model(name: str, use: str) -> Model:

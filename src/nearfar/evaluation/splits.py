@@ -8,7 +8,9 @@ from typing import Any
 
 from nearfar.abilities import tasks_of
 from nearfar.contracts import Metric, Positives
-from nearfar.evaluation.choose import baselines_of, build_metric, floor, metrics_of, serves, task_for
+from nearfar.errors import InputError
+from nearfar.evaluation.baselines import Baseline, cannot_serve, chosen_baselines, floors_serving
+from nearfar.evaluation.choose import build_metric, metrics_of, task_for
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.report import Report
 from nearfar.tasks import Task, kind_of_task
@@ -20,7 +22,7 @@ class Judgement:
     """One task of a split, with the metrics that the recipe names for it.
 
     name: of its report: that of the split, or for a second task of it also the task's kind, "heldout labels".
-    baselines: see `evaluate`.
+    baselines: floors by name, and models; None for the usual ones.
     """
 
     name: str
@@ -39,7 +41,7 @@ class Judgement:
 
 
 def judgements(
-    entries: Sequence[Mapping[str, Any]], positives: Positives, baselines: Sequence[str | Embedder] | None
+    entries: Sequence[Mapping[str, Any]], positives: Positives, baselines: Baseline | Sequence[Baseline] | None
 ) -> list[Judgement]:
     """Return the tasks that a recipe is judged on, in the order of its entries {"name", "split", setting: value}.
 
@@ -63,24 +65,19 @@ def judgements(
             name = split if first else f"{split} {kind_of_task(task)}"
             judgement = found[name] = Judgement(name, split, task, [])
         judgement.metrics.append(metric)
-    for judgement in found.values():
-        judgement.baselines = _serving(judgement.task, [one.task for one in found.values()], baselines)
+    serving = _serving(chosen_baselines(baselines), [one.task for one in found.values()])
+    for judgement, own in zip(found.values(), serving, strict=True):
+        judgement.baselines = own
         metrics_of(judgement.task, judgement.metrics)  # two with a value of one name are an error before training
     return list(found.values())
 
 
-def _serving(
-    task: Task, tasks: Sequence[Task], baselines: Sequence[str | Embedder] | None
-) -> Sequence[str | Embedder] | None:
-    """Return those of the baselines that serve a task; None, for the usual floors, where only others are named."""
-    if not baselines:
-        return baselines
-    serving: list[str | Embedder] = []
-    for baseline in baselines:
-        one = floor(baseline) if isinstance(baseline, str) else None
-        if one is None or serves(one, task):
-            serving.append(baseline)
-        elif not any(serves(one, other) for other in tasks):
-            baselines_of(task, [baseline])  # the error says what it serves, and which floors can
-    baselines_of(task, serving)  # an unknown name is an error here
-    return serving or None
+def _serving(baselines: list[str | Embedder] | None, tasks: Sequence[Task]) -> list[list[str | Embedder] | None]:
+    """Return for each task those of the baselines that serve it; None, for the usual ones, where only others do."""
+    if not baselines or not tasks:
+        return [baselines for _ in tasks]
+    able = [floors_serving(task) for task in tasks]
+    for one in baselines:
+        if isinstance(one, str) and not any(one in floors for floors in able):
+            raise InputError(cannot_serve(one, tasks[0], able[0]))
+    return [[one for one in baselines if not isinstance(one, str) or one in floors] or None for floors in able]

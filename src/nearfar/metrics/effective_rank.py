@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nearfar import tasks
 from nearfar.contracts import Predictions
-from nearfar.errors import InputError
+from nearfar.metrics.space.sample import sample_of
 from nearfar.vectors import geometry
 
 
@@ -19,7 +19,7 @@ class EffectiveRank:
     When not to use it: on fewer vectors than several times d, or to compare samples of different sizes.
     """
 
-    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    takes: ClassVar[tuple[type, ...]] = tasks.TASK_TYPES
     needs: ClassVar[tuple[str, ...]] = ("sample",)
     usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
@@ -28,9 +28,7 @@ class EffectiveRank:
 
     def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        sample = predictions.sample
-        if sample is None:
-            raise InputError(f"{task.name}: effective_rank needs a sample of vectors")
+        sample = sample_of(predictions, f"{task.name}: effective_rank")
         return {
             "effective_rank": float(geometry.effective_rank(sample.vectors)) if len(sample.vectors) > 1 else math.nan
         }

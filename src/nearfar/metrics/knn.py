@@ -11,7 +11,7 @@ from nearfar import tasks
 from nearfar.column import Ids
 from nearfar.contracts import Measurement, Predictions, Values
 from nearfar.errors import InputError
-from nearfar.metrics.answers.scores import accuracy_and_f1
+from nearfar.metrics.answers.scores import accuracy_and_f1, unknown_auroc
 from nearfar.vectors.topk import topk
 
 _BLOCK = 20_000_000  # votes held at a time: cells x classes
@@ -26,12 +26,18 @@ class Knn:
     training cells at the same cosine are taken in their order. Source: Wu et al. 2018, arXiv:1805.01978, section 3.4,
     where k is 200 and the temperature 0.07.
 
+    Where the task has an unknown class, also whether the summed votes of the known classes are higher for cells of
+    these than for unknown ones: the AUROC, 0.5 is chance, ties count half. The sum is low where the neighbours are far,
+    and where unknown training cells, if there are some, are among them. Accuracy and F1 count the unknown class as any
+    other: without training cells it is never the answer.
+
     Args:
         k: neighbours that vote, at least 1; all training cells where there are fewer.
         temperature: of the weights, above 0; the smaller, the more the nearest one decides.
 
     Call: a task of n labelled cells, and vectors of both columns (or answers, which are scored as they are) -> hits
-    (n,), and the macro-F1 over the classes that occur among labels or answers.
+    (n,), the macro-F1 over the classes that occur among labels or answers, and the AUROC where there are unknown and
+    known cells.
 
     Errors: `InputError`: settings out of range; vectors that are not finite.
 
@@ -54,18 +60,25 @@ class Knn:
         self.meaning = {
             f"knn@{k}": f"share of cells whose class {votes}",
             f"knn_macro_f1@{k}": f"mean F1 over the classes, of the class that {votes}",
+            f"knn_unknown_auroc@{k}": f"share of pairs of a known and an unknown cell with the higher vote for known "
+            f"classes at the known one ({k} nearest training cells); 0.5 is chance",
         }
 
     def __call__(self, task: tasks.Labels, predictions: Predictions) -> dict[str, Measurement]:
-        """Return hits (n,) and the macro-F1 by name."""
-        answers = predictions.answers if not predictions.vectors else self._answers(task, predictions)
-        if answers is None:
+        """Return hits (n,), the macro-F1 and the AUROC by name."""
+        if predictions.vectors:
+            answers, known = self._voted(task, predictions)
+        elif predictions.answers is not None:
+            answers = predictions.answers
+            known = (answers != task.unknown).astype(np.float64)
+        else:
             raise InputError(f"{task.name}: knn needs the vectors of the cells, or answers")
-        accuracy, f1 = self.meaning
-        return accuracy_and_f1(task.labels, answers, len(task.classes), (accuracy, f1))
+        accuracy, f1, auroc = self.meaning
+        found = accuracy_and_f1(task.labels, answers, len(task.classes), (accuracy, f1))
+        return found | unknown_auroc(task, known, auroc)
 
-    def _answers(self, task: tasks.Labels, predictions: Predictions) -> Ids:
-        """Return the class that each cell's neighbours vote for, (n,)."""
+    def _voted(self, task: tasks.Labels, predictions: Predictions) -> tuple[Ids, Values]:
+        """Return the class that each cell's neighbours vote for, and the log of the known classes' votes, (n,)."""
         ranking = topk(predictions.vectors["cells"], predictions.vectors["train"], self.k)
         classes = task.train_labels[ranking.rows]  # (n, k)
         cosines = ranking.scores.astype(np.float64)
@@ -75,7 +88,9 @@ class Knn:
         for start in range(0, len(classes), size := max(1, _BLOCK // c)):
             part = slice(start, start + size)
             answers[part] = _elected(classes[part], weights[part], task.labels[part], c)
-        return answers
+        counted = np.where(classes == task.unknown, -np.inf, cosines / self.temperature)  # (n, k)
+        known: Values = np.logaddexp.reduce(counted, axis=1)
+        return answers, known
 
 
 def _elected(classes: Ids, weights: Values, labels: Ids, c: int) -> Ids:

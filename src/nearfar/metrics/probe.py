@@ -12,10 +12,9 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from nearfar import tasks
-from nearfar.column import Ids
-from nearfar.contracts import Measurement, Predictions
+from nearfar.contracts import Measurement, Predictions, Values
 from nearfar.errors import InputError
-from nearfar.metrics.answers.scores import accuracy_and_f1
+from nearfar.metrics.answers.scores import accuracy_and_f1, unknown_auroc
 from nearfar.vectors.geometry import check_vectors
 
 STRENGTHS = (1.0, 0.1, 0.01, 1e-3, 1e-4)  # the strongest first: of equal ones it is taken
@@ -31,19 +30,25 @@ class Probe:
     per dimension. The strength is chosen by accuracy on a fifth of the training cells, by a fit on the rest, never on
     the cells that are judged. Sources: Alain & Bengio 2017, arXiv:1610.01644; Chen et al. 2020, arXiv:2002.05709.
 
+    Where the task has an unknown class, also whether the highest probability of a known class is higher for cells of
+    these than for unknown ones: the AUROC, 0.5 is chance, ties count half (Hendrycks & Gimpel 2017, arXiv:1610.02136).
+    If the unknown class has training cells, it is fitted as one more class, and takes its share of the probability.
+    Accuracy and F1 count it as any other: without training cells it is hardly ever the answer.
+
     Args:
         strength: of the regularisation, at least 0; by default the best of 1, 0.1, 0.01, 0.001 and 0.0001.
         iterations: of L-BFGS for each fit, at least 1.
         seed: decides which fifth the strength is chosen on.
 
     Call: a task of n labelled cells, and vectors of both columns (or answers, which are scored as they are) -> hits
-    (n,), and the macro-F1 over the classes that occur among labels or answers.
+    (n,), the macro-F1 over the classes that occur among labels or answers, and the AUROC where there are unknown and
+    known cells.
 
     Errors: `InputError`: settings out of range; vectors that are not finite.
 
     Example:
         >>> sorted(Probe().meaning)
-        ['probe', 'probe_macro_f1']
+        ['probe', 'probe_macro_f1', 'probe_unknown_auroc']
 
     When not to use it: on millions of training cells, which are all held in memory; draw a part of them.
     """
@@ -54,6 +59,8 @@ class Probe:
     meaning: ClassVar[dict[str, str]] = {
         "probe": "share of cells whose class a linear classifier on the frozen vectors tells",
         "probe_macro_f1": "mean F1 over the classes, of a linear classifier on the frozen vectors",
+        "probe_unknown_auroc": "share of pairs of a known and an unknown cell with the higher probability of its most "
+        "likely known class at the known one; 0.5 is chance",
     }
 
     def __init__(self, strength: float | None = None, iterations: int = 200, seed: int = 0) -> None:
@@ -64,14 +71,21 @@ class Probe:
         self.strength, self.iterations, self.seed = strength, iterations, seed
 
     def __call__(self, task: tasks.Labels, predictions: Predictions) -> dict[str, Measurement]:
-        """Return hits (n,) and the macro-F1 by name."""
-        answers = predictions.answers if not predictions.vectors else self._answers(task, predictions)
-        if answers is None:
+        """Return hits (n,), the macro-F1 and the AUROC by name."""
+        if predictions.vectors:
+            log_p = self._fitted(task, predictions)
+            answers = log_p.argmax(1)
+            known = np.where(np.arange(log_p.shape[1]) == task.unknown, -np.inf, log_p).max(1)
+        elif predictions.answers is not None:
+            answers = predictions.answers
+            known = (answers != task.unknown).astype(np.float64)
+        else:
             raise InputError(f"{task.name}: probe needs the vectors of the cells, or answers")
-        return accuracy_and_f1(task.labels, answers, len(task.classes), ("probe", "probe_macro_f1"))
+        found = accuracy_and_f1(task.labels, answers, len(task.classes), ("probe", "probe_macro_f1"))
+        return found | unknown_auroc(task, known, "probe_unknown_auroc")
 
-    def _answers(self, task: tasks.Labels, predictions: Predictions) -> Ids:
-        """Return the class that the fitted classifier gives each cell, (n,)."""
+    def _fitted(self, task: tasks.Labels, predictions: Predictions) -> Values:
+        """Return the logarithm of the probability that the fitted classifier gives each cell's classes, (n, c)."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         x, cells = (
             check_vectors(torch.from_numpy(np.array(predictions.vectors[side])).to(device), side)
@@ -82,8 +96,9 @@ class Probe:
         x, cells = (x - mean) / spread, (cells - mean) / spread
         y, c = torch.from_numpy(np.asarray(task.train_labels, np.int64)).to(device), len(task.classes)
         strength = self._chosen(x, y, c) if self.strength is None else self.strength
-        answers: Ids = logits(cells, fit(x, y, c, strength, self.iterations)).argmax(1).cpu().numpy()
-        return answers
+        scores = logits(cells, fit_logistic(x, y, c, strength, self.iterations)).double()
+        log_p: Values = torch.log_softmax(scores, 1).cpu().numpy()
+        return log_p
 
     def _chosen(self, x: Tensor, y: Tensor, c: int) -> float:
         """Return the strength with the best accuracy on a fifth of the training cells; with under five, the middle."""
@@ -94,7 +109,7 @@ class Probe:
         out, rest = order[:held], order[held:]
         best, most, start = STRENGTHS[0], -1, None
         for strength in STRENGTHS:
-            start = fit(x[rest], y[rest], c, strength, self.iterations, start)
+            start = fit_logistic(x[rest], y[rest], c, strength, self.iterations, start)
             right = int((logits(x[out], start).argmax(1) == y[out]).sum())
             if right > most:
                 best, most = strength, right
@@ -106,7 +121,7 @@ def logits(x: Tensor, weights: Tensor) -> Tensor:
     return torch.addmm(weights[-1], x, weights[:-1])
 
 
-def fit(x: Tensor, y: Tensor, c: int, strength: float, iterations: int, start: Tensor | None = None) -> Tensor:
+def fit_logistic(x: Tensor, y: Tensor, c: int, strength: float, iterations: int, start: Tensor | None = None) -> Tensor:
     """Return the weights (d + 1, c) of logistic regression on vectors (m, d) and classes (m,)."""
     shape = (x.shape[1] + 1, c)
     rows = torch.arange(len(y), device=x.device)

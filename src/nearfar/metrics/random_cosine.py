@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nearfar import tasks
 from nearfar.contracts import Predictions
-from nearfar.errors import InputError
+from nearfar.metrics.space.sample import sample_of
 from nearfar.vectors import geometry
 
 
@@ -18,7 +18,7 @@ class RandomCosine:
     Errors: those of the function.
     """
 
-    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    takes: ClassVar[tuple[type, ...]] = tasks.TASK_TYPES
     needs: ClassVar[tuple[str, ...]] = ("sample",)
     usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
@@ -27,7 +27,5 @@ class RandomCosine:
 
     def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        sample = predictions.sample
-        if sample is None:
-            raise InputError(f"{task.name}: random_cosine needs a sample of vectors")
+        sample = sample_of(predictions, f"{task.name}: random_cosine")
         return {"random_cosine": float(geometry.random_cosine(sample.vectors)) if len(sample.vectors) > 1 else math.nan}

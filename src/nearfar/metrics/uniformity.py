@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nearfar import tasks
 from nearfar.contracts import Predictions
-from nearfar.errors import InputError
+from nearfar.metrics.space.sample import sample_of
 from nearfar.vectors import geometry
 
 
@@ -20,7 +20,7 @@ class Uniformity:
     When not to use it: to compare spaces of different dimension.
     """
 
-    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    takes: ClassVar[tuple[type, ...]] = tasks.TASK_TYPES
     needs: ClassVar[tuple[str, ...]] = ("sample",)
     usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
@@ -32,9 +32,7 @@ class Uniformity:
 
     def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:
         """Return the value by name."""
-        sample = predictions.sample
-        if sample is None:
-            raise InputError(f"{task.name}: uniformity needs a sample of vectors")
+        sample = sample_of(predictions, f"{task.name}: uniformity")
         return {
             "uniformity": float(geometry.uniformity(sample.vectors, self.t)) if len(sample.vectors) > 1 else math.nan
         }

@@ -100,6 +100,7 @@ def _section(results: dict[str, Any], task: str) -> dict[str, Any]:
         "geometry": {name: value for name in _GEOMETRY if (value := finite_number(metrics.get(name))) is not None},
         "histogram": _histogram(_mapping(results.get("histogram"))),
         "worst": [row for row in results.get("worst") or [] if isinstance(row, dict)][:10],
+        "worst_first": order if isinstance(order := protocol.get("worst"), str) else None,
         "protocol": results.get("protocol"),
     }
 

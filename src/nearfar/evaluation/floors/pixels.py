@@ -12,7 +12,7 @@ from nearfar import tasks
 from nearfar.column import kind_of
 from nearfar.contracts import Predictions
 from nearfar.errors import InputError
-from nearfar.evaluation.predictions import judge
+from nearfar.evaluation.predictions import predictions_of
 from nearfar.vectors.embed import Vectors
 
 _SIDE = 32  # pixels of a picture's side
@@ -25,14 +25,16 @@ class PixelsFloor:
     A picture is averaged to 32 x 32 pixels, a recording to 128 frames; a vector is taken as it is.
     """
 
-    takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    takes: ClassVar[tuple[type, ...]] = tasks.TASK_TYPES
     reads: ClassVar[tuple[str, ...]] = ("image", "recording", "vector")
-    usual: ClassVar[tuple[type, ...]] = (tasks.Retrieval, tasks.Similarity, tasks.Labels, tasks.PairLabels)
+    usual: ClassVar[tuple[type, ...]] = tasks.TASK_TYPES
     fused: ClassVar[bool] = True
 
     def __call__(self, task: tasks.Task, seed: int) -> Predictions:
         """Return what the raw values make of a task."""
-        return judge(_Pixels(), task, seed, {"name": "pixels", "picture": f"{_SIDE} x {_SIDE}", "recording": _TIME})
+        return predictions_of(
+            _Pixels(), task, seed, {"name": "pixels", "picture": f"{_SIDE} x {_SIDE}", "recording": _TIME}
+        )
 
 
 class _Pixels:

@@ -1,14 +1,16 @@
-"""Accuracy and macro-F1 of answered classes."""
+"""Accuracy and macro-F1 of answered classes, and whether scores tell the known ones from the unknown."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from nearfar.column import Ids
 from nearfar.contracts import Measurement, Statistic, Values
+from nearfar.tasks import Labels
 
 
 def accuracy_and_f1(labels: Ids, answers: Ids, c: int, names: tuple[str, str]) -> dict[str, Measurement]:
@@ -35,8 +37,38 @@ def macro_f1(labels: Ids, answers: Ids, c: int, weight: Values) -> Values:
     return mean
 
 
+def unknown_auroc(task: Labels, known: Values, name: str) -> dict[str, Measurement]:
+    """Return the AUROC of known versus unknown cells, by its name.
+
+    known (n,): the higher, the more a cell belongs to a known class. Empty for a task without an unknown class, or
+    whose cells are all unknown or all known.
+    """
+    if task.unknown is None:
+        return {}
+    is_known = task.labels != task.unknown
+    if is_known.all() or not is_known.any():
+        return {}
+    area = partial(auroc, is_known, known)
+    return {name: Statistic(float(area(np.ones((1, len(known))))[0]), area)}
+
+
+def auroc(positive: npt.NDArray[np.bool_], scores: Values, weight: Values) -> Values:
+    """Return the share of pairs of a positive and a negative row with the higher score at the positive, (b,).
+
+    Ties count half. weight (b, n): how often each row occurs. NaN where one kind is missing. The same as the area under
+    the receiver operating characteristic; source: Hanley & McNeil 1982, doi:10.1148/radiology.143.1.7063747.
+    """
+    inverse = np.unique(scores, return_inverse=True)[1]  # (n,) places among the distinct scores, the lowest first
+    size = int(inverse.max()) + 1
+    above, below = (_sums(np.where(rows, inverse, -1), size, weight) for rows in (positive, ~positive))  # (b, size)
+    lower = below.cumsum(1) - below / 2  # negatives under each score, and half of those at it
+    pairs = above.sum(1) * below.sum(1)
+    area: Values = np.divide((above * lower).sum(1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return area
+
+
 def _sums(classes: Ids, c: int, weight: Values) -> Values:
-    """Return the sum of the weights of the rows of each class, (b, c); -1 is no class."""
+    """Return the sum of the weights of the rows of each class in 0 to c - 1, (b, c); -1 is no class."""
     rows = np.flatnonzero(classes >= 0)
     of_class = csr_array((np.ones(len(rows)), (classes[rows], rows)), shape=(c, len(classes)))
     sums: Values = np.asarray(of_class @ weight.T).T

@@ -1,0 +1,124 @@
+"""What a model is compared with: floors and other models; those that are named, checked, or else the usual floors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nearfar import registry
+from nearfar.abilities import folder_of
+from nearfar.column import column_kind
+from nearfar.contracts import Floor
+from nearfar.errors import InputError, nearest
+from nearfar.tasks import Task, columns_of, kind_of_task
+from nearfar.vectors.embed import Embedder
+
+FLOORS = "evaluation.floors"
+Baseline = str | Path | Embedder
+
+
+def chosen_baselines(given: Baseline | Sequence[Baseline] | None) -> list[str | Embedder] | None:
+    """Return the baselines that are named: floors by their names, with dashes, and models; [] for none.
+
+    given: the name of a floor, with dashes or underscores; a model's folder; a model; "none", which adds nothing; or a
+    list of these. None, which stays None, is the usual floors of each task.
+
+    Errors: `InputError`: a name that is neither a floor's nor a folder, with the nearest floor; what is no model; those
+    of `Model.load`.
+    """
+    if given is None:
+        return None
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    chosen = [_chosen(one) for one in several]
+    return [one for one in chosen if not isinstance(one, str) or one != "none"]
+
+
+def _chosen(one: Baseline) -> str | Embedder:
+    if isinstance(one, str) and (one == "none" or _dashed(one) in floor_names()):
+        return _dashed(one)
+    if isinstance(one, str | Path):
+        from nearfar.encoders.pretrained.folder import is_pretrained  # slow to import
+        from nearfar.model import Model
+
+        if not Path(one).exists() and not is_pretrained(str(one)):
+            fix = nearest(_dashed(str(one)), [*floor_names(), "none"])
+            raise InputError(f"evaluate: no baseline is called {str(one)!r}; {fix}; or a model, or its folder")
+        return Model.load(one)
+    if not isinstance(one, Embedder):
+        raise InputError(
+            f"evaluate: a {type(one).__name__} is no baseline; give the name of a floor, a model, or its folder"
+        )
+    return one
+
+
+def floor_names() -> list[str]:
+    """Return the names of the floors, as reports have them: with dashes."""
+    return [_dashed(name) for name in registry.names(FLOORS)]
+
+
+def floor(name: str) -> Floor:
+    """Return a floor by its name, with dashes or underscores. Errors: `InputError`: it lacks what a floor must have."""
+    built: Floor = registry.build(FLOORS, {"name": name.replace("-", "_")})
+    return built
+
+
+def floors_serving(task: Task) -> dict[str, Floor]:
+    """Return the floors that serve a task, by name: those that take its type and read its cells."""
+    kinds = _kinds(task)  # read once for all floors
+    floors = {name: floor(name) for name in floor_names()}
+    return {
+        name: one
+        for name, one in floors.items()
+        if isinstance(task, one.takes) and (not one.reads or kinds <= set(one.reads))
+    }
+
+
+def usual_floors(task: Task) -> dict[str, Floor]:
+    """Return the usual floors of a task; where none of them reads its cells, the first that serves it."""
+    able = floors_serving(task)
+    usual = {name: one for name, one in able.items() if isinstance(task, one.usual)}
+    return usual or dict(list(able.items())[:1])
+
+
+def baselines_of(task: Task, given: Baseline | Sequence[Baseline] | None) -> dict[str, Floor | Embedder]:
+    """Return what a model is compared with, under distinct names: the given floors and models, or the usual floors.
+
+    Errors: `InputError`: those of `chosen_baselines`; a floor that cannot serve the task, with those that can.
+    """
+    chosen = chosen_baselines(given)
+    if chosen is None:
+        return dict(usual_floors(task))
+    able = floors_serving(task) if any(isinstance(one, str) for one in chosen) else {}
+    by_name: dict[str, Floor | Embedder] = {}
+    for one in chosen:
+        if isinstance(one, str):
+            if one not in able:
+                raise InputError(cannot_serve(one, task, able))
+            by_name[one] = able[one]  # given twice, it counts once
+            continue
+        stem = name = str(folder_of(one) or "model")
+        taken, number = {"model", *by_name}, 2  # "model" is the one under evaluation
+        while name in taken:
+            name, number = f"{stem} {number}", number + 1
+        by_name[name] = one
+    return by_name
+
+
+def cannot_serve(name: str, task: Task, able: Iterable[str]) -> str:
+    """Return what is wrong with a floor for a task that only those in `able` serve."""
+    one = floor(name)
+    reads = " or ".join(one.reads) or "any cells"
+    return (
+        f"evaluate: {name} cannot judge {task.name}, a task of {kind_of_task(task)} over "
+        f"{' and '.join(sorted(_kinds(task)))}: it serves {' and '.join(map(kind_of_task, one.takes))} over {reads}; "
+        f"{', '.join(able) or 'no floor'} can"
+    )
+
+
+def _kinds(task: Task) -> set[str]:
+    """Return the kinds of a task's cells, as its columns declare them, or else of their first cells."""
+    return {kind for column in columns_of(task).values() if (kind := column_kind(column)) is not None}
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
