@@ -197,9 +197,7 @@ def _write_recipe(folder: Path, whole: Recipe) -> None:
 
 def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> dict[str, Any]:
     result: dict[str, Any] = {"metrics": dict(run.metrics)}  # where nothing is judged, the held-out loss
-    for i, (name, report) in enumerate(reports.items()):
-        result |= report.to_json() if i == 0 else {name: report.to_json()}
-    return result | {
+    of_run = {
         "run": str(run.folder),
         "model": str(run.folder / "model"),
         "pairs": pairs,
@@ -208,3 +206,8 @@ def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> 
         "seconds": round(seconds, 2),
         "warnings": run.warnings,
     }
+    for i, (name, report) in enumerate(reports.items()):
+        content = report.to_json()
+        taken = name in content or name in of_run  # a split may be called "metrics"
+        result |= content if i == 0 else {f"split {name}" if taken else name: content}
+    return result | of_run

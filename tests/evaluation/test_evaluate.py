@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from nearfar.column import ListColumn
 from nearfar.data.beir import Beir
 from nearfar.data.similarity import Similarity
 from nearfar.errors import InputError
@@ -247,3 +248,24 @@ def test_real_similarity(shared_data: Path) -> None:
     assert 0.4 < report.metrics["spearman"] < 0.7
     assert report.intervals["spearman"]["low"] < report.metrics["spearman"] < report.intervals["spearman"]["high"]
     assert report.protocol["clusters"] < report.protocol["pairs"] == 1379
+
+
+def test_a_usual_floor_that_cannot_read_the_cells_is_left_out_and_told() -> None:
+    cells = [np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 9, np.uint8)]
+    unequal = [np.ones(3, np.float32), np.ones(4, np.float32)]
+
+    class Fixed:
+        def embed(self, given: Any, /, role: Any = None) -> Any:
+            return np.eye(2, dtype=np.float32)[: len(given)]
+
+    for kind, first in (("vector", unequal), ("image", cells)):
+        columns = [ListColumn("query", first), ListColumn("document", first)]
+        task = Retrieval(kind, *columns, ["a", "b"], ["c", "d"], {0: {0: 1}, 1: {1: 1}}, np.arange(2))
+        report = evaluate(Fixed(), task, resamples=10)
+        failed = report.protocol.get("floors without a result", {})
+        assert list(failed) == (["pixels"] if kind == "vector" else [])
+        assert ("pixels" in report.baseline) == (kind == "image")
+        if failed:
+            assert list(report.baseline) == ["random-order"]
+            with pytest.raises(InputError, match="cells must have equally many values"):
+                evaluate(Fixed(), task, baselines="pixels", resamples=10)

@@ -86,3 +86,10 @@ def test_what_cannot_be_judged_is_an_error_before_training() -> None:
     with pytest.raises(InputError, match="no baseline is called 'bm52'"):
         plan({"name": "knn"}, baselines=["bm52"])
     assert plan(baselines=["bm25"]) == []  # nothing is judged
+
+
+def test_a_split_that_is_called_as_another_s_second_task_keeps_its_entry() -> None:
+    given = [{"name": "retrieval", "split": "a"}, {"name": "knn", "split": "a labels"}, {"name": "knn", "split": "a"}]
+    found = plan(*given)
+    assert [one.split for one in found] == ["a", "a labels", "a"]
+    assert len({one.name for one in found}) == 3

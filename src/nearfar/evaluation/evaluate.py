@@ -23,6 +23,8 @@ from nearfar.text.bm25 import reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder
 from nearfar.vectors.topk import Ranking
 
+CHANCE = "random-order"  # the floor of a task that its usual floors cannot read
+
 
 def evaluate(
     model: Embedder,
@@ -84,7 +86,11 @@ def evaluate(
     histogram = _histogram(predictions, task, seed)
     systems = {MODEL: measure(task, predictions, chosen)}
     del predictions  # its vectors may be large
-    systems |= {name: measure(task, _predictions(peer, task, seed), chosen) for name, peer in peers.items()}
+    others, failed = _measured(task, peers, chosen, seed, named=baselines is not None)
+    if baselines is None and not others and (chance := floors_serving(task).get(CHANCE)) is not None:
+        peers, others = {CHANCE: chance}, {CHANCE: measure(task, chance(task, seed), chosen)}
+    systems |= others
+    peers = {name: peer for name, peer in peers.items() if name in others}
     fused = _fused(task, systems, peers, chosen) if fusion else {}
     pairs = {("difference", name): (MODEL, name) for name in peers}
     for number, name in enumerate(fused):
@@ -105,10 +111,30 @@ def evaluate(
         fusion={name: measured.numbers for name, measured in fused.items()},
         fusion_difference=compared.differences.get("fusion_difference", {}),
         protocol=about_task(whole, task, resamples, seed)
-        | _about(chosen, systems, fused, worst_by if worst else None, task.notes),
+        | _about(chosen, systems, fused, worst_by if worst else None, task.notes)
+        | ({"floors without a result": failed} if failed else {}),
         histogram=histogram,
         worst=worst,
     )
+
+
+def _measured(
+    task: Task, peers: Mapping[str, Floor | Embedder], metrics: Sequence[Metric], seed: int, *, named: bool
+) -> tuple[dict[str, Measured], dict[str, str]]:
+    """Return what the baselines come to, and why some of them come to nothing.
+
+    named: by the user, so that what is wrong is an error. A usual floor that cannot read these cells is left out.
+    """
+    found: dict[str, Measured] = {}
+    failed: dict[str, str] = {}
+    for name, peer in peers.items():
+        try:
+            found[name] = measure(task, _predictions(peer, task, seed), metrics)
+        except InputError as error:
+            if named:
+                raise
+            failed[name] = str(error)
+    return found, failed
 
 
 def _predictions(peer: Floor | Embedder, task: Task, seed: int) -> Predictions:

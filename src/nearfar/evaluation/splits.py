@@ -63,6 +63,8 @@ def judgements(
         if judgement is None:
             first = not any(one.split == split for one in found.values())
             name = split if first else f"{split} {kind_of_task(task)}"
+            while name in found:  # another split may be called so
+                name += "'"
             judgement = found[name] = Judgement(name, split, task, [])
         judgement.metrics.append(metric)
     serving = _serving(chosen_baselines(baselines), [one.task for one in found.values()])

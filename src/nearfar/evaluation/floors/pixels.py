@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from nearfar import tasks
@@ -52,7 +53,10 @@ class _Pixels:
 
 def _values(cell: Any) -> Vectors:
     """Return the values of one cell, (d,)."""
-    kind, values = kind_of(cell), torch.from_numpy(np.array(cell, np.float32))
+    kind = kind_of(cell)
+    values = cell.detach().float().cpu() if isinstance(cell, Tensor) else torch.from_numpy(np.array(cell, np.float32))
+    if not values.numel() or not bool(values.isfinite().all()):
+        raise InputError(f"pixels: a {kind} has {'no values' if not values.numel() else 'values that are not finite'}")
     if kind == "image":
         values = adaptive_avg_pool2d(values.permute(2, 0, 1), (_SIDE, _SIDE))  # (3, 32, 32)
     elif kind == "recording":
