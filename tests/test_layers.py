@@ -22,6 +22,7 @@ tasks
 contracts
 coerce requirements
 abilities registry
+sides
 storage
 vectors
 text
@@ -41,7 +42,8 @@ LAYER = {package: layer for layer, packages in enumerate(LAYERS.strip().splitlin
 SAME_LAYER = {  # who may import whom on one layer, and why
     ("config", "recipes"): "a recipe is read before its parts are built",
 }
-PARTS = ("data", "positives", "augmentations", "encoders", "heads", "losses", "objectives", "metrics")  # packages whose files are parts
+# Packages whose files are parts.
+PARTS = ("data", "positives", "augmentations", "encoders", "heads", "losses", "objectives", "metrics")
 DYNAMIC = {"nearfar", "nearfar.registry", "nearfar.cli"}  # may import by a computed name
 FORBIDDEN_NAMES = re.compile(r"^_*(?i:utils?|common|helpers?|misc|base)$|^_*Base(?=[A-Z])|(Manager|Handler)$")
 FORBIDDEN_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

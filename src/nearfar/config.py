@@ -143,7 +143,7 @@ def resolved(recipe: Recipe) -> Recipe:
         result[section] = specs if isinstance(recipe.get(section), list) else specs[0]
     _refuse_unequal(result["data"], result.get("positives"))
     result |= _heads_and_objective(recipe)
-    training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
+    training = Settings(**registry.coerced_settings(Settings, recipe.get("training") or {}, "training"))
     result |= {"training": training.plain()} | _mining(recipe, training.plain())
     return {**result, "evaluate": _tasks(recipe.get("evaluate") or [])}
 
@@ -187,7 +187,7 @@ def _mining(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
         return {}
     if given is not None and not {"refresh_every", "refresh_first"} & (recipe.get("training") or {}).keys():
         raise InputError("mining: when? give training.refresh_every=..., in steps; 0 for never")
-    return {"mining": asdict(ScheduledMiner(**registry.coerce(ScheduledMiner, given or {}, "mining")))}
+    return {"mining": asdict(ScheduledMiner(**registry.coerced_settings(ScheduledMiner, given or {}, "mining")))}
 
 
 def _mines(training: Mapping[str, Any]) -> bool:
