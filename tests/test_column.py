@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar import column
-from nearfar.column import ListColumn, chunks, content_id, content_ids, equal_pairs, ranges, take
+from nearfar.column import ListColumn, chunks, content_id, content_ids, equal_pairs, is_empty, ranges, take
 from nearfar.storage.fingerprint import fingerprint
 
 IDS = st.lists(st.integers(-3, 3), max_size=8).map(lambda ids: np.array(ids, np.int64))
@@ -42,6 +44,17 @@ class Plain:
 @dataclass(slots=True)
 class Unwatched(Plain):
     """... nor be watched for its end."""
+
+
+@pytest.mark.parametrize(
+    ("cell", "empty"),
+    [
+        *zip([None, "", " \n\u3000", [], (), np.zeros(0), np.zeros((0, 3)), torch.zeros(2, 0)], repeat(True)),
+        *zip(["a", " a ", 0, 0.0, False, [""], [0], np.zeros(1), np.zeros(()), np.float32(0)], repeat(False)),
+    ],
+)
+def test_a_cell_is_empty_where_it_holds_nothing(cell: Any, empty: bool) -> None:
+    assert is_empty(cell) is empty
 
 
 @settings(deadline=None)

@@ -22,6 +22,7 @@ tasks
 contracts
 coerce requirements
 abilities registry
+sides
 storage
 vectors
 text

@@ -134,7 +134,7 @@ def test_wrong_calls_are_told(model: Model) -> None:
         (lambda: model.embed(["near"], wrong), "no role 'passage'; known: query, key"),
         (lambda: model.embed(["near"], batch_size=0), "batch_size must be at least 1"),
         (lambda: Model(small(), {"document": "x"}), "prompts: no role 'document'; known: key, query"),
-        (lambda: Model(small(), {"query": "\ud800"}), "prompts: query must be a text"),
+        (lambda: Model(small(), {"query": "\ud800"}), "prompts.query must be a text"),
         (lambda: Model(Static()).embed(["near"]), "no tokenizer yet"),
     ):
         with pytest.raises(InputError, match=message):
@@ -244,7 +244,7 @@ def encoder_setting(**more: Any) -> Any:
         (encoder_setting(dimension=9), "no setting is called 'dimension'; did you mean 'dim'"),
         (lambda f: change(f / "nearfar.json", format=2), "not a description of format 1"),
         (lambda f: change(f / "nearfar.json", prompts=[]), "not a description of format 1"),
-        (lambda f: change(f / "nearfar.json", prompts={"query": 3}), "prompts: query must be a text"),
+        (lambda f: change(f / "nearfar.json", prompts={"query": 3}), "prompts.query must be a text"),
         (lambda f: (f / "nearfar.json").write_text("{"), "nearfar.json: not readable"),
         (lambda f: (f / "nearfar.json").write_bytes(b"\xff"), "nearfar.json: not readable"),
         (lambda f: (f / "nearfar.json").unlink(), "StaticEmbedding. is not known; known: Transformer"),

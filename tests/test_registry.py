@@ -92,7 +92,7 @@ class Part:
     ],
 )
 def test_a_value_becomes_what_the_annotation_says(key: str, given: Any, expected: Any) -> None:
-    found = registry.coerce(Part, {key: given}, "part")[key]
+    found = registry.coerced_settings(Part, {key: given}, "part")[key]
     assert (found, type(found)) == (expected, type(expected))
 
 
@@ -128,13 +128,13 @@ def test_a_value_becomes_what_the_annotation_says(key: str, given: Any, expected
 )
 def test_a_value_that_does_not_fit_is_named_with_the_reason(key: str, given: Any, why: str) -> None:
     with pytest.raises(InputError, match=rf"^part\.{key}: .* does not fit .*{why}") as caught:
-        registry.coerce(Part, {key: given}, "part")
+        registry.coerced_settings(Part, {key: given}, "part")
     assert "\n" not in str(caught.value)
 
 
 def test_a_long_value_is_shown_by_its_start() -> None:
     with pytest.raises(InputError) as caught:
-        registry.coerce(Part, {"size": "x" * 100_000}, "part")
+        registry.coerced_settings(Part, {"size": "x" * 100_000}, "part")
     assert len(str(caught.value)) < 300
 
 
@@ -144,7 +144,7 @@ def test_an_unknown_setting_names_the_nearest() -> None:
     ):
         registry.build("losses", {"name": "infonce", "temprature": 1}, section="loss")
     with pytest.raises(InputError, match="no setting is called 7"):
-        registry.coerce(Part, {7: 1}, "part")  # type: ignore[dict-item]
+        registry.coerced_settings(Part, {7: 1}, "part")  # type: ignore[dict-item]
 
 
 def test_an_unknown_part_names_the_nearest() -> None:

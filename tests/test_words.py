@@ -27,7 +27,7 @@ IDENTIFIERS = {
     **{"whose": "example_index", "looks": "augmentations", "turns": "mixing_schedule", "interleaved": "mixed_sampler"},
     **{"Keeper": "Checkpointer", "Moving": "TrainState", "Watch": "RunLogger", "Judge": "Evaluator"},
     **{"Judged": "Experiment", "Fresh": "NegativeRefresh", "Rising": "ScheduledMiner", "Near": "PositiveTerms"},
-    **{"taught": "teacher_scores", "projected": "frozen_projection", "lean": "bf16_layers", "panels": "row_blocks"},
+    **{"taught": "teacher_scores", "lean": "bf16_layers", "panels": "row_blocks"},
     **{"told": "described", "capped": "limited", "near_and_far": "positives"},
     **{"joined": "merge_batches", "follow_": "update_momentum_copy_", "near_weight": "positive_weight"},
 }

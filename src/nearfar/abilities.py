@@ -17,7 +17,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
-from nearfar.contracts import Augmentation, AugmentedView, Batch, Encoder, MiningPairs, Positives, Side, States
+from nearfar.contracts import Augmentation, Batch, Encoder, MiningPairs, Positives, Side, States, StreamedAugmentation
 from nearfar.pairs import Pairs
 from nearfar.tasks import Task
 
@@ -49,10 +49,10 @@ class HasLists(Protocol):
 class Augmented(Protocol):
     """Positives some of whose views are augmented anew in every epoch; the settings are part of the fingerprint."""
 
-    augmentations: Mapping[str, AugmentedView]
+    augmentations: Mapping[str, StreamedAugmentation]
 
 
-def augmented_views(positives: Positives) -> Mapping[str, AugmentedView]:
+def augmented_views(positives: Positives) -> Mapping[str, StreamedAugmentation]:
     """Return the augmented views of some positives by name; most have none."""
     return positives.augmentations if isinstance(positives, Augmented) else {}
 

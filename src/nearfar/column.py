@@ -106,6 +106,13 @@ def column_kind(column: Column) -> str | None:
     return kind_of(column.read(0, 1)[0]) if len(column) else None
 
 
+def is_empty(cell: Any) -> bool:
+    """Return whether a cell holds nothing: None, a text of nothing but white space, an array or list of no element."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or 0 in (getattr(cell, "shape", None) or ()) or (isinstance(cell, list | tuple) and not cell)
+
+
 def chunks(column: Column, size: int = READ_BLOCK) -> Iterator[list[Any]]:
     """Yield the cells of a column in lists of at most `size`."""
     for start in range(0, len(column), size):

@@ -146,7 +146,7 @@ def resolved(recipe: Recipe) -> Recipe:
     if "ship" in recipe:
         refuse_unknown_ship(recipe["ship"])
         result["ship"] = recipe["ship"]
-    training = Settings(**registry.coerce(Settings, recipe.get("training") or {}, "training"))
+    training = Settings(**registry.coerced_settings(Settings, recipe.get("training") or {}, "training"))
     result |= {"training": training.plain()} | _mining(recipe, training.plain())
     return {**result, "evaluate": _metrics(recipe.get("evaluate") or [])}
 
@@ -184,7 +184,7 @@ def _mining(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
         return {}
     if given is not None and not {"refresh_every", "refresh_first"} & (recipe.get("training") or {}).keys():
         raise InputError("mining: when? give training.refresh_every=..., in steps; 0 for never")
-    return {"mining": asdict(ScheduledMiner(**registry.coerce(ScheduledMiner, given or {}, "mining")))}
+    return {"mining": asdict(ScheduledMiner(**registry.coerced_settings(ScheduledMiner, given or {}, "mining")))}
 
 
 def _mines(training: Mapping[str, Any]) -> bool:

@@ -60,7 +60,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class AugmentedView:
+class StreamedAugmentation:
     """A view whose raw cells are augmented anew in every epoch.
 
     The random numbers are drawn from (seed, epoch, example, stream), so they are the same however a run is divided

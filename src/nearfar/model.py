@@ -20,6 +20,7 @@ from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
 from nearfar.errors import InputError
 from nearfar.requirements import refuse_incomplete
+from nearfar.sides import ROLES
 from nearfar.storage.card import card
 from nearfar.storage.description import (
     NEEDED,
@@ -31,7 +32,7 @@ from nearfar.storage.description import (
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import complete_folder, write_folder_atomically, write_text
 from nearfar.storage.foreign import write_sentence_transformers
-from nearfar.text.prompts import ROLES, checked_cells, checked_prompts
+from nearfar.text.prompts import checked_cells, checked_prompts
 from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, shorten
 
 Role = Literal["query", "key"] | None
@@ -226,7 +227,7 @@ class Model:
         description = read_description(folder)
         settings = {key: value for key, value in description["encoder"].items() if key != "name"}
         part = registry.find("encoders", str(description["encoder"].get("name")))
-        encoder = part.load(folder, registry.coerce(part, settings, f"{folder / 'nearfar.json'}: encoder"))
+        encoder = part.load(folder, registry.coerced_settings(part, settings, f"{folder / 'nearfar.json'}: encoder"))
         notes = {key: value for key, value in description.items() if key not in NEEDED}
         model = cls(encoder, description["prompts"], notes)
         if model.fingerprint != (stored := description.get("fingerprint")):

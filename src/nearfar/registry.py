@@ -137,7 +137,9 @@ def _marks(part: type[Any]) -> list[tuple[str, Any]]:
     return [(name, mark) for name, hint in hints.items() for mark in getattr(hint, "__metadata__", ())]
 
 
-def coerce(part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[str, ...] = ()) -> dict[str, Any]:
+def coerced_settings(
+    part: type[Any], given: Mapping[str, Any], where: str, *, but: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return `given` with each value turned into its parameter's annotated type (`coerce.fitted`: "2e-5" is a number).
 
     Errors: an unknown setting (those in `but` count as such), with the nearest known one; a value that does not fit.
@@ -170,8 +172,8 @@ def checked(
 ) -> tuple[type[Any], dict[str, Any]]:
     """Return the part that `{name: ..., setting: value}` asks for, and its settings, coerced.
 
-    section: what a recipe calls the package, for errors. Errors: those of `find` and `coerce`; a setting that must be
-    given and is not.
+    section: what a recipe calls the package, for errors. Errors: those of `find` and `coerced_settings`; a setting that
+    must be given and is not.
     """
     section = section or package
     if not isinstance(spec, Mapping):
@@ -180,7 +182,7 @@ def checked(
         raise InputError(f"{section}: which part? give {section}.name=...; known: {', '.join(names(package))}")
     part = find(package, str(spec["name"]), outside=outside)
     own = {key: value for key, value in spec.items() if key != "name"}
-    given = coerce(part, own, section, but=HANDED_IN.get(package, ()))
+    given = coerced_settings(part, own, section, but=HANDED_IN.get(package, ()))
     missing = [n for n, p in recipe_settings(package, part).items() if p.default is p.empty and n not in given]
     if missing:
         where = f"{section}.{spec['name']}"
@@ -198,6 +200,8 @@ def checked(
 def checked_list(mark: PartsOf, entries: Any, where: str, *, outside: bool = False) -> list[Any]:
     """Return the entries of a list of records: each a record, or a dictionary of its settings, coerced.
 
+    A part by itself is a record of it, with the further fields at their defaults.
+
     Errors: those of `checked`, with the entry's place; `InputError` for what is no list of such entries.
     """
     if isinstance(entries, str | Mapping) or not isinstance(entries, Sequence):
@@ -212,11 +216,11 @@ def _checked_entry(mark: PartsOf, entry: Any, where: str, outside: bool) -> Any:
     if isinstance(entry, mark.record):
         return entry
     if not isinstance(entry, Mapping):
-        raise InputError(f"{where}: {repr(entry)[:60]} is no part; write {{name: ..., setting: value}}")
-    own = coerce(mark.record, {key: value for key, value in entry.items() if key in further}, where)
+        return mark.record(_part_itself(mark, entry, where))
+    own = coerced_settings(mark.record, {key: value for key, value in entry.items() if key in further}, where)
     rest = {key: value for key, value in entry.items() if key not in further}
     if list(rest) == [first] and not isinstance(rest[first], Mapping | str):
-        return mark.record(rest[first], **own)  # as Python gives it: the part itself
+        return mark.record(_part_itself(mark, rest[first], where), **own)
     name = str(rest.get("name") or "")
     known = {*further, "name", *(settings(find(mark.package, name, outside=outside)) if name else ())}
     for key in rest:
@@ -224,6 +228,18 @@ def _checked_entry(mark: PartsOf, entry: Any, where: str, outside: bool) -> Any:
             raise InputError(f"{where}: no setting is called {key!r}; {nearest(str(key), known)}")
     part = {"name": name, **checked(mark.package, rest, section=where, outside=outside)[1]} if name else {}
     return part | own
+
+
+def _part_itself(mark: PartsOf, given: Any, where: str) -> Any:
+    """Return a part of a list as Python gives it. Errors: `InputError` for what is none, with what to write."""
+    if given is not None and (isinstance(given, PLAIN) or inspect.isclass(given)):
+        raise InputError(
+            f"{where}: {repr(given)[:60]} is no part; write {{name: ..., setting: value}}, or in Python the part "
+            f'itself, {{"{mark.fields[0]}": part}}'
+        )
+    if given is not None:
+        requirements.refuse_incomplete(mark.package, given, where=where)
+    return given
 
 
 def build_list(mark: PartsOf, entries: Any, where: str, *, outside: bool = False, **context: Any) -> list[Any]:
@@ -248,30 +264,68 @@ def build(
     Errors: those of `checked`.
     """
     part, given = checked(package, spec, section=section, outside=outside)
+    dim: dict[str, Any] = {}  # of the vectors of the encoder that a head stands behind
     for key, inner in nested(part).items():
         if isinstance(given.get(key), Mapping):
-            given[key] = build(inner, given[key], section=f"{section or package}.{key}", outside=outside, **context)
+            more = context | dim if inner == "heads" else context
+            given[key] = build(inner, given[key], section=f"{section or package}.{key}", outside=outside, **more)
+        if inner == "encoders" and given.get(key) is not None:
+            dim = {"dim": given[key].dim}
     for key, mark in lists(part).items():
         if key in given:
             given[key] = build_list(mark, given[key], f"{section or package}.{key}", outside=outside, **context)
     handed = {key: value for key, value in context.items() if key in settings(part) and key not in given}
     built = part(**given, **handed)
     requirements.refuse_incomplete(package, built, str(spec["name"]))
-    with suppress(TypeError):  # a class with __slots__ may not allow weak references
-        _SETTINGS[built] = given
+    remember(built, given)
     return built
+
+
+def remember(part: Any, given: Mapping[str, Any]) -> None:
+    """Remember the settings that a part was made with, as `build` does.
+
+    A part that is made by hand calls it, where its attributes of the same names are something else.
+    """
+    with suppress(TypeError):  # a class with __slots__ may not allow weak references
+        _SETTINGS[part] = dict(given)
+
+
+def _remembered(part: Any) -> dict[str, Any] | None:
+    with suppress(TypeError):  # a class may allow no weak references, or have no hash
+        return _SETTINGS.get(part)
+    return None
+
+
+def recipe_of(package: str, part: Any) -> dict[str, Any]:
+    """Return a part as a recipe names it: its name, and its settings as they were given, defaults included.
+
+    A tuple is a list, as in the JSON of a model folder.
+
+    Errors: `InputError` for a part that was made by hand, and does not keep a setting as an attribute.
+    """
+    kind, given = type(part), _remembered(part)
+    known = recipe_settings(package, kind)
+    if given is None:
+        lost = [name for name in known if not hasattr(part, name)]
+        if lost:
+            raise InputError(
+                f"{package} {name_of(kind)}: it does not keep {', '.join(lost)}; keep each setting of the constructor "
+                "as an attribute of the same name"
+            )
+        given = {name: getattr(part, name) for name in known}
+    full = {name: given.get(name, p.default) for name, p in known.items()}
+    return {"name": name_of(kind)} | {
+        n: list(value) if isinstance(value, tuple) else value for n, value in full.items()
+    }
 
 
 def settings_of(part: Any) -> dict[str, Any]:
     """Return a part's name and plain settings, defaults included; a part inside it is a dictionary of the same form.
 
-    The settings of a part that `build` made are remembered. Those of any other part are its attributes of the same
-    names; where it lacks one of these, all its plain attributes. The identity of a run consists of these values.
+    The settings of a part that `build` made are remembered (`remember`). Those of any other part are its attributes of
+    the same names; where it lacks one of these, all its plain attributes. The identity of a run consists of these.
     """
-    kind = type(part)
-    given = None
-    with suppress(TypeError):  # a class may allow no weak references, or have no hash
-        given = _SETTINGS.get(part)
+    kind, given = type(part), _remembered(part)
     found = {key: p.default for key, p in settings(kind).items() if p.default is not p.empty}
     if given is not None:
         found |= given

@@ -45,13 +45,13 @@ def test_the_shapes() -> None:
 
 def test_a_recipe_writes_it_and_reads_it_back() -> None:
     spec = {"from": "0.99", "to": 1, "shape": "cosine"}
-    found = registry.coerce(
+    found = registry.coerced_settings(
         Settings, {"keys": "momentum", "momentum": spec, "weight_decay": {"from": 0.04, "to": 0.4}}, "t"
     )
     settings = Settings(**found)
     assert settings.momentum == Scheduled(0.99, 1.0, "cosine")
     assert settings.plain()["momentum"] == {"from": 0.99, "to": 1.0, "shape": "cosine", "over": 1.0}
-    assert Settings(**registry.coerce(Settings, settings.plain(), "t")) == settings
+    assert Settings(**registry.coerced_settings(Settings, settings.plain(), "t")) == settings
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_recipe_writes_it_and_reads_it_back() -> None:
 )
 def test_what_is_wrong_is_named(given: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        registry.coerce(Settings, {"momentum": given}, "training")
+        registry.coerced_settings(Settings, {"momentum": given}, "training")
 
 
 def test_bounds_hold_at_both_ends() -> None:

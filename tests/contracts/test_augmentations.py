@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from nearfar import registry
 from nearfar.abilities import rest_of
+from nearfar.column import is_empty
 from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
-from nearfar.positives.relations.augmented import is_nothing, stacked
+from nearfar.positives.relations.augmented import stacked
 from tests.contracts import samples
 
 Augment = Callable[[Any, Draws], Any]
@@ -108,7 +109,7 @@ def test_it_is_alike_where_nothing_differs_and_differs_where_anything_does(augme
     assert plain(augment(stacked(cells), draws())) == found
     assert plain(given_cells) == plain(stacked(kept))  # what it was given is as it was
     assert plain(cells) == plain(kept)
-    assert not any(is_nothing(cell) for cell in augment(stacked(cells), draws()))
+    assert not any(is_empty(cell) for cell in augment(stacked(cells), draws()))
     if len({str(cell) for cell in plain(augment(stacked([cells[0]] * 8), draws()))}) == 1:
         assert cells is not LONG  # a short text may have one view only
         return

@@ -38,4 +38,4 @@ def test_its_defaults_pass_its_own_types(package: str, name: str) -> None:
     part = registry.find(package, name)
     settings = registry.recipe_settings(package, part).items()
     defaults = {key: p.default for key, p in settings if p.default is not p.empty}
-    assert registry.coerce(part, defaults, name) == defaults
+    assert registry.coerced_settings(part, defaults, name) == defaults

@@ -26,9 +26,9 @@ from nearfar.encoders.static import MODULE_FOLDER, Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
-from nearfar.positives.relations.view import View
+from nearfar.positives.relations.view import ViewEntry
 from nearfar.positives.views import Views
-from nearfar.text.prompts import ROLES, prepare_sides
+from nearfar.sides import ROLES, prepare_sides
 from nearfar.training.augment import augment
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
@@ -225,6 +225,10 @@ def test_a_recipe_names_the_towers() -> None:
         ({"query": "static", "key": {"name": "static"}}, "encoder.query: 'static' is no part"),
         ({"query": {"name": "statik"}, "key": {"name": "static"}}, "no part is called 'statik'"),
         ({"query": {"name": "static"}, "key": {"name": "static"}, "prompts": {"doc": "x"}}, "no role 'doc'"),
+        (
+            {"query": {"name": "static"}, "key": {"name": "static"}, "prompts": {"key": "\ud800"}},
+            r"^encoder\.prompts\.key must be a text without lone surrogates",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_the_users_error(spec: dict[str, Any], message: str) -> None:
@@ -260,7 +264,7 @@ def test_a_folder_that_is_not_whole_is_refused(damage: Any, message: str, tmp_pa
 
 def test_augmented_cells_are_read_by_their_side() -> None:
     dual, texts = prepared(), Rows(text=TEXTS)
-    positives = Views(texts, views=[View(TextCrop(), side="query"), View(TextCrop(), side="key")])
+    positives = Views(texts, views=[ViewEntry(TextCrop(), side="query"), ViewEntry(TextCrop(), side="key")])
     draws = np.zeros((2, 3), np.int64)
     for role in ROLES:
         seen = augment(positives, dual, role, np.array([3, 5]), draws)

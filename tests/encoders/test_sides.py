@@ -25,7 +25,10 @@ from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
-from nearfar.text.prompts import prepare_sides, prompted, refuse_kind, refuse_kinds
+from nearfar.positives.relations.view import ViewEntry
+from nearfar.positives.views import Views
+from nearfar.sides import prepare_sides, refuse_kinds
+from nearfar.text.prompts import prompted
 from nearfar.training.dry_run import dry_run
 from tests.encoders.array_encoder import Tiny
 from tests.training.runs import Rows
@@ -103,6 +106,19 @@ def test_one_encoder_is_prepared_on_all_columns() -> None:
     assert encoder.prepared == ["query", "key"]
 
 
+def test_a_column_of_arrays_is_given_once_for_all_its_views() -> None:
+    """Texts are given for each view: the sample of a vocabulary depends on it."""
+    encoder, many = Tiny(), [ViewEntry(times=2), ViewEntry(times=6, side="query")]
+    prepare_sides(encoder, Views(Rows(image=pictures()), views=many))
+    assert encoder.prepared == ["image"]
+    texts = Views(Rows(text=captions()))
+    given: list[ListColumn] = []
+    static: Any = Static(dim=8, vocabulary=300)
+    static.prepare = given.extend
+    prepare_sides(static, texts)
+    assert [column is texts.documents.cells for column in given] == [True, True]
+
+
 @pytest.mark.parametrize("more", [{}, {"micro_batch": 3}, {"queue": 8}])
 def test_it_trains_saves_loads_and_is_judged_and_searched(
     tmp_path: Path, built_in: type[Any], more: dict[str, Any]
@@ -172,8 +188,6 @@ def test_a_column_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
     ):
         nf.fit(Static(dim=8), positives(), InfoNCE(), out=tmp_path / "b", **SETTINGS)
     refuse_kinds(prepared(), positives())
-    with pytest.raises(InputError, match=r"corpus .column 'caption'. is text, and the model reads array"):
-        refuse_kind(Tiny(), "the model", ListColumn("caption", captions()), "corpus")
 
 
 @pytest.mark.parametrize(

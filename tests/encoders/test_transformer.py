@@ -280,6 +280,7 @@ def test_a_dense_layer_over_another_width_is_refused(tmp_path: Path) -> None:
         ({"config": CONFIGS["bert"] | {"model_type": "bert"}, "layer_decay": 0}, "layer_decay"),
         ({"config": CONFIGS["bert"] | {"model_type": "bert"}, "dropout": 1.0}, "dropout must be 0 to below 1"),
         ({"config": CONFIGS["bert"] | {"model_type": "bert"}, "prompts": {"querry": "a"}}, "no role 'querry'"),
+        ({"config": CONFIGS["bert"], "prompts": {"query": 3}}, r"^encoder\.prompts\.query must be a text"),
     ],
 )
 def test_settings_that_do_not_fit_are_the_users_error(settings: dict[str, Any], message: str) -> None:

@@ -259,8 +259,8 @@ def test_a_usual_floor_that_cannot_read_the_cells_is_left_out_and_told() -> None
             return np.eye(2, dtype=np.float32)[: len(given)]
 
     for kind, first in (("vector", unequal), ("image", cells)):
-        columns = [ListColumn("query", first), ListColumn("document", first)]
-        task = Retrieval(kind, *columns, ["a", "b"], ["c", "d"], {0: {0: 1}, 1: {1: 1}}, np.arange(2))
+        query, document = ListColumn("query", first), ListColumn("document", first)
+        task = Retrieval(kind, query, document, ["a", "b"], ["c", "d"], {0: {0: 1}, 1: {1: 1}}, np.arange(2))
         report = evaluate(Fixed(), task, resamples=10)
         failed = report.protocol.get("floors without a result", {})
         assert list(failed) == (["pixels"] if kind == "vector" else [])

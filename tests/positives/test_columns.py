@@ -234,12 +234,12 @@ def test_graded_pairs_are_refused(grade: str) -> None:
     [
         ({}, "which column holds the queries and which the keys.*columns: ask, reply, source"),
         ({"query": "ask"}, "give both query and key"),
-        ({"query": "aks", "key": "reply"}, r"columns.query: no column 'aks'; did you mean 'ask'\? known: ask, reply"),
-        ({"query": "ask", "key": "replies"}, "columns.key: no column 'replies'; did you mean 'reply'"),
-        ({"query": "ask", "key": "reply", "negative": "x"}, "columns.negative: no column 'x'; known: ask"),
+        ({"query": "aks", "key": "reply"}, r"positives.query: no column 'aks'; did you mean 'ask'\? known: ask, reply"),
+        ({"query": "ask", "key": "replies"}, "positives.key: no column 'replies'; did you mean 'reply'"),
+        ({"query": "ask", "key": "reply", "negative": "x"}, "positives.negative: no column 'x'; known: ask"),
         (
             {"query": "ask", "key": "reply", "cluster": "sauce"},
-            "columns.cluster: no column 'sauce'; did you mean 'source'",
+            "positives.cluster: no column 'sauce'; did you mean 'source'",
         ),
     ],
 )
@@ -315,6 +315,8 @@ def test_lists_of_texts_in_memory_are_flattened() -> None:
     [
         (["x", None], "column 'key', row 2: is empty"),
         (["x", ""], "column 'key', row 2: is empty"),
+        (["x", " "], "column 'key', row 2: is empty"),
+        ([np.zeros(3), np.zeros((0, 3))], "column 'key', row 2: is empty"),
         ([np.zeros(3), None], "column 'key', row 2: is empty"),
         ([["x"], ["y", " "]], "column 'key', row 2: ' ' is no text, or an empty one"),
         ([["x"], [3]], "column 'key', row 2: 3 is no text"),

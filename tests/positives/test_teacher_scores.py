@@ -137,9 +137,12 @@ def test_a_view_with_a_rest_draws_the_questions_of_a_task() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: teacher_scores([" ".join(TEXTS)], chunk=20), "1 different documents leave nothing"),
+        (
+            lambda: teacher_scores([" ".join(TEXTS)], chunk=20),
+            r"^positives \(teacher_scores\): 1 different documents leave nothing",
+        ),
         (lambda: teacher_scores(TEXTS[:2]), "2 different documents leave nothing"),
-        (lambda: teacher_scores(neighbours=0), "neighbours must be at least 1"),
+        (lambda: teacher_scores(neighbours=0), r"^positives\.neighbours must be at least 1"),
         (lambda: teacher_scores(per_document=0), "per_document must be at least 1"),
         (lambda: teacher_scores(lexical_weight=-1), "lexical_weight must be at least 0"),
         (lambda: teacher_scores(lexical_weight=float("inf")), "lexical_weight must be at least 0, and a number"),

@@ -22,8 +22,8 @@ from nearfar.compute.draws import Draws
 from nearfar.data.table import Table
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
-from nearfar.positives.relations.documents import Passages
-from nearfar.positives.relations.view import View
+from nearfar.positives.relations.documents import Passages, SelectedCells
+from nearfar.positives.relations.view import ViewEntry
 from nearfar.positives.views import Views
 from nearfar.tasks import Labels, Retrieval
 from tests.losses.naive import relation
@@ -55,13 +55,17 @@ def test_positives_follow_content(texts: list[str], data: st.DataObject) -> None
 
 
 ENTRIES = st.lists(
-    st.builds(View, st.none(), st.integers(1, 2), st.sampled_from(["both", "query", "key"])), min_size=1, max_size=4
+    st.builds(ViewEntry, st.none(), st.integers(1, 2), st.sampled_from(["both", "query", "key"])),
+    min_size=1,
+    max_size=4,
 )
 
 
 @settings(deadline=None)
 @given(ENTRIES, st.lists(st.sampled_from(["a b c d", "e f g h", "e f x y", "z"]), min_size=1, max_size=5), st.data())
-def test_any_views_are_positives_of_their_document(entries: list[View], texts: list[str], data: st.DataObject) -> None:
+def test_any_views_are_positives_of_their_document(
+    entries: list[ViewEntry], texts: list[str], data: st.DataObject
+) -> None:
     """Of a document, any other view is a positive; the same view is itself; another passage of it is ignored."""
     sides = [entry.side for entry in entries for _ in range(entry.times)]
     queries = [i for i, side in enumerate(sides) if side != "key"]
@@ -113,7 +117,7 @@ def nt_xent(z: torch.Tensor, n: int, temperature: float) -> torch.Tensor:
 
 def test_two_views_on_both_sides_are_nt_xent() -> None:
     n = 7
-    found = Views(documents(WORDS), views=[View(TextCrop(), times=2)])
+    found = Views(documents(WORDS), views=[ViewEntry(TextCrop(), times=2)])
     assert found.query_views == found.key_views == ["view", "view 2"]
     vectors = torch.nn.functional.normalize(torch.randn(2 * n, 5, dtype=torch.float64), dim=1)
     pairs = found.batch(np.arange(n)).pairs
@@ -123,7 +127,7 @@ def test_two_views_on_both_sides_are_nt_xent() -> None:
 
 def test_a_query_and_a_key_are_one_to_one_and_the_queue_holds_the_first_key_view() -> None:
     """MoCo: the document's other view is its one positive, in the batch and in the queue."""
-    found = Views(documents(WORDS), views=[View(TextCrop(), side="query"), View(TextCrop(), side="key")])
+    found = Views(documents(WORDS), views=[ViewEntry(TextCrop(), side="query"), ViewEntry(TextCrop(), side="key")])
     weight, compared = relation(found.batch(np.arange(3), np.array([2, 5])).pairs)
     assert compared.all()
     assert weight.tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 0]]
@@ -133,7 +137,7 @@ def test_a_query_and_a_key_are_one_to_one_and_the_queue_holds_the_first_key_view
 
 def test_many_small_views_are_queries_of_few_large_ones() -> None:
     large, small = TextCrop(0.6, 0.9), TextCrop(0.2, 0.3)
-    found = Views(documents(WORDS), views=[View(large, 2), View(small, 6, "query")])
+    found = Views(documents(WORDS), views=[ViewEntry(large, 2), ViewEntry(small, 6, "query")])
     batch = found.batch(np.arange(4))
     weight, _ = relation(batch.pairs)
     assert batch.pairs.shape == (8 * 4, 2 * 4)
@@ -147,7 +151,8 @@ def test_many_small_views_are_queries_of_few_large_ones() -> None:
 
 def test_views_of_a_cloze_may_stand_beside_others() -> None:
     found = Views(
-        documents(["One is. Two is. Three is."] * 3), views=[View(TextCloze(0.0)), View(TextNoise(), 1, "key")]
+        documents(["One is. Two is. Three is."] * 3),
+        views=[ViewEntry(TextCloze(0.0)), ViewEntry(TextNoise(), 1, "key")],
     )
     assert (found.query_views, found.key_views) == (["query"], ["key", "key 2"])
     streams = {name: view.stream for name, view in found.augmentations.items()}
@@ -168,7 +173,7 @@ def pictures(n: int = 8, **more: Any) -> Rows:
 
 
 def test_cells_that_are_no_text_have_views_and_find_themselves() -> None:
-    found = Views(pictures(), views=[View(side="query"), View(Shift(), side="key")])
+    found = Views(pictures(), views=[ViewEntry(side="query"), ViewEntry(Shift(), side="key")])
     assert len(found) == 8
     task = found.task("heldout")
     assert len(task.queries) == len(task.documents) == 7  # the last one is a copy of the first
@@ -197,7 +202,7 @@ def test_cells_that_are_no_text_need_an_augmentation_or_labels_to_be_judged() ->
     assert labels.notes["without a label"] == labels.notes["train without a label"] == 2
     np.testing.assert_array_equal(labels.cells.read(4, 5)[0], labelled.documents.cells.read(6, 7)[0])
     assert labels.clusters[0] == labels.clusters[5]  # copies of one recording
-    both = Views(pictures(kind=["b", "a", *"abbaab"]), views=[View(Shift(), 2)], label="kind").tasks("heldout")
+    both = Views(pictures(kind=["b", "a", *"abbaab"]), views=[ViewEntry(Shift(), 2)], label="kind").tasks("heldout")
     assert [type(task) for task in both] == [Retrieval, Labels]
     with pytest.raises(InputError, match="no row of the training rows has a label in column 'label'"):
         Views(pictures(label=[None] * 8)).tasks("heldout")
@@ -259,20 +264,20 @@ def test_passages_of_one_document_are_ignored() -> None:
 
 def test_two_crops_are_independent_draws_and_a_cloze_is_one_draw() -> None:
     crop = TextCrop()
-    two = Views(documents(WORDS), views=[View(crop, side="query"), View(crop, side="key")])
+    two = Views(documents(WORDS), views=[ViewEntry(crop, side="query"), ViewEntry(crop, side="key")])
     assert two.augmentations["query"].stream != two.augmentations["key"].stream
     assert [described["query"] == described["key"] for described in two.describe(np.arange(12))].count(True) < 3
-    cloze = Views(documents(["One is. Two is. Three is."] * 3), views=[View(TextCloze(keep=0.0))])
+    cloze = Views(documents(["One is. Two is. Three is."] * 3), views=[ViewEntry(TextCloze(keep=0.0))])
     for described in cloze.describe(np.arange(3)):
         assert described["query"] not in described["key"]
-    half = Views(documents(WORDS), views=[View(side="query"), View(TextNoise(delete=0.5), side="key")])
+    half = Views(documents(WORDS), views=[ViewEntry(side="query"), ViewEntry(TextNoise(delete=0.5), side="key")])
     assert list(half.augmentations) == ["key"]
     assert half.describe(np.array([2]))[0]["query"] == WORDS[2]
 
 
 def test_the_task_is_to_find_the_document_and_is_always_the_same() -> None:
     table = Table([{"text": text} for text in [*WORDS, WORDS[3]]], heldout=4)
-    views = Views(table, views=[View(TextCrop(), times=2)])
+    views = Views(table, views=[ViewEntry(TextCrop(), times=2)])
     task = views.task("heldout")
     queries, texts = (column.read(0, len(column)) for column in (task.queries, task.documents))
     assert len(texts) == len(set(table.split("heldout").column("text").read(0, 9)))
@@ -281,7 +286,7 @@ def test_the_task_is_to_find_the_document_and_is_always_the_same() -> None:
         assert query not in rest
         assert sorted(f"{query} {rest}".split()) == sorted(whole.split())
     assert task.relevance == {i: {i: 1} for i in range(len(texts))}
-    again = Views(table, views=[View(TextCrop(), times=2)]).task("heldout")
+    again = Views(table, views=[ViewEntry(TextCrop(), times=2)]).task("heldout")
     assert again.queries.read(0, 9) == queries
     assert task.notes["split"]["heldout"] == len(table.split("heldout"))
     plain = Views(table).task("heldout")  # without an augmentation the query is a crop, too
@@ -293,25 +298,28 @@ def test_the_task_is_to_find_the_document_and_is_always_the_same() -> None:
 
 def test_the_task_of_a_cloze_is_to_find_the_rest() -> None:
     texts = [f"Sentence {i}. It says {i} and more. The end of {i}." for i in range(6)]
-    task = Views(documents(texts), views=[View(TextCloze(keep=0.0))]).task("heldout")
+    task = Views(documents(texts), views=[ViewEntry(TextCloze(keep=0.0))]).task("heldout")
     for query, rest in zip(task.queries.read(0, 6), task.documents.read(0, 6), strict=True):
         assert query not in rest
         assert any(query in text and sorted(f"{query} {rest}".split()) == sorted(text.split()) for text in texts)
 
 
 def test_a_query_that_is_most_of_the_text_or_no_part_of_it_leaves_the_document_whole() -> None:
-    short = Views(documents(["a line of eight words and two more"]), views=[View(TextCrop(), 2)]).task("heldout")
+    short = Views(documents(["a line of eight words and two more"]), views=[ViewEntry(TextCrop(), 2)]).task("heldout")
     assert short.documents.read(0, 1) == ["a line of eight words and two more"]
-    noisy = Views(documents(WORDS), views=[View(TextNoise(delete=0.3), 2)]).task("heldout")
+    noisy = Views(documents(WORDS), views=[ViewEntry(TextNoise(delete=0.3), 2)]).task("heldout")
     assert noisy.documents.read(0, 12) == WORDS
     assert noisy.queries.read(0, 12) != WORDS
 
 
 def test_settings_of_augmentations_are_part_of_the_fingerprint() -> None:
     kinds: list[dict[str, Any]] = [
-        *({}, {"views": [View(times=2)]}, {"views": [View(times=3)]}, {"views": [View(TextCrop(), 2)]}),
-        *({"views": [View(TextCrop(), 1, "query"), View(None, 1, "key")]}, {"views": [View(TextCrop(longest=0.4), 2)]}),
-        *({"views": [View(TextCloze())]}, {"views": [View(TextCloze(keep=0.2))]}, {"chunk": 10}),
+        *({}, {"views": [ViewEntry(times=2)]}, {"views": [ViewEntry(times=3)]}, {"views": [ViewEntry(TextCrop(), 2)]}),
+        *(
+            {"views": [ViewEntry(TextCrop(), 1, "query"), ViewEntry(None, 1, "key")]},
+            {"views": [ViewEntry(TextCrop(longest=0.4), 2)]},
+        ),
+        *({"views": [ViewEntry(TextCloze())]}, {"views": [ViewEntry(TextCloze(keep=0.2))]}, {"chunk": 10}),
     ]
     assert len({Views(documents(WORDS), **kind).fingerprint for kind in kinds}) == len(kinds)
     assert Views(documents(WORDS)).fingerprint != Views(documents(WORDS[:5])).fingerprint
@@ -322,15 +330,23 @@ def test_settings_of_augmentations_are_part_of_the_fingerprint() -> None:
     [
         (Rows(a=["x"], b=["y"]), {}, "which column holds the documents"),
         (Rows(text=["x"]), {"column": "txet"}, "no column 'txet'; did you mean 'text'"),
-        (Rows(text=["x"]), {"chunk": -1}, "chunk is a number of words"),
-        (Rows(text=["x"]), {"views": [View(TextCloze(), 2)]}, r"views\.0: text_cloze makes two views"),
-        (Rows(text=["x"]), {"views": [View(), View(TextCloze(), 1, "query")]}, r"views\.1: .*leave out times and side"),
+        (Rows(text=["x"]), {"chunk": -1}, r"^positives\.chunk is a number of words"),
+        (Rows(text=["x"]), {"views": [ViewEntry(TextCloze(), 2)]}, r"views\.0: text_cloze makes two views"),
+        (
+            Rows(text=["x"]),
+            {"views": [ViewEntry(), ViewEntry(TextCloze(), 1, "query")]},
+            r"views\.1: .*leave out times and side",
+        ),
         (Rows(text=["x"]), {"views": []}, "each query view needs another view as its key, there are .* side none"),
-        (Rows(text=["x"]), {"views": [View()]}, "of side both; give times: 2"),
-        (Rows(text=["x"]), {"views": [View(side="key"), View(side="key")]}, "of side key, key"),
-        (Rows(text=["x"]), {"views": [View(side="query")]}, "of side query; give"),
-        (Rows(text=["x"]), {"views": [View(times=0)]}, r"views\.0\.times is a number of views, at least 1; it is 0"),
-        (Rows(text=["x"]), {"views": [View(side="left")]}, r"views\.0\.side must be both, query or key"),  # type: ignore[arg-type]
+        (Rows(text=["x"]), {"views": [ViewEntry()]}, "of side both; give times: 2"),
+        (Rows(text=["x"]), {"views": [ViewEntry(side="key"), ViewEntry(side="key")]}, "of side key, key"),
+        (Rows(text=["x"]), {"views": [ViewEntry(side="query")]}, "of side query; give"),
+        (
+            Rows(text=["x"]),
+            {"views": [ViewEntry(times=0)]},
+            r"views\.0\.times is a number of views, at least 1; it is 0",
+        ),
+        (Rows(text=["x"]), {"views": [ViewEntry(side="left")]}, r"views\.0\.side must be both, query or key"),  # type: ignore[arg-type]
         (Rows(text=["x"]), {"views": {"name": "text_crop"}}, r"views: \{'name': 'text_crop'\} is no list"),
         (
             Table([{"text": "x", "size": 3}]),
@@ -340,8 +356,12 @@ def test_settings_of_augmentations_are_part_of_the_fingerprint() -> None:
         (Rows(text=["x"], b=["y"]), {"label": "lable"}, r"positives\.label: no column 'lable'"),
         (Rows(image=[np.zeros((2, 2, 3)), None]), {}, r"column 'image', row 2: is empty"),
         (Rows(array=[np.zeros(4)]), {"chunk": 5}, "column 'array' holds cells of kind vector; only texts are cut"),
-        (Rows(text=[]), {}, "the data has no rows"),
+        (Rows(text=[]), {}, r"^positives \(views\): the data has no rows"),
         (Table([{"text": "x"}, {"text": " "}]), {}, "row 2"),
+        (Rows(text=["x", " "]), {}, r"column 'text', row 2: is empty"),
+        (Rows(text=["x", " "]), {"chunk": 3}, r"column 'text', row 2: is empty"),
+        (Rows(text=[None, "x"]), {}, r"column 'text', row 1: is empty"),
+        (Rows(array=[np.zeros(4), np.zeros((0, 4))]), {}, r"column 'array', row 2: is empty"),
     ],
 )
 def test_invalid_settings_are_refused(data: Any, more: dict[str, Any], message: str) -> None:
@@ -351,7 +371,7 @@ def test_invalid_settings_are_refused(data: Any, more: dict[str, Any], message: 
 
 def test_the_only_column_needs_no_name() -> None:
     assert len(Views(Rows(whatever=["x", "y"]))) == 2
-    numbers = Views(Table([{"series": [0.5, i]} for i in range(3)]), views=[View(times=2)])
+    numbers = Views(Table([{"series": [0.5, i]} for i in range(3)]), views=[ViewEntry(times=2)])
     assert numbers.documents.cells.read(1, 2) == [[0.5, 1.0]]
     lists = Table([{"body": ["one", "two"]}, {"body": ["three"]}])
     assert [described["row"] for described in Views(lists).describe(np.arange(3))] == [1, 1, 2]
@@ -406,13 +426,59 @@ def test_a_part_in_a_list_may_be_built_already_and_in_python_a_spec_is_enough() 
     crop = TextCrop(fewest=3)
     ways: list[Any] = [
         [{"augmentation": crop, "times": 2}],
-        [View(crop, 2)],
+        [ViewEntry(crop, 2)],
         [{"name": "text_crop", "fewest": 3, "times": 2}],
-        [{"name": "text_crop", "fewest": 3, "side": "both"}, View(crop)],
+        [{"name": "text_crop", "fewest": 3, "side": "both"}, ViewEntry(crop)],
+        [crop, crop],
+        [crop, {"augmentation": crop}],
     ]
-    one, two, three, four = (Views(documents(WORDS), views=way) for way in ways)
-    assert one.fingerprint == two.fingerprint == three.fingerprint != four.fingerprint
-    assert one.views.keys() == four.views.keys()
+    one, two, three, *others = (Views(documents(WORDS), views=way) for way in ways)
+    assert one.fingerprint == two.fingerprint == three.fingerprint
+    assert {other.fingerprint for other in others} == {others[0].fingerprint} != {one.fingerprint}
+    assert all(one.views.keys() == other.views.keys() for other in others)
+    assert others[1].augmentations["view 2"].augmentation is crop
+
+
+def test_views_made_by_hand_have_the_settings_of_built_ones() -> None:
+    data, own = documents(WORDS), [ViewEntry(TextCrop(fewest=3), 2)]
+    spec = {"name": "views", "views": [{"name": "text_crop", "fewest": 3, "times": 2}], "chunk": 5}
+    found = registry.settings_of(Views(data, views=own, chunk=5))
+    crop = {"name": "text_crop", "shortest": 0.1, "longest": 0.5, "fewest": 3, "most": 0, "unit": "words"}
+    assert found == {"name": "views", "chunk": 5, "views": [{**crop, "times": 2, "side": "both"}]}
+    assert found == registry.settings_of(registry.build("positives", spec, data=data))
+
+
+@pytest.mark.parametrize("given", ["text_crop", TextCrop])
+def test_a_view_that_is_no_part_is_told_how_to_write_one(given: Any) -> None:
+    entries: list[Any] = [given, {"augmentation": given}] if given is TextCrop else [given]
+    for entry in entries:
+        message = r"positives\.views\.1: .* is no part; write .* in Python the part itself, \{\"augmentation\": part\}"
+        with pytest.raises(InputError, match=message):
+            Views(documents(WORDS), views=[TextCrop(), entry])
+    with pytest.raises(InputError, match=r"^positives\.views\.0 builtins:object lacks `__call__\(cells, draws\)`"):
+        Views(documents(WORDS), views=[object()])  # type: ignore[list-item]
+
+
+class _Counted(ListColumn):
+    """A column that knows its ids, and counts the cells that are read."""
+
+    cells_read = 0
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        found = super().read(start, stop)
+        self.cells_read += len(found)
+        return found
+
+
+def test_selected_cells_take_their_ids_from_the_column_they_are_of() -> None:
+    column = _Counted("array", [np.full(3, i % 4, np.float32) for i in range(8)])
+    whole = content_ids(column)
+    column.cells_read = 0
+    selected = SelectedCells("some", column, np.array([6, 1, 2]))
+    assert content_ids(selected).tolist() == whole[[6, 1, 2]].tolist()
+    assert content_ids(selected)[0] == content_ids(selected)[2]  # equal cells
+    assert column.cells_read == 0
+    assert [cell[0] for cell in selected.read(0, 3)] == [2, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nearfar.column import Column, Ids, ListColumn, take
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Data
-from nearfar.encoders.reading.nested import VectorInputs
+from nearfar.encoders.reading.vectors import VectorInputs
 from nearfar.errors import InputError
 from nearfar.storage.weights import read_weights, write_weights
 

@@ -21,7 +21,7 @@ from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
-from nearfar.positives.relations.view import View
+from nearfar.positives.relations.view import ViewEntry
 from nearfar.positives.views import Views
 from nearfar.training.batches import BatchReader
 from nearfar.training.dry_run import dry_run
@@ -34,7 +34,7 @@ from tests.training.test_fit import BrokenOffError, stop_at
 from tests.training.test_validation import events
 
 N = 20
-TWO_CROPS = [View(TextCrop(), side="query"), View(TextCrop(), side="key")]
+TWO_CROPS = [ViewEntry(TextCrop(), side="query"), ViewEntry(TextCrop(), side="key")]
 
 
 class ReadingEncoder:
@@ -96,7 +96,7 @@ def test_ranks_read_the_augmentations_of_one_process() -> None:
 
 def test_halves_of_one_draw_belong_together() -> None:
     texts = [" ".join(f"D{i} sentence {j}." for j in range(5)) for i in range(N)]
-    query, key = read(Views(Rows(text=texts), views=[View(TextCloze(keep=0.0))]), 1)
+    query, key = read(Views(Rows(text=texts), views=[ViewEntry(TextCloze(keep=0.0))]), 1)
     for span, rest in zip(query, key, strict=True):
         assert any(sorted(f"{span} {rest}".split()) == sorted(text.split()) for text in texts)
 
@@ -133,7 +133,10 @@ def test_an_epoch_of_a_mixture_is_that_of_the_examples_data_set(slot_size: int) 
 def augmented() -> Mixture:
     """Return a mixture of an augmented data set and one that is read unchanged."""
     return Mixture(
-        [Views(notes(40), views=[View(TextNoise(0.3, 0.3), side="query"), View(side="key")]), Columns(rows(30))]
+        [
+            Views(notes(40), views=[ViewEntry(TextNoise(0.3, 0.3), 1, "query"), ViewEntry(side="key")]),
+            Columns(rows(30)),
+        ]
     )
 
 
@@ -148,7 +151,10 @@ def test_a_resumed_run_sees_what_it_would_have_seen(tmp_path: Path, cache: Path)
         train(tmp_path / "run", evaluate=stop_at(7), evaluate_every=1)
     assert np.array_equal(weights(train(tmp_path / "run", resume=True)), whole)
     other = Mixture(
-        [Views(notes(40), views=[View(TextNoise(0.3, 0.2), side="query"), View(side="key")]), Columns(rows(30))]
+        [
+            Views(notes(40), views=[ViewEntry(TextNoise(0.3, 0.2), 1, "query"), ViewEntry(side="key")]),
+            Columns(rows(30)),
+        ]
     )
     with pytest.raises(InputError, match=r"cannot resume, positives\.data"):
         fit(Static(dim=16, vocabulary=300), other, InfoNCE(), out=tmp_path / "run", resume=True, **SETTINGS)
@@ -184,17 +190,17 @@ class _Fewer:
 
 
 def test_a_view_that_leaves_nothing_is_named() -> None:
-    positives = Views(notes(), views=[View(_Blank(), 2)])
+    positives = Views(notes(), views=[ViewEntry(_Blank(), 2)])
     second = int(Sampler(N, 8, 0).batch(0)[1])
     with pytest.raises(InputError, match=f"view 'view': nothing is left of row {second + 1};"):
         read(positives, 1)
     with pytest.raises(InputError, match="view 'view': its augmentation made 7 of 8 cells"):
-        read(Views(notes(), views=[View(_Fewer(), 2)]), 1)
+        read(Views(notes(), views=[ViewEntry(_Fewer(), 2)]), 1)
 
 
 def test_many_views_of_both_sides_are_drawn_by_stream_and_by_example_alone() -> None:
     """Three views of each document, all of them queries and keys: resumed, divided, or cut into other batches."""
-    three = Views(notes(), views=[View(TextCrop(fewest=2), 3)])
+    three = Views(notes(), views=[ViewEntry(TextCrop(fewest=2), 3)])
     found = read(three, 4)
     assert len(found) == 3 * 4
     sampler = Sampler(N, 8, 0)
@@ -216,7 +222,7 @@ def test_all_views_are_trained_on_alone_and_in_a_mixture(more: dict[str, Any], t
     other; key-to-query log 3 for each large one. A query with one key lowers the mean.
     """
     least = (np.log(2) / 2 + np.log(3)) / 2
-    views = [View(TextCrop(0.5, 0.9), 2), View(TextCrop(0.2, 0.4), 2, "query")]
+    views = [ViewEntry(TextCrop(0.5, 0.9), 2), ViewEntry(TextCrop(0.2, 0.4), 2, "query")]
     parts: dict[str, Positives] = {
         "alone": Views(notes(40), views=views),
         "mixed": Mixture([Views(notes(40), views=views), Columns(rows(40))]),
@@ -247,7 +253,7 @@ def test_arrays_alike_are_augmented_as_one_tensor_and_others_one_by_one() -> Non
     kept = [cell.copy() for cell in alike]
     unlike = [np.full(3 + i % 2, i + 1, np.float32) for i in range(N)]
     scale = _Scale()
-    one, two = (read(Views(Rows(array=cells), views=[View(scale, 2)]), 1) for cells in (alike, unlike))
+    one, two = (read(Views(Rows(array=cells), views=[ViewEntry(scale, 2)]), 1) for cells in (alike, unlike))
     assert [type(cells) for cells in scale.seen] == [torch.Tensor, torch.Tensor, list, list]
     examples = Sampler(N, 8, 0).batch(0).tolist()
     for tensors, arrays in zip(one, two, strict=True):  # the same draws, however the cells come
@@ -255,14 +261,14 @@ def test_arrays_alike_are_augmented_as_one_tensor_and_others_one_by_one() -> Non
             assert float(tensor[0]) == pytest.approx(float(array[0]), rel=1e-6)
             assert 0.5 * (example + 1) <= float(tensor[0]) < 2 * (example + 1)
     assert all(np.array_equal(cell, before) for cell, before in zip(alike, kept, strict=True))
-    nothing = Views(Rows(array=alike), views=[View(lambda cells, draws: cells[:, :0], 2)])
+    nothing = Views(Rows(array=alike), views=[ViewEntry(lambda cells, draws: cells[:, :0], 2)])
     with pytest.raises(InputError, match=f"nothing is left of row {examples[0] + 1};"):
         read(nothing, 1)
 
 
 def test_prompts_stand_before_texts_only() -> None:
     settings = Settings(batch_size=8)
-    for positives in (crops(), Views(Rows(array=[np.ones(3)] * N), views=[View(_Scale(), 2)])):
+    for positives in (crops(), Views(Rows(array=[np.ones(3)] * N), views=[ViewEntry(_Scale(), 2)])):
         encoder: Any = ReadingEncoder()
         encoder.prompts = {"query": "ask: ", "key": "ask: "}
         BatchReader(positives, {}, Sampler.of(positives, settings), settings, Ranks(), encoder)(0)

@@ -19,7 +19,7 @@ from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.losses.matryoshka import Matryoshka
 from nearfar.positives.columns import Columns
-from nearfar.positives.relations.view import View
+from nearfar.positives.relations.view import ViewEntry
 from nearfar.positives.views import Views
 from nearfar.training.fit import Run, fit
 from nearfar.training.mixture import Mixture
@@ -131,7 +131,7 @@ def test_several_data_sets_and_views_have_one(tmp_path: Path) -> None:
     notes = Rows(text=[" ".join(f"n{i}w{j}" for j in range(20)) for i in range(30)])
     parts: list[Positives] = [
         Columns(rows(20)),
-        Views(notes, views=[View(TextCrop(), side="query"), View(TextCrop(), side="key")]),
+        Views(notes, views=[ViewEntry(TextCrop(), side="query"), ViewEntry(TextCrop(), side="key")]),
     ]
     given = {**SETTINGS, "mixing": "round_robin", "queue": 8, "keys": "momentum", "momentum": 0.5}
     run = fit(Static(dim=16, vocabulary=300), parts, InfoNCE(), out=tmp_path, heldout=parts, quiet=True, **given)

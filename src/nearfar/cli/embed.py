@@ -34,7 +34,7 @@ def command(
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
     from nearfar.model import Model
-    from nearfar.text.prompts import ROLES
+    from nearfar.sides import ROLES
     from nearfar.vectors.quantize import Ranges
 
     if out.suffix not in (".npy", ".parquet"):

@@ -22,12 +22,13 @@ from nearfar.encoders.reading.nested import (
     load_inner,
     save_inner,
 )
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError
 from nearfar.registry import PartOf
 from nearfar.requirements import refuse_incomplete
+from nearfar.sides import ROLES, kinds_read
 from nearfar.storage.folders import write_text
 from nearfar.storage.foreign import PROMPT_NAMES, sentence_transformers
-from nearfar.text.prompts import ROLES, kinds_read
+from nearfar.text.prompts import checked_prompts
 
 
 class Dual(nn.Module):
@@ -75,13 +76,10 @@ class Dual(nn.Module):
                 f"encoder: the query tower has {query.dim} dimensions, the key tower {key.dim}; both must have the "
                 f"same to be compared, e.g. encoder.query.dim={key.dim} where that tower has such a setting"
             )
-        for role in prompts or {}:
-            if role not in ROLES:
-                raise InputError(f"encoder.prompts: no role {role!r}; {nearest(str(role), ROLES)}")
         self.query, self.key = cast("nn.Module", query), cast("nn.Module", key)
         self.dim = query.dim
         defaults = {role: prompts_of(tower).get(role, "") for role, tower in self.towers.items()}
-        self.prompts: dict[str, str] = {**defaults, **(prompts or {})}
+        self.prompts: dict[str, str] = {**defaults, **checked_prompts(prompts or {}, "encoder.prompts")}
         for role, tower in self.towers.items():
             if self.prompts[role] and reads(tower) and "text" not in reads(tower):
                 raise InputError(f"encoder.prompts.{role}: that tower reads {kinds_read(tower)}, no text; leave it out")

@@ -12,28 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from nearfar.abilities import HasPaddedForm, TwoSided, prompts_of, reads
+from nearfar.abilities import HasMaxLength, HasPaddedForm, Tokenises, TwoSided, prompts_of, reads
 from nearfar.column import Column, chunks
 from nearfar.compute.hardware import precision
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.modules import Normalize
-from nearfar.encoders.reading.nested import (
-    VectorInputs,
-    VectorStore,
-    inner_identity,
-    inner_spec,
-    load_inner,
-    save_inner,
-)
+from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.encoders.reading.pooling import Dense, PaddedEncoder
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped, missing_token_error
-from nearfar.errors import InputError, nearest
+from nearfar.encoders.reading.vectors import VectorInputs, VectorStore
+from nearfar.errors import InputError
 from nearfar.registry import PartOf
 from nearfar.requirements import refuse_incomplete
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import explain_write_errors
 from nearfar.storage.foreign import SENTENCE_TRANSFORMERS, sentence_transformers
-from nearfar.text.prompts import ROLES
+from nearfar.text.prompts import checked_prompts
 
 INNER, UNIT, LAYER = "of", "unit", "projection"  # subfolders of a saved model
 CHUNK = 2048  # cells in one forward pass of the inner encoder
@@ -88,15 +82,19 @@ class FrozenProjection(nn.Module):
         with torch.no_grad():
             self.projection.linear.weight.copy_(torch.eye(dim, of.dim))
             self.projection.linear.bias.zero_()
-        for role in prompts or {}:
-            if role not in ROLES:
-                raise InputError(f"encoder.prompts: no role {role!r}; {nearest(role, ROLES)}")
-        self.prompts: dict[str, str] = {**prompts_of(of), **(prompts or {})}
+        self.prompts: dict[str, str] = {**prompts_of(of), **checked_prompts(prompts or {}, "encoder.prompts")}
+        if isinstance(of, Tokenises):
+            self.tokenise = of.tokenise
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The kinds of cells that the inner encoder reads."""
         return reads(self.of)
+
+    @property
+    def max_length(self) -> int | None:
+        """The tokens of a text that the inner encoder reads; None where it has no maximum."""
+        return self.of.max_length if isinstance(self.of, HasMaxLength) else None
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the layer alone: the frozen encoder stays in eval mode, without dropout."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Self, cast
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nearfar import registry
-from nearfar.abilities import TwoSided, prompts_of, rates_of, reads
+from nearfar.abilities import HasMaxLength, HasTowers, Tokenises, TwoSided, prompts_of, rates_of, reads
 from nearfar.column import Column
-from nearfar.contracts import Encoder, ForeignForm, Inputs, Store
+from nearfar.contracts import Encoder, ForeignForm, Head, Inputs, Store
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.errors import InputError
 from nearfar.registry import PartOf
+from nearfar.requirements import refuse_incomplete
 from nearfar.storage.weights import write_weights
 
 INNER, HEAD = "encoder", "head.safetensors"
-LINEAR = {"name": "mlp", "sizes": [128]}
 
 
 class Projected(nn.Module):
@@ -31,10 +31,13 @@ class Projected(nn.Module):
     section 4.2), which is why `ship: encoder` is the default.
 
     Args:
-        of: the encoder.
-        head: what its vectors go through, a head or {name: ..., setting: value}.
+        of: the encoder, `{name: static, dim: 256}`.
+        head: what its vectors go through, `{name: mlp, sizes: [128]}`; made by hand, it takes `of.dim` dimensions.
 
-    Errors: `InputError` for a head that does not take the encoder's vectors.
+    Call: the inputs of the encoder, n rows -> (n, dim), not normalised. What else the encoder can do (two sides,
+    towers, tokens, a maximum length) this one can, too.
+
+    Errors: `InputError` for what is no encoder, or no head.
 
     Example:
         >>> import nearfar as nf
@@ -47,16 +50,27 @@ class Projected(nn.Module):
     When not to use it: in a recipe; there, name the head under `heads.projection` and say `ship: projection`.
     """
 
-    def __init__(self, of: Annotated[Encoder, PartOf("encoders")], head: Any = MappingProxyType(LINEAR)) -> None:
+    def __init__(self, of: Annotated[Encoder, PartOf("encoders")], head: Annotated[Head, PartOf("heads")]) -> None:
         super().__init__()
-        built: Any = registry.build("heads", head, dim=of.dim) if isinstance(head, Mapping) else head
+        refuse_incomplete("encoders", of, where="encoder.of")
+        refuse_incomplete("heads", head, where="encoder.head")
         self.of: Any = of
-        self.head: Any = built
-        self.dim: int = built.dim
+        self.head: Any = head
+        self.dim = head.dim
         self.prompts = prompts_of(of)
         self.reads = reads(of)
+        # It has the abilities of the encoder, and no others.
         if isinstance(of, TwoSided):
-            self.side = of.side  # only then is this an encoder of two sides
+            self.side = of.side
+        if isinstance(of, HasTowers):
+            self.towers = {role: Projected(tower, head) for role, tower in of.towers.items()}
+        if isinstance(of, Tokenises):
+            self.tokenise = of.tokenise
+
+    @property
+    def max_length(self) -> int | None:
+        """The tokens of a text that the encoder reads; None where it has no maximum."""
+        return self.of.max_length if isinstance(self.of, HasMaxLength) else None
 
     def prepare(self, columns: Sequence[Column]) -> None:
         """Let the inner encoder learn what it needs."""
@@ -82,14 +96,12 @@ class Projected(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
-        kind = type(self.head)
-        kept = {name: getattr(self.head, name) for name in registry.recipe_settings("heads", kind)}
-        return {"of": inner_spec(self.of), "head": {"name": registry.name_of(kind), **kept}}
+        return {"of": inner_spec(self.of), "head": registry.recipe_of("heads", self.head)}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what the embedding space depends on: the encoder, and the head with its weights."""
         yield from inner_identity("of", self.of)
-        yield "head", str(registry.settings_of(self.head))
+        yield "head", json.dumps(registry.recipe_of("heads", self.head), sort_keys=True)
         for name, weight in self.head.state_dict().items():
             yield f"head.{name}", weight.detach().float().cpu().numpy()
 
@@ -101,8 +113,10 @@ class Projected(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
-        """Read what `save` wrote. Errors: those of the encoder; `InputError` for a head whose weights do not fit."""
-        result = cls(load_inner(folder, INNER, settings.get("of")), settings.get("head") or {})
+        """Read what `save` wrote. Errors: those of both parts; `InputError` for a head whose weights do not fit."""
+        of = load_inner(folder, INNER, settings.get("of"))
+        spec = {"name": registry.name_of(cls), "of": of, "head": settings.get("head") or {}}
+        result: Self = registry.build("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder")
         try:
             result.head.load_state_dict(load_file(folder / HEAD))
         except (OSError, RuntimeError) as error:

@@ -28,8 +28,8 @@ from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.pretrained.write import write_transformer
 from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder, checked_modes, pool
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
-from nearfar.errors import InputError, nearest
-from nearfar.text.prompts import ROLES
+from nearfar.errors import InputError
+from nearfar.text.prompts import checked_prompts
 
 CHUNK = 4_096  # tokens of one forward pass without gradients on a CPU: its activations stay in the cache
 
@@ -98,10 +98,7 @@ class Transformer(nn.Module):
         modes = [pooling] if isinstance(pooling, str) else pooling
         self.pooling = modules.pooling if modes is None else checked_modes("encoder.pooling", modes)
         self.after = nn.Sequential(*modules.after)  # dense layers over the pooled vectors
-        for role in prompts or {}:
-            if role not in ROLES:
-                raise InputError(f"encoder.prompts: no role {role!r}; {nearest(str(role), ROLES)}")
-        self.prompts: dict[str, str] = {**modules.prompts, **(prompts or {})}
+        self.prompts: dict[str, str] = {**modules.prompts, **checked_prompts(prompts or {}, "encoder.prompts")}
         self.max_length = max_length or modules.max_length
         self.tokenizer: PretrainedTokenizer | None = None
         if config is not None:

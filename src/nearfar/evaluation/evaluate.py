@@ -12,7 +12,7 @@ from nearfar.column import ListColumn, take
 from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
-from nearfar.evaluation.baselines import Baseline, baselines_of
+from nearfar.evaluation.baselines import Baseline, baselines_of, floors_serving
 from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
 from nearfar.evaluation.predictions import positive_pairs, predictions_of

@@ -9,8 +9,8 @@ from nearfar.abilities import reads, side
 from nearfar.column import Column, ListColumn
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError
+from nearfar.sides import ROLES, kinds_read
 from nearfar.tasks import Retrieval, Task
-from nearfar.text.prompts import ROLES, kinds_read
 
 if TYPE_CHECKING:
     from nearfar.model import Model

@@ -11,11 +11,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Column
+from nearfar.column import Column, is_empty
 from nearfar.errors import InputError, nearest
 from nearfar.model import Model, Role
 from nearfar.storage.folders import ensure_folder, write_file_atomically
-from nearfar.vectors.embed import SLICE, embed_slices, is_empty
+from nearfar.vectors.embed import SLICE, embed_slices
 from nearfar.vectors.quantize import BYTES, PRECISIONS, Precision, Ranges
 
 

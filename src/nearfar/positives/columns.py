@@ -72,7 +72,7 @@ class Columns:
         if len(self.examples) == 0:
             why = "no rows" if queries is not keys else f"no two different texts in a row of {self.roles.query!r}"
             raise InputError(
-                f"positives.columns: the data has {why}, so there is no positive pair; give a table with rows that do"
+                f"positives (columns): the data has {why}, so there is no positive pair; give a table with rows that do"
             )
         self.mined: Ids | None = None  # (n, k) mined negatives, see `with_negatives`
         self.negatives = {f"negative {name}": flatten(data, name) for name in self.roles.negatives}

@@ -11,7 +11,7 @@ import torch
 from nearfar import registry
 from nearfar.abilities import notes_of
 from nearfar.column import Column, Ids, ListColumn, content_ids, take
-from nearfar.contracts import Augmentation, AugmentedView, Batch, Data, Encoder
+from nearfar.contracts import Augmentation, Batch, Data, Encoder, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.augmented import augmented_cells
@@ -95,22 +95,20 @@ class TeacherScores:
         given = (examples, per_document, neighbours, chunk, others, lexical_weight, seed)
         for (name, minimum), value in zip(minimums.items(), given, strict=True):
             if not minimum <= value < np.inf:
-                raise InputError(
-                    f"positives.teacher_scores.{name} must be at least {minimum}, and a number; it is {value}"
-                )
+                raise InputError(f"positives.{name} must be at least {minimum}, and a number; it is {value}")
         self.data, self.column, self.chunk = data, column, chunk
         # not an augmented view, which would be drawn again in every epoch: the teacher scores each question once
-        self.question_view = AugmentedView(query or registry.build("augmentations", {"name": "text_span"}), 0)
+        self.question = StreamedAugmentation(query or registry.build("augmentations", {"name": "text_span"}), 0)
         self.documents = Documents.of(data, column, chunk)
         if not self.documents.are_texts:
-            raise InputError("positives.teacher_scores draws questions from texts; name a column of text")
+            raise InputError("positives (teacher_scores) draws questions from texts; give positives.column=... of text")
         ids = content_ids(self.documents.cells)
         self.rows = np.sort(np.unique(ids, return_index=True)[1])  # (m,) rows of the distinct documents or passages
         self.ids = ids[self.rows]  # (m,) their content ids
         self.document_ids = self.documents.document_ids[self.rows]  # (m,) those of the whole documents
         if (count := len(np.unique(self.document_ids))) < 3:
             raise InputError(
-                f"positives.teacher_scores: {count} different documents leave nothing to compare; give more, or hold "
+                f"positives (teacher_scores): {count} different documents leave nothing to compare; give more, or hold "
                 "out more (data.heldout)"
             )
         texts = take(self.documents.cells, self.rows)
@@ -122,7 +120,7 @@ class TeacherScores:
         encoder.prepare(list(self.views.values()))
         self.fingerprint = fingerprint(
             *("taught 2", self.ids, self.document_ids, self.source, self.query_ids),
-            *(str(registry.settings_of(self.question_view.augmentation)), self.others),
+            *(str(registry.settings_of(self.question.augmentation)), self.others),
             *(neighbours, lexical, lexical_weight, fingerprint(*encoder.identity())),
         )
         bm25, count = Bm25(texts, **BASELINES[lexical]), min(neighbours, len(self.rows) - 1)
@@ -155,7 +153,7 @@ class TeacherScores:
     def task(self, split: str) -> Retrieval:
         """Return a split as a task: find the rest of each document by one question drawn from it, always the same."""
         documents = Documents.of(self.data.split(split), self.column, self.chunk)
-        task = view_task(split, documents, self.question_view)
+        task = view_task(split, documents, self.question)
         task.notes["split"] = notes_of(self.data)
         return task
 
@@ -174,7 +172,7 @@ class TeacherScores:
         number = np.arange(len(source)) // len(texts)
         seeds = np.stack([np.full(len(source), seed), source, number], 1)  # (n, 3)
         drawn_from = [texts[i] for i in source.tolist()]
-        questions = list(augmented_cells(self.question_view, drawn_from, seeds, "query", self.rows[source]))
+        questions = list(augmented_cells(self.question, drawn_from, seeds, "query", self.rows[source]))
         first = np.sort(np.unique(content_ids(ListColumn("question", questions)), return_index=True)[1])
         return source[first], [questions[i] for i in first.tolist()]  # each distinct question once
 

@@ -11,19 +11,19 @@ import torch
 from nearfar import registry
 from nearfar.abilities import notes_of
 from nearfar.column import Column, Ids, content_ids, equal_pairs, take
-from nearfar.contracts import AugmentedView, Batch, Data
+from nearfar.contracts import Augmentation, Batch, Data, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.augmented import augment_fixed, shown
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.labelled import LabelledCells, label_column, labels_task
 from nearfar.positives.relations.tasks import view_task
-from nearfar.positives.relations.view import SIMCSE, View, batch_views
+from nearfar.positives.relations.view import SIMCSE, ViewEntry, batch_views
 from nearfar.registry import PartsOf
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval, Task
 
-VIEWS = PartsOf("augmentations", View)
+VIEWS = PartsOf("augmentations", ViewEntry)
 
 
 class Views:
@@ -39,7 +39,8 @@ class Views:
             sentence, content, body, code, key, image, picture, array, recording or series. Each text of a list in a
             cell is a document.
         views: a list of views, each {name: an augmentation, its settings, times: 1, side: both}; without a name, the
-            cell as it is. side: both, query or key. The default is one unchanged query and one unchanged key, which the
+            cell as it is. side: both, query or key. In Python an entry may also be an augmentation by itself, or
+            {"augmentation": crop, "times": 2}. The default is one unchanged query and one unchanged key, which the
             encoder's dropout makes differ: unsupervised SimCSE (Gao et al. 2021, arXiv:2104.08821).
         chunk: words of a passage, 0 for whole documents. Each passage of a long text is an example; two passages of one
             document are ignored as a pair.
@@ -73,19 +74,20 @@ class Views:
         self,
         data: Data,
         column: str | None = None,
-        views: Annotated[Sequence[View | Mapping[str, Any]], VIEWS] = SIMCSE,
+        views: Annotated[Sequence[ViewEntry | Mapping[str, Any] | Augmentation], VIEWS] = SIMCSE,
         chunk: int = 0,
         label: str | None = None,
     ) -> None:
         if chunk < 0:
-            raise InputError(f"positives.views.chunk is a number of words, 0 for whole documents; it is {chunk}")
+            raise InputError(f"positives.chunk is a number of words, 0 for whole documents; it is {chunk}")
         self.data, self.column, self.chunk = data, column, chunk
-        entries = registry.build_list(VIEWS, views, "positives.views")
+        entries: list[ViewEntry] = registry.build_list(VIEWS, views, "positives.views")
+        registry.remember(self, {"column": column, "views": entries, "chunk": chunk, "label": label})
         self.batch_views = batch_views(entries)
         self.documents = Documents.of(data, column, chunk)
         self.label = label_column(data, label)
         if len(self.documents.cells) == 0:
-            raise InputError("positives.views: the data has no rows, so there is no positive pair; give some documents")
+            raise InputError("positives (views): the data has no rows, so there is no pair; give some documents")
         self.views: dict[str, Column] = {view.name: self.documents.cells for view in self.batch_views}
         self.query_views = [view.name for view in self.batch_views if view.is_query]
         self.key_views = [view.name for view in self.batch_views if view.is_key]
@@ -156,7 +158,7 @@ class Views:
         by_example = zip(rows.tolist(), *columns, strict=True)
         return [{"row": row + 1, **dict(zip(self.views, map(shown, views)))} for row, *views in by_example]
 
-    def _first_augmented(self) -> AugmentedView | None:
+    def _first_augmented(self) -> StreamedAugmentation | None:
         """Return the augmentation of the first view that has one, of a query rather than of a key."""
         ordered = sorted(self.batch_views, key=lambda view: not view.is_query)
         return next((view.augmented for view in ordered if view.augmented is not None), None)

@@ -1,17 +1,15 @@
-"""Prompts and sides of views: which side of an encoder reads a view, and the text in front of each of its cells."""
+"""Prompts: the text in front of each text that an encoder reads, by role, and checks of both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nearfar import registry
-from nearfar.abilities import TwoSided, prompts_of, reads, side
+from nearfar.abilities import prompts_of, reads
 from nearfar.column import Column, Ids, cell_ids, column_kind, kind_of
-from nearfar.contracts import Encoder, Positives, Side
+from nearfar.contracts import Encoder, Positives
 from nearfar.errors import InputError, nearest
-
-ROLES = ("query", "key")
+from nearfar.sides import ROLES, kinds_read, roles_of
 
 
 class Prompted:
@@ -37,13 +35,16 @@ def with_prompt(prompt: str, cells: Sequence[Any]) -> list[Any]:
     return [prompt + cell if isinstance(cell, str) else cell for cell in cells]
 
 
-def checked_prompts(prompts: Mapping[str, str]) -> dict[str, str]:
-    """Return prompts by role. Errors: `InputError` for an unknown role, and a prompt that is no text."""
+def checked_prompts(prompts: Mapping[str, str], where: str = "prompts") -> dict[str, str]:
+    """Return prompts by role. where: their place in a recipe, for errors.
+
+    Errors: `InputError` for an unknown role, and a prompt that is no text.
+    """
     for role, text in prompts.items():
         if role not in ROLES:
-            raise InputError(f"prompts: no role {role!r}; {nearest(str(role), ROLES)}")
+            raise InputError(f"{where}: no role {role!r}; {nearest(str(role), ROLES)}")
         if not isinstance(text, str) or not _is_encodable(text):
-            raise InputError(f"prompts: {role} must be a text without lone surrogates, it is {text!r}")
+            raise InputError(f"{where}.{role} must be a text without lone surrogates, it is {text!r}")
     return dict(prompts)
 
 
@@ -81,7 +82,7 @@ def prompt(encoder: Encoder, positives: Positives, view: str) -> str:
     Errors: `InputError` for a view that is both query and key, where the two prompts differ.
     """
     by_role = prompts_of(encoder)
-    prompts = {by_role.get(role, "") for role in _roles(positives, view)}
+    prompts = {by_role.get(role, "") for role in roles_of(positives, view)}
     if len(prompts) > 1:
         raise InputError(f"encoder.prompts: view {view!r} is both query and key, so both need the same prompt")
     return prompts.pop() if prompts else ""
@@ -91,77 +92,3 @@ def prompted(encoder: Encoder, positives: Positives, view: str) -> Column:
     """Return a view's column with the encoder's prompt in front of each text."""
     column, text = positives.views[view], prompt(encoder, positives, view)
     return Prompted(column, text) if text and column_kind(column) in (None, "text") else column
-
-
-def side_of(encoder: Encoder, positives: Positives, view: str) -> Side:
-    """Return the reader of a view's cells: the encoder, or one side of an encoder with two.
-
-    Errors: `InputError` for a view that is both query and key, where the encoder has two sides.
-    """
-    roles = _roles(positives, view)
-    if len(roles) > 1 and isinstance(encoder, TwoSided):
-        raise InputError(
-            f"encoder: view {view!r} is both query and key, and this encoder has a tower for each; take one encoder "
-            "for both, or positives whose queries and keys are different views"
-        )
-    return side(encoder, roles[0] if roles else None)
-
-
-def prepare_sides(encoder: Encoder, positives: Positives) -> None:
-    """Let an encoder learn from the data: from all views, or each of its two sides from the views that it reads.
-
-    Errors: `InputError` naming a view of a kind that its side does not read; those of `side_of`, and of `prepare`.
-    """
-    refuse_kinds(encoder, positives)
-    if not isinstance(encoder, TwoSided):
-        encoder.prepare(list(positives.views.values()))
-        return
-    for role in ROLES:
-        own = [view for view in positives.views if _role(positives, view) == role]
-        encoder.side(role).prepare([positives.views[view] for view in own])
-
-
-def refuse_kinds(encoder: Encoder, positives: Positives) -> None:
-    """Refuse positives with a view of a kind that its side of the encoder does not read. Errors: `InputError`."""
-    for view, column in positives.views.items():
-        name = side_name(encoder, _role(positives, view))
-        refuse_kind(side_of(encoder, positives, view), name, column, f"view {view!r}")
-
-
-def refuse_kind(side: Any, name: str, column: Column, where: str) -> None:
-    """Refuse a column of a kind that a side does not read.
-
-    name: the side's, as `side_name` gives it. where: what the column is, such as "view 'query'".
-
-    Errors: `InputError` naming the column, its kind, the side and what it reads.
-    """
-    known, kind = reads(side), column_kind(column)
-    if known and kind is not None and kind not in known:
-        raise InputError(
-            f"{where} (column {column.name!r}) is {kind}, and {name} reads {kinds_read(side)}; name another column, "
-            f"or take an encoder of {kind}"
-        )
-
-
-def kinds_read(side: Any) -> str:
-    """Return the kinds that a side reads, for people: "text", "image or array"."""
-    known = reads(side)
-    return " or ".join(("array",) if "array" in known else known)
-
-
-def side_name(encoder: Encoder, role: str) -> str:
-    """Return what errors call the side of a role: "encoder.query (static)", or the encoder that reads both."""
-    if isinstance(encoder, TwoSided):
-        return f"encoder.{role}"
-    return f"encoder ({registry.name_of(type(encoder))})"
-
-
-def _role(positives: Positives, view: str) -> str:
-    """Return the role whose side reads a view: that of keys, for a view that is in no pair."""
-    return next(iter(_roles(positives, view)), "key")
-
-
-def _roles(positives: Positives, view: str) -> list[str]:
-    """Return a view's roles: "query", "key", or both."""
-    views_of = {"query": positives.query_views, "key": positives.key_views}
-    return [role for role, views in views_of.items() if view in views]

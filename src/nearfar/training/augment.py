@@ -6,7 +6,8 @@ from nearfar.abilities import augmented_views
 from nearfar.column import Ids, take
 from nearfar.contracts import Encoder, Inputs, Positives
 from nearfar.positives.relations.augmented import augmented_cells
-from nearfar.text.prompts import prompt, side_of
+from nearfar.sides import side_of
+from nearfar.text.prompts import prompt, with_prompt
 
 
 def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Inputs:
@@ -18,7 +19,6 @@ def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds:
     """
     cells = take(positives.views[view], rows)
     augmented = augmented_cells(augmented_views(positives)[view], cells, seeds, view, rows)
-    prefix = prompt(encoder, positives, view)
-    if prefix and isinstance(augmented, list):
-        augmented = [prefix + cell if isinstance(cell, str) else cell for cell in augmented]
+    if isinstance(augmented, list):
+        augmented = with_prompt(prompt(encoder, positives, view), augmented)
     return side_of(encoder, positives, view).inputs(augmented)

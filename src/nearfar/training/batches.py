@@ -17,7 +17,8 @@ from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch, Encoder, Inputs, Positives, Side, Store
 from nearfar.pairs import Pairs
-from nearfar.text.prompts import prompted, side_of
+from nearfar.sides import side_of
+from nearfar.text.prompts import prompted
 from nearfar.training.augment import augment
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings

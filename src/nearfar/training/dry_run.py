@@ -16,7 +16,7 @@ from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.compute.scheduled import value_at
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
-from nearfar.text.prompts import prepare_sides
+from nearfar.sides import prepare_sides
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
@@ -53,7 +53,7 @@ def dry_run(
     With mining (`refresh`) the steps have as many negatives as in the run, drawn at random; the time to mine them is
     not in the estimate.
     """
-    training = Settings(**registry.coerce(Settings, settings, "training"))
+    training = Settings(**registry.coerced_settings(Settings, settings, "training"))
     positives = mix(positives, apart=training.apart)
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
     refuse_incompatible(positives, trained, training)

@@ -22,8 +22,9 @@ from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
 from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
+from nearfar.sides import prepare_sides, side_of
 from nearfar.storage.folders import ensure_folder
-from nearfar.text.prompts import prepare_sides, prompted, side_of
+from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
@@ -100,7 +101,7 @@ def fit(
     Example: `run = nf.fit(nf.encoders.Static(), faq, nf.losses.InfoNCE(), out="runs/a", epochs=3)`
     """
     started = time.perf_counter()
-    training = Settings(**registry.coerce(Settings, settings, "training"))
+    training = Settings(**registry.coerced_settings(Settings, settings, "training"))
     positives = mix(positives, apart=training.apart)
     ranks, folder = Ranks.from_environment(), Path(out)
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)

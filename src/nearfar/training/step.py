@@ -27,7 +27,7 @@ from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.train_module import Queue, Trained, update_momentum_copy_
 
-Views = Mapping[str, Tensor]  # the vectors (n, d) of each view
+ViewVectors = Mapping[str, Tensor]  # the vectors (n, d) of each view
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class GradientStep:
             keys = own_keys  # the queue holds the keys themselves
         return StepOutput(value, queries.detach(), keys.detach())
 
-    def queries_and_keys(self, views: Views, positives: Positives) -> tuple[Tensor, Tensor]:
+    def queries_and_keys(self, views: ViewVectors, positives: Positives) -> tuple[Tensor, Tensor]:
         """Return the queries (n, d) and the keys (m, d) of the trained encoder's vectors, after the heads.
 
         Where queries and keys are the same rows, both are one tensor. Where `training.keys` is momentum, the trained
@@ -200,7 +200,7 @@ class GradientStep:
             return self._to_unit(self.prediction(queries)), unit_keys
         return (unit_keys if same else self._to_unit(queries)), unit_keys
 
-    def _headed(self, head: Head, views: Views) -> Views:
+    def _headed(self, head: Head, views: ViewVectors) -> ViewVectors:
         """Return the head's vectors of each view; all are its batch."""
         stacked = _exact(torch.cat(list(views.values())))
         return dict(zip(views, torch.split(head(stacked), [len(view) for view in views.values()]), strict=True))
@@ -252,7 +252,7 @@ def _exact(vectors: Tensor) -> Tensor:
     return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
 
-def stack_views(views: Views, names: Sequence[str]) -> Tensor:
+def stack_views(views: ViewVectors, names: Sequence[str]) -> Tensor:
     """Return the vectors of some views, stacked (n, d); a view without rows in this batch is missing."""
     found = [views[name] for name in names if name in views]
     if not found:

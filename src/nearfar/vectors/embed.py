@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Column, content_ids
+from nearfar.column import Column, content_ids, is_empty
 from nearfar.errors import InputError
 
 SLICE = 10_000  # cells read and embedded at a time
@@ -77,8 +77,3 @@ def embed_column(model: Embedder, column: Column, role: Literal["query", "key"] 
     copies = np.flatnonzero(~is_first)
     vectors[copies] = vectors[first[inverse[copies]]]
     return vectors
-
-
-def is_empty(cell: Any) -> bool:
-    """Return whether a cell is a text of nothing but white space."""
-    return isinstance(cell, str) and not cell.strip()

@@ -1,7 +1,4 @@
-"""Encoders that hold other encoders: what such an encoder takes as inputs, and how it saves and loads the inner ones.
-
-`TwoSidedInputs` are those of two towers, in one batch; `VectorInputs` are vectors that an inner encoder has computed.
-"""
+"""Encoders that hold other encoders: the inputs of two towers in one batch, and how inner ones are saved and loaded."""
 
 from __future__ import annotations
 
@@ -12,16 +9,14 @@ from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from nearfar import registry
 from nearfar.abilities import is_padded, reads
 from nearfar.column import Column, Ids
 from nearfar.contracts import Encoder, Inputs, Store
 from nearfar.errors import InputError
+from nearfar.sides import ROLES
 from nearfar.storage.foreign import modules_of
-from nearfar.text.prompts import ROLES
 
 
 @dataclass(frozen=True)
@@ -114,42 +109,6 @@ class TowerStore:
 
     def __getitem__(self, rows: Ids) -> TwoSidedInputs:
         return TwoSidedInputs.of(self.role, self.store[rows])
-
-
-@dataclass(frozen=True)
-class VectorInputs:
-    """Unit vectors (n, d) of an inner encoder; no row is padded to another."""
-
-    vectors: Tensor
-    padded = False
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def __getitem__(self, rows: slice) -> VectorInputs:
-        return VectorInputs(self.vectors[rows])
-
-    def join(self, others: Sequence[VectorInputs]) -> VectorInputs:
-        """Return self followed by the others."""
-        return VectorInputs(torch.cat([self.vectors, *(other.vectors.to(self.vectors.device) for other in others)]))
-
-    def costs(self) -> npt.NDArray[np.int64]:
-        """Return 1 for each row, (n,)."""
-        return np.ones(len(self), np.int64)
-
-    def to(self, device: Any) -> VectorInputs:
-        """Return the same on another device."""
-        return VectorInputs(self.vectors.to(device))
-
-
-@dataclass(frozen=True)
-class VectorStore:
-    """The unit vectors (n, d) of a whole column, memory-mapped."""
-
-    vectors: npt.NDArray[np.float32]
-
-    def __getitem__(self, rows: Ids) -> VectorInputs:
-        return VectorInputs(torch.from_numpy(self.vectors[rows]))
 
 
 def inner_spec(encoder: Encoder) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.column import Column, Ids, kind_of, take
+from nearfar.column import Column, Ids, is_empty, kind_of, take
 from nearfar.compute.draws import Draws
-from nearfar.contracts import AugmentedView
+from nearfar.contracts import StreamedAugmentation
 from nearfar.errors import InputError
 
 TASK_SEED = 20_040  # of the augmentations of tasks, which never change
@@ -29,45 +29,50 @@ def stacked(cells: Sequence[Any]) -> Any:
     return torch.from_numpy(np.stack(cells))  # (n, ...)
 
 
-def augmented_cells(view: AugmentedView, cells: Sequence[Any], seeds: Ids, name: str, rows: Ids) -> Sequence[Any]:
+def augmented_cells(
+    streamed: StreamedAugmentation, cells: Sequence[Any], seeds: Ids, name: str, rows: Ids
+) -> Sequence[Any]:
     """Return the cells of some rows (n,) augmented: a tensor (n, ...) where the augmentation returns one, else a list.
 
-    seeds (n, s): what the random numbers of each row are drawn from, together with the view's stream.
+    seeds (n, s): what the random numbers of each row are drawn from, together with the stream. name: of the view, for
+    errors.
 
     Errors: `InputError` for an augmentation that returns another number of cells, or leaves nothing of one, by row.
     """
-    changed = view.augmentation(stacked(cells), Draws.of(seeds, view.stream))
+    changed = streamed.augmentation(stacked(cells), Draws.of(seeds, streamed.stream))
     if len(changed) != len(cells):
         raise InputError(
             f"view {name!r}: its augmentation made {len(changed)} of {len(cells)} cells; it must return one for each"
         )
     for row, (cell, now) in enumerate(zip(cells, changed, strict=True)):
-        if is_nothing(now) and not is_nothing(cell):
+        if is_empty(now) and not is_empty(cell):
             raise InputError(f"view {name!r}: nothing is left of row {rows[row] + 1}; a view must leave something")
     return cast("Sequence[Any]", changed) if isinstance(changed, Tensor) else list(changed)
 
 
-def augment_fixed(view: AugmentedView | None, cells: Sequence[Any], ids: Ids, name: str, rows: Ids) -> list[Any]:
+def augment_fixed(
+    streamed: StreamedAugmentation | None, cells: Sequence[Any], ids: Ids, name: str, rows: Ids
+) -> list[Any]:
     """Return each cell augmented, always alike: by its content id (n,). Without an augmentation, the cells themselves.
 
     Tensors become numpy arrays, as a data set holds them.
     """
-    if view is None:
+    if streamed is None:
         return list(cells)
     seeds = np.stack([np.full(len(ids), TASK_SEED), ids], 1)  # (n, 2)
-    changed = augmented_cells(view, cells, seeds, name, rows)
+    changed = augmented_cells(streamed, cells, seeds, name, rows)
     return [cell.numpy() if isinstance(cell, Tensor) else cell for cell in changed]
 
 
 @dataclass(frozen=True, eq=False)
-class FixedView:
+class AugmentedColumn:
     """A column of some rows (n,) of another one, augmented by their content ids (n,) whenever they are read."""
 
     name: str
     column: Column
     rows: Ids
     ids: Ids
-    view: AugmentedView
+    streamed: StreamedAugmentation
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,37 +80,7 @@ class FixedView:
     def read(self, start: int, stop: int) -> list[Any]:
         """Return the augmented cells `start` to `stop`."""
         rows = self.rows[start:stop]
-        return augment_fixed(self.view, take(self.column, rows), self.ids[start:stop], self.name, rows)
-
-
-@dataclass(frozen=True, eq=False)
-class SelectedCells:
-    """A column of some rows (n,) of another one."""
-
-    name: str
-    column: Column
-    rows: Ids
-
-    @property
-    def picked(self) -> tuple[Column, Ids]:
-        """The larger column and the rows of it, see `column.content_ids`."""
-        return self.column, self.rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, start: int, stop: int) -> list[Any]:
-        """Return cells `start` to `stop`."""
-        return take(self.column, self.rows[start:stop])
-
-
-def is_nothing(cell: Any) -> bool:
-    """Return whether a cell holds nothing: None, a blank text, no element."""
-    if isinstance(cell, str):
-        return not cell.strip()
-    if isinstance(cell, np.ndarray | Tensor):
-        return 0 in cell.shape
-    return cell is None or (isinstance(cell, list | tuple) and not cell)
+        return augment_fixed(self.streamed, take(self.column, rows), self.ids[start:stop], self.name, rows)
 
 
 def shown(cell: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.column import Column, Ids, cell_ids, chunks, content_ids, kind_of
+from nearfar.column import Column, Ids, cell_ids, chunks, column_kind, content_ids, take
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import flatten
@@ -37,8 +37,8 @@ class Documents:
     def of(cls, data: Data, column: str | None, chunk: int) -> Documents:
         """Return a data set's documents.
 
-        Errors: `InputError` for no recognised column, or one that does not exist; a cell that is None, by row; passages
-        of what is no text.
+        Errors: `InputError` for no recognised column, or one that does not exist; an empty cell, by row; passages of
+        what is no text.
         """
         name = column or next((known for known in COLUMN_NAMES if known in data.columns), None)
         name = data.columns[0] if name is None and len(data.columns) == 1 else name
@@ -49,25 +49,39 @@ class Documents:
             )
         if name not in data.columns:
             raise InputError(f"positives.column: no column {name!r}; {nearest(name, data.columns)}")
-        whole = data.column(name)
-        first = whole.read(0, 1)
-        are_texts = not first or _is_text(first[0])
         cells = flatten(data, name)
+        kind = column_kind(cells.column)
+        are_texts = kind in ("text", None)
         row, ids = np.repeat(np.arange(len(cells.offsets) - 1), np.diff(cells.offsets)), content_ids(cells.column)
         if not chunk:
             return cls(cells.column, row, ids, are_texts)
         if not are_texts:
             raise InputError(
-                f"positives.chunk: column {name!r} holds cells of kind {kind_of(first[0])}; only texts are cut into "
-                "passages, so leave it 0"
+                f"positives.chunk: column {name!r} holds cells of kind {kind}; only texts are cut into passages, so "
+                "leave it 0"
             )
         passages = Passages(cells.column, chunk)
         return cls(passages, row[passages.document], ids[passages.document], are_texts)
 
 
-def _is_text(cell: Any) -> bool:
-    """Return whether a column is read as text by its first cell; one without it is refused as text."""
-    return cell is None or isinstance(cell, str) or (isinstance(cell, list) and all(isinstance(c, str) for c in cell))
+@dataclass(frozen=True, eq=False)
+class SelectedCells:
+    """A column of some rows (n,) of another one, such as the distinct documents, or those with a label."""
+
+    name: str
+    column: Column
+    rows: Ids
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Return cells `start` to `stop`."""
+        return take(self.column, self.rows[start:stop])
+
+    def ids(self) -> Ids:
+        """Return the content ids of the cells: those that the other column knows, or had read before."""
+        return content_ids(self.column)[self.rows]
 
 
 class Passages:

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from nearfar.column import Column, take
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
-from nearfar.positives.relations.augmented import SelectedCells
-from nearfar.positives.relations.documents import Documents
+from nearfar.positives.relations.documents import Documents, SelectedCells
 from nearfar.tasks import Labels
 
 LABEL_NAMES = ("label", "class")

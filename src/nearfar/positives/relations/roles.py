@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.abilities import ARRAYS, HasLists
-from nearfar.column import Column, Ids, ListColumn, chunks, column_kind, content_id, content_ids, ranges
+from nearfar.column import Column, Ids, ListColumn, chunks, column_kind, content_id, content_ids, is_empty, ranges
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 
@@ -24,6 +24,7 @@ COLUMN_PAIRS = [  # names of a query and a key column that are recognised
     ("sentence_1", "sentence_2"),
 ]
 NEGATIVE = re.compile(r"neg(ative)?s?(_?\d+)?")  # negative, negatives, negative_1, neg; not "negotiated"
+MISSING = [content_id(None), content_id(""), content_id([])]
 GRADE_COLUMNS = ("score", "label", "similarity", "similarity_score")
 
 
@@ -49,16 +50,16 @@ class Roles:
             names = next((names for names in COLUMN_PAIRS if set(names) <= set(columns)), None)
             if names is None:
                 raise InputError(
-                    f"positives.columns: which column holds the queries and which the keys? give positives.query=... "
+                    "positives (columns): which column holds the queries and which the keys? give positives.query=... "
                     f"and positives.key=...; columns: {', '.join(columns) or 'none'}"
                 )
             query, key = names
         if query is None or key is None:
-            raise InputError(f"positives.columns: give both query and key; columns: {', '.join(columns)}")
+            raise InputError(f"positives (columns): give both query and key; columns: {', '.join(columns)}")
         grade = next((name for name in GRADE_COLUMNS if name in columns), None)
         if query.startswith("sentence") and grade is not None:
             raise InputError(
-                f"positives.columns: sentence pairs with a {grade} are graded, not positives or negatives; evaluate "
+                f"positives (columns): sentence pairs with a {grade} are graded, not positives or negatives; evaluate "
                 "with them (nearfar evaluate), or keep only the rows of similar sentences, without that column"
             )
         if negative is None:
@@ -67,7 +68,7 @@ class Roles:
             negatives = [negative] if isinstance(negative, str) else negative
         for role, name in [("query", query), ("key", key), ("cluster", cluster), *(("negative", n) for n in negatives)]:
             if name is not None and name not in columns:
-                raise InputError(f"positives.columns.{role}: no column {name!r}; {nearest(name, columns)}")
+                raise InputError(f"positives.{role}: no column {name!r}; {nearest(name, columns)}")
         return cls(query, key, negatives, cluster)
 
 
@@ -94,22 +95,33 @@ class FlatCells:
 def flatten(data: Data, name: str) -> FlatCells:
     """Return a column's cells by row: lists of texts are flattened, cells of every other kind are one for each row.
 
-    Cells that are no texts are not read. Errors: `InputError` naming the row of a cell that is null or an empty text.
+    Arrays that are not in memory are not read: one that is missing has the id of a missing cell.
+
+    Errors: `InputError` naming the row of a cell that is empty (`column.is_empty`), or in a list is no text.
     """
     column = data.column(name)
-    if column_kind(column) in ARRAYS:
-        return _one_each(column)
+    kind = column_kind(column)
+    if kind in ARRAYS:
+        known = isinstance(column, ListColumn)
+        return _one_each(column, _empty(column) if known else np.isin(content_ids(column), MISSING))
     if isinstance(data, HasLists):
         return FlatCells(*data.lists(name))
     in_memory = isinstance(column, ListColumn) and any(isinstance(cell, list) for cell in column.cells)
-    return _flattened(column) if in_memory or column_kind(column) == "texts" else _one_each(column)
+    if in_memory or kind == "texts":
+        return _flattened(column)
+    return _one_each(column, _empty(column))
 
 
-def _one_each(column: Column) -> FlatCells:
-    """Return a column with one cell for each row, none of them null or empty, as their ids say."""
-    missing = np.flatnonzero(np.isin(content_ids(column), [content_id(None), content_id("")]))
-    if len(missing):
-        raise InputError(f"column {column.name!r}, row {missing[0] + 1}: is empty; give it a cell, or remove the row")
+def _empty(column: Column) -> npt.NDArray[np.bool_]:
+    """Return which cells of a column are empty, (n,)."""
+    return np.array([is_empty(cell) for block in chunks(column) for cell in block], np.bool_)
+
+
+def _one_each(column: Column, empty: npt.NDArray[np.bool_]) -> FlatCells:
+    """Return a column with one cell for each row, none of which may be empty."""
+    if empty.any():
+        row = int(empty.argmax()) + 1
+        raise InputError(f"column {column.name!r}, row {row}: is empty; give it a cell, or remove the row")
     return FlatCells(column, np.arange(len(column) + 1))
 
 
@@ -119,8 +131,8 @@ def _flattened(column: Column) -> FlatCells:
     offsets = [0]
     for row, cell in enumerate((cell for block in chunks(column) for cell in block), 1):
         texts = cell if isinstance(cell, list | tuple) else [cell]
-        bad = next((text for text in texts if not isinstance(text, str) or not text.strip()), "text")
-        if not isinstance(bad, str) or not bad.strip():
+        bad = next((text for text in texts if not isinstance(text, str) or is_empty(text)), "text")
+        if not isinstance(bad, str) or is_empty(bad):
             raise InputError(f"column {column.name!r}, row {row}: {bad!r:.40} is no text, or an empty one; remove it")
         cells += texts
         offsets.append(len(cells))

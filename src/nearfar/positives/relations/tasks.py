@@ -12,10 +12,10 @@ from scipy.sparse.csgraph import connected_components
 
 from nearfar import registry
 from nearfar.column import Column, Ids, ListColumn, content_ids, take
-from nearfar.contracts import AugmentedView, Data
+from nearfar.contracts import Data, StreamedAugmentation
 from nearfar.errors import InputError
-from nearfar.positives.relations.augmented import FixedView, SelectedCells, augment_fixed
-from nearfar.positives.relations.documents import Documents
+from nearfar.positives.relations.augmented import AugmentedColumn, augment_fixed
+from nearfar.positives.relations.documents import Documents, SelectedCells
 from nearfar.positives.relations.roles import FlatCells, Roles, pairs_of, side_cells
 from nearfar.tasks import Retrieval
 
@@ -81,7 +81,7 @@ def _connected(query: Ids, cluster: Ids, n: int) -> Ids:
 
 
 def view_task(
-    name: str, documents: Documents, query: AugmentedView | None, rest: AugmentedView | None = None
+    name: str, documents: Documents, query: StreamedAugmentation | None, rest: StreamedAugmentation | None = None
 ) -> Retrieval:
     """Return the task of finding each distinct document by its query view, augmented, always alike.
 
@@ -111,10 +111,10 @@ def view_task(
 
 
 def _text_task(
-    documents: Documents, first: Ids, ids: Ids, query: AugmentedView | None, rest: AugmentedView | None
+    documents: Documents, first: Ids, ids: Ids, query: StreamedAugmentation | None, rest: StreamedAugmentation | None
 ) -> tuple[Column, Column]:
     """Return the queries and the documents of a task on texts."""
-    query = query or AugmentedView(registry.build("augmentations", {"name": "text_crop"}), 0)
+    query = query or StreamedAugmentation(registry.build("augmentations", {"name": "text_crop"}), 0)
     cells, rows = take(documents.cells, first), documents.row[first]
     queries = augment_fixed(query, cells, ids, "query", rows)
     if rest is None:
@@ -125,7 +125,7 @@ def _text_task(
 
 
 def _cell_task(
-    documents: Documents, first: Ids, ids: Ids, query: AugmentedView | None, rest: AugmentedView | None
+    documents: Documents, first: Ids, ids: Ids, query: StreamedAugmentation | None, rest: StreamedAugmentation | None
 ) -> tuple[Column, Column]:
     """Return the queries and the documents of a task on cells that are no texts, made whenever they are read."""
     if query is None:
@@ -133,10 +133,10 @@ def _cell_task(
             "positives.views: without an augmentation a cell that is no text finds itself, which judges nothing; give "
             "a view one (positives.views.0.name=...), or a column of labels (positives.label) to judge by"
         )
-    queries = FixedView("query", documents.cells, first, ids, query)
+    queries = AugmentedColumn("query", documents.cells, first, ids, query)
     if rest is None:
         return queries, SelectedCells("document", documents.cells, first)
-    return queries, FixedView("document", documents.cells, first, ids, rest)
+    return queries, AugmentedColumn("document", documents.cells, first, ids, rest)
 
 
 def _rest(text: str, part: str) -> str:

@@ -14,8 +14,9 @@ from torch.nn.functional import normalize
 
 from nearfar.column import Ids, take
 from nearfar.contracts import Encoder, Store
+from nearfar.sides import side_of
 from nearfar.text.bm25 import Bm25
-from nearfar.text.prompts import prompted, side_of
+from nearfar.text.prompts import prompted
 
 BLOCK = 256  # questions of one product, and rows of one forward pass
 MAX_SCORES = 2**25  # of one product

@@ -8,14 +8,14 @@ from typing import Literal
 
 from nearfar.abilities import rest_of
 from nearfar.column import content_id
-from nearfar.contracts import Augmentation, AugmentedView
+from nearfar.contracts import Augmentation, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE
 from nearfar.registry import name_of
 
 
 @dataclass(frozen=True)
-class View:
+class ViewEntry:
     """One entry of `positives.views`: `times` views, each changed by the augmentation anew; None leaves the cell.
 
     side: what the views are in a batch: queries, keys, or both. An augmentation that can give the rest of a cell, too
@@ -38,27 +38,27 @@ class BatchView:
     """
 
     name: str
-    augmented: AugmentedView | None
+    augmented: StreamedAugmentation | None
     is_query: bool
     is_key: bool
     salt: int
-    rest: AugmentedView | None = None
+    rest: StreamedAugmentation | None = None
 
 
-def batch_views(entries: Sequence[View]) -> list[BatchView]:
+def batch_views(entries: Sequence[ViewEntry]) -> list[BatchView]:
     """Return the views of a batch in the order of the entries, named by side: "query", "key", "view", or "view 2".
 
     Errors: `InputError` for no entry, `times` below 1, a query without another view as key, `times` or a side beside an
     augmentation that makes both views.
     """
-    found: list[tuple[str, AugmentedView | None, AugmentedView | None]] = []  # side, augmentation and rest
+    found: list[tuple[str, StreamedAugmentation | None, StreamedAugmentation | None]] = []  # side, augmentation, rest
     stream = 0
     for i, entry in enumerate(entries):
         _check(entry, f"positives.views.{i}")
         for _ in range(entry.times):
-            augmented = None if entry.augmentation is None else AugmentedView(entry.augmentation, stream)
+            augmented = None if entry.augmentation is None else StreamedAugmentation(entry.augmentation, stream)
             if (rest := rest_of(entry.augmentation)) is not None:
-                other_half = AugmentedView(rest, stream)
+                other_half = StreamedAugmentation(rest, stream)
                 found += [("query", augmented, other_half), ("key", other_half, None)]
             else:
                 found.append((entry.side, augmented, None))
@@ -79,7 +79,7 @@ def batch_views(entries: Sequence[View]) -> list[BatchView]:
     ]
 
 
-def _check(entry: View, where: str) -> None:
+def _check(entry: ViewEntry, where: str) -> None:
     if entry.times < 1:
         raise InputError(f"{where}.times is a number of views, at least 1; it is {entry.times}")
     if entry.side not in ("both", "query", "key"):

@@ -1,0 +1,94 @@
+"""Sides: which part of an encoder reads a view of some positives, and whether it reads cells of that kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from nearfar import registry
+from nearfar.abilities import ARRAYS, TwoSided, reads, side
+from nearfar.column import Column, column_kind
+from nearfar.contracts import Encoder, Positives, Side
+from nearfar.errors import InputError
+
+ROLES = ("query", "key")
+
+
+def roles_of(positives: Positives, view: str) -> list[str]:
+    """Return a view's roles: "query", "key", or both; a view that is in no pair has none."""
+    views_of = {"query": positives.query_views, "key": positives.key_views}
+    return [role for role, views in views_of.items() if view in views]
+
+
+def side_of(encoder: Encoder, positives: Positives, view: str) -> Side:
+    """Return the reader of a view's cells: the encoder, or one side of an encoder with two.
+
+    Errors: `InputError` for a view that is both query and key, where the encoder has two sides.
+    """
+    roles = roles_of(positives, view)
+    if len(roles) > 1 and isinstance(encoder, TwoSided):
+        raise InputError(
+            f"encoder: view {view!r} is both query and key, and this encoder has a tower for each; take one encoder "
+            "for both, or positives whose queries and keys are different views"
+        )
+    return side(encoder, roles[0] if roles else None)
+
+
+def prepare_sides(encoder: Encoder, positives: Positives) -> None:
+    """Let an encoder learn from the data: from all views, or each of its two sides from the views that it reads.
+
+    A column of arrays is given once, however many views are of it. A column of texts is given once for each view: how
+    much of it a vocabulary is trained on, and the initial weights of `static`, depend on that.
+
+    Errors: `InputError` naming a view of a kind that its side does not read; those of `side_of`, and of `prepare`.
+    """
+    refuse_kinds(encoder, positives)
+    if not isinstance(encoder, TwoSided):
+        encoder.prepare(_once(positives.views.values()))
+        return
+    for role in ROLES:
+        own = [view for view in positives.views if _role(positives, view) == role]
+        encoder.side(role).prepare(_once(positives.views[view] for view in own))
+
+
+def _once(columns: Iterable[Column]) -> list[Column]:
+    """Return columns in order, those of arrays once."""
+    found: list[Column] = []
+    for column in columns:
+        if column_kind(column) not in ARRAYS or not any(column is other for other in found):
+            found.append(column)
+    return found
+
+
+def refuse_kinds(encoder: Encoder, positives: Positives) -> None:
+    """Refuse positives with a view of a kind that its side of the encoder does not read.
+
+    Errors: `InputError` naming the view, its column and kind, the side and what it reads; those of `side_of`.
+    """
+    for view, column in positives.views.items():
+        reader = side_of(encoder, positives, view)
+        known, kind = reads(reader), column_kind(column)
+        if known and kind is not None and kind not in known:
+            name = side_name(encoder, _role(positives, view))
+            raise InputError(
+                f"view {view!r} (column {column.name!r}) is {kind}, and {name} reads {kinds_read(reader)}; name "
+                f"another column, or take an encoder of {kind}"
+            )
+
+
+def kinds_read(side: Any) -> str:
+    """Return the kinds that a side reads, for people: "text", "image or array"."""
+    known = reads(side)
+    return " or ".join(("array",) if "array" in known else known)
+
+
+def side_name(encoder: Encoder, role: str) -> str:
+    """Return what errors call the side of a role: "encoder.query", or "encoder (static)", which reads both."""
+    if isinstance(encoder, TwoSided):
+        return f"encoder.{role}"
+    return f"encoder ({registry.name_of(type(encoder))})"
+
+
+def _role(positives: Positives, view: str) -> str:
+    """Return the role whose side reads a view: that of keys, for a view that is in no pair."""
+    return next(iter(roles_of(positives, view)), "key")
