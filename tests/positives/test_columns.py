@@ -232,14 +232,17 @@ def test_graded_pairs_are_refused(grade: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "which column holds the queries and which the keys.*columns: ask, reply, source"),
-        ({"query": "ask"}, "give both query and key"),
-        ({"query": "aks", "key": "reply"}, r"positives.query: no column 'aks'; did you mean 'ask'\? known: ask, reply"),
-        ({"query": "ask", "key": "replies"}, "positives.key: no column 'replies'; did you mean 'reply'"),
-        ({"query": "ask", "key": "reply", "negative": "x"}, "positives.negative: no column 'x'; known: ask"),
+        ({}, r"^positives \(columns\): which column holds the queries and which the keys.*columns: ask, reply, source"),
+        ({"query": "ask"}, r"^positives \(columns\): give both query and key"),
+        (
+            {"query": "aks", "key": "reply"},
+            r"^positives\.query: no column 'aks'; did you mean 'ask'\? known: ask, reply",
+        ),
+        ({"query": "ask", "key": "replies"}, r"^positives\.key: no column 'replies'; did you mean 'reply'"),
+        ({"query": "ask", "key": "reply", "negative": "x"}, r"^positives\.negative: no column 'x'; known: ask"),
         (
             {"query": "ask", "key": "reply", "cluster": "sauce"},
-            "positives.cluster: no column 'sauce'; did you mean 'source'",
+            r"^positives\.cluster: no column 'sauce'; did you mean 'source'",
         ),
     ],
 )
