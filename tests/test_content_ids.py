@@ -215,3 +215,13 @@ def test_training_reads_no_cell_for_the_identity_of_a_column_that_knows_it(tmp_p
     assert pairs.key_group.tolist() == list(range(40, 48)) * 2
     run = nf.fit(Known(), positives, InfoNCE(), out=tmp_path / "run", batch_size=8, steps=2, device="cpu", quiet=True)
     assert run.metrics == {} and (tmp_path / "run" / "model" / "nearfar.json").is_file()
+
+
+def test_what_has_no_plain_contents_is_refused_and_large_numbers_are_not() -> None:
+    inside: list[object] = []
+    inside.append(inside)
+    for cell in (np.longdouble(1), np.ones(2, np.longdouble), inside):
+        with pytest.raises(InputError, match=r"column 'x', row 1: .* has no identity"):
+            content_ids(ListColumn("x", [cell]))
+    assert content_id(10**5000) != content_id(10**5000 + 1)
+    assert content_id(5) == content_id(np.int64(5)) != content_id(5.0)

@@ -86,7 +86,8 @@ def kind_of(cell: Any) -> str:
     if isinstance(cell, bool | int | float | np.number):
         return "number"
     if isinstance(cell, list | tuple) and cell:
-        return {"text": "texts", "number": "ids"}.get(kind_of(cell[0]), type(cell).__name__)
+        first = "vector" if isinstance(cell[0], float) else {"text": "texts", "number": "ids"}.get(kind_of(cell[0]))
+        return first or type(cell).__name__
     shape, kind = getattr(cell, "shape", None), str(getattr(cell, "dtype", "")).removeprefix("torch.")
     if shape is None or not kind:
         return type(cell).__name__
@@ -209,7 +210,11 @@ def _text_digest(text: bytes) -> bytes:
 def _digest(cell: Any) -> bytes:
     if isinstance(cell, str):  # first, as there are millions
         return _text_digest(cell.encode("utf-8", "surrogatepass"))
-    return blake2b(_content(cell), digest_size=8, person=b"nearfar cell").digest()  # never that of a text
+    try:
+        content = _content(cell)
+    except RecursionError:
+        raise _UnknownTypeError(f"a {type(cell).__name__} nested too deeply, or in itself,") from None
+    return blake2b(content, digest_size=8, person=b"nearfar cell").digest()  # never that of a text
 
 
 def _content(cell: Any) -> bytes:
@@ -221,11 +226,13 @@ def _content(cell: Any) -> bytes:
     if isinstance(cell, np.ndarray):
         return _array_content(cell)
     if isinstance(cell, np.generic):
+        if isinstance(cell, np.longdouble | np.clongdouble):  # with bytes that mean nothing
+            raise _UnknownTypeError(f"a cell of type {type(cell).__name__}")
         return _array_content(np.asarray(cell)) if cell.dtype.kind in "cMmV" else _content(cell.item())
     if cell is None or isinstance(cell, bool):
         return f"{cell}:".encode()
     if isinstance(cell, int):
-        return f"int:{int(cell)}".encode()
+        return f"int:{int(cell):x}".encode()  # Python writes no decimal number of more than 4300 digits
     if isinstance(cell, float):
         return f"float:{float(cell)!r}".encode()
     if isinstance(cell, datetime | date | time):
@@ -254,7 +261,8 @@ def _measured(cell: Any) -> bytes:
 
 
 def _array_content(array: npt.NDArray[Any]) -> bytes:
-    if array.dtype.kind not in _PLAIN_DTYPES or isinstance(array, np.ma.MaskedArray):
+    padded = array.dtype.char in "gG"  # long double: its bytes hold some that mean nothing
+    if array.dtype.kind not in _PLAIN_DTYPES or padded or isinstance(array, np.ma.MaskedArray):
         raise _UnknownTypeError(f"a {type(array).__name__} of type {array.dtype}")
     plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return f"array:{plain.dtype.str}{plain.shape}:".encode() + plain.tobytes()

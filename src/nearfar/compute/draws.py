@@ -76,8 +76,10 @@ class Draws:
     def integers(self, count: int, below: int | Tensor, lane: int = 0) -> Tensor:
         """Return whole numbers uniform in 0, ..., below - 1, (n, count) int64; below, at most 2^31, may be (n, 1).
 
-        The remainder of 63 bits: the bias is below 2^-32.
+        The remainder of 63 bits: the bias is below 2^-32. Errors: `InputError` for a `below` under 1.
         """
+        if isinstance(below, int) and below < 1:
+            raise InputError(f"draws: there is no whole number from 0 to below {below}")
         return (self.bits(count, lane) & 0x7FFFFFFFFFFFFFFF) % below
 
     def normal(self, count: int, lane: int = 0) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -119,7 +120,7 @@ class Projected(nn.Module):
         result: Self = registry.build("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder")
         try:
             result.head.load_state_dict(load_file(folder / HEAD))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             line = str(error).splitlines()[-1].strip()
             raise InputError(
                 f"{folder / HEAD}: does not fit nearfar.json ({line}); copy the model folder again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,10 +90,12 @@ def class_name(label: Any) -> str | None:
 
 
 def _order(name: str) -> tuple[bool, float, str]:
+    """Return what classes are sorted by: numbers first, by size, then names."""
     try:
-        return False, float(name), name
+        number = float(name)
     except ValueError:
-        return True, 0.0, name
+        number = math.nan
+    return (False, number, name) if math.isfinite(number) else (True, 0.0, name)
 
 
 def _places(names: Sequence[str], place: dict[str, int]) -> npt.NDArray[np.int64]:
