@@ -199,8 +199,9 @@ def test_a_recipe_takes_the_head(tmp_path: Path) -> None:
 
 
 def test_a_recipe_takes_the_objective(tmp_path: Path) -> None:
-    objective = {"name": "masked_entries:MaskedEntries", "share": 0.5, "column": "query"}
-    done = trained(tmp_path, "training.steps=40", objective=objective, positives=None, loss=None, evaluate=[])
+    objective = {"name": "masked_entries:MaskedEntries", "share": 0.5}
+    rows = {"name": "unpaired", "column": "query"}
+    done = trained(tmp_path, "training.steps=40", objective=objective, positives=rows, loss=None, evaluate=[])
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     losses = [event["loss"] for event in events if "loss" in event]
     assert losses[-1] < losses[0]
