@@ -208,3 +208,27 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"give training\.queue"):
         Settings(keys="neighbours")
     assert not (tmp_path / "a").exists()
+
+
+class Centred(InfoNCE):
+    """A loss with a state that moves once a step: the mean of the keys, as DINO's centre does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, int]] = []
+        self.register_buffer("centre", torch.zeros(4, dtype=torch.float64))
+
+    def after_step(self, queries: Tensor, keys: Tensor) -> None:
+        assert not keys.requires_grad
+        self.seen.append((len(queries), len(keys)))
+        self.centre.lerp_(keys.mean(0), 0.5)
+
+
+@pytest.mark.parametrize("more", [{}, {"micro_batch": 3}, {"keys": "momentum", "momentum": 0.5}], ids=str)
+def test_a_loss_s_state_moves_once_a_step(tmp_path: Path, more: dict[str, Any]) -> None:
+    loss = Centred()
+    given = {**SGD, "batch_size": 13, "steps": 4, "evaluate_every": 1, **more}
+    part = heads(prediction=False)
+    fit(Perceptron(), pictures(), loss, heads=part, heldout=pictures(20), out=tmp_path, quiet=True, **given)
+    assert loss.seen == [(13, 13)] * 4
+    assert bool(loss.centre.any())
