@@ -213,6 +213,8 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
 class Centred(InfoNCE):
     """A loss with a state that moves once a step: the mean of the keys, as DINO's centre does."""
 
+    centre: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[tuple[int, int]] = []
