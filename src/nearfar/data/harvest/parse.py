@@ -34,12 +34,13 @@ _MAYBE_DOCSTRING = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
-# Matches strings and comments, to skip them, and the empty text where a definition begins at column 0.
+# Matches strings and comments, to skip them, and the empty text where a definition begins at column 0. There are no
+# possessive repeats of groups: Python 3.11.2 gets those wrong, and cut 55 of 6,000 files inside a string.
 _TOP_LEVEL = re.compile(
     r'''
-      """(?:[^"\\]++|\\.|"(?!""))*+""" | "(?:[^"\\\n]++|\\.)*+"
-    | \'\'\'(?:[^'\\]++|\\.|'(?!\'\'))*+\'\'\' | '(?:[^'\\\n]++|\\.)*+'
-    | \#[^\n]*+
+      """[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*""" | "[^"\\\n]*(?:\\.[^"\\\n]*)*"
+    | \'\'\'[^'\\]*(?:(?:\\.|'(?!\'\'))[^'\\]*)*\'\'\' | '[^'\\\n]*(?:\\.[^'\\\n]*)*'
+    | \#[^\n]*
     | ^(?=@|(?:def|class|async)\b)
     ''',
     re.VERBOSE | re.MULTILINE | re.DOTALL,
