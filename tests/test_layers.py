@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "nearfar"
 # A layer a line, the lowest first: a file imports from lower layers and from its own package.
 LAYERS = """
 errors
-column pairs compute
+column column_names pairs compute
 tasks
 contracts
 coerce requirements

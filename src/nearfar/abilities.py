@@ -17,7 +17,17 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
-from nearfar.contracts import Augmentation, Batch, Encoder, MiningPairs, Positives, Side, States, StreamedAugmentation
+from nearfar.contracts import (
+    Augmentation,
+    Batch,
+    Data,
+    Encoder,
+    MiningPairs,
+    Positives,
+    Side,
+    States,
+    StreamedAugmentation,
+)
 from nearfar.pairs import Pairs
 from nearfar.tasks import Task
 
@@ -34,6 +44,20 @@ class HasNotes(Protocol):
 def notes_of(data: Any) -> dict[str, Any]:
     """Return what a data set tells of itself; most tell nothing."""
     return dict(data.notes) if isinstance(data, HasNotes) else {}
+
+
+@runtime_checkable
+class HasPool(Protocol):
+    """Data that says among which rows' documents a split is judged, where that is not the split alone."""
+
+    def pool(self, split: str) -> Data | None:
+        """Return the rows whose documents are ranked for the queries of a split; None for the split's own."""
+        ...
+
+
+def pool_of(data: Data, split: str) -> Data | None:
+    """Return the rows whose documents are ranked for a split's queries; None, as of most data, for the split's own."""
+    return data.pool(split) if isinstance(data, HasPool) else None
 
 
 @runtime_checkable

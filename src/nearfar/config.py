@@ -78,9 +78,12 @@ def build(recipe: Recipe) -> RecipeParts:
     loss = part("loss", "loss", checked["loss"], dim=dim) if "loss" in checked else None
     beside, own = _split_objective(checked.get("objective", {}))
     objective = part("objective", "objective", own, encoder=encoder) if own else None
-    data = [part("data", where, spec) for where, spec in _entries("data", checked["data"])]
-    specs = _entries("positives", checked["positives"])
-    specs = specs if isinstance(checked["positives"], list) else specs * len(data)  # one for all, or one for each
+    sources, specs = _entries("data", checked["data"]), _entries("positives", checked["positives"])
+    specs = specs if isinstance(checked["positives"], list) else specs * len(sources)  # one for all, or one for each
+    data = [
+        part("data", where, spec, in_use=_columns_of(reader))
+        for (where, spec), (_, reader) in zip(sources, specs, strict=True)
+    ]
     positives = [
         part("positives", where, spec, data=rows, encoder=encoder)
         for (where, spec), rows in zip(specs, data, strict=True)
@@ -112,6 +115,12 @@ def build(recipe: Recipe) -> RecipeParts:
         of_split=of_split,
         seconds=seconds,
     )
+
+
+def _columns_of(spec: Mapping[str, Any]) -> list[str]:
+    """Return the columns that positives are told to read; a split shares no text of these. Others are recognised."""
+    given = [spec.get(role) or [] for role in ("query", "key", "negative", "column")]
+    return [name for names in given for name in ([names] if isinstance(names, str) else names)]
 
 
 def _heads(specs: Mapping[str, Any], dim: int) -> dict[str, Head]:

@@ -26,7 +26,13 @@ PART_PACKAGES = ("data", "positives", "augmentations", "encoders", "heads", "los
 PLAIN = (str, bytes, int, float, list, tuple, set)  # no part is of these types
 _SETTINGS: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # of the parts that `build` made
 # By package, what nearfar hands to a constructor itself, so that no recipe sets it.
-HANDED_IN = {"positives": ("data", "encoder"), "losses": ("dim",), "heads": ("dim",), "objectives": ("encoder",)}
+HANDED_IN = {
+    "data": ("in_use",),
+    "positives": ("data", "encoder"),
+    "losses": ("dim",),
+    "heads": ("dim",),
+    "objectives": ("encoder",),
+}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,8 @@ import numpy.typing as npt
 from nearfar.column import Column, Ids
 from nearfar.data.tables.read import ReadOptions, read
 from nearfar.data.tables.selection import Selection, checked_lists, checked_numbers, checked_text
-from nearfar.data.tables.split import column_texts, split_rows
+from nearfar.data.tables.shared_texts import column_texts
+from nearfar.data.tables.split import split_rows
 from nearfar.errors import InputError, nearest
 
 
@@ -28,10 +30,14 @@ class Table:
     the columns of a file without a header.
 
     The table itself is the training rows (of several splits without a "train": the first). `heldout`, a fraction below
-    1 or a number of rows, takes rows out of training as the split "heldout". They are chosen by a hash of `seed` and of
-    the text in the first of the columns `heldout_by` (default: all columns of text, lists included, but not labels,
-    which are few texts of many rows each). Held-out rows that share a text of any of these columns with training are
-    dropped, so that nothing leaks. `notes` counts train, heldout and dropped.
+    1 or a number of rows, takes rows out of training as the split "heldout", drawn by a hash of `seed` and of their
+    texts. Rows that share a text in a column in use (`heldout_by`; by default the columns of queries, keys, negatives
+    and texts, not those that describe a row, such as id or category) are one group, also through a chain of other
+    rows, and stay together: the largest group is for training, and of the others as many are held out as come nearest
+    to the share. If hardly any can be, because every question shares an answer with another, queries alone are held
+    out: their texts are not in training, but their documents are, and they are ranked among all documents (`pool`).
+    `notes` counts train and heldout and, where rows share texts, groups, says how rows were held out, and which share
+    was reached. in_use: the columns that positives are told to read, which a recipe hands in.
 
     Errors: InputError, of one or two lines: the file, the row and its line, the column, what is wrong, the fix.
 
@@ -53,32 +59,39 @@ class Table:
         header: list[str] | None = None,
         config: str | None = None,
         seed: int = 0,
+        in_use: Sequence[str] = (),
     ) -> None:
         if delimiter is not None and len(delimiter.encode()) != 1:
             raise InputError(f"table: delimiter {delimiter!r} is not one plain character; give one, e.g. delimiter=','")
         tables = read(path, ReadOptions(delimiter, None if header is None else tuple(header), config))
         self._splits = {name: Selection(table) for name, table in tables.items()}
         self._select("train" if "train" in tables else next(iter(tables)))
-        self.notes: dict[str, Any] = {"train": len(self), "heldout": 0, "dropped": 0}
+        self.notes: dict[str, Any] = {"train": len(self), "heldout": 0}
+        self._whole: Selection | None = None  # among whose documents held-out queries are ranked
         if heldout:
-            self._hold_out(heldout, heldout_by, seed)
+            self._hold_out(heldout, heldout_by, seed, in_use)
 
     def _select(self, split: str) -> None:
         self._name = split
-        self._rows = self._splits[split]
+        self._show(self._splits[split])
+
+    def _show(self, rows: Selection) -> None:
+        self._rows = rows
         self.columns: list[str] = self._rows.column_names
         self._checked: dict[tuple[str, bool], Column] = {}
         self.__dict__.pop("fingerprint", None)
 
-    def _hold_out(self, heldout: float, by: list[str] | None, seed: int) -> None:
+    def _hold_out(self, heldout: float, by: list[str] | None, seed: int, in_use: Sequence[str]) -> None:
         rows = self._rows
         if "heldout" in self._splits:
             raise InputError(f"{self.where()}: has a split 'heldout' already; leave heldout={heldout:g} out")
-        texts = column_texts(rows, by)
-        train, kept, dropped = split_rows(rows.source.where, texts, len(rows), heldout, seed)
-        self._splits |= {self._name: Selection(rows.source, train), "heldout": Selection(rows.source, kept)}
+        columns, first = column_texts(rows, by, in_use)
+        split = split_rows(rows.source.where, columns, first, len(rows), heldout, seed)
+        parts = {self._name: split.train, "heldout": split.heldout}
+        self._splits |= {name: Selection(rows.source, part) for name, part in parts.items()}
+        self._whole = rows if split.whole_pool else None
         self._select(self._name)
-        self.notes = {"train": len(train), "heldout": len(kept), "dropped": dropped}
+        self.notes = split.notes
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -95,6 +108,17 @@ class Table:
             raise InputError(f"{self.where()}: no split {name!r}; {nearest(name, self._splits)}{fix}")
         other = copy.copy(self)
         other._select(name)
+        return other
+
+    def pool(self, split: str) -> Table | None:
+        """Return the rows among whose documents the queries of a split are ranked: all rows, or None for its own.
+
+        All rows are the pool of "heldout" where its documents were seen in training, or are too few to rank.
+        """
+        if split != "heldout" or self._whole is None:
+            return None
+        other = copy.copy(self)
+        other._show(self._whole)
         return other
 
     def where(self, row: int | None = None) -> str:

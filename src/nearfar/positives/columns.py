@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from nearfar.abilities import notes_of
+from nearfar.abilities import notes_of, pool_of
 from nearfar.column import Column, Ids, content_ids, take
 from nearfar.contracts import Batch, Data, MiningPairs
 from nearfar.errors import InputError
@@ -139,8 +139,12 @@ class Columns:
         return result
 
     def task(self, split: str) -> Retrieval:
-        """Return a split as a retrieval task: its distinct queries, and its distinct keys as documents."""
-        return retrieval(split, self.data.split(split), self.roles, notes_of(self.data))
+        """Return a split as a retrieval task: its distinct queries, and its distinct keys as documents.
+
+        The documents are those of more rows where the data say so (`abilities.HasPool`); the task's notes tell.
+        """
+        rows, pool = self.data.split(split), pool_of(self.data, split)
+        return retrieval(split, rows, pool, self.roles, notes_of(self.data))
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some examples as texts, for people: errors, `--dry-run`, the model card."""

@@ -66,7 +66,13 @@ def _caption(protocol: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{protocol[key]:,} {key}" for key in _SIZES if key in protocol)
     interval = protocol["interval"]
     words = f"[low, high]: {interval['confidence']:.0%} interval over {protocol['clusters']:,} clusters"
-    return f"{sizes}; {interval.get('note', words)}"
+    return "\n".join([f"{sizes}; {interval.get('note', words)}", *_held_out(protocol)])
+
+
+def _held_out(protocol: Mapping[str, Any]) -> list[str]:
+    """Return how the rows were held out, where the data tell."""
+    split = protocol.get("notes", {}).get("split", {})
+    return [split["held out"]] if isinstance(split, Mapping) and "held out" in split else []
 
 
 def _number(value: float | None, sign: bool = False) -> str:

@@ -1,6 +1,8 @@
-"""Which pairs hang together: those that share a text, directly or not."""
+"""Which pairs and rows hang together: those that share a text, directly or not."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -18,3 +20,17 @@ def pair_clusters(first: Column, second: Column) -> Ids:
     component = connected_components(graph, directed=False)[1]
     clusters: Ids = np.unique(component[left], return_inverse=True)[1].astype(np.int64)
     return clusters
+
+
+def row_groups(ids: Sequence[Ids], rows: Sequence[Ids], n: int) -> Ids:
+    """Return the connected component of each of n rows, (n,), where rows that share a text of any column are joined.
+
+    ids, rows: for each column, the content ids of its texts (t,) and the row of each (t,).
+    """
+    texts, nodes = np.unique(np.concatenate(list(ids)), return_inverse=True)  # (t,)
+    size = n + len(texts)
+    edges = (np.concatenate(list(rows)), n + nodes)
+    graph = coo_array((np.ones(len(nodes), np.int32), edges), shape=(size, size))
+    component = connected_components(graph, directed=False)[1][:n]
+    groups: Ids = np.unique(component, return_inverse=True)[1].astype(np.int64)
+    return groups

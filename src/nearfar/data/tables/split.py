@@ -1,118 +1,179 @@
-"""Which rows are held out: chosen by a hash of their content, and sharing no text with the training rows."""
+"""Which rows are held out: whole groups of rows that share texts, drawn by a hash of their content."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Ids, content_ids
-from nearfar.data.tables.cells import is_text, is_text_list, not_blank
-from nearfar.data.tables.selection import Selection
+from nearfar.column import Ids
+from nearfar.data.tables.clusters import row_groups
+from nearfar.data.tables.shared_texts import ColumnTexts
 from nearfar.errors import InputError
 
-MAX_LABELS = 100  # distinct texts of a column of labels, at most
-MIN_ROWS_PER_LABEL = 100  # rows of each on average, at least
+FEW = 20  # held-out rows that are worth a split by groups, where more are asked for
+FEW_GROUPS = 10  # held-out groups whose documents alone would be too small a pool to rank
+SEEN = "documents were seen in training"
 
 
 @dataclass(frozen=True)
-class ColumnTexts:
-    """The content ids (t,) of the texts of one column, and the row (t,) of each; blank texts are left out."""
+class Split:
+    """The training rows and the held-out rows, both ascending, and how they were parted.
 
-    name: str
-    ids: Ids
-    rows: Ids
-
-    def are_labels(self) -> bool:
-        """Say whether the texts are labels: few distinct ones, each of many rows."""
-        n = len(self.ids)
-        return n >= MIN_ROWS_PER_LABEL and len(np.unique(self.ids)) <= min(MAX_LABELS, n // MIN_ROWS_PER_LABEL)
-
-    def shared_rows(self, heldout: npt.NDArray[np.bool_], training_ids: Ids) -> Ids:
-        """Return the rows among `heldout` (n,) that have a text among the sorted `training_ids`."""
-        if len(training_ids) == 0:
-            return self.rows[:0]
-        chosen = heldout[self.rows]
-        ids, rows = self.ids[chosen], self.rows[chosen]
-        # numpy's isin is slow on millions
-        position = np.minimum(np.searchsorted(training_ids, ids), len(training_ids) - 1)
-        shared: Ids = rows[training_ids[position] == ids]
-        return shared
-
-
-def column_texts(selection: Selection, names: Sequence[str] | None) -> list[ColumnTexts]:
-    """Return the texts of some columns, by default of all that hold text or lists of text, columns of text first.
-
-    By default, columns of labels are left out where others hold text: all rows would share a "text" with training.
+    whole_pool: held-out queries are judged among the documents of all rows. notes: what a protocol says of the split.
     """
-    types = {name: selection.arrow_type(name) for name in names or selection.column_names}
-    chosen = [name for name, arrow_type in types.items() if is_text(arrow_type) or is_text_list(arrow_type)]
-    if names is None:
-        chosen.sort(key=lambda name: is_text_list(types[name]))
-    if not chosen or len(chosen) < len(names or ()):
-        raise InputError(
-            f"{selection.source.where}: heldout needs columns of text, these hold "
-            f"{', '.join(f'{name!r} {arrow_type}' for name, arrow_type in types.items())}; name some with heldout_by"
-        )
-    found = [_texts(selection, name, is_text_list(types[name])) for name in chosen]
-    without_labels = [texts for texts in found if not texts.are_labels()]
-    return found if names is not None or not without_labels else without_labels
+
+    train: Ids
+    heldout: Ids
+    whole_pool: bool
+    notes: dict[str, Any]
 
 
-def _texts(selection: Selection, name: str, in_lists: bool) -> ColumnTexts:
-    column, rows = selection.column(name, fill=""), np.arange(len(selection))
-    if in_lists:
-        column, offsets = selection.flattened(name, fill="")
-        rows = np.repeat(rows, np.diff(offsets))
-    full = np.concatenate([np.zeros(0, bool), *map(not_blank, column.arrays())])
-    return ColumnTexts(name, content_ids(column)[full], rows[full])
+@dataclass(frozen=True)
+class Draw:
+    """The groups to draw from: each row's group (n,), its random key (n,), and whether it may be held out (n,)."""
+
+    groups: Ids
+    key: npt.NDArray[np.uint64]
+    allowed: npt.NDArray[np.bool_]
+
+    def rows(self, target: int, limit: int) -> npt.NDArray[np.bool_]:
+        """Return which rows (n,) are held out: whole groups of about `target` rows and at most `limit`.
+
+        The largest group is never among them. The others come in the order of their keys, each where it fits; at last
+        the smallest, where that is nearer to the target than nothing.
+        """
+        sizes = np.bincount(self.groups)  # (g,)
+        key = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
+        np.minimum.at(key, self.groups, self.key)
+        free = np.ones(len(sizes), bool)
+        free[self.groups[~self.allowed]] = False
+        free[np.lexsort((key, -sizes))[0]] = False
+        chosen, left = np.zeros(len(sizes), bool), target
+        order = np.flatnonzero(free)[np.argsort(key[free])]
+        for group, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+            if size <= left:
+                chosen[group], left = True, left - size
+            if left == 0:
+                break
+        others = order[~chosen[order]]
+        if left and len(others):
+            smallest = others[np.argmin(sizes[others])]
+            size = int(sizes[smallest])
+            if (left == target or size < 2 * left) and target - left + size <= limit:
+                chosen[smallest] = True
+        return chosen[self.groups]
 
 
-def split_rows(where: str, columns: Sequence[ColumnTexts], n: int, heldout: float, seed: int) -> tuple[Ids, Ids, int]:
-    """Return the training rows, the held-out rows, both ascending, and how many were dropped for sharing a text.
+def split_rows(
+    where: str, columns: Sequence[ColumnTexts], first: ColumnTexts, n: int, heldout: float, seed: int
+) -> Split:
+    """Return the split of n rows, such that no text of a query, and if possible no text at all, is on both sides.
 
-    Rows whose first column has the same text stay together; the order of the rows does not matter.
-    where: what errors call the data. n: its rows. heldout: a fraction below 1 or a number of rows.
-    Errors: InputError for a size that leaves a side empty, and where all held-out rows share a text with training.
+    Rows that share a text of any of `columns` are one group, also through a chain of other rows. If a draw by the hash
+    of each row's text in `first` parts no group, it decides. Otherwise groups are drawn whole. If hardly any can be
+    (every question shares an answer with another), queries are held out: their texts, those of the first of `columns`,
+    are not in training, but their documents are. The order of the rows does not matter.
+
+    where: what errors call the data. heldout: a fraction below 1 or a number of rows.
+    Errors: InputError for a size that leaves a side empty, and where all rows share one text.
     """
     size = _checked_size(where, heldout, n)
-    key = np.full(n, np.iinfo(np.uint64).max, np.uint64)  # (n,); a row whose first text is blank is a training row
-    first = columns[0]
-    np.minimum.at(key, first.rows, _seeded_hash(first.ids, seed))
-    if heldout < 1:
-        out = key < np.uint64(heldout * 2**64)
-    else:
-        ordered = np.sort(key)
-        # All rows of a text go together: as many texts as fit with all their rows, and at least one.
-        ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, n)
-        fitting = ends[ends <= size]
-        out = key <= ordered[(fitting[-1] if len(fitting) else ends[0]) - 1]
-    if not out.any() or out.all():
+    target = size or max(1, round(heldout * n))
+    limit = max(2 * target, n // 5)
+    groups = row_groups([texts.ids for texts in columns], [texts.rows for texts in columns], n)
+    sizes = np.bincount(groups)
+    shared = len(sizes) < n
+    out = _by_hash(_row_keys(first, n, seed), heldout, size)
+    if 0 < out.sum() < n and not (shared and (out.sum() > limit or _parts_a_group(groups, out))):
+        return _split(columns, groups, out, heldout, queries=False)
+    query = columns[0]
+    key = _row_keys(query, n, seed)
+    has_query = np.zeros(n, bool)
+    has_query[query.rows] = True
+    by_group = Draw(groups, key, has_query)
+    out = by_group.rows(target, limit)
+    if out.sum() < min(target, FEW) and len(columns) > 1:
+        by_query = Draw(row_groups([query.ids], [query.rows], n), key, has_query & ~_also_elsewhere(columns, n))
+        queries = by_query.rows(target, limit)
+        if queries.sum() > out.sum():
+            return _split(columns, groups, queries, heldout, queries=True)
+    out = out if out.any() else by_group.rows(target, n)
+    if not out.any():
+        names = " and ".join(repr(texts.name) for texts in columns)
         raise InputError(
-            f"{where}: heldout={heldout:g} of {n} rows leaves {'nothing held out' if not out.any() else 'no training'}"
-            f" (column {first.name!r} decides); choose another size"
+            f"{where}: heldout={heldout:g}: no rows can be held out of {n}, as those that share a text (column {names}) "
+            "stay together, and no other rows have one; add rows with other texts, or train without judging: heldout=0 "
+            "(in a recipe data.heldout=0 evaluate=[])"
         )
-    training_ids = np.sort(np.concatenate([texts.ids[~out[texts.rows]] for texts in columns]))
-    shared = {texts.name: texts.shared_rows(out, training_ids) for texts in columns}
-    leaks = np.unique(np.concatenate(list(shared.values())))
-    kept = out.copy()
-    kept[leaks] = False
-    if 2 * len(leaks) > out.sum():
-        worst = max(shared, key=lambda name: len(np.unique(shared[name])))
-        others = [texts.name for texts in columns if texts.name != worst] or [worst]
-        count = f"{len(leaks)} of {int(out.sum())}" if kept.any() else f"all {len(leaks)}"
-        message = (
-            f"{where}: {count} held-out rows share a text with training, most by column {worst!r}; "
-            f"name the columns whose texts matter, e.g. heldout_by={others}"
+    return _split(columns, groups, out, heldout, queries=False)
+
+
+def _split(
+    columns: Sequence[ColumnTexts], groups: Ids, out: npt.NDArray[np.bool_], asked: float, *, queries: bool
+) -> Split:
+    """Return the split and its notes; of rows that share nothing, there is nothing to tell but their numbers."""
+    n, held, sizes = len(out), int(out.sum()), np.bincount(groups)
+    train, heldout = np.flatnonzero(~out), np.flatnonzero(out)
+    notes: dict[str, Any] = {"train": n - held, "heldout": held}
+    if len(sizes) == n:
+        return Split(train, heldout, False, notes)
+    held_groups = len(np.unique(groups[out]))
+    few = held_groups < FEW_GROUPS
+    share, wanted = held / n, asked if asked < 1 else asked / n
+    names = ", ".join(texts.name for texts in columns)
+    told = f"asked {wanted:.1%} of {n:,} rows, reached {share:.1%}"
+    whole = (
+        f"{len(sizes):,} group{'s' * (len(sizes) > 1)} of rows that share a text (largest {int(sizes.max()):,} rows)"
+    )
+    if queries:
+        about = (
+            f"{SEEN}: held out by queries alone, as {whole} leave{'s' * (len(sizes) == 1)} too few rows to hold out "
+            f"otherwise; ranked among all documents; {told}"
         )
-        if not kept.any():
-            raise InputError(message)
-        warnings.warn(f"{message}; those rows are left out", stacklevel=3)
-    return np.flatnonzero(~out), np.flatnonzero(kept), len(leaks)
+    else:
+        pool = "; ranked among all documents, those of training too" if few else ""
+        about = f"no text of training is held out: {held_groups:,} of {whole}{pool}; {told}"
+    notes |= {"asked share": round(wanted, 4), "reached share": round(share, 4), "groups": len(sizes)}
+    notes |= {"held-out groups": held_groups, "largest group": int(sizes.max()), "columns": names, "held out": about}
+    return Split(train, heldout, queries or few, notes)
+
+
+def _by_hash(key: npt.NDArray[np.uint64], heldout: float, size: int) -> npt.NDArray[np.bool_]:
+    """Return the rows (n,) with the lowest keys; rows of one key go together."""
+    if heldout < 1:
+        drawn: npt.NDArray[np.bool_] = key < np.uint64(heldout * 2**64)
+        return drawn
+    ordered = np.sort(key)
+    # As many keys as fit with all their rows, and at least one.
+    ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, len(key))
+    fitting = ends[ends <= size]
+    lowest: npt.NDArray[np.bool_] = key <= ordered[(fitting[-1] if len(fitting) else ends[0]) - 1]
+    return lowest
+
+
+def _parts_a_group(groups: Ids, out: npt.NDArray[np.bool_]) -> bool:
+    held = np.bincount(groups, out)
+    return bool(((held > 0) & (held < np.bincount(groups))).any())
+
+
+def _also_elsewhere(columns: Sequence[ColumnTexts], n: int) -> npt.NDArray[np.bool_]:
+    """Return the rows (n,) whose text in the first column occurs in another one, where it may be trained on."""
+    query, *others = columns
+    found = np.zeros(n, bool)
+    found[query.rows[np.isin(query.ids, np.concatenate([texts.ids for texts in others]))]] = True
+    return found
+
+
+def _row_keys(texts: ColumnTexts, n: int, seed: int) -> npt.NDArray[np.uint64]:
+    """Return the lowest hash of each row's texts (n,); a row without one has the highest, and is a training row."""
+    key = np.full(n, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(key, texts.rows, _seeded_hash(texts.ids, seed))
+    return key
 
 
 def _checked_size(where: str, heldout: float, n: int) -> int:

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 
 from nearfar.column import Column, Ids, cell_ids, chunks, column_kind, content_ids, take
+from nearfar.column_names import DOCUMENT_COLUMNS
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import flatten
 
-COLUMN_NAMES = (
-    *("text", "document", "passage", "sentence", "content", "body", "code", "key"),
-    *("image", "picture", "array", "recording", "series"),
-)
 _WORD = re.compile(r"\S+")
 
 
@@ -40,7 +37,7 @@ class Documents:
         Errors: `InputError` for no recognised column, or one that does not exist; an empty cell, by row; passages of
         what is no text.
         """
-        name = column or next((known for known in COLUMN_NAMES if known in data.columns), None)
+        name = column or next((known for known in DOCUMENT_COLUMNS if known in data.columns), None)
         name = data.columns[0] if name is None and len(data.columns) == 1 else name
         if name is None:
             raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,20 +9,10 @@ import numpy.typing as npt
 
 from nearfar.abilities import ARRAYS, HasLists
 from nearfar.column import Column, Ids, ListColumn, chunks, column_kind, content_id, content_ids, is_empty, ranges
+from nearfar.column_names import COLUMN_PAIRS, NEGATIVE
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 
-COLUMN_PAIRS = [  # names of a query and a key column that are recognised
-    ("query", "key"),
-    ("anchor", "positive"),
-    ("query", "positive"),
-    ("query", "pos"),
-    ("query", "answer"),
-    ("question", "answer"),
-    ("sentence1", "sentence2"),
-    ("sentence_1", "sentence_2"),
-]
-NEGATIVE = re.compile(r"neg(ative)?s?(_?\d+)?")  # negative, negatives, negative_1, neg; not "negotiated"
 MISSING = [content_id(None), content_id(""), content_id([])]
 GRADE_COLUMNS = ("score", "label", "similarity", "similarity_score")
 

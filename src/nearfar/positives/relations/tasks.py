@@ -20,11 +20,12 @@ from nearfar.positives.relations.roles import FlatCells, Roles, pairs_of, side_c
 from nearfar.tasks import Retrieval
 
 
-def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> Retrieval:
+def retrieval(name: str, data: Data, pool: Data | None, roles: Roles, notes: Mapping[str, Any]) -> Retrieval:
     """Return the task with distinct queries and distinct keys, in which every key that a query occurs with is relevant.
 
-    Where one column holds both, the first text of each row is the query, and the others are its documents. Queries of
-    one cluster, also through a chain of other queries, are resampled together.
+    pool: rows whose keys are documents, too; None for those of `data` alone. Where one column holds both, the first
+    text of each row is the query, and the others are its documents. Queries of one cluster, also through a chain of
+    other queries, are resampled together.
     """
     queries, keys = side_cells(data, roles)
     examples, documents = pairs_of(queries, keys), np.arange(len(keys.column))
@@ -35,6 +36,8 @@ def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> 
     query, query_texts = _distinct(queries.column, examples[:, 1])  # only queries that have a key
     place, document_texts = _distinct(keys.column, documents)
     document = place[np.searchsorted(documents, examples[:, 2])]
+    if pool is not None:
+        document_texts += _further(document_texts, pool, roles)
     relevance: dict[int, dict[int, int]] = {}
     for q, d in zip(query.tolist(), document.tolist()):
         relevance.setdefault(q, {})[d] = 1
@@ -53,6 +56,15 @@ def retrieval(name: str, data: Data, roles: Roles, notes: Mapping[str, Any]) -> 
         clusters,
         {**sizes, "split": dict(notes)},
     )
+
+
+def _further(texts: list[Any], pool: Data, roles: Roles) -> list[Any]:
+    """Return the distinct documents of the pool that are not among `texts`, in order of appearance."""
+    queries, keys = side_cells(pool, roles)
+    documents = _first_texts_as_queries(queries, pairs_of(queries, keys))[1] if queries is keys else None
+    rows = np.arange(len(keys.column)) if documents is None else documents
+    known = content_ids(ListColumn(roles.key, texts))
+    return _distinct(keys.column, rows[~np.isin(content_ids(keys.column)[rows], known)])[1]
 
 
 def _first_texts_as_queries(texts: FlatCells, examples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Ids]:
