@@ -161,11 +161,14 @@ def test_a_few_rows_outside_one_large_group_are_enough() -> None:
     assert fewer.notes["heldout"] == 100 and fewer.notes["held out"].startswith(SEEN)
 
 
-def test_following_the_error_works() -> None:
+def test_following_the_error_works(tmp_path: Path) -> None:
     rows = [{"question": "how?", "answer": f"so {i}"} for i in range(9)]
     with pytest.raises(InputError, match=r"no rows can be held out of 9.*'question' and 'answer'.*heldout=0"):
         Table(rows, heldout=2)
-    assert len(Table(rows, heldout=0)) == 9
+    for name, lines in (("train", rows), ("heldout", rows[:2])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = Table(tmp_path, heldout=0)
+    assert (len(table), len(table.split("heldout")), table.pool("heldout")) == (9, 2, None)  # as the files say
     assert Table([*rows, {"question": "why?", "answer": "as"}], heldout=2).notes["heldout"] == 1
 
 

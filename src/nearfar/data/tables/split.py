@@ -106,9 +106,9 @@ def split_rows(
     if not out.any():
         names = " and ".join(repr(texts.name) for texts in columns)
         raise InputError(
-            f"{where}: heldout={heldout:g}: no rows can be held out of {n}, as those that share a text (column {names}) "
-            "stay together, and no other rows have one; add rows with other texts, or train without judging: heldout=0 "
-            "(in a recipe data.heldout=0 evaluate=[])"
+            f"{where}: heldout={heldout:g}: no rows can be held out of {n}, as all that have a text (column {names}) "
+            "share some and stay together; add rows with other texts, or give rows to judge by in a file of their own, "
+            "heldout.jsonl beside train.jsonl in a folder (path=FOLDER heldout=0)"
         )
     return _split(columns, groups, out, heldout, queries=False)
 
