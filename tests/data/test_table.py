@@ -297,7 +297,7 @@ def test_labels_decide_nothing() -> None:
     assert Table(rows, heldout=50).notes == {"train": 950, "heldout": 50}
     named = Table(rows, heldout=300, heldout_by=["label"])  # named by the user, labels are held out whole
     assert not set(cells(named.column("label"))) & set(cells(named.split("heldout").column("label")))
-    with pytest.raises(InputError, match=r"column 'label'.*stay together"):
+    with pytest.raises(InputError, match=r"column 'label'.*stays together"):
         Table([{"label": "one"}] * 1000, heldout=0.1)  # the only text there is
 
 

@@ -332,7 +332,7 @@ def test_holding_out_needs_text() -> None:
     says(error, "heldout needs columns of text, these hold 'n' int64", "heldout_by")
     with pytest.raises(InputError) as error:
         Table([{"q": "same"} for _ in range(9)], heldout=2)
-    says(error, "the list of rows: heldout=2: no rows can be held out of 9", "column 'q'", "heldout=0")
+    says(error, "the list of rows: heldout=2 of 9 rows: none can be held out", "column 'q'", "heldout=0")
 
 
 def test_a_split_that_is_there_is_not_made_again(tmp_path: Path) -> None:

@@ -136,19 +136,19 @@ def test_columns_that_a_recipe_names_decide(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of so small a run: that its space collapses
-@pytest.mark.parametrize(("rows", "told"), [(faq(), "no text of training is held out"), (many_to_many(), SEEN)])
-def test_the_first_command_works_and_tells(tmp_path: Path, rows: Rows, told: str) -> None:
+@pytest.mark.parametrize(("rows", "said"), [(faq(), "no text of training is held out"), (many_to_many(), SEEN)])
+def test_the_first_command_works_and_tells(tmp_path: Path, rows: Rows, said: str) -> None:
     path = tmp_path / "faq.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     small = {"encoder.dim": 8, "training.epochs": 1}
     done = train("static", {"data.path": path, **small}, out=tmp_path / "run", quiet=True)
     assert done is not None
     table = report_table(done.reports["heldout"])
-    assert isinstance(table.caption, Text) and told in table.caption.plain
+    assert isinstance(table.caption, Text) and said in table.caption.plain
     assert ", 9 documents; " in table.caption.plain
     assert (
-        told in (tmp_path / "run" / "results.json").read_text()
-        and told in (tmp_path / "run" / "report.html").read_text()
+        said in (tmp_path / "run" / "results.json").read_text()
+        and said in (tmp_path / "run" / "report.html").read_text()
     )
 
 
@@ -163,7 +163,9 @@ def test_a_few_rows_outside_one_large_group_are_enough() -> None:
 
 def test_following_the_error_works(tmp_path: Path) -> None:
     rows = [{"question": "how?", "answer": f"so {i}"} for i in range(9)]
-    with pytest.raises(InputError, match=r"no rows can be held out of 9.*'question' and 'answer'.*heldout=0"):
+    with pytest.raises(
+        InputError, match=r"2 of 9 rows: none can be held out.*'question' and 'answer'.*heldout=0"
+    ):
         Table(rows, heldout=2)
     for name, lines in (("train", rows), ("heldout", rows[:2])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -189,7 +191,7 @@ def test_no_query_is_on_both_sides(pairs: list[tuple[int, int]], heldout: float,
     try:
         table = Table(data, heldout=heldout, seed=seed)
     except InputError as error:
-        assert "no rows can be held out" in str(error)
+        assert "none can be held out" in str(error)
         assert len({query for query, _ in pairs}) == 1  # others could be held out
         return
     notes, out = table.notes, table.split("heldout")

@@ -106,9 +106,9 @@ def split_rows(
     if not out.any():
         names = " and ".join(repr(texts.name) for texts in columns)
         raise InputError(
-            f"{where}: heldout={heldout:g}: no rows can be held out of {n}, as all that have a text (column {names}) "
-            "share some and stay together; add rows with other texts, or give rows to judge by in a file of their own, "
-            "heldout.jsonl beside train.jsonl in a folder (path=FOLDER heldout=0)"
+            f"{where}: heldout={heldout:g} of {n} rows: none can be held out, as all with a text (column {names}) "
+            "are one group, which stays together; add rows with other texts, or give rows to judge by in a file of "
+            "their own, heldout.jsonl beside train.jsonl in a folder (path=FOLDER heldout=0)"
         )
     return _split(columns, groups, out, heldout, queries=False)
 
@@ -126,18 +126,18 @@ def _split(
     few = held_groups < FEW_GROUPS
     share, wanted = held / n, asked if asked < 1 else asked / n
     names = ", ".join(texts.name for texts in columns)
-    told = f"asked {wanted:.1%} of {n:,} rows, reached {share:.1%}"
+    reached = f"asked {wanted:.1%} of {n:,} rows, reached {share:.1%}"
     whole = (
         f"{len(sizes):,} group{'s' * (len(sizes) > 1)} of rows that share a text (largest {int(sizes.max()):,} rows)"
     )
     if queries:
         about = (
             f"{SEEN}: held out by queries alone, as {whole} leave{'s' * (len(sizes) == 1)} too few rows to hold out "
-            f"otherwise; ranked among all documents; {told}"
+            f"otherwise; ranked among all documents; {reached}"
         )
     else:
         pool = "; ranked among all documents, those of training too" if few else ""
-        about = f"no text of training is held out: {held_groups:,} of {whole}{pool}; {told}"
+        about = f"no text of training is held out: {held_groups:,} of {whole}{pool}; {reached}"
     notes |= {"asked share": round(wanted, 4), "reached share": round(share, 4), "groups": len(sizes)}
     notes |= {"held-out groups": held_groups, "largest group": int(sizes.max()), "columns": names, "held out": about}
     return Split(train, heldout, queries or few, notes)
