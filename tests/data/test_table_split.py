@@ -163,9 +163,7 @@ def test_a_few_rows_outside_one_large_group_are_enough() -> None:
 
 def test_following_the_error_works(tmp_path: Path) -> None:
     rows = [{"question": "how?", "answer": f"so {i}"} for i in range(9)]
-    with pytest.raises(
-        InputError, match=r"2 of 9 rows: none can be held out.*'question' and 'answer'.*heldout=0"
-    ):
+    with pytest.raises(InputError, match=r"2 of 9 rows: none can be held out.*'question' and 'answer'.*heldout=0"):
         Table(rows, heldout=2)
     for name, lines in (("train", rows), ("heldout", rows[:2])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -89,7 +89,7 @@ def split_rows(
     sizes = np.bincount(groups)
     shared = len(sizes) < n
     out = _by_hash(_row_keys(first, n, seed), heldout, size)
-    if 0 < out.sum() < n and not (shared and (out.sum() > limit or _parts_a_group(groups, out))):
+    if 0 < out.sum() < n and not (shared and (out.sum() > limit or _parts_groups(groups, out))):
         return _split(columns, groups, out, heldout, queries=False)
     query = columns[0]
     key = _row_keys(query, n, seed)
@@ -156,9 +156,11 @@ def _by_hash(key: npt.NDArray[np.uint64], heldout: float, size: int) -> npt.NDAr
     return lowest
 
 
-def _parts_a_group(groups: Ids, out: npt.NDArray[np.bool_]) -> bool:
-    held = np.bincount(groups, out)
-    return bool(((held > 0) & (held < np.bincount(groups))).any())
+def _parts_groups(groups: Ids, out: npt.NDArray[np.bool_]) -> bool:
+    """Say whether a group is on both sides, or every largest one is held out."""
+    sizes = np.bincount(groups)
+    held = np.bincount(groups, out, len(sizes))
+    return bool(((held > 0) & (held < sizes)).any() or held[sizes == sizes.max()].all())
 
 
 def _also_elsewhere(columns: Sequence[ColumnTexts], n: int) -> npt.NDArray[np.bool_]:
