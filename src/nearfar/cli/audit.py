@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
+from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.storage.folders import json_safe
 
 
@@ -31,6 +32,9 @@ def command(
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
     of each row that was left out.
     """
+    refuse_data(data)
+    if model is not None:
+        refuse_model(model)
     from nearfar.audit.audit import audit
     from nearfar.errors import InputError
     from nearfar.evaluation import sources

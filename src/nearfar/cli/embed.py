@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from nearfar.cli import Json, emit
+from nearfar.cli._early import refuse_data, refuse_model
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -30,6 +31,9 @@ def command(
     Unit vectors, float32, in the order of the input. Bytes (int8, uint8) need a calibration; its ranges are kept as
     OUT.ranges.npy, for texts to come that are to be compared with these.
     """
+    refuse_model(model)
+    if not texts.endswith(".txt"):
+        refuse_data(texts)
     from nearfar.errors import InputError
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors

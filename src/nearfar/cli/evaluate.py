@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
+from nearfar.cli._early import refuse_data, refuse_model
 
 BASELINE = "bm25, majority, ... (those of the task by default), a model's folder, or none."
 
@@ -24,6 +25,8 @@ def command(
 
     On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
     """
+    refuse_model(model)
+    refuse_data(data)
     from nearfar.evaluation import sources
     from nearfar.evaluation.baselines import chosen_baselines
     from nearfar.evaluation.evaluate import evaluate

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
+from nearfar.cli._early import refuse_model
 
 
 def command(
@@ -20,6 +21,7 @@ def command(
     ONNX Runtime runs it without torch: from token ids and their mask to unit vectors. What it gives is compared with
     the model before it is kept.
     """
+    refuse_model(model)
     from nearfar.model import Model
 
     loaded = Model.load(model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from nearfar.cli import Json, Quiet, emit
+from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def command(
 
     The keys nearest to each query that are not known positives. No copy of a positive is ever a negative.
     """
+    refuse_model(model)
+    refuse_data(data)
     import time
 
     from nearfar.evaluation import sources

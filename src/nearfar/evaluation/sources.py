@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.abilities import reads, side
 from nearfar.column import Column, ListColumn
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError
-from nearfar.sides import ROLES, kinds_read
 from nearfar.tasks import Retrieval, Task
 
 if TYPE_CHECKING:
@@ -70,7 +68,9 @@ def text_model(name: str, use: str) -> Model:
 
     Those of `Model.load`, too.
     """
+    from nearfar.abilities import reads, side
     from nearfar.model import Model
+    from nearfar.sides import ROLES, kinds_read
 
     loaded = Model.load(name)
     for role in ROLES:

@@ -6,6 +6,7 @@ import copy
 import importlib.resources
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,13 @@ for _tag, (_words, _first) in PLAIN_WORDS.items():
 
 
 def catalogue() -> dict[str, str]:
-    """Return the recipes that ship: name and first comment line."""
+    """Return the recipes that ship: name and the first sentence of the comment above."""
     found = {}
     for entry in importlib.resources.files("nearfar.recipes").iterdir():
         if entry.name.endswith(".yaml"):
-            found[entry.name[:-5]] = entry.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            lines = takewhile(lambda line: line.startswith("#"), entry.read_text(encoding="utf-8").splitlines())
+            comment = " ".join(line.lstrip("# ") for line in lines)
+            found[entry.name[:-5]] = re.split(r"[.;](?: |$)", comment)[0] + "."
     return dict(sorted(found.items()))
 
 

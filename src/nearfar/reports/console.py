@@ -9,14 +9,16 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nearfar.evaluation.report import Report
+if TYPE_CHECKING:
+    from nearfar.evaluation.report import Report
+
 
 _STYLES = {"problem": "red", "notice": "yellow", "fine": "green"}  # by the level of a finding
 _LEVEL_WIDTH = 9  # characters of the column of levels
