@@ -69,7 +69,7 @@ def test_bad_input_is_an_error() -> None:
             search(MODEL, nothing, "p")
     with pytest.raises(InputError, match="document 2 of the corpus is no text and no row with 'text'"):
         search(MODEL, [{"text": "a"}, {"body": "b"}], "p")
-    with pytest.raises(InputError, match="k and block must be at least 1"):
+    with pytest.raises(InputError, match="k must be at least 1"):
         search(MODEL, ["a"], "p", k=0)
 
 
@@ -92,7 +92,7 @@ def test_the_hybrid_is_the_fusion_of_both_rankings() -> None:
 def test_words_need_texts_and_a_mode_has_a_name() -> None:
     with pytest.raises(InputError, match="no mode 'word'; did you mean 'words'"):
         search(MODEL, ["a"], "p", mode="word")  # type: ignore[call-overload]
-    with pytest.raises(InputError, match="hybrid reads texts, not .*vector.*; take mode 'vectors'"):
+    with pytest.raises(InputError, match=r"hybrid reads texts, not .*vector.*; take mode 'vectors'"):
         search(MODEL, [np.ones(2, np.float32)], "p", mode="hybrid")
     with pytest.raises(InputError, match="all 2 documents of the corpus are empty"):
         search(MODEL, ["", " "], "p", mode="words")

@@ -10,6 +10,7 @@ import typer
 
 from nearfar.cli import Json, Quiet, emit
 from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._table_settings import Delimiter, Overrides, reading
 from nearfar.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     data: Annotated[str, typer.Argument(help="A table of pairs, or a BEIR folder.")],
+    overrides: Overrides = None,
+    *,
     out: Annotated[Path, typer.Option(help="A .jsonl or .parquet file: query, key, negative.")],
     negatives: Annotated[int, typer.Option(help="Negatives for each query.")] = 5,
     form: Annotated[str, typer.Option(help="lists: a row a pair; triplets: a row a negative.")] = "lists",
@@ -38,6 +41,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of random sampling.")] = 0,
     query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
     key: Annotated[str | None, typer.Option(help="The table's column of keys.")] = None,
+    delimiter: Delimiter = None,
     split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
     corpus: Annotated[str | None, typer.Option(help="More documents: a .txt file, a table, a BEIR folder.")] = None,
     rescore: Annotated[Path | None, typer.Option(help="A cross-encoder's folder; its scores then decide.")] = None,
@@ -52,6 +56,7 @@ def command(
     """
     refuse_model(model)
     refuse_data(data)
+    read = reading(overrides, delimiter=delimiter, query=query, key=key)
     import time
 
     from nearfar.evaluation import sources
@@ -73,7 +78,7 @@ def command(
     shape = _checked_outputs(form, out, review)
     begin = time.perf_counter()
     loaded = Model.load(model)
-    pairs = sources.pairs(data, split, query=query, key=key)
+    pairs = sources.pairs(data, split, read)
     hard = _mined(loaded, pairs, asked, corpus, decisions, rescore, quiet)
     rows = mine.write_table(hard, out, shape)
     facts = {"out": str(out), "rows": rows, **_facts(hard), "fingerprint": loaded.fingerprint}

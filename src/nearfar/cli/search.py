@@ -9,6 +9,7 @@ import typer
 
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -22,9 +23,12 @@ def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     corpus: Annotated[str, typer.Argument(help="A .txt file (a text a line), a table, or a BEIR folder.")],
     query: Annotated[str, typer.Argument(help="What to look for, in words; - reads a query a line.")],
+    overrides: TableOverrides = None,
     k: Annotated[int, typer.Option("-k", help="How many to show.")] = 10,
     mode: Annotated[str, typer.Option(help="vectors, words (BM25) or hybrid (their fusion).")] = "vectors",
     column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
+    delimiter: Delimiter = None,
     as_json: Json = False,
 ) -> None:
     """Search a corpus for a query, or for several, exactly.
@@ -41,9 +45,10 @@ def command(
     if not corpus.endswith(".txt"):
         refuse_data(corpus)
     queries = _queries(query)
+    read = reading(overrides, delimiter=delimiter, pairs=False)
     from nearfar.evaluation import sources
 
-    ids, texts = sources.texts(corpus, column)
+    ids, texts = sources.texts(corpus, column, read, split=split)
     from nearfar.index.exact import search
     from nearfar.model import Model
 

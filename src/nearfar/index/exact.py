@@ -97,9 +97,9 @@ def _ranking(model: Embedder, column: Column, cells: list[Any], k: int, mode: Mo
         return _by_vectors(model, column, cells, k)
     depth = k if mode == "words" else max(k, FUSED)
     words = _by_words(column, cells, depth, mode)
-    return (
-        words if mode == "words" else reciprocal_rank_fusion([_by_vectors(model, column, cells, depth), words], depth=k)
-    )
+    if mode == "words":
+        return words
+    return reciprocal_rank_fusion([_by_vectors(model, column, cells, depth), words], depth=k)
 
 
 def _by_words(column: Column, cells: list[Any], k: int, mode: Mode) -> Ranking:
