@@ -63,6 +63,24 @@ def test_help_says_what_a_fusion_score_is(nearfar: Run) -> None:
     assert "Scores of hybrid are fusion scores" in " ".join(nearfar("search", "--help").out.split())
 
 
+def test_no_control_character_of_the_data_or_the_call_is_printed(
+    here: Path, nearfar: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = "a red \x1b[31mfox\x1b[0m \x9b2J \u202eesoog"
+    (here / "wild.jsonl").write_text(json.dumps({"id": "i\x1b]0;t\x07", "text": wild}) + "\n", encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", io.StringIO("fox \x1b[2J\n"))
+    told = nearfar("search", "model", "wild.jsonl", "-").out
+    assert "1: fox \\u001b[2J" in told
+    assert "i\\u001b]0;t\\u0007" in told
+    assert "a red \\u001b[31mfox\\u001b[0m \\u009b2J \\u202eesoog" in told
+    as_json = nearfar("search", "model", "wild.jsonl", "fox", "--json").out
+    assert json.loads(as_json)[0]["text"] == wild
+    missing = nearfar("search", "model", "\x1b[2Jno.jsonl", "fox")
+    missing.refused("\\u001b[2Jno.jsonl: no such file")
+    for text in (told, as_json, missing.err):
+        assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(text)
+
+
 def test_no_query_and_no_mode_are_refused(here: Path, nearfar: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     lines(here)
     monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))

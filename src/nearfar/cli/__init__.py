@@ -15,6 +15,7 @@ import typer
 
 from nearfar.errors import NearfarError
 from nearfar.storage.folders import json_safe
+from nearfar.text.printable import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -135,25 +136,25 @@ def _usage(error: Exception) -> int:
     context: Any = getattr(error, "ctx", None)
     message = str(form())
     if message.startswith("Usage:"):  # no command at all: that is its whole help
-        print(message, file=sys.stderr)
+        print(printable(message), file=sys.stderr)
         return int(code)
     command = "nearfar" if context is None else context.command_path
     return _say(f"{message.rstrip('.')}; see {command} --help", int(code))
 
 
 def _say(message: str, code: int) -> int:
-    print(f"nearfar: {message}", file=sys.stderr)
+    print(f"nearfar: {printable(message)}", file=sys.stderr)
     return code
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; the libraries' deprecations are not the user's concern
-        print(f"nearfar: warning: {message}", file=sys.stderr)
+        print(f"nearfar: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def emit(facts: Any, as_json: bool, show: Callable[[], None]) -> None:
-    """Print facts as JSON, or show them to people."""
+    """Print facts as JSON, or show them to people; `show` makes texts from data printable."""
     if as_json:
-        print(json.dumps(json_safe(facts), ensure_ascii=False, default=str))
+        print(printable(json.dumps(json_safe(facts), ensure_ascii=False, default=str)))
     else:
         show()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nearfar.cli import Json, emit
+from nearfar.text.printable import printable
 
 EXTRAS = {  # of pyproject.toml: the modules that each brings, and what it is for
     "audit": (("lingua",), "languages of texts in an audit"),
@@ -71,4 +72,5 @@ def _show(facts: dict[str, Any]) -> None:
             value = ", ".join(f"{key} {inner}" for key, inner in value.items())
         elif isinstance(value, bool):
             value = "yes" if value else "no"
-        print(f"{name.replace('_', ' ').replace(' gb', ' (GB)'):18} {'none' if value in (None, []) else value}")
+        line = f"{name.replace('_', ' ').replace(' gb', ' (GB)'):18} {'none' if value in (None, []) else value}"
+        print(printable(line))

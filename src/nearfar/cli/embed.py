@@ -10,6 +10,7 @@ import typer
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
+from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -64,4 +65,6 @@ def command(
         facts["ranges"] = str(form.keep(out))
     suffix = "" if form.precision == "float32" else f" as {form.precision}"
     facts["fingerprint"] = loaded.fingerprint
-    emit(facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {out}"))
+    emit(
+        facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {printable(str(out))}")
+    )

@@ -22,7 +22,7 @@ def command(
     query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
     key: Annotated[str | None, typer.Option(help="The table's column of keys.")] = None,
     delimiter: Delimiter = None,
-    split: Annotated[str | None, typer.Option(help="Split of data with several; test, where there is one.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of data with several; test or heldout, if there.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the whole report as JSON in this file.")] = None,
     as_json: Json = False,
 ) -> None:

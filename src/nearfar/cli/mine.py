@@ -12,6 +12,7 @@ from nearfar.cli import Json, Quiet, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, Overrides, reading
 from nearfar.errors import InputError, nearest
+from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.contracts import Positives
@@ -104,13 +105,13 @@ def _facts(hard: MiningResult) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    print(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {facts['out']}")
+    print(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {printable(facts['out'])}")
     for name, count in facts["removed"].items():
         print(f"{count:,} candidates rejected by {name.replace('_', '-')}")
     if facts["skipped"]:
         print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
-        print(f"{facts['likely_false']:,} are likely false: look at {facts['review']}")
+        print(f"{facts['likely_false']:,} are likely false: look at {printable(facts['review'])}")
 
 
 def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:

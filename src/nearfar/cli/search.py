@@ -11,6 +11,7 @@ from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.errors import InputError, nearest
+from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.index.exact import Mode
@@ -82,13 +83,13 @@ def _queries(query: str) -> dict[int, str]:
 def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]]) -> None:
     """Print each query under its line's number, and what was found."""
     for i, (number, query) in enumerate(queries.items()):
-        print(("\n" if i else "") + f"{number}: {query}\n")
+        print(("\n" if i else "") + f"{number}: {printable(query)}\n")
         _show(found[i])
 
 
 def _show(hits: list[dict[str, Any]]) -> None:
     for hit in hits:
-        print(f"{hit['score']:.3f}  {hit['id']}\n{_excerpt(hit['text'])}")
+        print(f"{hit['score']:.3f}  {printable(hit['id'])}\n{_excerpt(hit['text'])}")
     if not hits:
         print("nothing found: no document shares a word with the query")
 
@@ -100,7 +101,7 @@ def _excerpt(text: str) -> str:
 
     width = min(shutil.get_terminal_size().columns, 120)
     return textwrap.fill(
-        text[:1000],
+        printable(text[:1000]),
         width,
         initial_indent=" " * 7,
         subsequent_indent=" " * 7,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")  # the first one counts
+OPTIONS = ("query", "key", "delimiter")  # settings of a table that are options of commands, too
 GRADED = {"sentence1", "sentence2", "score"}  # columns of graded sentence pairs
 
 
@@ -47,10 +48,11 @@ class Reading:
 
     def refuse_for_beir(self, path: str) -> None:
         """Refuse settings for a BEIR folder, which has none."""
-        if given := [*(f"data.{name}" for name in self.data), *(f"positives.{name}" for name in self.positives)]:
-            raise InputError(
-                f"{path}: a BEIR folder has no columns to choose and is read in one way; leave {', '.join(given)} out"
-            )
+        paths = [*(f"data.{name}" for name in self.data), *(f"positives.{name}" for name in self.positives)]
+        if paths:
+            options = [f"--{name}" for one in paths if (name := one.partition(".")[2]) in OPTIONS]
+            given = ", ".join([*options, *paths])
+            raise InputError(f"{path}: a BEIR folder has no columns to choose; leave out what is given of {given}")
 
 
 AS_IT_IS = Reading()
