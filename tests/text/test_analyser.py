@@ -151,7 +151,7 @@ def test_words_that_differ_in_their_marks_are_told_apart_by_bm25() -> None:
     """The vowel signs were no part of a word: काम and कम were one."""
     documents = [f"{word} की बात" for word in HINDI]
     for form in ("NFC", "NFD"):
-        queries = [unicodedata.normalize(form, word) for word in HINDI]  # type: ignore[arg-type]
+        queries = [unicodedata.normalize(form, word) for word in HINDI]
         assert Bm25(documents).rank(queries, 5).rows.tolist() == [[i, -1, -1, -1, -1] for i in range(len(HINDI))]
 
 
