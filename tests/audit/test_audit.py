@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import random
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,17 @@ def test_planted_faults_are_found(tmp_path: Path) -> None:
         (33, "near leak"),
     }
     assert all(finding.fix for finding in result.findings if finding.level != "fine")
+
+
+def test_copies_in_another_normal_form_are_found(tmp_path: Path) -> None:
+    texts = ["¿Dónde está el café más próximo?", "La reunión empezará mañana", "El niño comió una piña", "한국어 문장"]
+    train = [{"text": unicodedata.normalize("NFD", text)} for text in texts]
+    test = [{"text": unicodedata.normalize("NFC", text)} for text in texts]
+    result = audit(folder(tmp_path, train=train, test=[*test, {"text": "Otra cosa"}]))
+    assert (one(result, "leaks").level, one(result, "leaks").count, one(result, "leaks").of) == ("problem", 4, 5)
+    assert [example["like"] for example in one(result, "leaks").examples][:2] == ["train row 1", "train row 2"]
+    assert one(result, "duplicates").count == 4
+    assert {(drop.row, drop.what) for drop in result.drops} == {(row, "leak") for row in range(4)}
 
 
 def test_clean_data_is_said_to_be_fine() -> None:

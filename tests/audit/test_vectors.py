@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from nearfar.audit import diversity, material, unrelated
 from nearfar.audit.findings import CheckResult
-from nearfar.audit.vectors import Vectors, WordVectors, words
+from nearfar.audit.vectors import Vectors, WordVectors
 from nearfar.data.table import Table
+from nearfar.text.analyser import words_and_signs as words
 
 TEXTS = ["a red fox", "a red goose", "the grey goose", "the river bank", "a bank of the river", "fox and goose"] * 3
 

@@ -61,6 +61,12 @@ def test_the_page_loads_and_runs_nothing(leaky: Path, nearfar: Run) -> None:
     assert "1 leak" in page
 
 
+def test_sentences_on_the_page_are_apart(here: Path, nearfar: Run) -> None:
+    assert nearfar("audit", "pairs.jsonl", "--out", "a.html").code == 0
+    page = " ".join((here / "a.html").read_text(encoding="utf-8").split())
+    assert "by the words, as no model was given. One split, so leaks could not be looked for." in page
+
+
 def test_fix_writes_what_is_left_and_a_log(leaky: Path, nearfar: Run) -> None:
     done = nearfar("audit", leaky, "--fix", "clean", "--json")
     told = facts(done)["fixed"]

@@ -17,6 +17,7 @@ from tests.contracts.samples import beir, write_lines
 
 ROW = {"query": "a", "key": "b"}
 TRAIN = ["train", "static", "data.path=x.jsonl", "data.heldout=0"]
+PAIRS = ["train", "static", "data.path=pairs.jsonl"]
 
 
 @dataclass(frozen=True)
@@ -158,38 +159,38 @@ RECIPES = [
     Case("an unknown section", ["train", "recipe.yaml"], ["'datta'", "did you mean 'data'"], recipe("datta: {}")),
     Case("a section missing", ["train", "recipe.yaml"], ["data.name=...", "table"], recipe("loss: {name: infonce}")),
     Case("a section that is a word", ["train", "recipe.yaml"], ["section loss", "{name: ..., ...}"], recipe("loss: x")),
-    Case("an unknown part", [*TRAIN, "loss.name=infonse"], ["'infonse'", "did you mean 'infonce'"]),
-    Case("an unknown setting", [*TRAIN, "loss.temprature=1"], ["'temprature'", "did you mean 'temperature'"]),
-    Case("an unknown training setting", [*TRAIN, "training.epoch=1"], ["'epoch'", "did you mean 'epochs'"]),
-    Case("an override without a value", [*TRAIN, "training.epochs"], ["training.epochs", "path=value"]),
-    Case("an override of no section", [*TRAIN, "trainin.epochs=1"], ["'trainin'", "did you mean 'training'"]),
-    Case("an override of a whole section", [*TRAIN, "loss=infonce"], ["whole section", "loss.name=..."]),
-    Case("an override that leads nowhere", [*TRAIN, "evaluate.5.split=x"], ["leads nowhere", "entries 0 to 0"]),
-    Case("a setting of another type", [*TRAIN, "encoder.dim=wide"], ["encoder.dim", "'wide'", "int"]),
-    Case("none of the choices", [*TRAIN, "training.schedule=cubic"], ["training.schedule", "'cubic'", "'linear'"]),
-    Case("a negative number", [*TRAIN, "training.epochs=-1"], ["training.epochs", "above zero"]),
-    Case("a learning rate of zero", [*TRAIN, "training.learning_rate=0"], ["training.learning_rate", "above zero"]),
-    Case("a rate that is infinite", [*TRAIN, "training.learning_rate=.inf"], ["training.learning_rate"]),
-    Case("a negative weight decay", [*TRAIN, "training.weight_decay=-1"], ["training.weight_decay"]),
-    Case("a negative seed", [*TRAIN, "training.seed=-1"], ["training.seed"]),
-    Case("a batch of one", [*TRAIN, "training.batch_size=1"], ["training.batch_size", "at least 2", "negatives"]),
-    Case("a warm-up beyond the end", [*TRAIN, "training.warmup=2"], ["training.warmup", "share"]),
-    Case("no steps", [*TRAIN, "training.steps=0"], ["training.steps", "at least 1"]),
-    Case("a temperature of zero", [*TRAIN, "loss.temperature=0"], ["infonce.temperature", "above 0"]),
-    Case("no dimensions", [*TRAIN, "encoder.dim=0"], ["dim (0)", "at least 1"]),
-    Case("a tokenizer that is not there", [*TRAIN, "encoder.tokenizer=t.json"], ["t.json", "no such file"]),
+    Case("an unknown part", [*PAIRS, "loss.name=infonse"], ["'infonse'", "did you mean 'infonce'"]),
+    Case("an unknown setting", [*PAIRS, "loss.temprature=1"], ["'temprature'", "did you mean 'temperature'"]),
+    Case("an unknown training setting", [*PAIRS, "training.epoch=1"], ["'epoch'", "did you mean 'epochs'"]),
+    Case("an override without a value", [*PAIRS, "training.epochs"], ["training.epochs", "path=value"]),
+    Case("an override of no section", [*PAIRS, "trainin.epochs=1"], ["'trainin'", "did you mean 'training'"]),
+    Case("an override of a whole section", [*PAIRS, "loss=infonce"], ["whole section", "loss.name=..."]),
+    Case("an override that leads nowhere", [*PAIRS, "evaluate.5.split=x"], ["leads nowhere", "entries 0 to 0"]),
+    Case("a setting of another type", [*PAIRS, "encoder.dim=wide"], ["encoder.dim", "'wide'", "int"]),
+    Case("none of the choices", [*PAIRS, "training.schedule=cubic"], ["training.schedule", "'cubic'", "'linear'"]),
+    Case("a negative number", [*PAIRS, "training.epochs=-1"], ["training.epochs", "above zero"]),
+    Case("a learning rate of zero", [*PAIRS, "training.learning_rate=0"], ["training.learning_rate", "above zero"]),
+    Case("a rate that is infinite", [*PAIRS, "training.learning_rate=.inf"], ["training.learning_rate"]),
+    Case("a negative weight decay", [*PAIRS, "training.weight_decay=-1"], ["training.weight_decay"]),
+    Case("a negative seed", [*PAIRS, "training.seed=-1"], ["training.seed"]),
+    Case("a batch of one", [*PAIRS, "training.batch_size=1"], ["training.batch_size", "at least 2", "negatives"]),
+    Case("a warm-up beyond the end", [*PAIRS, "training.warmup=2"], ["training.warmup", "share"]),
+    Case("no steps", [*PAIRS, "training.steps=0"], ["training.steps", "at least 1"]),
+    Case("a temperature of zero", [*PAIRS, "loss.temperature=0"], ["infonce.temperature", "above 0"]),
+    Case("no dimensions", [*PAIRS, "encoder.dim=0"], ["dim (0)", "at least 1"]),
+    Case("a tokenizer that is not there", [*PAIRS, "encoder.tokenizer=t.json"], ["t.json", "no such file"]),
     Case(
         "a device that is not there",
         ["train", "static", "data.path=pairs.jsonl", "training.device=tpu"],
         ["'tpu'", "cpu"],
     ),
-    Case("an unknown metric", [*TRAIN, "evaluate.0.name=ndgc"], ["metrics", "'ndgc'", "known:"]),
+    Case("an unknown metric", [*PAIRS, "evaluate.0.name=ndgc"], ["metrics", "'ndgc'", "known:"]),
     Case(
         "an unknown split", ["train", "static", "data.path=pairs.jsonl", "evaluate.0.split=dev"], ["'dev'", "heldout"]
     ),
     Case(
         "a part from nowhere",
-        [*TRAIN, "loss.name=nowhere.at_all:Mine"],
+        [*PAIRS, "loss.name=nowhere.at_all:Mine"],
         ["nowhere.at_all:Mine", "package.module:Class"],
     ),
 ]

@@ -8,6 +8,7 @@ import pytest
 from nearfar.column import ListColumn
 from nearfar.errors import InputError
 from nearfar.index.exact import search
+from nearfar.text.bm25 import Bm25
 from nearfar.vectors import embed
 from tests.evaluation.models import Table, Words
 
@@ -68,5 +69,30 @@ def test_bad_input_is_an_error() -> None:
             search(MODEL, nothing, "p")
     with pytest.raises(InputError, match="document 2 of the corpus is no text and no row with 'text'"):
         search(MODEL, [{"text": "a"}, {"body": "b"}], "p")
-    with pytest.raises(InputError, match="k and block must be at least 1"):
+    with pytest.raises(InputError, match="k must be at least 1"):
         search(MODEL, ["a"], "p", k=0)
+
+
+def test_by_words_only_documents_that_share_one_are_found() -> None:
+    corpus = ["", "a red fox", "the goose", "a fox and a fox"]
+    hits = search(MODEL, corpus, ["fox", "heron"], k=9, mode="words")
+    assert [[hit["id"] for hit in row] for row in hits] == [[3, 1], []]
+    expected = Bm25(corpus).score_all(["fox"])[0]
+    assert [hit["score"] for hit in hits[0]] == pytest.approx([expected[3], expected[1]])
+
+
+def test_the_hybrid_is_the_fusion_of_both_rankings() -> None:
+    model = Table({"p": [1, 0], "a": [1, 0.1], "p b": [0.1, 1], "c": [1, 0.5]})
+    hits = search(model, ["", "c", "p b", "a"], "p", k=2, mode="hybrid")
+    # By vectors a, c, "p b"; by words "p b" alone, which is third and first.
+    assert [(hit["id"], hit["text"]) for hit in hits] == [(2, "p b"), (3, "a")]
+    assert [hit["score"] for hit in hits] == pytest.approx([1 / 61 + 1 / 63, 1 / 61])
+
+
+def test_words_need_texts_and_a_mode_has_a_name() -> None:
+    with pytest.raises(InputError, match="no mode 'word'; did you mean 'words'"):
+        search(MODEL, ["a"], "p", mode="word")  # type: ignore[call-overload]
+    with pytest.raises(InputError, match=r"hybrid reads texts, not .*vector.*; take mode 'vectors'"):
+        search(MODEL, [np.ones(2, np.float32)], "p", mode="hybrid")
+    with pytest.raises(InputError, match="all 2 documents of the corpus are empty"):
+        search(MODEL, ["", " "], "p", mode="words")

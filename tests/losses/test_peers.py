@@ -42,7 +42,7 @@ def test_vicreg_as_its_authors_wrote_it() -> None:
         return z.T.cov()[~torch.eye(D, dtype=torch.bool)].square().sum() / D
 
     x, y = 3 * Q, K
-    variance = sum(F.relu(1 - torch.sqrt(z.var(dim=0) + 1e-4)).mean() for z in (x, y))
+    variance = sum(F.relu(1 - torch.sqrt(z.var(dim=0) + 1e-4)).mean() / 2 for z in (x, y))
     close(VICReg()(x, y, PAIRS), 25 * F.mse_loss(x, y) + 25 * variance + off(x) + off(y))
 
 

@@ -112,6 +112,12 @@ def test_page(hard: MiningResult, tmp_path: Path) -> None:
     assert "None of 20 mined negatives" in page(Review([], 0, 20), model="m", data="d", out="r.html")
 
 
+def test_prose_is_shown_as_prose(hard: MiningResult) -> None:
+    html = page(review(hard), model="m", data="d", out="r.html")
+    assert html.count('<p class="text">') == 2 * html.count('<article class="card"') > 0
+    assert "<pre>" not in html
+
+
 def test_texts_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path))
     bad = "</script><script>alert(1)</script> <b> 1"

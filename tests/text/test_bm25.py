@@ -15,7 +15,8 @@ from nearfar.contracts import Predictions
 from nearfar.data.beir import Beir
 from nearfar.errors import InputError
 from nearfar.metrics.retrieval import Retrieval
-from nearfar.text.bm25 import BASELINES, Bm25, reciprocal_rank_fusion, words
+from nearfar.text.analyser import words
+from nearfar.text.bm25 import BASELINES, Bm25, reciprocal_rank_fusion
 from nearfar.vectors.topk import Ranking
 
 PLAIN: dict[str, Any] = {"k1": 1.2, "b": 0.75, "identifiers": False, "stop_words": False, "stemming": False}

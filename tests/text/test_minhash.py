@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfar.text.minhash import LEAST_JACCARD, leaders, near_pairs
+from nearfar.text.minhash import LEAST_JACCARD, leaders, near_pairs, signatures
 
 TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d", "A,", "e.", "!"]), max_size=9).map(" ".join), max_size=9)
 
@@ -69,3 +70,29 @@ def test_every_text_that_goes_is_near_one_that_stays(pairs: set[tuple[int, int]]
     led = leaders(10, array, np.linspace(0.8, 1, len(array)))
     assert all((leader, text) in pairs and leader not in led for text, (leader, _) in led.items())
     assert not any(i not in led and j not in led for i, j in pairs)
+
+
+def test_copies_in_another_normal_form_or_script_without_spaces_are_found() -> None:
+    german = "Die Straße führt über Köln und Düsseldorf bis nach Münster"
+    chinese = "忘记密码时可以在登录页面重置密码或者请联系我们的客服人员"
+    texts = [
+        german,
+        unicodedata.normalize("NFD", german.upper()),
+        chinese,
+        f"{chinese}吧",
+        "银行卡丢失后请立即冻结账户",
+    ]
+    pairs, alike = near_pairs(texts)
+    assert pairs.tolist() == [[0, 1], [2, 3]]
+    assert alike.tolist() == [1, (len(chinese) - 3) / (len(chinese) - 2)]  # runs of four characters, one more
+
+
+def test_signatures_are_pinned() -> None:
+    """Data sets that are stored with their signatures depend on them."""
+    found = signatures(["def readJsonLines(path): return path", "x", ""])
+    assert found[:, :3].tolist() == [
+        [1225090788, 1206483826, 517506396],
+        [3346924844, 2840033218, 245031461],
+        [0, 0, 0],
+    ]
+    assert (signatures(["Cafe\u0301 zu Hause"]) == signatures(["Café zu Hause"])).all()

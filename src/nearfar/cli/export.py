@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
+from nearfar.cli._early import refuse_model
+from nearfar.text.printable import printable
 
 
 def command(
@@ -20,6 +22,7 @@ def command(
     ONNX Runtime runs it without torch: from token ids and their mask to unit vectors. What it gives is compared with
     the model before it is kept.
     """
+    refuse_model(model)
     from nearfar.model import Model
 
     loaded = Model.load(model)
@@ -28,4 +31,4 @@ def command(
     size = sum((folder / file).stat().st_size for file in files)
     facts = {"out": str(folder), "files": files, "bytes": size, "dim": loaded.dim, "fingerprint": loaded.fingerprint}
     line = f"{', '.join(files)} in {folder}, {size / 1e6:,.1f} MB, {loaded.dim} dimensions"
-    emit(facts, as_json, lambda: print(line))
+    emit(facts, as_json, lambda: print(printable(line)))

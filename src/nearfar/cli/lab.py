@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
+from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.storage.folders import json_safe
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def temperature(
     Curves over the temperature: on which negatives the gradient falls. Then a short training at each of some
     temperatures, and what becomes of the space. Writes a page with figures.
     """
+    refuse_model(model)
+    refuse_data(data)
     from nearfar.lab import measure
     from nearfar.lab.page import page, show_lab
     from nearfar.model import Model

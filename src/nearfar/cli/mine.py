@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from nearfar.cli import Json, Quiet, emit
+from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._table_settings import Delimiter, Overrides, reading
 from nearfar.errors import InputError, nearest
+from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.contracts import Positives
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     data: Annotated[str, typer.Argument(help="A table of pairs, or a BEIR folder.")],
+    overrides: Overrides = None,
+    *,
     out: Annotated[Path, typer.Option(help="A .jsonl or .parquet file: query, key, negative.")],
     negatives: Annotated[int, typer.Option(help="Negatives for each query.")] = 5,
     form: Annotated[str, typer.Option(help="lists: a row a pair; triplets: a row a negative.")] = "lists",
@@ -37,6 +42,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of random sampling.")] = 0,
     query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
     key: Annotated[str | None, typer.Option(help="The table's column of keys.")] = None,
+    delimiter: Delimiter = None,
     split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
     corpus: Annotated[str | None, typer.Option(help="More documents: a .txt file, a table, a BEIR folder.")] = None,
     rescore: Annotated[Path | None, typer.Option(help="A cross-encoder's folder; its scores then decide.")] = None,
@@ -49,6 +55,9 @@ def command(
 
     The keys nearest to each query that are not known positives. No copy of a positive is ever a negative.
     """
+    refuse_model(model)
+    refuse_data(data)
+    read = reading(overrides, delimiter=delimiter, query=query, key=key)
     import time
 
     from nearfar.evaluation import sources
@@ -70,7 +79,7 @@ def command(
     shape = _checked_outputs(form, out, review)
     begin = time.perf_counter()
     loaded = Model.load(model)
-    pairs = sources.pairs(data, split, query=query, key=key)
+    pairs = sources.pairs(data, split, read)
     hard = _mined(loaded, pairs, asked, corpus, decisions, rescore, quiet)
     rows = mine.write_table(hard, out, shape)
     facts = {"out": str(out), "rows": rows, **_facts(hard), "fingerprint": loaded.fingerprint}
@@ -96,13 +105,13 @@ def _facts(hard: MiningResult) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    print(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {facts['out']}")
+    print(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {printable(facts['out'])}")
     for name, count in facts["removed"].items():
         print(f"{count:,} candidates rejected by {name.replace('_', '-')}")
     if facts["skipped"]:
         print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
-        print(f"{facts['likely_false']:,} are likely false: look at {facts['review']}")
+        print(f"{facts['likely_false']:,} are likely false: look at {printable(facts['review'])}")
 
 
 def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:

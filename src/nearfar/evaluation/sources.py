@@ -2,67 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.abilities import reads, side
 from nearfar.column import Column, ListColumn
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError
-from nearfar.sides import ROLES, kinds_read
 from nearfar.tasks import Retrieval, Task
 
 if TYPE_CHECKING:
+    from nearfar.data.table import Table
     from nearfar.model import Model
     from nearfar.positives.columns import Columns
 
 
 TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")  # the first one counts
+OPTIONS = ("query", "key", "delimiter")  # settings of a table that are options of commands, too
 GRADED = {"sentence1", "sentence2", "score"}  # columns of graded sentence pairs
 
 
-def task(path: str, split: str | None) -> Task:
+@dataclass(frozen=True)
+class Reading:
+    """How a table is read: settings of `data.Table` (but for its path) and of `positives.Columns`, by name."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    positives: Mapping[str, Any] = field(default_factory=dict)
+
+    def table(self, path: str) -> Table:
+        """Return a path as a table. Errors: those of the data; a setting that tables do not have."""
+        from nearfar import data, registry
+
+        settings = registry.coerced_settings(data.Table, self.data, "data", but=("path",))
+        read: Table = data.Table(path, **settings)
+        return read
+
+    def columns(self, table: Table, **more: Any) -> Columns:
+        """Return a table as pairs; more: further settings. Errors: those of the columns; an unknown setting."""
+        from nearfar import positives, registry
+
+        settings = registry.coerced_settings(positives.Columns, self.positives, "positives", but=("data",))
+        columns: Columns = positives.Columns(table, **{**more, **settings})
+        return columns
+
+    def refuse_for_beir(self, path: str) -> None:
+        """Refuse settings for a BEIR folder, which has none."""
+        paths = [*(f"data.{name}" for name in self.data), *(f"positives.{name}" for name in self.positives)]
+        if paths:
+            options = [f"--{name}" for one in paths if (name := one.partition(".")[2]) in OPTIONS]
+            given = ", ".join([*options, *paths])
+            raise InputError(f"{path}: a BEIR folder has no columns to choose; leave out what is given of {given}")
+
+
+AS_IT_IS = Reading()
+
+
+def task(path: str, split: str | None, reading: Reading = AS_IT_IS) -> Task:
     """Return DATA as a task: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
 
-    Errors: those of the data; a split that it does not have.
+    Where columns are given, a table is one of pairs.
+
+    Errors: those of the data; a split that it does not have; settings for a BEIR folder.
     """
-    from nearfar import data, positives
+    from nearfar import data
 
     if is_beir(Path(path)):
+        reading.refuse_for_beir(path)
         retrieval: Task = data.Beir(path, split=split or "test").task()
         return retrieval
-    table = data.Table(path)
-    if data.LabelledPairs.recognised(table.columns):
+    table = reading.table(path)
+    if not reading.positives and data.LabelledPairs.recognised(table.columns):
         labelled: Task = data.LabelledPairs(table, split=split).task()
         return labelled
     if split is None:
-        split = "test" if "test" in table.splits else table.splits[0]
-    if set(table.columns) >= GRADED:
+        split = next((name for name in ("test", "heldout") if name in table.splits), table.splits[0])
+    if not reading.positives and set(table.columns) >= GRADED:
         graded: Task = data.Similarity(table.split(split)).task()
         return graded
-    pairs: Task = positives.Columns(table).task(split)
-    return pairs
+    return reading.columns(table).task(split)
 
 
 def pairs(
-    path: str, split: str | None, *, usual: str = "train", query: str | None = None, key: str | None = None, **more: Any
+    path: str, split: str | None, reading: Reading = AS_IT_IS, *, usual: str = "train", **more: Any
 ) -> Columns | Retrieval:
     """Return DATA as pairs: a BEIR folder's judgements, or the columns of a table.
 
     usual: the split of a BEIR folder where none is given. more: settings of `positives.Columns`.
 
-    Errors: those of the data; columns given for a BEIR folder, which has none.
+    Errors: those of the data; settings for a BEIR folder, which has no columns.
     """
-    from nearfar import data, positives
+    from nearfar import data
 
     if is_beir(Path(path)):
-        if query is not None or key is not None:
-            raise InputError(f"{path}: a BEIR folder has no columns to choose; leave --query and --key out")
+        reading.refuse_for_beir(path)
         task: Retrieval = data.Beir(path, split=split or usual).task()
         return task
-    table = data.Table(path)
-    columns: Columns = positives.Columns(table if split is None else table.split(split), query=query, key=key, **more)
-    return columns
+    table = reading.table(path)
+    return reading.columns(table if split is None else table.split(split), **more)
+
+
+def table_or_path(path: str, reading: Reading) -> Table | str:
+    """Return DATA as a table, where there are settings to read it by, else as it is given.
+
+    Errors: those of the data; settings for a BEIR folder.
+    """
+    if not reading.data:
+        return path
+    if is_beir(Path(path)):
+        reading.refuse_for_beir(path)
+    return reading.table(path)
 
 
 def text_model(name: str, use: str) -> Model:
@@ -70,7 +119,9 @@ def text_model(name: str, use: str) -> Model:
 
     Those of `Model.load`, too.
     """
+    from nearfar.abilities import reads, side
     from nearfar.model import Model
+    from nearfar.sides import ROLES, kinds_read
 
     loaded = Model.load(name)
     for role in ROLES:
@@ -80,20 +131,28 @@ def text_model(name: str, use: str) -> Model:
     return loaded
 
 
-def texts(path: str, column: str | None) -> tuple[list[str], Column]:
+def texts(
+    path: str, column: str | None, reading: Reading = AS_IT_IS, *, split: str | None = None
+) -> tuple[list[str], Column]:
     """Return ids and texts of INPUT or CORPUS: lines of a .txt file, a BEIR corpus, or a column of a table.
 
-    Errors: those of the data; a table without a column of a usual name, where `column` is not given.
+    split: of a table that has several; the training rows by default, as in training.
+
+    Errors: those of the data; a table without a column of a usual name, where `column` is not given; settings for what
+    is no table.
     """
     from nearfar import data
 
     if is_beir(Path(path)):
+        reading.refuse_for_beir(path)
         documents: tuple[list[str], Column] = data.Beir.corpus(path)
         return documents
-    if Path(path).suffix == ".txt":
+    if Path(path).suffix == ".txt" and not reading.data:
         lines = _lines(Path(path))
         return list(lines), ListColumn("line", list(lines.values()))
-    table = data.Table(path)
+    table = reading.table(path)
+    if split is not None:
+        table = table.split(split)
     name = column or next((c for c in TEXT_COLUMNS if c in table.columns), None)
     if name is None:
         raise InputError(f"{path}: which column holds the texts? give --column; columns: {', '.join(table.columns)}")

@@ -1,41 +1,50 @@
-"""Exact search: every document is scored, one slice of the corpus after the other."""
+"""Exact search, by vectors, by words or by both: every document is scored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from nearfar.abilities import ARRAYS
-from nearfar.column import Column, Ids, ListColumn, cell_ids, kind_of
-from nearfar.errors import InputError
+from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, column_kind, kind_of
+from nearfar.errors import InputError, nearest
+from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder, embed_slices
-from nearfar.vectors.topk import TopK
+from nearfar.vectors.topk import Ranking, TopK
 
 Hit = dict[str, Any]  # "id", "score" and, of a document of text, "text"
 Corpus = Sequence[Any] | Column
 Query = str | npt.NDArray[Any] | Tensor
 Queries = list[str] | list[npt.NDArray[Any]] | list[Tensor]
+Mode = Literal["vectors", "words", "hybrid"]
+FUSED = 100  # the documents of each ranking that a fusion reads, at least
 
 
 @overload
-def search(model: Embedder, corpus: Corpus, queries: Query, k: int = 10) -> list[Hit]: ...
+def search(model: Embedder, corpus: Corpus, queries: Query, k: int = 10, *, mode: Mode = ...) -> list[Hit]: ...
 
 
 @overload
-def search(model: Embedder, corpus: Corpus, queries: Queries, k: int = 10) -> list[list[Hit]]: ...
+def search(model: Embedder, corpus: Corpus, queries: Queries, k: int = 10, *, mode: Mode = ...) -> list[list[Hit]]: ...
 
 
-def search(model: Embedder, corpus: Corpus, queries: Query | Queries, k: int = 10) -> list[Hit] | list[list[Hit]]:
+def search(
+    model: Embedder, corpus: Corpus, queries: Query | Queries, k: int = 10, *, mode: Mode = "vectors"
+) -> list[Hit] | list[list[Hit]]:
     """Return the k documents nearest to a query, best first: [{"id", "score", "text"}]; a list of such for a list.
 
     The score is the cosine; equal scores are in the order of the corpus. Documents are embedded and scored in slices,
     so memory holds one slice of vectors and the best documents so far, whatever the size of the corpus. An empty
     document is never found.
+
+    By words (`text.bm25.Bm25`) the score is BM25's, and only documents that share a word with the query are found. The
+    hybrid is the reciprocal rank fusion of both rankings, each to its 100 best documents or k, where k is more: its
+    score is the sum of 1 / (60 + rank), which orders the documents of one query and says nothing beyond that.
 
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors.
@@ -43,8 +52,10 @@ def search(model: Embedder, corpus: Corpus, queries: Query | Queries, k: int = 1
             "text" and, optionally, "title" (put in front of the text) and "id" or "_id"; or a column of any of these.
         queries: a text, or an array that the model reads as a query, or a list of such.
         k: number of documents, at least 1; all of the corpus where it has fewer.
+        mode: "vectors", "words" (the model is not used) or "hybrid"; the last two read texts only.
 
-    Errors: `InputError`: an empty query; a corpus of something else, or with nothing but empty documents; k < 1.
+    Errors: `InputError`: an empty query; a corpus of something else, or with nothing but empty documents; k < 1; an
+    unknown mode, or one by words where queries or documents are no texts.
 
     Example:
         >>> import nearfar as nf
@@ -68,6 +79,39 @@ def search(model: Embedder, corpus: Corpus, queries: Query | Queries, k: int = 1
     if isinstance(corpus, str):
         raise InputError("search: the corpus is one text; give a list of texts, or of rows with id and text")
     column: Column = ListColumn("corpus", corpus) if isinstance(corpus, Sequence) else corpus
+    ranking = _ranking(model, column, cells, k, mode)
+    hits = [
+        [_hit(column, row, score) for row, score in zip(rows.tolist(), scores.tolist()) if row >= 0]
+        for rows, scores in zip(ranking.rows, ranking.scores)
+    ]
+    return hits[0] if is_single else hits
+
+
+def _ranking(model: Embedder, column: Column, cells: list[Any], k: int, mode: Mode) -> Ranking:
+    """Return the k best rows of the corpus for each query."""
+    if mode not in get_args(Mode):
+        raise InputError(f"search: no mode {mode!r}; {nearest(str(mode), get_args(Mode))}")
+    if k < 1:
+        raise InputError(f"search: k must be at least 1, it is {k}")
+    if mode == "vectors":
+        return _by_vectors(model, column, cells, k)
+    depth = k if mode == "words" else max(k, FUSED)
+    words = _by_words(column, cells, depth, mode)
+    if mode == "words":
+        return words
+    return reciprocal_rank_fusion([_by_vectors(model, column, cells, depth), words], depth=k)
+
+
+def _by_words(column: Column, cells: list[Any], k: int, mode: Mode) -> Ranking:
+    documents = _Documents(column)
+    if kinds := {kind for kind in (*map(kind_of, cells), column_kind(documents)) if kind not in (None, "text")}:
+        raise InputError(f"search: {mode} reads texts, not {' and '.join(sorted(kinds))}; take mode 'vectors'")
+    if not any(text.strip() for part in chunks(documents) for text in part):
+        raise _nothing_to_find(column)
+    return Bm25(documents).rank(cells, k)
+
+
+def _by_vectors(model: Embedder, column: Column, cells: list[Any], k: int) -> Ranking:
     best = TopK(np.asarray(model.embed(cells, role="query"), np.float32), k)
     corpus_rows = np.empty(0, np.int64)  # the row in the corpus of each document that is not empty
     for rows, embedded, vectors in embed_slices(partial(model.embed, role="key"), _Documents(column)):
@@ -75,13 +119,13 @@ def search(model: Embedder, corpus: Corpus, queries: Query | Queries, k: int = 1
             best.add(np.asarray(vectors, np.float32))
             corpus_rows = np.append(corpus_rows, rows.start + np.flatnonzero(embedded))
     if not len(corpus_rows):
-        raise InputError(f"search: all {len(column)} documents of the corpus are empty; there is nothing to find")
+        raise _nothing_to_find(column)
     ranking = best.ranking()
-    hits = [
-        [_hit(column, row, score) for row, score in zip(corpus_rows[best_rows].tolist(), scores.tolist())]
-        for best_rows, scores in zip(ranking.rows, ranking.scores)
-    ]
-    return hits[0] if is_single else hits
+    return Ranking(corpus_rows[ranking.rows], ranking.scores)
+
+
+def _nothing_to_find(column: Column) -> InputError:
+    return InputError(f"search: all {len(column)} documents of the corpus are empty; there is nothing to find")
 
 
 class _Documents:

@@ -11,6 +11,7 @@ from nearfar.lab.temperature import LANDMARKS
 from nearfar.reports import curves
 from nearfar.reports.curves import Curve, TrainedPoint
 from nearfar.reports.page import template
+from nearfar.text.printable import printable
 
 _STYLES = ("model", "model second", "model third")
 
@@ -37,9 +38,9 @@ def show_lab(results: dict[str, Any]) -> None:
     if results.get("trainings"):
         steps = results["protocol"]["short trainings"]["steps"]
         print(f"\nafter {steps} steps at each temperature; tolerance: mean cosine of")
-        print(f"{results['tolerance_of']}\n")
+        print(printable(f"{results['tolerance_of']}\n"))
         _print_trainings(results)
-    print(f"\npage  {results['page']}")
+    print(printable(f"\npage  {results['page']}"))
 
 
 def _share_curves(results: dict[str, Any]) -> list[Curve]:

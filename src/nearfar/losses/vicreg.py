@@ -19,12 +19,13 @@ EPSILON = 1e-4  # added to variances: keeps the root's gradient finite where a d
 class VICReg(nn.Module):
     """Pull positives together and keep the space from collapsing by statistics of its dimensions, without negatives.
 
-        L = invariance s(Q, K) + variance [v(Q) + v(K)] + covariance [c(Q) + c(K)]
+        L = invariance s(Q, K) + variance [v(Q) + v(K)] / 2 + covariance [c(Q) + c(K)]
         s = mean over positive pairs and dimensions of (q - k)^2
         v(Z) = 1/d sum_a max(0, 1 - sqrt(Cov(Z)_aa + 1e-4)),      c(Z) = 1/d sum_{a != b} Cov(Z)_ab^2
 
     with the unbiased covariance over all distinct rows. Source: Bardes et al. 2022, arXiv:2105.04906, equations 1 to 6;
-    s is also the mean over dimensions, as in the authors' code. A positive pair counts by its weight, and a row by one
+    s is also the mean over dimensions, and v the mean over both sides, as in the authors' code, which the published
+    weights 25, 25, 1 belong to; equation 6 has neither. A positive pair counts by its weight, and a row by one
     over the number of its copies.
 
     Args:
@@ -64,7 +65,7 @@ class VICReg(nn.Module):
             invariance = listed.weight @ squared_distances(q, k, listed.i, listed.j) / q.shape[1]
             variance_q, covariance_q = _variance_and_covariance(q, listed.query_share, "queries")
             variance_k, covariance_k = _variance_and_covariance(k, listed.key_share, "keys")
-            variance, covariance = variance_q + variance_k, covariance_q + covariance_k
+            variance, covariance = (variance_q + variance_k) / 2, covariance_q + covariance_k
             return self.invariance * invariance + self.variance * variance + self.covariance * covariance
 
 

@@ -6,6 +6,7 @@ import copy
 import importlib.resources
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,13 @@ for _tag, (_words, _first) in PLAIN_WORDS.items():
 
 
 def catalogue() -> dict[str, str]:
-    """Return the recipes that ship: name and first comment line."""
+    """Return the recipes that ship: name and the first sentence of the comment above."""
     found = {}
     for entry in importlib.resources.files("nearfar.recipes").iterdir():
         if entry.name.endswith(".yaml"):
-            found[entry.name[:-5]] = entry.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            lines = takewhile(lambda line: line.startswith("#"), entry.read_text(encoding="utf-8").splitlines())
+            comment = " ".join(line.lstrip("# ") for line in lines)
+            found[entry.name[:-5]] = re.split(r"[.;](?: |$)", comment)[0] + "."
     return dict(sorted(found.items()))
 
 
@@ -79,7 +82,7 @@ def load(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) 
     path=value, or one whose path leads nowhere.
     """
     result = _parsed(str(recipe), _text(recipe))
-    for path, (value, text) in sorted(_by_path(overrides).items(), key=lambda one: _outer_first(one[0])):
+    for path, (value, text) in sorted(by_path(overrides).items(), key=lambda one: _outer_first(one[0])):
         _set(result, path, value, text)
     return result
 
@@ -89,8 +92,11 @@ def dumped(recipe: Mapping[str, Any]) -> str:
     return str(yaml.dump(dict(recipe), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True))
 
 
-def _by_path(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-    """Return the value of each override by its path, and how the user wrote it, for errors."""
+def by_path(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Return the value of each override by its path, and how the user wrote it, for errors.
+
+    Errors: `InputError` for a text that is not path=value.
+    """
     if isinstance(overrides, Mapping):
         return {str(path).strip(): (value, f"{path}={value!r:.60}") for path, value in overrides.items()}
     found = {}

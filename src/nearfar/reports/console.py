@@ -9,14 +9,18 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nearfar.evaluation.report import Report
+from nearfar.text.printable import printable
+
+if TYPE_CHECKING:
+    from nearfar.evaluation.report import Report
+
 
 _STYLES = {"problem": "red", "notice": "yellow", "fine": "green"}  # by the level of a finding
 _LEVEL_WIDTH = 9  # characters of the column of levels
@@ -38,19 +42,25 @@ def report_table(report: Report) -> Table:
     A difference whose interval excludes zero is green and says "better", or red and says "worse".
     """
     values = report.to_json()
-    table = Table(title=Text(values["task"]), caption=Text(_caption(values["protocol"])), title_justify="left")
+    table = Table(
+        title=Text(printable(values["task"])),
+        caption=Text(printable(_caption(values["protocol"]))),
+        title_justify="left",
+    )
     table.caption_justify = "left"
     table.add_column("metric")
     table.add_column(Text("model [low, high]"), justify="right")  # as Text: brackets are no markup
     baseline, fusion = values["baseline"], values["fusion"]
     several = len(baseline) > 1
     for name in baseline:
-        table.add_column(Text(name), justify="right")
+        table.add_column(Text(printable(name)), justify="right")
         if name in fusion:
-            table.add_column(Text(f"fusion with {name}" if several else "fusion"), justify="right")
-        table.add_column(Text(f"difference to {name}" if several else "difference [low, high]"), justify="right")
+            table.add_column(Text(printable(f"fusion with {name}") if several else "fusion"), justify="right")
+        table.add_column(
+            Text(printable(f"difference to {name}") if several else "difference [low, high]"), justify="right"
+        )
     for metric, value in values["metrics"].items():
-        cells: list[str | Text] = [metric, _with_interval(_number(value), values["intervals"].get(metric))]
+        cells: list[str | Text] = [printable(metric), _with_interval(_number(value), values["intervals"].get(metric))]
         for name in baseline:
             cells.append(_number(baseline[name].get(metric)))
             if name in fusion:
@@ -102,7 +112,7 @@ def _difference(difference: Mapping[str, float | None] | None) -> Text:
 def show_estimate(facts: Mapping[str, Any]) -> None:
     """Print the batch and the estimate of a dry run."""
     for example in facts["batch"]:
-        print(json.dumps(example, ensure_ascii=False)[:400])
+        print(printable(json.dumps(example, ensure_ascii=False)[:400]))
     mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
     print(
         f"\n{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "
@@ -119,7 +129,7 @@ def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:
     print(
         f"{results['pairs']:,} pairs, {results['train_pairs_per_second']:,.0f} a second in training; "
         f"{results['seconds']:.0f} s in all, {results['peak_memory_mb']:,.0f} MB at most\n"
-        f"model   {results['model']}\nreport  {results['run']}/report.html"
+        + printable(f"model   {results['model']}\nreport  {results['run']}/report.html")
     )
 
 
@@ -142,7 +152,7 @@ def _print_beside(report: Report, name: str) -> None:
     for column in table.columns:
         column.no_wrap = True
     if name:
-        table.title = f"{report.task}, beside {name}"
+        table.title = printable(f"{report.task}, beside {name}")
         table.columns[-1].justify = "left"
     if len(name) > 6:  # a model's folder
         table.columns[2].header = "other"
@@ -184,9 +194,9 @@ def show_audit(audit: dict[str, Any]) -> None:
         dropped = ", ".join(f"{count:,} {what}" for what, count in fixed["dropped"].items()) or "none dropped"
         print()
         _print_wrapped(console, "cleaned", f"{fixed['kept']:,} of {fixed['rows']:,} training rows kept ({dropped})")
-        print(f"{'':{_LEVEL_WIDTH}}{fixed['out']}\n{'log':{_LEVEL_WIDTH}}{fixed['log']}")
+        print(printable(f"{'':{_LEVEL_WIDTH}}{fixed['out']}\n{'log':{_LEVEL_WIDTH}}{fixed['log']}"))
     seconds = sum(audit["seconds"].values())
-    print(f"\n{'page':{_LEVEL_WIDTH}}{audit['page']}  ({seconds:.0f} s)")
+    print(printable(f"\n{'page':{_LEVEL_WIDTH}}{audit['page']}  ({seconds:.0f} s)"))
 
 
 def _row_names(examples: list[dict[str, Any]]) -> str:
@@ -197,6 +207,6 @@ def _row_names(examples: list[dict[str, Any]]) -> str:
 def _print_wrapped(console: Console, level: str, text: str) -> None:
     """Print a text beside the column of levels, wrapped to the terminal; the level stands in its first line."""
     width = max(40, min(shutil.get_terminal_size().columns, 100)) - _LEVEL_WIDTH
-    for i, line in enumerate(textwrap.wrap(text, width, break_on_hyphens=False)):
+    for i, line in enumerate(textwrap.wrap(printable(text), width, break_on_hyphens=False)):
         left = level if i == 0 else ""
         console.print(Text(f"{left:{_LEVEL_WIDTH}}", style=_STYLES.get(level, "")) + Text(line))

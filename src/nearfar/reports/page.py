@@ -11,17 +11,20 @@ import jinja2
 from markupsafe import Markup
 
 from nearfar.reports import charts, curves
+from nearfar.text.printable import printable
 
 
 @cache
 def template(name: str) -> jinja2.Template:
-    """Return a template of `reports/templates` by its file name; it escapes every text.
+    """Return a template of `reports/templates` by its file name; it escapes every text, and its control characters.
 
     Filters: `number`, `finite` (`finite_number`), `tidy` (one space for each run of spaces), `hash` (SHA-256, as a
     Content-Security-Policy names a script). Globals: the modules `charts` and `curves`.
     """
     loader = jinja2.PackageLoader("nearfar.reports", "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
+    )
     environment.filters |= {"number": number, "finite": finite_number, "tidy": _tidy, "hash": _hash}
     environment.globals |= {"charts": charts, "curves": curves}
     return environment.get_template(name)
@@ -49,6 +52,11 @@ def finite_number(value: Any) -> float | None:
 
 def _tidy(text: Markup) -> Markup:
     return Markup(" ").join(text.split())
+
+
+def _finalize(value: Any) -> Any:
+    """Return what stands on the page for a value: a text, or what is markup already, without control characters."""
+    return type(value)(printable(value)) if isinstance(value, str) else value
 
 
 def _hash(script: str) -> str:

@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from nearfar.contracts import ForeignForm
 from nearfar.errors import InputError
 from nearfar.storage.folders import ensure_folder, write_text
+
+if TYPE_CHECKING:
+    from nearfar.contracts import ForeignForm
+
 
 FORMAT = 1
 NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms")  # the rest of the file are the model's notes
@@ -55,6 +58,8 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def foreign_forms(folder: Path) -> list[ForeignForm]:
     """Return the forms in which a model folder is read by other tools, too, as they were written with it."""
+    from nearfar.contracts import ForeignForm  # here, for it imports torch
+
     if not (folder / "nearfar.json").is_file():
         return []
     return [ForeignForm(**form) for form in read_description(folder).get("forms", [])]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,9 @@ import numpy.typing as npt
 
 from nearfar.column import Column, Ids, ListColumn, chunks
 from nearfar.errors import InputError
+from nearfar.text.analyser import words
 from nearfar.vectors.topk import Ranking
 
-_LETTERS_DIGITS = re.compile(r"[^\W_]+")
-_WORD = re.compile(r"\w+")
-_PART_BOUNDARY = re.compile(  # between the parts of an identifier: parse_HTTPHeader2 -> parse, HTTP, Header, 2
-    r"_+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
-)
 BASELINES: dict[str, dict[str, bool]] = {"bm25": {}, "bm25-english": {"stop_words": True, "stemming": True}}
 
 
@@ -29,8 +23,9 @@ class Bm25:
         score(q, d) = sum_{w in q} log(1 + (m - m_w + 1/2) / (m_w + 1/2)) f / (k1 (1 - b + b |d| / mean |d|) + f)
 
     where m_w documents contain the word w, and d contains it f times. Sources: Robertson & Zaragoza 2009, "The
-    probabilistic relevance framework"; Lu 2024, arXiv:2407.03618. Words are lower-cased. An identifier counts as a
-    whole and in its parts (`parseHTTPHeader_v2`: parse, http, header, v, 2 as well).
+    probabilistic relevance framework"; Lu 2024, arXiv:2407.03618. Words are those of `text.analyser`: their case does
+    not count, nor the normal form of their letters; scripts without spaces between words give pairs of characters. An
+    identifier counts as a whole and in its parts (`parseHTTPHeader_v2`: parse, http, header, v, 2 as well).
 
     The defaults of k1 and b come from a search on eight test sets (Cranfield, CISI, NPL, NL2Bash in both directions,
     TREC QA, docstrings to code of known and of unseen packages), with stop words and stems, where they are within 0.002
@@ -54,7 +49,8 @@ class Bm25:
         >>> Bm25(["a red fox", "a grey goose"], stemming=True).rank(["foxes"], k=1).rows.tolist()
         [[0]]
 
-    When not to use it: on scripts that put no space between words, whose sentences would be one token.
+    When not to use it: as the only baseline of a language with compounds or many forms of a word (Finnish, Turkish),
+    where it is weak: only English is stemmed.
     """
 
     def __init__(
@@ -139,19 +135,6 @@ class Bm25:
         if grow:
             return [vocabulary.setdefault(token, len(vocabulary)) for token in tokens]
         return [vocabulary[token] for token in tokens if token in vocabulary]
-
-
-def words(text: str, identifiers: bool = True) -> list[str]:
-    """Return a text's lower-cased tokens: the parts of each identifier, then the identifier if it has several."""
-    if not identifiers:
-        return _LETTERS_DIGITS.findall(text.lower())
-    return [token for word in _WORD.findall(text) for token in _parts(word)]
-
-
-@lru_cache(maxsize=200_000)
-def _parts(word: str) -> tuple[str, ...]:
-    parts = tuple(part.lower() for part in _PART_BOUNDARY.split(word) if part)
-    return parts if len(parts) < 2 else (*parts, word.lower().strip("_"))
 
 
 def reciprocal_rank_fusion(rankings: Sequence[Ranking], k: int = 60, depth: int | None = None) -> Ranking:

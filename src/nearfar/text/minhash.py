@@ -1,8 +1,9 @@
 """Near-duplicates in code or text by MinHash (Broder 1997, "On the resemblance and containment of documents").
 
-A shingle is a run of three words. A signature holds, for each of 32 hash functions, the least hash of a text's
-shingles; the share of equal components of two signatures estimates the Jaccard similarity of the sets of shingles.
-Candidates come from banding: signatures in bands of three components, and pairs that are equal in a whole band.
+A shingle is a run of three words (of `text.analyser`). A signature holds, for each of 32 hash functions, the least
+hash of a text's shingles; the share of equal components of two signatures estimates the Jaccard similarity of the sets
+of shingles. Candidates come from banding: signatures in bands of three components, and pairs that are equal in a whole
+band.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import itertools
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Ids, ranges
+from nearfar.text.analyser import has_word, whole_words, written_words
 
 Signatures = npt.NDArray[np.uint32]
 Shingles = set[tuple[str, ...]]
@@ -28,7 +30,6 @@ MAX_NEIGHBOURS = 64  # later texts of a band that a text is compared with: a tho
 PAIR_BLOCK = 20_000  # pairs of signatures compared in one block: what a core's cache holds
 TEXT_BLOCK = 10_000  # texts whose signatures are computed in one block
 _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""")
-_WORD = re.compile(r"\w+")
 
 
 def _odd_numbers(count: int) -> npt.NDArray[np.uint64]:
@@ -45,24 +46,27 @@ def _odd_numbers(count: int) -> npt.NDArray[np.uint64]:
 _MULTIPLIERS = _odd_numbers(3 + SIGNATURE_SIZE)  # three for the words of a shingle, one for each hash function
 
 
-def signatures(texts: Sequence[str]) -> Signatures:
-    """Return the MinHash signatures (n, 32) of n texts, or of code without comments, over shingles of three words."""
+def signatures(texts: Sequence[str], words: Callable[[str], list[str]] = written_words) -> Signatures:
+    """Return the MinHash signatures (n, 32) of n texts, or of code without comments, over shingles of three words.
+
+    words: cuts a text into its words; by default their case counts.
+    """
     if not texts:
         return np.empty((0, SIGNATURE_SIZE), np.uint32)
     hashes = _Hashes()
-    words = [[hashes[word] for word in _WORD.findall(text)] for text in texts]
-    for row in words:
+    rows = [[hashes[word] for word in words(text)] for text in texts]
+    for row in rows:
         row.extend([0] * (3 - len(row)))
-    lengths = np.fromiter(map(len, words), np.int64, len(words))  # (n,)
-    flat = np.fromiter(itertools.chain.from_iterable(words), np.uint64, int(lengths.sum()))
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))  # (n,)
+    flat = np.fromiter(itertools.chain.from_iterable(rows), np.uint64, int(lengths.sum()))
     ends = np.cumsum(lengths)  # (n,)
     inside = np.ones(len(flat), bool)
     inside[ends - 1] = inside[ends - 2] = False  # shingles that start here would reach into the next text
     shingles = flat[:-2] * _MULTIPLIERS[0] + flat[1:-1] * _MULTIPLIERS[1] + flat[2:] * _MULTIPLIERS[2]
     shingles = shingles[inside[:-2]]
     shingles ^= shingles >> np.uint64(29)
-    starts = ends - lengths - 2 * np.arange(len(words))  # (n,)
-    result = np.empty((len(words), SIGNATURE_SIZE), np.uint32)
+    starts = ends - lengths - 2 * np.arange(len(rows))  # (n,)
+    result = np.empty((len(rows), SIGNATURE_SIZE), np.uint32)
     for i in range(SIGNATURE_SIZE):
         ranks = (shingles * _MULTIPLIERS[3 + i]) >> np.uint64(32)
         result[:, i] = np.minimum.reduceat(ranks, starts)
@@ -92,14 +96,14 @@ def near_duplicates(rows: Signatures, others: Signatures) -> npt.NDArray[np.bool
 def near_pairs(texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.float64]]:
     """Return the pairs (p, 2) of alike texts among n, the lower index first, and their Jaccard similarity (p,), >= 0.8.
 
-    Letters' case, punctuation and spaces do not count. A text without a word is like no other. A pair at 0.8 is missed
-    in about one case of a hundred; the similarities returned are exact.
+    Letters' case and normal form, punctuation and spaces do not count. A text without a word is like no other. A pair
+    at 0.8 is missed in about one case of a hundred; the similarities returned are exact.
 
-    When not to use it: on scripts that put no space between words, where only nearly equal sentences are found.
+    When not to use it: for translations and paraphrases, which share few runs of words.
     """
-    with_words = np.flatnonzero([bool(_WORD.search(text)) for text in texts])
+    with_words = np.flatnonzero([has_word(text) for text in texts])
     blocks = (with_words[start : start + TEXT_BLOCK] for start in range(0, len(with_words), TEXT_BLOCK))
-    parts = [signatures([texts[i].casefold() for i in block]) for block in blocks]
+    parts = [signatures([texts[i] for i in block], whole_words) for block in blocks]
     if not parts:
         return np.empty((0, 2), np.int64), np.empty(0)
     pairs = with_words[_candidates(np.concatenate(parts))]  # (c, 2)
@@ -178,7 +182,7 @@ def _pair_blocks(start: Ids, count: Ids) -> Iterator[tuple[Ids, Ids]]:
 def _shingles(texts: Sequence[str], i: int, cache: dict[int, Shingles]) -> Shingles:
     """Return the shingles of a text, three words each; of a shorter text, all its words as one shingle."""
     if i not in cache:
-        words = _WORD.findall(texts[i].casefold())
+        words = whole_words(texts[i])
         cache[i] = {tuple(words)} if len(words) < 3 else set(zip(words, words[1:], words[2:]))
     return cache[i]
 

@@ -25,7 +25,7 @@ def reference(loss: VICReg, q: Tensor, k: Tensor, pairs: Pairs) -> Tensor:
                 products = [s * (row[a] - mean[a]) * (row[b] - mean[b]) for s, row in zip(share, x, strict=True)]
                 covariance = total(products, x) / (count - 1)
                 if a == b:
-                    variance = variance + torch.relu(1 - (covariance + 1e-4).sqrt()) / d
+                    variance = variance + torch.relu(1 - (covariance + 1e-4).sqrt()) / d / 2  # mean of both sides
                 else:
                     off_diagonal = off_diagonal + covariance**2 / d
     return loss.invariance * invariance + loss.variance * variance + loss.covariance * off_diagonal

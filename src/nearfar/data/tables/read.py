@@ -66,12 +66,12 @@ def _read_name(name: str | Path, options: ReadOptions) -> dict[str, LocatedTable
         is_folder, exists = path.is_dir(), path.exists()
     if is_folder:
         return _read_folder(path, options)
-    if exists or isinstance(name, Path) or _is_file_name(name):
+    if exists or isinstance(name, Path) or is_file_name(name):
         return {"train": _read_file(path, options)}
     return from_hub(name, options.config)
 
 
-def _is_file_name(name: str) -> bool:
+def is_file_name(name: str) -> bool:
     """Say whether the name of no existing file must mean a file, not a data set on the hub."""
     suffixes = (*COMPRESSED, ".txt", ".arrow", ".zip")
     by_suffix = format_suffix(Path(name)) in (*FORMATS, *REFUSED) or Path(name).suffix in suffixes

@@ -10,7 +10,7 @@ from nearfar import tasks
 from nearfar.column import Column
 from nearfar.contracts import Predictions, Values
 from nearfar.errors import InputError
-from nearfar.text.bm25 import words
+from nearfar.text.analyser import words
 
 _SLICE = 10_000  # pairs read at a time
 

@@ -1,0 +1,104 @@
+"""Commands read a table by the columns, the split and the delimiter that they are given, as training does."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nearfar as nf
+from tests.cli.calling import Run
+from tests.cli.conftest import pairs
+from tests.contracts.samples import beir
+
+
+@pytest.fixture
+def german(here: Path) -> list[dict[str, str]]:
+    """Rows in de.csv, parted by semicolons, whose columns have unusual names; commas lie in the texts."""
+    rows = [{"de": f"{row['query']}, bitte", "en": row["key"]} for row in pairs(40)]
+    with (here / "de.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["de", "en"], delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def facts(nearfar: Run, *words: str) -> Any:
+    done = nearfar(*words, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--query", "de", "--key", "en", "--delimiter", ";"],
+        ["positives.query=de", "positives.key=en", "data.delimiter=;"],
+        ["positives.query=de", "--key", "en", "data.delimiter=;", "--delimiter", ";"],
+    ],
+    ids=["options", "settings", "both"],
+)
+def test_evaluate_takes_columns_and_delimiter(german: list[dict[str, str]], words: list[str], nearfar: Run) -> None:
+    found = facts(nearfar, "evaluate", "model", "de.csv", *words)
+    expected = nf.positives.Columns(nf.data.Table(german), query="de", key="en").task("train")
+    assert found["metrics"] == pytest.approx(nf.evaluate(nf.Model.load("model"), expected).metrics)
+    assert found["protocol"]["queries"] == len({row["de"] for row in german})
+
+
+def test_evaluate_on_rows_that_a_setting_holds_out(german: list[dict[str, str]], nearfar: Run) -> None:
+    call = ["evaluate", "model", "de.csv", "data.delimiter=;", "positives.query=de", "positives.key=en"]
+    assert facts(nearfar, *call, "data.heldout=10")["protocol"]["queries"] == 10
+
+
+def test_columns_that_are_given_win_over_grades(here: Path, nearfar: Run) -> None:
+    rows = [{**row, "sentence1": row["query"], "sentence2": row["key"], "score": i} for i, row in enumerate(pairs(9))]
+    (here / "graded.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert "spearman" in facts(nearfar, "evaluate", "model", "graded.jsonl")["metrics"]
+    found = facts(nearfar, "evaluate", "model", "graded.jsonl", "--query", "query", "--key", "key")
+    assert "mrr@10" in found["metrics"]
+
+
+def test_mine_takes_them(german: list[dict[str, str]], nearfar: Run) -> None:
+    call = ["mine", "model", "de.csv", "data.delimiter=;", "positives.query=de", "positives.key=en"]
+    assert facts(nearfar, *call, "--out", "n.jsonl")["examples"] == len(german)
+    first = json.loads(Path("n.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert (first["query"], first["key"]) == (german[0]["de"], german[0]["en"])
+
+
+def test_audit_takes_the_delimiter_and_cleans_by_it(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:
+    with (here / "de.csv").open("a", encoding="utf-8") as file:
+        file.write(f'"{german[0]["de"]}";"{german[0]["en"]}"\n')
+    call = ["audit", "de.csv", "--query", "de", "--key", "en", "--out", "a.html", "--fix", "fixed.jsonl"]
+    found = facts(nearfar, *call, "--delimiter", ";")
+    assert found["splits"] == {"train": len(german) + 1}
+    assert found["fixed"]["kept"] == len(german)
+    assert [json.loads(line) for line in Path("fixed.jsonl").read_text(encoding="utf-8").splitlines()] == german
+
+
+def test_search_and_embed_take_split_and_delimiter(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:
+    (here / "set").mkdir()
+    (here / "set" / "train.csv").write_text("text;id\na red fox, really;a\n", encoding="utf-8")
+    (here / "set" / "test.csv").write_text("text;id\na grey goose, really;b\n", encoding="utf-8")
+    read = ["--delimiter", ";", "--split", "test"]
+    [hit] = facts(nearfar, "search", "model", "set", "fox", *read)
+    assert (hit["id"], hit["text"]) == ("b", "a grey goose, really")
+    [hit] = facts(nearfar, "search", "model", "set", "fox", "data.delimiter=;")
+    assert (hit["id"], hit["text"]) == ("a", "a red fox, really")
+    facts(nearfar, "embed", "model", "set", "--out", "v.npy", *read)
+    np.testing.assert_array_equal(np.load("v.npy"), nf.Model.load("model").embed(["a grey goose, really"]))
+
+
+def test_what_cannot_be_set_is_refused(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:
+    beir(here / "beir")
+    call = ["evaluate", "model", "de.csv"]
+    nearfar(*call, "training.epochs=3").refused("training.epochs=3", "known: data, positives")
+    nearfar(*call, "data.path=x.csv").refused("data.path=x.csv", "is the argument")
+    nearfar(*call, "data.delimeter=;").refused("'delimeter'", "did you mean 'delimiter'")
+    nearfar(*call, "data.delimiter=;", "positives.qeury=de").refused("'qeury'", "did you mean 'query'")
+    nearfar(*call, "positives.query=de", "--query", "en").refused("--query en and positives.query=de", "one of them")
+    nearfar("evaluate", "model", "beir", "--query", "de").refused("beir", "--query, positives.query")
+    nearfar("search", "model", "de.csv", "fox", "positives.query=de").refused("positives.query=de", "known: data")
