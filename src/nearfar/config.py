@@ -16,20 +16,13 @@ from nearfar.compute.scheduled import Scheduled
 from nearfar.contracts import Data, Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.mining.scheduled import ScheduledMiner
-from nearfar.recipes import Recipe, load
+from nearfar.recipes import PACKAGES, Recipe, load
 from nearfar.training.mixture import mix
 from nearfar.training.settings import Settings
 from nearfar.training.ship import Ship, refuse_unknown_ship
 from nearfar.training.train_module import HEADS, refuse_unknown_heads
 
 __all__ = ["Recipe", "RecipeParts", "build", "dumped", "load", "plain", "resolved"]
-PACKAGES = {
-    "data": "data",
-    "positives": "positives",
-    "encoder": "encoders",
-    "loss": "losses",
-    "objective": "objectives",
-}
 
 
 @dataclass(frozen=True)

@@ -139,3 +139,22 @@ def test_an_audit_sees_the_tokens_and_the_maximum_length(inner: Any) -> None:
         found = tokens(material, Model(encoder))
         assert found.profile == expected.profile
         assert found.findings == expected.findings
+
+
+class Halved(nn.Module):
+    """A head without parameters: the first half of a vector."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim // 2
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors[:, : self.dim]
+
+
+def test_a_head_without_parameters_is_a_head() -> None:
+    encoder = Static(dim=8, vocabulary=300)
+    encoder.prepare([ListColumn("text", ["pull near", "push far"])])
+    whole = encoder(encoder.inputs(["near"]))[:, :4]
+    found = Model(Projected(encoder, Halved(8))).embed(["near"])
+    assert found[0] == pytest.approx(torch.nn.functional.normalize(whole, dim=1)[0].detach().numpy(), abs=1e-6)

@@ -16,13 +16,16 @@ from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Terms
 from nearfar.errors import InputError, Interrupted
 from nearfar.losses.infonce import InfoNCE
+from nearfar.pairs import Pairs
 from nearfar.positives.unpaired import Unpaired
-from nearfar.training.batches import HIDING
+from nearfar.training.batches import HIDING, PreparedBatch, StackedInputs
+from nearfar.training.encode import RowEncoder
 from nearfar.training.fit import Interrupts, fit
+from nearfar.training.objective_terms import ObjectiveTerms
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from tests.training.denoising import Denoising
-from tests.training.floats import FEATURES, Floats, Perceptron
+from tests.training.floats import CPU, FEATURES, Floats, Perceptron
 from tests.training.runs import Rows, in_ranks
 from tests.training.test_heads import _stop_at
 from tests.training.test_log import lines
@@ -217,3 +220,24 @@ def test_a_sum_over_nothing_may_be_no_number(tmp_path: Path) -> None:
     given = {**SGD, "steps": 3, "micro_batch": 1, "learning_rate": 0.01}
     fit(encoder, unpaired(), objective=Means(encoder, 0.1), out=tmp_path, quiet=True, **given)
     assert all(value.isfinite().all() for value in encoder.state_dict().values())
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_a_rank_without_rows_is_asked_only_where_others_wait_for_its_statistics(synchronised: bool) -> None:
+    asked: list[int] = []
+
+    class Counts(Denoising):
+        def forward(self, encoder: Any, inputs: Floats, targets: Any) -> Terms:
+            asked.append(len(inputs))
+            return super().forward(encoder, inputs, targets)
+
+    encoder = Perceptron()
+    objective = Counts(encoder)
+    objective.prepare(encoder)
+    terms = ObjectiveTerms(objective, RowEncoder(encoder, False, CPU, "fp32"), Settings(), Ranks(), 1.0, synchronised)
+    nothing = StackedInputs(Floats(torch.zeros(0, FEATURES)), {"key": 0})
+    none = torch.zeros(0, dtype=torch.int64)
+    pairs = Pairs(query_group=none, query_item=none, key_group=none, key_item=none)
+    batch = PreparedBatch(0, none.numpy(), None, None, {}, 0, pairs, None, nothing, Draws(none))
+    assert terms.sums(batch, backward=True).tolist() == [0, 0]
+    assert asked == ([0] if synchronised else [])

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SECTIONS = {"data": "data", "positives": "positives", "encoder": "encoders", "loss": "losses"}
-
 
 def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
     """Refuse an unknown recipe or override, a part that no package has, and data whose file is missing.
@@ -17,7 +15,7 @@ def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
     from nearfar import recipes, registry
 
     chosen = recipes.load(recipe, overrides)
-    parts = [(package, spec) for section, package in SECTIONS.items() for spec in _specs(chosen.get(section))]
+    parts = [(package, spec) for section, package in recipes.PACKAGES.items() for spec in _specs(chosen.get(section))]
     for package, spec in parts:
         name = spec.get("name")
         if isinstance(name, str) and not _is_outside(name) and name not in registry.names(package):

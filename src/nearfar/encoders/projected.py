@@ -91,8 +91,9 @@ class Projected(nn.Module):
 
     def forward(self, inputs: Any) -> Tensor:
         """Return raw vectors (n, dim)."""
-        weight = next(self.head.parameters())
-        vectors: Tensor = self.head(self.of(inputs).to(weight.dtype))
+        below: Tensor = self.of(inputs)
+        weight = next(self.head.parameters(), below)  # a head may have none
+        vectors: Tensor = self.head(below.to(weight.dtype))
         return vectors
 
     def settings(self) -> dict[str, Any]:

@@ -15,6 +15,13 @@ import yaml
 from nearfar.errors import InputError, nearest
 
 SECTIONS = ("data", "positives", "encoder", "heads", "loss", "objective", "ship", "training", "mining", "evaluate")
+PACKAGES = {  # the sections that are parts, and the package of each
+    "data": "data",
+    "positives": "positives",
+    "encoder": "encoders",
+    "loss": "losses",
+    "objective": "objectives",
+}
 SEVERAL = ("data", "positives")  # may be lists: several data sets
 # What stands beside a part's own settings, by section or list, and stays when the part is replaced by another.
 BESIDE = {"evaluate": ("split",), "views": ("times", "side"), "objective": ("weight",)}

@@ -21,11 +21,16 @@ def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     with explain_write_errors(path):
         try:
             plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-            first = {tensor.data_ptr(): name for name, tensor in reversed(plain.items())}
-            tied = {name for name, tensor in plain.items() if tensor.numel() and first[tensor.data_ptr()] != name}
+            first = {_memory(tensor): name for name, tensor in reversed(plain.items())}
+            tied = {name for name, tensor in plain.items() if tensor.numel() and first[_memory(tensor)] != name}
             save_file({name: tensor.clone() if name in tied else tensor for name, tensor in plain.items()}, path)
         except SafetensorError as error:  # how the library reports the operating system's errors
             raise OSError(str(error)) from error
+
+
+def _memory(tensor: Tensor) -> int:
+    """Return where the memory begins that a tensor may share with others."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Texts from data for the terminal and the pages: without the characters that command a terminal or turn its lines."""
+"""What a text from data may hold: characters that command a terminal or turn its lines, and what is no text at all."""
 
 from __future__ import annotations
 
@@ -22,3 +22,12 @@ def printable(text: str) -> str:
     When not to use it: for a text that is kept, embedded or compared.
     """
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether a text can be written as UTF-8, which lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -10,6 +10,7 @@ from nearfar.column import Column, Ids, cell_ids, column_kind, kind_of
 from nearfar.contracts import Encoder, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.sides import ROLES, kinds_read, roles_of
+from nearfar.text.printable import is_encodable
 
 
 class Prompted:
@@ -43,7 +44,7 @@ def checked_prompts(prompts: Mapping[str, str], where: str = "prompts") -> dict[
     for role, text in prompts.items():
         if role not in ROLES:
             raise InputError(f"{where}: no role {role!r}; {nearest(str(role), ROLES)}")
-        if not isinstance(text, str) or not _is_encodable(text):
+        if not isinstance(text, str) or not is_encodable(text):
             raise InputError(f"{where}.{role} must be a text without lone surrogates, it is {text!r}")
     return dict(prompts)
 
@@ -62,18 +63,9 @@ def checked_cells(side: Any, name: str, cells: Sequence[Any], prompt: str, first
             raise InputError(f"embed: row {row} is {kind} ({str(cell)[:40]!r}), {name} reads {kinds_read(side)}")
         if isinstance(cell, str) and not cell.strip():
             raise InputError(f"embed: text {row} is empty; leave it out, an empty text has no vector")
-        if isinstance(cell, str) and not _is_encodable(cell):
+        if isinstance(cell, str) and not is_encodable(cell):
             raise InputError(f"embed: text {row} holds a lone surrogate, which is no text; decode it again")
     return with_prompt(prompt, cells) if prompt else list(cells)
-
-
-def _is_encodable(text: str) -> bool:
-    """Return whether a text can be written as UTF-8, which lone surrogates cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def prompt(encoder: Encoder, positives: Positives, view: str) -> str:

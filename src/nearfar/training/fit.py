@@ -81,15 +81,20 @@ def fit(
 ) -> Run:
     """Train an encoder to pull positives together and push negatives apart; write everything under `out`.
 
-    positives: of one data set, or a sequence of several, mixed as the settings say (`Mixture`). heads: "projection",
-    between the encoder and the loss, and "prediction", of the queries only. objective: trained alone (with
-    `positives.Unpaired`) or beside the loss, to which it is added `objective_weight` times. ship:
-    what the model is, the encoder or the encoder with its projection. evaluate: called with
-    the current model every `evaluate_every` steps and at the end; returns metrics. heldout: positives of a held-out
-    split, whose loss becomes one more metric (`heldout_loss`). refresh: mines negatives with the current model every
-    `refresh_every` steps (`nearfar.mining.scheduled`). resume: go on from the newest whole checkpoint; the run ends at
-    the same weights as if it had never stopped. overwrite: replace an older run in `out`. notes: kept with the model.
-    settings: those of `Settings`.
+    Args:
+        positives: of one data set, or a sequence of several, mixed as the settings say (`Mixture`).
+        loss: None where an objective is trained alone.
+        out: the run's folder.
+        heads: "projection", between the encoder and the loss, and "prediction", of the queries only.
+        objective: trained alone (with `positives.Unpaired`), or beside the loss, to which it is added
+            `objective_weight` times.
+        ship: what the model is, the encoder or the encoder with its projection.
+        evaluate: called with the current model every `evaluate_every` steps and at the end; returns metrics.
+        heldout: positives of a held-out split, whose loss becomes one more metric (`heldout_loss`).
+        refresh: mines negatives with the current model every `refresh_every` steps (`nearfar.mining.scheduled`).
+        resume: go on from the newest whole checkpoint; the run ends at the same weights as if it had never stopped.
+        overwrite: replace an older run in `out`. quiet: no progress bar. notes: kept with the model.
+        settings: those of `Settings`.
 
     Started by `torchrun`, each process encodes its share of every batch; the model is that of one process but for the
     last digits. Rank 0 evaluates and writes files; every rank returns a run.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from nearfar.text.printable import is_encodable
+
 DefinitionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _BLOCK_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {  # by statement: the attributes with its blocks, last first
     ast.If: ("orelse", "body"),
@@ -240,7 +242,7 @@ def summary(docstring: str, max_characters: int, min_words: int) -> str:
     if _STARTS_WITHOUT_PROSE.match(text):
         return ""
     text = _shorten(_first_sentence(text, min_words), max_characters)
-    if text.count(" ") + 1 < min_words or not any(map(str.isalpha, text)) or not _is_encodable(text):
+    if text.count(" ") + 1 < min_words or not any(map(str.isalpha, text)) or not is_encodable(text):
         return ""
     return text
 
@@ -257,11 +259,3 @@ def _shorten(text: str, max_characters: int) -> str:
     if len(text) <= max_characters:
         return text
     return text[: max_characters + 1].rpartition(" ")[0]
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
