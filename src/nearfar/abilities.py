@@ -215,6 +215,27 @@ def towers_of(encoder: Any) -> Mapping[str, Encoder]:
 
 
 @runtime_checkable
+class StartsFromWeights(Protocol):
+    """An encoder that may begin from trained weights, and says whose."""
+
+    @property
+    def starts_from(self) -> str | None:
+        """The model that it began from, a name or a folder; None where its weights were random."""
+        ...
+
+
+def start_of(encoder: Any) -> str | None:
+    """Return the model whose weights an encoder began from; None, as of most, where they were random.
+
+    Two towers began from weights where both did: "image-model and minilm".
+    """
+    if isinstance(encoder, StartsFromWeights):
+        return encoder.starts_from
+    names = [start_of(tower) for tower in towers_of(encoder).values()]
+    return " and ".join(dict.fromkeys(name for name in names if name)) if names and all(names) else None
+
+
+@runtime_checkable
 class Tokenises(Protocol):
     """An encoder that cuts texts into tokens."""
 

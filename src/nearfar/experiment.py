@@ -16,6 +16,7 @@ from nearfar.storage.folders import ensure_folder, json_safe, write_json, write_
 if TYPE_CHECKING:
     from nearfar.config import Recipe, RecipeParts
     from nearfar.contracts import Positives
+    from nearfar.evaluation.baselines import Start
     from nearfar.evaluation.report import Report
     from nearfar.model import Model
     from nearfar.training.fit import Run
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 
 VERSIONS = ("nearfar", "torch", "numpy", "tokenizers", "datasets")
-BRIEF = ("task", "metrics", "intervals", "baseline", "difference", "fusion", "fusion_difference", "protocol")
+BRIEF = (
+    *("task", "verdict", "metrics", "intervals", "baseline", "difference", "fusion", "fusion_difference", "protocol"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def train(
         out: the run's folder.
         baselines: what the model is compared with: floors by name ("bm25", "bm25-english", "majority", ...), folders
             of models, or models, one or a list; "none" or [] for none. By default the usual floors of each task.
+            The model that training began from, where it began from one, is always among them ("start").
         resume: go on from the newest whole checkpoint. overwrite: replace a run that lies in `out`.
         quiet: no progress bar.
 
@@ -117,6 +121,7 @@ def run(
     quiet: bool,
 ) -> Experiment | None:
     """Train by a recipe whose parts are built already, and judge; see `train`, which ends with this."""
+    from nearfar.abilities import start_of
     from nearfar.compute.ranks import Ranks
     from nearfar.config import plain, resolved
     from nearfar.evaluation.splits import judgements
@@ -137,11 +142,18 @@ def run(
         found = [one.numbers(model) for one in main]
         return {name: value for numbers in reversed(found) for name, value in numbers.items()}  # the first task's count
 
+    starts: dict[str, Start] = {}
+    began_from = start_of(parts.encoder)
+
+    def before(model: Model) -> None:
+        starts.update({one.name: one.start(model, str(began_from)) for one in judged})
+
     run = fit(
         parts.encoder,
         parts.positives,
         parts.loss,
         out=out,
+        before=before if began_from is not None and judged else None,
         evaluate=metrics if judged else None,
         heads=parts.heads,
         objective=parts.objective,
@@ -158,10 +170,17 @@ def run(
     if not first:
         return None
     _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
-    reports = {one.name: one.report(run.model) for one in judged}
+    training = _about_training(parts)
+    reports = {one.name: one.report(run.model, starts.get(one.name), training) for one in judged}
     facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
     write_results(run, reports, facts)
     return Experiment(run, reports, facts)
+
+
+def _about_training(parts: RecipeParts) -> dict[str, Any]:
+    """Return what a verdict must know of training to say what to try."""
+    settings = {name: parts.training[name] for name in ("learning_rate", "epochs", "steps", "batch_size")}
+    return {"pairs": len(parts.positives), **settings, "mined negatives": parts.refresh is not None}
 
 
 def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from nearfar.abilities import HasMaxLength, HasPaddedForm, Tokenises, TwoSided, prompts_of, reads
+from nearfar.abilities import HasMaxLength, HasPaddedForm, Tokenises, TwoSided, prompts_of, reads, start_of
 from nearfar.column import Column, chunks
 from nearfar.compute.hardware import precision
 from nearfar.contracts import Encoder, ForeignForm
@@ -95,6 +95,11 @@ class FrozenProjection(nn.Module):
     def max_length(self) -> int | None:
         """The tokens of a text that the inner encoder reads; None where it has no maximum."""
         return self.of.max_length if isinstance(self.of, HasMaxLength) else None
+
+    @property
+    def starts_from(self) -> str | None:
+        """The model that the inner encoder began from; None where its weights were random."""
+        return start_of(self.of)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the layer alone: the frozen encoder stays in eval mode, without dropout."""

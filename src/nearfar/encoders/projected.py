@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nearfar import registry
-from nearfar.abilities import HasMaxLength, HasTowers, Tokenises, TwoSided, prompts_of, rates_of, reads
+from nearfar.abilities import HasMaxLength, HasTowers, Tokenises, TwoSided, prompts_of, rates_of, reads, start_of
 from nearfar.column import Column
 from nearfar.contracts import Encoder, ForeignForm, Head, Inputs, Store
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
@@ -72,6 +72,11 @@ class Projected(nn.Module):
     def max_length(self) -> int | None:
         """The tokens of a text that the encoder reads; None where it has no maximum."""
         return self.of.max_length if isinstance(self.of, HasMaxLength) else None
+
+    @property
+    def starts_from(self) -> str | None:
+        """The model that the encoder began from; None where its weights were random."""
+        return start_of(self.of)
 
     def prepare(self, columns: Sequence[Column]) -> None:
         """Let the inner encoder learn what it needs."""

@@ -136,6 +136,11 @@ class Transformer(nn.Module):
         self.dim = self._output_dim(config)
 
     @property
+    def starts_from(self) -> str | None:
+        """The model that it began from; None for a new one."""
+        return self.model
+
+    @property
     def width(self) -> int:
         """The dimension of the hidden states."""
         return int(cast("Any", self.backbone).config.hidden_size)

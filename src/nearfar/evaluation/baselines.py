@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nearfar import registry
@@ -10,11 +11,21 @@ from nearfar.abilities import folder_of
 from nearfar.column import column_kind
 from nearfar.contracts import Floor
 from nearfar.errors import InputError, nearest
+from nearfar.evaluation.measure import MODEL, Measured
+from nearfar.evaluation.rivals import START
 from nearfar.tasks import Task, columns_of, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 FLOORS = "evaluation.floors"
 Baseline = str | Path | Embedder
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that training began from, judged on a task before training; see `evaluate.judged_start`."""
+
+    name: str
+    measured: Measured
 
 
 def chosen_baselines(given: Baseline | Sequence[Baseline] | None) -> list[str | Embedder] | None:
@@ -97,7 +108,7 @@ def baselines_of(task: Task, given: Baseline | Sequence[Baseline] | None) -> dic
             by_name[one] = able[one]  # given twice, it counts once
             continue
         stem = name = str(folder_of(one) or "model")
-        taken, number = {"model", *by_name}, 2  # "model" is the one under evaluation
+        taken, number = {MODEL, START, *by_name}, 2  # "model" is the one under evaluation
         while name in taken:
             name, number = f"{stem} {number}", number + 1
         by_name[name] = one

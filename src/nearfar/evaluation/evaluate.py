@@ -12,11 +12,12 @@ from nearfar.column import ListColumn, take
 from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
-from nearfar.evaluation.baselines import Baseline, baselines_of, floors_serving
+from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving
 from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
 from nearfar.evaluation.predictions import positive_pairs, predictions_of
 from nearfar.evaluation.report import Report, about_task
+from nearfar.evaluation.rivals import START
 from nearfar.evaluation.worst import worst_queries
 from nearfar.tasks import Retrieval, Task
 from nearfar.text.bm25 import reciprocal_rank_fusion
@@ -32,6 +33,7 @@ def evaluate(
     metrics: Spec | Sequence[Spec] | None = None,
     *,
     baselines: Baseline | Sequence[Baseline] | None = None,
+    start: Start | None = None,
     fusion: bool = True,
     resamples: int = 2000,
     seed: int = 0,
@@ -58,6 +60,7 @@ def evaluate(
         baselines: floors by name ("bm25", "bm25-english", "majority", "pixels", "word-overlap", "random-order"), other
             models, or folders of models, one or a list; "none" or [] for none. A model is named by its folder, or
             "model 2" and so on. By default the usual floors of the task.
+        start: what the model was before it was trained (`judged_start`), the first of the baselines, called "start".
         fusion: also evaluate the reciprocal rank fusion of the model with each baseline (retrieval).
         resamples: number of bootstrap resamples, at least 1; the time is proportional to it.
         seed: seed of the resamples and samples; the same seed gives the same report.
@@ -89,10 +92,11 @@ def evaluate(
     others, failed = _measured(task, peers, chosen, seed, named=baselines is not None)
     if baselines is None and not others and (chance := floors_serving(task).get(CHANCE)) is not None:
         peers, others = {CHANCE: chance}, {CHANCE: measure(task, chance(task, seed), chosen)}
-    systems |= others
+    systems |= ({START: start.measured} if start is not None else {}) | others
+    names = [name for name in systems if name != MODEL]
     peers = {name: peer for name, peer in peers.items() if name in others}
     fused = _fused(task, systems, peers, chosen) if fusion else {}
-    pairs = {("difference", name): (MODEL, name) for name in peers}
+    pairs = {("difference", name): (MODEL, name) for name in names}
     for number, name in enumerate(fused):
         pairs["fusion_difference", name] = f"fusion {name}", name
         title = MODEL if number == 0 else f"model, of the fusion with {name}"
@@ -106,7 +110,7 @@ def evaluate(
         task=task.name,
         metrics=own.numbers,
         intervals=compared.intervals,
-        baseline={name: systems[name].numbers for name in peers},
+        baseline={name: systems[name].numbers for name in names},
         difference=compared.differences.get("difference", {}),
         fusion={name: measured.numbers for name, measured in fused.items()},
         fusion_difference=compared.differences.get("fusion_difference", {}),
@@ -116,6 +120,21 @@ def evaluate(
         histogram=histogram,
         worst=worst,
     )
+
+
+def judged_start(
+    model: Embedder, task: Task, metrics: Spec | Sequence[Spec] | None = None, *, name: str, seed: int = 0
+) -> Start:
+    """Return what a model makes of a task before it is trained, for `evaluate(..., start=...)` after that.
+
+    Only its values are kept: training may then change the model in place. name: of what it began from ("minilm", a
+    folder). Give metrics and seed as to `evaluate`; the errors are those of `evaluate`, too.
+    """
+    chosen = metrics_of(task, metrics)
+    task = _with_relevant(task) if isinstance(task, Retrieval) else task
+    measured = measure(task, predictions_of(model, task, seed), chosen)
+    about = {"name": name, "label": f"{name} before training", "what": "the model that training began from"}
+    return Start(name, replace(measured, ranking=None, about={**about, **measured.about}))
 
 
 def _measured(

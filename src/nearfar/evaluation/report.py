@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from nearfar.abilities import fingerprint_of
 from nearfar.column import Ids
+from nearfar.evaluation.figures import SEEN
 from nearfar.evaluation.intervals import CONFIDENCE, Interval
+from nearfar.evaluation.verdict import verdict
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, kind_of_task
 from nearfar.vectors.embed import Embedder
 
@@ -26,7 +28,8 @@ class Report:
 
     task: the task's name. metrics: the model's metrics by name. intervals: the 95 % intervals {"low", "high"} of those
     that are no plain numbers: means over rows, correlations and the like.
-    baseline: metrics by baseline. difference: model minus baseline by baseline and metric, {"value", "low", "high"}.
+    baseline: metrics by baseline; where training began from a model, that one is the first, "start".
+    difference: model minus baseline by baseline and metric, {"value", "low", "high"}.
     fusion: metrics of the model's ranking fused with each baseline's. fusion_difference: fusion minus that baseline,
     and minus the model under "model".
     protocol: sizes, settings and the metrics' meanings: all that is needed to read the numbers and to repeat them.
@@ -34,6 +37,7 @@ class Report:
     worst: of retrieval the ten queries with the lowest values of the first metric that has one for each query, which
     `protocol["worst"]` names: {"query", "value", "rank", "expected", "found"}.
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
+    In JSON there is also the verdict, what these numbers allow to say (`verdict.verdict`).
     """
 
     task: str
@@ -49,7 +53,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values that `json.dumps` writes; numbers that are not finite become None."""
-        return {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+        content = {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+        return {"task": content.pop("task"), "verdict": verdict(content), **content}
 
 
 def _plain(value: Any) -> Any:
@@ -79,7 +84,7 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     if isinstance(task, Retrieval):
         what, unanswered = "queries", len(whole.clusters) - len(task.clusters)
         facts |= {"queries": len(task.queries), "queries without a relevant document": unanswered}
-        facts |= {"documents": len(task.documents)}
+        facts |= {"documents": len(task.documents)} | _seen(task)
     elif isinstance(task, Labels):
         what = "cells"
         facts |= {"cells": len(task.cells), "training cells": len(task.train), "classes": len(task.classes)}
@@ -94,6 +99,20 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     clusters = len(np.unique(task.clusters))
     depth = {"depth": min(DEPTH, len(task.documents))} if isinstance(task, Retrieval) else {}
     return {**facts, "clusters": clusters, **depth, "interval": _about_intervals(task.clusters, what, resamples, seed)}
+
+
+@runtime_checkable
+class _KnowsSeen(Protocol):
+    """A task that may know which of its documents (m,) were in training."""
+
+    seen: Any
+
+
+def _seen(task: Retrieval) -> dict[str, int]:
+    """Return how many of the documents were in training, where the task knows."""
+    if not isinstance(task, _KnowsSeen) or task.seen is None:
+        return {}
+    return {SEEN: int(np.count_nonzero(task.seen))}
 
 
 def _about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:

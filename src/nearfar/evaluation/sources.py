@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,26 +61,33 @@ AS_IT_IS = Reading()
 def task(path: str, split: str | None, reading: Reading = AS_IT_IS) -> Task:
     """Return DATA as a task: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
 
-    Where columns are given, a table is one of pairs.
+    Where columns are given, a table is one of pairs. The task is named by the file and, of several, the split:
+    "faq.jsonl, split test".
 
     Errors: those of the data; a split that it does not have; settings for a BEIR folder.
     """
+    found, of_several = _task_and_split(path, split, reading)
+    name = path if not Path(path).expanduser().exists() else Path(path).expanduser().resolve().name or path
+    return replace(found, name=name if of_several is None else f"{name}, split {of_several}")
+
+
+def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Task, str | None]:
+    """Return the task, and its split where the data have several, or may have: in a BEIR folder."""
     from nearfar import data
 
     if is_beir(Path(path)):
         reading.refuse_for_beir(path)
-        retrieval: Task = data.Beir(path, split=split or "test").task()
-        return retrieval
+        return data.Beir(path, split=split or "test").task(), split or "test"
     table = reading.table(path)
     if not reading.positives and data.LabelledPairs.recognised(table.columns):
-        labelled: Task = data.LabelledPairs(table, split=split).task()
-        return labelled
+        labelled = data.LabelledPairs(table, split=split)
+        return labelled.task(), labelled.split if len(table.splits) > 1 else None
     if split is None:
         split = next((name for name in ("test", "heldout") if name in table.splits), table.splits[0])
+    of_several = split if len(table.splits) > 1 else None
     if not reading.positives and set(table.columns) >= GRADED:
-        graded: Task = data.Similarity(table.split(split)).task()
-        return graded
-    return reading.columns(table).task(split)
+        return data.Similarity(table.split(split)).task(), of_several
+    return reading.columns(table).task(split), of_several
 
 
 def pairs(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nearfar.abilities import tasks_of
 from nearfar.contracts import Metric, Positives
 from nearfar.errors import InputError
-from nearfar.evaluation.baselines import Baseline, cannot_serve, chosen_baselines, floors_serving
+from nearfar.evaluation.baselines import Baseline, Start, cannot_serve, chosen_baselines, floors_serving
 from nearfar.evaluation.choose import build_metric, metrics_of, task_for
-from nearfar.evaluation.evaluate import evaluate
+from nearfar.evaluation.evaluate import evaluate, judged_start
 from nearfar.evaluation.report import Report
 from nearfar.tasks import Task, kind_of_task
 from nearfar.vectors.embed import Embedder
@@ -31,9 +31,14 @@ class Judgement:
     metrics: list[Metric]
     baselines: Sequence[str | Embedder] | None = None
 
-    def report(self, model: Embedder) -> Report:
-        """Return the report on a model."""
-        return evaluate(model, self.task, self.metrics, baselines=self.baselines)
+    def start(self, model: Embedder, name: str) -> Start:
+        """Return what a model makes of the task before it is trained; name: of what it began from."""
+        return judged_start(model, self.task, self.metrics, name=name)
+
+    def report(self, model: Embedder, start: Start | None = None, training: Mapping[str, Any] | None = None) -> Report:
+        """Return the report on a model, beside what it was before; training: facts of it for the protocol."""
+        report = evaluate(model, self.task, self.metrics, baselines=self.baselines, start=start)
+        return replace(report, protocol={**report.protocol, **({"training": dict(training)} if training else {})})
 
     def numbers(self, model: Embedder) -> dict[str, float]:
         """Return the metrics of a model alone, as while it trains."""

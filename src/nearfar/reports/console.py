@@ -1,4 +1,4 @@
-"""What commands print for people: the tables of a report, the findings of an audit, and progress."""
+"""What commands print for people: the reports of a run, the findings of an audit, and progress."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from nearfar.reports.tables import show_tables
 from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
@@ -24,89 +22,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"problem": "red", "notice": "yellow", "fine": "green"}  # by the level of a finding
 _LEVEL_WIDTH = 9  # characters of the column of levels
-_SIZES = (
-    "queries",
-    "documents",
-    "cells",
-    "training cells",
-    "classes",
-    "pairs",
-    "dev pairs",
-)  # of a task, in its protocol
 _ROWS = 5  # row numbers shown for each finding
-
-
-def report_table(report: Report) -> Table:
-    """Return the table: metric | model [low, high] | for each baseline its value, the fusion's, the difference.
-
-    A difference whose interval excludes zero is green and says "better", or red and says "worse".
-    """
-    values = report.to_json()
-    table = Table(
-        title=Text(printable(values["task"])),
-        caption=Text(printable(_caption(values["protocol"]))),
-        title_justify="left",
-    )
-    table.caption_justify = "left"
-    table.add_column("metric")
-    table.add_column(Text("model [low, high]"), justify="right")  # as Text: brackets are no markup
-    baseline, fusion = values["baseline"], values["fusion"]
-    several = len(baseline) > 1
-    for name in baseline:
-        table.add_column(Text(printable(name)), justify="right")
-        if name in fusion:
-            table.add_column(Text(printable(f"fusion with {name}") if several else "fusion"), justify="right")
-        table.add_column(
-            Text(printable(f"difference to {name}") if several else "difference [low, high]"), justify="right"
-        )
-    for metric, value in values["metrics"].items():
-        cells: list[str | Text] = [printable(metric), _with_interval(_number(value), values["intervals"].get(metric))]
-        for name in baseline:
-            cells.append(_number(baseline[name].get(metric)))
-            if name in fusion:
-                cells.append(_number(fusion[name].get(metric)))
-            cells.append(_difference(values["difference"].get(name, {}).get(metric)))
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
-    return table
-
-
-def _caption(protocol: Mapping[str, Any]) -> str:
-    if "interval" not in protocol:
-        return ""
-    sizes = ", ".join(f"{protocol[key]:,} {key}" for key in _SIZES if key in protocol)
-    interval = protocol["interval"]
-    words = f"[low, high]: {interval['confidence']:.0%} interval over {protocol['clusters']:,} clusters"
-    return "\n".join([f"{sizes}; {interval.get('note', words)}", *_held_out(protocol)])
-
-
-def _held_out(protocol: Mapping[str, Any]) -> list[str]:
-    """Return how the rows were held out, where the data tell."""
-    split = protocol.get("notes", {}).get("split", {})
-    return [split["held out"]] if isinstance(split, Mapping) and "held out" in split else []
-
-
-def _number(value: float | None, sign: bool = False) -> str:
-    if value is None:
-        return "-"
-    return f"{value:+.3f}" if sign else f"{value:.3f}"
-
-
-def _with_interval(text: str, interval: Mapping[str, float | None] | None, sign: bool = False) -> str:
-    if interval is None or interval["low"] is None:
-        return text
-    return f"{text} [{_number(interval['low'], sign)}, {_number(interval['high'], sign)}]"
-
-
-def _difference(difference: Mapping[str, float | None] | None) -> Text:
-    if difference is None:
-        return Text("-")
-    text = _with_interval(_number(difference["value"], sign=True), difference, sign=True)
-    low, high = difference["low"], difference["high"]
-    if low is not None and low > 0:
-        return Text(f"{text} better", style="green")
-    if high is not None and high < 0:
-        return Text(f"{text} worse ", style="red")
-    return Text(f"{text}       ")  # as wide as with a verdict, so that the numbers are aligned
 
 
 def show_estimate(facts: Mapping[str, Any]) -> None:
@@ -133,30 +49,10 @@ def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:
     )
 
 
-def show_report(report: Report) -> None:
-    """Print a report as one table for each baseline; a report without baselines is one table."""
-    for name in report.baseline or [""]:
-        _print_beside(report, name)
-        print()
-
-
-def _print_beside(report: Report, name: str) -> None:
-    """Print the table of the model beside one baseline."""
-    one: dict[str, Any] = {
-        part: {name: getattr(report, part)[name]} if name in getattr(report, part) else {}
-        for part in ("baseline", "difference", "fusion")
-    }
-    table = report_table(replace(report, **one))
-    # No edges and no padding, so that a row with its intervals fits a terminal of 80 columns.
-    table.box, table.show_edge, table.pad_edge, table.padding = box.SIMPLE_HEAD, False, False, (0, 0)
-    for column in table.columns:
-        column.no_wrap = True
-    if name:
-        table.title = printable(f"{report.task}, beside {name}")
-        table.columns[-1].justify = "left"
-    if len(name) > 6:  # a model's folder
-        table.columns[2].header = "other"
-    Console().print(table, markup=False)
+def show_report(report: Report, console: Console | None = None) -> None:
+    """Print what is judged, the verdict, and the tables beside the baselines, on standard output by default."""
+    show_tables(report.to_json(), console or Console(highlight=False))
+    print()
 
 
 @contextmanager

@@ -72,6 +72,7 @@ def _foreign_use(form: ForeignForm, towers: bool) -> str:
     return f"\nor, with equal vectors, by {form.tool}:\n\n```python\n{form.example.strip()}\n```\n"
 
 
+WIDTH = 1e-6  # of an interval at least; a narrower one is of rows that are all alike, and would look like certainty
 _ONE_ENCODER = """
 or, with equal vectors:
 
@@ -104,9 +105,11 @@ data (`nearfar evaluate MODEL DATA --baseline bm25`) before you rely on it.
 
 
 def _evaluation(name: str, report: Mapping[str, Any]) -> str:
-    """Return a report's table: metric, value with interval, each baseline, difference to each with interval."""
+    """Return a report's verdict, its sizes, and its table: metric, value, each baseline, difference to each."""
     baselines = list(report.get("baseline", {}))
-    rows = [["metric", "model", *baselines, *(f"model - {b}" for b in baselines)]]
+    about = report.get("protocol", {}).get("baselines", {})
+    labels = [about.get(b, {}).get("label", b) for b in baselines]
+    rows = [["metric", "model", *labels, *(f"model - {label}" for label in labels)]]
     rows.append(["---"] * len(rows[0]))
     for metric, value in report.get("metrics", {}).items():
         row = [metric, _number(value) + _interval(report.get("intervals", {}).get(metric))]
@@ -117,9 +120,17 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
         rows.append(row)
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     protocol = _section("Protocol", report.get("protocol"), level=3)
-    return (
-        f"## Evaluation: {name}\n\n{table}\n\nIntervals are 95 %, from a paired bootstrap over clusters.\n\n{protocol}"
-    )
+    verdict = report.get("verdict", {})
+    said = [verdict.get(part) for part in ("sentence", "advice")]
+    parts = [
+        f"## Evaluation: {name}",
+        " ".join(part for part in said if part),
+        verdict.get("sizes"),
+        table,
+        "Intervals are 95 %, from a paired bootstrap over clusters.",
+        protocol,
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _section(title: str, content: Any, level: int = 2) -> str:
@@ -133,6 +144,7 @@ def _number(value: float | None, sign: str = "") -> str:
 
 
 def _interval(interval: Mapping[str, float | None] | None) -> str:
-    if not interval or interval.get("low") is None:
+    low, high = (interval or {}).get("low"), (interval or {}).get("high")
+    if interval is None or low is None or high is None or not high - low > WIDTH:
         return ""
     return f" [{interval['low']:.4f}, {interval['high']:.4f}]"

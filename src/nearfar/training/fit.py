@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ def fit(
     objective: Objective | None = None,
     objective_weight: float = 1.0,
     ship: Ship = "encoder",
+    before: Callable[[Model], None] | None = None,
     evaluate: Evaluate | None = None,
     heldout: Positives | Sequence[Positives] | None = None,
     refresh: Miner | None = None,
@@ -89,6 +90,7 @@ def fit(
         objective: trained alone (with `positives.Unpaired`), or beside the loss, to which it is added
             `objective_weight` times.
         ship: what the model is, the encoder or the encoder with its projection.
+        before: called once with the encoder as it is given, prepared and not yet trained, also when a run goes on.
         evaluate: called with the current model every `evaluate_every` steps and at the end; returns metrics.
         heldout: positives of a held-out split, whose loss becomes one more metric (`heldout_loss`).
         refresh: mines negatives with the current model every `refresh_every` steps (`nearfar.mining.scheduled`).
@@ -120,6 +122,9 @@ def fit(
     ranks.on_first_rank(lambda: refuse_used_folder(ensure_folder(folder), resume or overwrite))
     # Data: the inputs of every view, and the examples of every step.
     stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, positives))
+    if before is not None:
+        cast("torch.nn.Module", encoder).to(device)  # where it is trained, too
+        ranks.on_first_rank(lambda: before(Model(encoder)))
     sampler = Sampler.of(positives, training)
     steps = training.steps or sampler.steps(training.epochs)
     read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)

@@ -1,0 +1,72 @@
+"""What to try after a verdict, by the facts that a report holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from nearfar.evaluation.figures import ALL_BUT_ONE, SEEN, finite, number, outcome, pair_of, title
+from nearfar.evaluation.rivals import START, Ours, Rival, mapping
+
+ENOUGH_PAIRS = 10_000  # with fewer, more training pairs are worth a try
+
+
+def advice_of(ours: Ours, rival: Rival, report: Mapping[str, Any]) -> str:
+    """Return what to try, by the facts that there are."""
+    if ours.value >= ALL_BUT_ONE:
+        return "The task is too easy to tell models apart: judge among more documents, or on harder rows."
+    if rival.outcome == "unknown":
+        return f"Hold out more {ours.rows} (data.heldout=..., or a larger file): a few hundred tell small differences."
+    if rival.outcome == "undecided":
+        return _more_rows(ours, rival)
+    if rival.outcome == "worse":
+        return _after_training(ours.protocol) if rival.name == START else _beside_floor(ours, rival, report)
+    documents, seen = ours.protocol.get("documents"), ours.protocol.get(SEEN)
+    if isinstance(documents, int) and isinstance(seen, int) and 2 * seen > documents:
+        return "Most of the documents were seen in training: judge it on new ones, too, before you rely on it."
+    return ""
+
+
+def _more_rows(ours: Ours, rival: Rival) -> str:
+    """Return how many rows would decide: an interval's width falls with the square root of their number."""
+    found, value, n = pair_of(rival.gap), finite(rival.gap.get("value")), ours.independent
+    if found is None or not value or n is None:
+        return f"More held-out {ours.rows} would decide."
+    needed = max(n * ((found[1] - found[0]) / 2 / value) ** 2, 1.1 * n)
+    if needed > 1_000 * n:
+        return f"So small a difference no realistic number of {ours.rows} would decide."
+    two_digits = 10 ** (math.floor(math.log10(needed)) - 1)
+    about = max(math.ceil(needed / two_digits) * two_digits, n + 1)
+    return f"More held-out {ours.rows} would decide: about {about:,.0f} for a difference of this size, there are {n:,}."
+
+
+def _after_training(protocol: Mapping[str, Any]) -> str:
+    """Return what to try where training made a model worse."""
+    training = mapping(protocol.get("training"))
+    rate, epochs, steps, pairs = (finite(training.get(key)) for key in ("learning_rate", "epochs", "steps", "pairs"))
+    tries = [f"a smaller training.learning_rate{'' if rate is None else f' (it was {rate:g})'}"]
+    if steps is not None:
+        tries.append(f"fewer training.steps (there were {steps:,.0f})")
+    else:
+        many = epochs is not None and epochs > 1
+        tries.append(f"fewer training.epochs (there were {epochs:g})" if many else "fewer steps (training.steps)")
+    if pairs is None or pairs < ENOUGH_PAIRS:
+        tries.append(f"more pairs{'' if pairs is None else f' (there were {pairs:,.0f})'}")
+    if not training.get("mined negatives"):
+        tries.append("mined negatives (training.refresh_every)")
+    return f"Try {', '.join(tries)}; and look for faults in the data with nearfar audit."
+
+
+def _beside_floor(ours: Ours, rival: Rival, report: Mapping[str, Any]) -> str:
+    """Return what to try where another system is better."""
+    fused = finite(mapping(mapping(report.get("fusion")).get(rival.name)).get(ours.metric))
+    gain = mapping(mapping(mapping(report.get("fusion_difference")).get(rival.name)).get(ours.metric))
+    if fused is not None and outcome(gain) == "better":
+        return (
+            f"The fusion of the two rankings is better than {rival.label} alone: {title(ours.metric)} {number(fused)}."
+        )
+    return (
+        f"As it stands, {rival.label} is the better choice here. More training pairs, mined negatives or a pretrained "
+        "model to start from (the recipe finetune) may change that."
+    )

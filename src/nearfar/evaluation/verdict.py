@@ -1,0 +1,131 @@
+"""The verdict on a model: what its numbers allow to say beside the strongest baseline, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nearfar.evaluation.advice import advice_of
+from nearfar.evaluation.figures import difference, distance, finite, number, pair_of, sizes
+from nearfar.evaluation.rivals import START, Ours, Rival, mapping, rivals_of
+
+# The order of metrics. The first one that was measured carries the verdict, so that none is picked for its result;
+# metrics that are not named here follow in the order of the results. Of all of them a higher value is better.
+QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "spearman", "pearson")
+GEOMETRY = ("alignment", "uniformity", "effective_rank", "random_cosine")  # they describe the space, and judge nothing
+_ORDER = ("worse", "undecided", "unknown", "better")  # of several comparisons the first of these is the outcome
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Return the names of the metrics that judge a model, the usual ones first; the geometry's are left out."""
+    names = list(metrics)
+    return [name for name in dict.fromkeys((*QUALITY, *names)) if name in names and name not in GEOMETRY]
+
+
+def label_of(name: str, protocol: Mapping[str, Any]) -> str:
+    """Return what tables call a baseline: its name, or "minilm before training" for the one called "start"."""
+    about = mapping(mapping(protocol.get("baselines")).get(name))
+    return str(about.get("label") or name)
+
+
+def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the verdict on a model, a function of a report's numbers alone.
+
+    It is about one metric, the first of `in_order` that was measured, beside the baseline that is strongest by it.
+    Where training began from a model that was judged, too, and did not make it better, the first sentence says so.
+
+    Args:
+        report: the JSON of a `Report`: metrics, intervals, baseline, difference, fusion_difference, protocol.
+
+    Returns a mapping: sentence; metric and against, the names of the two; outcome: better, worse, undecided (the
+    interval of the difference holds zero) or unknown (there is none, or nothing to compare with); value, low and high:
+    of the difference to `against`; advice: what to try, maybe empty; sizes: of the task, in words.
+
+    Example:
+        >>> gap = {"mrr@10": {"value": 0.1, "low": 0.05, "high": 0.15}}
+        >>> numbers = {"metrics": {"mrr@10": 0.6}, "baseline": {"bm25": {"mrr@10": 0.5}}, "difference": {"bm25": gap}}
+        >>> verdict(numbers)["sentence"]
+        'Better than bm25: MRR@10 0.600, 0.100 [0.050, 0.150] above it.'
+
+    When not to use it: to choose among many models on one task, whose best one is the best partly by chance.
+    """
+    metrics, protocol = mapping(report.get("metrics")), mapping(report.get("protocol"))
+    metric = next((name for name in in_order(metrics) if finite(metrics[name]) is not None), None)
+    found: dict[str, Any] = dict.fromkeys(("sentence", "metric", "against"))
+    found |= {"outcome": "unknown", "value": None, "low": None, "high": None, "advice": ""}
+    if metric is None:
+        return found | {"sentence": "Nothing was measured that judges a model.", "sizes": sizes(protocol)}
+    rivals = rivals_of(report, metric)
+    start = next((rival for rival in rivals if rival.name == START), None)
+    strongest = max(rivals, key=lambda rival: rival.theirs, default=None)  # of equal ones the first
+    ours = Ours(metric, float(metrics[metric]), mapping(mapping(report.get("intervals")).get(metric)), protocol)
+    if strongest is None:
+        sentence = f"{ours.figure}{ours.among}; there is nothing to compare it with."
+        found["advice"] = (
+            "Judge it beside a baseline; without --baseline the usual ones of the task stand in the table."
+        )
+    else:
+        sentence = _sentence(ours, rivals, strongest, start)
+        decisive = min(
+            (one for one in (start, strongest) if one is not None), key=lambda one: _ORDER.index(one.outcome)
+        )
+        low, high = pair_of(decisive.gap) or (None, None)
+        found |= {"against": decisive.name, "outcome": decisive.outcome, "low": low, "high": high}
+        found |= {"value": finite(decisive.gap.get("value")), "advice": advice_of(ours, decisive, report)}
+    return found | {"sentence": sentence + ours.caution, "metric": metric, "sizes": sizes(protocol)}
+
+
+def _sentence(ours: Ours, rivals: Sequence[Rival], strongest: Rival, start: Rival | None) -> str:
+    if strongest.outcome == "unknown":
+        return _nothing_to_say(ours, strongest, start)
+    if start is None or start is strongest or start.outcome in ("better", "unknown"):
+        first = _beside(ours, rivals, strongest)
+        trained = start is not None and start is not strongest and start.outcome == "better"
+        if trained and strongest.outcome != "better":
+            assert start is not None
+            first += f" Training made it better: {distance(start.gap)} above {start.label}."
+        return first
+    too = ", too" if start.outcome == "worse" else ""
+    second = {
+        "worse": f" It is worse than {strongest.label}{too}: {distance(strongest.gap)} below it.",
+        "better": f" It is better than {strongest.label}: {distance(strongest.gap)} above it.",
+        "undecided": f" Nor can it be told from {strongest.label}, the strongest baseline: "
+        f"{difference(strongest.gap)}.",
+    }
+    return _beside_start(ours, start) + second[strongest.outcome]
+
+
+def _nothing_to_say(ours: Ours, strongest: Rival, start: Rival | None) -> str:
+    two = [strongest] if start is None or start is strongest else [start, strongest]
+    others = [f"{one.label} {number(one.theirs)}" for one in two]
+    return f"Nothing can be said: {ours.too_few}. On these: {ours.figure}, {', '.join(others)}{ours.among}."
+
+
+def _beside_start(ours: Ours, start: Rival) -> str:
+    """Return the sentence of a model that training did not make better."""
+    if start.outcome == "worse":
+        return f"Training made it worse: {ours.figure}, {distance(start.gap)} below {start.label}{ours.among}."
+    return (
+        f"Training did not make it better, as far as can be told: {ours.figure}, a difference of "
+        f"{difference(start.gap)} to {start.label}{ours.among}."
+    )
+
+
+def _beside(ours: Ours, rivals: Sequence[Rival], strongest: Rival) -> str:
+    """Return the sentence of a model beside the strongest baseline."""
+    if strongest.name == START and (strongest.outcome != "better" or len(rivals) == 1):
+        if strongest.outcome != "better":
+            return _beside_start(ours, strongest)
+        return f"Training made it better: {ours.figure}, {distance(strongest.gap)} above {strongest.label}{ours.among}."
+    n, end = len(rivals), f"{ours.among}."
+    which = strongest.label if n == 1 else f"{strongest.label}, the strongest of {n} baselines"
+    if strongest.outcome == "worse":
+        return f"Worse than {which}: {ours.figure}, {distance(strongest.gap)} below it{end}"
+    if strongest.outcome == "undecided":
+        comma = "" if n == 1 else ","
+        return f"No difference from {which}{comma} can be told: {ours.figure}, {difference(strongest.gap)}{end}"
+    if n == 1 or any(rival.outcome != "better" for rival in rivals):
+        return f"Better than {which}: {ours.figure}, {distance(strongest.gap)} above it{end}"
+    all_of_them = "both" if n == 2 else f"all {n}"
+    gap = f"{distance(strongest.gap)} above the strongest, {strongest.label}"
+    return f"Better than {all_of_them} baselines: {ours.figure}, {gap}{end}"

@@ -1,0 +1,133 @@
+"""A report on the terminal: the verdict first, then tables that wrap by column, so that no number is cut."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nearfar.evaluation.figures import bounds, counted, difference, finite, number, outcome, pair_of
+from nearfar.evaluation.verdict import GEOMETRY, in_order, label_of
+from nearfar.text.printable import printable
+
+NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer one, such as a path, is broken
+TEXT_WIDTH = 100  # of lines of text at most
+_STYLES = {"better": "green", "worse": "red"}  # of what an interval has decided
+_WORDS = {"better": "better", "worse": "worse ", "undecided": "      ", "unknown": "      "}  # of one width
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of a table: its title, its cells from above, and whether the title is broken into its words."""
+
+    title: str
+    cells: Sequence[Text]
+    broken: bool = False
+
+    @property
+    def header(self) -> Text:
+        """The title, in lines."""
+        if not self.broken:
+            return Text(self.title)
+        words = textwrap.wrap(self.title, 1, break_long_words=False)  # at hyphens, too
+        return Text("\n".join(textwrap.wrap(self.title, min(NAME_WIDTH, max(map(len, words), default=1)))))
+
+
+def show_tables(report: Mapping[str, Any], console: Console) -> None:
+    """Print a report, given as its JSON: what is judged, the verdict, what to try, the tables, what intervals mean."""
+    protocol, verdict = report["protocol"], report["verdict"]
+    width = min(console.width, TEXT_WIDTH)
+    heading = ": ".join(part for part in (report["task"], verdict["sizes"]) if part)
+    for line in _wrapped(heading, width):
+        console.print(Text(line))
+    for line in _wrapped(verdict["sentence"], width):
+        console.print(Text(line, style=f"bold {_STYLES.get(verdict['outcome'], '')}".rstrip()))
+    for line in _wrapped(verdict["advice"], width):
+        console.print(Text(line))
+    for table in tables(report, console):
+        console.print()
+        console.print(table, markup=False)
+    for line in _notes(report["intervals"], protocol):
+        for part in _wrapped(line, width):
+            console.print(Text(part))
+
+
+def tables(report: Mapping[str, Any], console: Console) -> list[Table]:
+    """Return the columns of a report as tables that fit the console, one below the other, each with the metrics.
+
+    A baseline's value and the difference to it stay together. Where even they do not fit, cells take several lines.
+    """
+    metrics = [*in_order(report["metrics"]), *(name for name in GEOMETRY if name in report["metrics"])]
+    names = TableColumn("metric", [Text(printable(name)) for name in metrics])
+    fitting: list[list[TableColumn]] = []
+    for group in _groups(report, metrics):
+        last = fitting[-1] if fitting else []
+        whole = console.measure(_table([names, *last, *group]), options=console.options.update(width=10_000)).maximum
+        if last and whole <= console.width:
+            last.extend(group)
+        else:
+            fitting.append(list(group))
+    return [_table([names, *columns], whole=i == 0) for i, columns in enumerate(fitting)]
+
+
+def _groups(report: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[list[TableColumn]]:
+    """Yield the columns that stay together: the model's; for each baseline its value and the difference; fusions."""
+    values, intervals, protocol = report["metrics"], report["intervals"], report["protocol"]
+    own = [Text(f"{number(finite(values[name]))} {bounds(intervals.get(name))}".rstrip()) for name in metrics]
+    yield [TableColumn("model [low, high]", own)]
+    several = len(report["baseline"]) > 1
+    for name, theirs in report["baseline"].items():
+        label = printable(label_of(name, protocol))
+        gaps = report["difference"].get(name, {})
+        beside = "difference [low, high]"
+        yield [
+            TableColumn(label, [Text(number(finite(theirs.get(metric)))) for metric in metrics], broken=True),
+            TableColumn(beside, [_difference(gaps.get(metric)) for metric in metrics]),
+        ]
+        if name in report["fusion"]:
+            fused = [Text(number(finite(report["fusion"][name].get(metric)))) for metric in metrics]
+            yield [TableColumn(f"fusion with {label}" if several else "fusion", fused, broken=True)]
+
+
+def _table(columns: Sequence[TableColumn], *, whole: bool = True) -> Table:
+    """Return the columns as a table. whole: also with what none of them has a value of."""
+    # No edges and no padding, so that a row with its intervals fits a terminal of 80 columns.
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column.header, justify="right" if i else "left", overflow="fold")
+    for name, *cells in zip(*(column.cells for column in columns), strict=True):
+        if whole or any(cell.plain != "-" for cell in cells):
+            table.add_row(name, *cells)
+    return table
+
+
+def _difference(gap: Mapping[str, Any] | None) -> Text:
+    if gap is None:
+        return Text("-")
+    found = outcome(gap)
+    return Text(f"{difference(gap)} {_WORDS[found]}", style=_STYLES.get(found, ""))
+
+
+def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the intervals are, or why there are none, and how the rows were held out, where the data tell."""
+    about = protocol.get("interval")
+    if isinstance(about, Mapping):
+        why = protocol.get("intervals") or about.get("note")
+        if any(pair_of(interval) for interval in intervals.values()):
+            over = f" over {counted(protocol['clusters'], 'clusters')}" if "clusters" in protocol else ""
+            yield f"[low, high]: {about['confidence']:.0%} interval{over}"
+        if isinstance(why, str):
+            yield why
+    split = protocol.get("notes", {}).get("split", {})
+    if isinstance(split, Mapping) and "held out" in split:
+        yield str(split["held out"])
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(printable(text), width, break_on_hyphens=False)

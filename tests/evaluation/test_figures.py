@@ -1,0 +1,50 @@
+"""Numbers and sizes in words: singular and plural, no certainty, no number that shows as zero where it is decided."""
+
+from __future__ import annotations
+
+import math
+
+from nearfar.evaluation import figures
+
+
+def test_sizes() -> None:
+    protocol = {"queries": 312, "documents": 1204, "clusters": 40}
+    assert figures.sizes(protocol) == "312 queries, 1,204 documents"
+    for seen, words in ((963, "963"), (0, "none"), (1204, "all")):
+        known = {**protocol, figures.SEEN: seen}
+        assert figures.sizes(known) == f"312 queries, 1,204 documents ({words} seen in training)"
+    assert figures.sizes({"queries": 1, "documents": 1}) == "1 query, 1 document"
+    labels = {"cells": 500, "training cells": 1, "classes": 10}
+    assert figures.sizes(labels) == "500 cells, 1 training cell, 10 classes"
+    assert figures.sizes({"pairs": 1725, "dev pairs": 500}) == "1,725 pairs, 500 dev pairs"
+    assert figures.sizes({}) == ""
+    assert figures.counted(1, "clusters") == "1 cluster"
+
+
+def test_numbers() -> None:
+    assert figures.number(0.9996) == ">0.999"
+    assert (figures.number(1.0), figures.number(0.9994), figures.number(None)) == ("1.000", "0.999", "-")
+    assert figures.number(98.4413) == "98.441"
+    assert figures.number(-0.0214, sign=True) == "-0.021"
+    assert figures.title("mrr@10") == "MRR@10" and figures.title("ndcg@10") == "nDCG@10"
+    assert figures.title("map") == "MAP" and figures.title("knn@20") == "knn@20"
+    assert figures.finite(math.nan) is None and figures.finite("1") is None and figures.finite(2) == 2.0
+
+
+def test_an_interval_without_width_is_none() -> None:
+    assert figures.bounds({"low": 1.0, "high": 1.0}) == ""
+    assert figures.bounds({"low": 0.0, "high": 0.0}, sign=True) == ""
+    assert figures.bounds({"low": None, "high": None}) == figures.bounds(None) == figures.bounds({}) == ""
+    assert figures.bounds({"low": math.nan, "high": 1.0}) == ""
+    assert figures.bounds({"low": 0.69, "high": 0.735}) == "[0.690, 0.735]"
+    assert figures.bounds({"low": 0.99961, "high": 1.0}) == "[0.9996, 1.0000]"
+    assert figures.bounds({"low": -0.01, "high": 0.02}, sign=True) == "[-0.010, +0.020]"
+
+
+def test_a_decided_difference_shows_no_zero() -> None:
+    assert figures.distance({"value": -0.021, "low": -0.034, "high": -0.008}) == "0.021 [0.008, 0.034]"
+    assert figures.distance({"value": 0.0012, "low": 0.0002, "high": 0.002}) == "0.0012 [0.0002, 0.0020]"
+    assert figures.outcome({"low": 0.0002, "high": 0.002}) == "better"
+    assert figures.outcome({"low": 0.0, "high": 0.002}) == "undecided"
+    assert figures.outcome({"low": -0.2, "high": -0.1}) == "worse"
+    assert figures.outcome({"low": math.nan, "high": math.nan}) == "unknown"

@@ -1,0 +1,41 @@
+"""The model card says what the page says: the verdict, the sizes, every baseline by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nearfar.evaluation.report import Report
+from nearfar.storage.card import card
+
+GAP = {"value": -0.021, "low": -0.034, "high": -0.008}
+
+
+def written(**changes: Any) -> str:
+    report = Report(
+        "heldout",
+        {"mrr@10": 0.713},
+        {"mrr@10": {"low": 0.69, "high": 0.735}},
+        {"start": {"mrr@10": 0.734}, "bm25": {"mrr@10": 0.7}},
+        {"start": {"mrr@10": GAP}, "bm25": {"mrr@10": {"value": 0.013, "low": 0.002, "high": 0.02}}},
+        protocol={
+            "queries": 312,
+            "documents": 1204,
+            "baselines": {"start": {"name": "minilm", "label": "minilm before training"}},
+        },
+    )
+    return card(8, "f", {"reports": {"heldout": {**report.to_json(), **changes}}}, [], {"query": (), "key": ()})
+
+
+def test_the_verdict_the_sizes_and_every_baseline() -> None:
+    text = written()
+    verdict = (
+        "## Evaluation: heldout\n\nTraining made it worse: MRR@10 0.713 [0.690, 0.735], 0.021 [0.008, 0.034] below "
+        "the model it began from (minilm). Try a smaller training.learning_rate, "
+    )
+    assert verdict in text
+    assert "\n\n312 queries, 1,204 documents\n\n| metric | model | minilm before training | bm25 |" in text
+    assert "| mrr@10 | 0.7130 [0.6900, 0.7350] | 0.7340 | 0.7000 | -0.0210 [-0.0340, -0.0080] |" in text
+
+
+def test_one_is_not_printed_as_certainty() -> None:
+    assert "| mrr@10 | 0.7130 | 0.7340 |" in written(intervals={"mrr@10": {"low": 1.0, "high": 1.0}})
