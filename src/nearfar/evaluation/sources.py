@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,8 @@ def task(path: str, split: str | None, reading: Reading = AS_IT_IS) -> Task:
     if not reading.positives and set(table.columns) >= GRADED:
         graded: Task = data.Similarity(table.split(split)).task()
         return graded
-    return reading.columns(table).task(split)
+    columns = reading.columns(table).task(split)
+    return replace(columns, seen=None)  # who knows what this model was trained on
 
 
 def pairs(
