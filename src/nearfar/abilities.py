@@ -48,16 +48,16 @@ def notes_of(data: Any) -> dict[str, Any]:
 
 @runtime_checkable
 class HasPool(Protocol):
-    """Data that says among which rows' documents a split is judged, where that is not the split alone."""
+    """Data with further rows whose documents a search would rank, too, as it has more than those of one split."""
 
-    def pool(self, split: str) -> Data | None:
-        """Return the rows whose documents are ranked for the queries of a split; None for the split's own."""
+    def pool(self, split: str) -> Sequence[Data]:
+        """Return the rows whose documents are ranked for the queries of a split, besides the split's own."""
         ...
 
 
-def pool_of(data: Data, split: str) -> Data | None:
-    """Return the rows whose documents are ranked for a split's queries; None, as of most data, for the split's own."""
-    return data.pool(split) if isinstance(data, HasPool) else None
+def pool_of(data: Data, split: str) -> Sequence[Data]:
+    """Return the rows whose documents are ranked for a split's queries besides its own: none, as of most data."""
+    return data.pool(split) if isinstance(data, HasPool) else []
 
 
 @runtime_checkable

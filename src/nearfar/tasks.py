@@ -20,7 +20,8 @@ class Retrieval:
     relevance: for each query (its position in `queries`), the judged documents (position, grade). A higher grade is
     more relevant; 0 is judged as not relevant. clusters (q,): queries of one cluster are not independent of each other
     (same module, same source), so the bootstrap resamples whole clusters. excluded: for each query, the documents
-    (positions) that are never ranked, such as the query itself in a corpus that holds it.
+    (positions) that are never ranked, such as the query itself in a corpus that holds it. seen (m,): the documents that
+    are among the training rows, too, where the positives know them.
 
     Errors: `InputError`: lengths that differ, positions out of range, no relevant document at all, or one that is
     excluded.
@@ -35,6 +36,7 @@ class Retrieval:
     clusters: npt.NDArray[np.int64]
     notes: dict[str, Any] = field(default_factory=dict)  # shown as the protocol: pool sizes, what was dropped
     excluded: dict[int, list[int]] = field(default_factory=dict)
+    seen: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n, m = len(self.queries), len(self.documents)
@@ -43,6 +45,8 @@ class Retrieval:
                 f"{self.name}: {n} queries need {n} ids and clusters (have {len(self.query_ids)} and "
                 f"{len(self.clusters)}); {m} documents need {m} ids (have {len(self.document_ids)})"
             )
+        if self.seen is not None and self.seen.shape != (m,):
+            raise InputError(f"{self.name}: {m} documents need {m} values of seen, it is {self.seen.shape}")
         self._check_positions(n, m)
         if not any(grade > 0 for judged in self.relevance.values() for grade in judged.values()):
             raise InputError(f"{self.name}: no query has a relevant document; check that the qrels use the same ids")

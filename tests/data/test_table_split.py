@@ -56,8 +56,8 @@ def test_several_questions_to_one_answer_are_held_out_by_answers() -> None:
     assert (notes["train"], notes["heldout"], notes["held-out groups"]) == (25, 12, 3)  # 11 are asked for
     assert notes["reached share"] == round(12 / 37, 4)
     assert notes["held out"] == (
-        "no text of training is held out: 3 of 9 groups of rows that share a text (largest 5 rows); ranked among all "
-        "documents, those of training too; asked 30.0% of 37 rows, reached 32.4%"
+        "no text of training is held out: 3 of 9 groups of rows that share a text (largest 5 rows); asked "
+        "30.0% of 37 rows, reached 32.4%"
     )
     for name in ("question", "answer"):
         train, held = sides(table, name)
@@ -75,11 +75,13 @@ def test_a_small_share_takes_the_smallest_group_and_ranks_among_all_documents() 
     assert SEEN not in str(task.notes)
 
 
-def test_ten_groups_are_a_pool_of_their_own() -> None:
+def test_any_number_of_groups_is_ranked_among_all_documents() -> None:
     rows = [{"question": f"how {i}?", "answer": f"so {i // 2}"} for i in range(200)]
     table = Table(rows, heldout=20)
-    assert (table.notes["heldout"], table.notes["held-out groups"], table.pool("heldout")) == (20, 10, None)
-    assert len(Columns(table).task("heldout").documents) == 10
+    assert (table.notes["heldout"], table.notes["held-out groups"]) == (20, 10)
+    task = Columns(table).task("heldout")
+    assert len(task.documents) == 100 and task.seen is not None
+    assert task.seen.tolist() == [False] * 10 + [True] * 90  # its own documents come first
 
 
 def test_where_all_hangs_together_queries_are_held_out_and_their_documents_told_as_seen() -> None:
@@ -89,7 +91,7 @@ def test_where_all_hangs_together_queries_are_held_out_and_their_documents_told_
     assert table.notes["heldout"] == 6 and table.notes["reached share"] == round(6 / 74, 4)
     assert sides(table, "answer")[1] <= sides(table, "answer")[0]
     task = Columns(table).task("heldout")
-    assert (len(task.queries), len(task.documents)) == (3, 9)
+    assert (len(task.queries), len(task.documents)) == (3, 9) and task.seen is not None and task.seen.all()
     answers = {row["question"]: set() for row in many_to_many()}  # type: dict[str, set[str]]
     for row in many_to_many():
         answers[row["question"]].add(row["answer"])
@@ -132,7 +134,7 @@ def test_columns_that_a_recipe_names_decide(tmp_path: Path) -> None:
     data = config.build(config.load("static", [*settings, "encoder.dim=8"])).data
     assert isinstance(data, Table)
     assert data.notes["columns"] == "title, body" and data.notes["groups"] == 30
-    assert data.notes["heldout"] == 24 and data.pool("heldout") is None
+    assert data.notes["heldout"] == 24
     assert "in_use" not in config.resolved(config.load("static", settings))["data"]
 
 
@@ -171,7 +173,7 @@ def test_following_the_error_works(tmp_path: Path) -> None:
     for name, lines in (("train", rows), ("heldout", rows[:2])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     table = Table(tmp_path, heldout=0)
-    assert (len(table), len(table.split("heldout")), table.pool("heldout")) == (9, 2, None)  # as the files say
+    assert (len(table), len(table.split("heldout"))) == (9, 2)  # as the files say
     assert Table([*rows, {"question": "why?", "answer": "as"}], heldout=2).notes["heldout"] == 1
 
 

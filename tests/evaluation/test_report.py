@@ -3,13 +3,16 @@
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.report import Report
 from nearfar.reports.console import show_report
+from tests.evaluation.models import Table, retrieval
 
 GAP = {"value": 0.1, "low": 0.05, "high": 0.15}
 LOSS = {"value": -0.1, "low": -0.15, "high": -0.05}
@@ -98,3 +101,12 @@ def test_json_has_the_agreed_keys_and_plain_values() -> None:
     assert again["protocol"]["notes"] == {
         "path": "x", "array": [0, 1], "number": 0.5, "set": [1], "none": None, "3": None,
     }  # fmt: skip
+
+
+def test_the_documents_that_training_has_seen_are_counted() -> None:
+    task = retrieval(["p", "q"], ["a", "b", "c"], {0: {0: 1}, 1: {1: 1}})
+    model = Table({"p": [1, 0], "q": [0, 1], "a": [1, 0.1], "b": [0.1, 1], "c": [1, 1]})
+    for seen, count in (([True, False, True], 2), ([False] * 3, 0)):
+        known = replace(task, seen=np.array(seen))
+        assert evaluate(model, known, resamples=2).protocol["documents seen in training"] == count
+    assert "documents seen in training" not in evaluate(model, task, resamples=2).protocol

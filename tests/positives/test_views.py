@@ -280,7 +280,8 @@ def test_the_task_is_to_find_the_document_and_is_always_the_same() -> None:
     views = Views(table, views=[ViewEntry(TextCrop(), times=2)])
     task = views.task("heldout")
     queries, texts = (column.read(0, len(column)) for column in (task.queries, task.documents))
-    assert len(texts) == len(set(table.split("heldout").column("text").read(0, 9)))
+    assert len(queries) == len(set(table.split("heldout").column("text").read(0, 9)))
+    texts = texts[: len(queries)]  # then come those of training
     for query, rest in zip(queries, texts, strict=True):  # the document is the text without the crop
         (whole,) = (text for text in WORDS if query in text)
         assert query not in rest
@@ -292,7 +293,7 @@ def test_the_task_is_to_find_the_document_and_is_always_the_same() -> None:
     plain = Views(table).task("heldout")  # without an augmentation the query is a crop, too
     assert plain.queries.read(0, 9) == queries
     chunked = Views(table, chunk=10).task("heldout")
-    assert len(chunked.documents) == 3 * len(texts)
+    assert len(chunked.queries) == 3 * len(texts)
     assert chunked.clusters.tolist() == [i for c in dict.fromkeys(chunked.clusters.tolist()) for i in [c] * 3]
 
 

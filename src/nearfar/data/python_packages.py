@@ -108,6 +108,12 @@ class PythonPackages:
             )
         return self._heldout[name]
 
+    def pool(self, split: str) -> list[Data]:
+        """Return the rows of all other splits, whose documents are ranked for the queries of a split, too."""
+        others: list[Data] = [self, *(rows for rows in self._heldout.values() if len(rows))]
+        judged = self.split(split)
+        return [rows for rows in others if rows is not judged]
+
     def _harvest(self, paths: list[Path] | None, workers: int | None, progress: bool | None) -> pa.Table:
         # Imported here: listing or checking the settings of this part needs no Parquet and no processes.
         from nearfar.data.harvest.distributions import environment_distributions, folder_distributions

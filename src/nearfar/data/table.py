@@ -35,7 +35,7 @@ class Table:
     and texts, not those that describe a row, such as id or category) are one group, also through a chain of other
     rows, and stay together: the largest group is for training, and of the others as many are held out as come nearest
     to the share. If hardly any can be, because every question shares an answer with another, queries alone are held
-    out: their texts are not in training, but their documents are, and they are ranked among all documents (`pool`).
+    out: their texts are not in training, but their documents are. Queries are ranked among all documents (`pool`).
     `notes` counts train and heldout and, where rows share texts, groups, says how rows were held out, and which share
     was reached. in_use: the columns that positives are told to read, which a recipe hands in.
 
@@ -67,16 +67,12 @@ class Table:
         self._splits = {name: Selection(table) for name, table in tables.items()}
         self._select("train" if "train" in tables else next(iter(tables)))
         self.notes: dict[str, Any] = {"train": len(self), "heldout": 0}
-        self._whole: Selection | None = None  # among whose documents held-out queries are ranked
         if heldout:
             self._hold_out(heldout, heldout_by, seed, in_use)
 
     def _select(self, split: str) -> None:
         self._name = split
-        self._show(self._splits[split])
-
-    def _show(self, rows: Selection) -> None:
-        self._rows = rows
+        self._rows = self._splits[split]
         self.columns: list[str] = self._rows.column_names
         self._checked: dict[tuple[str, bool], Column] = {}
         self.__dict__.pop("fingerprint", None)
@@ -89,7 +85,6 @@ class Table:
         split = split_rows(rows.source.where, columns, first, len(rows), heldout, seed)
         parts = {self._name: split.train, "heldout": split.heldout}
         self._splits |= {name: Selection(rows.source, part) for name, part in parts.items()}
-        self._whole = rows if split.whole_pool else None
         self._select(self._name)
         self.notes = split.notes
 
@@ -110,16 +105,12 @@ class Table:
         other._select(name)
         return other
 
-    def pool(self, split: str) -> Table | None:
-        """Return the rows among whose documents the queries of a split are ranked: all rows, or None for its own.
+    def pool(self, split: str) -> list[Table]:
+        """Return the rows of all other splits, whose documents are ranked for the queries of a split, too.
 
-        All rows are the pool of "heldout" where its documents were seen in training, or are too few to rank.
+        A search has them all, and among the few of a split nearly any model finds the right one.
         """
-        if split != "heldout" or self._whole is None:
-            return None
-        other = copy.copy(self)
-        other._show(self._whole)
-        return other
+        return [self.split(name) for name in self._splits if name != split]
 
     def where(self, row: int | None = None) -> str:
         """Return the name of the file, or of a row (given from 0) in it, for errors: "faq.jsonl: row 3 (line 4)"."""

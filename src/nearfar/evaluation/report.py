@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     if isinstance(task, Retrieval):
         what, unanswered = "queries", len(whole.clusters) - len(task.clusters)
         facts |= {"queries": len(task.queries), "queries without a relevant document": unanswered}
-        facts |= {"documents": len(task.documents)} | _seen(task)
+        facts |= {"documents": len(task.documents)} | ({} if task.seen is None else {SEEN: int(task.seen.sum())})
     elif isinstance(task, Labels):
         what = "cells"
         facts |= {"cells": len(task.cells), "training cells": len(task.train), "classes": len(task.classes)}
@@ -99,20 +99,6 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     clusters = len(np.unique(task.clusters))
     depth = {"depth": min(DEPTH, len(task.documents))} if isinstance(task, Retrieval) else {}
     return {**facts, "clusters": clusters, **depth, "interval": _about_intervals(task.clusters, what, resamples, seed)}
-
-
-@runtime_checkable
-class _KnowsSeen(Protocol):
-    """A task that may know which of its documents (m,) were in training."""
-
-    seen: Any
-
-
-def _seen(task: Retrieval) -> dict[str, int]:
-    """Return how many of the documents were in training, where the task knows."""
-    if not isinstance(task, _KnowsSeen) or task.seen is None:
-        return {}
-    return {SEEN: int(np.count_nonzero(task.seen))}
 
 
 def _about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Tas
     of_several = split if len(table.splits) > 1 else None
     if not reading.positives and set(table.columns) >= GRADED:
         return data.Similarity(table.split(split)).task(), of_several
-    return reading.columns(table).task(split), of_several
+    pairs_task = reading.columns(table).task(split)
+    return replace(pairs_task, seen=None), of_several  # who knows what this model was trained on
 
 
 def pairs(

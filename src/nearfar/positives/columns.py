@@ -17,7 +17,7 @@ from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, KnownPairs
 from nearfar.positives.relations.roles import Roles, flatten, pairs_of, side_cells
-from nearfar.positives.relations.tasks import retrieval
+from nearfar.positives.relations.tasks import judged_and_train, retrieval
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval
 
@@ -139,12 +139,15 @@ class Columns:
         return result
 
     def task(self, split: str) -> Retrieval:
-        """Return a split as a retrieval task: its distinct queries, and its distinct keys as documents.
+        """Return a split as a retrieval task: its distinct queries, ranking the distinct keys of all rows.
 
-        The documents are those of more rows where the data say so (`abilities.HasPool`); the task's notes tell.
+        The documents are its own keys, then those of the data's other splits (`abilities.HasPool`), as a search has
+        them all; the task says which of them training has seen.
         """
-        rows, pool = self.data.split(split), pool_of(self.data, split)
-        return retrieval(split, rows, pool, self.roles, notes_of(self.data))
+        pool, (rows, train) = pool_of(self.data, split), judged_and_train(self.data, split)
+        task = retrieval(split, rows, self.roles, pool=pool, train=train)
+        task.notes["split"] = notes_of(self.data)
+        return task
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some examples as texts, for people: errors, `--dry-run`, the model card."""

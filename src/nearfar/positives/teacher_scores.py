@@ -17,7 +17,7 @@ from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.augmented import augmented_cells
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE
-from nearfar.positives.relations.tasks import view_task
+from nearfar.positives.relations.tasks import documents_to_judge, view_task
 from nearfar.positives.relations.teacher import teacher_lists
 from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
@@ -152,8 +152,8 @@ class TeacherScores:
 
     def task(self, split: str) -> Retrieval:
         """Return a split as a task: find the rest of each document by one question drawn from it, always the same."""
-        documents = Documents.of(self.data.split(split), self.column, self.chunk)
-        task = view_task(split, documents, self.question)
+        documents, pool, train = documents_to_judge(self.data, split, self.column, self.chunk)
+        task = view_task(split, documents, self.question, pool=pool, train=train)
         task.notes["split"] = notes_of(self.data)
         return task
 

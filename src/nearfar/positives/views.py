@@ -17,7 +17,7 @@ from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.augmented import augment_fixed, shown
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.labelled import LabelledCells, label_column, labels_task
-from nearfar.positives.relations.tasks import view_task
+from nearfar.positives.relations.tasks import documents_to_judge, view_task
 from nearfar.positives.relations.view import SIMCSE, ViewEntry, batch_views
 from nearfar.registry import PartsOf
 from nearfar.storage.fingerprint import fingerprint
@@ -123,16 +123,18 @@ class Views:
     def task(self, split: str) -> Retrieval:
         """Return a split as a task: find each document by a view of it, which is always the same.
 
-        Of texts, it is the first query view, a crop where that has no augmentation. Where it is a part of the text, it
-        is removed from the document, as long as that leaves half of it: otherwise the same words alone would find the
-        document. Of other cells, it is the first view with an augmentation, and the document is the cell itself.
+        The documents are those of the split, then of the data's other splits (`abilities.HasPool`), all made alike.
+        Of texts, the query is the first query view, a crop where that has no augmentation. Where it is a part of the
+        text, it is removed from the document, as long as that leaves half of it: otherwise the same words alone would
+        find the document. Of other cells, it is the first view with an augmentation, and the document is the cell
+        itself.
 
         Errors: `InputError` for other cells without any augmentation, and for a split without rows.
         """
-        documents = Documents.of(self.data.split(split), self.column, self.chunk)
+        documents, pool, train = documents_to_judge(self.data, split, self.column, self.chunk)
         query = next(view for view in self.batch_views if view.is_query)
         augmented = query.augmented if documents.are_texts else self._first_augmented()
-        task = view_task(split, documents, augmented, query.rest)
+        task = view_task(split, documents, augmented, query.rest, pool=pool, train=train)
         task.notes["split"] = notes_of(self.data)
         return task
 

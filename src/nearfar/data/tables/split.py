@@ -16,7 +16,6 @@ from nearfar.data.tables.shared_texts import ColumnTexts
 from nearfar.errors import InputError
 
 FEW = 20  # held-out rows that are worth a split by groups, where more are asked for
-FEW_GROUPS = 10  # held-out groups whose documents alone would be too small a pool to rank
 SEEN = "documents were seen in training"
 
 
@@ -24,12 +23,11 @@ SEEN = "documents were seen in training"
 class Split:
     """The training rows and the held-out rows, both ascending, and how they were parted.
 
-    whole_pool: held-out queries are judged among the documents of all rows. notes: what a protocol says of the split.
+    notes: what a protocol says of the split.
     """
 
     train: Ids
     heldout: Ids
-    whole_pool: bool
     notes: dict[str, Any]
 
 
@@ -121,9 +119,8 @@ def _split(
     train, heldout = np.flatnonzero(~out), np.flatnonzero(out)
     notes: dict[str, Any] = {"train": n - held, "heldout": held}
     if len(sizes) == n:
-        return Split(train, heldout, False, notes)
+        return Split(train, heldout, notes)
     held_groups = len(np.unique(groups[out]))
-    few = held_groups < FEW_GROUPS
     share, wanted = held / n, asked if asked < 1 else asked / n
     names = ", ".join(texts.name for texts in columns)
     reached = f"asked {wanted:.1%} of {n:,} rows, reached {share:.1%}"
@@ -133,14 +130,13 @@ def _split(
     if queries:
         about = (
             f"{SEEN}: held out by queries alone, as {whole} leave{'s' * (len(sizes) == 1)} too few rows to hold out "
-            f"otherwise; ranked among all documents; {reached}"
+            f"otherwise; {reached}"
         )
     else:
-        pool = "; ranked among all documents, those of training too" if few else ""
-        about = f"no text of training is held out: {held_groups:,} of {whole}{pool}; {reached}"
+        about = f"no text of training is held out: {held_groups:,} of {whole}; {reached}"
     notes |= {"asked share": round(wanted, 4), "reached share": round(share, 4), "groups": len(sizes)}
     notes |= {"held-out groups": held_groups, "largest group": int(sizes.max()), "columns": names, "held out": about}
-    return Split(train, heldout, queries or few, notes)
+    return Split(train, heldout, notes)
 
 
 def _by_hash(key: npt.NDArray[np.uint64], heldout: float, size: int) -> npt.NDArray[np.bool_]:

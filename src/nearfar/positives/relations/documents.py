@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,20 @@ from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import flatten
 
 _WORD = re.compile(r"\S+")
+
+
+def documents_column(data: Data, column: str | None) -> str:
+    """Return the name of the column of documents: the given one, one of a known name, or the only one."""
+    name = column or next((known for known in DOCUMENT_COLUMNS if known in data.columns), None)
+    name = data.columns[0] if name is None and len(data.columns) == 1 else name
+    if name is None:
+        raise InputError(
+            f"positives: which column holds the documents? give positives.column=...; columns: "
+            f"{', '.join(data.columns) or 'none'}"
+        )
+    if name not in data.columns:
+        raise InputError(f"positives.column: no column {name!r}; {nearest(name, data.columns)}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -37,15 +52,7 @@ class Documents:
         Errors: `InputError` for no recognised column, or one that does not exist; an empty cell, by row; passages of
         what is no text.
         """
-        name = column or next((known for known in DOCUMENT_COLUMNS if known in data.columns), None)
-        name = data.columns[0] if name is None and len(data.columns) == 1 else name
-        if name is None:
-            raise InputError(
-                f"positives: which column holds the documents? give positives.column=...; columns: "
-                f"{', '.join(data.columns) or 'none'}"
-            )
-        if name not in data.columns:
-            raise InputError(f"positives.column: no column {name!r}; {nearest(name, data.columns)}")
+        name = documents_column(data, column)
         cells = flatten(data, name)
         kind = column_kind(cells.column)
         are_texts = kind in ("text", None)
@@ -79,6 +86,31 @@ class SelectedCells:
     def ids(self) -> Ids:
         """Return the content ids of the cells: those that the other column knows, or had read before."""
         return content_ids(self.column)[self.rows]
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedColumn:
+    """A column of the cells of several columns of one kind, one after the other."""
+
+    name: str
+    columns: Sequence[Column]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.columns))
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Return cells `start` to `stop`."""
+        cells: list[Any] = []
+        for column in self.columns:
+            n = len(column)
+            if start < n and stop > 0:
+                cells += column.read(max(start, 0), min(stop, n))
+            start, stop = start - n, stop - n
+        return cells
+
+    def ids(self) -> Ids:
+        """Return the content ids of the cells."""
+        return np.concatenate([content_ids(column) for column in self.columns])
 
 
 class Passages:
