@@ -136,8 +136,14 @@ def test_evaluate_on_a_table_beside_baselines(here: Path, nearfar: Run) -> None:
     (twin,) = set(found["baseline"]) - {"bm25"}
     assert found["difference"][twin]["mrr@10"] == {"value": 0, "low": 0, "high": 0}
     assert json.loads((here / "reports" / "a.json").read_text()) == found
-    for columns in (80, 120):
-        assert "ndcg@10" in shown(nearfar(*call[:5], columns=columns), columns)
+    assert (found["task"], found["verdict"]["metric"]) == ("pairs.jsonl", "mrr@10")
+    assert found["verdict"]["outcome"] in ("better", "worse", "undecided")
+    for columns in (60, 80, 120):
+        text = shown(nearfar(*call[:5], columns=columns), columns)
+        assert "ndcg@10" in text
+        assert " ".join(text.split()).startswith(f"pairs.jsonl: {found['verdict']['sizes']} ")
+    text = shown(nearfar(*call[:7], columns=60), 60)
+    assert found["verdict"]["sentence"] in " ".join(text.split())
 
 
 def test_evaluate_on_graded_pairs(here: Path, nearfar: Run) -> None:
@@ -151,7 +157,7 @@ def test_evaluate_on_graded_pairs(here: Path, nearfar: Run) -> None:
 def test_evaluate_on_a_beir_folder(here: Path, nearfar: Run) -> None:
     beir(here / "beir")
     found = facts(nearfar("evaluate", "model", "beir", "--json"))
-    assert (found["task"], found["protocol"]["documents"]) == ("beir", 9)
+    assert (found["task"], found["protocol"]["documents"]) == ("beir, split test", 9)
     (here / "beir" / "qrels").mkdir()
     (here / "beir" / "qrels.tsv").rename(here / "beir" / "qrels" / "dev.tsv")
     assert facts(nearfar("evaluate", "model", "beir", "--split", "dev", "--json"))["metrics"] == found["metrics"]

@@ -23,8 +23,8 @@ def advice_of(ours: Ours, rival: Rival, report: Mapping[str, Any]) -> str:
     if rival.outcome == "worse":
         return _after_training(ours.protocol) if rival.name == START else _beside_floor(ours, rival, report)
     documents, seen = ours.protocol.get("documents"), ours.protocol.get(SEEN)
-    if isinstance(documents, int) and isinstance(seen, int) and 2 * seen > documents:
-        return "Most of the documents were seen in training: judge it on new ones, too, before you rely on it."
+    if isinstance(documents, int) and documents == seen:
+        return "It has seen every document in training: judge it on new ones, too, before you rely on it there."
     return ""
 
 
