@@ -97,9 +97,11 @@ def differences(ours: Contestant, peers: list[Contestant], clusters: Any) -> dic
     """Return ours minus each peer's, query by query, with the 95 % interval of a bootstrap over whole clusters."""
     from nearfar.evaluation.intervals import mean_intervals
 
-    gaps = {peer.name: ours.quality - peer.quality for peer in peers}
-    spread = mean_intervals(gaps, clusters, resamples=2000, seed=0)
-    return {name: {"value": float(gap.mean()), **spread[name]} for name, gap in gaps.items()}
+    values = {contestant.name: contestant.quality for contestant in (ours, *peers)}
+    pairs = {f"minus {peer.name}": (ours.name, peer.name) for peer in peers}
+    spread = mean_intervals(values, pairs, clusters, resamples=2000, seed=0)
+    gaps = {peer.name: float((ours.quality - peer.quality).mean()) for peer in peers}
+    return {name: {"value": gap, **spread[f"minus {name}"]} for name, gap in gaps.items()}
 
 
 def bounds(ours: Contestant, peers: list[Contestant], gaps: dict[str, dict[str, float]]) -> list[Bound]:

@@ -1,6 +1,7 @@
 """Evaluation from end to end: small tasks worked out by hand, then real ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,13 @@ def small() -> tuple[Table, Any]:
     return model, retrieval(["p", "q"], ["a", "b", "c", ""], {0: {2: 1}, 1: {1: 2, 3: 1}}, answer=42)
 
 
+def often(times: int = 10) -> tuple[Table, Any]:
+    """The small task many times over, so that there are enough clusters for intervals."""
+    model, task = small()
+    relevance = {2 * i + query: grades for i in range(times) for query, grades in task.relevance.items()}
+    return model, retrieval(["p", "q"] * times, ["a", "b", "c", ""], relevance)
+
+
 def test_metrics_are_means_over_queries() -> None:
     report = evaluate(*small(), baselines=[], **QUICK)
     assert list(report.metrics) == NAMES + SPACE
@@ -33,10 +41,16 @@ def test_metrics_are_means_over_queries() -> None:
     )  # p finds a, c; q finds b, c, a, then the empty one
     assert report.metrics["recall@1"] == pytest.approx((0 + 1 / 2) / 2)
     assert report.metrics["map"] == pytest.approx((1 / 2 + (1 + 2 / 4) / 2) / 2)
+    assert (report.baseline, report.fusion, report.difference) == ({}, {}, {})
+
+
+def test_means_have_intervals_within_their_range() -> None:
+    report = evaluate(*often(), baselines=[], **QUICK)
     assert list(report.intervals) == NAMES
     for name, interval in report.intervals.items():
-        assert interval["low"] <= report.metrics[name] <= interval["high"]
-    assert (report.baseline, report.fusion, report.difference) == ({}, {}, {})
+        assert 0 <= interval["low"] <= report.metrics[name] <= interval["high"] <= 1
+    assert report.metrics["recall@10"] == 1
+    assert report.intervals["recall@10"]["low"] < 0.95  # twenty hits are no proof
 
 
 def test_alignment_is_that_of_the_best_graded_documents() -> None:
@@ -113,13 +127,17 @@ def test_the_histogram_counts_every_pair_once() -> None:
 
 
 def test_a_baseline_is_compared_query_by_query() -> None:
-    report = evaluate(*small(), baselines=["bm25"], **QUICK)
+    report = evaluate(*often(), baselines=["bm25"], **QUICK)
     assert report.baseline["bm25"] == dict.fromkeys(NAMES, 0.0)  # no word in common
     for name in NAMES:
         assert report.difference["bm25"][name]["value"] == pytest.approx(report.metrics[name])
-        assert report.difference["bm25"][name]["low"] == pytest.approx(report.intervals[name]["low"])
+        gap, own = report.difference["bm25"][name], report.intervals[name]
+        assert (gap["high"], 0) == pytest.approx((own["high"], report.baseline["bm25"][name]))
+        assert gap["low"] <= own["low"]  # some query may be worse than with BM25, none below 0
         assert report.fusion["bm25"][name] == pytest.approx(report.metrics[name])  # BM25 adds nothing
-        assert report.fusion_difference["model"][name] == {"value": 0, "low": 0, "high": 0}
+        none = report.fusion_difference["model"][name]
+        assert none["value"] == 0
+        assert -0.2 < none["low"] < -0.05 < 0.05 < none["high"] < 0.2  # of 20 queries that are equal
     assert set(report.fusion_difference) == {"bm25", "model"}
     assert evaluate(*small(), baselines=["bm25"], fusion=False, **QUICK).fusion == {}
 
@@ -131,7 +149,7 @@ def test_models_are_baselines_too_and_names_do_not_collide(tmp_path: Path) -> No
     report = evaluate(model, task, baselines=[model, "bm25", model, kept, "bm25"], **QUICK)
     assert list(report.baseline) == ["model 2", "bm25", "model 3", str(tmp_path)]
     assert list(report.baseline["model 2"]) == NAMES + SPACE
-    assert report.difference["model 2"]["map"] == {"value": 0, "low": 0, "high": 0}
+    assert report.difference["model 2"]["map"]["value"] == 0
     assert list(report.fusion_difference)[:3] == ["model 2", "model", "bm25"]
     assert "model, of the fusion with bm25" in report.fusion_difference
     assert report.protocol["baselines"][str(tmp_path)]["fingerprint"] == "words"
@@ -156,18 +174,23 @@ def test_the_protocol_says_how_the_numbers_came_about() -> None:
     assert set(protocol["metrics"]) == {*NAMES, *SPACE}
     interval = protocol["interval"]
     assert (interval["confidence"], interval["resamples"], interval["seed"]) == (0.95, 50, 7)
-    assert "note" not in interval
+    assert "note" in interval
+    protocol = evaluate(*often(), **QUICK).protocol
+    assert "note" not in protocol["interval"]
+    assert "intervals" not in protocol
 
 
-def test_one_cluster_has_no_interval_and_the_protocol_says_so() -> None:
-    model, task = small()
-    task = retrieval(["p", "q"], ["a", "b", "c", ""], task.relevance, [0, 0])
+def test_few_clusters_have_no_interval_and_the_protocol_says_so() -> None:
+    model, task = often(14)
+    task = replace(task, clusters=np.arange(28) // 2)
     report = evaluate(model, task, baselines=["bm25"], **QUICK)
     result = report.to_json()
     assert result["intervals"]["map"] == {"low": None, "high": None}
     assert result["difference"]["bm25"]["map"]["low"] is None
     assert result["difference"]["bm25"]["map"]["value"] == report.metrics["map"]
-    assert "one cluster" in result["protocol"]["interval"]["note"]
+    words = "fewer than 15 independent clusters (14): nothing can be said"
+    assert result["protocol"]["intervals"] == words
+    assert result["protocol"]["interval"]["note"] == f"no intervals: {words}"
     json.dumps(result, allow_nan=False)
 
 

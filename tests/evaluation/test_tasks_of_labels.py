@@ -19,13 +19,13 @@ SPACE = {"alignment", "uniformity", "effective_rank", "random_cosine"}
 MODEL = Table({"p": [1, 0], "q": [0, 1], "a": [1, 0.1], "b": [0.1, 1], "c": [1, 0.5], "d": [0.4, 1]})
 
 
-def labels() -> Labels:
+def labels(times: int = 1) -> Labels:
     """The classes are the halves of the plane, but c is of the other one."""
-    return labelled(["a", "b", "c", "d"], [0, 1, 1, 1], ["p", "q", "q"], [0, 1, 1])
+    return labelled(["a", "b", "c", "d"] * times, [0, 1, 1, 1] * times, ["p", "q", "q"], [0, 1, 1])
 
 
 def test_labels_have_metrics_intervals_and_a_floor() -> None:
-    report = evaluate(MODEL, labels(), ["probe", {"name": "knn", "k": 1}], **QUICK)
+    report = evaluate(MODEL, labels(10), ["probe", {"name": "knn", "k": 1}], **QUICK)
     assert list(report.metrics)[:4] == ["probe", "probe_macro_f1", "knn@1", "knn_macro_f1@1"]
     assert set(report.metrics) == {"probe", "probe_macro_f1", "knn@1", "knn_macro_f1@1"} | SPACE
     assert report.metrics["knn@1"] == 0.75
@@ -45,7 +45,7 @@ def test_labels_have_metrics_intervals_and_a_floor() -> None:
     assert gap["value"] == pytest.approx((2 / 3 + 4 / 5) / 2 - 3 / 7)
     assert gap["low"] <= gap["value"] <= gap["high"]
     assert (report.fusion, report.fusion_difference, report.worst) == ({}, {}, [])
-    assert sum(report.histogram["positive"]) == 4
+    assert sum(report.histogram["positive"]) == 40
     json.dumps(report.to_json(), allow_nan=False)
 
 

@@ -44,8 +44,10 @@ def evaluate(
     of 1,000; an empty document has a zero vector. Only queries with a relevant document count. Similarity, PairLabels:
     pairs are as similar as their cosine (no role). Labels: a classifier over the vectors of the training cells.
 
-    Intervals come from a paired bootstrap that resamples whole clusters of rows that are not independent. They say how
-    far the numbers might move with other rows of the same kind, not with another training run.
+    Intervals come from a paired bootstrap that resamples whole clusters of rows that are not independent, and that
+    counts what was not seen, too (`evaluation.intervals`): they are never of zero width, and with fewer than 15
+    clusters there are none. They say how far the numbers might move with other rows of the same kind, not with another
+    training run.
 
     alignment, uniformity, effective_rank and random_cosine describe the embedding space and have no interval. They are
     computed on a sample (by `seed`) of at most 5,000 vectors, half of each side of the task where there are enough of

@@ -16,8 +16,8 @@ from nearfar.evaluation.report import Differences
 from nearfar.registry import name_of
 from nearfar.tasks import Task
 
-Key = tuple[str, str, str]  # field of the report, name of the compared systems, value
 MODEL = "model"  # the name of the model's own values
+VALUE = "value"  # beside the fields of a report, in the keys of intervals: (VALUE or field, system or title, name)
 
 
 @dataclass
@@ -88,41 +88,29 @@ def compare(
     pairs: by field and name of the report, the names of the two systems whose difference it is. A difference is of the
     values that both have, plain numbers left out; all come from the same resamples, which keeps them paired.
     """
-    settings = {"resamples": resamples, "seed": seed}
-    model = systems[MODEL]
-    both = {key: (systems[one], systems[other]) for key, (one, other) in pairs.items()}
-    rows: dict[Key, Values] = {("intervals", "", name): values for name, values in model.rows.items()}
-    for (kind, title), (first, second) in both.items():
-        shared = [name for name in first.rows if name in second.rows]
-        rows |= {(kind, title, name): first.rows[name] - second.rows[name] for name in shared}
-    intervals = mean_intervals(rows, clusters, **settings) if rows else {}
-    values = {key: float(of_rows.mean()) for key, of_rows in rows.items()}
-
+    rows = {(VALUE, system, name): array for system, of in systems.items() for name, array in of.rows.items()}
     statistics = {
-        ("value", system, name): statistic.resampled
-        for system, measured in systems.items()
-        for name, statistic in measured.statistics.items()
+        (VALUE, system, name): statistic.resampled
+        for system, of in systems.items()
+        for name, statistic in of.statistics.items()
     }
-    gaps: dict[Key, tuple[Key, Key]] = {}
+    gaps = {
+        (kind, title, name): ((VALUE, one, name), (VALUE, other, name))
+        for (kind, title), (one, other) in pairs.items()
+        for name in systems[one].numbers
+        if any({(VALUE, one, name), (VALUE, other, name)} <= found.keys() for found in (rows, statistics))
+    }
+    of_rows = {key: gap for key, gap in gaps.items() if gap[0] in rows}
+    of_statistics = {key: gap for key, gap in gaps.items() if key not in of_rows}
+    found = mean_intervals(rows, of_rows, clusters, resamples=resamples, seed=seed) if rows else {}
+    if statistics:
+        found |= statistic_intervals(statistics, of_statistics, clusters, resamples=resamples, seed=seed)
+    differences: dict[str, Differences] = {}
     for (kind, title), (one, other) in pairs.items():
-        first, second = systems[one], systems[other]
-        for name in (name for name in first.statistics if name in second.statistics):
-            gaps[kind, title, name] = ("value", one, name), ("value", other, name)
-            values[kind, title, name] = first.numbers[name] - second.numbers[name]
-    found = statistic_intervals(statistics, gaps, clusters, **settings) if statistics else {}
-    own = {name: found["value", MODEL, name] for name in model.statistics}
-    own |= {name: intervals["intervals", "", name] for name in model.rows}
-    return Compared(
-        {name: own[name] for name in model.numbers if name in own}, _nested(values, intervals | found, model)
-    )
-
-
-def _nested(values: Mapping[Key, float], intervals: Mapping[Key, Interval], model: Measured) -> dict[str, Differences]:
-    """Return the differences by field, system and value, in the order of the model's values."""
-    order = list(model.numbers)
-    nested: dict[str, Differences] = {}
-    for kind, title, name in sorted(values, key=lambda key: order.index(key[2]) if key[2] in order else len(order)):
-        if kind != "intervals":
-            of_system = nested.setdefault(kind, {}).setdefault(title, {})
-            of_system[name] = {"value": values[kind, title, name], **intervals[kind, title, name]}
-    return nested
+        names = [name for name in systems[one].numbers if (kind, title, name) in gaps]
+        values = {name: systems[one].numbers[name] - systems[other].numbers[name] for name in names}
+        gap = {name: {"value": value, **found[kind, title, name]} for name, value in values.items()}
+        if gap:
+            differences.setdefault(kind, {})[title] = gap
+    own = {name: found[VALUE, MODEL, name] for name in systems[MODEL].numbers if (VALUE, MODEL, name) in found}
+    return Compared(own, differences)

@@ -12,7 +12,7 @@ import numpy as np
 from nearfar.abilities import fingerprint_of
 from nearfar.column import Ids
 from nearfar.evaluation.figures import SEEN
-from nearfar.evaluation.intervals import CONFIDENCE, Interval
+from nearfar.evaluation.intervals import CONFIDENCE, Interval, unsayable
 from nearfar.evaluation.verdict import verdict
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, kind_of_task
 from nearfar.vectors.embed import Embedder
@@ -27,7 +27,8 @@ class Report:
     """The result of `evaluate`.
 
     task: the task's name. metrics: the model's metrics by name. intervals: the 95 % intervals {"low", "high"} of those
-    that are no plain numbers: means over rows, correlations and the like.
+    that are no plain numbers: means over rows, correlations and the like. Below 15 clusters they are NaN, and
+    `protocol["intervals"]` says so.
     baseline: metrics by baseline; where training began from a model, that one is the first, "start".
     difference: model minus baseline by baseline and metric, {"value", "low", "high"}.
     fusion: metrics of the model's ranking fused with each baseline's. fusion_difference: fusion minus that baseline,
@@ -96,21 +97,22 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     if isinstance(task, PairLabels):
         facts |= {"same": int(task.same.sum()), "dev pairs": 0 if task.dev is None else len(task.dev.same)}
         facts["null"] = "an interval where some resample has no pair that is the same"
-    clusters = len(np.unique(task.clusters))
+    clusters, reason = len(np.unique(task.clusters)), unsayable(task.clusters)
+    facts |= {"intervals": reason} if reason else {}
     depth = {"depth": min(DEPTH, len(task.documents))} if isinstance(task, Retrieval) else {}
     return {**facts, "clusters": clusters, **depth, "interval": _about_intervals(task.clusters, what, resamples, seed)}
 
 
 def _about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:
     """Return how the intervals were computed, with a note where there are none; `what`: the rows."""
-    number, largest = len(np.unique(clusters)), int(np.unique(clusters, return_counts=True)[1].max())
+    largest = int(np.unique(clusters, return_counts=True)[1].max())
     about: dict[str, Any] = {
         "confidence": CONFIDENCE,
-        "method": "paired percentile bootstrap of whole clusters",
+        "method": "paired bootstrap of whole clusters, and of one more that was not seen and is as extreme as may be",
         "resamples": resamples,
         "seed": seed,
         "clusters": f"{what} that the task calls dependent are drawn together; the largest cluster has {largest}",
     }
-    if number < 2:
-        about["note"] = f"no intervals: all {what} are one cluster, which says nothing about spread"
+    if reason := unsayable(clusters):
+        about["note"] = f"no intervals: {reason}"
     return about

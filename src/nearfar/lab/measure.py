@@ -227,5 +227,6 @@ def _metrics(model: Model, sample: LabPairs, seed: int) -> dict[str, Any]:
         x = torch.from_numpy(model.embed(texts))  # (v, d)
         metrics["tolerance"] = float(tolerance(x, torch.tensor([number[name] for name in names])))
     metrics["mrr@10"] = report.metrics["mrr@10"]
-    metrics["mrr@10 interval"] = {bound: report.intervals["mrr@10"][bound] for bound in ("low", "high")}
+    if not math.isnan(report.intervals["mrr@10"]["low"]):  # too few clusters for an interval
+        metrics["mrr@10 interval"] = {bound: report.intervals["mrr@10"][bound] for bound in ("low", "high")}
     return metrics
