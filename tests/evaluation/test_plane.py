@@ -59,7 +59,7 @@ def test_a_large_task_is_a_sample_drawn_by_the_seed_with_short_texts() -> None:
 
 def test_cells_are_shown_by_class_and_pairs_joined_where_they_are_the_same() -> None:
     model = Table({"a": [1, 0, 0], "b": [0, 1, 0], "c": [0, 0, 1], "d": [1, 1, 0], "e": [0, 1, 1]})
-    task = labelled(["a", "b", "c"], ["d", "e"], [0, 1, 1], [0, 1])
+    task = labelled(["a", "b", "c"], [0, 1, 1], ["d", "e"], [0, 1])
     found = plane(task, predictions_of(model, task, 0), 0)
     assert (found["text"], found["group"], found["pairs"]) == (["a", "b", "c"], [0, 1, 1], [])
     assert found["groups"] == task.classes

@@ -39,6 +39,10 @@ def test_tiles_and_curves_say_of_which_vectors_they_are() -> None:
     assert "0.610 Distance between matching pairs. Lower is better. Of 630 matching pairs, held-out modules." in shown
     assert "Effective rank In training: at most 512 rows of a batch. Held out: the rows of the number above." in shown
     assert "Alignment against uniformity, in training batches" in shown
+    assert "of the model that was kept" not in shown
+    assert "of the model that was kept" in text(
+        page(results(), [*monitors(9), {**last, "metrics": {"effective_rank": 9}}])
+    )
     # The held-out curve ends in the number of the tile.
     assert "in training from 0.25 to 0.0909; held out from 302 to 302, over step" in html
 
@@ -128,7 +132,8 @@ def test_what_the_verdict_compares_with_stands_first_and_all_have_their_names() 
         given["baseline"][name] = {"mrr@10": 0.4}
         given["difference"][name] = {"mrr@10": {"value": 0.1, "low": 0.05, "high": 0.2}}
     html = page(given, [])
-    head = html[html.index("<thead") : html.index("</thead>")]
+    everyone = html[html.index("All 5 baselines") :]
+    head = everyone[everyone.index("<thead") : everyone.index("</thead>")]
     columns = re.findall(r'scope="col">([^<]+)<', head)
     assert columns[2:4] == ["runs/b/model", "Difference to runs/b/model"]
     assert columns[4::2] == ["BM25", "a", "old/b/model", "other"]
@@ -266,7 +271,12 @@ def test_hostile_results_stay_text_and_the_page_small() -> None:
     assert "\x1b" not in html and "\u202e" not in html
     assert "w" * 2100 not in html
     assert len(html) < 400_000
-    assert 'class="scroll cards"' in html  # forty columns are a card for each row
+    first, everyone = html.split("All 41 baselines")  # three in columns, and all of them as cards
+    assert 'class="scroll columns3"' in first and 'class="scroll cards"' in everyone
+    assert (first.count('class="better" data-label='), everyone.count('class="better" data-label=')) == (
+        3,
+        41 + 2,
+    )  # and two of the fusion
 
 
 @pytest.mark.parametrize("key", ["verdict", "samples", "map", "worst", "protocol", "intervals", "warnings"])
