@@ -58,7 +58,7 @@ def plane(task: Task, predictions: Predictions, seed: int) -> dict[str, Any]:
         return _map(predictions.vectors[left_name][rows], task.labels[rows], list(task.classes),
                     shown_texts(columns[left_name], rows.tolist(), _LONGEST), [], len(task.cells))  # fmt: skip
     left, right = predictions.vectors[left_name], predictions.vectors[right_name]
-    i, j = _joined(task, left, right, seed, generator)
+    i, j = _few_positives(task, left, right, seed, generator)
     a, b = _with(i, _usable(left), generator), _with(j, _usable(right), generator)
     pairs = np.stack([np.searchsorted(a, i), len(a) + np.searchsorted(b, j)], 1).tolist()
     groups = ["queries", "documents"] if isinstance(task, Retrieval) else ["first of a pair", "second of a pair"]
@@ -87,7 +87,9 @@ def _map(
     }
 
 
-def _joined(task: Task, left: Vectors, right: Vectors, seed: int, generator: np.random.Generator) -> tuple[Ids, Ids]:
+def _few_positives(
+    task: Task, left: Vectors, right: Vectors, seed: int, generator: np.random.Generator
+) -> tuple[Ids, Ids]:
     """Return a few positive pairs, one for a row of the left side, none with a zero vector."""
     i, j = positive_pairs(task, best=True, seed=seed)
     usable = np.flatnonzero(np.isin(i, _usable(left)) & np.isin(j, _usable(right)))

@@ -14,15 +14,15 @@ COLOURS = 7  # groups with a colour of their own; further ones are grey
 
 
 @dataclass(frozen=True)
-class Group:
-    """A group of points: its style, its name and how many there are."""
+class LegendEntry:
+    """A group of points in the legend: its style, its name and how many points it has."""
 
     style: str
     name: str
     size: int
 
 
-def grouped(names: Sequence[str], group: Sequence[int]) -> tuple[list[Group], list[str]]:
+def grouped(names: Sequence[str], group: Sequence[int]) -> tuple[list[LegendEntry], list[str]]:
     """Return the groups that a legend shows, the largest first where there are many, and each point's style.
 
     names: of all groups. group: that of each point. What is beyond seven groups is one grey group of the rest.
@@ -30,11 +30,11 @@ def grouped(names: Sequence[str], group: Sequence[int]) -> tuple[list[Group], li
     counts = Counter(group)
     order = sorted(counts, key=lambda i: (-counts[i], i))[:COLOURS] if len(counts) > COLOURS else sorted(counts)
     style = {i: f"g{place}" for place, i in enumerate(order)}
-    shown = [Group(style[i], names[i], counts[i]) for i in order]
+    shown = [LegendEntry(style[i], names[i], counts[i]) for i in order]
     left = len(counts) - len(order)
     if left:
         rest = len(group) - sum(one.size for one in shown)
-        shown.append(Group("rest", f"{left} more group{'s' if left > 1 else ''}", rest))
+        shown.append(LegendEntry("rest", f"{left} more group{'s' if left > 1 else ''}", rest))
     return shown, [style.get(i, "rest") for i in group]
 
 

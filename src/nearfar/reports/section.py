@@ -129,8 +129,8 @@ def _map(given: dict[str, Any]) -> dict[str, Any] | None:
         return None
     legend, styles = grouped(names, groups)
     texts = [*map(str, listed(given.get("text"))), *[""] * len(points)]
-    joined = [pair for pair in listed(given.get("pairs")) if isinstance(pair, list) and len(pair) == 2]
-    known = [(i, j) for i, j in joined if all(type(end) is int and 0 <= end < len(points) for end in (i, j))]
+    linked = [pair for pair in listed(given.get("pairs")) if isinstance(pair, list) and len(pair) == 2]
+    known = [(i, j) for i, j in linked if all(type(end) is int and 0 <= end < len(points) for end in (i, j))]
     tips = [": ".join(part for part in (names[group][:60], text[:100]) if part) for group, text in zip(groups, texts)]
     return {
         "points": [(x, y) for x, y, _ in points],
