@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import sys
@@ -226,8 +227,11 @@ def test_evaluate_takes_the_metric_as_an_object() -> None:
     task = nf.positives.Columns(table).task("train")
     report = nf.evaluate(nf.Model(encoder), task, [part("success")(k=1), "retrieval"])
     assert report.metrics["success@1"] == report.metrics["recall@1"] == 1
-    assert (report.baseline["bm25"]["success@1"], report.worst[0]["value"]) == (1, 1)
-    assert report.protocol["worst"].startswith("lowest success@1 first")
+    assert (report.baseline["bm25"]["success@1"], report.worst) == (1, [])  # all are right
+    wrong = dataclasses.replace(task, relevance={0: {1: 1}, 1: {1: 1}})
+    again = nf.evaluate(nf.Model(encoder), wrong, [part("success")(k=1), "retrieval"])
+    assert [(row["query"], row["value"]) for row in again.worst] == [("red fox", 0)]
+    assert again.protocol["worst"].startswith("lowest success@1 first")
 
 
 def test_a_floor_is_a_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

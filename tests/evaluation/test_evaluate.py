@@ -81,7 +81,8 @@ def test_worst_queries_come_first_with_what_was_found() -> None:
             {"text": "b", "score": pytest.approx(0.1 / np.sqrt(1.01)), "relevant": False},
         ],
     }
-    assert report.worst[1]["expected"] == ["b", ""]
+    assert len(report.worst) == 1, "q found a relevant document first"
+    assert report.protocol["queries with a wrong first document"] == 1
     assert report.protocol["worst"] == "lowest ndcg@10 first, then deepest first relevant document"
 
 
@@ -99,10 +100,12 @@ class NotQ:
 
 
 def test_the_worst_queries_are_those_of_the_first_metric_with_a_value_for_each() -> None:
-    own = evaluate(*small(), [NotQ(), "retrieval"], **QUICK)
+    model = Table({"p": [1, 0], "q": [0, 1], "a": [1, 0.1], "b": [0.1, 1]})
+    task = retrieval(["p", "q"], ["a", "b"], {0: {1: 2, 0: 0}, 1: {0: 1}})  # both find the wrong one first
+    own = evaluate(model, task, [NotQ(), "retrieval"], **QUICK)
     assert [(row["query"], row["value"]) for row in own.worst] == [("q", 0), ("p", 1)]
     assert own.protocol["worst"].startswith("lowest not_q first")
-    assert [row["query"] for row in evaluate(*small(), ["retrieval", NotQ()], **QUICK).worst] == ["p", "q"]
+    assert [row["query"] for row in evaluate(model, task, ["retrieval", NotQ()], **QUICK).worst] == ["p", "q"]
     assert evaluate(*small(), ["alignment"], **QUICK).worst == []  # nothing has a value for each query
     assert "worst" not in evaluate(*small(), ["alignment"], **QUICK).protocol
 
@@ -114,6 +117,10 @@ def test_worst_queries_are_ten_by_value_then_depth_with_short_texts() -> None:
     task = retrieval([f"q{i}" for i in range(15)], documents, {i: {2 * i: 1} for i in range(15)})
     worst = evaluate(Table(vectors), task, **QUICK).worst
     assert [row["rank"] for row in worst] == [29, 27, 25, 23, 21, 19, 17, 15, 13, 11]
+    few = retrieval([f"q{i}" for i in range(15)], documents, {i: {max(0, i - 11): 1} for i in range(15)})
+    report = evaluate(Table(vectors), few, **QUICK)
+    assert [row["query"] for row in report.worst] == ["q14", "q13", "q12"]  # the other twelve found theirs first
+    assert report.protocol["queries with a wrong first document"] == 3
     assert all(len(text) <= 300 and text.endswith("…") for row in worst for text in row["expected"])
 
 
@@ -162,7 +169,8 @@ def test_queries_without_a_relevant_document_are_left_out() -> None:
     assert report.metrics["mrr@10"] == 1
     assert report.protocol["queries"] == 2
     assert report.protocol["queries without a relevant document"] == 1
-    assert {row["query"] for row in report.worst} == {"p", "q"}
+    assert (report.worst, report.protocol["queries with a wrong first document"]) == ([], 0)
+    assert {row["query"] for row in report.samples} == {"p", "q"}
 
 
 def test_the_protocol_says_how_the_numbers_came_about() -> None:

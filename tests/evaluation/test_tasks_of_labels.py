@@ -173,6 +173,7 @@ def test_pictures_are_judged_beside_their_pixels() -> None:
     assert report.baseline["pixels"]["knn@3"] == 1
     assert report.metrics["knn@3"] <= 0.5 == report.baseline["majority"]["knn@3"]
     assert set(report.baseline["pixels"]) > SPACE
-    found = evaluate(Blind(), retrieval(cells, train, {0: {0: 1}}), **QUICK)
+    found = evaluate(Blind(), retrieval(cells, train, {0: {3: 1}}), **QUICK)
     assert list(found.baseline) == ["pixels"]
     assert found.worst[0]["query"] == "image (10, 15, 3)"
+    assert found.samples == [], "a sample search is of texts"

@@ -108,6 +108,23 @@ def test_it_is_written_beside_other_metrics_and_changes_nothing(tmp_path: Path) 
     assert alone.metrics == {"heldout_loss": pytest.approx(both.metrics["heldout_loss"])}
 
 
+def test_its_curve_stands_between_evaluations_and_says_of_how_many_it_is(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", steps=60, heldout=unlike())
+    points = events(tmp_path / "run", "heldout")
+    assert [event["step"] for event in points] == [1, 25, 50]  # 20 rows trained on for each of the 20 held-out ones
+    assert all(event["of"] == {"examples": 16, "batch": 16} for event in points)
+    assert points[0]["heldout_loss"] != points[1]["heldout_loss"] > 0
+    assert np.array_equal(weights(run), weights(train(tmp_path / "without", steps=60)))
+    long = train(tmp_path / "long", steps=60, heldout=unlike(2))
+    assert [event["step"] for event in events(long.folder, "heldout")] == [1, *range(3, 60, 3)]  # 20 at most, evenly
+
+
+def test_an_evaluation_is_the_curve_s_point_of_its_step(tmp_path: Path) -> None:
+    train(tmp_path, steps=60, heldout=unlike(), evaluate=lambda model: {"map": 0.5}, evaluate_every=25)
+    assert [event["step"] for event in events(tmp_path, "heldout")] == [1]
+    assert [event["step"] for event in events(tmp_path)] == [25, 50, 60]
+
+
 def overfitting(folder: Path, **more: Any) -> Run:
     given = {"steps": 40, "learning_rate": 0.5, "evaluate_every": 4, "best": "heldout_loss", **more}
     return train(folder, data=rows(32), heldout=unlike(32), **given)

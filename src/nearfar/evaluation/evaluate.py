@@ -15,10 +15,12 @@ from nearfar.evaluation import space
 from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving
 from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
+from nearfar.evaluation.plane import plane
 from nearfar.evaluation.predictions import positive_pairs, predictions_of
 from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.rivals import START
-from nearfar.evaluation.worst import worst_queries
+from nearfar.evaluation.samples import sample_searches
+from nearfar.evaluation.worst import worst_queries, wrong_queries
 from nearfar.tasks import Retrieval, Task
 from nearfar.text.bm25 import reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder
@@ -88,7 +90,7 @@ def evaluate(
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     peers = baselines_of(task, baselines)
     predictions = predictions_of(model, task, seed)
-    histogram = _histogram(predictions, task, seed)
+    histogram, points = _histogram(predictions, task, seed), plane(task, predictions, seed)
     systems = {MODEL: measure(task, predictions, chosen)}
     del predictions  # its vectors may be large
     others, failed = _measured(task, peers, chosen, seed, named=baselines is not None)
@@ -118,9 +120,12 @@ def evaluate(
         fusion_difference=compared.differences.get("fusion_difference", {}),
         protocol=about_task(whole, task, resamples, seed)
         | _about(chosen, systems, fused, worst_by if worst else None, task.notes)
+        | _looked_at(task, own)
         | ({"floors without a result": failed} if failed else {}),
         histogram=histogram,
         worst=worst,
+        map=points,
+        samples=_samples(task, systems, seed),
     )
 
 
@@ -180,6 +185,20 @@ def _with_relevant(task: Retrieval) -> Retrieval:
 def _histogram(predictions: Predictions, task: Task, seed: int) -> dict[str, list[Any]]:
     left, right, *_ = predictions.vectors.values()
     return space.histogram(left, right, positive_pairs(task, best=False, seed=seed), seed)
+
+
+def _looked_at(task: Task, own: Measured) -> dict[str, int]:
+    """Return how many queries have a first document that is not relevant: those that the worst ones are of."""
+    if not isinstance(task, Retrieval) or own.ranking is None:
+        return {}
+    return {"queries with a wrong first document": len(wrong_queries(task, own.ranking))}
+
+
+def _samples(task: Task, systems: Mapping[str, Measured], seed: int) -> list[dict[str, Any]]:
+    rankings = {name: one.ranking for name, one in systems.items() if one.ranking is not None}
+    own = rankings.pop(MODEL, None)
+    beside = {name: ranking for name, ranking in rankings.items() if name in ("bm25", "bm25-english")}
+    return sample_searches(task, own, beside, seed) if isinstance(task, Retrieval) and own is not None else []
 
 
 def _fused(

@@ -35,8 +35,10 @@ class Report:
     and minus the model under "model".
     protocol: sizes, settings and the metrics' meanings: all that is needed to read the numbers and to repeat them.
     histogram: {"edges" (41), "positive" (40), "random" (40)}: counts of the cosines of relevant and of random pairs.
-    worst: of retrieval the ten queries with the lowest values of the first metric that has one for each query, which
-    `protocol["worst"]` names: {"query", "value", "rank", "expected", "found"}.
+    worst: of retrieval at most ten queries whose first document is not relevant, those with the lowest values of the
+    first metric that has one for each query, which `protocol["worst"]` names: {"query", "value", "rank", "expected",
+    "found"}. samples: three searches, drawn by the seed: {"query", "rank", "found", "others"}.
+    map: a sample of the vectors on their first two principal axes (`evaluation.plane`).
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
     In JSON there is also the verdict, what these numbers allow to say (`verdict.verdict`).
     """
@@ -51,6 +53,8 @@ class Report:
     protocol: dict[str, Any] = field(default_factory=dict)
     histogram: dict[str, list[Any]] = field(default_factory=dict)
     worst: list[dict[str, Any]] = field(default_factory=list)
+    map: dict[str, Any] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values that `json.dumps` writes; numbers that are not finite become None."""

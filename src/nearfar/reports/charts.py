@@ -13,11 +13,18 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from nearfar.reports.numbers import MINUS, power, short
+
 Point = tuple[float, float]
 
 
-def lines(title: str, series: dict[str, tuple[str, Sequence[Point]]], x_name: str = "step") -> Markup:
-    """Draw named series, each with its style, over whole numbers."""
+def lines(
+    title: str,
+    series: dict[str, tuple[str, Sequence[Point]]],
+    x_name: str = "step",
+    borders: Sequence[tuple[float, str]] = (),
+) -> Markup:
+    """Draw named series, each with its style, over whole numbers. borders: named upright lines, where an epoch ends."""
     drawn = {name: (style, thin(points)) for name, (style, points) in series.items()}
     all_points = [point for _, points in drawn.values() for point in points]
     x = Axis.over([0.0, *(point[0] for point in all_points)], whole=True, tight=True)
@@ -27,7 +34,11 @@ def lines(title: str, series: dict[str, tuple[str, Sequence[Point]]], x_name: st
     dots = [dot(x.at(u), y.at(v), style) for style, (u, v) in ends]
     ranges = [f"{name} from {short(p[0][1])} to {short(p[-1][1])}" for name, (_, p) in drawn.items()]
     description = f"{'; '.join(ranges)}, over {x_name} {x.low:,.0f} to {x.high:,.0f}."
-    return plot(title, description, x, y, [stretched(*paths), *dots], x_name)
+    marks = []
+    for place, name in ((x.at(where), name) for where, name in borders if x.low < where < x.high):
+        marks += [tag("line", x1=percent(place), x2=percent(place), y2="100%", class_="border")]
+        marks += [words(name, place, 1, "border")]
+    return plot(title, description, x, y, [*marks, stretched(*paths), *dots], x_name)
 
 
 def path(title: str, points: Sequence[tuple[float, float, float]], x_name: str, y_name: str) -> Markup:
@@ -70,7 +81,7 @@ def forest(
 ) -> Markup:
     """Draw a dot with its interval for each row (name, value, low, high, style), around a line at zero."""
     x = Axis.over([0.0, *(bound for row in rows for bound in row[1:4])], 4)
-    rows = [(names.get(metric, metric), value, low, high, style) for metric, value, low, high, style in rows]
+    rows = [(names.get(metric, metric[:60]), value, low, high, style) for metric, value, low, high, style in rows]
     tips = [f"{name}: {short(value)} [{short(low)}, {short(high)}]" for name, value, low, high, _ in rows]
     marks = [tag("line", x1=percent(x.at(0)), x2=percent(x.at(0)), y2="100%", class_="zero")]
     for i, (name, value, low, high, style) in enumerate(rows):
@@ -147,8 +158,9 @@ class Axis:
     def text(self, value: float) -> str:
         """Return a value with the decimals that tell neighbouring ticks apart."""
         decimals = -math.floor(math.log10(self.step) + 1e-9)
-        text = f"{value:,.{max(0, decimals)}f}" if decimals < 5 and abs(value) < 1e7 else f"{value:.3g}"
-        return text.replace("-", "\u2212")
+        if decimals < 6 and abs(value) < 1e7:
+            return f"{value:,.{max(0, decimals)}f}".replace("-", MINUS)
+        return power(value)
 
 
 @dataclass(frozen=True)
@@ -217,11 +229,6 @@ def tag(name: str, *content: str, **attributes: str | float) -> Markup:
     """Return an element; an attribute's name loses the underscore that keeps it from being a word of Python."""
     pairs = (Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
     return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(pairs), Markup("").join(content))
-
-
-def short(value: float) -> str:
-    """Return a number in three digits, with a true minus."""
-    return f"{value:.3g}".replace("-", "\u2212")
 
 
 def percent(fraction: float) -> str:

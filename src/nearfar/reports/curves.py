@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from nearfar.reports.charts import Axis, LogAxis, Point, dot, line, percent, plot, short, stretched, tag, words
+from nearfar.reports.charts import Axis, LogAxis, Point, dot, line, percent, plot, stretched, tag, words
+from nearfar.reports.numbers import short
 
 X_NAME = "temperature"
 _MARGIN = 0.3  # of a power of ten, between the curves and their limits

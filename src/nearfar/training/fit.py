@@ -40,7 +40,7 @@ from nearfar.training.ship import Ship, shipped_encoder
 from nearfar.training.state import TrainState, build_schedule
 from nearfar.training.step import GradientStep, TrainStep
 from nearfar.training.train_module import Trained, refuse_incompatible
-from nearfar.training.validation import Evaluate, Evaluator, HeldoutLoss, due, with_heldout_loss
+from nearfar.training.validation import Evaluate, Evaluator, HeldoutCurve, HeldoutLoss, due, with_heldout_loss
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,9 @@ def fit(
     train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
     negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks)
     heldout_loss = HeldoutLoss.of(heldout, gradient_step)
-    evaluator = Evaluator(with_heldout_loss(evaluate, heldout_loss, logger), shipped, training, checkpointer, logger)
+    curve = HeldoutCurve.of(heldout_loss, training, logger)
+    judge = with_heldout_loss(evaluate, heldout_loss, logger)
+    evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve)
     had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
     last_step = steps_done if had_stopped else steps
     of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank

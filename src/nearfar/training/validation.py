@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import torch
@@ -26,6 +27,8 @@ from nearfar.training.step import GradientStep
 Evaluate = Callable[[Model], Mapping[str, float]]
 HELDOUT_LOSS = "heldout_loss"  # the metric's name
 USUAL_BEST = "mrr@10"
+CURVE_POINTS = 20  # of the held-out loss between the first step and the last, at most
+ROWS_BETWEEN = 20  # rows trained on for each held-out row that a point reads: a few per cent of the time
 
 
 class Evaluator:
@@ -38,13 +41,16 @@ class Evaluator:
         settings: Settings,
         checkpointer: Checkpointer,
         logger: RunLogger,
+        curve: HeldoutCurve | None = None,
     ) -> None:
         self.evaluate, self.encoder, self.settings = evaluate, encoder, settings
-        self.checkpointer, self.logger = checkpointer, logger
+        self.checkpointer, self.logger, self.curve = checkpointer, logger, curve
 
     def __call__(self, step: int, ranks: Ranks) -> bool:
         """Evaluate, if it is due after this step; return whether this is the best evaluation so far."""
         if self.evaluate is None or not (due(step, self.settings.evaluate_every) or step == self.logger.plan.steps):
+            if self.curve is not None and self.curve.due(step):
+                ranks.on_first_rank(partial(self.curve.log, step))
             return False
         is_best, memory = ranks.on_first_rank(lambda: self._evaluate(step))
         self.checkpointer.memory.update(memory)
@@ -150,6 +156,42 @@ class HeldoutLoss:
         sums = torch.stack([self.step.objective.sums(batch, backward=False) for batch in self.batches]).sum(0)
         total, count = sums.tolist()
         return float(self.step.objective.weight * total / max(count, 1.0))
+
+
+class HeldoutCurve:
+    """Logs the held-out loss between evaluations, so that it stands beside the training loss of a run.
+
+    It is measured after the first step and then at even distances: at most 20 times in a run, and at most once for
+    twenty times as many rows of training as it reads. The event "heldout" also says how many examples it is of, in
+    batches of which size: only a loss of equally large batches can be compared with that of training. No decision hangs
+    on it.
+    """
+
+    def __init__(self, loss: HeldoutLoss, settings: Settings, logger: RunLogger) -> None:
+        self.loss, self.logger, self.plan = loss, logger, logger.plan
+        rows = min(settings.heldout_examples, len(loss.positives))
+        self.every = max(
+            math.ceil(self.plan.steps / CURVE_POINTS), math.ceil(ROWS_BETWEEN * rows / self.plan.batch_size)
+        )
+
+    @classmethod
+    def of(cls, loss: HeldoutLoss | None, settings: Settings, logger: RunLogger) -> Self | None:
+        """Return the curve of a held-out loss; None without one."""
+        return None if loss is None else cls(loss, settings, logger)
+
+    def due(self, step: int) -> bool:
+        """Return whether the curve has a point after this step."""
+        return step == 1 or due(step, self.every)
+
+    def log(self, step: int) -> None:
+        """Log the loss; where it refuses the split, give a warning once."""
+        try:
+            loss = self.loss()
+        except InputError as error:
+            self.logger.warn(step, f"no {HELDOUT_LOSS}: {error}")
+            return
+        sizes = [len(batch.examples) for batch in self.loss.batches]
+        self.logger.log("heldout", step=step, **{HELDOUT_LOSS: loss}, of={"examples": sum(sizes), "batch": max(sizes)})
 
 
 def with_heldout_loss(

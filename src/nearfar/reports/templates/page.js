@@ -10,7 +10,7 @@
     tip.style.left = Math.max(8, Math.min(event.clientX + 14, rightmost)) + scrollX + "px";
     tip.style.top = event.clientY + scrollY + 20 + "px";
   };
-  const text = value => (+value.toPrecision(4)).toLocaleString("en");
+  const text = value => value.toLocaleString("en", { maximumSignificantDigits: 4 }).replace("-", "\u2212");
   for (const plot of document.querySelectorAll("svg.plot")) {
     const title = plot.querySelector("title");
     plot.setAttribute("aria-label", title.textContent);

@@ -1,0 +1,99 @@
+"""The course of a run for its page: its events as curves, with the borders of its epochs and what each curve is of."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from nearfar.reports.charts import Point
+from nearfar.reports.numbers import finite_number, short
+
+GEOMETRY = ("alignment", "uniformity", "effective_rank", "random_cosine")
+# The order of the table. The first metric that was measured carries the verdict, so that none is picked for its result.
+# Metrics that are not named here follow in the order of the results.
+QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "spearman", "pearson")
+_BORDERS = 10  # of epochs that are drawn
+
+
+def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the events for the template, by kind; a resumed run wrote some steps twice, and the later line counts.
+
+    geometry: for each of its names two curves, of vectors of training batches and of the held-out vectors that the
+    evaluation measured; the last held-out value is that of the tile of the same name.
+    """
+    start: dict[str, Any] = {}
+    end: dict[str, Any] = {}
+    kinds: dict[Any, dict[Any, dict[str, Any]]] = {
+        kind: {} for kind in ("step", "monitor", "evaluate", "heldout", "warning")
+    }
+    for event in events:
+        kind, step = str(event.get("event")), finite_number(event.get("step"))
+        if kind == "start":
+            start, end = start | event, {}
+        elif kind == "end":
+            end = event
+        elif kind == "warning":
+            kinds[kind][step, str(event.get("message"))] = event
+        elif kind in kinds and step is not None:
+            kinds[kind][step] = event
+    steps, monitors, evaluations = kinds["step"], kinds["monitor"], kinds["evaluate"]
+    metrics = {step: mapping(event.get("metrics")) for step, event in evaluations.items()}
+    others = [name for values in metrics.values() for name in values if name not in (*GEOMETRY, "heldout_loss")]
+    quality = {name: _points(metrics, name) for name in dict.fromkeys((*QUALITY, *others))}
+    alignment = dict(_points(monitors, "alignment"))
+    plan = {key: finite_number(start.get(key)) for key in ("steps", "pairs", "batch_size")}
+    last = max(steps, default=None)
+    return {
+        "start": plan,
+        "day": _day(start.get("time")),
+        "ended": bool(end),
+        "last": last,
+        **_epochs(plan, plan["steps"] if last is None else last),
+        "warnings": list(kinds["warning"]),
+        "broken": [step for step, event in steps.items() if "loss" in event and finite_number(event["loss"]) is None],
+        "loss": _points(steps, "loss"),
+        "held_out": _points(kinds["heldout"] | metrics, "heldout_loss"),
+        "held_out_of": next((numbers(event.get("of")) for event in kinds["heldout"].values()), {}),
+        "geometry": {key: (_points(monitors, key), _points(metrics, key)) for key in GEOMETRY},
+        "space": [(u, alignment[step], step) for step, u in _points(monitors, "uniformity") if step in alignment],
+        "evaluated": {name: points for name, points in quality.items() if len(points) > 1},
+    }
+
+
+def _epochs(plan: dict[str, float | None], last: float | None) -> dict[str, Any]:
+    """Return how many epochs so many steps were, and the steps at which an epoch ends, with the next one's name.
+
+    An epoch is as many examples as the data has, so it may end within a batch. Of many borders a few are drawn, at even
+    distances.
+    """
+    pairs, batch_size = plan["pairs"], plan["batch_size"]
+    if not last or not pairs or not batch_size or min(last, pairs, batch_size) <= 0:
+        return {"epochs": None, "borders": []}
+    epochs = last * batch_size / pairs
+    whole = int(min(max(last - 1, 0) * batch_size / pairs, 1e6))  # no border in the last step, with which the run ends
+    stride = max(1, -(-whole // _BORDERS))
+    numbered = range(stride, whole + 1, stride)
+    borders = [(k * pairs / batch_size, f"epoch {k + 1}" if k == stride else str(k + 1)) for k in numbered]
+    return {"epochs": short(round(epochs, 1)), "borders": borders}
+
+
+def _day(time: Any) -> str:
+    seconds = finite_number(time)
+    if seconds is None or not 0 < seconds < 4e9:
+        return str(time or "")[:10]
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+
+
+def _points(events: dict[Any, dict[str, Any]], key: str) -> list[Point]:
+    """Return (step, value) of one number of events by step; steps without it are left out."""
+    return [(step, value) for step in sorted(events) if (value := finite_number(events[step].get(key))) is not None]
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a mapping as it is; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def numbers(value: Any) -> dict[str, float]:
+    """Return the finite numbers of a mapping."""
+    return {key: number for key, item in mapping(value).items() if (number := finite_number(item)) is not None}
