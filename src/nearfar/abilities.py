@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from nearfar.column import Column, Ids
+from nearfar.column import Aliases, Column, Ids
 from nearfar.contracts import (
     Augmentation,
     Batch,
@@ -123,6 +123,23 @@ class Minable(Positives, Protocol):
         -1 stands for none. A mined key that is a known positive of another query in the batch is no negative of that.
         """
         ...
+
+
+@runtime_checkable
+class TakesAliases(Positives, Protocol):
+    """Positives that can count several contents as one, because the encoder reads them alike."""
+
+    def with_aliases(self, aliases: Aliases) -> Self:
+        """Return the same examples, whose ids in batches are those that the aliases say, with another fingerprint.
+
+        What is mined from (`Minable.mining_pairs`) keeps the contents' own ids.
+        """
+        ...
+
+
+def with_aliases(positives: Positives, aliases: Aliases) -> Positives:
+    """Return positives with aliases of their contents; the same ones without any, or where they take none."""
+    return positives.with_aliases(aliases) if len(aliases) and isinstance(positives, TakesAliases) else positives
 
 
 @runtime_checkable

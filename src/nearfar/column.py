@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from hashlib import blake2b
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, runtime_checkable
 from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.content import FIX, UnknownTypeError, digest, form_digest, in_nfc, is_known, text_digest
 from nearfar.errors import InputError
 
 Ids = npt.NDArray[np.int64]
@@ -134,6 +132,7 @@ def take(column: Column, rows: Ids) -> list[Any]:
 def content_id(cell: Any) -> int:
     """Return the 64-bit content id of a cell: equal for equal contents, in every run and process.
 
+    Texts are compared in Unicode's normal form C, so NFC and NFD of a text are one content; case and accents differ.
     Kinds are told apart: 1, 1.0, True, "1" and b"1" differ, and so do ["ab", "c"] and ["a", "bc"]. A tuple is a list.
     An array or tensor is its type, shape and entries, wherever and however it lies in memory. A picture of PIL is its
     mode, size, palette and pixels.
@@ -141,9 +140,9 @@ def content_id(cell: Any) -> int:
     Errors: `InputError` for a cell of another type: its `str` might be that of another cell.
     """
     try:
-        return int.from_bytes(_digest(cell), "little", signed=True)
-    except _UnknownTypeError as error:
-        raise InputError(f"content_id: {error} has no identity; {_FIX}") from error
+        return int.from_bytes(digest(cell), "little", signed=True)
+    except UnknownTypeError as error:
+        raise InputError(f"content_id: {error} has no identity; {FIX}") from error
 
 
 def content_ids(column: Column) -> Ids:
@@ -166,10 +165,10 @@ def cell_ids(column: Column) -> Ids:
         for start in range(0, len(column), READ_BLOCK):
             cells = column.read(start, min(start + READ_BLOCK, len(column)))
             try:
-                ids[start : start + len(cells)] = _as_ids(map(_digest, cells))
-            except _UnknownTypeError as error:
-                row = start + next(i for i, cell in enumerate(cells) if not _is_known(cell)) + 1
-                raise InputError(f"column {column.name!r}, row {row}: {error} has no identity; {_FIX}") from error
+                ids[start : start + len(cells)] = _as_ids(map(digest, cells))
+            except UnknownTypeError as error:
+                row = start + next(i for i, cell in enumerate(cells) if not is_known(cell)) + 1
+                raise InputError(f"column {column.name!r}, row {row}: {error} has no identity; {FIX}") from error
         ids.flags.writeable = False
         with suppress(TypeError):  # a class without weak references: its columns are read each time
             finalize(column, _IDS.pop, id(column), None).atexit = False
@@ -179,105 +178,58 @@ def cell_ids(column: Column) -> Ids:
 
 def text_ids(texts: Iterable[bytes | None]) -> Ids:
     """Return the content ids of texts that are given in UTF-8, and of cells without one (None)."""
-    missing = _digest(None)
-    return _as_ids(missing if text is None else _text_digest(text) for text in texts)
+    missing = digest(None)
+    return _as_ids(missing if text is None else text_digest(text if text.isascii() else in_nfc(text)) for text in texts)
 
 
-_FIX = "give text, bytes, numbers, dates, lists, dictionaries, arrays, tensors or pictures, or a column with ids()"
-_PLAIN_DTYPES = "biufcSUMm"  # kinds of numpy's types whose entries are their bytes
+def exact_ids(column: Column) -> Ids:
+    """Return the content ids of a column, but those of texts that are not in normal form C tell their forms apart.
 
-
-class _UnknownTypeError(TypeError):
-    """A cell of a type that has no content id; the message names the type."""
+    What is made of the very code points (tokens, vectors, a vocabulary) is cached by these.
+    """
+    ids = content_ids(column)
+    if column_kind(column) != "text":
+        return ids
+    cells = (cell for block in chunks(column) for cell in block)
+    forms = {row: form for row, cell in enumerate(cells) if isinstance(cell, str) and (form := form_digest(cell))}
+    if not forms:
+        return ids
+    exact = ids.copy()
+    exact[list(forms)] = _as_ids(forms.values())
+    return exact
 
 
 def _as_ids(digests: Iterable[bytes]) -> Ids:
     return np.frombuffer(b"".join(digests), "<i8").astype(np.int64, copy=False)
 
 
-def _is_known(cell: Any) -> bool:
-    try:
-        _digest(cell)
-    except _UnknownTypeError:
-        return False
-    return True
+@dataclass(frozen=True)
+class Aliases:
+    """Content ids that count as others: `ids` (a,), ascending, and what each counts as, `representatives` (a,)."""
 
+    ids: Ids
+    representatives: Ids
 
-def _text_digest(text: bytes) -> bytes:
-    return blake2b(text, digest_size=8).digest()
+    @classmethod
+    def of(cls, representatives: Mapping[int, int]) -> Self:
+        """Return aliases from a mapping."""
+        ids = np.array(sorted(representatives), np.int64)
+        return cls(ids, np.array([representatives[content] for content in ids.tolist()], np.int64))
 
+    @classmethod
+    def none(cls) -> Self:
+        """Return no aliases."""
+        return cls.of({})
 
-def _digest(cell: Any) -> bytes:
-    if isinstance(cell, str):  # first, as there are millions
-        return _text_digest(cell.encode("utf-8", "surrogatepass"))
-    try:
-        content = _content(cell)
-    except RecursionError:
-        raise _UnknownTypeError(f"a {type(cell).__name__} nested too deeply, or in itself,") from None
-    return blake2b(content, digest_size=8, person=b"nearfar cell").digest()  # never that of a text
+    def __len__(self) -> int:
+        return len(self.ids)
 
-
-def _content(cell: Any) -> bytes:
-    """Return a cell as bytes, after the name of its kind and a colon: no two contents have the same."""
-    if isinstance(cell, str):
-        return b"text:" + cell.encode("utf-8", "surrogatepass")
-    if isinstance(cell, bytes | bytearray | memoryview):
-        return b"bytes:" + bytes(cell)
-    if isinstance(cell, np.ndarray):
-        return _array_content(cell)
-    if isinstance(cell, np.generic):
-        if isinstance(cell, np.longdouble | np.clongdouble):  # with bytes that mean nothing
-            raise _UnknownTypeError(f"a cell of type {type(cell).__name__}")
-        return _array_content(np.asarray(cell)) if cell.dtype.kind in "cMmV" else _content(cell.item())
-    if cell is None or isinstance(cell, bool):
-        return f"{cell}:".encode()
-    if isinstance(cell, int):
-        return f"int:{int(cell):x}".encode()  # Python writes no decimal number of more than 4300 digits
-    if isinstance(cell, float):
-        return f"float:{float(cell)!r}".encode()
-    if isinstance(cell, datetime | date | time):
-        kind = next(kind for kind in (datetime, date, time) if isinstance(cell, kind))  # a datetime is a date, too
-        return f"{kind.__name__}:{cell.isoformat()}".encode()
-    if isinstance(cell, timedelta | Decimal):
-        return f"{'decimal' if isinstance(cell, Decimal) else 'timedelta'}:{cell!r}".encode()
-    if isinstance(cell, list | tuple):
-        return b"list:" + b"".join(map(_measured, cell))
-    if isinstance(cell, Mapping) and all(isinstance(key, str) for key in cell):  # a table's cell may have fields
-        return b"mapping:" + b"".join(_measured(part) for key in sorted(cell) for part in (key, cell[key]))
-    # Both modules are slow to import, and who has such a cell has imported them.
-    torch, pictures = sys.modules.get("torch"), sys.modules.get("PIL.Image")
-    if torch is not None and isinstance(cell, torch.Tensor):
-        return _tensor_content(cell, torch)
-    if pictures is not None and isinstance(cell, pictures.Image):
-        about = [cell.mode, cell.size, cell.getpalette("RGBA"), cell.info.get("transparency")]
-        return b"picture:" + _measured(about) + bytes(cell.tobytes())
-    raise _UnknownTypeError(f"a cell of type {type(cell).__name__}")
-
-
-def _measured(cell: Any) -> bytes:
-    """Return the content of a part of a cell, after its length."""
-    content = _content(cell)
-    return len(content).to_bytes(8, "little") + content
-
-
-def _array_content(array: npt.NDArray[Any]) -> bytes:
-    padded = array.dtype.char in "gG"  # long double: its bytes hold some that mean nothing
-    if array.dtype.kind not in _PLAIN_DTYPES or padded or isinstance(array, np.ma.MaskedArray):
-        raise _UnknownTypeError(f"a {type(array).__name__} of type {array.dtype}")
-    plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return f"array:{plain.dtype.str}{plain.shape}:".encode() + plain.tobytes()
-
-
-def _tensor_content(tensor: Any, torch: Any) -> bytes:
-    """Return the content of a tensor: that of the equal array, where numpy has the type."""
-    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
-        raise _UnknownTypeError(f"a tensor that is sparse, nested, quantised or without memory ({tensor.layout})")
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    try:
-        return _array_content(plain.numpy())
-    except TypeError:  # such as bfloat16
-        data: bytes = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-        return f"array:{plain.dtype}{tuple(plain.shape)}:".encode() + data
+    def __call__(self, ids: Ids) -> Ids:
+        """Return content ids (of any shape) with each alias replaced."""
+        if len(self.ids) == 0:
+            return ids
+        place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[place] == ids, self.representatives[place], ids)
 
 
 def ranges(start: Ids, count: Ids) -> Ids:

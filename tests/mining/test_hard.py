@@ -133,7 +133,7 @@ def test_spaces_that_low_precision_cannot_separate(kind: str) -> None:
         keys *= np.linspace(0.01, 100, 400, dtype=np.float32)[:, None]
     positives = (np.arange(50), np.arange(50))
     controls = Controls(negatives=5, range_max=5)
-    mined = hard_negatives(queries, keys, positives, controls)
+    mined = hard_negatives(queries, keys, positives, controls, copy_distance=-1.0)
     scores = queries.astype(np.float64) @ keys.astype(np.float64).T
     scores[positives] = -np.inf
     best = -np.sort(-scores, axis=1)[:, :5]

@@ -16,7 +16,6 @@ from nearfar.data.beir import Beir, is_beir
 from nearfar.data.table import Table
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import Roles
-from nearfar.text.analyser import canonical
 
 Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}
@@ -39,8 +38,8 @@ class TextPart:
 
     @cached_property
     def ids(self) -> Ids:
-        """The content ids of the texts in normal form C, (v,): what is copied in another form is a copy."""
-        return content_ids(ListColumn(self.name, [canonical(text) for text in self.texts]))
+        """The content ids of the texts, (v,): what is copied in another Unicode form is a copy."""
+        return content_ids(ListColumn(self.name, self.texts))
 
     @cached_property
     def rows(self) -> Ids:

@@ -107,7 +107,10 @@ def _facts(hard: MiningResult) -> dict[str, Any]:
 def _show(facts: dict[str, Any]) -> None:
     print(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {printable(facts['out'])}")
     for name, count in facts["removed"].items():
-        print(f"{count:,} candidates rejected by {name.replace('_', '-')}")
+        why = (
+            "were copies of a positive or of the query" if name == "copies" else f"rejected by {name.replace('_', '-')}"
+        )
+        print(f"{count:,} candidates {why}")
     if facts["skipped"]:
         print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:

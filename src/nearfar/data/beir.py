@@ -12,6 +12,7 @@ from nearfar.data.table import Table
 from nearfar.data.tables.files import COMPRESSED
 from nearfar.errors import InputError, nearest
 from nearfar.tasks import Retrieval
+from nearfar.text.analyser import canonical
 
 Relevance = dict[int, dict[int, int]]  # by position of the query: grade by position of the document
 
@@ -21,7 +22,8 @@ class Beir:
 
     Each file may be compressed (.gz and so on). Rows of the first two have `_id`, `text` and, for documents, maybe a
     `title`; the judgements are TAB-separated with the header `query-id corpus-id score`, further columns are ignored.
-    A document's text is its title, a space and its text; empty documents are kept, as all documents are searched.
+    Ids are compared in Unicode's normal form C, as texts are. A document's text is its title, a space and its text;
+    empty documents are kept, as all documents are searched.
     Only queries with a relevant document are scored: `task().notes` counts the others. A document that is the query
     itself (it has the query's id, and the one text holds the other, as in ArguAna) is never ranked, unless it is
     judged relevant; `notes` counts these, and those that share an id with a query by chance and are ranked.
@@ -108,18 +110,23 @@ class _Documents:
 
 
 def _ids(table: Table) -> list[str]:
+    """Return the ids as they are written; they are compared in normal form C, as texts are."""
     seen: dict[str, int] = {}
+    ids: list[str] = []
     for cells in chunks(table.column("_id")):
         for cell in cells:
             row = len(seen)
             if cell is None or str(cell) == "":
                 raise InputError(f"{table.where(row)}, column '_id': is empty; give each row an id")
-            if seen.setdefault(str(cell), row) != row:
+            first = seen.setdefault(canonical(str(cell)), row)
+            if first != row:
+                written = "" if ids[first] == str(cell) else ", written in another Unicode form,"
                 raise InputError(
-                    f"{table.where(row)}, column '_id': {cell!r} is the id of row {seen[str(cell)] + 1} too; "
+                    f"{table.where(row)}, column '_id': {cell!r} is the id of row {first + 1}{written} too; "
                     "give each row its own"
                 )
-    return list(seen)
+            ids.append(str(cell))
+    return ids
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -173,12 +180,13 @@ def _themselves(
 
     In many collections queries and documents are both numbered from 1, so an equal id alone says nothing.
     """
-    position = {identity: row for row, identity in enumerate(document_ids)}
-    equal = [(q, position[identity]) for q, identity in enumerate(query_ids) if identity in position]
+    position = {canonical(identity): row for row, identity in enumerate(document_ids)}
+    found = ((q, position.get(canonical(identity), -1)) for q, identity in enumerate(query_ids))
+    equal = [(q, row) for q, row in found if row >= 0]
     cells = take(documents, np.array([row for _, row in equal], np.int64))
     excluded, ranked = {}, 0
     for (query, row), cell in zip(equal, cells):
-        one, other = (" ".join(text.lower().split()) for text in (texts[query], cell))
+        one, other = (" ".join(canonical(text).lower().split()) for text in (texts[query], cell))
         if other and (one in other or other in one) and relevance[query].get(row, 0) <= 0:
             excluded[query] = [row]
         else:
@@ -192,12 +200,14 @@ def _themselves(
 
 def _positions(qrels: Table, name: str, ids: list[str], what: str) -> list[int]:
     """Return the position of each judgement's query or document among `ids`. what: what errors call these."""
-    known = {identity: position for position, identity in enumerate(ids)}
-    found = [known.get(str(cell), -1) for cells in chunks(qrels.column(name)) for cell in cells]
+    known = {canonical(identity): position for position, identity in enumerate(ids)}
+    found = [known.get(canonical(str(cell)), -1) for cells in chunks(qrels.column(name)) for cell in cells]
     if -1 in found:
         row = found.index(-1)
         first = qrels.column(name).read(row, row + 1)[0]
-        unknown = len({cell for cells in chunks(qrels.column(name)) for cell in cells if str(cell) not in known})
+        unknown = len(
+            {cell for cells in chunks(qrels.column(name)) for cell in cells if canonical(str(cell)) not in known}
+        )
         raise InputError(
             f"{qrels.where(row)}, column {name!r}: {first!r} is unknown; {unknown} of the judged {what} are not among "
             f"the {len(ids)} of the folder. Use the same ids in both files"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from nearfar.column import Ids
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls, NegativeSelection
+from nearfar.mining.copies import DISTANCE, CopyFinder
 from nearfar.mining.nearest import NearestKeys, NearestSearch, products
 from nearfar.vectors.geometry import check_vectors
 
@@ -21,13 +22,18 @@ Rescore = Callable[[Ids, Ids], Scores]  # query rows (e,) and key rows (e,) to s
 PairRows = tuple[Ids, Ids]  # query rows (e,) and key rows (e,)
 
 
+COPIES = "copies"  # their name in `HardNegatives.removed`
+SPARE = 4  # keys searched for beyond those that are needed, as some may be copies
+ROUNDS = 4  # of searching again for queries with more copies than that
+
+
 @dataclass(frozen=True)
 class HardNegatives:
     """The hard negatives of n queries.
 
     rows, scores: (n, negatives) rows of keys and their scores, the hardest first; -1 and -inf where there are fewer.
     lowest_positive, lowest_positive_score: (n,) the row of each query's lowest-scoring known positive, and its score;
-    -1 and inf without one. removed: how many candidates each bound of the controls rejected.
+    -1 and inf without one. removed: how many candidates each bound of the controls rejected, and how many were copies.
     """
 
     rows: Ids
@@ -45,13 +51,14 @@ def hard_negatives(
     *,
     ignored: PairRows | None = None,
     rescore: Rescore | None = None,
+    copy_distance: float = DISTANCE,
     device: torch.device | str | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> HardNegatives:
     """Return the hard negatives of each query (n, d) among the keys (m, d): the nearest that are no known positives.
 
-    The result is exact: the same as from all n x m products in float32, in the memory of a few blocks. Each text must
-    be one row: a copy of a positive in another row counts as a negative (`mine` removes copies).
+    The result is exact: the same as from all n x m products in float32, in the memory of a few blocks. A key with the
+    vector of a positive, or of the query, is a copy: no negative either, and it holds no rank.
 
     Args:
         queries, keys: float32 vectors; with unit length, scores are cosines.
@@ -61,6 +68,8 @@ def hard_negatives(
         ignored: pairs that are neither positives nor negatives.
         rescore: scores pairs in place of the products, for example with a cross-encoder: its scores order the nearest
             keys up to `range_max`, and all controls apply to them.
+        copy_distance: the distance of two vectors, over their length, up to which one is a copy of the other; below 0
+            there are no copies.
         device: where products are computed; by default a GPU if there is one.
         advance: is called with (queries done, all queries) after each block.
 
@@ -83,14 +92,19 @@ def hard_negatives(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     q, k = _tensor(queries, "queries", device), _tensor(keys, "keys", device)
     excluded = tuple(np.concatenate([np.asarray(a), np.asarray(b)]) for a, b in zip(positives, ignored))
-    search = NearestSearch(q, k, controls.depth(rescored=rescore is not None), (excluded[0], excluded[1]))
-    lowest, lowest_score = _lowest(_positive_scores(q, k, positives, rescore), positives, len(queries))
+    depth = controls.depth(rescored=rescore is not None)
+    search = NearestSearch(q, k, depth + SPARE, (excluded[0], excluded[1]))
+    scores = _products_of(q, k, positives)
+    distinct = DistinctKeys(search, CopyFinder(q, k, positives, scores, copy_distance), depth)
+    judged = scores if rescore is None else _checked(rescore(*positives), len(scores))
+    lowest, lowest_score = _lowest(judged, positives, len(queries))
     selection = NegativeSelection(controls, lowest_score)
-    for block in search:
+    for block in distinct:
         selection.add(block if rescore is None else _rescored(block, rescore))
         if advance is not None:
             advance(block.start + len(block.rows), len(queries))
-    return HardNegatives(selection.rows, selection.scores, lowest, lowest_score, selection.removed)
+    removed = {**selection.removed, **({COPIES: distinct.copies} if distinct.copies else {})}
+    return HardNegatives(selection.rows, selection.scores, lowest, lowest_score, removed)
 
 
 def _check(
@@ -120,11 +134,10 @@ def _tensor(x: npt.NDArray[np.float32], name: str, device: torch.device | str) -
     return check_vectors(torch.from_numpy(np.require(x, np.float32, ["C", "W"])), name, least=0).to(device)
 
 
-def _positive_scores(queries: Tensor, keys: Tensor, positives: PairRows, rescore: Rescore | None) -> Scores:
-    if rescore is not None:
-        return _checked(rescore(*positives), len(positives[0]))
-    offsets = np.searchsorted(positives[0], np.arange(len(queries) + 1))
-    scores: Scores = products(queries, keys, torch.from_numpy(positives[1]), torch.from_numpy(offsets)).numpy()
+def _products_of(queries: Tensor, keys: Tensor, pairs: PairRows) -> Scores:
+    """Return the products (e,) of pairs, ordered by query."""
+    offsets = np.searchsorted(pairs[0], np.arange(len(queries) + 1))
+    scores: Scores = products(queries, keys, torch.from_numpy(pairs[1]), torch.from_numpy(offsets)).numpy()
     return scores
 
 
@@ -142,6 +155,47 @@ def _lowest(scores: Scores, positives: PairRows, n: int) -> tuple[Ids, Scores]:
     lowest, lowest_score = np.full(n, -1, np.int64), np.full(n, np.inf, np.float32)
     lowest[positives[0][order]], lowest_score[positives[0][order]] = positives[1][order], scores[order]
     return lowest, lowest_score
+
+
+class DistinctKeys:
+    """The blocks of a search, `depth` keys of each query, without copies; `copies` counts those that were left out."""
+
+    def __init__(self, search: NearestSearch, find: CopyFinder, depth: int) -> None:
+        self.search, self.find, self.depth, self.copies = search, find, min(depth, len(search.keys)), 0
+
+    def __iter__(self) -> Iterator[NearestKeys]:
+        """Yield the blocks in order."""
+        for block in self.search:
+            copies = self.find(block)
+            rows, scores = self._without(block.rows, block.scores, copies)
+            short = np.flatnonzero(copies.any(1) & (rows[:, -1] < 0))
+            if len(short):
+                rows[short], scores[short] = self._again(short + block.start, copies[short], block.rows[short])
+            yield NearestKeys(block.start, rows, scores)
+
+    def _without(self, rows: Ids, scores: Scores, copies: npt.NDArray[np.bool_]) -> tuple[Ids, Scores]:
+        """Return the first `depth` rows and scores (b, depth) that are no copies."""
+        self.copies += int(copies.sum())
+        if copies.any():
+            rows, scores = np.where(copies, -1, rows), np.where(copies, np.float32(-np.inf), scores)
+            order = np.argsort(rows < 0, axis=1, kind="stable")
+            rows, scores = np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+        return rows[:, : self.depth], scores[:, : self.depth]
+
+    def _again(self, query: Ids, copies: npt.NDArray[np.bool_], rows: Ids) -> tuple[Ids, Scores]:
+        """Return rows and scores (b, depth) of some queries (b,), searched for without the copies found so far."""
+        owner, column = np.nonzero(copies)
+        found = [(owner, rows[owner, column])]
+        for _ in range(ROUNDS):
+            place, key = (np.concatenate(part) for part in zip(*found))
+            rows, scores = self.search.again(query, (place, key))
+            copies = self.find.of_rows(query, rows, scores)
+            owner, column = np.nonzero(copies)
+            found.append((owner, rows[owner, column]))
+            kept, kept_scores = self._without(rows, scores, copies)
+            if not (copies.any(1) & (kept[:, -1] < 0)).any():
+                break
+        return kept, kept_scores
 
 
 def _rescored(block: NearestKeys, rescore: Rescore) -> NearestKeys:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from nearfar.column import Column
 from nearfar.contracts import Positives
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
+from nearfar.mining.hard import COPIES
 from nearfar.mining.search import MiningResult, Rescorer, embed_cached, mine_pairs, mining_pairs_of
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.storage.folders import ensure_folder, write_file_atomically
@@ -38,7 +38,9 @@ def mine(
 ) -> MiningResult:
     """Return the hard negatives of each query of a data set, by the scores of a model.
 
-    Equal texts are one document. A known positive of a query is never its negative, nor is a copy of the query's text.
+    Equal texts are one document, and so are texts that the model reads alike (capitals under a tokenizer that lowers
+    case). A known positive of a query is never its negative, nor is a copy of one or of the query: a key with its
+    tokens or its vector.
     Distinct texts are embedded once, and their vectors stay on disk for the next call with the same model.
 
     Args:
@@ -72,7 +74,14 @@ def mine(
             positives=np.concatenate([pairs.positives, np.stack(decisions.positive, 1)]),
             ignored=np.concatenate([pairs.ignored, np.stack(decisions.dropped, 1)]),
         )
-    return mine_pairs(pairs, partial(embed_cached, model), controls, corpus=corpus, rescore=rescore, advance=advance)
+    hard = mine_pairs(pairs, model, embed_cached, controls, corpus=corpus, rescore=rescore, advance=advance)
+    if hard.mined.removed.get(COPIES) and not (hard.mined.rows >= 0).any():
+        raise InputError(
+            f"mining: all candidates of all {len(hard.queries)} queries are copies of a positive or of the query: the "
+            f"model gives these {len(hard.keys)} texts the same vector. Take a model that tells them apart, or give "
+            "other documents (--corpus)"
+        )
+    return hard
 
 
 def check_out(out: Path) -> None:
@@ -95,15 +104,14 @@ def write_table(hard: MiningResult, out: Path, form: TableForm = "lists") -> int
 
 def rows(hard: MiningResult, form: TableForm) -> Iterator[list[Row]]:
     """Yield the table's rows in lists, in the order of the examples."""
-    for start in range(0, len(hard.pairs[0]), ROW_BLOCK):
-        query, key = (ids[start : start + ROW_BLOCK] for ids in hard.pairs)
-        negatives = hard.mined.rows[query]  # (b, negatives)
+    for start in range(0, len(hard.distinct), ROW_BLOCK):
+        negatives = hard.mined.rows[hard.pairs[0][start : start + ROW_BLOCK]]  # (b, negatives)
         has_negatives = negatives[:, 0] >= 0
-        query, key, negatives = query[has_negatives], key[has_negatives], negatives[has_negatives]
+        examples, negatives = hard.distinct[start : start + ROW_BLOCK][has_negatives], negatives[has_negatives]
         count = (negatives >= 0).sum(1)
         texts = hard.keys.texts(negatives[negatives >= 0])
         lists = [texts[end - n : end] for end, n in zip(np.cumsum(count).tolist(), count.tolist())]
-        pairs = zip(hard.queries.texts(query), hard.keys.texts(key), lists)
+        pairs = zip(*hard.texts(examples), lists)
         if form == "lists":
             yield [{"query": q, "key": k, "negative": negative} for q, k, negative in pairs]
         else:

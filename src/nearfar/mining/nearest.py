@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nearfar.column import Ids
+from nearfar.column import Ids, ranges
 from nearfar.compute.hardware import cpu_bf16
 from nearfar.mining.screen import Candidates, Screen
 from nearfar.vectors.topk import sort_keys, sorted_rows, sorted_scores, topk
@@ -61,6 +61,21 @@ class NearestSearch:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+
+    @torch.inference_mode()
+    def again(self, queries: Ids, further: tuple[Ids, Ids]) -> tuple[Ids, npt.NDArray[np.float32]]:
+        """Return rows and scores (b, k) for some queries (b,), from products of all keys in float32.
+
+        further: more excluded pairs, of places among `queries` and keys.
+        """
+        first = np.searchsorted(self.excluded[0], queries)
+        count = np.searchsorted(self.excluded[0], queries, side="right") - first
+        place = np.concatenate([np.repeat(np.arange(len(queries)), count), further[0]])
+        key = np.concatenate([self.excluded[1][ranges(first, count)], further[1]])
+        order = np.lexsort((key, place))
+        some = self.queries[torch.from_numpy(queries)]
+        nearest = topk(some, self.keys, self.k, excluded=(place[order], key[order]))
+        return self._exact_scores(some, nearest.rows)
 
     @torch.inference_mode()
     def _block(self, start: int) -> NearestKeys:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -97,7 +96,7 @@ class ScheduledMiner:
         for pairs in datasets:
             controls = self._controls_for(pairs, ranks, step)
             pairs_of_all = replace(pairs, positives=known_positives, ignored=ignored)
-            hard = mine_pairs(pairs_of_all, partial(embed_fresh, model), controls)
+            hard = mine_pairs(pairs_of_all, model, embed_fresh, controls)
             query, mined = hard.examples[0], hard.mined
             rows.append(np.where(mined.rows < 0, -1, hard.keys.row[mined.rows])[query])  # (n, k)
             lowest.append(mined.lowest_positive_score[np.isfinite(mined.lowest_positive_score)])

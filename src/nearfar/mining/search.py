@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -13,24 +13,28 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 import torch
 
-from nearfar.abilities import InBf16, Minable, fingerprint_of
-from nearfar.column import Column, Ids, content_id, content_ids, equal_pairs, take
+from nearfar.abilities import InBf16, Minable, Tokenises, fingerprint_of, side
+from nearfar.column import Aliases, Column, Ids, content_id, content_ids, equal_pairs, exact_ids, take
 from nearfar.contracts import MiningPairs
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
-from nearfar.mining.hard import HardNegatives, PairRows, Scores, hard_negatives
+from nearfar.mining.hard import COPIES, HardNegatives, PairRows, Scores, hard_negatives
+from nearfar.model import Model
+from nearfar.sides import ROLES
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, explain_write_errors, write_folder_atomically
 from nearfar.tasks import Retrieval
+from nearfar.text.alike import Reader, read_alike
 from nearfar.vectors.embed import Vectors, embed_slices
 
 Role = Literal["query", "key"]
-Embed = Callable[["DistinctTexts", Role], Vectors]  # texts (n) in one role to vectors (n, d)
+Embed = Callable[[Any, "DistinctTexts", Role], Vectors]  # a model and texts (n) in one role to vectors (n, d)
 EMPTY = content_id("")  # a document without text keeps its row in a corpus, but is never a negative
 
 
 def mine_pairs(
     pairs: MiningPairs,
+    model: Any,
     embed: Embed,
     controls: Controls | None,
     *,
@@ -40,29 +44,57 @@ def mine_pairs(
 ) -> MiningResult:
     """Return the hard negatives of all queries of `pairs`, among its keys and the documents of a corpus.
 
-    A key with the same text as the query is ignored: it is neither a positive nor a negative.
+    Texts that the model reads alike are one text. A key that is the query's text is ignored: it is neither a positive
+    nor a negative.
     """
-    queries, query_of_cell = DistinctTexts.of(pairs.query)
-    keys, key_of_cell = DistinctTexts.of(pairs.key, *([] if corpus is None else [corpus]))
+    columns = [pairs.query, pairs.key, *([] if corpus is None else [corpus])]
+    aliases = read_alike(columns, _readers(model))
+    queries, query_of_cell = DistinctTexts.of(pairs.query, aliases=aliases)
+    keys, key_of_cell = DistinctTexts.of(*columns[1:], aliases=aliases)
     if len(queries) == 0 or len(keys) == 0:
         raise InputError("mining: the data has no texts; give a table with rows")
-    same_text = np.stack([queries.text_ids, queries.text_ids], 1)
+    contents = np.unique(content_ids(pairs.query))
+    same_text = np.stack([contents, contents], 1)
+    ignored = np.concatenate([pairs.ignored, same_text])
 
     def rescore_rows(query: Ids, key: Ids) -> Scores:
         assert rescore is not None
         return np.asarray(rescore(queries.texts(query), keys.texts(key)), np.float32)
 
     mined = hard_negatives(
-        embed(queries, "query"),
-        embed(keys, "key"),
-        _rows(pairs.positives, queries, keys),
+        embed(model, queries, "query"),
+        embed(model, keys, "key"),
+        _rows(aliases(pairs.positives), queries, keys),
         controls,
-        ignored=_rows(np.concatenate([pairs.ignored, same_text]), queries, keys),
+        ignored=_rows(aliases(ignored), queries, keys),
         rescore=None if rescore is None else rescore_rows,
         advance=advance,
     )
+    copies = _copies(np.concatenate([pairs.positives, ignored]), aliases, columns) if len(aliases) else 0
+    if copies:
+        mined = replace(mined, removed={**mined.removed, COPIES: copies + mined.removed.get(COPIES, 0)})
     examples = query_of_cell[pairs.examples[:, 0]], key_of_cell[pairs.examples[:, 1]]
-    return MiningResult(queries, keys, examples, mined)
+    return MiningResult(queries, keys, examples, mined, pairs)
+
+
+def _readers(model: Any) -> list[Reader]:
+    """Return how a model cuts the texts of each role into tokens; [] where it does not say."""
+    if not isinstance(model, Model):
+        return []
+    sides = {role: side(model.encoder, role) for role in ROLES}
+    found = {(id(of), model.prompts[role]): of for role, of in sides.items() if isinstance(of, Tokenises)}
+    return [(of.tokenise, text) for (_, text), of in found.items()]
+
+
+def _copies(pairs: Ids, aliases: Aliases, columns: Sequence[Column]) -> int:
+    """Return how many pairs of a query and a key are left out because they read like one of `pairs` (e, 2)."""
+    queries, keys = np.unique(content_ids(columns[0])), np.unique(np.concatenate(list(map(content_ids, columns[1:]))))
+    given = np.unique(np.stack([aliases(pairs[:, 0]), pairs[:, 1]], 1), axis=0)
+    given = given[np.isin(given[:, 0], aliases(queries)) & np.isin(given[:, 1], keys)]
+    read, size = np.unique(aliases(keys), return_counts=True)  # contents of each text that the model reads
+    alike = np.unique(aliases(pairs), axis=0)
+    alike = alike[np.isin(alike[:, 0], aliases(queries)) & np.isin(alike[:, 1], read)]
+    return int(size[np.searchsorted(read, alike[:, 1])].sum()) - len(given)
 
 
 @dataclass(frozen=True)
@@ -70,21 +102,32 @@ class MiningResult:
     """A data set's hard negatives.
 
     queries, keys: the n and m distinct texts. examples: each example's row of `queries` (e,) and of `keys` (e,), -1 for
-    a cell without text. mined: the negatives, as rows of `queries` and `keys`.
+    a cell without text. mined: the negatives, as rows of `queries` and `keys`. source: what was mined from.
     """
 
     queries: DistinctTexts
     keys: DistinctTexts
     examples: PairRows
     mined: HardNegatives
+    source: MiningPairs
+
+    @cached_property
+    def distinct(self) -> Ids:
+        """The first of the examples with each query and key, in order, without those that lack a text."""
+        query, key = self.source.examples.T
+        contents = np.stack([content_ids(self.source.query)[query], content_ids(self.source.key)[key]], 1)
+        has_texts = np.flatnonzero((self.examples[0] >= 0) & (self.examples[1] >= 0))
+        return has_texts[np.sort(np.unique(contents[has_texts], axis=0, return_index=True)[1])]
 
     @cached_property
     def pairs(self) -> PairRows:
-        """The distinct examples, in order of appearance, without those that lack a text."""
-        query, key = self.examples
-        pairs = np.stack([query, key], 1)[(query >= 0) & (key >= 0)]
-        first = np.sort(np.unique(pairs, axis=0, return_index=True)[1])
-        return pairs[first, 0], pairs[first, 1]
+        """The rows of `queries` and of `keys` of the distinct examples."""
+        return self.examples[0][self.distinct], self.examples[1][self.distinct]
+
+    def texts(self, examples: Ids) -> tuple[list[Any], list[Any]]:
+        """Return the queries and the keys of some examples, as they are written there."""
+        query, key = self.source.examples[examples].T
+        return take(self.source.query, query), take(self.source.key, key)
 
 
 class Rescorer(Protocol):
@@ -109,13 +152,14 @@ class DistinctTexts:
     name: str = "contents"
 
     @classmethod
-    def of(cls, *columns: Column) -> tuple[Self, Ids]:
+    def of(cls, *columns: Column, aliases: Aliases | None = None) -> tuple[Self, Ids]:
         """Return the texts in order of appearance, and the place among them of each cell of the first column.
 
-        Empty texts are left out; their place is -1.
+        Texts that count as one by the aliases are one, the first of them. Empty texts are left out; their place is -1.
         """
         sizes = [len(column) for column in columns]
         ids = np.concatenate([content_ids(column) for column in columns])
+        ids = ids if aliases is None else aliases(ids)
         _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
         order = np.argsort(first)
         order = order[ids[first[order]] != EMPTY]
@@ -177,7 +221,7 @@ def embed_cached(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
     identity = fingerprint_of(model)
     if identity is None:
         return embed_fresh(model, texts, role)
-    folder = cache_folder("vectors") / fingerprint("vectors 2", identity, role, _is_bf16(model), texts.text_ids)
+    folder = cache_folder("vectors") / fingerprint("vectors 2", identity, role, _is_bf16(model), exact_ids(texts))
     shape = (len(texts), int(model.dim))
     with suppress(OSError, ValueError):
         return _read(folder, shape)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nearfar.abilities import notes_of, pool_of
-from nearfar.column import Column, Ids, content_ids, take
+from nearfar.column import Aliases, Column, Ids, content_ids, exact_ids, take
 from nearfar.contracts import Batch, Data, MiningPairs
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
@@ -79,13 +79,12 @@ class Columns:
         self.views |= {view: cells.column for view, cells in self.negatives.items()}
         self.key_views += self.negatives
         self.ids = {view: content_ids(column) for view, column in self.views.items()}
-        query_ids, key_ids = self.ids["query"][self.examples[:, 1]], self.ids["key"][self.examples[:, 2]]
-        read = None if decisions is None else Decisions.read(decisions)
-        self.decisions = read or Decisions.none()
-        self.known_pairs = KnownPairs(query_ids, key_ids, read)
+        self.decisions = None if decisions is None else Decisions.read(decisions)
+        self.known_pairs = self._known_pairs(self.decisions)
         offsets = [cells.offsets for cells in self.negatives.values()]
-        decided = [] if read is None else ["decisions", read.dropped, read.positive]
-        self.fingerprint = fingerprint("columns 2", self.examples, offsets, *self.ids.values(), *decided)
+        decided = [] if self.decisions is None else ["decisions", self.decisions.dropped, self.decisions.positive]
+        ids = map(exact_ids, self.views.values())
+        self.fingerprint = fingerprint("columns 2", self.examples, offsets, *ids, *decided)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -118,10 +117,10 @@ class Columns:
 
     def mining_pairs(self) -> list[MiningPairs]:
         """Return what to mine from: all queries and keys, and the known positive and ignored pairs."""
-        cells = self.examples[:, 1:]
-        ids = np.stack([self.ids[view][cells[:, i]] for i, view in enumerate(("query", "key"))], 1)
-        positives = np.concatenate([ids, np.stack(self.decisions.positive, 1)])
-        ignored = np.stack(self.decisions.dropped, 1)
+        cells, decisions = self.examples[:, 1:], self.decisions or Decisions.none()
+        ids = np.stack([content_ids(self.views[view])[cells[:, i]] for i, view in enumerate(("query", "key"))], 1)
+        positives = np.concatenate([ids, np.stack(decisions.positive, 1)])
+        ignored = np.stack(decisions.dropped, 1)
         return [MiningPairs(self.views["query"], self.views["key"], cells, positives, ignored)]
 
     def with_negatives(self, rows: Ids) -> Self:
@@ -136,6 +135,16 @@ class Columns:
             )
         result = copy.copy(self)
         result.mined = rows
+        return result
+
+    def with_aliases(self, aliases: Aliases) -> Self:
+        """Return the same examples, in whose batches the contents count as the aliases say."""
+        result = copy.copy(self)
+        result.ids = {view: aliases(ids) for view, ids in self.ids.items()}
+        result.known_pairs = result._known_pairs(
+            None if self.decisions is None else self.decisions.with_aliases(aliases)
+        )
+        result.fingerprint = fingerprint(self.fingerprint, "aliases", aliases.ids, aliases.representatives)
         return result
 
     def task(self, split: str) -> Retrieval:
@@ -154,6 +163,10 @@ class Columns:
         row, query, key = self.examples[examples].T
         texts = zip(row, take(self.views["query"], query), take(self.views["key"], key))
         return [{"row": int(r) + 1, "query": q, "key": k} for r, q, k in texts]
+
+    def _known_pairs(self, decisions: Decisions | None) -> KnownPairs:
+        queries, keys = (self.ids[view][self.examples[:, i]] for i, view in enumerate(("query", "key"), 1))
+        return KnownPairs(queries, keys, decisions)
 
     def _mined_keys(self, mined: Ids, keys: Ids) -> Ids:
         """Return the mined negatives of a batch (b, k) that differ from its keys (b,), each content once."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import copy
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ import torch
 
 from nearfar import registry
 from nearfar.abilities import notes_of
-from nearfar.column import Column, Ids, ListColumn, content_ids, take
+from nearfar.column import Aliases, Column, Ids, ListColumn, content_ids, take
 from nearfar.contracts import Augmentation, Batch, Data, Encoder, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
@@ -149,6 +151,22 @@ class TeacherScores:
             known=Known(*map(torch.from_numpy, (row, column, score))),
         )
         return Batch({"query": examples, "key": self.rows[keys]}, pairs, positive_index=np.searchsorted(keys, source))
+
+    def with_aliases(self, aliases: Aliases) -> Self:
+        """Return the same questions, in whose batches the contents count as the aliases say.
+
+        A document that counts as a question's source is not listed for it, as no copy of it is.
+        """
+        result = copy.copy(self)
+        result.ids, result.query_ids = aliases(self.ids), aliases(self.query_ids)
+        source, lists = result.ids[self.source][:, None], self.lists  # (n, 1)
+        result.lists = replace(
+            lists,
+            neighbour_scores=np.where(result.ids[lists.neighbours] == source, -np.inf, lists.neighbour_scores),
+            other_scores=np.where(result.ids[self.others] == source, -np.inf, lists.other_scores),
+        )
+        result.fingerprint = fingerprint(self.fingerprint, "aliases", aliases.ids, aliases.representatives)
+        return result
 
     def task(self, split: str) -> Retrieval:
         """Return a split as a task: find the rest of each document by one question drawn from it, always the same."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nearfar.column import Column, Ids, content_ids, take
+from nearfar.column import Column, Ids, exact_ids, take
 from nearfar.contracts import Batch, Data
 from nearfar.errors import InputError
 from nearfar.pairs import Pairs
@@ -44,7 +44,7 @@ class Unpaired:
         self.views: dict[str, Column] = {self.cells.name: self.cells}
         self.query_views: list[str] = []
         self.key_views: list[str] = []
-        self.fingerprint = fingerprint("unpaired 1", content_ids(self.cells))
+        self.fingerprint = fingerprint("unpaired 1", exact_ids(self.cells))
 
     def __len__(self) -> int:
         return len(self.cells)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 
 from nearfar import registry
 from nearfar.abilities import notes_of
-from nearfar.column import Column, Ids, content_ids, equal_pairs, take
+from nearfar.column import Aliases, Column, Ids, content_ids, equal_pairs, exact_ids, take
 from nearfar.contracts import Augmentation, Batch, Data, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
@@ -94,7 +95,9 @@ class Views:
         self.augmentations = {view.name: view.augmented for view in self.batch_views if view.augmented is not None}
         self.ids = content_ids(self.documents.cells)
         settings = str([registry.settings_of_record(VIEWS, entry) for entry in entries])
-        self.fingerprint = fingerprint("views 2", self.ids, self.documents.document_ids, settings)
+        self.fingerprint = fingerprint(
+            "views 2", exact_ids(self.documents.cells), self.documents.document_ids, settings
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -119,6 +122,13 @@ class Views:
             else None,
         )
         return Batch(dict.fromkeys(self.views, examples), pairs)
+
+    def with_aliases(self, aliases: Aliases) -> Self:
+        """Return the same documents, in whose batches the contents count as the aliases say."""
+        result = copy.copy(self)
+        result.ids = aliases(self.ids)
+        result.fingerprint = fingerprint(self.fingerprint, "aliases", aliases.ids, aliases.representatives)
+        return result
 
     def task(self, split: str) -> Retrieval:
         """Return a split as a task: find each document by a view of it, which is always the same.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.column import Column, content_ids
+from nearfar.column import Column, exact_ids
 from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, write_text
@@ -25,7 +25,7 @@ def train_tokenizer(columns: Sequence[Column], size: int, special: Sequence[str]
 
     It falls back to bytes, so that it can read every text; it drops white space, and underscores between words.
     """
-    key = fingerprint("tokenizer", FORMAT, size, list(special), *map(content_ids, columns))
+    key = fingerprint("tokenizer", FORMAT, size, list(special), *map(exact_ids, columns))
     path = cache_folder("tokenizers") / f"{key}.json"
     try:
         return read_tokenizer(path)

@@ -17,6 +17,7 @@ from nearfar.compute.ranks import Ranks
 from nearfar.compute.scheduled import value_at
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.sides import prepare_sides
+from nearfar.text.alike import as_read
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
@@ -64,6 +65,7 @@ def dry_run(
         minable = cast("Minable", positives)
         positives = minable.with_negatives(refresh.random_negatives(minable))
     prepare_sides(encoder, positives)
+    positives = as_read(encoder, positives)
     prepare(trained.objective, encoder)
     sampler = Sampler.of(positives, training)
     stores = uncached_stores(encoder, positives)

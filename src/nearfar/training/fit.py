@@ -24,6 +24,7 @@ from nearfar.errors import InputError, Interrupted
 from nearfar.model import Model
 from nearfar.sides import prepare_sides, side_of
 from nearfar.storage.folders import ensure_folder
+from nearfar.text.alike import as_read
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
@@ -121,10 +122,12 @@ def fit(
     ranks.open(device)
     ranks.on_first_rank(lambda: refuse_used_folder(ensure_folder(folder), resume or overwrite))
     # Data: the inputs of every view, and the examples of every step.
-    stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, positives))
+    unread = positives
+    stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, unread))
     if before is not None:
         cast("torch.nn.Module", encoder).to(device)  # where it is trained, too
         ranks.on_first_rank(lambda: before(Model(encoder)))
+    positives = as_read(encoder, unread)
     sampler = Sampler.of(positives, training)
     steps = training.steps or sampler.steps(training.epochs)
     read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)

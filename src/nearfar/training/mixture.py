@@ -10,8 +10,8 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
-from nearfar.abilities import Minable, augmented_views, batch_of, tasks_of
-from nearfar.column import Column, Ids
+from nearfar.abilities import Minable, augmented_views, batch_of, tasks_of, with_aliases
+from nearfar.column import Aliases, Column, Ids
 from nearfar.contracts import Batch, MiningPairs, Positives
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
@@ -98,6 +98,14 @@ class Mixture:
         result = copy.copy(self)
         parts = zip(self.parts, np.split(rows, self.offsets[1:-1]), strict=True)
         result.parts = [cast("Minable", part).with_negatives(part_rows) for part, part_rows in parts]
+        return result
+
+    def with_aliases(self, aliases: Aliases) -> Self:
+        """Return the same data sets, in whose batches the contents count as the aliases say, as far as they take it."""
+        result = copy.copy(self)
+        result.parts = [with_aliases(part, aliases) for part in self.parts]
+        result.across = CrossDatasetRelations.of(result.parts)
+        result.fingerprint = fingerprint(self.fingerprint, "aliases", aliases.ids, aliases.representatives)
         return result
 
     def task(self, split: str) -> Task:

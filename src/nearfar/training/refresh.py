@@ -80,7 +80,8 @@ class NegativeRefresh:
         self._use_artefact()
         self.logger.log("refresh", step=step, **facts)
         if not facts["found"]:
-            self.logger.warn(step, "mining found no negative: its ranks, margins or scores leave none")
+            why = "its ranks, margins or scores leave none, or all keys have one vector"
+            self.logger.warn(step, f"mining found no negative: {why}")
 
     def _mine(self, step: int) -> MinedNegatives:
         assert self.miner is not None

@@ -14,6 +14,7 @@ from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.model import Model
+from nearfar.text.alike import as_read
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.encode import micro_batches
@@ -122,10 +123,11 @@ class HeldoutLoss:
     def batches(self) -> list[PreparedBatch]:
         """The held-out batches, read once."""
         encoder = self.step.encode.encoder
-        stores = uncached_stores(encoder, self.positives)
-        sampler = Sampler.of(self.positives, self.settings)
-        count = max(1, min(self.settings.heldout_examples, len(self.positives)) // sampler.batch_size)
-        read_batch = BatchReader(self.positives, stores, sampler, self.settings, Ranks(), encoder, self.hidden)
+        positives = as_read(encoder, self.positives)
+        stores = uncached_stores(encoder, positives)
+        sampler = Sampler.of(positives, self.settings)
+        count = max(1, min(self.settings.heldout_examples, len(positives)) // sampler.batch_size)
+        read_batch = BatchReader(positives, stores, sampler, self.settings, Ranks(), encoder, self.hidden)
         return [read_batch(step) for step in range(count)]
 
     @torch.no_grad()

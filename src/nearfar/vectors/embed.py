@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Column, content_ids, is_empty
+from nearfar.column import Column, exact_ids, is_empty
 from nearfar.errors import InputError
 
 SLICE = 10_000  # cells read and embedded at a time
@@ -59,7 +59,7 @@ def embed_column(model: Embedder, column: Column, role: Literal["query", "key"] 
     Errors: `InputError`: an empty cell, by row, where none is allowed; a column of empty cells only; vectors of a wrong
     shape.
     """
-    _, first, inverse = np.unique(content_ids(column), return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(exact_ids(column), return_index=True, return_inverse=True)
     is_first = np.zeros(len(column), bool)
     is_first[first] = True
     vectors: Vectors | None = None

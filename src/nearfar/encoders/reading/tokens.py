@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nearfar.column import Column, Ids, chunks, content_ids, ranges
+from nearfar.column import Column, Ids, chunks, exact_ids, ranges
 from nearfar.errors import InputError, RunError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, write_folder_atomically
@@ -107,7 +107,7 @@ def cached_folder(
 
     identity: all that the files depend on, beside the column's content. cache: the name of nearfar's cache folder.
     """
-    folder = cache_folder(cache) / fingerprint(*identity, content_ids(column))
+    folder = cache_folder(cache) / fingerprint(*identity, exact_ids(column))
     if _is_complete(folder):
         return folder
     try:

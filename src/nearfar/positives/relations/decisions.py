@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from nearfar.column import Ids, content_id
+from nearfar.column import Aliases, Ids, content_id
 from nearfar.errors import InputError, nearest
 
 ACTIONS = ("keep", "drop", "positive")
@@ -46,6 +46,11 @@ class Decisions:
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
         return cls._of(actions)
+
+    def with_aliases(self, aliases: Aliases) -> Self:
+        """Return the decisions about what the contents count as."""
+        pairs = [(aliases(queries), aliases(texts)) for queries, texts in (self.dropped, self.positive)]
+        return replace(self, dropped=pairs[0], positive=pairs[1])
 
     @classmethod
     def _of(cls, actions: dict[tuple[int, int], str]) -> Self:
