@@ -76,7 +76,11 @@ def _caption(protocol: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{protocol[key]:,} {key}" for key in _SIZES if key in protocol)
     interval = protocol["interval"]
     words = f"[low, high]: {interval['confidence']:.0%} interval over {protocol['clusters']:,} clusters"
-    return "\n".join([f"{sizes}; {interval.get('note', words)}", *_held_out(protocol)])
+    return "\n".join([f"{sizes}; {interval.get('note', words)}", *_held_out(protocol), *_cannot_read(protocol)])
+
+
+def _cannot_read(protocol: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: {why}" for name, why in protocol.get("cannot read", {}).items()]
 
 
 def _held_out(protocol: Mapping[str, Any]) -> list[str]:
@@ -113,6 +117,8 @@ def show_estimate(facts: Mapping[str, Any]) -> None:
     """Print the batch and the estimate of a dry run."""
     for example in facts["batch"]:
         print(printable(json.dumps(example, ensure_ascii=False)[:400]))
+    for name, note in facts["notes"].items():
+        print(printable(f"{name}: {note}"))
     mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
     print(
         f"\n{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "
