@@ -20,7 +20,7 @@ from nearfar.metrics.retrieval import Retrieval as RankingMetrics
 from nearfar.tasks import Retrieval, Similarity
 
 Values = npt.NDArray[np.float64]
-SYSTEMS = ("minilm", "static", "bm25", "bm25-english")  # static: random word vectors, learnt from nothing
+SYSTEMS = ("minilm", "static", "bm25", "bm25-stems")  # static: random word vectors, learnt from nothing
 LEARNT = ("captions", "nl2bash")  # of the longer ones MiniLM would take minutes
 METRIC = {"cranfield": "ndcg@10"}  # of the others mrr@10
 # In a pool only the relevant documents of so many queries are ranked: an easy task, near the ceiling.

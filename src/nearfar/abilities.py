@@ -262,6 +262,32 @@ class Tokenises(Protocol):
 
 
 @runtime_checkable
+class KnowsLanguages(Protocol):
+    """An encoder of texts that knows the languages that it was made for, and how its tokenizer cuts texts.
+
+    made_for: languages as `text.language` names them, or "multilingual"; () where its folder does not say.
+    """
+
+    made_for: tuple[str, ...]
+
+    def cuts(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Return the share of the texts' letters that it cannot read, alone or at all, and its tokens of a word."""
+        ...
+
+
+@runtime_checkable
+class MatchesWords(Protocol):
+    """A baseline that says whether it matches words, and so finds little across languages."""
+
+    matches_words: bool
+
+
+def matches_words(baseline: Any) -> bool:
+    """Return whether a baseline matches words; most do not."""
+    return isinstance(baseline, MatchesWords) and baseline.matches_words
+
+
+@runtime_checkable
 class HasMaxLength(Protocol):
     """An encoder that reads the beginning of a longer text alone."""
 

@@ -76,7 +76,7 @@ def train(
         settings: the recipe's settings by path, {"data.path": "faq.jsonl", "training.epochs": 3}, or texts as on the
             command line.
         out: the run's folder.
-        baselines: what the model is compared with: floors by name ("bm25", "bm25-english", "majority", ...), folders
+        baselines: what the model is compared with: floors by name ("bm25", "bm25-stems", "majority", ...), folders
             of models, or models, one or a list; "none" or [] for none. By default the usual floors of each task.
             The model that training began from, where it began from one, is always among them ("start").
         resume: go on from the newest whole checkpoint. overwrite: replace a run that lies in `out`.

@@ -76,7 +76,7 @@ def test_every_task_has_a_floor() -> None:
     for task in every_task():
         assert usual_floors(task), f"{type(task)} over {task}"
     usual = [list(usual_floors(task)) for task in tasks("text")]
-    assert usual == [["bm25"], ["word-overlap"], ["majority"], ["word-overlap"]]
+    assert usual == [["bm25", "bm25-stems"], ["word-overlap"], ["majority"], ["word-overlap"]]
     assert [list(usual_floors(task)) for task in tasks("picture")] == [
         *(["pixels"], ["pixels"], ["majority", "pixels"], ["pixels"]),
     ]
@@ -161,7 +161,7 @@ def test_cells_are_read_once_for_all_floors_and_not_where_their_kind_is_declared
 def test_a_floor_that_cannot_serve_says_which_could() -> None:
     for task, name, able in (
         (next(tasks("picture")), "bm25", "pixels, random-order can"),
-        (next(tasks("text")), "majority", "bm25, bm25-english, random-order can"),
+        (next(tasks("text")), "majority", "bm25, bm25-stems, random-order can"),
     ):
         with pytest.raises(InputError, match=f"{name} cannot judge sample, .*; {able}"):
             evaluate(None, task, baselines=[name])  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ def test_one_is_a_list_of_one_and_names_are_the_same_with_dashes_and_underscores
         (None, None),
         ("bm25", ["bm25"]),
         ("random_order", ["random-order"]),
-        (("bm25-english", "random_order"), ["bm25-english", "random-order"]),
+        (("bm25-stems", "random_order"), ["bm25-stems", "random-order"]),
         (model, [model]),
         ([model, "bm25"], [model, "bm25"]),
         ("none", []),
@@ -53,7 +53,7 @@ def test_a_folder_is_the_model_in_it(tmp_path: Path) -> None:
 
 def test_none_is_no_baseline_and_one_name_is_that_floor() -> None:
     assert nf.evaluate(Words(), TASK, baselines="none", resamples=20).baseline == {}
-    assert list(nf.evaluate(Words(), TASK, baselines="bm25_english", resamples=20).baseline) == ["bm25-english"]
+    assert list(nf.evaluate(Words(), TASK, baselines="bm25_stems", resamples=20).baseline) == ["bm25-stems"]
 
 
 def test_one_metric_is_a_list_of_one() -> None:

@@ -24,7 +24,7 @@ def task(excluded: dict[int, list[int]]) -> Retrieval:
 def test_no_ranking_has_an_excluded_document() -> None:
     excluded = {0: [0], 1: [1, 2], 2: [2], 3: [3]}
     one = task(excluded)
-    floors = [floor(name) for name in ("bm25", "bm25-english", "random-order")]
+    floors = [floor(name) for name in ("bm25", "bm25-stems", "random-order")]
     rankings = [*(each(one, 0).ranking for each in floors), predictions_of(Words(), one, 0).ranking]
     found = [ranking for ranking in rankings if isinstance(ranking, Ranking)]
     assert len(found) == 4

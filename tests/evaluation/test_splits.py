@@ -53,8 +53,8 @@ def test_splits_are_apart() -> None:
 def test_a_floor_is_used_where_it_serves() -> None:
     entries = {"name": "retrieval"}, {"name": "knn"}
     for given, expected in (
-        (["bm25_english", "pixels"], None),
-        (["bm25-english"], [["bm25-english"], None]),
+        (["bm25_stems", "pixels"], None),
+        (["bm25-stems"], [["bm25-stems"], None]),
         (["bm25", "majority", MODEL], [["bm25", MODEL], ["majority", MODEL]]),
         ([MODEL], [[MODEL], [MODEL]]),
         (MODEL, [[MODEL], [MODEL]]),

@@ -21,6 +21,7 @@ from nearfar.errors import InputError
 from nearfar.losses.distill import Distill
 from nearfar.positives.teacher_scores import TeacherScores
 from nearfar.text.bm25 import Bm25
+from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
 from tests.encoders.tiny import WORDS, tiny
 
@@ -49,7 +50,7 @@ def scores(positives: TeacherScores, texts: list[str], lexical_weight: float) ->
     questions = positives.views["query"].read(0, len(positives))
     model = nf.Model(static())
     cosine = model.embed(questions).astype(np.float64) @ model.embed(texts).astype(np.float64).T
-    bm25 = Bm25(texts, stop_words=True, stemming=True)
+    bm25 = Bm25(texts)
     lexical = np.stack([bm25.score([q] * len(texts), np.arange(len(texts))) for q in questions]).astype(np.float64)
 
     def z(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -184,3 +185,16 @@ def test_the_recipe_learns_the_teachers_scores_and_keeps_the_inner_encoder_froze
         assert torch.equal(weight, before[name]), name
     loaded = nf.Model.load(tmp_path / "run" / "model")
     np.testing.assert_allclose(loaded.embed(TEXTS), run.model.embed(TEXTS), atol=1e-6)
+
+
+GERMAN = [f"Der Hund Nummer {i} schläft nicht in dem Garten, und die Katze {i + 1} ist auf dem Dach" for i in range(9)]
+
+
+def test_the_teacher_stems_in_the_documents_language() -> None:
+    stems, plain = teacher_scores(GERMAN), teacher_scores(GERMAN, lexical="bm25")
+    assert stems.notes == {"teacher": "the encoder before training and BM25 (German stems, 231 stop words)"}
+    assert plain.notes == {"teacher": "the encoder before training and BM25 (no stems)"}
+    assert stems.fingerprint != plain.fingerprint
+    unknown = {"teacher": "the encoder before training and BM25 (no stems: the language is not recognised)"}
+    assert teacher_scores().notes == unknown
+    assert dry_run(static(), stems, Distill(), batch_size=4, device="cpu").facts["notes"] == stems.notes

@@ -23,7 +23,7 @@ def test_a_dry_run_and_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     numbers: dict[str, Any] = dict.fromkeys(
         ["refreshes", "pairs", "steps", "batch_size", "seconds", "pairs_per_second", "reading_seconds", "memory_mb"], 1
     )
-    console.show_estimate({**numbers, "batch": [{"row": 1, "query": WILD}]})
+    console.show_estimate({**numbers, "batch": [{"row": 1, "query": WILD}], "notes": {"teacher": WILD}})
     speed: dict[str, Any] = dict.fromkeys(["pairs", "train_pairs_per_second", "seconds", "peak_memory_mb"], 1)
     console.show_results([], {**speed, "model": WILD, "run": WILD})
     out = capsys.readouterr().out

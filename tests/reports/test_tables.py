@@ -12,7 +12,7 @@ from nearfar.evaluation.report import Report
 from nearfar.reports.console import show_report
 
 METRICS = ("mrr@10", "ndcg@10", "recall@100")
-PEERS = ("start", "bm25", "bm25-english", "runs/a-long-name/model")
+PEERS = ("start", "bm25", "bm25-stems", "runs/a-long-name/model")
 
 
 def report(baselines: int, fused: int = 0) -> Report:

@@ -17,6 +17,7 @@ SCRIPTS = (
     "IDEOGRAPHIC ",
     "HIRAGANA ",
     "KATAKANA",
+    "HALFWIDTH KATAKANA",
     "THAI ",
     "LAO ",
     "KHMER ",
@@ -47,6 +48,8 @@ def reference(text: str) -> list[str]:
     run: list[str] = []  # the characters, with their marks, of the word or run that is being read
     kind = ""
     for character in [*unicodedata.normalize("NFC", text), " "]:
+        if character in "\u00ad\u200c\u200d\u2060\ufeff":  # characters that are not seen
+            continue
         if unicodedata.category(character) in ("Mn", "Mc"):
             if run:
                 run[-1] += character
@@ -69,8 +72,9 @@ def reference(text: str) -> list[str]:
 def clusters(text: str) -> list[str]:
     found: list[str] = []
     for character in text:
-        if found and unicodedata.category(character) in ("Mn", "Mc"):
-            found[-1] += character
+        if unicodedata.category(character) in ("Mn", "Mc"):
+            if found:
+                found[-1] += character
         else:
             found.append(character)
     return found

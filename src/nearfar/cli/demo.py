@@ -31,7 +31,6 @@ def command(
     import time
 
     from nearfar import config, experiment
-    from nearfar.text.bm25 import BASELINES
 
     began = time.perf_counter()
 
@@ -45,7 +44,7 @@ def command(
     parts = config.build(recipe)
     say(_harvested(parts))
     say("2  Train a tokenizer and its vectors from nothing; judge beside BM25")
-    done = experiment.run(recipe, parts, out, list(BASELINES), resume=False, overwrite=True, quiet=quiet or as_json)
+    done = experiment.run(recipe, parts, out, None, resume=False, overwrite=True, quiet=quiet or as_json)
     if done is None:  # a rank that is not the first has nothing to say
         return
     searches, corpus = _search(done, parts)

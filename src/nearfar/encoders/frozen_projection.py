@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from nearfar.abilities import HasMaxLength, HasPaddedForm, Tokenises, TwoSided, prompts_of, reads, start_of
+from nearfar.abilities import (
+    HasMaxLength,
+    HasPaddedForm,
+    KnowsLanguages,
+    Tokenises,
+    TwoSided,
+    prompts_of,
+    reads,
+    start_of,
+)
 from nearfar.column import Column, chunks
 from nearfar.compute.hardware import precision
 from nearfar.contracts import Encoder, ForeignForm
@@ -85,6 +94,8 @@ class FrozenProjection(nn.Module):
         self.prompts: dict[str, str] = {**prompts_of(of), **checked_prompts(prompts or {}, "encoder.prompts")}
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
+        if isinstance(of, KnowsLanguages):
+            self.made_for, self.cuts = of.made_for, of.cuts
 
     @property
     def reads(self) -> tuple[str, ...]:

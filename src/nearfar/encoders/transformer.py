@@ -23,6 +23,7 @@ from nearfar.encoders.packed.packing import Packing
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
+from nearfar.encoders.pretrained.languages import declared_languages
 from nearfar.encoders.pretrained.modules import Modules, read_modules
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.pretrained.write import write_transformer
@@ -95,6 +96,7 @@ class Transformer(nn.Module):
         self.layer_decay, self.checkpointing = layer_decay, checkpointing
         folder = None if model is None else folder_of(model)
         modules = Modules(Path()) if folder is None else read_modules(folder)
+        self.made_for: tuple[str, ...] = () if folder is None else declared_languages(folder)
         modes = [pooling] if isinstance(pooling, str) else pooling
         self.pooling = modules.pooling if modes is None else checked_modes("encoder.pooling", modes)
         self.after = nn.Sequential(*modules.after)  # dense layers over the pooled vectors
@@ -170,6 +172,10 @@ class Transformer(nn.Module):
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return token ids, one text after the other (t,), and the texts' lengths (n,), both with special tokens."""
         return self._required_tokenizer()(texts)
+
+    def cuts(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Return the share of the texts' letters that the tokenizer cannot read, and its tokens of a word."""
+        return self._required_tokenizer().cuts(texts)
 
     def inputs(self, cells: Sequence[str]) -> Tokens:
         """Return texts as tokens."""

@@ -17,6 +17,7 @@ from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
 from nearfar.evaluation.plane import plane
 from nearfar.evaluation.predictions import positive_pairs, predictions_of
+from nearfar.evaluation.reading import reading
 from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.rivals import START
 from nearfar.evaluation.samples import sample_searches
@@ -61,11 +62,12 @@ def evaluate(
         task: one of `nf.tasks`; data sets and positives make them.
         metrics: metrics that take the task: parts (`nf.metrics.Knn(k=5)`), their names, or {"name": "knn", "k": 5}, one
             or a list; by default the usual ones of its type. Those of the embedding space go along.
-        baselines: floors by name ("bm25", "bm25-english", "majority", "pixels", "word-overlap", "random-order"), other
+        baselines: floors by name ("bm25", "bm25-stems", "majority", "pixels", "word-overlap", "random-order"), other
             models, or folders of models, one or a list; "none" or [] for none. A model is named by its folder, or
             "model 2" and so on. By default the usual floors of the task.
         start: what the model was before it was trained (`judged_start`), the first of the baselines, called "start".
-        fusion: also evaluate the reciprocal rank fusion of the model with each baseline (retrieval).
+        fusion: also evaluate the reciprocal rank fusion of the model with each baseline (retrieval); of the usual
+            floors, with the first alone.
         resamples: number of bootstrap resamples, at least 1; the time is proportional to it.
         seed: seed of the resamples and samples; the same seed gives the same report.
 
@@ -99,7 +101,7 @@ def evaluate(
     systems |= ({START: start.measured} if start is not None else {}) | others
     names = [name for name in systems if name != MODEL]
     peers = {name: peer for name, peer in peers.items() if name in others}
-    fused = _fused(task, systems, peers, chosen) if fusion else {}
+    fused = _fused(task, systems, peers, chosen, first_only=baselines is None) if fusion else {}
     pairs = {("difference", name): (MODEL, name) for name in names}
     for number, name in enumerate(fused):
         pairs["fusion_difference", name] = f"fusion {name}", name
@@ -121,7 +123,8 @@ def evaluate(
         protocol=about_task(whole, task, resamples, seed)
         | _about(chosen, systems, fused, worst_by if worst else None, task.notes)
         | _looked_at(task, own)
-        | ({"floors without a result": failed} if failed else {}),
+        | ({"floors without a result": failed} if failed else {})
+        | reading(task, {MODEL: model, **peers}),
         histogram=histogram,
         worst=worst,
         map=points,
@@ -149,17 +152,23 @@ def _measured(
 ) -> tuple[dict[str, Measured], dict[str, str]]:
     """Return what the baselines come to, and why some of them come to nothing.
 
-    named: by the user, so that what is wrong is an error. A usual floor that cannot read these cells is left out.
+    named: by the user, so that what is wrong is an error. A usual floor that cannot read these cells is left out, and
+    so is one that is the same as another here.
     """
     found: dict[str, Measured] = {}
     failed: dict[str, str] = {}
     for name, peer in peers.items():
         try:
-            found[name] = measure(task, _predictions(peer, task, seed), metrics)
+            measured = measure(task, _predictions(peer, task, seed), metrics)
         except InputError as error:
             if named:
                 raise
             failed[name] = str(error)
+            continue
+        if not named and (twin := measured.about.get("same as")) in found:
+            failed[name] = f"the same as {twin} ({measured.about['why']})"
+        else:
+            found[name] = measured
     return found, failed
 
 
@@ -197,16 +206,23 @@ def _looked_at(task: Task, own: Measured) -> dict[str, int]:
 def _samples(task: Task, systems: Mapping[str, Measured], seed: int) -> list[dict[str, Any]]:
     rankings = {name: one.ranking for name, one in systems.items() if one.ranking is not None}
     own = rankings.pop(MODEL, None)
-    beside = {name: ranking for name, ranking in rankings.items() if name in ("bm25", "bm25-english")}
+    beside = {name: ranking for name, ranking in rankings.items() if name in ("bm25", "bm25-stems")}
     return sample_searches(task, own, beside, seed) if isinstance(task, Retrieval) and own is not None else []
 
 
 def _fused(
-    task: Task, systems: Mapping[str, Measured], peers: Mapping[str, Floor | Embedder], metrics: Sequence[Metric]
+    task: Task,
+    systems: Mapping[str, Measured],
+    peers: Mapping[str, Floor | Embedder],
+    metrics: Sequence[Metric],
+    *,
+    first_only: bool,
 ) -> dict[str, Measured]:
     """Return the fusions of the model's ranking with those of the baselines that have one, by baseline."""
-    fused = {}
+    fused: dict[str, Measured] = {}
     for name, peer in peers.items():
+        if fused and first_only:
+            break
         rankings = [systems[system].ranking for system in (MODEL, name)]
         found = [one for one in rankings if isinstance(one, Ranking)]
         if len(found) == len(rankings) and (not isinstance(peer, Floor) or peer.fused):

@@ -24,7 +24,9 @@ from nearfar.positives.relations.teacher import teacher_lists
 from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval
-from nearfar.text.bm25 import BASELINES, Bm25
+from nearfar.text.bm25 import Bm25
+from nearfar.text.language import detect
+from nearfar.text.stems import describe
 
 
 class TeacherScores:
@@ -48,7 +50,8 @@ class TeacherScores:
         examples: questions, at most; per_document: questions of one document (or passage), at most.
         neighbours: documents listed for each question: the best by the teacher's score.
         others: further documents, drawn once and listed for all questions, most of them dissimilar.
-        lexical: the form of BM25, see `text.bm25.BASELINES`; lexical_weight: its weight.
+        lexical: the form of BM25: with the stems of the documents' language, which is detected (`text.language`) and
+            told in `notes`, or without; lexical_weight: its weight.
         seed: of the draws.
 
     Batches: b questions; their source documents, their neighbours and the others as keys, each once. `known` holds the
@@ -66,8 +69,8 @@ class TeacherScores:
 
     When not to use it: with many pairs of people's questions and answers (`columns`). With another loss than `distill`
     (kl): most losses take every listed pair for a positive. With an encoder that is not pretrained, whose scores mean
-    nothing, and for languages that BM25 cannot tokenize. Beside other data sets (a list of `data`): a text of two of
-    them would get a score from its copy, not from the teacher. The vectors of all documents are held in memory.
+    nothing. Beside other data sets (a list of `data`): a text of two of them would get a score from its copy, not from
+    the teacher. The vectors of all documents are held in memory.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class TeacherScores:
         per_document: int = 16,
         neighbours: int = 50,
         others: int = 512,
-        lexical: Literal["bm25", "bm25-english"] = "bm25-english",
+        lexical: Literal["bm25", "bm25-stems"] = "bm25-stems",
         lexical_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
@@ -120,12 +123,15 @@ class TeacherScores:
         self.query_ids = content_ids(self.views["query"])  # (n,)
         self.others = np.sort(np.random.default_rng([seed, 1]).permutation(len(self.rows))[:others])
         encoder.prepare(list(self.views.values()))
+        language = detect(ListColumn("text", texts)) if lexical == "bm25-stems" else None
+        bm25, count = Bm25(texts, language=language), min(neighbours, len(self.rows) - 1)
+        words = describe(language) if lexical == "bm25-stems" else "no stems"
+        self.notes: dict[str, Any] = {"teacher": f"the encoder before training and BM25 ({words})"}
         self.fingerprint = fingerprint(
-            *("taught 2", self.ids, self.document_ids, self.source, self.query_ids),
+            *("taught 3", self.ids, self.document_ids, self.source, self.query_ids),
             *(str(registry.settings_of(self.question.augmentation)), self.others),
-            *(neighbours, lexical, lexical_weight, fingerprint(*encoder.identity())),
+            *(neighbours, str(bm25.settings), lexical_weight, fingerprint(*encoder.identity())),
         )
-        bm25, count = Bm25(texts, **BASELINES[lexical]), min(neighbours, len(self.rows) - 1)
         self.lists = teacher_lists(
             encoder, self, self.rows, bm25, lexical_weight, self._same_document, count, self.others
         )

@@ -29,6 +29,8 @@ def show_estimate(facts: Mapping[str, Any]) -> None:
     """Print the batch and the estimate of a dry run."""
     for example in facts["batch"]:
         print(printable(json.dumps(example, ensure_ascii=False)[:400]))
+    for name, note in facts["notes"].items():
+        print(printable(f"{name}: {note}"))
     mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
     print(
         f"\n{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "

@@ -115,7 +115,7 @@ def _difference(gap: Mapping[str, Any] | None) -> Text:
 
 
 def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the intervals are, or why there are none, and how the rows were held out, where the data tell."""
+    """Yield what the intervals are, or why there are none, how rows were held out, and who cannot read the texts."""
     about = protocol.get("interval")
     if isinstance(about, Mapping):
         why = protocol.get("intervals") or about.get("note")
@@ -127,6 +127,8 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
     split = protocol.get("notes", {}).get("split", {})
     if isinstance(split, Mapping) and "held out" in split:
         yield str(split["held out"])
+    for name, why in protocol.get("cannot read", {}).items():
+        yield f"{label_of(name, protocol)}: {why}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

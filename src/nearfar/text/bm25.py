@@ -12,9 +12,8 @@ import numpy.typing as npt
 from nearfar.column import Column, Ids, ListColumn, chunks
 from nearfar.errors import InputError
 from nearfar.text.analyser import words
+from nearfar.text.stems import describe, stemmer_of, stop_words
 from nearfar.vectors.topk import Ranking
-
-BASELINES: dict[str, dict[str, bool]] = {"bm25": {}, "bm25-english": {"stop_words": True, "stemming": True}}
 
 
 class Bm25:
@@ -31,26 +30,25 @@ class Bm25:
     TREC QA, docstrings to code of known and of unseen packages), with stop words and stems, where they are within 0.002
     of the best mean nDCG@10. They were chosen on the test sets themselves, which favours BM25.
 
-    Two settings are baselines by name (`BASELINES`): "bm25" depends on no language, like a model trained from scratch;
-    "bm25-english" leaves out English stop words and stems English words, which is worth 0.04 to 0.06 on English
-    docstrings.
+    Without a language it knows none beforehand, like a model trained from scratch. With one it leaves out the
+    language's stop words and searches by stems (`text.stems`), which is worth 0.04 to 0.06 on English docstrings. These
+    two are the baselines "bm25" and "bm25-stems", the latter in the language that `text.language.detect` finds.
 
     Args:
         documents: texts; an empty one is allowed, and never found.
         k1: the weight of further occurrences of a word, which saturates more slowly with a larger k1, >= 0.
         b: the strength of the normalisation by a document's length, 0 to 1.
         identifiers: split identifiers into their parts; without it a token is a run of letters and digits.
-        stop_words: leave out 179 frequent English words.
-        stemming: English stems (Porter 2, by PyStemmer).
+        language: of the documents, "german": its stems and stop words; those without, such as "thai", change nothing.
 
-    Errors: `InputError`: a setting out of range, a document or query that is no text.
+    Errors: `InputError`: a setting out of range, a language that is not known, a document or query that is no text.
 
     Example:
-        >>> Bm25(["a red fox", "a grey goose"], stemming=True).rank(["foxes"], k=1).rows.tolist()
+        >>> Bm25(["a red fox", "a grey goose"], language="english").rank(["foxes"], k=1).rows.tolist()
         [[0]]
 
-    When not to use it: as the only baseline of a language with compounds or many forms of a word (Finnish, Turkish),
-    where it is weak: only English is stemmed.
+    When not to use it: as the only baseline of a language with compounds (Finnish, German), of which it finds whole
+    ones only; and where queries are in another language than documents, with which they share no words.
     """
 
     def __init__(
@@ -60,20 +58,16 @@ class Bm25:
         k1: float = 1.2,
         b: float = 0.9,
         identifiers: bool = True,
-        stop_words: bool = False,
-        stemming: bool = False,
+        language: str | None = None,
     ) -> None:
         import bm25s  # here, for importing it takes a while, and the functions of this module do without it
-        import Stemmer
-        from bm25s.stopwords import STOPWORDS_EN_PLUS
 
         if not (k1 >= 0 and 0 <= b <= 1):
             raise InputError(f"bm25: k1 must be at least 0 and b within 0 to 1, they are {k1} and {b}")
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # the library sets DEBUG when it is imported
-        self.settings: dict[str, Any] = {"k1": k1, "b": b}
-        self.settings |= {"identifiers": identifiers, "stop_words": stop_words, "stemming": stemming}
-        self._stop = frozenset(STOPWORDS_EN_PLUS if stop_words else ())
-        self._stems = Stemmer.Stemmer("english") if stemming else None
+        self._stems, self._stop = stemmer_of(language), stop_words(language)
+        known = describe(language) if self._stems is not None else "no stems"
+        self.settings: dict[str, Any] = {"k1": k1, "b": b, "identifiers": identifiers, "words": known}
         self._vocabulary: dict[str, int] = {}
         column = documents if not isinstance(documents, Sequence) else ListColumn("document", documents)
         tokens = [self._ids(text, "document", grow=True) for texts in chunks(column) for text in texts]

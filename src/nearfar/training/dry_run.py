@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from nearfar import registry
-from nearfar.abilities import Minable, prepare
+from nearfar.abilities import Minable, notes_of, prepare
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.compute.scheduled import value_at
@@ -79,6 +79,7 @@ def dry_run(
     return Estimate(
         {
             "batch": positives.describe(sampler.batch(0)[:3]),
+            "notes": notes_of(positives),
             "pairs": len(positives),
             "batch_size": sampler.batch_size,
             "steps": steps,

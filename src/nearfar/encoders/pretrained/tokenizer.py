@@ -13,10 +13,12 @@ from nearfar.column import Column, Ids
 from nearfar.encoders.pretrained.folder import read_settings
 from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
+from nearfar.text.language import script
 from nearfar.text.tokenizer import table_size, train_tokenizer
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of a tokenizer.json that is read as it is
+WHOLE = ("Cjk", "Kana")  # scripts whose letters are words or syllables
 NO_LIMIT = 1_000_000  # tokens: a tokenizer without a maximum length gives a far larger one
 
 
@@ -96,3 +98,25 @@ class PretrainedTokenizer:
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths
+
+    def cuts(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Return the share of the texts' letters that are unknown or alone, and the number of tokens of a word.
+
+        A letter is alone where its token has no other and the word has; Chinese characters and Kana, which are words or
+        syllables, never are. Tokens without a letter do not count.
+        """
+        letters = unread = words = tokens = 0
+        unknown = self.tokenizer.unk_token_id  # None in tokenizers that read every text
+        for text, encoding in zip(texts, self._fast.encode_batch(list(texts), add_special_tokens=False)):
+            by_word: dict[int | None, list[tuple[bool, int, str]]] = {}
+            for token, word, (start, end) in zip(encoding.ids, encoding.word_ids, encoding.offsets):
+                if size := sum(map(str.isalpha, text[start:end])):
+                    by_word.setdefault(word, []).append((token == unknown, size, text[start:end]))
+            for parts in by_word.values():
+                words, tokens = words + 1, tokens + len(parts)
+                letters += sum(size for _, size, _ in parts)
+                alone = len(parts) > 1
+                unread += sum(
+                    size for none, size, part in parts if none or (alone and size == 1 and script(part) not in WHOLE)
+                )
+        return unread / max(letters, 1), tokens / max(words, 1)

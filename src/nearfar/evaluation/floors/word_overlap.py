@@ -22,6 +22,7 @@ class WordOverlapFloor:
     reads: ClassVar[tuple[str, ...]] = ("text",)
     usual: ClassVar[tuple[type, ...]] = (tasks.Similarity, tasks.PairLabels)
     fused: ClassVar[bool] = False
+    matches_words: ClassVar[bool] = True
 
     def __call__(self, task: tasks.Similarity | tasks.PairLabels, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
         """Return the scores of the pairs, and of the dev pairs where there are some."""
