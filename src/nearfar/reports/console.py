@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nearfar.text.printable import printable
+from nearfar.text.same_text import NOT_RANKED
 
 if TYPE_CHECKING:
     from nearfar.evaluation.report import Report
@@ -74,15 +75,19 @@ def _caption(protocol: Mapping[str, Any]) -> str:
     if "interval" not in protocol:
         return ""
     sizes = ", ".join(f"{protocol[key]:,} {key}" for key in _SIZES if key in protocol)
+    if own := protocol.get("notes", {}).get(NOT_RANKED):
+        sizes += f" ({own:,} {NOT_RANKED})"
     interval = protocol["interval"]
     words = f"[low, high]: {interval['confidence']:.0%} interval over {protocol['clusters']:,} clusters"
     return "\n".join([f"{sizes}; {interval.get('note', words)}", *_held_out(protocol)])
 
 
 def _held_out(protocol: Mapping[str, Any]) -> list[str]:
-    """Return how the rows were held out, where the data tell."""
+    """Return how the rows were put into splits, or held out, where the data tell."""
     split = protocol.get("notes", {}).get("split", {})
-    return [split["held out"]] if isinstance(split, Mapping) and "held out" in split else []
+    facts = split if isinstance(split, Mapping) else {}
+    lines = {"splits": f"split {facts.get('splits')}", "held out": facts.get("held out", "")}
+    return [line for name, line in lines.items() if name in facts]
 
 
 def _number(value: float | None, sign: bool = False) -> str:

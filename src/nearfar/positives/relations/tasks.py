@@ -18,6 +18,7 @@ from nearfar.positives.relations.augmented import AugmentedColumn, augment_fixed
 from nearfar.positives.relations.documents import Documents, SelectedCells
 from nearfar.positives.relations.roles import FlatCells, Roles, pairs_of, side_cells
 from nearfar.tasks import Retrieval
+from nearfar.text.same_text import NOT_RANKED, own_documents
 
 
 def retrieval(name: str, data: Data, pool: Data | None, roles: Roles, notes: Mapping[str, Any]) -> Retrieval:
@@ -25,7 +26,8 @@ def retrieval(name: str, data: Data, pool: Data | None, roles: Roles, notes: Map
 
     pool: rows whose keys are documents, too; None for those of `data` alone. Where one column holds both, the first
     text of each row is the query, and the others are its documents. Queries of one cluster, also through a chain of
-    other queries, are resampled together.
+    other queries, are resampled together. A document that is the query itself is not ranked for it, unless it is
+    relevant; the notes count these.
     """
     queries, keys = side_cells(data, roles)
     examples, documents = pairs_of(queries, keys), np.arange(len(keys.column))
@@ -41,11 +43,14 @@ def retrieval(name: str, data: Data, pool: Data | None, roles: Roles, notes: Map
     relevance: dict[int, dict[int, int]] = {}
     for q, d in zip(query.tolist(), document.tolist()):
         relevance.setdefault(q, {})[d] = 1
+    excluded = own_documents(query_texts, document_texts, relevance)
     clusters = np.arange(len(query_texts))
     if roles.cluster is not None:
         row_cluster = np.unique(content_ids(data.column(roles.cluster)), return_inverse=True)[1]
         clusters = _connected(query, row_cluster[examples[:, 0]], len(query_texts))
     sizes = {"queries": len(query_texts), "documents": len(document_texts), "clusters": len(np.unique(clusters))}
+    if excluded:
+        sizes[NOT_RANKED] = sum(map(len, excluded.values()))
     return Retrieval(
         name,
         ListColumn(roles.query, query_texts),
@@ -55,6 +60,7 @@ def retrieval(name: str, data: Data, pool: Data | None, roles: Roles, notes: Map
         relevance,
         clusters,
         {**sizes, "split": dict(notes)},
+        excluded,
     )
 
 
@@ -68,12 +74,10 @@ def _further(texts: list[Any], pool: Data, roles: Roles) -> list[Any]:
 
 
 def _first_texts_as_queries(texts: FlatCells, examples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Ids]:
-    """Return the examples whose query is its row's first text, and the cells of all texts that are no query."""
-    ids = content_ids(texts.column)
-    query_ids = np.unique(ids[texts.offsets[:-1][np.diff(texts.offsets) > 0]])
-    first = examples[examples[:, 1] == texts.offsets[examples[:, 0]]]
-    is_document = ~np.isin(ids, query_ids)
-    return first[is_document[first[:, 2]]], np.flatnonzero(is_document)
+    """Return the examples whose query is its row's first text, and the cells of all texts that come after a first."""
+    is_query = np.zeros(len(texts.column), np.bool_)
+    is_query[texts.offsets[:-1][np.diff(texts.offsets) > 0]] = True
+    return examples[is_query[examples[:, 1]]], np.flatnonzero(~is_query)
 
 
 def _distinct(column: Column, rows: Ids) -> tuple[Ids, list[Any]]:
