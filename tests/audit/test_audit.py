@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nearfar.audit import duplicates, lengths
+from nearfar.audit import duplicates, leaks, lengths
 from nearfar.audit.audit import Audit, audit
 from nearfar.audit.findings import Finding
 from nearfar.audit.material import Material, read_material
@@ -177,7 +177,7 @@ def test_imdb_has_418_copies_and_123_leaks(shared_data: Path, tmp_path: Path) ->
     copies = duplicates.exact(films)
     assert copies.findings[0].count == 418
     assert copies.profile["duplicates"]["where"] == {"train": 96, "test that are in train": 123, "test": 199}
-    result = duplicates.leaks(films)
+    result = leaks.leaks(films)
     assert (result.findings[0].count, result.findings[0].of) == (123, 25_000)
     assert len({drop.row for drop in result.drops if drop.what == "leak"}) == 123
 
@@ -193,9 +193,7 @@ def test_nl2bash_repeats_its_descriptions(shared_data: Path, tmp_path: Path) -> 
     shell = material(of_nl2bash(shared_data), tmp_path)
     assert duplicates.repeats(shell).profile["distinct"] == {"query": 11_348, "key": 10_624}
     assert duplicates.exact(shell).findings[0].level == "fine"
-    assert not any(
-        f.check == "shared keys" for f in duplicates.leaks(shell).findings
-    )  # equal commands are kept together
+    assert not any(f.check == "shared keys" for f in leaks.leaks(shell).findings)  # equal commands are kept together
 
 
 def test_npl_and_cranfield(shared_data: Path) -> None:

@@ -83,13 +83,15 @@ def test_the_original_sts_benchmark_keeps_every_row(shared_data: Path, split: st
 
 
 def test_the_original_sts_benchmark_is_what_its_parsed_copy_says(shared_data: Path) -> None:
-    parsed = Table(shared_data / "B-stsb" / "stsb.jsonl.gz")
+    parsed = Table(shared_data / "B-stsb" / "stsb.jsonl.gz", split_column=None)
     rows = [i for i, split in enumerate(parsed.column("split").read(0, len(parsed))) if split == "test"]
     task = Similarity(shared_data / "B-stsb" / "sts-test.csv.gz").task()
     for column, name in ((task.first, "sentence1"), (task.second, "sentence2")):
         cells = parsed.text(name).read(0, len(parsed))
         assert [cells[row].strip() for row in rows] == [cell.strip() for cell in column.read(0, len(column))]
     assert parsed.numbers("score")[rows].tolist() == task.scores.tolist()
+    by_column = Similarity(shared_data / "B-stsb" / "stsb.jsonl.gz").task()
+    assert by_column.scores.tolist() == task.scores.tolist()
 
 
 def test_mrpc_with_its_own_column_names(shared_data: Path) -> None:

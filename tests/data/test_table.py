@@ -322,7 +322,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_real_files_keep_every_row(shared_data: Path, name: str) -> None:
-    table = Table(shared_data / name)
+    table = Table(shared_data / name, split_column=None)
     assert (len(table), table.columns[0]) == COUNTS[name]
 
 

@@ -66,8 +66,17 @@ def test_one_column_for_both_is_judged_by_the_first_text_of_each_row() -> None:
     rows = ListRows(texts=[["a", "b", "c"], ["d"], ["e", "f", "a"]])
     task = Columns(rows, query="texts", key="texts").task("train")
     queries, documents = (side.read(0, len(side)) for side in (task.queries, task.documents))
-    assert queries == ["a", "e"] and documents == ["b", "c", "f"]  # no text is a query and a document
-    assert task.relevance == {0: {0: 1, 1: 1}, 1: {2: 1}}
+    assert queries == ["a", "e"] and documents == ["b", "c", "f", "a"]
+    assert task.relevance == {0: {0: 1, 1: 1}, 1: {2: 1, 3: 1}}
+    assert task.excluded == {0: [3]}  # a document of "e" is the query "a" itself
+
+
+def test_mirrored_lists_are_judged_as_mirrored_pairs_are() -> None:
+    """The documents of each list are the queries of the other; none finds itself."""
+    rows = ListRows(texts=[["a", "b"], ["b", "a"]])
+    task = Columns(rows, query="texts", key="texts").task("train")
+    assert (task.documents.read(0, 2), task.relevance) == (["b", "a"], {0: {0: 1}, 1: {1: 1}})
+    assert task.excluded == {0: [1], 1: [0]}
 
 
 def test_one_column_for_both_without_two_texts_in_a_row_is_refused() -> None:

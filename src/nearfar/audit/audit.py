@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nearfar.audit import boilerplate, diversity, duplicates, lengths, unrelated
+from nearfar.audit import boilerplate, diversity, duplicates, leaks, lengths, unrelated
 from nearfar.audit.findings import CheckResult, Drop, Finding
 from nearfar.audit.material import Material, distinct, read_material
 from nearfar.audit.vectors import CHARACTERS, DOCUMENTS, ModelVectors, Space, WordVectors
@@ -38,7 +38,7 @@ def audit(
 
     Args:
         data: a table of pairs, of graded pairs or of texts, or its path; or a BEIR folder. Leaks need several splits
-            (a folder with train.jsonl and test.jsonl).
+            (a folder with train.jsonl and test.jsonl, or a column `split`).
         column: audit this column alone, as texts.
         query, key: the columns of pairs, where they do not have usual names.
         label: the column of classes.
@@ -116,7 +116,7 @@ class Audit:
 
 def _checks(material: Material, model: Model | None, seed: int) -> Iterator[tuple[str, Callable[[], CheckResult]]]:
     """Yield the stages of an audit: a name, and the check to run."""
-    yield "leaks", lambda: duplicates.leaks(material)
+    yield "leaks", lambda: leaks.leaks(material)
     yield "duplicates", lambda: duplicates.exact(material)
     yield "near duplicates", lambda: duplicates.near(material)
     yield "repeats", lambda: duplicates.repeats(material)

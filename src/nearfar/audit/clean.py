@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from nearfar.audit.audit import Audit
 from nearfar.audit.findings import Drop
-from nearfar.column import Column
+from nearfar.column import Column, Ids
 from nearfar.data.table import Table
 from nearfar.data.tables.columns import ChunkedColumn
 from nearfar.errors import InputError
@@ -34,8 +34,9 @@ def clean(source: str | Path | Table, audit: Audit, out: Path, *, near: bool = F
     another split. `near` leaves out near duplicates beyond the first and near leaks, too; `outliers` pairs that are
     probably wrong. A duplicate is left out only where the row that it repeats stays.
 
-    `out`: a file (.jsonl, .parquet, .csv) for the training rows alone, or a folder for all splits, in the input's file
-    format where that is one of the three. Beside it, `OUT.dropped.jsonl` holds a line for each row left out.
+    `out`: a file (.jsonl, .parquet, .csv) for the training rows alone, or for all rows where a column names the splits;
+    or a folder for all splits, in the input's file format where that is one of the three. Beside it,
+    `OUT.dropped.jsonl` holds a line for each row left out.
 
     Returns counts of rows: {"out", "log", "rows", "kept", "dropped": {kind: count}}.
 
@@ -59,10 +60,10 @@ def clean(source: str | Path | Table, audit: Audit, out: Path, *, near: bool = F
     log = out.with_name(f"{out.name}.dropped.jsonl")
     ensure_folder(out.parent)
     if out.suffix in KINDS:
-        _write_file(table.split(audit.main), keep, out)
+        _write_file(table, audit.main, keep, out)
     else:
         _write_folder(table, audit.main, keep, out)
-    _write_log(dropped, audit.main, log)
+    _write_log(dropped, audit.main, table.split(audit.main).positions, log)
     counts = Counter(drop.what for drop in dropped.values())
     return {"out": str(out), "log": str(log), "rows": rows, "kept": int(keep.sum()), "dropped": dict(counts)}
 
@@ -107,9 +108,15 @@ def _write_folder(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Pat
             _write_rows(rows, keep if split == main else np.ones(len(rows), bool), aside / f"{split}{kind}")
 
 
-def _write_file(table: Table, keep: npt.NDArray[np.bool_], out: Path) -> None:
+def _write_file(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Path) -> None:
+    rows = table.split(main)
+    whole = table.all_splits()
+    if whole is not None:  # one file with a column of splits stays one
+        left = rows.positions[~keep]
+        rows, keep = whole, np.ones(len(whole), bool)
+        keep[left] = False
     with write_file_atomically(out) as aside:
-        _write_rows(table, keep, aside)
+        _write_rows(rows, keep, aside)
 
 
 def _write_rows(table: Table, keep: npt.NDArray[np.bool_], path: Path) -> None:
@@ -143,7 +150,11 @@ def _take(column: Column, rows: npt.NDArray[np.intp]) -> Any:
     return pa.array([cells[row] for row in rows.tolist()])
 
 
-def _write_log(dropped: dict[int, Drop], split: str, log: Path) -> None:
-    lines = [{"split": split, "row": row + 1, "what": drop.what, "why": drop.why} for row, drop in dropped.items()]
+def _write_log(dropped: dict[int, Drop], split: str, positions: Ids, log: Path) -> None:
+    """Write the log, with the numbers that the rows have in their file where a column names the splits."""
+    lines = [
+        {"split": split, "row": int(positions[row]) + 1, "what": drop.what, "why": drop.why}
+        for row, drop in dropped.items()
+    ]
     with explain_write_errors(log):
         log.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

@@ -16,6 +16,7 @@ from nearfar.data.beir import Beir, is_beir
 from nearfar.data.table import Table
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import Roles
+from nearfar.text.same_text import folded
 
 Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}
@@ -27,7 +28,10 @@ _FIRST_ROWS = 1000  # the rows that decide what a column holds
 
 @dataclass(frozen=True)
 class TextPart:
-    """The texts of one column in one split; row i has `texts[offsets[i]:offsets[i + 1]]`, blank ones included."""
+    """The texts of one column in one split; row i has `texts[offsets[i]:offsets[i + 1]]`, blank ones included.
+
+    positions: the place of each row in its file (n,), where a column names the splits; None is the place in the split.
+    """
 
     split: str
     role: Role
@@ -35,11 +39,17 @@ class TextPart:
     texts: list[str]  # (v,)
     offsets: Ids  # (n + 1,)
     can_leak: bool = False  # a test row leaks where training has its text
+    positions: Ids | None = None
 
     @cached_property
     def ids(self) -> Ids:
         """The content ids of the texts, (v,): what is copied in another Unicode form is a copy."""
         return content_ids(ListColumn(self.name, self.texts))
+
+    @cached_property
+    def caseless_ids(self) -> Ids:
+        """The same as `ids` with case and white space aside (v,): by these, texts leak."""
+        return content_ids(ListColumn(self.name, [folded(text) for text in self.texts]))
 
     @cached_property
     def rows(self) -> Ids:
@@ -51,11 +61,20 @@ class TextPart:
         """The positions of the texts that are not blank, (w,)."""
         return np.array([i for i, text in enumerate(self.texts) if text.strip()], np.int64)
 
+    def row_number(self, row: int) -> int:
+        """Return the number of a row for a reader, from 1."""
+        return row + 1 if self.positions is None else int(self.positions[row]) + 1
+
+    def row_name(self, row: int) -> str:
+        """Return a row's split and number: "test row 4"."""
+        return f"{self.split} row {self.row_number(row)}"
+
     def example(self, position: int, **more: Any) -> dict[str, Any]:
         """Return a text for a reader, with its split, row (from 1) and column."""
         text = self.texts[position]
         cut = text[:LONGEST] + (" \u2026" if len(text) > LONGEST else "")
-        return {"split": self.split, "row": int(self.rows[position]) + 1, "column": self.name, "text": cut, **more}
+        row = self.row_number(int(self.rows[position]))
+        return {"split": self.split, "row": row, "column": self.name, "text": cut, **more}
 
 
 Occurrence = tuple[TextPart, int]  # a text: its part, and its position among the part's texts
@@ -152,7 +171,7 @@ def _joined(parts: list[TextPart]) -> TextPart:
     n = len(parts[0].offsets) - 1
     texts = ["\n".join(t for p in parts for t in p.texts[p.offsets[i] : p.offsets[i + 1]]) for i in range(n)]
     name = " and ".join(p.name for p in parts)
-    return TextPart(parts[0].split, parts[0].role, name, texts, np.arange(n + 1))
+    return TextPart(parts[0].split, parts[0].role, name, texts, np.arange(n + 1), positions=parts[0].positions)
 
 
 def _read_table(
@@ -211,14 +230,16 @@ def _column_part(table: Table, split: str, role: Role, name: str) -> TextPart:
     can_leak = role in LEAKING_ROLES or name.startswith("sentence")  # of two sentences either may be the query
     first = next((cell for cell in table.column(name).read(0, _FIRST_ROWS) if cell is not None), "")
     if isinstance(first, list):
-        part = _text_part(split, role, table.column(name), lists=True, can_leak=can_leak)
+        part = _text_part(split, role, table.column(name), lists=True, can_leak=can_leak, positions=table.positions)
         if any(isinstance(cell, list) for cell in first):
             raise InputError(f"{table.where()}, column {name!r}: holds lists of lists; give one text or a list a cell")
         return part
-    return _text_part(split, role, table.text(name, empty=True), can_leak=can_leak)
+    return _text_part(split, role, table.text(name, empty=True), can_leak=can_leak, positions=table.positions)
 
 
-def _text_part(split: str, role: Role, column: Column, *, can_leak: bool, lists: bool = False) -> TextPart:
+def _text_part(
+    split: str, role: Role, column: Column, *, can_leak: bool, lists: bool = False, positions: Ids | None = None
+) -> TextPart:
     """Return a column of texts, or of lists of texts, in memory; a null is a blank text, or an empty list."""
     texts: list[str] = []
     lengths: list[int] = []
@@ -228,7 +249,7 @@ def _text_part(split: str, role: Role, column: Column, *, can_leak: bool, lists:
             texts.extend("" if text is None else str(text) for text in cell_texts)
             lengths.append(len(cell_texts))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return TextPart(split, role, column.name, texts, offsets, can_leak)
+    return TextPart(split, role, column.name, texts, offsets, can_leak, positions)
 
 
 def _label_column(table: Table, label: str | None, text_columns: list[str]) -> str | None:

@@ -219,5 +219,5 @@ def _finding(pairs: list[Pair], ranked: Ranked, reported: Ids, wrong: float) -> 
 def _example(pair: Pair, ranked: Ranked, i: int) -> dict[str, Any]:
     part, position, other, key = pair
     numbers = {"similarity": round(float(ranked.similarity[i]), 3), "rank": round(float(ranked.rank[i]), 3)}
-    like = f"{other.split} row {other.rows[key] + 1}"
+    like = other.row_name(int(other.rows[key]))
     return part.example(position, other=other.example(key)["text"], like=like, **numbers)

@@ -13,6 +13,7 @@ from nearfar.data.tables.files import COMPRESSED
 from nearfar.errors import InputError, nearest
 from nearfar.tasks import Retrieval
 from nearfar.text.analyser import canonical
+from nearfar.text.same_text import NOT_RANKED, folded
 
 Relevance = dict[int, dict[int, int]]  # by position of the query: grade by position of the document
 
@@ -40,14 +41,14 @@ class Beir:
         self.split = split
         if not self.path.is_dir():
             raise InputError(f"{self.path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels.tsv")
-        self._corpus = Table(_file(self.path, "corpus.jsonl"))
-        self._queries = Table(_file(self.path, "queries.jsonl"))
-        self._qrels = Table(_qrels_file(self.path, split))
+        self._corpus = Table(_file(self.path, "corpus.jsonl"), split_column=None)
+        self._queries = Table(_file(self.path, "queries.jsonl"), split_column=None)
+        self._qrels = Table(_qrels_file(self.path, split), split_column=None)
 
     @staticmethod
     def corpus(path: str | Path) -> tuple[list[str], Column]:
         """Return ids and texts of a folder's documents, (m,) each; queries and judgements may be missing."""
-        table = Table(_file(Path(path).expanduser(), "corpus.jsonl"))
+        table = Table(_file(Path(path).expanduser(), "corpus.jsonl"), split_column=None)
         return _ids(table), _Documents(table)
 
     def task(self) -> Retrieval:
@@ -186,13 +187,13 @@ def _themselves(
     cells = take(documents, np.array([row for _, row in equal], np.int64))
     excluded, ranked = {}, 0
     for (query, row), cell in zip(equal, cells):
-        one, other = (" ".join(canonical(text).lower().split()) for text in (texts[query], cell))
+        one, other = folded(texts[query]), folded(cell)
         if other and (one in other or other in one) and relevance[query].get(row, 0) <= 0:
             excluded[query] = [row]
         else:
             ranked += 1
     counts = {
-        "documents that are their query, not ranked for it": len(excluded),
+        NOT_RANKED: len(excluded),
         "documents with a query's id, ranked all the same": ranked,
     }
     return excluded, {what: count for what, count in counts.items() if count}

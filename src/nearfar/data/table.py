@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids
+from nearfar.data.tables.files import SPLIT_WORDS
 from nearfar.data.tables.read import ReadOptions, read
 from nearfar.data.tables.selection import Selection, checked_lists, checked_numbers, checked_text
 from nearfar.data.tables.shared_texts import column_texts
 from nearfar.data.tables.split import split_rows
+from nearfar.data.tables.split_column import SPLIT_COLUMN, named_splits
 from nearfar.errors import InputError, nearest
 
 
@@ -28,6 +30,11 @@ class Table:
     list of dictionaries. In CSV and TSV every cell is text ("NA" and "007" stay as they are); in TSV, quotation marks
     are plain characters. `delimiter` overrides what the file's name says (a TAB switches quoting off); `header` names
     the columns of a file without a header.
+
+    A column `split` names the splits in the same words, in any case, where no file does; `split_column` names another
+    one, which goes before files, and null reads none. `notes` has the rows of each split. Rows with an empty cell are
+    in none, and a value that names none is a split of its own, where others say train and test. A column of other
+    values is no such column.
 
     The table itself is the training rows (of several splits without a "train": the first). `heldout`, a fraction below
     1 or a number of rows, takes rows out of training as the split "heldout", drawn by a hash of `seed` and of their
@@ -58,15 +65,16 @@ class Table:
         delimiter: str | None = None,
         header: list[str] | None = None,
         config: str | None = None,
+        split_column: str | None = SPLIT_COLUMN,
         seed: int = 0,
         in_use: Sequence[str] = (),
     ) -> None:
         if delimiter is not None and len(delimiter.encode()) != 1:
             raise InputError(f"table: delimiter {delimiter!r} is not one plain character; give one, e.g. delimiter=','")
         tables = read(path, ReadOptions(delimiter, None if header is None else tuple(header), config))
-        self._splits = {name: Selection(table) for name, table in tables.items()}
-        self._select("train" if "train" in tables else next(iter(tables)))
-        self.notes: dict[str, Any] = {"train": len(self), "heldout": 0}
+        self._splits, notes = named_splits(tables, split_column)
+        self._select("train" if "train" in self._splits else next(iter(self._splits)))
+        self.notes: dict[str, Any] = {"train": len(self), "heldout": 0, **notes}
         if heldout:
             self._hold_out(heldout, heldout_by, seed, in_use)
 
@@ -84,9 +92,9 @@ class Table:
         columns, first = column_texts(rows, by, in_use)
         split = split_rows(rows.source.where, columns, first, len(rows), heldout, seed)
         parts = {self._name: split.train, "heldout": split.heldout}
-        self._splits |= {name: Selection(rows.source, part) for name, part in parts.items()}
+        self._splits |= {name: rows.select(part) for name, part in parts.items()}
         self._select(self._name)
-        self.notes = split.notes
+        self.notes |= split.notes
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -97,7 +105,11 @@ class Table:
         return list(self._splits)
 
     def split(self, name: str) -> Table:
-        """Return the rows of one split as a table; an unknown name is an InputError that lists the known ones."""
+        """Return the rows of one split as a table; "dev", "val" and the like are "validation".
+
+        Errors: InputError for an unknown name, with the known ones.
+        """
+        name = name if name in self._splits else SPLIT_WORDS.get(name.lower(), name)
         if name not in self._splits:
             fix = "; heldout=0.1 keeps a tenth of the rows back" if name == "heldout" else ""
             raise InputError(f"{self.where()}: no split {name!r}; {nearest(name, self._splits)}{fix}")
@@ -111,6 +123,19 @@ class Table:
         A search has them all, and among the few of a split nearly any model finds the right one.
         """
         return [self.split(name) for name in self._splits if name != split]
+
+    @property
+    def positions(self) -> Ids:
+        """The place (n,) of each row, from 0, among all rows of the file or files that it is read from."""
+        return np.arange(len(self)) if self._rows.rows is None else self._rows.rows
+
+    def all_splits(self) -> Table | None:
+        """Return the rows of all splits, in their order, where one column names the splits; else None."""
+        if "split column" not in self.notes:
+            return None
+        other = copy.copy(self)
+        other._show(Selection(self._rows.source))
+        return other
 
     def where(self, row: int | None = None) -> str:
         """Return the name of the file, or of a row (given from 0) in it, for errors: "faq.jsonl: row 3 (line 4)"."""

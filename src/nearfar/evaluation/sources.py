@@ -83,7 +83,7 @@ def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Tas
         labelled = data.LabelledPairs(table, split=split)
         return labelled.task(), labelled.split if len(table.splits) > 1 else None
     if split is None:
-        split = next((name for name in ("test", "heldout") if name in table.splits), table.splits[0])
+        split = next((name for name in ("test", "heldout", "validation") if name in table.splits), table.splits[0])
     of_several = split if len(table.splits) > 1 else None
     if not reading.positives and set(table.columns) >= GRADED:
         return data.Similarity(table.split(split)).task(), of_several
@@ -144,7 +144,8 @@ def texts(
 ) -> tuple[list[str], Column]:
     """Return ids and texts of INPUT or CORPUS: lines of a .txt file, a BEIR corpus, or a column of a table.
 
-    split: of a table that has several; the training rows by default, as in training.
+    split: of a table that has several. By default the training rows where files name the splits, and all rows where a
+    column does, as most of what is to be found is in no training.
 
     Errors: those of the data; a table without a column of a usual name, where `column` is not given; settings for what
     is no table.
@@ -161,6 +162,8 @@ def texts(
     table = reading.table(path)
     if split is not None:
         table = table.split(split)
+    elif not {"split_column", "heldout"} & set(reading.data):
+        table = table.all_splits() or table
     name = column or next((c for c in TEXT_COLUMNS if c in table.columns), None)
     if name is None:
         raise InputError(f"{path}: which column holds the texts? give --column; columns: {', '.join(table.columns)}")

@@ -19,8 +19,8 @@ SPAN = 8.0  # between the scaled scores of two queries, which lie in [-2, 2]
 class CopyFinder:
     """Finds the keys (m, d) that are copies for queries (n, d), given their positive pairs, ordered by query.
 
-    positives: rows of queries (e,) and of keys (e,). scores: (e,) their products. distance: of a copy's vector, at most,
-    over its length.
+    positives: rows of queries (e,) and of keys (e,). scores: (e,) their products. distance: of a copy's vector, at
+    most, over its length.
 
     A copy of a positive has its score, so that only the few keys with about that score are compared as vectors.
     """

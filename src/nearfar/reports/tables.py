@@ -15,6 +15,7 @@ from rich.text import Text
 from nearfar.evaluation.figures import bounds, counted, difference, finite, number, outcome, pair_of
 from nearfar.evaluation.verdict import GEOMETRY, in_order, label_of
 from nearfar.text.printable import printable
+from nearfar.text.same_text import NOT_RANKED
 
 NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer one, such as a path, is broken
 TEXT_WIDTH = 100  # of lines of text at most
@@ -115,7 +116,7 @@ def _difference(gap: Mapping[str, Any] | None) -> Text:
 
 
 def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the intervals are, or why there are none, how rows were held out, and who cannot read the texts."""
+    """Yield what the intervals are, or why there are none, how rows were parted, and who cannot read the texts."""
     about = protocol.get("interval")
     if isinstance(about, Mapping):
         why = protocol.get("intervals") or about.get("note")
@@ -124,9 +125,13 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
             yield f"[low, high]: {about['confidence']:.0%} interval{over}"
         if isinstance(why, str):
             yield why
-    split = protocol.get("notes", {}).get("split", {})
-    if isinstance(split, Mapping) and "held out" in split:
-        yield str(split["held out"])
+    notes = protocol.get("notes", {})
+    if own := notes.get(NOT_RANKED):
+        yield f"{own:,} {NOT_RANKED}"
+    split = notes.get("split", {})
+    if isinstance(split, Mapping):
+        lines = {"splits": f"split {split.get('splits')}", "held out": split.get("held out")}
+        yield from (str(line) for name, line in lines.items() if name in split)
     for name, why in protocol.get("cannot read", {}).items():
         yield f"{label_of(name, protocol)}: {why}"
 

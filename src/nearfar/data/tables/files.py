@@ -7,6 +7,7 @@ import difflib
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ _DECOMPRESS: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes of the
     # The standard library reads zstd from Python 3.14 only; Arrow always does.
     b"\x28\xb5\x2f\xfd": lambda path: pa.input_stream(str(path), compression="zstd"),
 }
+SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "heldout": "heldout"}
+SPLIT_WORDS |= dict.fromkeys(("dev", "val", "valid", "validation", "development", "eval", "evaluation"), "validation")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -76,6 +79,15 @@ def format_suffix(path: Path) -> str:
     """Return the suffix that names the format, in lower case: `.csv` of `a.csv.gz`."""
     bare = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return bare.suffix.lower()
+
+
+def split_name(text: str) -> str | None:
+    """Return the split that a file's name, or a cell of a column of splits, says: its first word that names one.
+
+    split_name("squad-dev-v2.0")  # "validation"
+    """
+    words = re.split(r"[^a-z]+", re.sub(r"held[-_ ]out", "heldout", text.lower()))
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
 def check_file(path: Path) -> None:

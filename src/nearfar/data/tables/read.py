@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ from nearfar.data.tables.files import (
     first_bytes,
     first_line,
     format_suffix,
+    split_name,
 )
 from nearfar.data.tables.json_lines import JsonArray, JsonLines, table_from_rows
 from nearfar.data.tables.parquet import Parquet
 from nearfar.data.tables.row_locator import LocatedTable
 from nearfar.data.tables.store import arrow_copy, quiet_datasets
 from nearfar.errors import InputError
-
-_SPLITS = {"train": "train", "training": "train", "test": "test", "heldout": "heldout"}
-_SPLITS |= dict.fromkeys(("dev", "val", "valid", "validation"), "validation")
 
 
 @dataclass(frozen=True)
@@ -110,13 +107,12 @@ def _read_folder(path: Path, options: ReadOptions) -> dict[str, LocatedTable]:
         raise InputError(f"{path}: the folder holds no table; put {KNOWN_FORMATS} into it")
     splits: dict[str, list[LocatedTable]] = {}
     for file in files:
-        words = re.split(r"[^a-z]+", file.name.lower().partition(".")[0])
-        split = next((_SPLITS[word] for word in words if word in _SPLITS), "train")
+        split = split_name(file.name.partition(".")[0]) or "train"
         splits.setdefault(split, []).append(_read_file(file, options))
-    return {name: _concatenate(tables) for name, tables in splits.items()}
+    return {name: concatenated(tables) for name, tables in splits.items()}
 
 
-def _concatenate(tables: list[LocatedTable]) -> LocatedTable:
+def concatenated(tables: list[LocatedTable]) -> LocatedTable:
     """Return the tables of several files as one; they must have the same columns."""
     first = tables[0]
     for other in tables[1:]:

@@ -27,6 +27,10 @@ class Selection:
     def __len__(self) -> int:
         return int(self.source.table.num_rows) if self.rows is None else len(self.rows)
 
+    def select(self, rows: Ids) -> Selection:
+        """Return some of these rows, given by their positions among them, ascending."""
+        return Selection(self.source, rows if self.rows is None else self.rows[rows])
+
     @property
     def column_names(self) -> list[str]:
         """The names of the columns."""

@@ -20,6 +20,7 @@ from nearfar.positives.relations.augmented import AugmentedColumn
 from nearfar.positives.relations.documents import Documents, JoinedColumn, SelectedCells, documents_column
 from nearfar.positives.relations.roles import FlatCells, Roles, flatten, pairs_of, side_cells
 from nearfar.tasks import Retrieval
+from nearfar.text.same_text import NOT_RANKED, own_documents
 
 
 def retrieval(
@@ -28,7 +29,8 @@ def retrieval(
     """Return the task with distinct queries and distinct keys, in which every key that a query occurs with is relevant.
 
     Where one column holds both, the first text of each row is the query, and the others are its documents. Queries of
-    one cluster, also through a chain of other queries, are resampled together.
+    one cluster, also through a chain of other queries, are resampled together. A document that is the query itself is
+    not ranked for it, unless it is relevant; the notes count these.
 
     pool: rows whose keys are documents, too, after those of `data`; rows without that column have none. train: the
     training rows, whose texts were seen; None where the task is of these rows themselves.
@@ -46,19 +48,25 @@ def retrieval(
     relevance: dict[int, dict[int, int]] = {}
     for q, d in zip(query.tolist(), document.tolist()):
         relevance.setdefault(q, {})[d] = 1
+    query_texts = ListColumn(roles.query, take(queries.column, query_rows))
+    excluded = own_documents(query_texts, texts, relevance)
     clusters = np.arange(len(query_rows))
     if roles.cluster is not None:
         row_cluster = np.unique(content_ids(data.column(roles.cluster)), return_inverse=True)[1]
         clusters = _connected(query, row_cluster[examples[:, 0]], len(query_rows))
+    sizes = {"queries": len(query_rows), "documents": len(texts), "clusters": len(np.unique(clusters))}
+    if excluded:
+        sizes[NOT_RANKED] = sum(map(len, excluded.values()))
     return Retrieval(
         name,
-        ListColumn(roles.query, take(queries.column, query_rows)),
+        query_texts,
         texts,
         [f"q{i}" for i in range(len(query_rows))],
         [f"d{i}" for i in range(len(texts))],
         relevance,
         clusters,
-        {"queries": len(query_rows), "documents": len(texts), "clusters": len(np.unique(clusters))},
+        sizes,
+        excluded,
         seen=None if train is None else np.isin(content_ids(texts), _text_ids(train, roles)),
     )
 
@@ -93,12 +101,10 @@ def _text_ids(data: Data, roles: Roles) -> Ids:
 
 
 def _first_texts_as_queries(texts: FlatCells, examples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Ids]:
-    """Return the examples whose query is its row's first text, and the cells of all texts that are no query."""
-    ids = content_ids(texts.column)
-    query_ids = np.unique(ids[texts.offsets[:-1][np.diff(texts.offsets) > 0]])
-    first = examples[examples[:, 1] == texts.offsets[examples[:, 0]]]
-    is_document = ~np.isin(ids, query_ids)
-    return first[is_document[first[:, 2]]], np.flatnonzero(is_document)
+    """Return the examples whose query is its row's first text, and the cells of all texts that come after a first."""
+    is_query = np.zeros(len(texts.column), np.bool_)
+    is_query[texts.offsets[:-1][np.diff(texts.offsets) > 0]] = True
+    return examples[is_query[examples[:, 1]]], np.flatnonzero(~is_query)
 
 
 def _distinct(column: Column, rows: Ids) -> tuple[Ids, Ids]:
