@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, json_safe, write_json, write_text
+from nearfar.storage.folders import ensure_folder, json_safe, refuse_used_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from nearfar.config import Recipe, RecipeParts
@@ -101,8 +101,6 @@ def train(
 
 def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that is used or cannot be written, before the time that reading the data takes is spent."""
-    from nearfar.training.fit import refuse_used_folder
-
     refuse_used_folder(ensure_folder(out), resume or overwrite)
 
 

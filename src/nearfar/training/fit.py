@@ -20,10 +20,10 @@ from nearfar.abilities import augmented_views, prepare
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
-from nearfar.errors import InputError, Interrupted
+from nearfar.errors import Interrupted
 from nearfar.model import Model
 from nearfar.sides import prepare_sides, side_of
-from nearfar.storage.folders import ensure_folder
+from nearfar.storage.folders import ensure_folder, refuse_used_folder
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
@@ -202,12 +202,6 @@ class Interrupts:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by no Python code
-
-
-def refuse_used_folder(folder: Path, allowed: bool) -> None:
-    """Refuse a folder that holds a run, unless that is to be resumed or replaced. Errors: `InputError`."""
-    if not allowed and (folder / "events.jsonl").exists():
-        raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
 
 
 def _prepare_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
