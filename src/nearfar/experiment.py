@@ -157,7 +157,8 @@ def run(
         return None
     _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
     reports = {one.name: one.report(run.model) for one in judged}
-    facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
+    seconds = time.perf_counter() - began + run.seconds_before  # of all parts of a resumed run
+    facts = _facts(run, reports, len(parts.positives), seconds)
     write_results(run, reports, facts)
     return Experiment(run, reports, facts)
 

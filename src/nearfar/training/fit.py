@@ -28,7 +28,7 @@ from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
-from nearfar.training.identity import run_identity
+from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
@@ -48,7 +48,8 @@ class Run:
     """A finished run: the model, its metrics, and the folder with all files.
 
     train_pairs_per_second: examples a second between the first and the last step, with all that happened in between.
-    peak_memory_mb: of the process, or of the GPU where one is used. seconds: of all of `fit`, tokenisation included.
+    Of a resumed run, of its last part alone. peak_memory_mb: of the process, or of the GPU where one is used. seconds:
+    of all of `fit`, tokenisation included, and of all parts of a resumed run; seconds_before: of those before the last.
     """
 
     model: Model
@@ -58,6 +59,7 @@ class Run:
     peak_memory_mb: float
     seconds: float
     warnings: list[str]
+    seconds_before: float = 0.0
 
 
 def fit(
@@ -93,6 +95,7 @@ def fit(
         heldout: positives of a held-out split, whose loss becomes one more metric (`heldout_loss`).
         refresh: mines negatives with the current model every `refresh_every` steps (`nearfar.mining.scheduled`).
         resume: go on from the newest whole checkpoint; the run ends at the same weights as if it had never stopped.
+            It may be longer than before (epochs, steps) under a constant schedule without warmup.
         overwrite: replace an older run in `out`. quiet: no progress bar. notes: kept with the model.
         settings: those of `Settings`.
 
@@ -127,7 +130,9 @@ def fit(
     train_state = _initial_state(trained, training, device, ranks)
     identity = run_identity(trained, positives, training, refresh)
     machine = _machine(training, device, precision, ranks)
-    checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, training.keep, ranks)
+    schedules = Schedules(training, train_state.optimiser, loss, steps)
+    more: dict[str, Any] = {"may_grow": may_grow(training, refresh, scheduled=schedules.are_any), "started": started}
+    checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, training.keep, ranks, **more)
     steps_done = checkpointer.begin(resume=resume)
     learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
     threads = torch.get_num_threads()
@@ -135,7 +140,6 @@ def fit(
     logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
     # What happens in a step, and between steps.
     gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
-    schedules = Schedules(training, train_state.optimiser, loss, steps)
     train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
     negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks)
     heldout_loss = HeldoutLoss.of(heldout, gradient_step)
@@ -167,11 +171,12 @@ def fit(
         of_heads = {"shipped": ship} if heads else {}
         model = Model(shipped, notes={"data": {"pairs": len(positives)}, **of_heads, **(notes or {})})
         ranks.on_first_rank(lambda: str(model.save(folder / "model")))
-        seconds = time.perf_counter() - started
+        seconds = checkpointer.seconds()
         logger.log_end(seconds)
     peak_memory = hardware.peak_memory_mb()
     metrics = checkpointer.memory["metrics"]
-    return Run(model, metrics, folder, logger.pairs_per_second, peak_memory, seconds, logger.warnings)
+    before = checkpointer.seconds_before
+    return Run(model, metrics, folder, logger.pairs_per_second, peak_memory, seconds, logger.warnings, before)
 
 
 class Interrupts:

@@ -46,6 +46,15 @@ def run_identity(
     }
 
 
+def may_grow(settings: Settings, miner: Miner | None, *, scheduled: bool) -> bool:
+    """Return whether a run may be resumed for more epochs or steps: whether each step so far would be the same.
+
+    scheduled: whether any number changes over the run (`Schedules.are_any`). Warmup is a share of all steps, and what
+    is mined when is decided by their number, too.
+    """
+    return settings.schedule == "constant" and settings.warmup == 0 and not scheduled and miner is None
+
+
 def _of_objective(trained: Trained) -> dict[str, Any]:
     if trained.objective is None:
         return {}
