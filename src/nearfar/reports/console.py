@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nearfar.abilities import EXPECT
 from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
@@ -80,9 +81,11 @@ def _caption(protocol: Mapping[str, Any]) -> str:
 
 
 def _held_out(protocol: Mapping[str, Any]) -> list[str]:
-    """Return how the rows were held out, where the data tell."""
-    split = protocol.get("notes", {}).get("split", {})
-    return [split["held out"]] if isinstance(split, Mapping) and "held out" in split else []
+    """Return how the rows were held out, and what to expect, where the data or the positives tell."""
+    notes = protocol.get("notes", {})
+    split = notes.get("split", {})
+    held_out = [split["held out"]] if isinstance(split, Mapping) and "held out" in split else []
+    return [*held_out, *([notes[EXPECT]] if EXPECT in notes else [])]
 
 
 def _number(value: float | None, sign: bool = False) -> str:
@@ -113,6 +116,8 @@ def show_estimate(facts: Mapping[str, Any]) -> None:
     """Print the batch and the estimate of a dry run."""
     for example in facts["batch"]:
         print(printable(json.dumps(example, ensure_ascii=False)[:400]))
+    if facts.get("expect"):
+        print(f"\n{printable(facts['expect'])}")
     mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
     print(
         f"\n{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "

@@ -37,12 +37,13 @@ class Checkpointer:
     """The checkpoints of one run, in `folder`.
 
     identity: settings and data that must be the same for the run to be resumed. machine: what may differ then, at the
-    price of the last digits. keep: how many of the latest checkpoints stay, beside the best. may_grow: whether a resumed
-    run may be longer than it was. started: when this part of the run was, by `time.perf_counter`.
+    price of the last digits. keep: how many of the latest checkpoints stay, beside the best. may_grow: whether a
+    resumed run may be longer than it was. started: when this part of the run began, by `time.perf_counter`.
 
     Only rank 0 reads and writes files, but every rank makes the same calls and has the same values. `memory` holds the
     plain values that a resumed run needs: the best evaluation, the latest metrics, whether patience has run out, what
-    the monitor compares with, the seconds so far. `artefacts` holds the tensors beside the weights that batches depend on: mined negatives.
+    the monitor compares with, the seconds so far. `artefacts` holds the tensors beside the weights that batches depend
+    on: mined negatives.
     """
 
     def __init__(

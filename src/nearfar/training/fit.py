@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import augmented_views, prepare
+from nearfar.abilities import augmented_views, prepare, prepare_batches
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
@@ -30,7 +30,7 @@ from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
-from nearfar.training.mixture import mix
+from nearfar.training.mixture import mix, parts_of
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
@@ -122,6 +122,8 @@ def fit(
     ranks.open(device)
     ranks.on_first_rank(lambda: refuse_used_folder(ensure_folder(folder), resume or overwrite))
     # Data: the inputs of every view, and the examples of every step.
+    late = [part for one in (positives, heldout) if one is not None for part in parts_of(one)]
+    ranks.first_rank_first(lambda: prepare_batches(*late))  # by the encoder before training
     stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, positives))
     sampler = Sampler.of(positives, training)
     steps = training.steps or sampler.steps(training.epochs)

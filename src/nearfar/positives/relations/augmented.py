@@ -51,15 +51,17 @@ def augmented_cells(
 
 
 def augment_fixed(
-    streamed: StreamedAugmentation | None, cells: Sequence[Any], ids: Ids, name: str, rows: Ids
+    streamed: StreamedAugmentation | None, cells: Sequence[Any], ids: Ids, name: str, rows: Ids, draw: int = 0
 ) -> list[Any]:
     """Return each cell augmented, always alike: by its content id (n,). Without an augmentation, the cells themselves.
+
+    draw: another number gives another result of each cell, as much alike every time.
 
     Tensors become numpy arrays, as a data set holds them.
     """
     if streamed is None:
         return list(cells)
-    seeds = np.stack([np.full(len(ids), TASK_SEED), ids], 1)  # (n, 2)
+    seeds = np.stack([np.full(len(ids), TASK_SEED + draw), ids], 1)  # (n, 2)
     changed = augmented_cells(streamed, cells, seeds, name, rows)
     return [cell.numpy() if isinstance(cell, Tensor) else cell for cell in changed]
 

@@ -93,13 +93,20 @@ def _connected(query: Ids, cluster: Ids, n: int) -> Ids:
 
 
 def view_task(
-    name: str, documents: Documents, query: StreamedAugmentation | None, rest: StreamedAugmentation | None = None
+    name: str,
+    documents: Documents,
+    query: StreamedAugmentation | None,
+    rest: StreamedAugmentation | None = None,
+    *,
+    times: int = 1,
 ) -> Retrieval:
     """Return the task of finding each distinct document by its query view, augmented, always alike.
 
     Where the query is a part of a text, word for word, the document is the rest of the text: in the whole text, those
     words alone would find it. For crops of film reviews, BM25's MRR@10 is 1.00 on whole texts and 0.49 on the rest.
-    Without a query view, the query is a crop (`text_crop`). rest: what makes the documents, where it is given.
+    Without a query view, the query is a crop (`text_crop`). rest: what makes the documents, where it is given. times:
+    queries of a text, at most, where there is no `rest`; those of one text do not overlap, leave half of it, and are
+    resampled together.
 
     Errors: `InputError` for no documents; for cells that are no text, without a query view: a cell finds itself.
     """
@@ -108,17 +115,21 @@ def view_task(
     if len(first) == 0:
         raise InputError(f"split {name!r} has no rows to judge with; hold out more")
     ids = all_ids[first]
-    queries, texts = (_text_task if documents.are_texts else _cell_task)(documents, first, ids, query, rest)
-    clusters = np.unique(documents.document_ids[first], return_inverse=True)[1]
+    source = np.arange(len(first))  # (q,) the document of each query
+    if times > 1 and rest is None and query is not None and documents.are_texts:
+        queries, texts, source = _several_queries(documents, first, ids, query, times)
+    else:
+        queries, texts = (_text_task if documents.are_texts else _cell_task)(documents, first, ids, query, rest)
+    clusters = np.unique(documents.document_ids[first], return_inverse=True)[1][source]
     return Retrieval(
         name,
         queries,
         texts,
-        [f"q{i}" for i in range(len(first))],
+        [f"q{i}" for i in range(len(source))],
         [f"d{i}" for i in range(len(first))],
-        {i: {i: 1} for i in range(len(first))},
+        {i: {document: 1} for i, document in enumerate(source.tolist())},
         clusters,
-        {"queries": len(first), "documents": len(first), "clusters": len(np.unique(clusters))},
+        {"queries": len(source), "documents": len(first), "clusters": len(np.unique(clusters))},
     )
 
 
@@ -134,6 +145,36 @@ def _text_task(
     else:
         texts = augment_fixed(rest, cells, ids, "key", rows)
     return ListColumn("query", queries), ListColumn("document", texts)
+
+
+def _several_queries(
+    documents: Documents, first: Ids, ids: Ids, query: StreamedAugmentation, times: int
+) -> tuple[Column, Column, Ids]:
+    """Return up to `times` queries of each text, the texts without them, and the text (q,) that each query is from."""
+    cells, rows = take(documents.cells, first), documents.row[first]
+    draws = [augment_fixed(query, cells, ids, "query", rows, draw) for draw in range(times)]
+    queries, texts, source = [], [], []
+    for i, (text, *drawn) in enumerate(zip(cells, *draws, strict=True)):
+        spans: list[tuple[int, int]] = []
+        for part in drawn:
+            start = text.find(part)
+            span = (start, start + len(part))
+            apart = start >= 0 and all(span[1] <= a or b <= span[0] for a, b in spans)
+            if apart and 2 * (sum(b - a for a, b in spans) + len(part)) <= len(text):
+                spans.append(span)
+        parts = [text[a:b] for a, b in spans] or drawn[:1]  # of a short text, or a changed one, the first stands alone
+        queries += parts
+        source += [i] * len(parts)
+        texts.append(_without(text, spans) if spans else _rest(text, drawn[0]))
+    return ListColumn("query", queries), ListColumn("document", texts), np.array(source, np.int64)
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> str:
+    """Return a text without some spans of characters that do not overlap."""
+    ends = [0, *(stop for _, stop in sorted(spans))]
+    starts = [*(start for start, _ in sorted(spans)), len(text)]
+    kept = (text[a:b].strip() for a, b in zip(ends, starts, strict=True))
+    return " ".join(part for part in kept if part)
 
 
 def _cell_task(
