@@ -155,6 +155,11 @@ def test_a_setting_that_the_new_part_lacks_is_refused_where_the_user_gave_it() -
     assert resolved(load("static", ["data.path=x", "loss.name=triplet"]))["loss"]["margin"] == 0.2
 
 
+@pytest.mark.parametrize("sign", ["|", ">", "#", ";", ",", "&", "*", "%", "@", "!", ":"])
+def test_a_sign_of_yaml_alone_is_that_sign(sign: str) -> None:
+    assert recipes.by_path([f"data.delimiter={sign}"])["data.delimiter"][0] == sign
+
+
 def test_overrides_leave_the_values_that_they_were_given_as_they_were() -> None:
     inner: dict[str, Any] = {"name": "static", "dim": 8}
     recipe = load("adapt", {"encoder.of": inner, "encoder.of.dim": 16})

@@ -34,6 +34,9 @@ from nearfar.tasks import Task
 # --- data and positives ---
 
 
+EXPECT = "what to expect"  # the note that says in a sentence what a part may gain, for dry runs and reports
+
+
 @runtime_checkable
 class HasNotes(Protocol):
     """Data that tells of itself what a protocol should say: sizes, what was dropped, how it was split."""
@@ -154,6 +157,29 @@ class ManyTasks(Protocol):
 def tasks_of(positives: Positives, split: str) -> Sequence[Task]:
     """Return all tasks of a split, the usual one first."""
     return positives.tasks(split) if isinstance(positives, ManyTasks) else [positives.task(split)]
+
+
+@runtime_checkable
+class PreparedLate(Protocol):
+    """Positives whose batches take long to prepare: a teacher scores them, which is the encoder before training."""
+
+    def prepare_batches(self) -> None:
+        """Prepare all batches, with the encoder as it is; a second call has no effect."""
+        ...
+
+    def sample(self, examples: int) -> tuple[Positives, float]:
+        """Return positives like these, prepared, of few rows and about so many examples, for a dry run.
+
+        And the seconds that `prepare_batches` is going to take, estimated from those that the sample took.
+        """
+        ...
+
+
+def prepare_batches(*positives: Positives) -> None:
+    """Let positives prepare their batches; most have nothing to prepare."""
+    for each in positives:
+        if isinstance(each, PreparedLate):
+            each.prepare_batches()
 
 
 @runtime_checkable

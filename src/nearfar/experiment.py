@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, json_safe, write_json, write_text
+from nearfar.storage.folders import ensure_folder, json_safe, refuse_used_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from nearfar.config import Recipe, RecipeParts
@@ -105,8 +105,6 @@ def train(
 
 def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that is used or cannot be written, before the time that reading the data takes is spent."""
-    from nearfar.training.fit import refuse_used_folder
-
     refuse_used_folder(ensure_folder(out), resume or overwrite)
 
 
@@ -172,7 +170,8 @@ def run(
     _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
     training = _about_training(parts)
     reports = {one.name: one.report(run.model, starts.get(one.name), training) for one in judged}
-    facts = _facts(run, reports, len(parts.positives), time.perf_counter() - began)
+    seconds = time.perf_counter() - began + run.seconds_before  # of all parts of a resumed run
+    facts = _facts(run, reports, len(parts.positives), seconds)
     write_results(run, reports, facts)
     return Experiment(run, reports, facts)
 

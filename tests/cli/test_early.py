@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import subprocess
@@ -36,22 +37,60 @@ def in_a_process(*words: str, folder: Path) -> tuple[int, str, str, bool]:
         (["train", "static", "loss.name=infonse"], "did you mean 'infonce'"),
         (["train", "static", "trainin.epochs=1"], "did you mean 'training'"),
         (["evaluate", "nowhere", "pairs.jsonl"], "nowhere: no such model folder"),
-        (["evaluate", ".", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
+        (["evaluate", "model", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["search", "nowhere", "pairs.jsonl", "fox"], "nowhere: no such model folder"),
-        (["search", ".", "nowhere.txt", "fox"], "nowhere.txt: no such file"),
-        (["embed", ".", "nowhere.csv", "--out", "v.npy"], "nowhere.csv: no such file"),
-        (["mine", ".", "nowhere.csv", "--out", "n.jsonl"], "nowhere.csv: no such file"),
+        (["search", "model", "nowhere.txt", "fox"], "nowhere.txt: no such file"),
+        (["embed", "model", "nowhere.csv", "--out", "v.npy"], "nowhere.csv: no such file"),
+        (["mine", "model", "nowhere.csv", "--out", "n.jsonl"], "nowhere.csv: no such file"),
         (["audit", "nowhere.csv"], "nowhere.csv: no such file"),
         (["lab", "temperature", "nowhere", "x.csv"], "nowhere: no such model folder"),
         (["export", "nowhere", "--onnx", "x"], "nowhere: no such model folder"),
+        (["evaluate", "empty", "pairs.jsonl"], "empty: no nearfar.json, so this is no model"),
+        (["evaluate", "broken", "pairs.jsonl"], "nearfar.json: not readable"),
+        (["evaluate", "model", "no_queries"], "no_queries: has no queries.jsonl"),
+        (["evaluate", "model", "no_corpus"], "no_corpus: has no corpus.jsonl"),
+        (["evaluate", "model", "whole", "--split", "dev"], "no split 'dev'"),
+        (["mine", "model", "whole", "--out", "n.jsonl"], "no split 'train'"),
+        (["lab", "temperature", "model", "no_queries"], "no_queries: has no queries.jsonl"),
+        (["search", "model", "no_corpus", "fox"], "no_corpus: has no corpus.jsonl"),
+        (["train", "static", "data.path=pairs.jsonl", "--out", "pairs.jsonl/x"], "pairs.jsonl/x: a file stands where"),
+        (["train", "static", "data.path=pairs.jsonl", "--out", "run"], "run: a run lies there already"),
+        (["demo", "--out", "pairs.jsonl/x"], "pairs.jsonl/x: a file stands where"),
+        (["lab", "temperature", "model", "pairs.jsonl", "--out", "pairs.jsonl"], "pairs.jsonl: a file stands where"),
+        (["evaluate", "model", "pairs.jsonl", "--out", "pairs.jsonl/r.json"], "pairs.jsonl: a file stands where"),
+        (["embed", "model", "pairs.jsonl", "--out", "pairs.jsonl/v.npy"], "pairs.jsonl: a file stands where"),
+        (["embed", "model", "pairs.jsonl", "--out", "v.txt"], "v.txt: unknown kind of file"),
+        (["mine", "model", "pairs.jsonl", "--out", "pairs.jsonl/n.jsonl"], "pairs.jsonl: a file stands where"),
+        (["audit", "pairs.jsonl", "--out", "pairs.jsonl/a.html"], "pairs.jsonl: a file stands where"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_wrong_with_names_and_places_is_said_without_torch(words: list[str], said: str, tmp_path: Path) -> None:
+    before = _places(tmp_path)
     code, out, errors, torch = in_a_process(*words, folder=tmp_path)
     assert (code, out, torch) == (2, "", False), errors
     assert said in errors
     assert len(errors.splitlines()) == 1
+    assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before  # a refusal makes nothing
+
+
+def _places(folder: Path) -> set[Path]:
+    """Write a table, folders of BEIR, models and a run as far as a refusal looks at them; return all paths."""
+    (folder / "pairs.jsonl").write_text('{"query": "a", "key": "b"}\n')
+    description = {"format": 1, "fingerprint": "", "encoder": {}, "prompts": {}, "forms": []}
+    for name, text in (("model", json.dumps(description)), ("broken", "{"), ("empty", None)):
+        (folder / name).mkdir()
+        if text is not None:
+            (folder / name / "nearfar.json").write_text(text)
+    (folder / "run").mkdir()
+    (folder / "run" / "events.jsonl").write_text("")
+    whole = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
+    for name, missing in (("whole", None), ("no_queries", "queries.jsonl"), ("no_corpus", "corpus.jsonl")):
+        (folder / name / "qrels").mkdir(parents=True)
+        for file in whole:
+            if file != missing:
+                (folder / name / file).write_text("")
+    return set(folder.rglob("*"))
 
 
 def test_the_version_names_all_versions_without_torch(tmp_path: Path) -> None:

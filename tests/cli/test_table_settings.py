@@ -92,6 +92,49 @@ def test_search_and_embed_take_split_and_delimiter(german: list[dict[str, str]],
     np.testing.assert_array_equal(np.load("v.npy"), nf.Model.load("model").embed(["a grey goose, really"]))
 
 
+def test_lab_takes_columns_and_delimiter(german: list[dict[str, str]], nearfar: Run) -> None:
+    call = ["lab", "temperature", "model", "de.csv", "--steps", "0"]
+    found = facts(nearfar, *call, "--query", "de", "--key", "en", "--delimiter", ";")
+    assert found["protocol"]["pairs of the data"] == len(german)
+    assert facts(nearfar, *call, "positives.query=de", "--key", "en", "data.delimiter=;")["curves"] == found["curves"]
+
+
+def test_mine_reads_a_corpus_as_it_is_told(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:
+    """In the format of DATA it is parsed as DATA is, and its documents lie in the column of the keys, if it has one."""
+    call = ["mine", "model", "de.csv", "--query", "de", "--key", "en", "--delimiter", ";", "--out", "m.jsonl"]
+    documents = len({row["en"] for row in german})
+    (here / "more.csv").write_text("text;en\nold, grey;a red fox, really\nold, red;a grey goose, really\n")
+    assert facts(nearfar, *call, "--corpus", "more.csv")["documents"] == documents + 2
+    (here / "other.csv").write_text("id|prose\na|a red fox, really\n")
+    own = ["corpus.column=prose", "corpus.delimiter=|"]
+    assert facts(nearfar, *call, "--corpus", "other.csv", *own)["documents"] == documents + 1
+    nearfar(*call, *own).refused("corpus.column=prose", "(data.SETTING and positives.SETTING)")
+    nearfar(*call, "--corpus", "other.csv", "corpus.colunm=prose").refused("'colunm'")
+    nearfar(*call, "--corpus", "other.csv", "corpus.path=x").refused("corpus.path=x", "corpus.SETTING")
+    nearfar(*call, "--corpus", "other.csv", "corpsu.column=x").refused("did you mean 'corpus'")
+
+
+def test_embed_reads_a_calibration_as_it_is_told(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:
+    call = ["embed", "model", "de.csv", "--column", "de", "--delimiter", ";", "--precision", "int8", "--out", "v.npy"]
+    facts(nearfar, *call, "--calibration", "de.csv")
+    model = nf.Model.load("model")
+    texts = [row["de"] for row in german]
+    np.testing.assert_array_equal(np.load("v.npy"), model.embed(texts, precision="int8", calibration=texts))
+    facts(nearfar, *call, "--calibration", "de.csv", "calibration.column=en")
+    keys = [row["en"] for row in german]
+    np.testing.assert_array_equal(np.load("v.npy"), model.embed(texts, precision="int8", calibration=keys))
+
+
+@pytest.mark.parametrize("given", [["--split", "test"], ["--column", "text"]], ids=lambda words: words[0])
+def test_a_split_or_column_of_what_has_none_is_refused(given: list[str], here: Path, nearfar: Run) -> None:
+    beir(here / "beir")
+    (here / "lines.txt").write_text("a red fox\na grey goose\n")
+    said = f"leave {given[0][2:]} {given[1]} out"
+    for corpus in ("beir", "lines.txt"):
+        nearfar("search", "model", corpus, "fox", *given).refused(corpus, said)
+        nearfar("embed", "model", corpus, "--out", "v.npy", *given).refused(corpus, said)
+
+
 def test_what_cannot_be_set_is_refused(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:
     beir(here / "beir")
     call = ["evaluate", "model", "de.csv"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
+from nearfar.column import ListColumn
 from nearfar.data.table import Table
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.positives.columns import Columns

@@ -26,24 +26,46 @@ def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
             refuse_data(path)
 
 
-def refuse_data(path: str) -> None:
-    """Refuse the path of a file that does not exist; what may be a data set on the hub passes."""
+def refuse_data(path: str, beir_split: str | None = None) -> None:
+    """Refuse the path of a file that does not exist; what may be a data set on the hub passes.
+
+    beir_split: of a BEIR folder whose queries and judgements are read, too; None where only its documents are.
+    """
+    from nearfar.data.beir import check_folder, is_beir
     from nearfar.data.tables.files import check_file
     from nearfar.data.tables.read import is_file_name
 
     place = Path(path).expanduser()
+    if path and is_beir(place):
+        check_folder(place, beir_split)
     if path and not place.exists() and is_file_name(path):
         check_file(place)  # raises
 
 
 def refuse_model(model: str) -> None:
-    """Refuse the path of a model's folder that does not exist; `minilm` is a model by its name."""
-    from nearfar.storage.description import read_description
+    """Refuse a path that is no folder of a model, of nearfar or other libraries; `minilm` is a model by its name."""
+    from nearfar.storage.description import PRETRAINED_FILES, read_description
     from nearfar.storage.folders import complete_folder
 
     folder = complete_folder(Path(model))
-    if model != "minilm" and not folder.is_dir():
+    of_others = any((folder / name).is_file() for name in PRETRAINED_FILES)
+    if not of_others and (folder.exists() or model != "minilm"):
         read_description(folder)  # raises
+
+
+def refuse_out(folder: Path) -> None:
+    """Refuse a folder to write into that cannot be one. For a file to write, give its parent."""
+    from nearfar.storage.folders import refuse_place
+
+    refuse_place(folder)
+
+
+def refuse_run(out: Path, *, allowed: bool) -> None:
+    """Refuse the folder of a run that cannot be one, or holds one, unless that is allowed."""
+    from nearfar.storage.folders import refuse_used_folder
+
+    refuse_out(out)
+    refuse_used_folder(out, allowed)
 
 
 def _specs(section: Any) -> list[Mapping[str, Any]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nearfar.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from nearfar.column import Column
     from nearfar.evaluation.sources import Reading
 
 
@@ -20,6 +22,7 @@ Overrides = Annotated[
 TableOverrides = Annotated[
     list[str] | None, typer.Argument(metavar="[SETTINGS]...", help="How to read it: data.delimiter=';'.")
 ]
+PARSING = ("delimiter", "header")  # settings that a further file in the format of the first has, too
 Delimiter = Annotated[str | None, typer.Option(help="What parts the fields of a table, whatever its name says.")]
 
 
@@ -30,8 +33,11 @@ def reading(
     query: str | None = None,
     key: str | None = None,
     pairs: bool = True,
+    further: str | None = None,
 ) -> Reading:
     """Return how to read a table, from a command's options and its settings by path; pairs: whether it reads pairs.
+
+    further: the section of another file's settings, which `further_texts` reads.
 
     Errors: `InputError` for a setting of another section, or one that stands beside an option that says otherwise.
     """
@@ -41,9 +47,12 @@ def reading(
     sections: dict[str, dict[str, object]] = {"data": {}, "positives": {}} if pairs else {"data": {}}
     for path, (value, text) in recipes.by_path(overrides or []).items():
         section, _, name = path.partition(".")
+        if section == further:
+            continue
         if section not in sections:
-            known = " and ".join(f"{section}.SETTING" for section in sections)
-            raise InputError(f"{text!r}: no setting of how data are read; {nearest(section, sections)} ({known})")
+            names = [*sections, *([further] if further else [])]
+            known = " and ".join(f"{name}.SETTING" for name in names)
+            raise InputError(f"{text!r}: no setting of how data are read; {nearest(section, names)} ({known})")
         if section == "data" and name in ("name", "path"):
             raise InputError(f"{text!r}: what to read is the argument; leave this out")
         if not name or "." in name:
@@ -56,3 +65,33 @@ def reading(
                 raise InputError(f"--{name} {given} and {section}.{name}={sections[section][name]}: give one of them")
             sections[section][name] = given
     return Reading(sections["data"], sections.get("positives", {}))
+
+
+def further_texts(
+    path: str, section: str, overrides: Sequence[str] | None, *, beside: str, read: Reading, likely: str | None
+) -> Column:
+    """Return the texts of a further file of a command, by its own settings: corpus.column=text corpus.delimiter=';'.
+
+    Args:
+        section: of its settings: those of a table, column and split.
+        beside, read: the command's first file and how it is read; a file of the same format is parsed alike.
+        likely: the column where none is given, if the file has it.
+
+    Errors: those of `sources.texts`; an unknown setting.
+    """
+    from nearfar import recipes
+    from nearfar.data.tables.files import format_suffix
+    from nearfar.evaluation import sources
+    from nearfar.evaluation.sources import Reading
+
+    own: dict[str, Any] = {}
+    for setting, (value, text) in recipes.by_path(overrides or []).items():
+        of, _, name = setting.partition(".")
+        if of == section and (not name or "." in name or name in ("name", "path")):
+            raise InputError(f"{text!r}: write {section}.SETTING=VALUE, e.g. {section}.column=text")
+        if of == section:
+            own[name] = value
+    column, split = own.pop("column", None), own.pop("split", None)
+    alike = format_suffix(Path(path)) == format_suffix(Path(beside)) != ""
+    parsing = {name: value for name, value in read.data.items() if alike and name in PARSING}
+    return sources.texts(path, column, Reading({**parsing, **own}), split=split, likely=likely)[1]

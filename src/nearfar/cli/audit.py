@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, refuse_out
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.storage.folders import json_safe
 
@@ -35,6 +35,9 @@ def command(
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
     of each row that was left out.
     """
+    refuse_out(out.parent)
+    if fix is not None:
+        refuse_out(fix.parent)
     refuse_data(data)
     read = reading(overrides, delimiter=delimiter, pairs=False)
     if model is not None:

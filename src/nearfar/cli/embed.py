@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_data, refuse_model
-from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
+from nearfar.cli._early import refuse_data, refuse_model, refuse_out
+from nearfar.cli._table_settings import Delimiter, TableOverrides, further_texts, reading
+from nearfar.errors import InputError
 from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
@@ -35,29 +36,34 @@ def command(
     """Write the vectors of texts into a file.
 
     Unit vectors, float32, in the order of the input. Bytes (int8, uint8) need a calibration; its ranges are kept as
-    OUT.ranges.npy, for texts to come that are to be compared with these.
+    OUT.ranges.npy, for texts to come that are to be compared with these. Texts to calibrate on are read as INPUT is,
+    where they have its format, and by settings of their own: calibration.column=text calibration.delimiter=';'.
     """
+    if out.suffix not in (".npy", ".parquet"):
+        raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
+    refuse_out(out.parent)
     refuse_model(model)
     if not texts.endswith(".txt"):
         refuse_data(texts)
-    read = reading(overrides, delimiter=delimiter, pairs=False)
-    from nearfar.errors import InputError
+    further = None if calibration is None else "calibration"
+    read = reading(overrides, delimiter=delimiter, pairs=False, further=further)
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
     from nearfar.model import Model
     from nearfar.sides import ROLES
     from nearfar.vectors.quantize import Ranges
 
-    if out.suffix not in (".npy", ".parquet"):
-        raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
     if role is not None and role not in ROLES:
         raise InputError(f"--role {role}: no such role; known: {', '.join(ROLES)}")
     ids, found = sources.texts(texts, column, read, split=split)
     loaded = Model.load(model)
     ranges: Column | Ranges | None = None
     if calibration is not None:
-        known = calibration.endswith(".npy")
-        ranges = Ranges.load(Path(calibration)) if known else sources.texts(calibration, None)[1]
+        if calibration.endswith(".npy"):
+            ranges = Ranges.load(Path(calibration))
+        else:
+            given: Any = {"beside": texts, "read": read, "likely": column}
+            ranges = further_texts(calibration, "calibration", overrides, **given)
     form = VectorFormat.of(loaded, cast("Role", role), dim, precision, ranges)
     write_vectors(out, ids, found, form)
     facts = {"out": str(out), "rows": len(ids), "dim": form.dim, "precision": form.precision}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, refuse_out
 from nearfar.cli._table_settings import Delimiter, Overrides, reading
 
 BASELINE = "bm25, majority, ... (those of the task by default), a model's folder, or none."
@@ -30,8 +30,10 @@ def command(
 
     On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
     """
+    if out is not None:
+        refuse_out(out.parent)
     refuse_model(model)
-    refuse_data(data)
+    refuse_data(data, split or "test")
     read = reading(overrides, delimiter=delimiter, query=query, key=key)
     from nearfar.evaluation import sources
     from nearfar.evaluation.baselines import chosen_baselines

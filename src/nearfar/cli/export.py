@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_model
+from nearfar.cli._early import refuse_model, refuse_out
 from nearfar.text.printable import printable
 
 
@@ -22,6 +22,7 @@ def command(
     ONNX Runtime runs it without torch: from token ids and their mask to unit vectors. What it gives is compared with
     the model before it is kept.
     """
+    refuse_out(onnx)
     refuse_model(model)
     from nearfar.model import Model
 

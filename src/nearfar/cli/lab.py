@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, refuse_out
+from nearfar.cli._table_settings import Delimiter, Overrides, reading
 from nearfar.storage.folders import json_safe
 
 if TYPE_CHECKING:
@@ -34,10 +35,14 @@ def _group() -> None:
 def temperature(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     data: Annotated[str, typer.Argument(help="A table of pairs, or a BEIR folder.")],
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder of temperature.html and temperature.json.")] = Path("runs/lab"),
     taus: Annotated[str, typer.Option(help="Temperatures of the short trainings.")] = "0.02,0.05,0.1,0.2,0.5,1",
     steps: Annotated[int, typer.Option(help="Steps of each short training; 0 for none.", min=0)] = 60,
     rows: Annotated[int, typer.Option(help="Pairs to measure on, at most.", min=1)] = 1024,
+    query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
+    key: Annotated[str | None, typer.Option(help="The table's column of keys.")] = None,
+    delimiter: Delimiter = None,
     label: Annotated[str | None, typer.Option(help="Column of the table with the classes of keys.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of data that has several.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Default: that of the model's recipe, or 0.01.")] = None,
@@ -50,8 +55,10 @@ def temperature(
     Curves over the temperature: on which negatives the gradient falls. Then a short training at each of some
     temperatures, and what becomes of the space. Writes a page with figures.
     """
+    refuse_out(out)
     refuse_model(model)
-    refuse_data(data)
+    refuse_data(data, split or "test")
+    read = reading(overrides, delimiter=delimiter, query=query, key=key)
     from nearfar.lab import measure
     from nearfar.lab.page import page, show_lab
     from nearfar.model import Model
@@ -61,7 +68,7 @@ def temperature(
     settings = measure.ShortTraining(steps, _learning_rate(loaded, learning_rate), seed)
     ensure_folder(out)
     material = measure.draw_pairs(
-        loaded, data, split=split, label=label, rows=rows, train=steps * measure.BATCH, seed=seed
+        loaded, data, read, split=split, label=label, rows=rows, train=steps * measure.BATCH, seed=seed
     )
     fixed = None if _recipe_number(loaded, "loss", "learnable") else _recipe_number(loaded, "loss", "temperature")
     facts = _about(model, material, settings, label) | {"temperature": fixed or USUAL, "from_recipe": fixed is not None}

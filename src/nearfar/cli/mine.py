@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model
-from nearfar.cli._table_settings import Delimiter, Overrides, reading
+from nearfar.cli._early import refuse_data, refuse_model, refuse_out
+from nearfar.cli._table_settings import Delimiter, Overrides, further_texts, reading
 from nearfar.errors import InputError, nearest
 from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
+    from nearfar.column import Column
     from nearfar.contracts import Positives
     from nearfar.mining.controls import Controls, Sampling
     from nearfar.mining.mine import TableForm
@@ -53,11 +54,16 @@ def command(
 ) -> None:
     """Write hard negatives for a table of pairs.
 
-    The keys nearest to each query that are not known positives. No copy of a positive is ever a negative.
+    The keys nearest to each query that are not known positives. No copy of a positive is ever a negative. --corpus is
+    read as DATA is, where it has its format, and by its own settings: corpus.column=text corpus.split=test.
     """
+    refuse_out(out.parent)
+    if review is not None:
+        refuse_out(review.parent)
     refuse_model(model)
-    refuse_data(data)
-    read = reading(overrides, delimiter=delimiter, query=query, key=key)
+    refuse_data(data, split or "train")
+    further = None if corpus is None else "corpus"
+    read = reading(overrides, delimiter=delimiter, query=query, key=key, further=further)
     import time
 
     from nearfar.evaluation import sources
@@ -80,7 +86,11 @@ def command(
     begin = time.perf_counter()
     loaded = Model.load(model)
     pairs = sources.pairs(data, split, read)
-    hard = _mined(loaded, pairs, asked, corpus, decisions, rescore, quiet)
+    more = None
+    if corpus is not None:
+        likely = read.positives.get("key")
+        more = further_texts(corpus, "corpus", overrides, beside=data, read=read, likely=likely)
+    hard = _mined(loaded, pairs, asked, more, decisions, rescore, quiet)
     rows = mine.write_table(hard, out, shape)
     facts = {"out": str(out), "rows": rows, **_facts(hard), "fingerprint": loaded.fingerprint}
     if review is not None:
@@ -136,7 +146,7 @@ def _mined(
     model: Model,
     positives: Positives | Retrieval,
     controls: Controls,
-    corpus: str | None,
+    corpus: Column | None,
     decisions: Path | None,
     rescore: Path | None,
     quiet: bool,
@@ -145,12 +155,10 @@ def _mined(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from nearfar.evaluation import sources
     from nearfar.mining.mine import mine
     from nearfar.mining.rescore import CrossEncoder
     from nearfar.positives.relations.decisions import Decisions
 
-    more = None if corpus is None else sources.texts(corpus, None)[1]
     decided = None if decisions is None else Decisions.read(decisions)
     judge = None if rescore is None else CrossEncoder(rescore)
     columns = (TextColumn("mining"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total} queries"))
@@ -161,7 +169,7 @@ def _mined(
             model,
             positives,
             controls,
-            corpus=more,
+            corpus=corpus,
             decisions=decided,
             rescore=judge,
             advance=lambda done, of: bar.update(line, completed=done, total=of),

@@ -39,8 +39,7 @@ class Beir:
     def __init__(self, path: str | Path, split: str = "test") -> None:
         self.path = Path(path).expanduser()
         self.split = split
-        if not self.path.is_dir():
-            raise InputError(f"{self.path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels.tsv")
+        check_folder(self.path, split)
         self._corpus = Table(_file(self.path, "corpus.jsonl"), split_column=None)
         self._queries = Table(_file(self.path, "queries.jsonl"), split_column=None)
         self._qrels = Table(_qrels_file(self.path, split), split_column=None)
@@ -84,8 +83,24 @@ class Beir:
 
 
 def is_beir(path: Path) -> bool:
-    """Say whether a path is a BEIR folder: one with a corpus."""
-    return path.is_dir() and any(path.glob("corpus.jsonl*"))
+    """Say whether a path is a BEIR folder: one with a corpus, or with queries and judgements that lack it."""
+    if not path.is_dir():
+        return False
+    judged = (path / "qrels").is_dir() or any(path.glob("qrels.tsv*"))
+    return any(path.glob("corpus.jsonl*")) or (judged and any(path.glob("queries.jsonl*")))
+
+
+def check_folder(path: Path, split: str | None) -> None:
+    """Check that a folder has its files, those of one split's judgements, too; None: of the documents alone.
+
+    Errors: `InputError`, which names what is missing.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels.tsv")
+    _file(path, "corpus.jsonl")
+    if split is not None:
+        _file(path, "queries.jsonl")
+        _qrels_file(path, split)
 
 
 class _Documents:

@@ -80,7 +80,10 @@ class Table:
 
     def _select(self, split: str) -> None:
         self._name = split
-        self._rows = self._splits[split]
+        self._show(self._splits[split])
+
+    def _show(self, rows: Selection) -> None:
+        self._rows = rows
         self.columns: list[str] = self._rows.column_names
         self._checked: dict[tuple[str, bool], Column] = {}
         self.__dict__.pop("fingerprint", None)

@@ -140,23 +140,31 @@ def text_model(name: str, use: str) -> Model:
 
 
 def texts(
-    path: str, column: str | None, reading: Reading = AS_IT_IS, *, split: str | None = None
+    path: str,
+    column: str | None,
+    reading: Reading = AS_IT_IS,
+    *,
+    split: str | None = None,
+    likely: str | None = None,
 ) -> tuple[list[str], Column]:
     """Return ids and texts of INPUT or CORPUS: lines of a .txt file, a BEIR corpus, or a column of a table.
 
     split: of a table that has several. By default the training rows where files name the splits, and all rows where a
-    column does, as most of what is to be found is in no training.
+    column does, as most of what is to be found is in no training. likely: the column where `column` is not given, if
+    the table has it.
 
-    Errors: those of the data; a table without a column of a usual name, where `column` is not given; settings for what
-    is no table.
+    Errors: those of the data; a table without a column of a usual name, where `column` is not given; settings, a column
+    or a split for what is no table.
     """
     from nearfar import data
 
     if is_beir(Path(path)):
         reading.refuse_for_beir(path)
+        _refuse_for(path, "a BEIR folder has one corpus, whole", column, split)
         documents: tuple[list[str], Column] = data.Beir.corpus(path)
         return documents
     if Path(path).suffix == ".txt" and not reading.data:
+        _refuse_for(path, "a .txt file has a text a line, and nothing else", column, split)
         lines = _lines(Path(path))
         return list(lines), ListColumn("line", list(lines.values()))
     table = reading.table(path)
@@ -164,13 +172,21 @@ def texts(
         table = table.split(split)
     elif not {"split_column", "heldout"} & set(reading.data):
         table = table.all_splits() or table
-    name = column or next((c for c in TEXT_COLUMNS if c in table.columns), None)
+    names = TEXT_COLUMNS if likely is None else (likely, *TEXT_COLUMNS)
+    name = column or next((c for c in names if c in table.columns), None)
     if name is None:
         raise InputError(f"{path}: which column holds the texts? give --column; columns: {', '.join(table.columns)}")
     id_column = next((c for c in ("_id", "id") if c in table.columns), None)
     text_column = table.text(name)
     ids = range(1, len(table) + 1) if id_column is None else table.column(id_column).read(0, len(table))
     return [str(cell) for cell in ids], text_column
+
+
+def _refuse_for(path: str, what: str, column: str | None, split: str | None) -> None:
+    """Refuse a column or a split of what has none, and would be read whole in spite of them."""
+    given = [f"{name} {value}" for name, value in (("column", column), ("split", split)) if value is not None]
+    if given:
+        raise InputError(f"{path}: {what}; leave {' and '.join(given)} out")
 
 
 def _lines(path: Path) -> dict[str, str]:

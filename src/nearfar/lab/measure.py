@@ -49,16 +49,25 @@ class ShortTraining:
 
 
 def draw_pairs(
-    model: Model, data: str, *, split: str | None, label: str | None, rows: int, train: int, seed: int
+    model: Model,
+    data: str,
+    reading: sources.Reading = sources.AS_IT_IS,
+    *,
+    split: str | None,
+    label: str | None,
+    rows: int,
+    train: int,
+    seed: int,
 ) -> LabPairs:
     """Draw `rows` pairs to measure on, at most half of DATA, and at most `train` others to train on.
 
-    With train = 0 all of DATA may be measured. The texts come with the model's prompts in front.
+    reading: how DATA is read. With train = 0 all of DATA may be measured. The texts come with the model's prompts in
+    front.
 
     Errors: `InputError`: those of the data; a label that is no column; fewer than 16 pairs to measure on; none left to
     train on.
     """
-    data_pairs = _read_pairs(data, split, label)
+    data_pairs = _read_pairs(data, reading, split, label)
     n = len(data_pairs.cells)
     order = np.random.default_rng(seed).permutation(n)
     size = min(rows, n // 2 if train else n)
@@ -138,8 +147,8 @@ class _DataPairs:
     labels: Sequence[Any] | None
 
 
-def _read_pairs(data: str, split: str | None, label: str | None) -> _DataPairs:
-    source = sources.pairs(data, split, usual="test", negative=[])
+def _read_pairs(data: str, reading: sources.Reading, split: str | None, label: str | None) -> _DataPairs:
+    source = sources.pairs(data, split, reading, usual="test", negative=[])
     if isinstance(source, Retrieval):
         if label is not None:
             raise InputError(f"--label {label}: a BEIR folder has no column for it; give a table of pairs")

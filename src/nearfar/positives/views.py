@@ -18,8 +18,8 @@ from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.augmented import augment_fixed, shown
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.labelled import LabelledCells, label_column, labels_task
-from nearfar.positives.relations.tasks import documents_to_judge, view_task
 from nearfar.positives.relations.view import SIMCSE, ViewEntry, batch_views
+from nearfar.positives.relations.view_tasks import documents_to_judge, view_task
 from nearfar.registry import PartsOf
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval, Task

@@ -221,6 +221,8 @@ def _leads_nowhere(keys: Sequence[str], i: int, place: Any, text: str) -> InputE
 
 
 def _value(text: str) -> Any:
+    if text[:1] in ("|", ">", "#", "!"):  # a delimiter: YAML would see a block, a comment or a tag, and no text
+        return text
     try:
         return _yaml(text) if text else ""
     except ValueError:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nearfar.abilities import EXPECT
 from nearfar.evaluation.figures import bounds, counted, difference, finite, number, outcome, pair_of
 from nearfar.evaluation.verdict import GEOMETRY, in_order, label_of
 from nearfar.text.printable import printable
@@ -132,6 +133,8 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
     if isinstance(split, Mapping):
         lines = {"splits": f"split {split.get('splits')}", "held out": split.get("held out")}
         yield from (str(line) for name, line in lines.items() if name in split)
+    if EXPECT in notes:
+        yield str(notes[EXPECT])
     for name, why in protocol.get("cannot read", {}).items():
         yield f"{label_of(name, protocol)}: {why}"
 

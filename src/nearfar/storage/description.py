@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 FORMAT = 1
+PRETRAINED_FILES = ("modules.json", "config.json")  # either makes a folder a model of other libraries
 NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms")  # the rest of the file are the model's notes
 
 

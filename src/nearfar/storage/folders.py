@@ -39,12 +39,35 @@ def ensure_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{folder}: a file stands where a folder is needed; choose another place") from error
+        raise _no_folder(folder) from error
     except PermissionError as error:
-        raise InputError(f"{folder}: not writable; choose another folder or change its permissions") from error
+        raise _not_writable(folder) from error
     except OSError as error:
         raise write_error(folder, error) from error
     return folder
+
+
+def refuse_place(folder: Path) -> None:
+    """Refuse a folder that could not be made or written to, as `ensure_folder` does, and make nothing."""
+    existing = next((place for place in (folder, *folder.absolute().parents) if place.exists()), Path("/"))
+    if not existing.is_dir():
+        raise _no_folder(folder)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise _not_writable(folder)
+
+
+def refuse_used_folder(folder: Path, allowed: bool) -> None:
+    """Refuse a folder that holds a run, unless that is to be resumed or replaced. Errors: `InputError`."""
+    if not allowed and (folder / "events.jsonl").exists():
+        raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
+
+
+def _no_folder(folder: Path) -> InputError:
+    return InputError(f"{folder}: a file stands where a folder is needed; choose another place")
+
+
+def _not_writable(folder: Path) -> InputError:
+    return InputError(f"{folder}: not writable; choose another folder or change its permissions")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from nearfar.training.settings import LOWER_IS_BETTER
 from nearfar.training.state import TrainState, strip_prefix
 
 TENSORS, STATE = "state.safetensors", "state.json"
+LENGTH = ("epochs", "steps")  # settings that may grow where no number of a step depends on the run's length
 FILES = (TENSORS, STATE)
 
 
@@ -35,11 +37,13 @@ class Checkpointer:
     """The checkpoints of one run, in `folder`.
 
     identity: settings and data that must be the same for the run to be resumed. machine: what may differ then, at the
-    price of the last digits. keep: how many of the latest checkpoints stay, beside the best.
+    price of the last digits. keep: how many of the latest checkpoints stay, beside the best. may_grow: whether a
+    resumed run may be longer than it was. started: when this part of the run began, by `time.perf_counter`.
 
     Only rank 0 reads and writes files, but every rank makes the same calls and has the same values. `memory` holds the
     plain values that a resumed run needs: the best evaluation, the latest metrics, whether patience has run out, what
-    the monitor compares with. `artefacts` holds the tensors beside the weights that batches depend on: mined negatives.
+    the monitor compares with, the seconds so far. `artefacts` holds the tensors beside the weights that batches depend
+    on: mined negatives.
     """
 
     def __init__(
@@ -50,10 +54,15 @@ class Checkpointer:
         machine: Mapping[str, Any],
         keep: int,
         ranks: Ranks | None = None,
+        *,
+        may_grow: bool = False,
+        started: float | None = None,
     ) -> None:
+        self.may_grow, self.started = may_grow, time.perf_counter() if started is None else started
+        self.seconds_before = 0.0  # of the parts that a resumed run had before, up to its checkpoint
         self.folder, self.train_state, self.keep, self.ranks = folder, train_state, keep, ranks or Ranks()
         self.identity, self.machine = dict(_flat(identity)), dict(machine)
-        self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False}
+        self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False, "seconds": 0.0}
         self.artefacts: dict[str, Tensor] = {}
         self.last: int | None = None  # step of the last checkpoint
 
@@ -84,6 +93,7 @@ class Checkpointer:
         self.train_state.restore(checkpoint.tensors, self.ranks)
         self.artefacts = strip_prefix("artefact/", checkpoint.tensors)
         self.memory |= checkpoint.state["memory"]
+        self.seconds_before = float(self.memory["seconds"])
         self.last = checkpoint.step
         return checkpoint.step
 
@@ -111,11 +121,27 @@ class Checkpointer:
         names = sorted(name for name in {*before, *self.identity} if before.get(name) != self.identity.get(name))
         other_parts = {name.split(".")[0] for name in names if name.endswith(".name")}  # their settings differ as well
         names = [name for name in names if name.split(".")[0] not in other_parts or name.endswith(".name")]
+        lengths = [f"training.{name}" for name in LENGTH]
+        grown = [name for name in names if name in lengths and self._has_grown(before)]
+        if self.may_grow:
+            names = [name for name in names if name not in grown]
         if names:
+            advice = "give the same, or start anew with another --out"
+            if names == grown:
+                advice = (
+                    "only a constant schedule without warmup may go on for longer, as each step so far would have been "
+                    "another. Start from the model: nearfar train finetune encoder.model="
+                    f"{self.folder.parent / 'model'} data.path=... --out OTHER"
+                )
             changes = "; ".join(f"{name} was {before.get(name)!r} and is {self.identity.get(name)!r}" for name in names)
-            raise InputError(
-                f"{self.folder}: cannot resume, {changes}; give the same, or start anew with another --out"
-            )
+            raise InputError(f"{self.folder}: cannot resume, {changes}; {advice}")
+
+    def _has_grown(self, before: Mapping[str, Any]) -> bool:
+        """Return whether the run's length, which one of two settings says, is given as before, and is longer."""
+        of = "training.epochs" if self.identity.get("training.steps") is None else "training.steps"
+        was, now = before.get(of), self.identity.get(of)
+        same_kind = (before.get("training.steps") is None) == (self.identity.get("training.steps") is None)
+        return same_kind and was is not None and now is not None and now > was
 
     def record_evaluation(self, step: int, metrics: Mapping[str, float], by: str) -> bool:
         """Keep an evaluation's metrics; return whether it is the best so far by the metric `by`.
@@ -131,8 +157,13 @@ class Checkpointer:
         self.memory["best"] = {"step": step, "by": by, "value": value, "metrics": dict(metrics)}
         return True
 
+    def seconds(self) -> float:
+        """Return the seconds of all parts of the run so far; of an earlier one, up to the checkpoint that it left."""
+        return self.seconds_before + time.perf_counter() - self.started
+
     def save(self, step: int) -> None:
         """Write the checkpoint of a step, and delete those that are no longer kept."""
+        self.memory["seconds"] = self.seconds()
         random_states = self.train_state.random_states(self.ranks)
         self.ranks.on_first_rank(lambda: self._write(step, random_states))
         self.last = step

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from nearfar import registry
-from nearfar.abilities import Minable, notes_of, prepare
+from nearfar.abilities import EXPECT, Minable, PreparedLate, notes_of, prepare
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.compute.scheduled import value_at
@@ -51,6 +51,7 @@ def dry_run(
 ) -> Estimate:
     """Return the first examples of the first batch, and time and memory estimated from a few steps on a copy.
 
+    Positives that take long to prepare (`PreparedLate`) show a sample, and how long all of them would take.
     With mining (`refresh`) the steps have as many negatives as in the run, drawn at random; the time to mine them is
     not in the estimate.
     """
@@ -65,9 +66,13 @@ def dry_run(
         minable = cast("Minable", positives)
         positives = minable.with_negatives(refresh.random_negatives(minable))
     prepare_sides(encoder, positives)
-    positives = as_read(encoder, positives)
     prepare(trained.objective, encoder)
     sampler = Sampler.of(positives, training)
+    whole, late_seconds = positives, 0.0
+    if isinstance(positives, PreparedLate):
+        positives, late_seconds = positives.sample(sampler.batch_size * (STEPS + 1))
+        sampler = Sampler.of(positives, training)
+    positives = as_read(encoder, positives)
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()
     read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder, hidden)
@@ -75,17 +80,22 @@ def dry_run(
     cells = sum(sum(batch.sizes.values()) for batch in batches)
     seconds_per_cell = (time.perf_counter() - started) / cells
     seconds_per_step, facts = _measure_steps(trained, positives, batches, training)
+    batch, batch_size = positives.describe(sampler.batch(0)[:3]), sampler.batch_size
+    sampler = Sampler.of(whole, training)
+    seconds_per_step *= sampler.batch_size / batch_size  # where a sample has too few examples for a batch
     steps = training.steps or sampler.steps(training.epochs)
+    reading = seconds_per_cell * sum(map(len, whole.views.values()))
     return Estimate(
         {
-            "batch": positives.describe(sampler.batch(0)[:3]),
-            "notes": notes_of(positives),
-            "pairs": len(positives),
+            "batch": batch,
+            "notes": {name: note for name, note in notes_of(whole).items() if name != EXPECT},
+            "pairs": len(whole),
             "batch_size": sampler.batch_size,
             "steps": steps,
             "refreshes": 0 if refresh is None else len(refresh_steps(training, steps)),
             "seconds": seconds_per_step * steps,
-            "reading_seconds": seconds_per_cell * sum(map(len, positives.views.values())),
+            "reading_seconds": late_seconds or reading,
+            "expect": notes_of(whole).get(EXPECT),
             "pairs_per_second": sampler.batch_size / seconds_per_step,
             "memory_mb": hardware.peak_memory_mb(),
             **facts,

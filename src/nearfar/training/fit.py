@@ -16,22 +16,22 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import augmented_views, prepare
+from nearfar.abilities import augmented_views, prepare, prepare_batches
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
-from nearfar.errors import InputError, Interrupted
+from nearfar.errors import Interrupted
 from nearfar.model import Model
 from nearfar.sides import prepare_sides, side_of
-from nearfar.storage.folders import ensure_folder
+from nearfar.storage.folders import ensure_folder, refuse_used_folder
 from nearfar.text.alike import as_read
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
 from nearfar.training.checkpoint import Checkpointer
-from nearfar.training.identity import run_identity
+from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
-from nearfar.training.mixture import mix
+from nearfar.training.mixture import mix, parts_of
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
@@ -49,7 +49,8 @@ class Run:
     """A finished run: the model, its metrics, and the folder with all files.
 
     train_pairs_per_second: examples a second between the first and the last step, with all that happened in between.
-    peak_memory_mb: of the process, or of the GPU where one is used. seconds: of all of `fit`, tokenisation included.
+    Of a resumed run, of its last part alone. peak_memory_mb: of the process, or of the GPU where one is used. seconds:
+    of all of `fit`, tokenisation included, and of all parts of a resumed run; seconds_before: of those before the last.
     """
 
     model: Model
@@ -59,6 +60,7 @@ class Run:
     peak_memory_mb: float
     seconds: float
     warnings: list[str]
+    seconds_before: float = 0.0
 
 
 def fit(
@@ -96,6 +98,7 @@ def fit(
         heldout: positives of a held-out split, whose loss becomes one more metric (`heldout_loss`).
         refresh: mines negatives with the current model every `refresh_every` steps (`nearfar.mining.scheduled`).
         resume: go on from the newest whole checkpoint; the run ends at the same weights as if it had never stopped.
+            It may be longer than before (epochs, steps) under a constant schedule without warmup.
         overwrite: replace an older run in `out`. quiet: no progress bar. notes: kept with the model.
         settings: those of `Settings`.
 
@@ -122,7 +125,8 @@ def fit(
     ranks.open(device)
     ranks.on_first_rank(lambda: refuse_used_folder(ensure_folder(folder), resume or overwrite))
     # Data: the inputs of every view, and the examples of every step.
-    unread = positives
+    late, unread = [part for one in (positives, heldout) if one is not None for part in parts_of(one)], positives
+    ranks.first_rank_first(lambda: prepare_batches(*late))  # by the encoder before training
     stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, unread))
     if before is not None:
         cast("torch.nn.Module", encoder).to(device)  # where it is trained, too
@@ -135,7 +139,9 @@ def fit(
     train_state = _initial_state(trained, training, device, ranks)
     identity = run_identity(trained, positives, training, refresh)
     machine = _machine(training, device, precision, ranks)
-    checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, training.keep, ranks)
+    schedules = Schedules(training, train_state.optimiser, loss, steps)
+    more: dict[str, Any] = {"may_grow": may_grow(training, refresh, scheduled=schedules.are_any), "started": started}
+    checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, training.keep, ranks, **more)
     steps_done = checkpointer.begin(resume=resume)
     learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
     threads = torch.get_num_threads()
@@ -143,7 +149,6 @@ def fit(
     logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
     # What happens in a step, and between steps.
     gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
-    schedules = Schedules(training, train_state.optimiser, loss, steps)
     train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
     negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks)
     heldout_loss = HeldoutLoss.of(heldout, gradient_step)
@@ -177,11 +182,11 @@ def fit(
         of_heads = {"shipped": ship} if heads else {}
         model = Model(shipped, notes={"data": {"pairs": len(positives)}, **of_heads, **(notes or {})})
         ranks.on_first_rank(lambda: str(model.save(folder / "model")))
-        seconds = time.perf_counter() - started
+        seconds = checkpointer.seconds()
         logger.log_end(seconds)
-    peak_memory = hardware.peak_memory_mb()
-    metrics = checkpointer.memory["metrics"]
-    return Run(model, metrics, folder, logger.pairs_per_second, peak_memory, seconds, logger.warnings)
+    metrics, speed = checkpointer.memory["metrics"], logger.pairs_per_second
+    more = {"warnings": logger.warnings, "seconds_before": checkpointer.seconds_before}
+    return Run(model, metrics, folder, speed, hardware.peak_memory_mb(), seconds, **more)
 
 
 class Interrupts:
@@ -212,12 +217,6 @@ class Interrupts:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by no Python code
-
-
-def refuse_used_folder(folder: Path, allowed: bool) -> None:
-    """Refuse a folder that holds a run, unless that is to be resumed or replaced. Errors: `InputError`."""
-    if not allowed and (folder / "events.jsonl").exists():
-        raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
 
 
 def _prepare_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:

@@ -9,7 +9,7 @@ import numpy as np
 from nearfar import registry
 from nearfar.contracts import Positives
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.training.mixture import Mixture
+from nearfar.training.mixture import Mixture, parts_of
 from nearfar.training.refresh import Miner
 from nearfar.training.settings import Settings
 from nearfar.training.train_module import Trained
@@ -29,7 +29,7 @@ def run_identity(
     encoder = trained.encoder
     heads = {name: registry.settings_of(head) for name, head in trained.heads.items()}
     space = {name: fingerprint(value) for name, value in encoder.identity() if not isinstance(value, np.ndarray)}
-    parts = positives.parts if isinstance(positives, Mixture) else [positives]
+    parts = parts_of(positives)
     left_out = CHANGEABLE if isinstance(positives, Mixture) else (*CHANGEABLE, *OF_MIXTURES)
     left_out = left_out if miner else (*left_out, *OF_MINING)
     return {
@@ -44,6 +44,15 @@ def run_identity(
         **_of_objective(trained),
         **(miner.identity if miner else {}),
     }
+
+
+def may_grow(settings: Settings, miner: Miner | None, *, scheduled: bool) -> bool:
+    """Return whether a run may be resumed for more epochs or steps: whether each step so far would be the same.
+
+    scheduled: whether any number changes over the run (`Schedules.are_any`). Warmup is a share of all steps, and what
+    is mined when is decided by their number, too.
+    """
+    return settings.schedule == "constant" and settings.warmup == 0 and not scheduled and miner is None
 
 
 def _of_objective(trained: Trained) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from nearfar.errors import InputError, RunError
 from nearfar.pairs import Pairs
 from nearfar.storage.folders import ensure_folder, explain_write_errors, json_safe, write_error
+from nearfar.text.printable import printable
 from nearfar.training.batches import StepOutput
 from nearfar.training.monitor import Monitor
 from nearfar.training.settings import Settings
@@ -241,7 +242,7 @@ class ProgressBar:
 
     def print(self, text: str) -> None:
         """Print a line above the bar, which stays."""
-        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._progress.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()

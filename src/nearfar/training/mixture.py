@@ -23,6 +23,13 @@ from nearfar.training.merge_batches import BatchPart, MergedPairs, concatenate_k
 CHUNK = 8192  # examples of one call of `batch` where the ids of all are read
 
 
+def parts_of(positives: Positives | Sequence[Positives]) -> Sequence[Positives]:
+    """Return the positives of each data set."""
+    if isinstance(positives, Mixture):
+        return positives.parts
+    return positives if isinstance(positives, Sequence) else [positives]
+
+
 class Mixture:
     """Positives of several data sets: examples are numbered one data set after the other, views named by number.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfar.errors import InputError
+from nearfar.storage.description import PRETRAINED_FILES
 from nearfar.storage.weights import PICKLES
 
 MINILM = "minilm"
@@ -32,9 +33,7 @@ def folder_of(model: str) -> Path:
 def is_pretrained(model: str) -> bool:
     """Return whether a name is a pretrained model, as other libraries save it: MiniLM, or a folder with a config."""
     folder = Path(model)
-    return (model == MINILM and not folder.exists()) or any(
-        (folder / name).is_file() for name in ("modules.json", "config.json")
-    )
+    return (model == MINILM and not folder.exists()) or any((folder / name).is_file() for name in PRETRAINED_FILES)
 
 
 def _minilm_folder() -> Path:

@@ -51,28 +51,35 @@ def augmented_cells(
 
 
 def augment_fixed(
-    streamed: StreamedAugmentation | None, cells: Sequence[Any], ids: Ids, name: str, rows: Ids
+    streamed: StreamedAugmentation | None, cells: Sequence[Any], ids: Ids, name: str, rows: Ids, draw: int = 0
 ) -> list[Any]:
     """Return each cell augmented, always alike: by its content id (n,). Without an augmentation, the cells themselves.
+
+    draw: another number gives another result of each cell, as much alike every time.
 
     Tensors become numpy arrays, as a data set holds them.
     """
     if streamed is None:
         return list(cells)
-    seeds = np.stack([np.full(len(ids), TASK_SEED), ids], 1)  # (n, 2)
+    seeds = np.stack([np.full(len(ids), TASK_SEED + draw), ids], 1)  # (n, 2)
     changed = augmented_cells(streamed, cells, seeds, name, rows)
     return [cell.numpy() if isinstance(cell, Tensor) else cell for cell in changed]
 
 
 @dataclass(frozen=True, eq=False)
 class AugmentedColumn:
-    """A column of some rows (n,) of another one, augmented by their content ids (n,) whenever they are read."""
+    """A column of some rows (n,) of another one, augmented by their content ids (n,) whenever they are read.
+
+    data_rows: the row of the data that each cell of the other column is from, for errors. draw: see `augment_fixed`.
+    """
 
     name: str
     column: Column
     rows: Ids
     ids: Ids
     streamed: StreamedAugmentation
+    data_rows: Ids
+    draw: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,7 +87,8 @@ class AugmentedColumn:
     def read(self, start: int, stop: int) -> list[Any]:
         """Return the augmented cells `start` to `stop`."""
         rows = self.rows[start:stop]
-        return augment_fixed(self.streamed, take(self.column, rows), self.ids[start:stop], self.name, rows)
+        cells, ids, data_rows = take(self.column, rows), self.ids[start:stop], self.data_rows[rows]
+        return augment_fixed(self.streamed, cells, ids, self.name, data_rows, self.draw)
 
 
 def shown(cell: Any) -> Any:
