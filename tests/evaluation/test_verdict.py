@@ -183,12 +183,16 @@ def test_advice_is_by_facts() -> None:
     # +0.010 [-0.010, +0.030] of 312 queries: the half width is twice the value, so four times as many decide.
     near = verdict(content(bm25=(0.703, (-0.01, 0.03))))["advice"]
     assert near == "More held-out queries would decide: about 1,300 for a difference of this size, there are 312."
+    start = verdict(content(start=(0.703, (-0.01, 0.03))))["advice"]
+    assert start == f"{near} More pairs or steps may help."
     equal = verdict(content(bm25=(0.713, (0.0, 0.0))))
     assert (equal["outcome"], equal["advice"]) == ("undecided", "More held-out queries would decide.")
     hair = verdict(content(bm25=(0.71299, (-0.01, 0.01))))["advice"]
     assert hair == "So small a difference no realistic number of queries would decide."
     fused = content(bm25=(0.8, (-0.1, -0.07)))
-    assert "recipe finetune" in verdict(fused)["advice"]
+    assert "or a pretrained model to start from (the recipe finetune)" in verdict(fused)["advice"]
+    begun = content(start=(0.6, (0.09, 0.13)), bm25=(0.8, (-0.1, -0.07)))
+    assert "or another model to start from may" in verdict(begun)["advice"]
     gain = {"value": 0.05, "low": 0.02, "high": 0.08}
     fused |= {"fusion": {"bm25": {"mrr@10": 0.85}}, "fusion_difference": {"bm25": {"mrr@10": gain}}}
     assert verdict(fused)["advice"] == "The fusion of the two rankings is better than bm25 alone: MRR@10 0.850."

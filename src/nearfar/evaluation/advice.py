@@ -19,7 +19,7 @@ def advice_of(ours: Ours, rival: Rival, report: Mapping[str, Any]) -> str:
     if rival.outcome == "unknown":
         return f"Hold out more {ours.rows} (data.heldout=..., or a larger file): a few hundred tell small differences."
     if rival.outcome == "undecided":
-        return _more_rows(ours, rival)
+        return _more_rows(ours, rival) + (" More pairs or steps may help." if rival.name == START else "")
     if rival.outcome == "worse":
         return _after_training(ours.protocol) if rival.name == START else _beside_floor(ours, rival, report)
     documents, seen = ours.protocol.get("documents"), ours.protocol.get(SEEN)
@@ -66,7 +66,9 @@ def _beside_floor(ours: Ours, rival: Rival, report: Mapping[str, Any]) -> str:
         return (
             f"The fusion of the two rankings is better than {rival.label} alone: {title(ours.metric)} {number(fused)}."
         )
+    began = START in mapping(report.get("baseline"))
+    other = "another model to start from" if began else "a pretrained model to start from (the recipe finetune)"
     return (
-        f"As it stands, {rival.label} is the better choice here. More training pairs, mined negatives or a pretrained "
-        "model to start from (the recipe finetune) may change that."
+        f"As it stands, {rival.label} is the better choice here. More training pairs, mined negatives or {other} may "
+        "change that."
     )
