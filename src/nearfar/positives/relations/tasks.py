@@ -114,6 +114,7 @@ def view_task(
     ids = all_ids[first]
     queries, texts = (_text_task if documents.are_texts else _cell_task)(documents, first, ids, query, rest)
     clusters = np.unique(documents.document_ids[first], return_inverse=True)[1]
+    empty = {"empty documents, left out": documents.empty} if documents.empty else {}
     return Retrieval(
         name,
         queries,
@@ -122,7 +123,7 @@ def view_task(
         [f"d{i}" for i in range(len(first))],
         {i: {i: 1} for i in range(len(first))},
         clusters,
-        {"queries": len(first), "documents": len(first), "clusters": len(np.unique(clusters))},
+        {"queries": len(first), "documents": len(first), "clusters": len(np.unique(clusters)), **empty},
     )
 
 
