@@ -16,7 +16,7 @@ from nearfar.data.beir import Beir, is_beir
 from nearfar.data.table import Table
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import Roles
-from nearfar.text.same_text import folded
+from nearfar.text.analyser import canonical
 
 Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}
@@ -48,8 +48,9 @@ class TextPart:
 
     @cached_property
     def caseless_ids(self) -> Ids:
-        """The same as `ids` with case and white space aside (v,): by these, texts leak."""
-        return content_ids(ListColumn(self.name, [folded(text) for text in self.texts]))
+        """The same as `ids` with case, and white space at the ends, aside (v,): by these, texts leak."""
+        texts = [canonical(canonical(text).strip().casefold()) for text in self.texts]
+        return content_ids(ListColumn(self.name, texts))
 
     @cached_property
     def rows(self) -> Ids:

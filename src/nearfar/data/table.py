@@ -25,11 +25,11 @@ class Table:
     """A table of n rows with named columns, read in slices from a memory-mapped Arrow copy.
 
     `path` is a file (JSON Lines, CSV, TSV, Parquet, each also .gz, .bz2, .xz or .zst; an original STS benchmark file),
-    a folder of such files (a file whose name says train, dev or test is that split), a folder that `save_to_disk`
-    wrote, a data set's name on the Hugging Face hub (`config` names its configuration), a `datasets.Dataset`, or a
-    list of dictionaries. In CSV and TSV every cell is text ("NA" and "007" stay as they are); in TSV, quotation marks
-    are plain characters. `delimiter` overrides what the file's name says (a TAB switches quoting off); `header` names
-    the columns of a file without a header.
+    a folder of such files (a file whose name says train, dev or test is that split), the corpus of a BEIR folder, a
+    folder that `save_to_disk` wrote, a data set's name on the Hugging Face hub (`config` names its configuration), a
+    `datasets.Dataset`, or a list of dictionaries. In CSV and TSV every cell is text ("NA" and "007" stay as they are);
+    in TSV, quotation marks are plain characters. `delimiter` overrides what the file's name says (a TAB switches
+    quoting off); `header` names the columns of a file without a header.
 
     A column `split` names the splits in the same words, in any case, where no file does; `split_column` names another
     one, which goes before files, and null reads none. `notes` has the rows of each split. Rows with an empty cell are

@@ -54,7 +54,8 @@ class TeacherScores:
     Args:
         data: a table, or any data set with columns.
         encoder: the student, which is the recipe's encoder; the teacher uses its vectors before training.
-        column: the documents' column; left out, it is the only one, or the one called text, document, passage, ...
+        column: the documents' column; left out, it is the only one, or the one called text, document, passage, ...; of
+            a BEIR corpus, title and text, and documents without either are left out and counted in a task's notes.
         query: the augmentation that draws a question; None is `{name: text_span}`, 4 to 16 consecutive words.
         chunk: words of a passage, 0 for whole documents.
         examples: questions, at most; per_document: questions of one document (or passage), at most.

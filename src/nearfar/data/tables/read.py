@@ -105,11 +105,19 @@ def _read_folder(path: Path, options: ReadOptions) -> dict[str, LocatedTable]:
         files = sorted(file for file in visible if format_suffix(file) in FORMATS)
     if not files:
         raise InputError(f"{path}: the folder holds no table; put {KNOWN_FORMATS} into it")
+    if corpus := beir_corpus(path):
+        return {"train": _read_file(corpus, options)}
     splits: dict[str, list[LocatedTable]] = {}
     for file in files:
         split = split_name(file.name.partition(".")[0]) or "train"
         splits.setdefault(split, []).append(_read_file(file, options))
     return {name: concatenated(tables) for name, tables in splits.items()}
+
+
+def beir_corpus(folder: Path) -> Path | None:
+    """Return the corpus of a BEIR folder, which is the table in it; its queries and judgements are no rows of that."""
+    beside = any(folder.glob("queries.jsonl*")) or any(folder.glob("qrels*"))
+    return next(iter(sorted(folder.glob("corpus.jsonl*"))), None) if beside else None
 
 
 def concatenated(tables: list[LocatedTable]) -> LocatedTable:

@@ -37,35 +37,86 @@ class Documents:
     """Documents, or the passages of documents, one cell each: a text, a picture, a recording.
 
     cells: n of them. row: (n,) rows of the data. document_ids: (n,) content ids of the whole documents, which the
-    passages of one document share. are_texts: of their kind; each text of a list in a cell is a document.
+    passages of one document share. are_texts: of their kind; each text of a list in a cell is a document. empty: rows
+    of a BEIR corpus that are left out, as they hold neither a title nor a text.
     """
 
     cells: Column
     row: Ids
     document_ids: Ids
     are_texts: bool
+    empty: int = 0
 
     @classmethod
     def of(cls, data: Data, column: str | None, chunk: int) -> Documents:
         """Return a data set's documents.
 
+        Where no column is named, those of a BEIR corpus (columns `_id` and `text`) are what `data.Beir` makes of them:
+        the title, a space and the text, one of which may be missing.
+
         Errors: `InputError` for no recognised column, or one that does not exist; an empty cell, by row; passages of
         what is no text.
         """
         name = documents_column(data, column)
+        found = _beir_corpus(data) if column is None and {"_id", "text"} <= set(data.columns) else None
+        return (found or cls._of_column(data, name))._cut(name, chunk)
+
+    @classmethod
+    def _of_column(cls, data: Data, name: str) -> Documents:
         cells = flatten(data, name)
-        kind = column_kind(cells.column)
-        are_texts = kind in ("text", None)
-        row, ids = np.repeat(np.arange(len(cells.offsets) - 1), np.diff(cells.offsets)), content_ids(cells.column)
+        row = np.repeat(np.arange(len(cells.offsets) - 1), np.diff(cells.offsets))
+        return cls(cells.column, row, content_ids(cells.column), column_kind(cells.column) in ("text", None))
+
+    def _cut(self, name: str, chunk: int) -> Documents:
+        """Return the passages of the documents, for a chunk of 0 the documents."""
         if not chunk:
-            return cls(cells.column, row, ids, are_texts)
-        if not are_texts:
+            return self
+        if not self.are_texts:
             raise InputError(
-                f"positives.chunk: column {name!r} holds cells of kind {kind}; only texts are cut into passages, so "
-                "leave it 0"
+                f"positives.chunk: column {name!r} holds cells of kind {column_kind(self.cells)}; only texts "
+                "are cut into passages, so leave it 0"
             )
-        passages = Passages(cells.column, chunk)
-        return cls(passages, row[passages.document], ids[passages.document], are_texts)
+        passages = Passages(self.cells, chunk)
+        cut_from = passages.document
+        return Documents(passages, self.row[cut_from], self.document_ids[cut_from], True, self.empty)
+
+
+def _beir_corpus(data: Data) -> Documents | None:
+    """Return the documents of a BEIR corpus that are not empty; None where its cells are no texts."""
+    titled = TitledTexts([data.column(name) for name in ("title", "text") if name in data.columns])
+    if not titled.are_texts():
+        return None
+    rows = np.flatnonzero([bool(text) for texts in chunks(titled) for text in texts]).astype(np.int64)
+    if len(rows) == 0:
+        raise InputError("positives: no document of the BEIR corpus has a title or a text; give some that do")
+    documents: Column = titled if len(rows) == len(titled) else SelectedCells(titled.name, titled, rows)
+    return Documents(documents, rows, content_ids(documents), True, len(titled) - len(rows))
+
+
+class TitledTexts:
+    """A column of a BEIR corpus's documents: the cells of some columns, with a space between, joined when read."""
+
+    name = "document"
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def are_texts(self) -> bool:
+        """Return whether all cells are texts, or missing."""
+        cells = (cell for column in self.columns for some in chunks(column) for cell in some)
+        return all(cell is None or isinstance(cell, str) for cell in cells)
+
+    def read(self, start: int, stop: int) -> list[str]:
+        """Return documents `start` to `stop`; one that is empty is the empty text."""
+        parts = [column.read(start, stop) for column in self.columns]
+        return [" ".join(cell or "" for cell in cells).strip() for cells in zip(*parts, strict=True)]
+
+    def ids(self) -> Ids:
+        """Return the content ids of the documents."""
+        return cell_ids(self)
 
 
 @dataclass(frozen=True, eq=False)

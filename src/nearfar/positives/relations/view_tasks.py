@@ -31,7 +31,8 @@ def documents_to_judge(
     rows, train = judged_and_train(data, split)
     documents = Documents.of(rows, column, chunk)
     name = documents_column(rows, column)
-    pool = [Documents.of(other, name, chunk) for other in pool_of(data, split) if name in other.columns and len(other)]
+    others = [other for other in pool_of(data, split) if name in other.columns and len(other)]
+    pool = [Documents.of(other, column, chunk) for other in others]
     return documents, pool, None if train is None else Documents.of(train, column, chunk)
 
 
@@ -81,6 +82,7 @@ def view_task(
     elif documents.are_texts:
         queries = ListColumn("query", queries.read(0, n))
     cells = JoinedColumn("document", judged)
+    empty = sum(source.empty for source, _ in sources)
     clusters = np.unique(documents.document_ids[sources[0][1]], return_inverse=True)[1][source_of]
     return Retrieval(
         name,
@@ -90,7 +92,8 @@ def view_task(
         [f"d{i}" for i in range(len(cells))],
         {i: {document: 1} for i, document in enumerate(source_of.tolist())},
         clusters,
-        {"queries": len(source_of), "documents": len(cells), "clusters": len(np.unique(clusters))},
+        {"queries": len(source_of), "documents": len(cells), "clusters": len(np.unique(clusters))}
+        | ({"empty documents, left out": empty} if empty else {}),
         seen=None if train is None else np.isin(known, content_ids(train.cells)),
     )
 
