@@ -48,6 +48,15 @@ def test_review_and_decisions(here: Path, nearfar: Run) -> None:
     assert again["negative"][:4] == first["negative"][1:]
 
 
+def test_people_read_why_a_review_is_empty(here: Path, nearfar: Run) -> None:
+    words = ("mine", "model", "pairs.jsonl", "--out", "m.jsonl", "--review", "r.html", "--absolute-margin", "0.3")
+    told = facts(nearfar(*words, "--json"))
+    assert told["likely_false"] == 0 and told["removed"]["absolute_margin"] > 0
+    text = shown(nearfar(*words))
+    rejected = f"--absolute-margin kept {told['removed']['absolute_margin']:,} nearer candidates"
+    assert rejected in " ".join(text.split()) and rejected in (here / "r.html").read_text()
+
+
 def test_training_honours_decisions(here: Path, nearfar: Run) -> None:
     row = json.loads((here / "pairs.jsonl").read_text().splitlines()[0])
     (here / "d.jsonl").write_text(json.dumps({"query": row["query"], "negative": "x", "action": "drop"}) + "\n")

@@ -28,7 +28,7 @@ assert cache  # a fixture that is used by all
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list to which the number of documents of each call of the teacher is added."""
     calls: list[int] = []
-    real = module.teacher_lists
+    real: Any = vars(module)["teacher_lists"]
 
     def counting(encoder: Any, positives: Any, rows: Any, *more: Any) -> Any:
         calls.append(len(rows))
@@ -54,7 +54,7 @@ def test_an_encoder_that_was_trained_meanwhile_is_no_teacher() -> None:
         encoder.embedding.weight.add_(1.0)
     with pytest.raises(InputError, match="was trained since"):
         positives.batch(np.arange(3))
-    late = teacher_scores()
+    late: Any = teacher_scores()
     late.prepare_batches()
     with torch.no_grad():
         late.encoder.embedding.weight.add_(1.0)

@@ -65,6 +65,27 @@ def test_most_are_kept_and_all_are_counted(hard: MiningResult) -> None:
     assert json.loads(json.dumps(every.to_json()))["found"] == every.found
 
 
+def test_an_empty_review_says_why_in_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path))
+    rows = table(("q 0", "k 10"), ("q 60", "k 60"))
+    found = review(mine(Axis(), rows, Controls(negatives=1, absolute_margin=0.3)))
+    assert (found.found, found.suspects) == (0, [])
+    # of q 0 (its answer at 10 degrees) the negative is at 60; of q 60 it is at 10
+    scores = [(np.cos(np.radians(10)), np.cos(np.radians(60))), (1.0, np.cos(np.radians(50)))]
+    positive, negative = min(scores, key=lambda pair: float(pair[0] - pair[1]))
+    assert found.closest == pytest.approx((positive, negative), abs=1e-6)
+    said = found.why_none or ""
+    assert f"scores {negative:.3f}, {positive - negative:.3f} below its answer's {positive:.3f}" in said
+    assert "--absolute-margin" not in said  # it rejected nothing
+    assert said in page(found, model="m", data="d", out="r.html").replace("&#39;", "'")
+    strict = review(mine(Axis(), rows, Controls(negatives=1, absolute_margin=0.45)))
+    assert strict.rejected == {"absolute_margin": 1}
+    assert "--absolute-margin kept 1 nearer candidates from being negatives" in (strict.why_none or "")
+    none = review(mine(Axis(), rows, Controls(negatives=1, absolute_margin=0.9)))
+    assert (none.negatives, none.closest, none.rejected) == (0, None, {"absolute_margin": 2})
+    assert "No negative was mined" in (none.why_none or "")
+
+
 def test_words_score_pairs_as_bm25_ranks_them(hard: MiningResult) -> None:
     texts = hard.keys.texts(np.arange(len(hard.keys)))
     ranking = Bm25(texts).rank(["k 10", "6"], k=3)

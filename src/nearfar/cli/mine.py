@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -96,6 +97,8 @@ def command(
     if review is not None:
         found = _write_review(hard, review, model, data, rescore is not None)
         facts |= {"review": str(review), "likely_false": found.found}
+        if found.why_none is not None:
+            facts["why_none"] = found.why_none
     facts["seconds"] = round(time.perf_counter() - begin, 3)
     emit(facts, as_json, lambda: _show(facts))
 
@@ -124,7 +127,9 @@ def _show(facts: dict[str, Any]) -> None:
     if facts["skipped"]:
         print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
-        print(f"{facts['likely_false']:,} are likely false: look at {printable(facts['review'])}")
+        why = facts.get("why_none")
+        line = f"{facts['likely_false']:,} are likely false: {why or 'look at ' + facts['review']}"
+        print(printable(textwrap.fill(line, 80) if why else line))
 
 
 def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:

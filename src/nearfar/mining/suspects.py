@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from nearfar.column import Ids
 from nearfar.mining.search import MiningResult
 
 MARGIN = 0.05  # a negative is close where it scores at most this share below the positive (TopK-PercPos' 95 %)
+MARGINS = ("absolute_margin", "relative_margin")  # bounds that keep what is close to a positive from being negative
 SCORED_AGAIN = 10  # the second scorer sees this many times as many negatives as are kept, the closest ones
 
 
@@ -35,6 +36,9 @@ def review(hard: MiningResult, second: SecondScorer | None = None, *, scorer: st
     query, column = np.nonzero((mined.rows >= 0) & (mined.lowest_positive >= 0)[:, None])
     score = mined.scores[query, column].astype(np.float64)  # (e,)
     lowest = mined.lowest_positive_score[query].astype(np.float64)  # (e,)
+    nearest = int(np.argmin(lowest - score)) if len(score) else -1
+    closest = (float(lowest[nearest]), float(score[nearest])) if nearest >= 0 else None
+    rejected = {name: mined.removed[name] for name in MARGINS if mined.removed.get(name)}
     close = np.flatnonzero(score >= lowest - MARGIN * np.abs(lowest))
     order = close[np.argsort(lowest[close] - score[close], kind="stable")]
     all_above = int((score > lowest).sum())
@@ -62,16 +66,44 @@ def review(hard: MiningResult, second: SecondScorer | None = None, *, scorer: st
         )
         for i in rows[:most].tolist()
     ]
-    return Review(suspects, count, int((mined.rows >= 0).sum()))
+    return Review(suspects, count, int((mined.rows >= 0).sum()), closest, rejected)
 
 
 @dataclass(frozen=True)
 class Review:
-    """Suspects, the most suspicious first; `found` counts all of them, `negatives` all mined negatives."""
+    """Suspects, the most suspicious first; `found` counts all of them, `negatives` all mined negatives.
+
+    closest: the scores of the positive and of the negative that comes nearest to it, of all queries; None without
+    negatives. rejected: how many nearer candidates each margin kept from being negatives.
+    """
 
     suspects: list[Suspect]
     found: int
     negatives: int
+    closest: tuple[float, float] | None = None
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def why_none(self) -> str | None:
+        """In a sentence or three, why there are no suspects; None where there are some."""
+        if self.suspects:
+            return None
+        said = ["No negative was mined, so none can be false."]
+        if self.closest is not None:
+            positive, negative = self.closest
+            said = [
+                f"A suspect scores above the known answer of its query, or at most {MARGIN:.0%} below it with words in "
+                "common.",
+                f"Of all mined negatives, the one that comes closest scores {negative:.3f}, {positive - negative:.3f} "
+                f"below its answer's {positive:.3f}.",
+            ]
+        for name, count in self.rejected.items():
+            option = f"--{name.replace('_', '-')}"
+            said.append(
+                f"{option} kept {count:,} nearer candidates from being negatives, and so from this page: to look at "
+                f"them, mine with --review once more, and {option} lower or left out."
+            )
+        return " ".join(said)
 
     def to_json(self) -> dict[str, Any]:
         """Return the review as plain values."""
