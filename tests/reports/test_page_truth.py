@@ -39,6 +39,8 @@ def test_tiles_and_curves_say_of_which_vectors_they_are() -> None:
     assert "0.610 Distance between matching pairs. Lower is better. Of 630 matching pairs, held-out modules." in shown
     assert "Effective rank In training: at most 512 rows of a batch. Held out: the rows of the number above." in shown
     assert "Alignment against uniformity, in training batches" in shown
+    given["protocol"]["kind"] = "labels"  # whose positive pairs are of a cell and a training cell
+    assert "Of 1,117 vectors, held-out modules and its training cells." in text(page(given, []))
     assert "of the model that was kept" not in shown
     assert "of the model that was kept" in text(
         page(results(), [*monitors(9), {**last, "metrics": {"effective_rank": 9}}])
