@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 import nearfar as nf
+from nearfar.column import ListColumn
 from nearfar.contracts import Predictions, RankedDocuments
 from nearfar.evaluation.baselines import floor, floor_names
 from nearfar.evaluation.predictions import predictions_of
@@ -77,7 +78,9 @@ def _predictions(system: str, task: Retrieval | Similarity) -> Predictions:
         return predictions_of(nf.Model.load("minilm"), task, 0)
     torch.manual_seed(0)
     encoder = nf.encoders.Static(dim=256, vocabulary=8_000)
-    encoder.prepare([task.queries, task.documents] if isinstance(task, Retrieval) else [task.first, task.second])
+    sides = (task.queries, task.documents) if isinstance(task, Retrieval) else (task.first, task.second)
+    full = [[cell for cell in side.read(0, len(side)) if cell.strip()] for side in sides]  # two abstracts are empty
+    encoder.prepare([ListColumn(side.name, cells) for side, cells in zip(sides, full)])
     return predictions_of(nf.Model(encoder), task, 0)
 
 

@@ -7,11 +7,13 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 import nearfar as nf
@@ -178,3 +180,36 @@ def test_command_line(run: Run) -> None:
     kept = run("command_line", "command_line:answer", ["--rounds", "2"])
     assert len(kept["runs"]) == 2
     assert min(kept["runs"]) > 0
+
+
+def test_coverage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    made = importlib.import_module("_populations")
+    # Under another name: a well-known package is called coverage, too.
+    spec = spec_from_file_location("coverage_of_intervals", BENCHMARKS / "coverage.py")
+    assert spec is not None and spec.loader is not None
+    script = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, script)
+    spec.loader.exec_module(script)
+    random = np.random.default_rng(0)
+    clusters = {"even": np.arange(200), "uneven": np.sort(random.integers(0, 40, 200))}
+    judged = [
+        made.Judged(data, system, (random.random(200) < 0.95).astype(float), of_row)
+        for data, of_row in clusters.items()
+        for system in ("a", "b")
+    ]
+    graded = made.Graded("pairs", "a", np.arange(200.0), np.arange(200.0) % 6)
+    monkeypatch.setattr(script, "retrieval", lambda _: judged)
+    monkeypatch.setattr(script, "similarity", lambda _: [graded])
+    options = ["--clusters", "15", "--draws", "40", "--statistic-draws", "5", "--resamples", "50", "--jobs", "1"]
+    monkeypatch.setattr(sys, "argv", ["coverage", *options, "--out", str(tmp_path)])
+    script.main()
+    (path,) = tmp_path.iterdir()
+    kept = json.loads(path.read_text())
+    rows = {row["population"]: row for row in kept["rows"]}
+    assert len(rows) == 4 + 2 + 3
+    assert {row["kind"] for row in kept["rows"]} == {"mean", "difference", "statistic"}
+    for name in ("even: a", "uneven: b", "even: a - b"):
+        assert rows[name]["ours"][0] >= 0.85
+    assert rows["even: a"]["ours"][0] > rows["even: a"]["percentile"][0]
+    assert rows["even: a"]["narrowest"] > 0.05  # fifteen hits still say no more than that
