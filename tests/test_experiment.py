@@ -39,7 +39,7 @@ def test_a_recipe_is_trained_judged_and_reported(tmp_path: Path) -> None:
     }
     results = json.loads((done.folder / "results.json").read_text())
     assert results["metrics"]["mrr@10"] == pytest.approx(done.metrics["mrr@10"])
-    assert set(results["baseline"]) == {"bm25"}
+    assert set(results["baseline"]) == {"bm25", "bm25-stems"}
     assert "mrr@10" in (done.folder / "model" / "README.md").read_text()
     assert nf.Model.load(done.folder / "model").fingerprint == done.model.fingerprint
 
@@ -50,7 +50,7 @@ def test_a_model_is_a_baseline_and_the_run_goes_on(tmp_path: Path) -> None:
     again = nf.train("static", SMALL, out=tmp_path / "run", baselines=[first.model], resume=True, quiet=True)
     assert again is not None
     assert again.model.fingerprint == first.model.fingerprint
-    assert len(again.reports["heldout"].baseline) == 1
+    assert len(again.reports["heldout"].baseline) == 2
 
 
 def test_a_used_folder_is_refused_before_data_is_read(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ evaluate: [{name: knn, k: 3, split: heldout}, {name: probe}, {name: retrieval, s
     assert results["baseline"]["majority"]["probe"] == pytest.approx(
         np.mean(task.labels == np.bincount(task.train_labels).argmax())
     )
-    assert set(results["heldout retrieval"]["baseline"]) == {"bm25"}
+    assert set(results["heldout retrieval"]["baseline"]) == {"bm25", "bm25-stems"}
     assert results["heldout retrieval"]["metrics"]["mrr@10"] > 0
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     found = next(event["metrics"] for event in events if event["event"] == "evaluate")
