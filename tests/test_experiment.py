@@ -39,7 +39,7 @@ def test_a_recipe_is_trained_judged_and_reported(tmp_path: Path) -> None:
     }
     results = json.loads((done.folder / "results.json").read_text())
     assert results["metrics"]["mrr@10"] == pytest.approx(done.metrics["mrr@10"])
-    assert set(results["baseline"]) == {"bm25"}
+    assert set(results["baseline"]) == {"bm25", "bm25-stems"}
     assert "mrr@10" in (done.folder / "model" / "README.md").read_text()
     assert nf.Model.load(done.folder / "model").fingerprint == done.model.fingerprint
 
@@ -110,7 +110,7 @@ evaluate: [{name: knn, k: 3, split: heldout}, {name: probe}, {name: retrieval, s
     assert results["baseline"]["majority"]["probe"] == pytest.approx(
         np.mean(task.labels == np.bincount(task.train_labels).argmax())
     )
-    assert set(results["heldout retrieval"]["baseline"]) == {"bm25"}
+    assert set(results["heldout retrieval"]["baseline"]) == {"bm25", "bm25-stems"}
     assert results["heldout retrieval"]["metrics"]["mrr@10"] > 0
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     found = next(event["metrics"] for event in events if event["event"] == "evaluate")
