@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import repeat
 from typing import Any
 
@@ -11,7 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar import column
-from nearfar.column import ListColumn, chunks, content_id, content_ids, equal_pairs, is_empty, ranges, take
+from nearfar.column import (
+    ListColumn,
+    chunks,
+    content_id,
+    content_ids,
+    equal_pairs,
+    exact_ids,
+    is_empty,
+    ranges,
+    take,
+    text_ids,
+)
 from nearfar.storage.fingerprint import fingerprint
 
 IDS = st.lists(st.integers(-3, 3), max_size=8).map(lambda ids: np.array(ids, np.int64))
@@ -150,3 +163,29 @@ def test_a_fingerprint_is_of_kind_shape_order_and_value() -> None:
     assert fingerprint(zeros.T) == fingerprint(np.ascontiguousarray(zeros.T))
     assert fingerprint(np.float64(0.5), np.int32(2)) == fingerprint(0.5, 2)
     assert fingerprint("\ud800") != fingerprint("?")
+
+
+def test_texts_are_compared_in_normal_form_c() -> None:
+    """However they are given: as cells, as UTF-8, in lists; what lies beside them keeps the id that it had."""
+    nfc, nfd = "Café 한국어 Ω", unicodedata.normalize("NFD", "Café 한국어 Ω")
+    assert nfc != nfd
+    ids = content_ids(ListColumn("text", [nfc, nfd, "Cafe", "straße", None]))
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[3] == content_id("straße") != content_id("STRASSE")
+    assert text_ids([text.encode() for text in (nfc, nfd, "Cafe", "straße")]).tolist() == ids[:4].tolist()
+    assert content_id([nfd, "a"]) == content_id([nfc, "a"]) and content_id({"text": nfd}) == content_id({"text": nfc})
+    assert content_id(nfc) == int.from_bytes(blake2b(nfc.encode(), digest_size=8).digest(), "little", signed=True)
+    assert content_id("\u0344") == content_id("\u0308\u0301")  # composed by no normal form, but equal in NFC
+
+
+def test_exact_ids_tell_the_forms_of_a_text_apart() -> None:
+    """A cache of tokens or vectors must not give one form what was made of the other."""
+    nfc, nfd = "Café", unicodedata.normalize("NFD", "Café")
+    both = ListColumn("text", [nfc, nfd, "plain"])
+    exact = exact_ids(both)
+    assert len(set(exact.tolist())) == 3
+    assert exact[[0, 2]].tolist() == content_ids(both)[[0, 2]].tolist()
+    composed = ListColumn("text", [nfc, "plain"])
+    assert exact_ids(composed) is content_ids(composed)
+    arrays = ListColumn("vector", [np.ones(2, np.float32)])
+    assert exact_ids(arrays) is content_ids(arrays)

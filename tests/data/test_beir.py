@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,24 @@ def test_a_document_that_is_the_query_itself_is_never_ranked(tmp_path: Path) -> 
         if row["query"] == texts["a"]:
             assert "On cats cats are good" not in [found["text"] for found in row["found"]]
             assert len(row["found"]) == 3
+
+
+def test_ids_are_compared_in_normal_form_c(tmp_path: Path) -> None:
+    """A folder whose judgements were written on another machine (NFD) is the same folder."""
+    nfd = [unicodedata.normalize("NFD", name) for name in ("é1", "ü1")]
+    (tmp_path / "corpus.jsonl").write_bytes(lines([{"_id": "é1", "text": "here"}, {"_id": "d2", "text": "there"}]))
+    (tmp_path / "queries.jsonl").write_bytes(lines([{"_id": "ü1", "text": "where"}]))
+    (tmp_path / "qrels.tsv").write_bytes(tsv([(nfd[1], nfd[0], "1")]))
+    task = Beir(tmp_path).task()
+    assert (task.relevance, task.document_ids, task.query_ids) == ({0: {0: 1}}, ["é1", "d2"], ["ü1"])
+    (tmp_path / "corpus.jsonl").write_bytes(lines([{"_id": "é1", "text": "here"}, {"_id": nfd[0], "text": "there"}]))
+    with pytest.raises(InputError, match=r"row 2.*is the id of row 1, written in another Unicode form, too"):
+        Beir(tmp_path).task()
+
+
+def test_a_document_that_is_its_query_is_found_in_another_form(tmp_path: Path) -> None:
+    argument = {"_id": unicodedata.normalize("NFD", "é"), "text": unicodedata.normalize("NFD", "À l'été")}
+    (tmp_path / "corpus.jsonl").write_bytes(lines([argument, {"_id": "d2", "text": "not so"}]))
+    (tmp_path / "queries.jsonl").write_bytes(lines([{"_id": "é", "text": "À l'été"}]))
+    (tmp_path / "qrels.tsv").write_bytes(tsv([("é", "d2", "1")]))
+    assert Beir(tmp_path).task().excluded == {0: [0]}

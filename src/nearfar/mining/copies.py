@@ -19,8 +19,8 @@ SPAN = 8.0  # between the scaled scores of two queries, which lie in [-2, 2]
 class CopyFinder:
     """Finds the keys (m, d) that are copies for queries (n, d), given their positive pairs, ordered by query.
 
-    positives: rows of queries (e,) and of keys (e,). scores: (e,) their products. distance: of a copy's vector, at
-    most, over its length.
+    positives: rows of queries (e,) and of keys (e,). scores: (e,) their products. distance: of a copy's vector from
+    the other, over its length, at most.
 
     A copy of a positive has its score, so that only the few keys with about that score are compared as vectors.
     """
@@ -60,7 +60,7 @@ class CopyFinder:
         row, column = np.nonzero(rows >= 0)
         candidate = self._values(row, scores[row, column].astype(np.float64), query)
         low = np.searchsorted(value[order], candidate - 2 * self.distance)
-        near = np.searchsorted(value[order], candidate + 2 * self.distance, side="right") - low
+        near = np.maximum(np.searchsorted(value[order], candidate + 2 * self.distance, side="right") - low, 0)
         cell, reference = np.repeat(np.arange(len(row)), near), order[ranges(low, near)]
         equal = self._equal(rows[row[cell], column[cell]], key[reference], query[row[cell]])
         copies = np.zeros(rows.shape, bool)
