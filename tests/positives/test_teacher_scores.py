@@ -192,9 +192,10 @@ GERMAN = [f"Der Hund Nummer {i} schläft nicht in dem Garten, und die Katze {i +
 
 def test_the_teacher_stems_in_the_documents_language() -> None:
     stems, plain = teacher_scores(GERMAN), teacher_scores(GERMAN, lexical="bm25")
-    assert stems.notes == {"teacher": "the encoder before training and BM25 (German stems, 231 stop words)"}
-    assert plain.notes == {"teacher": "the encoder before training and BM25 (no stems)"}
+    assert stems.notes["teacher"] == "the encoder before training and BM25 (German stems, 231 stop words)"
+    assert plain.notes["teacher"] == "the encoder before training and BM25 (no stems)"
     assert stems.fingerprint != plain.fingerprint
-    unknown = {"teacher": "the encoder before training and BM25 (no stems: the language is not recognised)"}
-    assert teacher_scores().notes == unknown
-    assert dry_run(static(), stems, Distill(), batch_size=4, device="cpu").facts["notes"] == stems.notes
+    unknown = "the encoder before training and BM25 (no stems: the language is not recognised)"
+    assert teacher_scores().notes["teacher"] == unknown
+    told = dry_run(static(), stems, Distill(), batch_size=4, device="cpu").facts["notes"]
+    assert told == {"teacher": stems.notes["teacher"]}

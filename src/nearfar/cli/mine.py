@@ -127,9 +127,9 @@ def _show(facts: dict[str, Any]) -> None:
     if facts["skipped"]:
         print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
-        why = facts.get("why_none")
-        line = f"{facts['likely_false']:,} are likely false: {why or 'look at ' + facts['review']}"
-        print(printable(textwrap.fill(line, 80) if why else line))
+        none = facts.get("why_none")
+        line = f"{facts['likely_false']:,} are likely false: {none or 'look at ' + facts['review']}"
+        print(printable(textwrap.fill(line, 80) if none else line))
 
 
 def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:
