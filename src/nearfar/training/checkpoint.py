@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -38,8 +38,9 @@ class Checkpointer:
     price of the last digits. keep: how many of the latest checkpoints stay, beside the best.
 
     Only rank 0 reads and writes files, but every rank makes the same calls and has the same values. `memory` holds the
-    plain values that a resumed run needs: the best evaluation, the latest metrics, whether patience has run out, what
-    the monitor compares with. `artefacts` holds the tensors beside the weights that batches depend on: mined negatives.
+    plain values that a resumed run needs: the best evaluation, the best validation, the latest metrics, whether
+    patience has run out, what the monitor compares with. `artefacts` holds the tensors beside the weights that batches
+    depend on: mined negatives.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Checkpointer:
     ) -> None:
         self.folder, self.train_state, self.keep, self.ranks = folder, train_state, keep, ranks or Ranks()
         self.identity, self.machine = dict(_flat(identity)), dict(machine)
-        self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False}
+        self.memory: dict[str, Any] = {"best": None, "selected": None, "metrics": {}, "stopped": False}
         self.artefacts: dict[str, Tensor] = {}
         self.last: int | None = None  # step of the last checkpoint
 
@@ -147,16 +148,20 @@ class Checkpointer:
         artefacts = {f"artefact/{name}": tensor for name, tensor in self.artefacts.items()}
         tensors = {**self.train_state.collect(), **random_states, **artefacts}
         write_checkpoint(self.folder, Checkpoint(step, tensors, state))
-        prune_checkpoints(self.folder, step, self.keep, None if self.best is None else self.best["step"])
+        found = (self.best, self.memory["selected"])
+        prune_checkpoints(self.folder, step, self.keep, [one["step"] for one in found if one is not None])
 
     def restore_best(self) -> None:
         """Restore the weights and the metrics of the best evaluation."""
-        if self.best is None or self.best["step"] == self.last:
-            return
-        step = int(self.best["step"])
-        if self.ranks.on_first_rank(lambda: self._restore_weights(step)):
-            self.ranks.broadcast(self.train_state.module.state_dict().values())
+        if self.best is not None and self.restore_step(int(self.best["step"])):
             self.memory["metrics"] = self.best["metrics"]
+
+    def restore_step(self, step: int) -> bool:
+        """Restore the weights of a step whose checkpoint is kept; return whether they differ from the last ones."""
+        if step == self.last or not self.ranks.on_first_rank(lambda: self._restore_weights(step)):
+            return False
+        self.ranks.broadcast(self.train_state.module.state_dict().values())
+        return True
 
     def _restore_weights(self, step: int) -> bool:
         """Restore the weights of a step; return false, with a warning, where its checkpoint is not whole."""
@@ -233,8 +238,8 @@ def checkpoint_folders(folder: Path) -> list[Path]:
     return sorted(found, key=_step)
 
 
-def prune_checkpoints(folder: Path, step: int, keep: int, best: int | None) -> None:
-    """Keep the last `keep` checkpoints up to `step`, and that of step `best`; delete the others and half-written ones.
+def prune_checkpoints(folder: Path, step: int, keep: int, best: Collection[int]) -> None:
+    """Keep the last `keep` checkpoints up to `step`, and those of `best`; delete the others and half-written ones.
 
     Later ones than `step` are of a run that lay here before, or were broken when this one was resumed: they must not
     count among the last.
@@ -242,7 +247,7 @@ def prune_checkpoints(folder: Path, step: int, keep: int, best: int | None) -> N
     places = checkpoint_folders(folder)
     last = [place for place in places if _step(place) <= step][-keep:]
     for place in places:
-        if place not in last and _step(place) != best:
+        if place not in last and _step(place) not in best:
             shutil.rmtree(place, ignore_errors=True)
     for half_written in folder.glob(".step-*"):
         shutil.rmtree(half_written, ignore_errors=True)

@@ -18,6 +18,7 @@ from nearfar.compute.scheduled import value_at
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.sides import prepare_sides
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
+from nearfar.training.by_pairs import settled
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
@@ -26,6 +27,7 @@ from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
 from nearfar.training.train_module import Trained, refuse_incompatible
+from nearfar.training.validation_rows import kept_back
 
 STEPS = 3  # measured, after one to warm up
 
@@ -53,8 +55,9 @@ def dry_run(
     With mining (`refresh`) the steps have as many negatives as in the run, drawn at random; the time to mine them is
     not in the estimate.
     """
-    training = Settings(**registry.coerced_settings(Settings, settings, "training"))
-    positives = mix(positives, apart=training.apart)
+    given = Settings(**registry.coerced_settings(Settings, settings, "training"))
+    positives = mix(positives, apart=given.apart)
+    training = settled(given, len(positives))
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
     refuse_incompatible(positives, trained, training)
     trained, hidden = copy.deepcopy(trained), hidden_views(objective, positives)
@@ -65,7 +68,7 @@ def dry_run(
         positives = minable.with_negatives(refresh.random_negatives(minable))
     prepare_sides(encoder, positives)
     prepare(trained.objective, encoder)
-    sampler = Sampler.of(positives, training)
+    sampler = Sampler.of(positives, training, kept_back(positives, loss, training)[0])
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()
     read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder, hidden)
