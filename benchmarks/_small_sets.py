@@ -126,7 +126,7 @@ def _faq(_: Path) -> Iterator[Pair]:
         question = ""
         for paragraph in re.split(r"\n\s*\n", pod.read_text(encoding="utf-8", errors="replace")):
             if paragraph.startswith("="):
-                command, _, title = paragraph.partition(" ")
+                command, _space, title = paragraph.partition(" ")
                 question = " ".join(title.split()) if command == "=head2" else ""
                 continue
             text = re.sub(r"[A-Z]<+\s*([^<>]*?)\s*>+", r"\1", " ".join(paragraph.split()))

@@ -105,8 +105,8 @@ def measure(given: argparse.Namespace) -> None:
     for line in (*bound_lines(bounds), *(f"left out: {name}: {why}" for name, why in absent.items())):
         console.print(line, highlight=False)
     settings = {"seeds": given.seeds, "set": given.set, "queries": given.queries, "documents": given.documents}
-    told = {"machine": machine, "settings": settings, "rows": rows, "absent": absent, "bounds": bounds}
-    path = keep(given.out, "finetune_small", told)
+    measured = {"machine": machine, "settings": settings, "rows": rows, "absent": absent, "bounds": bounds}
+    path = keep(given.out, "finetune_small", measured)
     console.print(f"kept in {path.name}", highlight=False)
 
 

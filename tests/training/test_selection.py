@@ -254,15 +254,15 @@ def test_it_validates_half_way_and_at_the_end_where_nothing_is_asked_for(tmp_pat
 @pytest.mark.parametrize("stop", [1, 3, 7])
 def test_a_resumed_run_selects_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
     whole = train(tmp_path / "whole", rows(100), **STEPS)
-    real = selection.Selection.__call__
+    real = selection.WeightSelection.__call__
 
-    def interrupted(self: selection.Selection, step: int) -> bool:
+    def interrupted(self: selection.WeightSelection, step: int) -> bool:
         if step == stop:
             os.kill(os.getpid(), signal.SIGINT)
         return real(self, step)
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        patched.setattr(selection.Selection, "__call__", interrupted)
+        patched.setattr(selection.WeightSelection, "__call__", interrupted)
         train(tmp_path / "cut", rows(100), **STEPS)
     resumed = train(tmp_path / "cut", rows(100), resume=True, **STEPS)
     assert np.array_equal(weights(whole), weights(resumed))

@@ -36,7 +36,7 @@ from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
 from nearfar.training.schedules import Schedules
-from nearfar.training.selection import Selection
+from nearfar.training.selection import WeightSelection
 from nearfar.training.settings import Settings
 from nearfar.training.ship import Ship, shipped_encoder
 from nearfar.training.state import TrainState, build_schedule
@@ -148,7 +148,7 @@ def fit(
     evaluator = Evaluator(judge, shipped, training, checkpointer, logger, selects=not len(validation))
     selection = None
     if train_rows is not None:
-        selection = Selection(gradient_step, shipped, train_rows, validation, checkpointer, logger)
+        selection = WeightSelection(gradient_step, shipped, train_rows, validation, checkpointer, logger)
     had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
     last_step = steps_done if had_stopped else steps
     of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank

@@ -104,7 +104,7 @@ def reciprocal_ranks(cosines: Tensor, pairs: Pairs) -> Values:
     return found
 
 
-class Selection:
+class WeightSelection:
     """Validates at the start, every so many steps and at the end; keeps the best weights, and restores them to ship.
 
     The best have the highest mean reciprocal rank (`ValidationRanks`), of equal ones the latest; the starting weights
