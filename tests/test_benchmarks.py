@@ -129,7 +129,7 @@ def test_few_pairs_are_parted_by_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_fine_tuning_on_few_pairs(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    found = {"set": "a", "before": [0.5, 1.0], "after": [0.75, 1.0], "groups": [0, 1], "said": "[]"}
+    found: dict[str, Any] = {"set": "a", "before": [0.5, 1.0], "after": [0.75, 1.0], "groups": [0, 1], "said": "[]"}
     found |= {"documents": 9, "trained": 3, "steps": 8, "step": 0}
 
     def study(name: str, **_: Any) -> dict[str, Any]:
