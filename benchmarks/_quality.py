@@ -43,8 +43,8 @@ def study(study: str, recipe: str, overrides: list[str], out: str, data: str) ->
     for i, (settings, tasks) in enumerate(STUDIES[study](place, folder)):
         model = _trained(recipe, [*settings, *overrides], folder / f"run-{i}") if recipe else nf.Model.load("minilm")
         with torch.autocast("cpu", torch.bfloat16, enabled=hardware.cpu_bf16()):
-            values |= {name: _values(model, task, METRICS[study]) for name, task in tasks.items()}
-            graded.append(_values(model, sts, ""))
+            values |= {name: values_of(model, task, METRICS[study]) for name, task in tasks.items()}
+            graded.append(values_of(model, sts, ""))
     values["sts-b"] = min(graded, key=lambda pair: float(spearmanr(*pair).statistic))
     savez: Any = np.savez
     savez(folder / "values.npz", **values)
@@ -66,7 +66,7 @@ def _trained(recipe: str, settings: list[str], out: Path) -> nf.Model:
     return run.model
 
 
-def _values(model: nf.Model, task: Task, metric: str) -> npt.NDArray[np.float64]:
+def values_of(model: nf.Model, task: Task, metric: str) -> npt.NDArray[np.float64]:
     """Return a metric of each query (q,); of graded pairs cosines and scores (2, n)."""
     if isinstance(task, Similarity):
         first, second = (model.embed(side.read(0, len(side))) for side in (task.first, task.second))

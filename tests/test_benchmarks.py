@@ -117,6 +117,36 @@ def test_the_way_through_the_plane_is_drawn(monkeypatch: pytest.MonkeyPatch) -> 
     }
 
 
+def test_few_pairs_are_parted_by_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    rows = [(f"question {i // 3}", f"answer {i}") for i in range(150)]
+    train, task = importlib.import_module("_small_sets").split(rows, 60, 1, 10, 100)
+    queries, documents = task.queries.read(0, 10), task.documents.read(0, 100)
+    assert len(train) == 60 and len(task.queries) == 10
+    assert not {query for query, _ in train} & set(queries)
+    judged = {(queries[q], documents[d]) for q, found in task.relevance.items() for d in found}
+    assert judged == {(query, key) for query, key in rows if query in queries}
+    assert len(set(task.clusters.tolist())) == 10
+
+
+def test_fine_tuning_on_few_pairs(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    found: dict[str, Any] = {"set": "a", "before": [0.5, 1.0], "after": [0.75, 1.0], "groups": [0, 1], "said": "[]"}
+    found |= {"documents": 9, "trained": 3, "steps": 8, "step": 0}
+
+    def study(name: str, **_: Any) -> dict[str, Any]:
+        return {"absent": "it is not here"} if name == "faq" else found
+
+    monkeypatch.setattr(importlib.import_module("_small_sets"), "study", study)
+    options = ["--sets", "trecqa", "faq", "--pairs", "300", "--seeds", "2", "--data", "none"]
+    kept = run("finetune_small", "_small_sets:study", options)
+    assert kept["absent"] == {"faq": "it is not here"}
+    (row,) = kept["rows"]
+    assert (row["start"], row["difference"]["value"]) == (0.75, 0.125)
+    assert (row["difference"]["low"], row["difference"]["high"]) == (0.0, 0.25)
+    assert [bound["met"] for bound in kept["bounds"]] == [True]
+
+
 @pytest.mark.slow
 def test_from_scratch(run: Run, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))

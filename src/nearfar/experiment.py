@@ -123,6 +123,7 @@ def run(
     from nearfar.compute.ranks import Ranks
     from nearfar.config import plain, resolved
     from nearfar.evaluation.splits import judgements
+    from nearfar.training import by_pairs
     from nearfar.training.fit import fit
 
     first = Ranks.from_environment().is_first
@@ -130,7 +131,8 @@ def run(
     judged = judgements(parts.evaluate, parts.positives, baselines)
     splits = dict.fromkeys(one.split for one in judged)
     main = [one for one in judged if one.split == next(iter(splits))]
-    whole: Recipe = plain(resolved(recipe))
+    numbers = by_pairs.plain(parts.training, len(parts.positives))
+    whole: Recipe = plain({**resolved(recipe), "training": numbers})
     if first and (not resume or not (out / "recipe.yaml").exists()):
         _write_recipe(out, whole)
         for stale in ("results.json", "report.html"):  # of the run that is replaced

@@ -120,11 +120,12 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("now", "keep", "best", "left"),
-    [(5, 2, None, [4, 5]), (5, 1, 2, [2, 5]), (5, 2, 5, [4, 5]), (3, 2, None, [2, 3]), (3, 1, 1, [1, 3])],
+    [
+        *((5, 2, [], [4, 5]), (5, 1, [2], [2, 5]), (5, 2, [5], [4, 5]), (3, 2, [], [2, 3]), (3, 1, [1], [1, 3])),
+        (5, 1, [1, 3], [1, 3, 5]),
+    ],
 )
-def test_the_last_ones_and_the_best_stay(
-    tmp_path: Path, now: int, keep: int, best: int | None, left: list[int]
-) -> None:
+def test_the_last_ones_and_the_best_stay(tmp_path: Path, now: int, keep: int, best: list[int], left: list[int]) -> None:
     for step in range(1, 6):  # later ones than now were passed over as broken, or are of another run
         write_checkpoint(tmp_path, at(step))
     (tmp_path / ".step-000004-half").mkdir()

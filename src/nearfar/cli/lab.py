@@ -127,7 +127,7 @@ def _learning_rate(loaded: Model, given: float | None) -> float:
 
     if given is not None and not 0 < given < float("inf"):
         raise InputError(f"--learning-rate must be a number above 0, it is {given:g}")
-    return given or _recipe_number(loaded, "training", "learning_rate") or Settings().learning_rate
+    return given or _recipe_number(loaded, "training", "learning_rate") or Settings().rate
 
 
 def _about(model: str, material: LabPairs, settings: ShortTraining, label: str | None) -> dict[str, Any]:

@@ -112,12 +112,12 @@ class Table:
 
         Errors: InputError for an unknown name, with the known ones.
         """
-        name = name if name in self._splits else SPLIT_WORDS.get(name.lower(), name)
-        if name not in self._splits:
+        known = name if name in self._splits else SPLIT_WORDS.get(name.lower(), name)
+        if known not in self._splits:
             fix = "; heldout=0.1 keeps a tenth of the rows back" if name == "heldout" else ""
             raise InputError(f"{self.where()}: no split {name!r}; {nearest(name, self._splits)}{fix}")
         other = copy.copy(self)
-        other._select(name)
+        other._select(known)
         return other
 
     def pool(self, split: str) -> list[Table]:
@@ -125,7 +125,8 @@ class Table:
 
         A search has them all, and among the few of a split nearly any model finds the right one.
         """
-        return [self.split(name) for name in self._splits if name != split]
+        judged = self.split(split)._name
+        return [self.split(name) for name in self._splits if name != judged]
 
     @property
     def positions(self) -> Ids:

@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,9 +41,9 @@ class Checkpointer:
     resumed run may be longer than it was. started: when this part of the run began, by `time.perf_counter`.
 
     Only rank 0 reads and writes files, but every rank makes the same calls and has the same values. `memory` holds the
-    plain values that a resumed run needs: the best evaluation, the latest metrics, whether patience has run out, what
-    the monitor compares with, the seconds so far. `artefacts` holds the tensors beside the weights that batches depend
-    on: mined negatives.
+    plain values that a resumed run needs: the best evaluation, the best validation, the latest metrics, whether
+    patience has run out, what the monitor compares with, the seconds so far. `artefacts` holds the tensors beside the
+    weights that batches depend on: mined negatives.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Checkpointer:
         self.seconds_before = 0.0  # of the parts that a resumed run had before, up to its checkpoint
         self.folder, self.train_state, self.keep, self.ranks = folder, train_state, keep, ranks or Ranks()
         self.identity, self.machine = dict(_flat(identity)), dict(machine)
-        self.memory: dict[str, Any] = {"best": None, "metrics": {}, "stopped": False, "seconds": 0.0}
+        self.memory: dict[str, Any] = {"best": None, "selected": None, "metrics": {}, "stopped": False, "seconds": 0.0}
         self.artefacts: dict[str, Tensor] = {}
         self.last: int | None = None  # step of the last checkpoint
 
@@ -178,16 +178,20 @@ class Checkpointer:
         artefacts = {f"artefact/{name}": tensor for name, tensor in self.artefacts.items()}
         tensors = {**self.train_state.collect(), **random_states, **artefacts}
         write_checkpoint(self.folder, Checkpoint(step, tensors, state))
-        prune_checkpoints(self.folder, step, self.keep, None if self.best is None else self.best["step"])
+        found = (self.best, self.memory["selected"])
+        prune_checkpoints(self.folder, step, self.keep, [one["step"] for one in found if one is not None])
 
     def restore_best(self) -> None:
         """Restore the weights and the metrics of the best evaluation."""
-        if self.best is None or self.best["step"] == self.last:
-            return
-        step = int(self.best["step"])
-        if self.ranks.on_first_rank(lambda: self._restore_weights(step)):
-            self.ranks.broadcast(self.train_state.module.state_dict().values())
+        if self.best is not None and self.restore_step(int(self.best["step"])):
             self.memory["metrics"] = self.best["metrics"]
+
+    def restore_step(self, step: int) -> bool:
+        """Restore the weights of a step whose checkpoint is kept; return whether they differ from the last ones."""
+        if step == self.last or not self.ranks.on_first_rank(lambda: self._restore_weights(step)):
+            return False
+        self.ranks.broadcast(self.train_state.module.state_dict().values())
+        return True
 
     def _restore_weights(self, step: int) -> bool:
         """Restore the weights of a step; return false, with a warning, where its checkpoint is not whole."""
@@ -264,8 +268,8 @@ def checkpoint_folders(folder: Path) -> list[Path]:
     return sorted(found, key=_step)
 
 
-def prune_checkpoints(folder: Path, step: int, keep: int, best: int | None) -> None:
-    """Keep the last `keep` checkpoints up to `step`, and that of step `best`; delete the others and half-written ones.
+def prune_checkpoints(folder: Path, step: int, keep: int, best: Collection[int]) -> None:
+    """Keep the last `keep` checkpoints up to `step`, and those of `best`; delete the others and half-written ones.
 
     Later ones than `step` are of a run that lay here before, or were broken when this one was resumed: they must not
     count among the last.
@@ -273,7 +277,7 @@ def prune_checkpoints(folder: Path, step: int, keep: int, best: int | None) -> N
     places = checkpoint_folders(folder)
     last = [place for place in places if _step(place) <= step][-keep:]
     for place in places:
-        if place not in last and _step(place) != best:
+        if place not in last and _step(place) not in best:
             shutil.rmtree(place, ignore_errors=True)
     for half_written in folder.glob(".step-*"):
         shutil.rmtree(half_written, ignore_errors=True)

@@ -19,6 +19,7 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.sides import prepare_sides
 from nearfar.text.alike import as_read
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
+from nearfar.training.by_pairs import settled
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
@@ -27,6 +28,7 @@ from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
 from nearfar.training.train_module import Trained, refuse_incompatible
+from nearfar.training.validation_rows import kept_back
 
 STEPS = 3  # measured, after one to warm up
 
@@ -55,8 +57,9 @@ def dry_run(
     With mining (`refresh`) the steps have as many negatives as in the run, drawn at random; the time to mine them is
     not in the estimate.
     """
-    training = Settings(**registry.coerced_settings(Settings, settings, "training"))
-    positives = mix(positives, apart=training.apart)
+    given = Settings(**registry.coerced_settings(Settings, settings, "training"))
+    positives = mix(positives, apart=given.apart)
+    training = settled(given, len(positives))
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
     refuse_incompatible(positives, trained, training)
     trained, hidden = copy.deepcopy(trained), hidden_views(objective, positives)
@@ -67,12 +70,12 @@ def dry_run(
         positives = minable.with_negatives(refresh.random_negatives(minable))
     prepare_sides(encoder, positives)
     prepare(trained.objective, encoder)
-    sampler = Sampler.of(positives, training)
     whole, late_seconds = positives, 0.0
     if isinstance(positives, PreparedLate):
-        positives, late_seconds = positives.sample(sampler.batch_size * (STEPS + 1))
-        sampler = Sampler.of(positives, training)
+        positives, late_seconds = positives.sample(Sampler.of(positives, training).batch_size * (STEPS + 1))
     positives = as_read(encoder, positives)
+    train_rows, _ = kept_back(positives, loss, training)
+    sampler = Sampler.of(positives, training, train_rows)
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()
     read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder, hidden)
@@ -81,7 +84,8 @@ def dry_run(
     seconds_per_cell = (time.perf_counter() - started) / cells
     seconds_per_step, facts = _measure_steps(trained, positives, batches, training)
     batch, batch_size = positives.describe(sampler.batch(0)[:3]), sampler.batch_size
-    sampler = Sampler.of(whole, training)
+    if late_seconds:
+        sampler = Sampler.of(whole, training)
     seconds_per_step *= sampler.batch_size / batch_size  # where a sample has too few examples for a batch
     steps = training.steps or sampler.steps(training.epochs)
     reading = seconds_per_cell * sum(map(len, whole.views.values()))

@@ -28,6 +28,7 @@ from nearfar.text.alike import as_read
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
+from nearfar.training.by_pairs import said, settled, too_short
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
@@ -36,12 +37,14 @@ from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
 from nearfar.training.schedules import Schedules
+from nearfar.training.selection import WeightSelection
 from nearfar.training.settings import Settings
 from nearfar.training.ship import Ship, shipped_encoder
 from nearfar.training.state import TrainState, build_schedule
 from nearfar.training.step import GradientStep, TrainStep
 from nearfar.training.train_module import Trained, refuse_incompatible
 from nearfar.training.validation import Evaluate, Evaluator, HeldoutCurve, HeldoutLoss, due, with_heldout_loss
+from nearfar.training.validation_rows import NO_VALIDATION, kept_back
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,9 @@ def fit(
     Example: `run = nf.fit(nf.encoders.Static(), faq, nf.losses.InfoNCE(), out="runs/a", epochs=3)`
     """
     started = time.perf_counter()
-    training = Settings(**registry.coerced_settings(Settings, settings, "training"))
-    positives = mix(positives, apart=training.apart)
+    given = Settings(**registry.coerced_settings(Settings, settings, "training"))
+    positives = mix(positives, apart=given.apart)
+    training = settled(given, len(positives))
     ranks, folder = Ranks.from_environment(), Path(out)
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
     shipped = shipped_encoder(trained, ship)
@@ -132,7 +136,8 @@ def fit(
         cast("torch.nn.Module", encoder).to(device)  # where it is trained, too
         ranks.on_first_rank(lambda: before(Model(encoder)))
     positives = as_read(encoder, unread)
-    sampler = Sampler.of(positives, training)
+    train_rows, validation = kept_back(positives, loss, training)
+    sampler = Sampler.of(positives, training, train_rows)
     steps = training.steps or sampler.steps(training.epochs)
     read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
     # State: new, or that of a checkpoint.
@@ -145,28 +150,37 @@ def fit(
     steps_done = checkpointer.begin(resume=resume)
     learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
     threads = torch.get_num_threads()
-    plan = RunPlan(steps, steps_done, len(positives), sampler.batch_size, precision, threads, ranks.world_size)
+    plan = RunPlan(steps, steps_done, sampler.n, sampler.batch_size, precision, threads, ranks.world_size)
     logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
     # What happens in a step, and between steps.
     gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
     train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
-    negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks)
+    negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks, validation)
     heldout_loss = HeldoutLoss.of(heldout, gradient_step)
-    curve = HeldoutCurve.of(heldout_loss, training, logger)
-    judge = with_heldout_loss(evaluate, heldout_loss, logger)
-    evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve)
+    curve, judge = HeldoutCurve.of(heldout_loss, training, logger), with_heldout_loss(evaluate, heldout_loss, logger)
+    evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve, selects=not len(validation))
+    selection = None
+    if train_rows is not None:
+        selection = WeightSelection(gradient_step, shipped, train_rows, validation, checkpointer, logger)
     had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
     last_step = steps_done if had_stopped else steps
     of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
     reading = closing(negatives.batches(read_batch, steps_done, last_step))
     with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
+        logger.say(said(given, training, len(positives)))
+        logger.warn(steps_done, too_short(steps, given, sampler.n))
+        logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
+        if selection is not None:
+            selection.begin(steps_done)
         for step, batch in enumerate(batches, steps_done + 1):
             loss_value, gradient_norm = train_step(step, batch)
             signal_name = interrupts.on_any_rank(ranks)  # asked once a step: a later signal stops the next step
             save = signal_name is not None or step == steps or due(step, training.checkpoint_every)
-            if save or due(step, training.evaluate_every) or negatives.due(step):
+            is_judged = due(step, training.evaluate_every) or (selection is not None and selection.due(step))
+            if save or is_judged or negatives.due(step):
                 train_step.refuse_infinite_weights(step, batch, loss_value, gradient_norm)
             is_best = evaluator(step, ranks)
+            is_best |= selection is not None and selection(step)
             out_of_patience = checkpointer.memory["stopped"]
             if signal_name is None and not out_of_patience:
                 negatives.refresh(step)
@@ -177,7 +191,9 @@ def fit(
                 raise Interrupted(f"stopped by {signal_name} at step {step} of {steps}; go on with --resume")
             if out_of_patience:
                 break
-        if training.patience:
+        if selection is not None:
+            evaluator.now(selection.finish(), ranks)
+        elif training.patience:
             checkpointer.restore_best()
         of_heads = {"shipped": ship} if heads else {}
         model = Model(shipped, notes={"data": {"pairs": len(positives)}, **of_heads, **(notes or {})})

@@ -107,6 +107,13 @@ class RunLogger:
             self.events.write("warning", step=step, message=message)
             self.progress.print(f"warning: step {step}: {message}")
 
+    def say(self, message: str | None) -> None:
+        """Write and show a line about the run, if there is one."""
+        if message is not None:
+            self.events.write("said", message=message)
+            if not self.silent:
+                self.progress.print(message)
+
     def failure(
         self, step: int, loss: float, gradient_norm: float, rows: Sequence[Any], last_checkpoint: int | None
     ) -> RunError:

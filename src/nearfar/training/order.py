@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,21 @@ import numpy.typing as npt
 from nearfar.column import Ids
 from nearfar.contracts import Positives
 from nearfar.training.mixture import Mixture
-from nearfar.training.settings import Settings
+from nearfar.training.settings import Auto, Settings, number
 
 MAX_PERIOD = 1 << 16  # slots of a mixing schedule's period, where no shorter one has the exact shares
+
+
+class Stream(Protocol):
+    """An endless sequence of examples, of which any part is computed without the part before it."""
+
+    def __call__(self, start: int, stop: int) -> Ids:
+        """Return the examples at the positions `start` to `stop`, (stop - start,)."""
+        ...
+
+    def epochs(self, start: int, stop: int) -> Ids:
+        """Return the epoch of its data set that each of these positions belongs to, (stop - start,)."""
+        ...
 
 
 class Sampler:
@@ -30,32 +42,33 @@ class Sampler:
     equally often; an example may be in such a batch twice. queue: how far back the stream is read again (its lookback).
     """
 
-    def __init__(
-        self, n: int, batch_size: int, seed: int, queue: int = 0, stream: EpochStream | MixedStream | None = None
-    ) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int, queue: int = 0, stream: Stream | None = None) -> None:
         self.n, self.batch_size = n, min(batch_size, n)
-        self.stream = stream or EpochStream(n, ShuffledOrder(n, seed), queue)
+        self.stream: Stream = stream or EpochStream(n, ShuffledOrder(n, seed), queue)
 
     @classmethod
-    def of(cls, positives: Positives, settings: Settings) -> Self:
+    def of(cls, positives: Positives, settings: Settings, chosen: Ids | None = None) -> Self:
         """Return the sampler that the settings ask for, of one data set or of a mixture.
 
         A proportional mixture is shuffled as if it were one data set; with another mixing, or with one data set a
-        batch, each data set has a stream of its own (`MixedStream`).
+        batch, each data set has a stream of its own (`MixedStream`). chosen: the examples (n,) to draw from, ascending;
+        None for all.
         """
-        n, (seed, queue) = len(positives), (settings.seed, settings.queue)
+        n, (seed, queue) = len(positives) if chosen is None else len(chosen), (settings.seed, settings.queue)
         as_one = settings.mixing == "proportional" and not settings.one_data_set
-        if as_one or not isinstance(positives, Mixture):
-            return cls(n, settings.batch_size, seed, queue)
-        sizes, batch_size = [len(part) for part in positives.parts], min(settings.batch_size, n)
-        schedule = MixingSchedule(quotas(sizes, settings.mixing, settings.mixing_temperature), seed)
-        slot_size = batch_size if settings.one_data_set else 1
-        stream = MixedStream(sizes, schedule, batch_size, slot_size=slot_size, seed=seed, queue=queue)
-        return cls(n, batch_size, seed, queue, stream)
+        batch_size = min(settings.batch_size, n)
+        stream: Stream = EpochStream(n, ShuffledOrder(n, seed), queue)
+        if not as_one and isinstance(positives, Mixture):
+            ends = positives.offsets if chosen is None else np.searchsorted(chosen, positives.offsets)
+            sizes = np.diff(ends).tolist()
+            schedule = MixingSchedule(quotas(sizes, settings.mixing, settings.mixing_temperature), seed)
+            slot_size = batch_size if settings.one_data_set else 1
+            stream = MixedStream(sizes, schedule, batch_size, slot_size=slot_size, seed=seed, queue=queue)
+        return cls(n, batch_size, seed, queue, stream if chosen is None else ChosenStream(stream, chosen))
 
-    def steps(self, epochs: float) -> int:
+    def steps(self, epochs: float | Auto) -> int:
         """Return the number of steps of so many epochs; an epoch of a mixture is as long as all its data sets."""
-        return max(1, round(epochs * self.n / self.batch_size))
+        return max(1, round(number("epochs", epochs) * self.n / self.batch_size))
 
     def batch(self, step: int) -> Ids:
         """Return the examples of a step (from 0), (batch_size,)."""
@@ -98,6 +111,22 @@ class EpochStream:
             self._orders = {e: order for e, order in self._orders.items() if oldest <= e < epoch}
             self._orders[epoch] = self.order(epoch)
         return self._orders[epoch]
+
+
+class ChosenStream:
+    """A stream of some examples only. stream: of their positions in `chosen` (n,)."""
+
+    def __init__(self, stream: Stream, chosen: Ids) -> None:
+        self.stream, self.chosen = stream, chosen
+
+    def __call__(self, start: int, stop: int) -> Ids:
+        """Return the examples at the positions `start` to `stop` of the stream, (stop - start,)."""
+        examples: Ids = self.chosen[self.stream(start, stop)]
+        return examples
+
+    def epochs(self, start: int, stop: int) -> Ids:
+        """Return the epoch of each of these positions, (stop - start,)."""
+        return self.stream.epochs(start, stop)
 
 
 class ShuffledOrder:

@@ -15,8 +15,9 @@ ABOVE_ZERO = (
 )
 NOT_NEGATIVE = (
     *("weight_decay", "clip", "seed", "evaluate_every", "patience", "micro_batch", "micro_cost", "queue"),
-    *("refresh_every", "heldout_examples"),
+    *("refresh_every", "heldout_examples", "validate_every"),
 )
+Auto = Literal["auto"]
 LOWER_IS_BETTER = ("heldout_loss", "alignment", "uniformity", "random_cosine")
 
 
@@ -25,9 +26,10 @@ class Settings:
     """How to train.
 
     epochs: over the data; steps: of the optimiser, instead of epochs. batch_size: examples a step, at most all.
-    learning_rate: the highest; warmup: share of the steps over which it rises; schedule: how it falls to zero after
-    that, or "constant". optimizer: sgd has momentum 0.9. weight_decay: on matrices only, never on biases and scales.
-    momentum and weight_decay may change during the run: {from: 0.99, to: 1, shape: cosine} (`Scheduled`).
+    learning_rate: the highest. epochs and learning_rate may be "auto": a number by that of the pairs (`by_pairs`).
+    warmup: share of the steps over which the rate rises; schedule: how it falls to zero after that, or "constant".
+    optimizer: sgd has momentum 0.9. weight_decay: on matrices only, never on biases and scales. momentum and
+    weight_decay may change during the run: {from: 0.99, to: 1, shape: cosine} (`Scheduled`).
     clip: maximal norm of the gradient over all parameters; a longer one is scaled down to it, 0 for no clipping.
     micro_batch: rows encoded together, 0 for all; with fewer, memory is that of so many rows and the gradient still
     that of the whole batch, at the price of a second forward pass (the gradient cache). micro_cost: tokens or pixels
@@ -48,16 +50,20 @@ class Settings:
     best, None for mrr@10, or the first metric where there is no mrr@10; higher is better, but for heldout_loss and the
     geometry's metrics (`LOWER_IS_BETTER`); patience: evaluations without a better one before the run stops, 0 for
     never; with patience, the model is that of the best evaluation, else of the last step.
+    validation: share of the examples that are kept back from training to choose by, 0 for none (`validation_rows`: at
+    least 40 examples, at most a quarter or 200, whole groups that share texts). The model is then that of the best
+    validation, the starting weights among them, patience counts validations, and no held-out row has a say.
+    validate_every: steps between validations, 0 for half a run; the start and the end are validated, too.
     refresh_every: steps after which negatives are mined anew with the current weights, 0 for never (how: the recipe's
     section mining); refresh_first: also before the first step.
     monitor_every: steps between measurements of the vectors' geometry. tensorboard: write event files, too (extra
     `tensorboard`).
     """
 
-    epochs: float = 1.0
+    epochs: float | Auto = 1.0
     steps: int | None = None
     batch_size: int = 1024
-    learning_rate: float = 0.01
+    learning_rate: float | Auto = 0.01
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     weight_decay: float | Scheduled = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -81,6 +87,8 @@ class Settings:
     heldout_examples: int = 512
     best: str | None = None
     patience: int = 0
+    validation: float = 0.0
+    validate_every: int = 0
     refresh_every: int = 0
     refresh_first: bool = False
     monitor_every: int = 25
@@ -89,7 +97,7 @@ class Settings:
     def __post_init__(self) -> None:
         values = vars(self)
         for name in ABOVE_ZERO:
-            if not 0 < values[name] < math.inf:
+            if values[name] != "auto" and not 0 < values[name] < math.inf:
                 raise InputError(f"training.{name} must be a number above zero, it is {values[name]}")
         for name in NOT_NEGATIVE:
             low, high = bounds(values[name])
@@ -102,7 +110,9 @@ class Settings:
         self._check_keys()
         if self.steps is not None and self.steps < 1:
             raise InputError(f"training.steps must be at least 1, it is {self.steps}")
-        if self.patience and not self.evaluate_every:
+        if not 0 <= self.validation < 1:
+            raise InputError(f"training.validation is a share of the examples, 0 to below 1; it is {self.validation}")
+        if self.patience and not (self.evaluate_every or self.validation):
             raise InputError("training.patience counts evaluations: give training.evaluate_every, too")
 
     def _check_keys(self) -> None:
@@ -122,6 +132,18 @@ class Settings:
         if self.keys == "neighbours" and not self.queue:
             raise InputError("training.keys=neighbours: neighbours are chosen from a queue; give training.queue=16384")
 
+    @property
+    def rate(self) -> float:
+        """The learning rate. Errors: `InputError` while it is "auto"."""
+        return number("learning_rate", self.learning_rate)
+
     def plain(self) -> dict[str, Any]:
         """Return the settings as a recipe writes them."""
         return {name: value.plain() if isinstance(value, Scheduled) else value for name, value in vars(self).items()}
+
+
+def number(name: str, value: float | Auto) -> float:
+    """Return the number of a setting. Errors: `InputError` while it is "auto" (see `by_pairs.settled`)."""
+    if isinstance(value, str):
+        raise InputError(f"training.{name} is 'auto', which needs the number of pairs; give a number")
+    return value

@@ -133,13 +133,13 @@ def build_optimizer(
         decayed = high > 0 and parameter.ndim >= 2  # decay would shift, not shrink, biases and scales
         members.setdefault(((rates or {}).get(name, 1.0), decayed), []).append(parameter)
     groups = [
-        {"params": group, "lr": settings.learning_rate * rate, "weight_decay": first * decayed, "decayed": decayed}
+        {"params": group, "lr": settings.rate * rate, "weight_decay": first * decayed, "decayed": decayed}
         for (rate, decayed), group in sorted(members.items(), key=lambda entry: entry[0], reverse=True)
     ]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9)
+        return torch.optim.SGD(groups, settings.rate, momentum=0.9)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, settings.learning_rate, fused=True)  # fused: eight times faster on CPU
+    return kind(groups, settings.rate, fused=True)  # fused: eight times faster on CPU
 
 
 def build_schedule(optimiser: torch.optim.Optimizer, settings: Settings, steps: int, first: int) -> LambdaLR:

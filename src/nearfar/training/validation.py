@@ -33,7 +33,11 @@ ROWS_BETWEEN = 20  # rows trained on for each held-out row that a point reads: a
 
 
 class Evaluator:
-    """Evaluates the current encoder on rank 0, and gives all ranks the result."""
+    """Evaluates the current encoder on rank 0, and gives all ranks the result.
+
+    selects: whether its best evaluation decides what ships, and its patience when to stop. Where validation rows do
+    (`selection`), it has no patience, and the weights that they chose are evaluated at the end (`now`), not the last.
+    """
 
     def __init__(
         self,
@@ -43,15 +47,24 @@ class Evaluator:
         checkpointer: Checkpointer,
         logger: RunLogger,
         curve: HeldoutCurve | None = None,
+        *,
+        selects: bool = True,
     ) -> None:
-        self.evaluate, self.encoder, self.settings = evaluate, encoder, settings
+        self.evaluate, self.encoder, self.settings, self.selects = evaluate, encoder, settings, selects
         self.checkpointer, self.logger, self.curve = checkpointer, logger, curve
 
     def __call__(self, step: int, ranks: Ranks) -> bool:
         """Evaluate, if it is due after this step; return whether this is the best evaluation so far."""
-        if self.evaluate is None or not (due(step, self.settings.evaluate_every) or step == self.logger.plan.steps):
-            if self.curve is not None and self.curve.due(step):
-                ranks.on_first_rank(partial(self.curve.log, step))
+        is_end = self.selects and step == self.logger.plan.steps
+        if self.evaluate is not None and (due(step, self.settings.evaluate_every) or is_end):
+            return self.now(step, ranks)
+        if self.curve is not None and self.curve.due(step):
+            ranks.on_first_rank(partial(self.curve.log, step))
+        return False
+
+    def now(self, step: int, ranks: Ranks) -> bool:
+        """Evaluate the weights as they are, those of a step; return whether this is the best evaluation so far."""
+        if self.evaluate is None:
             return False
         is_best, memory = ranks.on_first_rank(lambda: self._evaluate(step))
         self.checkpointer.memory.update(memory)
@@ -65,7 +78,8 @@ class Evaluator:
         self.logger.warn(step, _unknown_best(self.settings, metrics))
         is_best = self.checkpointer.record_evaluation(step, metrics, _deciding_metric(self.settings, metrics))
         best, patience = self.checkpointer.best, self.settings.patience * self.settings.evaluate_every
-        self.checkpointer.memory["stopped"] = best is not None and 0 < patience <= step - best["step"]
+        if self.selects:
+            self.checkpointer.memory["stopped"] = best is not None and 0 < patience <= step - best["step"]
         return is_best, self.checkpointer.memory
 
 
