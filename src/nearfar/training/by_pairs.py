@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from nearfar.registry import coerced_settings
 from nearfar.training.settings import Settings
 
 TOO_FEW_STEPS = 12  # of the optimiser, unless "auto" chose them: most models hardly move in fewer
@@ -62,4 +63,4 @@ def too_short(steps: int, settings: Settings, pairs: int) -> str | None:
 
 def plain(settings: dict[str, Any], pairs: int) -> dict[str, Any]:
     """Return a recipe's section training with a number for each "auto"."""
-    return settled(Settings(**settings), pairs).plain()
+    return settled(Settings(**coerced_settings(Settings, settings, "training")), pairs).plain()
