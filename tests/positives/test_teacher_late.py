@@ -125,22 +125,20 @@ def test_a_task_has_questions_enough_to_decide() -> None:
     rows = nf.data.Table([{"text": text} for text in TEXTS], heldout=10)
     positives = TeacherScores(rows, static(), query=nf.augmentations.TextSpan(4, 4))
     task = positives.task("heldout")
-    assert len(task.documents) == len(TEXTS) and task.seen is not None and not task.seen[:10].any()
     assert len(task.queries) == 50  # five spans of 4 words are half of a text of 40, and no more are taken
     assert task.notes[EXPECT] == WHAT_TO_EXPECT
-    queries, documents = (task.queries.read(0, 50), task.documents.read(0, len(task.documents)))
+    queries, documents = task.queries.read(0, 50), task.documents.read(0, len(TEXTS))
+    assert len(documents) == len(TEXTS) and task.seen is not None
+    source = [next(iter(task.relevance[i])) for i in range(50)]
+    assert np.flatnonzero(~task.seen).tolist() == sorted(set(source))
     held_out = rows.split("heldout").column("text").read(0, 10)
-    for i, query in enumerate(queries):
-        [document] = task.relevance[i]
-        assert query in held_out[document] and query not in documents[document]
-        assert (
-            task.clusters[i]
-            == task.clusters[queries.index(next(q for j, q in enumerate(queries) if document in task.relevance[j]))]
-        )
-    assert len(np.unique(task.clusters)) == 10
-    of_document = [[q for i, q in enumerate(queries) if d in task.relevance[i]] for d in range(10)]
-    for text, rest, parts in zip(held_out, documents[:10], of_document, strict=True):
-        assert len(text.split()) == len(rest.split()) + sum(len(part.split()) for part in parts)
+    for document in set(source):
+        parts = [query for query, row in zip(queries, source, strict=True) if row == document]
+        [text] = [text for text in held_out if parts[0] in text]
+        assert len(parts) == 5 and all(part in text and part not in documents[document] for part in parts)
+        assert len(text.split()) == len(documents[document].split()) + sum(len(part.split()) for part in parts)
+    of_cluster = {(cluster, row) for cluster, row in zip(task.clusters.tolist(), source, strict=True)}
+    assert len(of_cluster) == len(np.unique(task.clusters)) == 10
     again = positives.task("heldout")
     assert again.queries.read(0, 50) == queries
 

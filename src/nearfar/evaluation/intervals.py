@@ -163,7 +163,8 @@ class _Sample:
             extreme = float(np.clip(self.value + seen, *ends))
             extreme += beyond * (end - extreme) if beyond else 0.0
             bounds.append(float(np.quantile((1 - share) * self.resampled + share * extreme, level)))
-        return {"low": min(bounds[0], self.value), "high": max(bounds[1], self.value)}
+        low, high = np.clip(bounds, *ends).tolist()  # rounding may lead beyond the range
+        return {"low": min(low, self.value), "high": max(high, self.value)}
 
 
 def _nothing() -> Interval:

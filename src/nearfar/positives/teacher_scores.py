@@ -122,11 +122,7 @@ class TeacherScores:
         self.rows = np.sort(np.unique(ids, return_index=True)[1])  # (m,) rows of the distinct documents or passages
         self.ids = ids[self.rows]  # (m,) their content ids
         self.document_ids = self.documents.document_ids[self.rows]  # (m,) those of the whole documents
-        if (count := len(np.unique(self.document_ids))) < 3:
-            raise InputError(
-                f"positives (teacher_scores): {count} different documents leave nothing to compare; give more, or hold "
-                "out more (data.heldout)"
-            )
+        _refuse_few(self.document_ids)
         self.encoder, self.per_document, self.neighbours, self.seed = encoder, per_document, neighbours, seed
         self.lexical, self.lexical_weight, self.most_others = lexical, lexical_weight, others
         texts = ListColumn("text", take(self.documents.cells, self.rows))
@@ -224,6 +220,7 @@ class TeacherScores:
         """
         result = copy.copy(self)
         result.ids, result.query_ids = aliases(self.ids), aliases(self.query_ids)
+        _refuse_few(result.ids)
         source, lists = result.ids[self.source][:, None], self.lists  # (n, 1)
         result._lists = replace(
             lists,
@@ -274,3 +271,12 @@ def _characters(positives: TeacherScores) -> int:
     """Return how much text the teacher reads."""
     cells = (cell for view in positives.views.values() for part in chunks(view) for cell in part)
     return sum(map(len, cells))
+
+
+def _refuse_few(documents: Ids) -> None:
+    """Refuse documents (m,), given by their content ids, of which too few differ."""
+    if (count := len(np.unique(documents))) < 3:
+        raise InputError(
+            f"positives (teacher_scores): {count} different documents leave nothing to compare; give more, or hold "
+            "out more (data.heldout)"
+        )

@@ -16,7 +16,7 @@ from nearfar.abilities import EXPECT
 from nearfar.evaluation.figures import bounds, counted, difference, finite, number, outcome, pair_of
 from nearfar.evaluation.verdict import GEOMETRY, in_order, label_of
 from nearfar.text.printable import printable
-from nearfar.text.same_text import NOT_RANKED
+from nearfar.text.same_text import ANSWERS_ELSEWHERE, NOT_RANKED
 
 NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer one, such as a path, is broken
 TEXT_WIDTH = 100  # of lines of text at most
@@ -127,8 +127,7 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
         if isinstance(why, str):
             yield why
     notes = protocol.get("notes", {})
-    if own := notes.get(NOT_RANKED):
-        yield f"{own:,} {NOT_RANKED}"
+    yield from (f"{notes[what]:,} {what}" for what in (NOT_RANKED, ANSWERS_ELSEWHERE) if notes.get(what))
     split = notes.get("split", {})
     if isinstance(split, Mapping):
         lines = {"splits": f"split {split.get('splits')}", "held out": split.get("held out")}

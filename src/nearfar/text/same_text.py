@@ -8,8 +8,9 @@ from typing import Any
 from nearfar.column import Column, chunks, column_kind, content_ids
 from nearfar.text.analyser import canonical
 
-# What a task's notes, and so its protocol, call the number of documents that are left out of their own query's ranking.
+# What a task's notes, and so its protocol, call the numbers of documents that are left out of a query's ranking.
 NOT_RANKED = "documents that are their query, not ranked for it"
+ANSWERS_ELSEWHERE = "documents that are answers in other splits, not ranked for their query"
 
 
 def folded(text: str) -> str:

@@ -38,7 +38,7 @@ def named_splits(
     first = next(iter(tables.values()))
     name = _found(first, column) if recognised else column
     if recognised and (name is None or len(tables) > 1):
-        read = name is not None and any(_found(t, column) and _values(t, name) for t in tables.values())
+        read = name is not None and any((own := _found(t, column)) and _values(t, own) for t in tables.values())
         return by_files, {"splits": f"by the names of files, not by their column {name!r}"} if read else {}
     whole = first if len(tables) == 1 else concatenated(list(tables.values()))
     if name not in whole.table.column_names:

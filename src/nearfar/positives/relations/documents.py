@@ -164,6 +164,19 @@ class JoinedColumn:
         return np.concatenate([content_ids(column) for column in self.columns])
 
 
+def spread(columns: Sequence[Column], name: str) -> tuple[Column, Ids]:
+    """Return the cells of several columns as one, those of the first spread evenly, and the place (m,) of each cell.
+
+    Of equal scores the earlier row is ranked first. If the first column, which holds what is to be found, came first,
+    then a model that gives every text one vector would look good.
+    """
+    joined, n = JoinedColumn(name, columns), len(columns[0])
+    m = len(joined)
+    place = np.random.default_rng([n, m]).permutation(m)
+    place = np.concatenate([np.sort(place[:n]), np.sort(place[n:])])  # each in its own order, so that reading is fast
+    return SelectedCells(name, joined, np.argsort(place)), place
+
+
 class Passages:
     """A column of the passages of another column's texts, which are cut when they are read.
 

@@ -14,7 +14,7 @@ from nearfar.column import Column, Ids, ListColumn, content_ids
 from nearfar.contracts import Data, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.positives.relations.augmented import AugmentedColumn
-from nearfar.positives.relations.documents import Documents, JoinedColumn, SelectedCells, documents_column
+from nearfar.positives.relations.documents import Documents, SelectedCells, documents_column, spread
 from nearfar.positives.relations.tasks import distinct, judged_and_train
 from nearfar.tasks import Retrieval
 
@@ -81,7 +81,7 @@ def view_task(
         source_of = np.repeat(source_of, list(map(len, parts)))
     elif documents.are_texts:
         queries = ListColumn("query", queries.read(0, n))
-    cells = JoinedColumn("document", judged)
+    cells, place = spread(judged, "document")
     empty = sum(source.empty for source, _ in sources)
     clusters = np.unique(documents.document_ids[sources[0][1]], return_inverse=True)[1][source_of]
     return Retrieval(
@@ -90,11 +90,11 @@ def view_task(
         cells,
         [f"q{i}" for i in range(len(source_of))],
         [f"d{i}" for i in range(len(cells))],
-        {i: {document: 1} for i, document in enumerate(source_of.tolist())},
+        {i: {document: 1} for i, document in enumerate(place[source_of].tolist())},
         clusters,
         {"queries": len(source_of), "documents": len(cells), "clusters": len(np.unique(clusters))}
         | ({"empty documents, left out": empty} if empty else {}),
-        seen=None if train is None else np.isin(known, content_ids(train.cells)),
+        seen=None if train is None else np.isin(known[np.argsort(place)], content_ids(train.cells)),
     )
 
 
