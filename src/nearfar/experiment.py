@@ -170,7 +170,7 @@ def run(
     if not first:
         return None
     _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
-    training = _about_training(parts)
+    training = _about_training(parts, numbers)
     reports = {one.name: one.report(run.model, starts.get(one.name), training) for one in judged}
     seconds = time.perf_counter() - began + run.seconds_before  # of all parts of a resumed run
     facts = _facts(run, reports, len(parts.positives), seconds)
@@ -178,9 +178,9 @@ def run(
     return Experiment(run, reports, facts)
 
 
-def _about_training(parts: RecipeParts) -> dict[str, Any]:
-    """Return what a verdict must know of training to say what to try."""
-    settings = {name: parts.training[name] for name in ("learning_rate", "epochs", "steps", "batch_size")}
+def _about_training(parts: RecipeParts, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a verdict must know of training to say what to try; numbers: the settings, none of them "auto"."""
+    settings = {name: numbers[name] for name in ("learning_rate", "epochs", "steps", "batch_size")}
     return {"pairs": len(parts.positives), **settings, "mined negatives": parts.refresh is not None}
 
 

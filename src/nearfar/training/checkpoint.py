@@ -187,8 +187,10 @@ class Checkpointer:
             self.memory["metrics"] = self.best["metrics"]
 
     def restore_step(self, step: int) -> bool:
-        """Restore the weights of a step whose checkpoint is kept; return whether they differ from the last ones."""
-        if step == self.last or not self.ranks.on_first_rank(lambda: self._restore_weights(step)):
+        """Restore the weights of a step whose checkpoint is kept; return whether the weights are that step's now."""
+        if step == self.last:
+            return True
+        if not self.ranks.on_first_rank(lambda: self._restore_weights(step)):
             return False
         self.ranks.broadcast(self.train_state.module.state_dict().values())
         return True

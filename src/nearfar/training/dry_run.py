@@ -19,7 +19,7 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.sides import prepare_sides
 from nearfar.text.alike import as_read
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
-from nearfar.training.by_pairs import settled
+from nearfar.training.by_pairs import without_auto
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
@@ -59,7 +59,7 @@ def dry_run(
     """
     given = Settings(**registry.coerced_settings(Settings, settings, "training"))
     positives = mix(positives, apart=given.apart)
-    training = settled(given, len(positives))
+    training = without_auto(given, len(positives))
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
     refuse_incompatible(positives, trained, training)
     trained, hidden = copy.deepcopy(trained), hidden_views(objective, positives)

@@ -28,7 +28,7 @@ from nearfar.text.alike import as_read
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
-from nearfar.training.by_pairs import said, settled, too_short
+from nearfar.training.by_pairs import auto_settings, too_short, without_auto
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
@@ -117,7 +117,7 @@ def fit(
     started = time.perf_counter()
     given = Settings(**registry.coerced_settings(Settings, settings, "training"))
     positives = mix(positives, apart=given.apart)
-    training = settled(given, len(positives))
+    training = without_auto(given, len(positives))
     ranks, folder = Ranks.from_environment(), Path(out)
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
     shipped = shipped_encoder(trained, ship)
@@ -167,7 +167,7 @@ def fit(
     of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
     reading = closing(negatives.batches(read_batch, steps_done, last_step))
     with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
-        logger.say(said(given, training, len(positives)))
+        logger.say(auto_settings(given, training, len(positives)))
         logger.warn(steps_done, too_short(steps, given, sampler.n))
         logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
         if selection is not None:

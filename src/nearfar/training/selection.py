@@ -159,11 +159,16 @@ class WeightSelection:
         return False
 
     def finish(self) -> int:
-        """Restore the best weights, and say so where these are the starting ones; return their step."""
-        assert self.best is not None, "the start is validated"
-        step = int(self.best["step"])
-        self.checkpointer.restore_step(step)
-        self.logger.log("select", step=step, metrics={METRIC: self.best["value"]})
+        """Restore the best weights, and say so where these are the starting ones; return the step of what ships.
+
+        Where their checkpoint is not whole, the last weights ship; then nothing was selected, and none is logged.
+        """
+        last, best = self.checkpointer.last, self.best
+        assert best is not None and last is not None, "the start is validated, the end is saved"
+        step = int(best["step"])
+        if not self.checkpointer.restore_step(step):
+            return last
+        self.logger.log("select", step=step, metrics={METRIC: best["value"]})
         if step == 0:
             self.logger.warn(self.logger.step, KEPT_START)
         return step
