@@ -19,11 +19,11 @@ from nearfar.audit.findings import Drop
 from nearfar.column import Column, Ids
 from nearfar.data.table import Table
 from nearfar.data.tables.columns import ChunkedColumn
+from nearfar.data.tables.files import SPLITS
 from nearfar.errors import InputError
 from nearfar.storage.folders import ensure_folder, explain_write_errors, write_file_atomically, write_folder_atomically
 
 KINDS = (".jsonl", ".parquet", ".csv")
-_SPLITS = ("train", "validation", "test", "heldout")  # those that a folder's file names can give
 _BLOCK = 50_000  # rows converted together
 
 
@@ -96,7 +96,7 @@ def rows_to_drop(drops: Sequence[Drop]) -> dict[int, Drop]:
 
 
 def _write_folder(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Path) -> None:
-    if unknown := [split for split in table.splits if split not in _SPLITS]:
+    if unknown := [split for split in table.splits if split not in SPLITS]:
         raise InputError(
             f"--fix {out}: split {unknown[0]!r} would be read back as training; "
             f"write the training rows alone: {out}.jsonl"
@@ -110,7 +110,7 @@ def _write_folder(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Pat
 
 def _write_file(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Path) -> None:
     rows = table.split(main)
-    whole = table.all_splits()
+    whole = table.rows_of_all_splits()
     if whole is not None:  # one file with a column of splits stays one
         left = rows.positions[~keep]
         rows, keep = whole, np.ones(len(whole), bool)
