@@ -101,13 +101,8 @@ def train(
 
     chosen, folder = config.load(recipe, settings), Path(out)
     peers = chosen_baselines(baselines)
-    check_out(folder, resume=resume, overwrite=overwrite)
+    refuse_used_folder(ensure_folder(folder), resume or overwrite)  # before the time that reading the data takes
     return run(chosen, config.build(chosen), folder, peers, resume=resume, overwrite=overwrite, quiet=quiet)
-
-
-def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that is used or cannot be written, before the time that reading the data takes is spent."""
-    refuse_used_folder(ensure_folder(out), resume or overwrite)
 
 
 def run(

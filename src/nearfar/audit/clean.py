@@ -21,7 +21,7 @@ from nearfar.data.table import Table
 from nearfar.data.tables.columns import ChunkedColumn
 from nearfar.data.tables.files import SPLITS
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, explain_write_errors, write_file_atomically, write_folder_atomically
+from nearfar.storage.folders import explain_write_errors, write_file_atomically, write_folder_atomically
 
 KINDS = (".jsonl", ".parquet", ".csv")
 _BLOCK = 50_000  # rows converted together
@@ -45,7 +45,7 @@ def clean(source: str | Path | Table, audit: Audit, out: Path, *, near: bool = F
     """
     if audit.kind == "BEIR folder":
         raise InputError("--fix: a BEIR folder is judged as it is, cleaning it would change its figures; fix a table")
-    check_out(source, out)
+    check_destination(source, out)
     table = source if isinstance(source, Table) else Table(source)
     kinds = {"exact duplicate", "empty", "leak"}
     kinds |= {"near duplicate", "near leak"} if near else set()
@@ -58,7 +58,6 @@ def clean(source: str | Path | Table, audit: Audit, out: Path, *, near: bool = F
     keep = np.ones(rows, bool)
     keep[list(dropped)] = False
     log = out.with_name(f"{out.name}.dropped.jsonl")
-    ensure_folder(out.parent)
     if out.suffix in KINDS:
         _write_file(table, audit.main, keep, out)
     else:
@@ -68,7 +67,7 @@ def clean(source: str | Path | Table, audit: Audit, out: Path, *, near: bool = F
     return {"out": str(out), "log": str(log), "rows": rows, "kept": int(keep.sum()), "dropped": dict(counts)}
 
 
-def check_out(source: str | Path | Table, out: Path) -> None:
+def check_destination(source: str | Path | Table, out: Path) -> None:
     """Check that `out` can be written, before the audit takes its time. Errors: as `clean`, of `out`."""
     if out.suffix not in (*KINDS, ""):
         raise InputError(f"--fix {out}: unknown kind of file; end it in {', '.join(KINDS)}, or name a new folder")

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, write_folder_atomically
+from nearfar.storage.folders import write_folder_atomically
 from nearfar.storage.weights import write_weights
 from nearfar.training.settings import LOWER_IS_BETTER
 from nearfar.training.state import TrainState, strip_prefix
@@ -226,7 +226,7 @@ class Checkpoint:
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write folder/step-000500 atomically; return it. Errors: `RunError` where it cannot be written."""
-    place = ensure_folder(folder) / f"step-{checkpoint.step:06d}"
+    place = folder / f"step-{checkpoint.step:06d}"
     with write_folder_atomically(place) as temporary:
         write_weights(temporary / TENSORS, checkpoint.tensors)
         (temporary / STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}), encoding="utf-8")
