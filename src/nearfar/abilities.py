@@ -296,7 +296,7 @@ class KnowsLanguages(Protocol):
 
     made_for: tuple[str, ...]
 
-    def cuts(self, texts: Sequence[str]) -> tuple[float, float]:
+    def unread_and_fertility(self, texts: Sequence[str]) -> tuple[float, float]:
         """Return the share of the texts' letters that it cannot read, alone or at all, and its tokens of a word."""
         ...
 

@@ -63,11 +63,14 @@ def form_digest(text: str) -> bytes | None:
     return text_digest(text.encode("utf-8", "surrogatepass"))
 
 
+def canonical(text: str) -> str:
+    """Return a text in Unicode's normal form C: two texts that look alike letter by letter are equal in it."""
+    return text if text.isascii() else normalize("NFC", text)
+
+
 def _utf8(text: str) -> bytes:
-    """Return a text's UTF-8 in Unicode's normal form C: two texts that look alike letter by letter are equal in it."""
-    if not is_normalized("NFC", text):
-        text = normalize("NFC", text)
-    return text.encode("utf-8", "surrogatepass")
+    """Return the UTF-8 of a text in normal form C."""
+    return canonical(text).encode("utf-8", "surrogatepass")
 
 
 def _content(cell: Any) -> bytes:

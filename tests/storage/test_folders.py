@@ -118,6 +118,15 @@ def test_a_text_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch:
     assert json.loads(path.read_text(encoding="utf-8")) == "ü"
 
 
+def test_writers_make_the_folder_that_they_write_into(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "text", "one")
+    assert (tmp_path / "a" / "b" / "text").read_text() == "one"
+    write(tmp_path / "c" / "d", "two")
+    assert (tmp_path / "c" / "d" / "deep" / "file").read_text() == "two"
+    with pytest.raises(InputError, match="text: a file stands where a folder is needed"):
+        write_text(tmp_path / "a" / "b" / "text" / "more", "three")
+
+
 def test_a_file_of_the_folders_name_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearfar.text.analyser import canonical, has_word, whole_words, words, words_and_signs, written_words
+from nearfar.content import canonical
+from nearfar.text.analyser import has_word, whole_words, words, words_and_signs, written_words
 from nearfar.text.bm25 import Bm25
 
 SCRIPTS = (

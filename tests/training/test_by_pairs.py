@@ -1,4 +1,4 @@
-"""Settings by the number of pairs, and the warning of a run that is too short to teach."""
+"""Settings by the number of pairs, and the warning of a run that is too short to say much."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
-from nearfar.training.by_pairs import said, settled, too_short
+from nearfar.training.by_pairs import auto_settings, too_short, without_auto
 from nearfar.training.dry_run import dry_run
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
@@ -40,19 +40,22 @@ AUTO: dict[str, Any] = {"epochs": "auto", "learning_rate": "auto", "batch_size":
     ],
 )
 def test_the_numbers(pairs: int, more: dict[str, Any], epochs: float, rate: float) -> None:
-    found = settled(Settings(**{**AUTO, **more}), pairs)
+    found = without_auto(Settings(**{**AUTO, **more}), pairs)
     assert (found.epochs, found.learning_rate) == (epochs, rate)
 
 
 def test_numbers_that_are_given_stay() -> None:
     given = Settings(epochs=2.0, learning_rate=0.3)
-    assert settled(given, 300) == given
-    assert said(given, settled(given, 300), 300) is None
+    assert without_auto(given, 300) == given
+    assert auto_settings(given, without_auto(given, 300), 300) is None
 
 
 def test_what_is_said_of_them() -> None:
     auto = Settings(**AUTO)
-    assert said(auto, settled(auto, 1300), 1300) == "by 1,300 pairs: training.learning_rate=3e-05, training.epochs=1"
+    assert (
+        auto_settings(auto, without_auto(auto, 1300), 1300)
+        == "by 1,300 pairs: training.learning_rate=3e-05, training.epochs=1"
+    )
 
 
 def test_a_recipe_that_has_run_holds_the_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +71,8 @@ def test_a_recipe_that_has_run_holds_the_numbers(tmp_path: Path, capsys: pytest.
     assert [entry["message"] for entry in lines(tmp_path / "run") if entry["event"] == "said"] == [line]
     assert line in capsys.readouterr().err
     assert done.model.notes["recipe"]["training"]["epochs"] == 2.0
+    (report,) = done.reports.values()  # whose verdict's advice names them
+    assert (report.protocol["training"]["learning_rate"], report.protocol["training"]["epochs"]) == (3e-05, 2.0)
 
 
 def test_the_recipe_finetune_leaves_them_to_the_data() -> None:
@@ -94,11 +99,11 @@ def test_an_optimiser_needs_the_number() -> None:
         TrainState.of(Perceptron(), Settings(learning_rate="auto"))
 
 
-def test_a_run_of_few_steps_is_said_to_teach_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_few_steps_is_said_to_hardly_move(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(tmp_path, rows(64), steps=None, epochs=1)
     message = (
-        "4 steps are too few to teach: 64 pairs in batches of 16; give training.epochs=13 or more, or a smaller "
-        "training.batch_size"
+        "4 steps of training (64 pairs in batches of 16) will hardly move the weights, so the numbers say little of "
+        "what training can do; for 50 steps give training.epochs=13"
     )
     assert message in run.warnings and message in capsys.readouterr().err
     assert not train(tmp_path, rows(64), steps=None, epochs=4, overwrite=True).warnings
@@ -107,14 +112,15 @@ def test_a_run_of_few_steps_is_said_to_teach_nothing(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("steps", "settings", "expected"),
     [
-        (10, Settings(batch_size=64), "10 steps are too few to teach: 640 pairs in batches of 64; give training.epoch"),
-        (1, Settings(steps=1), "1 step is too few to teach; give training.steps=50 or more"),
-        (11, Settings(steps=11), "11 steps are too few to teach; give training.steps=50 or more"),
+        (10, Settings(batch_size=64), (" (640 pairs in batches of 64)", "training.epochs=5")),
+        (3, Settings(batch_size=1024), (" (640 pairs in batches of 640)", "training.epochs=50")),
+        (1, Settings(steps=1), ("1 step of training will", "training.steps=50")),
+        (11, Settings(steps=11), ("11 steps of training will", "training.steps=50")),
     ],
 )
-def test_the_warning_says_what_to_write(steps: int, settings: Settings, expected: str) -> None:
+def test_the_warning_says_what_to_write(steps: int, settings: Settings, expected: tuple[str, str]) -> None:
     found = too_short(steps, settings, 640)
-    assert found is not None and found.startswith(expected)
+    assert found is not None and expected[0] in found and found.endswith(f"give {expected[1]}")
     assert too_short(12, settings, 640) is None
 
 

@@ -239,6 +239,23 @@ def test_the_start_ships_bit_by_bit_where_training_hurts(tmp_path: Path, capsys:
     assert run.model.fingerprint == Model.load(tmp_path / "model").fingerprint
 
 
+def test_nothing_is_claimed_of_weights_that_cannot_be_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told(monkeypatch, [0.5, 0.1, 0.2, 0.3, 0.4])
+    finish = selection.WeightSelection.finish
+
+    def damaged(self: selection.WeightSelection) -> int:
+        (self.checkpointer.folder / "step-000000" / "manifest.json").unlink()
+        return finish(self)
+
+    monkeypatch.setattr(selection.WeightSelection, "finish", damaged)
+    with pytest.warns(UserWarning, match=r"step-000000, the best, is not whole .* the last weights are kept"):
+        run = train(tmp_path, rows(100), evaluate=lambda _: {"mrr@10": 1.0}, **STEPS)
+    assert KEPT_START not in run.warnings
+    assert not metrics(tmp_path, "select")
+    assert np.array_equal(weights(run), checkpointed(tmp_path, 12))
+    assert [line["step"] for line in lines(tmp_path) if line["event"] == "evaluate"] == [12]
+
+
 def test_patience_counts_validations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told(monkeypatch, [0.1, 0.5, 0.4, 0.3, 0.9])
     run = train(tmp_path, rows(100), patience=2, evaluate=lambda _: {"mrr@10": 1.0}, **STEPS)
@@ -294,6 +311,12 @@ def test_too_few_pairs_are_said_and_the_last_weights_ship(tmp_path: Path) -> Non
     assert not metrics(tmp_path, "validate")
     assert np.array_equal(weights(run), checkpointed(tmp_path, 12))
     assert run.metrics == {"mrr@10": 1.0}
+
+
+def test_patience_needs_something_to_count() -> None:
+    with pytest.raises(InputError, match=r"give training\.evaluate_every or training\.validation, too"):
+        Settings(patience=2)
+    assert Settings(patience=2, validation=0.2).patience == 2
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0])

@@ -19,11 +19,11 @@ from nearfar.audit.findings import Drop
 from nearfar.column import Column, Ids
 from nearfar.data.table import Table
 from nearfar.data.tables.columns import ChunkedColumn
+from nearfar.data.tables.files import SPLITS
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, explain_write_errors, write_file_atomically, write_folder_atomically
+from nearfar.storage.folders import explain_write_errors, write_file_atomically, write_folder_atomically
 
 KINDS = (".jsonl", ".parquet", ".csv")
-_SPLITS = ("train", "validation", "test", "heldout")  # those that a folder's file names can give
 _BLOCK = 50_000  # rows converted together
 
 
@@ -45,7 +45,7 @@ def clean(source: str | Path | Table, audit: Audit, out: Path, *, near: bool = F
     """
     if audit.kind == "BEIR folder":
         raise InputError("--fix: a BEIR folder is judged as it is, cleaning it would change its figures; fix a table")
-    check_out(source, out)
+    check_destination(source, out)
     table = source if isinstance(source, Table) else Table(source)
     kinds = {"exact duplicate", "empty", "leak"}
     kinds |= {"near duplicate", "near leak"} if near else set()
@@ -58,7 +58,6 @@ def clean(source: str | Path | Table, audit: Audit, out: Path, *, near: bool = F
     keep = np.ones(rows, bool)
     keep[list(dropped)] = False
     log = out.with_name(f"{out.name}.dropped.jsonl")
-    ensure_folder(out.parent)
     if out.suffix in KINDS:
         _write_file(table, audit.main, keep, out)
     else:
@@ -68,7 +67,7 @@ def clean(source: str | Path | Table, audit: Audit, out: Path, *, near: bool = F
     return {"out": str(out), "log": str(log), "rows": rows, "kept": int(keep.sum()), "dropped": dict(counts)}
 
 
-def check_out(source: str | Path | Table, out: Path) -> None:
+def check_destination(source: str | Path | Table, out: Path) -> None:
     """Check that `out` can be written, before the audit takes its time. Errors: as `clean`, of `out`."""
     if out.suffix not in (*KINDS, ""):
         raise InputError(f"--fix {out}: unknown kind of file; end it in {', '.join(KINDS)}, or name a new folder")
@@ -96,7 +95,7 @@ def rows_to_drop(drops: Sequence[Drop]) -> dict[int, Drop]:
 
 
 def _write_folder(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Path) -> None:
-    if unknown := [split for split in table.splits if split not in _SPLITS]:
+    if unknown := [split for split in table.splits if split not in SPLITS]:
         raise InputError(
             f"--fix {out}: split {unknown[0]!r} would be read back as training; "
             f"write the training rows alone: {out}.jsonl"
@@ -110,7 +109,7 @@ def _write_folder(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Pat
 
 def _write_file(table: Table, main: str, keep: npt.NDArray[np.bool_], out: Path) -> None:
     rows = table.split(main)
-    whole = table.all_splits()
+    whole = table.rows_of_all_splits()
     if whole is not None:  # one file with a column of splits stays one
         left = rows.positions[~keep]
         rows, keep = whole, np.ones(len(whole), bool)

@@ -10,6 +10,7 @@ from typing import Any
 
 from nearfar.audit.findings import MOST_EXAMPLES, CheckResult, Drop, Finding, Kind, counted, fine, share
 from nearfar.audit.material import Material, Occurrence, TextPart
+from nearfar.column import Ids
 from nearfar.text.minhash import near_pairs
 
 
@@ -43,18 +44,15 @@ def leaks(material: Material) -> CheckResult:
         return CheckResult()
     training, others = material.of(material.main), [p for p in material.parts if p.split != material.main]
     known = _known(training)
-    found = list(_equal(known, [part for part in others if part.can_leak], lambda part: part.caseless_ids))
+    found = list(_equal(known, [part for part in others if part.can_leak]))
     near = list(_near(known, others))
     rows = sum(count for split, count in material.splits.items() if split != material.main)
     repeated = _repeated_pairs(material)
-    pairs = [
-        {"split": split, "of": material.main, "rows": count, "share": count / material.splits[split]}
-        | ({"with the same key": repeated[split]} if split in repeated else {})
-        for split, count in _leaking_rows(found).items()
-    ]
     between = list(_between(material))
-    pairs += [
-        {"split": s, "of": t, "rows": len(r), "share": len(r) / material.splits[s]} for s, t, r in _counts(between)
+    pairs = [
+        {"split": split, "of": source, "rows": len(leaking), "share": len(leaking) / material.splits[split]}
+        | ({"with the same key": repeated[split]} if source == material.main and split in repeated else {})
+        for split, source, leaking in _counts([*found, *between])
     ]
     return CheckResult(
         [
@@ -68,7 +66,11 @@ def leaks(material: Material) -> CheckResult:
     )
 
 
-def _known(parts: Sequence[TextPart], ids: Callable[[TextPart], Any] = lambda part: part.caseless_ids) -> Known:
+def _caseless(part: TextPart) -> Ids:
+    return part.caseless_ids
+
+
+def _known(parts: Sequence[TextPart], ids: Callable[[TextPart], Ids] = _caseless) -> Known:
     known: Known = {}
     for part in parts:
         for position in part.nonblank.tolist():
@@ -76,7 +78,7 @@ def _known(parts: Sequence[TextPart], ids: Callable[[TextPart], Any] = lambda pa
     return known
 
 
-def _equal(known: Known, parts: Sequence[TextPart], ids: Callable[[TextPart], Any]) -> Iterator[_Leak]:
+def _equal(known: Known, parts: Sequence[TextPart], ids: Callable[[TextPart], Ids] = _caseless) -> Iterator[_Leak]:
     """Yield the texts of some parts that are known."""
     for part in parts:
         for position in part.nonblank.tolist():
@@ -109,7 +111,7 @@ def _between(material: Material) -> Iterator[_Leak]:
     for earlier, later in itertools.combinations(others, 2):
         known = _known([part for part in material.of(earlier) if part.can_leak])
         parts = [part for part in material.of(later) if part.can_leak]
-        yield from _equal(known, parts, lambda part: part.caseless_ids)
+        yield from _equal(known, parts)
 
 
 def _counts(found: Sequence[_Leak]) -> list[tuple[str, str, set[int]]]:

@@ -12,11 +12,11 @@ import numpy as np
 
 from nearfar.audit.findings import LONGEST
 from nearfar.column import Column, Ids, ListColumn, chunks, content_ids
+from nearfar.content import canonical
 from nearfar.data.beir import Beir, is_beir
 from nearfar.data.table import Table
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import Roles
-from nearfar.text.analyser import canonical
 
 Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}

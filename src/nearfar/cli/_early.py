@@ -53,18 +53,11 @@ def refuse_model(model: str) -> None:
         read_description(folder)  # raises
 
 
-def refuse_out(folder: Path) -> None:
-    """Refuse a folder to write into that cannot be one. For a file to write, give its parent."""
-    from nearfar.storage.folders import refuse_place
-
-    refuse_place(folder)
-
-
 def refuse_run(out: Path, *, allowed: bool) -> None:
     """Refuse the folder of a run that cannot be one, or holds one, unless that is allowed."""
-    from nearfar.storage.folders import refuse_used_folder
+    from nearfar.storage.folders import refuse_place, refuse_used_folder
 
-    refuse_out(out)
+    refuse_place(out)
     refuse_used_folder(out, allowed)
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model, refuse_out
+from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
-from nearfar.storage.folders import json_safe
+from nearfar.storage.folders import json_safe, refuse_place
 
 
 def command(
@@ -35,9 +35,9 @@ def command(
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
     of each row that was left out.
     """
-    refuse_out(out.parent)
+    refuse_place(out.parent)
     if fix is not None:
-        refuse_out(fix.parent)
+        refuse_place(fix.parent)
     refuse_data(data)
     read = reading(overrides, delimiter=delimiter, pairs=False)
     if model is not None:
@@ -47,15 +47,14 @@ def command(
     from nearfar.evaluation import sources
     from nearfar.reports import console
     from nearfar.reports.audit import page
-    from nearfar.storage.folders import ensure_folder, write_text
+    from nearfar.storage.folders import write_text
 
     if fix is None and (fix_near or fix_outliers):
         raise InputError("--fix-near and --fix-outliers say what to leave out; say where to write: --fix OUT")
     if fix is not None:
-        from nearfar.audit.clean import check_out
+        from nearfar.audit.clean import check_destination
 
-        check_out(data, fix)
-    ensure_folder(out.parent)
+        check_destination(data, fix)
     loaded = None if model is None else sources.text_model(model, "an audit reads text")
     source = sources.table_or_path(data, read)
     with console.progress(quiet=quiet or as_json) as progress:

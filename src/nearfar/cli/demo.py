@@ -41,7 +41,6 @@ def command(
             print(printable(text), flush=True)
 
     recipe = config.load("python_packages", overrides or [])
-    experiment.check_out(out, resume=False, overwrite=True)
     say("1  Harvest docstrings and source of the installed packages")
     parts = config.build(recipe)
     say(_harvested(parts))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_data, refuse_model, refuse_out
+from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, further_texts, reading
 from nearfar.errors import InputError
+from nearfar.storage.folders import refuse_place
 from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def command(
     """
     if out.suffix not in (".npy", ".parquet"):
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
-    refuse_out(out.parent)
+    refuse_place(out.parent)
     refuse_model(model)
     if not texts.endswith(".txt"):
         refuse_data(texts)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_data, refuse_model, refuse_out
+from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, Overrides, reading
+from nearfar.storage.folders import refuse_place
 
 BASELINE = "bm25, majority, ... (those of the task by default), a model's folder, or none."
 
@@ -31,7 +32,7 @@ def command(
     On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
     """
     if out is not None:
-        refuse_out(out.parent)
+        refuse_place(out.parent)
     refuse_model(model)
     refuse_data(data, split or "test")
     read = reading(overrides, delimiter=delimiter, query=query, key=key)
@@ -40,11 +41,9 @@ def command(
     from nearfar.evaluation.evaluate import evaluate
     from nearfar.model import Model
     from nearfar.reports import console
-    from nearfar.storage.folders import ensure_folder, write_json
+    from nearfar.storage.folders import write_json
 
     loaded, others = Model.load(model), chosen_baselines(baseline or None)
-    if out is not None:
-        ensure_folder(out.parent)
     report = evaluate(loaded, sources.task(data, split, read), baselines=others)
     facts = report.to_json()
     if out is not None:

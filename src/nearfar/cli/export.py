@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_model, refuse_out
+from nearfar.cli._early import refuse_model
+from nearfar.storage.folders import refuse_place
 from nearfar.text.printable import printable
 
 
@@ -22,7 +23,7 @@ def command(
     ONNX Runtime runs it without torch: from token ids and their mask to unit vectors. What it gives is compared with
     the model before it is kept.
     """
-    refuse_out(onnx)
+    refuse_place(onnx)
     refuse_model(model)
     from nearfar.model import Model
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model, refuse_out
+from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, Overrides, reading
-from nearfar.storage.folders import json_safe
+from nearfar.storage.folders import json_safe, refuse_place
 
 if TYPE_CHECKING:
     from nearfar.lab.measure import LabPairs, ShortTraining
@@ -55,18 +55,17 @@ def temperature(
     Curves over the temperature: on which negatives the gradient falls. Then a short training at each of some
     temperatures, and what becomes of the space. Writes a page with figures.
     """
-    refuse_out(out)
+    refuse_place(out)
     refuse_model(model)
     refuse_data(data, split or "test")
     read = reading(overrides, delimiter=delimiter, query=query, key=key)
     from nearfar.lab import measure
     from nearfar.lab.page import page, show_lab
     from nearfar.model import Model
-    from nearfar.storage.folders import ensure_folder, write_json, write_text
+    from nearfar.storage.folders import write_json, write_text
 
     chosen, loaded = _temperatures(taus), _one_encoder(model)
     settings = measure.ShortTraining(steps, _learning_rate(loaded, learning_rate), seed)
-    ensure_folder(out)
     material = measure.draw_pairs(
         loaded, data, read, split=split, label=label, rows=rows, train=steps * measure.BATCH, seed=seed
     )

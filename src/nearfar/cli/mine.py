@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model, refuse_out
+from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, Overrides, further_texts, reading
 from nearfar.errors import InputError, nearest
+from nearfar.storage.folders import refuse_place
 from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def command(
     The keys nearest to each query that are not known positives. No copy of a positive is ever a negative. --corpus is
     read as DATA is, where it has its format, and by its own settings: corpus.column=text corpus.split=test.
     """
-    refuse_out(out.parent)
+    refuse_place(out.parent)
     if review is not None:
-        refuse_out(review.parent)
+        refuse_place(review.parent)
     refuse_model(model)
     refuse_data(data, split or "train")
     further = None if corpus is None else "corpus"
@@ -135,15 +136,12 @@ def _show(facts: dict[str, Any]) -> None:
 def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:
     """Refuse what could not be written, before the work is done."""
     from nearfar.mining import mine
-    from nearfar.storage.folders import ensure_folder
 
     if form not in get_args(mine.TableForm):
         raise InputError(f"--form {form}: no such form; {nearest(form, get_args(mine.TableForm))}")
-    mine.check_out(out)
-    if review is not None:
-        if review.suffix != ".html":
-            raise InputError(f"{review}: the page is HTML; write to a name that ends in .html")
-        ensure_folder(review.parent)
+    mine.check_table_file(out)
+    if review is not None and review.suffix != ".html":
+        raise InputError(f"{review}: the page is HTML; write to a name that ends in .html")
     return cast("TableForm", form)
 
 

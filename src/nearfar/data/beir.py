@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, content_ids, take
+from nearfar.content import canonical
 from nearfar.data.table import Table
 from nearfar.data.tables.files import COMPRESSED
 from nearfar.errors import InputError, nearest
 from nearfar.tasks import Retrieval
-from nearfar.text.analyser import canonical
 from nearfar.text.same_text import NOT_RANKED, folded
 
 Relevance = dict[int, dict[int, int]]  # by position of the query: grade by position of the document

@@ -72,7 +72,7 @@ class Table:
         if delimiter is not None and len(delimiter.encode()) != 1:
             raise InputError(f"table: delimiter {delimiter!r} is not one plain character; give one, e.g. delimiter=','")
         tables = read(path, ReadOptions(delimiter, None if header is None else tuple(header), config))
-        self._splits, notes = named_splits(tables, split_column)
+        self._splits, self._whole, notes = named_splits(tables, split_column)
         self._select("train" if "train" in self._splits else next(iter(self._splits)))
         self.notes: dict[str, Any] = {"train": len(self), "heldout": 0, **notes}
         if heldout:
@@ -133,12 +133,12 @@ class Table:
         """The place (n,) of each row, from 0, among all rows of the file or files that it is read from."""
         return np.arange(len(self)) if self._rows.rows is None else self._rows.rows
 
-    def all_splits(self) -> Table | None:
+    def rows_of_all_splits(self) -> Table | None:
         """Return the rows of all splits, in their order, where one column names the splits; else None."""
-        if "split column" not in self.notes:
+        if self._whole is None:
             return None
         other = copy.copy(self)
-        other._show(Selection(self._rows.source))
+        other._show(Selection(self._whole))
         return other
 
     def where(self, row: int | None = None) -> str:

@@ -95,7 +95,7 @@ class FrozenProjection(nn.Module):
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
         if isinstance(of, KnowsLanguages):
-            self.made_for, self.cuts = of.made_for, of.cuts
+            self.made_for, self.unread_and_fertility = of.made_for, of.unread_and_fertility
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -173,9 +173,9 @@ class Transformer(nn.Module):
         """Return token ids, one text after the other (t,), and the texts' lengths (n,), both with special tokens."""
         return self._required_tokenizer()(texts)
 
-    def cuts(self, texts: Sequence[str]) -> tuple[float, float]:
+    def unread_and_fertility(self, texts: Sequence[str]) -> tuple[float, float]:
         """Return the share of the texts' letters that the tokenizer cannot read, and its tokens of a word."""
-        return self._required_tokenizer().cuts(texts)
+        return self._required_tokenizer().unread_and_fertility(texts)
 
     def inputs(self, cells: Sequence[str]) -> Tokens:
         """Return texts as tokens."""

@@ -24,7 +24,6 @@ Baseline = str | Path | Embedder
 class Start:
     """The model that training began from, judged on a task before training; see `evaluate.judged_start`."""
 
-    name: str
     measured: Measured
 
 

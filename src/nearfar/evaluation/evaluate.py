@@ -144,7 +144,7 @@ def judged_start(
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     measured = measure(task, predictions_of(model, task, seed), chosen)
     about = {"name": name, "label": f"{name} before training", "what": "the model that training began from"}
-    return Start(name, replace(measured, ranking=None, about={**about, **measured.about}))
+    return Start(replace(measured, ranking=None, about={**about, **measured.about}))
 
 
 def _measured(

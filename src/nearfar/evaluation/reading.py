@@ -67,7 +67,7 @@ def _unread(encoder: KnowsLanguages, texts: Sequence[str], name: str, language: 
         return (
             f"the pretrained model was made for {_listed(known)}, as its folder says; the {name} are {language.title()}"
         )
-    (unread, tokens), (_, usual) = encoder.cuts(texts), encoder.cuts(ENGLISH)
+    (unread, tokens), (_, usual) = encoder.unread_and_fertility(texts), encoder.unread_and_fertility(ENGLISH)
     if unread >= UNREAD:
         return f"its tokenizer cannot read {unread:.0%} of the letters of the {name}, which are {language.title()}"
     if tokens >= MORE_TOKENS * usual:

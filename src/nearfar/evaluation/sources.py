@@ -171,7 +171,7 @@ def texts(
     if split is not None:
         table = table.split(split)
     elif not {"split_column", "heldout"} & set(reading.data):
-        table = table.all_splits() or table
+        table = table.rows_of_all_splits() or table
     names = TEXT_COLUMNS if likely is None else (likely, *TEXT_COLUMNS)
     name = column or next((c for c in names if c in table.columns), None)
     if name is None:

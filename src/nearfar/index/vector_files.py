@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nearfar.column import Column, is_empty
 from nearfar.errors import InputError, nearest
 from nearfar.model import Model, Role
-from nearfar.storage.folders import ensure_folder, write_file_atomically
+from nearfar.storage.folders import write_file_atomically
 from nearfar.vectors.embed import SLICE, embed_slices
 from nearfar.vectors.quantize import BYTES, PRECISIONS, Precision, Ranges
 
@@ -75,7 +75,6 @@ def write_vectors(out: Path, ids: list[str], texts: Column, form: VectorFormat) 
 
     Errors: those of `embed`; a full disk.
     """
-    ensure_folder(out.parent)
     save = _npy if out.suffix == ".npy" else _parquet
     with write_file_atomically(out) as aside:
         prototype = form.embed([])  # (0, d), of the type that is written

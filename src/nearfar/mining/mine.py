@@ -17,7 +17,7 @@ from nearfar.mining.controls import Controls
 from nearfar.mining.hard import COPIES
 from nearfar.mining.search import MiningResult, Rescorer, embed_cached, mine_pairs, mining_pairs_of
 from nearfar.positives.relations.decisions import Decisions
-from nearfar.storage.folders import ensure_folder, write_file_atomically
+from nearfar.storage.folders import write_file_atomically
 from nearfar.tasks import Retrieval
 
 TableForm = Literal["lists", "triplets"]
@@ -84,11 +84,10 @@ def mine(
     return hard
 
 
-def check_out(out: Path) -> None:
-    """Check that the table can be written to `out`. Errors: `InputError`."""
+def check_table_file(out: Path) -> None:
+    """Check that a table can be written under the name `out`. Errors: `InputError`."""
     if out.suffix not in SUFFIXES:
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .jsonl or .parquet")
-    ensure_folder(out.parent)
 
 
 def write_table(hard: MiningResult, out: Path, form: TableForm = "lists") -> int:
@@ -97,7 +96,7 @@ def write_table(hard: MiningResult, out: Path, form: TableForm = "lists") -> int
     "lists" is one row for each example with its negatives in a list, "triplets" one row for each negative. The file is
     written next to `out` and then renamed.
     """
-    check_out(out)
+    check_table_file(out)
     with write_file_atomically(out) as temporary:
         return (_jsonl if out.suffix == ".jsonl" else _parquet)(temporary, rows(hard, form), form)
 

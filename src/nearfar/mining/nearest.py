@@ -21,6 +21,7 @@ from nearfar.vectors.topk import sort_keys, sorted_rows, sorted_scores, topk
 
 QUERY_BLOCK = 512  # queries of a block, on a CPU one block a thread
 GPU_QUERY_BLOCK = 4096
+NO_PAIRS: tuple[Ids, Ids] = (np.empty(0, np.int64), np.empty(0, np.int64))
 MIN_SCREENED_KEYS = 4096  # with fewer keys, products of all of them in float32 are faster than a screen
 
 
@@ -63,7 +64,7 @@ class NearestSearch:
                 yield pending.popleft().result()
 
     @torch.inference_mode()
-    def again(self, queries: Ids, further: tuple[Ids, Ids]) -> tuple[Ids, npt.NDArray[np.float32]]:
+    def again(self, queries: Ids, further: tuple[Ids, Ids] = NO_PAIRS) -> tuple[Ids, npt.NDArray[np.float32]]:
         """Return rows and scores (b, k) for some queries (b,), from products of all keys in float32.
 
         further: more excluded pairs, of places among `queries` and keys.
@@ -88,24 +89,10 @@ class NearestSearch:
         by_key = np.argsort(excluded[1], kind="stable")
         candidates = self._screen.candidates(queries, self.k, (excluded[0][by_key], excluded[1][by_key]))
         rows, scores = _best(queries, self.keys, candidates, self.k)
-        if candidates.unresolved.any():
-            self._resolve(candidates.unresolved, queries, excluded, rows, scores)
+        unresolved = np.flatnonzero(candidates.unresolved)
+        if len(unresolved):
+            rows[unresolved], scores[unresolved] = self.again(start + unresolved)
         return NearestKeys(start, rows, scores)
-
-    def _resolve(
-        self,
-        unresolved: npt.NDArray[np.bool_],
-        queries: Tensor,
-        excluded: tuple[Ids, Ids],
-        rows: Ids,
-        scores: npt.NDArray[np.float32],
-    ) -> None:
-        """Fill in the rows and scores (b, k) of the unresolved queries (b,), from products of all keys in float32."""
-        place = np.cumsum(unresolved) - 1
-        some = unresolved[excluded[0]]
-        remaining = queries[torch.from_numpy(unresolved)]
-        nearest = topk(remaining, self.keys, self.k, excluded=(place[excluded[0][some]], excluded[1][some]))
-        rows[unresolved], scores[unresolved] = self._exact_scores(remaining, nearest.rows)
 
     def _exact_scores(self, queries: Tensor, rows: Ids) -> tuple[Ids, npt.NDArray[np.float32]]:
         """Return rows (b, k) and their scores, equal to the last bit to those of screened candidates."""

@@ -33,9 +33,9 @@ QUERIES = 1000  # of a task, where its documents are long enough
 MOST_QUERIES = 16  # of one document
 SAMPLE = 64  # documents of a dry run
 WHAT_TO_EXPECT = (
-    "What to expect: these questions are made of the documents' own words, so look at questions of people, too. On two "
-    "collections that were not looked at before, nDCG@10 on people's questions changed by +0.039 [0.015, 0.063], and "
-    "by +0.001 where BM25 is far below the model."
+    "these questions are made of the documents' own words, so look at questions of people, too. On two collections "
+    "that were not looked at before, nDCG@10 on people's questions changed by +0.039 [0.015, 0.063], and by "
+    "+0.001 where BM25 is far below the model."
 )
 
 
@@ -141,7 +141,7 @@ class TeacherScores:
     def _draw(self, examples: int, per_document: int) -> None:
         """Draw the questions and the documents that are listed for all of them."""
         texts = take(self.documents.cells, self.rows)
-        self.source, questions = self._questions(texts, examples, per_document, self.seed)  # (n,) places in `rows`
+        self.source, questions = self._questions(texts, examples, per_document)  # (n,) places in `rows`
         self.views: dict[str, Column] = {"query": ListColumn("question", questions), "key": self.documents.cells}
         self.query_views, self.key_views = ["query"], ["key"]
         self.query_ids = content_ids(self.views["query"])  # (n,)
@@ -250,12 +250,12 @@ class TeacherScores:
         texts = zip(rows, take(self.views["query"], examples), take(self.views["key"], best))
         return [{"row": row, "query": query, "key": key} for row, query, key in texts]
 
-    def _questions(self, texts: list[Any], examples: int, per_document: int, seed: int) -> tuple[Ids, list[str]]:
+    def _questions(self, texts: list[Any], examples: int, per_document: int) -> tuple[Ids, list[str]]:
         """Return the place of each question's document (n,) and the questions, one of each document in turn."""
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(self.seed)
         source = np.concatenate([random.permutation(len(texts)) for _ in range(per_document)])[:examples]
         number = np.arange(len(source)) // len(texts)
-        seeds = np.stack([np.full(len(source), seed), source, number], 1)  # (n, 3)
+        seeds = np.stack([np.full(len(source), self.seed), source, number], 1)  # (n, 3)
         drawn_from = [texts[i] for i in source.tolist()]
         questions = list(augmented_cells(self.question, drawn_from, seeds, "query", self.rows[source]))
         first = np.sort(np.unique(content_ids(ListColumn("question", questions)), return_index=True)[1])

@@ -31,8 +31,6 @@ def show_estimate(facts: Mapping[str, Any]) -> None:
         print(printable(json.dumps(example, ensure_ascii=False)[:400]))
     for name, note in facts["notes"].items():
         print(printable(f"{name}: {note}"))
-    if facts.get("expect"):
-        print(f"\n{printable(facts['expect'])}")
     mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
     print(
         f"\n{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "

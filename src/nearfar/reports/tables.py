@@ -133,7 +133,7 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
         lines = {"splits": f"split {split.get('splits')}", "held out": split.get("held out")}
         yield from (str(line) for name, line in lines.items() if name in split)
     if EXPECT in notes:
-        yield str(notes[EXPECT])
+        yield f"{EXPECT}: {notes[EXPECT]}"
     for name, why in protocol.get("cannot read", {}).items():
         yield f"{label_of(name, protocol)}: {why}"
 

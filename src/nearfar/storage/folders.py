@@ -91,8 +91,10 @@ def write_folder_atomically(folder: Path, *, overwrite: bool = True) -> Iterator
     overwrite: whether a `folder` that exists by then is replaced. Use False for a folder that is named by its content:
     the existing one is equal and may be in use.
 
-    The parent of `folder` must exist. Killed at any moment, the old or the new one is at `complete_folder(folder)`.
+    The parent of `folder` is made if need be (`ensure_folder`). Killed at any moment, the old or the new one is at
+    `complete_folder(folder)`.
     """
+    ensure_folder(folder.parent)
     with explain_write_errors(folder):
         _remove_abandoned(folder)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -144,8 +146,9 @@ def _remove_abandoned(folder: Path) -> None:
 def write_file_atomically(path: Path) -> Iterator[Path]:
     """Give an empty temporary file of the same suffix, and rename it to `path` afterwards; after an error, delete it.
 
-    The folder of `path` must exist.
+    The folder of `path` is made if need be (`ensure_folder`).
     """
+    ensure_folder(path.parent)
     with explain_write_errors(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
         os.close(handle)

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from nearfar.abilities import HasPaddedForm, towers_of
 from nearfar.contracts import Encoder
 from nearfar.errors import InputError, RunError
-from nearfar.storage.folders import ensure_folder, write_folder_atomically, write_text
+from nearfar.storage.folders import write_folder_atomically, write_text
 
 OPSET = 18
 TRACE_SHAPE = (3, 11)  # texts and tokens of the trace; the graph takes any sizes from 1
@@ -48,7 +48,6 @@ def export_onnx(encoder: Encoder, folder: Path, description: Mapping[str, Any]) 
                 f"export: {type(each).__name__} has no form in ONNX; known: static, transformer, frozen_projection"
             )
         towers[role] = each
-    ensure_folder(folder.parent)
     _check_target(folder)
     with write_folder_atomically(folder) as temporary:
         for role, tower in towers.items():

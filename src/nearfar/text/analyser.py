@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
 
+from nearfar.content import canonical
+
 _LETTERS_DIGITS = re.compile(r"[^\W_]+")
 _WORD = re.compile(r"\w+")
 _SIGNS = r"{2,}|(?<=\s)-\w"  # runs of signs and short options
@@ -41,11 +43,6 @@ _UNSPACED = (  # the blocks of the scripts that put no space between words
 )
 # Characters that are not seen and part no words: the soft hyphen, joiners, variation selectors, the byte order mark.
 _DROPPED = "\u00ad\u034f\u180b-\u180f\u200c\u200d\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
-
-
-def canonical(text: str) -> str:
-    """Return a text in Unicode's normal form C: two texts that look alike letter by letter are equal in it."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def words(text: str, identifiers: bool = True) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nearfar.column import Column, chunks, column_kind, content_ids
-from nearfar.text.analyser import canonical
+from nearfar.content import canonical
 
 # What a task's notes, and so its protocol, call the numbers of documents that are left out of a query's ranking.
 NOT_RANKED = "documents that are their query, not ranked for it"

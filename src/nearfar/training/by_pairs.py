@@ -1,4 +1,4 @@
-"""Settings of training that depend on the number of pairs, and the warning of a run that is too short to teach."""
+"""Settings of training that depend on the number of pairs, and the warning of a run that is too short to say much."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nearfar.training.settings import Settings
 
 TOO_FEW_STEPS = 12  # of the optimiser, unless "auto" chose them: most models hardly move in fewer
 WANTED_STEPS = 8  # of a pretrained model on few pairs: 16 and more taught no more, and hurt what it knew
-ENOUGH_STEPS = 50  # what the warning advises
+ENOUGH_STEPS = 50  # what the warning offers
 RATE_OF_FEW, RATE_OF_MANY, MANY = 3e-5, 5e-5, 2_000  # learning rates, and the pairs from which the second holds
 
 
-def settled(settings: Settings, pairs: int) -> Settings:
+def without_auto(settings: Settings, pairs: int) -> Settings:
     """Return the settings with a number for each "auto", by the number of pairs.
 
     learning_rate: 3e-5 for less than 2,000 pairs, else 5e-5. epochs: one, or as many as make 8 steps of `batch_size`
@@ -23,7 +23,7 @@ def settled(settings: Settings, pairs: int) -> Settings:
     model from nothing needs a higher rate and more epochs.
 
     Example:
-        >>> few = settled(Settings(learning_rate="auto", epochs="auto", batch_size=64), pairs=320)
+        >>> few = without_auto(Settings(learning_rate="auto", epochs="auto", batch_size=64), pairs=320)
         >>> few.learning_rate, few.epochs
         (3e-05, 2.0)
     """
@@ -36,7 +36,7 @@ def settled(settings: Settings, pairs: int) -> Settings:
     return replace(settings, learning_rate=rate, epochs=epochs)
 
 
-def said(before: Settings, after: Settings, pairs: int) -> str | None:
+def auto_settings(before: Settings, after: Settings, pairs: int) -> str | None:
     """Return a line about what was "auto" and is a number now; None where nothing was."""
     names = [name for name in ("learning_rate", "epochs") if getattr(before, name) == "auto"]
     if not names:
@@ -45,22 +45,22 @@ def said(before: Settings, after: Settings, pairs: int) -> str | None:
 
 
 def too_short(steps: int, settings: Settings, pairs: int) -> str | None:
-    """Return a warning where so many steps are too few to teach, with what to write; None where they are enough.
+    """Return a warning where so many steps hardly move the weights, with what to write; None where they are enough.
 
-    settings: as given, before `settled`: what "auto" chooses is few on purpose.
+    settings: as given, before `without_auto`: what "auto" chooses is few on purpose.
     """
     if steps >= TOO_FEW_STEPS or (settings.epochs == "auto" and settings.steps is None):
         return None
-    few = f"{steps} {'step is' if steps == 1 else 'steps are'} too few to teach"
-    if settings.steps is not None:
-        return f"{few}; give training.steps={ENOUGH_STEPS} or more"
     batch = min(settings.batch_size, pairs)
+    by_epochs = settings.steps is None
+    of = f" ({pairs:,} pairs in batches of {batch})" if by_epochs else ""
+    more = f"epochs={math.ceil(ENOUGH_STEPS * batch / pairs)}" if by_epochs else f"steps={ENOUGH_STEPS}"
     return (
-        f"{few}: {pairs:,} pairs in batches of {batch}; give training.epochs={math.ceil(ENOUGH_STEPS * batch / pairs)} "
-        "or more, or a smaller training.batch_size"
+        f"{steps} {'step' if steps == 1 else 'steps'} of training{of} will hardly move the weights, so the numbers say "
+        f"little of what training can do; for {ENOUGH_STEPS} steps give training.{more}"
     )
 
 
 def plain(settings: dict[str, Any], pairs: int) -> dict[str, Any]:
     """Return a recipe's section training with a number for each "auto"."""
-    return settled(Settings(**coerced_settings(Settings, settings, "training")), pairs).plain()
+    return without_auto(Settings(**coerced_settings(Settings, settings, "training")), pairs).plain()

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, write_folder_atomically
+from nearfar.storage.folders import write_folder_atomically
 from nearfar.storage.weights import write_weights
 from nearfar.training.settings import LOWER_IS_BETTER
 from nearfar.training.state import TrainState, strip_prefix
@@ -187,8 +187,10 @@ class Checkpointer:
             self.memory["metrics"] = self.best["metrics"]
 
     def restore_step(self, step: int) -> bool:
-        """Restore the weights of a step whose checkpoint is kept; return whether they differ from the last ones."""
-        if step == self.last or not self.ranks.on_first_rank(lambda: self._restore_weights(step)):
+        """Restore the weights of a step whose checkpoint is kept; return whether the weights are that step's now."""
+        if step == self.last:
+            return True
+        if not self.ranks.on_first_rank(lambda: self._restore_weights(step)):
             return False
         self.ranks.broadcast(self.train_state.module.state_dict().values())
         return True
@@ -224,7 +226,7 @@ class Checkpoint:
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write folder/step-000500 atomically; return it. Errors: `RunError` where it cannot be written."""
-    place = ensure_folder(folder) / f"step-{checkpoint.step:06d}"
+    place = folder / f"step-{checkpoint.step:06d}"
     with write_folder_atomically(place) as temporary:
         write_weights(temporary / TENSORS, checkpoint.tensors)
         (temporary / STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}), encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from nearfar import registry
-from nearfar.abilities import EXPECT, Minable, PreparedLate, notes_of, prepare
+from nearfar.abilities import Minable, PreparedLate, notes_of, prepare
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.compute.scheduled import value_at
@@ -19,7 +19,7 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.sides import prepare_sides
 from nearfar.text.alike import as_read
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
-from nearfar.training.by_pairs import settled
+from nearfar.training.by_pairs import without_auto
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
@@ -59,7 +59,7 @@ def dry_run(
     """
     given = Settings(**registry.coerced_settings(Settings, settings, "training"))
     positives = mix(positives, apart=given.apart)
-    training = settled(given, len(positives))
+    training = without_auto(given, len(positives))
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
     refuse_incompatible(positives, trained, training)
     trained, hidden = copy.deepcopy(trained), hidden_views(objective, positives)
@@ -74,8 +74,8 @@ def dry_run(
     if isinstance(positives, PreparedLate):
         positives, late_seconds = positives.sample(Sampler.of(positives, training).batch_size * (STEPS + 1))
     positives = as_read(encoder, positives)
-    train_rows, _ = kept_back(positives, loss, training)
-    sampler = Sampler.of(positives, training, train_rows)
+    kept = kept_back(positives, loss, training)
+    sampler = Sampler.of(positives, training, None if kept is None else kept.train)
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()
     read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder, hidden)
@@ -92,14 +92,13 @@ def dry_run(
     return Estimate(
         {
             "batch": batch,
-            "notes": {name: note for name, note in notes_of(whole).items() if name != EXPECT},
+            "notes": notes_of(whole),
             "pairs": len(whole),
             "batch_size": sampler.batch_size,
             "steps": steps,
             "refreshes": 0 if refresh is None else len(refresh_steps(training, steps)),
             "seconds": seconds_per_step * steps,
             "reading_seconds": late_seconds or reading,
-            "expect": notes_of(whole).get(EXPECT),
             "pairs_per_second": sampler.batch_size / seconds_per_step,
             "memory_mb": hardware.peak_memory_mb(),
             **facts,

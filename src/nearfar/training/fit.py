@@ -28,7 +28,7 @@ from nearfar.text.alike import as_read
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
-from nearfar.training.by_pairs import said, settled, too_short
+from nearfar.training.by_pairs import auto_settings, too_short, without_auto
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
@@ -117,7 +117,7 @@ def fit(
     started = time.perf_counter()
     given = Settings(**registry.coerced_settings(Settings, settings, "training"))
     positives = mix(positives, apart=given.apart)
-    training = settled(given, len(positives))
+    training = without_auto(given, len(positives))
     ranks, folder = Ranks.from_environment(), Path(out)
     trained = Trained(encoder, loss, heads or {}, objective, objective_weight)
     shipped = shipped_encoder(trained, ship)
@@ -129,15 +129,9 @@ def fit(
     ranks.open(device)
     ranks.on_first_rank(lambda: refuse_used_folder(ensure_folder(folder), resume or overwrite))
     # Data: the inputs of every view, and the examples of every step.
-    late, unread = [part for one in (positives, heldout) if one is not None for part in parts_of(one)], positives
-    ranks.first_rank_first(lambda: prepare_batches(*late))  # by the encoder before training
-    stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, unread))
-    if before is not None:
-        cast("torch.nn.Module", encoder).to(device)  # where it is trained, too
-        ranks.on_first_rank(lambda: before(Model(encoder)))
-    positives = as_read(encoder, unread)
-    train_rows, validation = kept_back(positives, loss, training)
-    sampler = Sampler.of(positives, training, train_rows)
+    positives, stores = _prepared(encoder, positives, heldout, before, device, ranks)
+    kept = kept_back(positives, loss, training)
+    sampler = Sampler.of(positives, training, None if kept is None else kept.train)
     steps = training.steps or sampler.steps(training.epochs)
     read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
     # State: new, or that of a checkpoint.
@@ -145,8 +139,10 @@ def fit(
     identity = run_identity(trained, positives, training, refresh)
     machine = _machine(training, device, precision, ranks)
     schedules = Schedules(training, train_state.optimiser, loss, steps)
-    more: dict[str, Any] = {"may_grow": may_grow(training, refresh, scheduled=schedules.are_any), "started": started}
-    checkpointer = Checkpointer(folder / "checkpoints", train_state, identity, machine, training.keep, ranks, **more)
+    grows, place = may_grow(training, refresh, scheduled=schedules.are_any), folder / "checkpoints"
+    checkpointer = Checkpointer(
+        place, train_state, identity, machine, training.keep, ranks, may_grow=grows, started=started
+    )
     steps_done = checkpointer.begin(resume=resume)
     learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
     threads = torch.get_num_threads()
@@ -155,19 +151,18 @@ def fit(
     # What happens in a step, and between steps.
     gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
     train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
-    negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks, validation)
+    negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks, kept)
     heldout_loss = HeldoutLoss.of(heldout, gradient_step)
-    curve, judge = HeldoutCurve.of(heldout_loss, training, logger), with_heldout_loss(evaluate, heldout_loss, logger)
-    evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve, selects=not len(validation))
-    selection = None
-    if train_rows is not None:
-        selection = WeightSelection(gradient_step, shipped, train_rows, validation, checkpointer, logger)
+    curve = None if heldout_loss is None else HeldoutCurve(heldout_loss, training, logger)
+    judge = with_heldout_loss(evaluate, heldout_loss, logger)
+    selection = None if kept is None else WeightSelection(gradient_step, shipped, kept, checkpointer, logger)
+    evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve, selects=selection is None)
     had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
     last_step = steps_done if had_stopped else steps
     of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
     reading = closing(negatives.batches(read_batch, steps_done, last_step))
     with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
-        logger.say(said(given, training, len(positives)))
+        logger.say(auto_settings(given, training, len(positives)))
         logger.warn(steps_done, too_short(steps, given, sampler.n))
         logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
         if selection is not None:
@@ -201,8 +196,8 @@ def fit(
         seconds = checkpointer.seconds()
         logger.log_end(seconds)
     metrics, speed = checkpointer.memory["metrics"], logger.pairs_per_second
-    more = {"warnings": logger.warnings, "seconds_before": checkpointer.seconds_before}
-    return Run(model, metrics, folder, speed, hardware.peak_memory_mb(), seconds, **more)
+    memory, earlier = hardware.peak_memory_mb(), checkpointer.seconds_before
+    return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, seconds_before=earlier)
 
 
 class Interrupts:
@@ -233,6 +228,24 @@ class Interrupts:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by no Python code
+
+
+def _prepared(
+    encoder: Encoder,
+    positives: Positives,
+    heldout: Positives | Sequence[Positives] | None,
+    before: Callable[[Model], None] | None,
+    device: torch.device,
+    ranks: Ranks,
+) -> tuple[Positives, dict[str, Store]]:
+    """Return the positives as the encoder reads them, and the inputs of every view; let `before` see the encoder."""
+    late = [part for one in (positives, heldout) if one is not None for part in parts_of(one)]
+    ranks.first_rank_first(lambda: prepare_batches(*late))  # by the encoder before training
+    stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, positives))
+    if before is not None:
+        cast("torch.nn.Module", encoder).to(device)  # where it is trained, too
+        ranks.on_first_rank(lambda: before(Model(encoder)))
+    return as_read(encoder, positives), stores
 
 
 def _prepare_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:

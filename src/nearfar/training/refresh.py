@@ -23,7 +23,7 @@ from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.log import RunLogger
 from nearfar.training.mixture import Mixture
 from nearfar.training.settings import Settings
-from nearfar.training.validation_rows import without_validation
+from nearfar.training.validation_rows import Kept, without_validation
 
 ARTEFACT = "negatives"  # the name of the mined rows in a checkpoint
 
@@ -33,7 +33,7 @@ class NegativeRefresh:
 
     Rank 0 mines, and all ranks get its negatives. They are saved in checkpoints, so a resumed run has the very same; a
     run that was stopped before it could mine does so, on the same weights, when it is resumed. Mining leaves the random
-    numbers of training as they were. Keys of `validation` examples, which training must not see, are no negatives.
+    numbers of training as they were. Keys of validation examples (`kept`) are no negatives.
     """
 
     def __init__(
@@ -45,11 +45,10 @@ class NegativeRefresh:
         checkpointer: Checkpointer,
         logger: RunLogger,
         ranks: Ranks,
-        validation: Ids | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        self.validation = np.empty(0, np.int64) if validation is None else validation
         self.miner, self.encoder, self.unmined, self.settings = miner, encoder, positives, settings
-        self.checkpointer, self.logger, self.ranks = checkpointer, logger, ranks
+        self.checkpointer, self.logger, self.ranks, self.kept = checkpointer, logger, ranks, kept
         self.positives = positives
         if miner is not None and ARTEFACT in checkpointer.artefacts:
             self._use_artefact()
@@ -93,9 +92,9 @@ class NegativeRefresh:
             model = Model(self.encoder)
             model.bf16 = self.logger.plan.precision == "bf16"  # as in training, and twice as fast
             mined = self.miner(model, cast("Minable", self.unmined), step, self.logger.plan.steps)
-        if not len(self.validation):
+        if self.kept is None:
             return mined
-        return replace(mined, rows=without_validation(mined.rows, cast("Minable", self.unmined), self.validation))
+        return replace(mined, rows=without_validation(mined.rows, cast("Minable", self.unmined), self.kept.validation))
 
     def _use_artefact(self) -> None:
         rows = self.checkpointer.artefacts[ARTEFACT].numpy()

@@ -7,13 +7,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Encoder
+from nearfar.contracts import Encoder, Values
 from nearfar.pairs import Pairs
 from nearfar.training.batches import BatchReader, PreparedBatch, StackedInputs, uncached_stores
 from nearfar.training.checkpoint import Checkpointer
@@ -22,12 +21,12 @@ from nearfar.training.log import RunLogger
 from nearfar.training.order import ChosenStream, EpochStream, Sampler
 from nearfar.training.step import GradientStep
 from nearfar.training.validation import due
+from nearfar.training.validation_rows import Kept
 
 POOL = 1_000  # training examples, at most, among whose keys the validation queries look for theirs
 VALIDATIONS = 2  # after the start, where the recipe gives no interval
 METRIC = "validation_mrr"
 KEPT_START = "no step of training beat the model it began from on the validation rows; the starting weights were kept"
-Values = npt.NDArray[np.float64]
 
 
 class ValidationRanks:
@@ -39,10 +38,10 @@ class ValidationRanks:
     When not to use it: where two views differ by dropout alone (SimCSE): without dropout they are the same vector.
     """
 
-    def __init__(self, step: GradientStep, shipped: Encoder, train: Ids, validation: Ids) -> None:
-        self.step, self.validation = step, validation
-        pool = train[np.linspace(0, len(train) - 1, min(POOL, len(train))).astype(np.int64)]
-        self.examples = np.concatenate([validation, pool])
+    def __init__(self, step: GradientStep, shipped: Encoder, kept: Kept) -> None:
+        self.step, self.validation, n = step, kept.validation, len(kept.train)
+        pool = kept.train[np.linspace(0, n - 1, min(POOL, n)).astype(np.int64)]
+        self.examples = np.concatenate([kept.validation, pool])
         self.encode = RowEncoder(shipped, True, step.encode.device, step.encode.precision)
         micro = step.settings.micro_batch or step.settings.batch_size
         self.settings = replace(step.settings, queue=0, keys="same", momentum=0.0, micro_batch=micro)
@@ -114,15 +113,9 @@ class WeightSelection:
     """
 
     def __init__(
-        self,
-        step: GradientStep,
-        shipped: Encoder,
-        train: Ids,
-        validation: Ids,
-        checkpointer: Checkpointer,
-        logger: RunLogger,
+        self, step: GradientStep, shipped: Encoder, kept: Kept, checkpointer: Checkpointer, logger: RunLogger
     ) -> None:
-        self.measure = ValidationRanks(step, shipped, train, validation)
+        self.measure = ValidationRanks(step, shipped, kept)
         self.ranks, self.patience = step.ranks, step.settings.patience
         self.checkpointer, self.logger, self.steps = checkpointer, logger, logger.plan.steps
         self.every = step.settings.validate_every or max(1, round(self.steps / VALIDATIONS))
@@ -159,11 +152,16 @@ class WeightSelection:
         return False
 
     def finish(self) -> int:
-        """Restore the best weights, and say so where these are the starting ones; return their step."""
-        assert self.best is not None, "the start is validated"
-        step = int(self.best["step"])
-        self.checkpointer.restore_step(step)
-        self.logger.log("select", step=step, metrics={METRIC: self.best["value"]})
+        """Restore the best weights, and say so where these are the starting ones; return the step of what ships.
+
+        Where their checkpoint is not whole, the last weights ship; then nothing was selected, and none is logged.
+        """
+        last, best = self.checkpointer.last, self.best
+        assert best is not None and last is not None, "the start is validated, the end is saved"
+        step = int(best["step"])
+        if not self.checkpointer.restore_step(step):
+            return last
+        self.logger.log("select", step=step, metrics={METRIC: best["value"]})
         if step == 0:
             self.logger.warn(self.logger.step, KEPT_START)
         return step

@@ -113,7 +113,10 @@ class Settings:
         if not 0 <= self.validation < 1:
             raise InputError(f"training.validation is a share of the examples, 0 to below 1; it is {self.validation}")
         if self.patience and not (self.evaluate_every or self.validation):
-            raise InputError("training.patience counts evaluations: give training.evaluate_every, too")
+            raise InputError(
+                "training.patience counts evaluations or validations: give training.evaluate_every or "
+                "training.validation, too"
+            )
 
     def _check_keys(self) -> None:
         low, high = bounds(self.momentum)
@@ -143,7 +146,7 @@ class Settings:
 
 
 def number(name: str, value: float | Auto) -> float:
-    """Return the number of a setting. Errors: `InputError` while it is "auto" (see `by_pairs.settled`)."""
+    """Return the number of a setting. Errors: `InputError` while it is "auto" (see `by_pairs.without_auto`)."""
     if isinstance(value, str):
         raise InputError(f"training.{name} is 'auto', which needs the number of pairs; give a number")
     return value

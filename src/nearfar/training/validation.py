@@ -155,6 +155,14 @@ class HeldoutLoss:
         finally:
             module.train()
 
+    def or_warning(self, logger: RunLogger, step: int) -> float | None:
+        """Return the loss; None, with a warning, which a run logs once, where it refuses the split."""
+        try:
+            return self()
+        except InputError as error:
+            logger.warn(step, f"no {HELDOUT_LOSS}: {error}")
+            return None
+
     def _loss_of(self, batch: PreparedBatch) -> float:
         if self.step.loss is None or batch.trained is None:
             return 0.0
@@ -190,21 +198,14 @@ class HeldoutCurve:
             math.ceil(self.plan.steps / CURVE_POINTS), math.ceil(ROWS_BETWEEN * rows / self.plan.batch_size)
         )
 
-    @classmethod
-    def of(cls, loss: HeldoutLoss | None, settings: Settings, logger: RunLogger) -> Self | None:
-        """Return the curve of a held-out loss; None without one."""
-        return None if loss is None else cls(loss, settings, logger)
-
     def due(self, step: int) -> bool:
         """Return whether the curve has a point after this step."""
         return step == 1 or due(step, self.every)
 
     def log(self, step: int) -> None:
         """Log the loss; where it refuses the split, give a warning once."""
-        try:
-            loss = self.loss()
-        except InputError as error:
-            self.logger.warn(step, f"no {HELDOUT_LOSS}: {error}")
+        loss = self.loss.or_warning(self.logger, step)
+        if loss is None:
             return
         sizes = [len(batch.examples) for batch in self.loss.batches]
         self.logger.log("heldout", step=step, **{HELDOUT_LOSS: loss}, of={"examples": sum(sizes), "batch": max(sizes)})
@@ -219,10 +220,7 @@ def with_heldout_loss(
 
     def evaluate_with_loss(model: Model) -> Mapping[str, float]:
         metrics = {} if evaluate is None else dict(evaluate(model))
-        try:
-            return {**metrics, HELDOUT_LOSS: heldout_loss()}
-        except InputError as error:
-            logger.warn(logger.step, f"no {HELDOUT_LOSS}: {error}")
-            return metrics
+        loss = heldout_loss.or_warning(logger, logger.step)
+        return metrics if loss is None else {**metrics, HELDOUT_LOSS: loss}
 
     return evaluate_with_loss

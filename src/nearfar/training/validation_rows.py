@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from nearfar.abilities import Minable, batch_of
@@ -23,18 +25,25 @@ NO_VALIDATION = (
 CHUNK = 8192  # examples whose rows are read in one call
 
 
-def kept_back(positives: Positives, loss: Loss | None, settings: Settings) -> tuple[Ids | None, Ids]:
-    """Return the examples to train on (None: all) and those to validate with, as the settings say (`validation_rows`).
+@dataclass(frozen=True)
+class Kept:
+    """The examples to train on and those to validate with, which training must not see; both ascending, none empty."""
+
+    train: Ids
+    validation: Ids
+
+
+def kept_back(positives: Positives, loss: Loss | None, settings: Settings) -> Kept | None:
+    """Return what is kept back, as the settings say (`validation_rows`); None where nothing is, or can be.
 
     Errors: `InputError` where there is no loss: an objective alone has no keys to rank.
     """
-    everything = None, np.empty(0, np.int64)
     if not settings.validation:
-        return everything
+        return None
     if loss is None:
         raise InputError("training.validation ranks keys, and an objective alone has none; leave it out")
     train, validation = validation_rows(positives, settings.validation, settings.seed)
-    return (train, validation) if len(validation) else everything
+    return Kept(train, validation) if len(validation) else None
 
 
 def validation_rows(positives: Positives, share: float, seed: int) -> tuple[Ids, Ids]:
@@ -50,7 +59,7 @@ def validation_rows(positives: Positives, share: float, seed: int) -> tuple[Ids,
     everything, none = np.arange(n), np.empty(0, np.int64)
     if target < FEWEST:
         return everything, none
-    owners, ids = _texts(positives)
+    owners, ids = _contents(positives)
     groups = row_groups([ids], [owners], n)
     salt = np.random.default_rng([seed, n]).integers(2**63)
     key = np.full(n, np.iinfo(np.uint64).max, np.uint64)
@@ -74,7 +83,7 @@ def without_validation(mined: Ids, positives: Minable, validation: Ids) -> Ids:
     return result
 
 
-def _texts(positives: Positives) -> tuple[Ids, Ids]:
+def _contents(positives: Positives) -> tuple[Ids, Ids]:
     """Return the content ids (t,) of all cells that examples read, and the example (t,) of each."""
     of_view = {view: content_ids(column) for view, column in positives.views.items()}
     owners, ids = [], []

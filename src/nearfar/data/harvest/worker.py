@@ -18,6 +18,7 @@ from nearfar.data.harvest.arrow_buffers import fixed_width_array, text_array
 from nearfar.data.harvest.distributions import File
 from nearfar.data.harvest.parse import DocumentedCode, Limits, documented_code, promising_parts
 from nearfar.text.minhash import SIGNATURE_SIZE, signatures, without_comments
+from nearfar.text.same_text import folded
 
 MAX_FILE = 1_000_000  # bytes; larger files are tables or generated
 _FIELDS: list[tuple[str, pa.DataType]] = [
@@ -113,7 +114,7 @@ def _table(distribution: str, found: list[tuple[str, DocumentedCode]]) -> pa.Tab
     arrays: list[pa.Array[Any]] = [
         *map(text_array, columns),
         _ids("\0".join(cells) for cells in zip(*columns)),
-        _ids(" ".join(entry.summary.casefold().split()) for _, entry in found),
+        _ids(folded(entry.summary) for _, entry in found),
         _ids("".join(text.split()) for text in code),
         fixed_width_array(signatures(code), pa.binary(4 * SIGNATURE_SIZE)),
     ]

@@ -40,6 +40,7 @@ _DECOMPRESS: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes of the
 }
 SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "heldout": "heldout"}
 SPLIT_WORDS |= dict.fromkeys(("dev", "val", "valid", "validation", "development", "eval", "evaluation"), "validation")
+SPLITS = ("train", "validation", "test", "heldout")  # those that the words name, in order
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

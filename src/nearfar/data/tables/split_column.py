@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from nearfar.column import Ids
 from nearfar.data.tables.cells import is_text
-from nearfar.data.tables.files import split_name
+from nearfar.data.tables.files import SPLITS, split_name
 from nearfar.data.tables.read import concatenated
 from nearfar.data.tables.row_locator import LocatedTable
 from nearfar.data.tables.selection import Selection
@@ -18,13 +18,14 @@ from nearfar.errors import InputError, nearest
 
 SPLIT_COLUMN = "split"  # the name that is recognised, in any case
 _MOST_SPLITS = 20  # distinct values of a column of splits, at most
-_ORDER = ("train", "validation", "test", "heldout")
 
 
 def named_splits(
     tables: dict[str, LocatedTable], column: str | None = SPLIT_COLUMN
-) -> tuple[dict[str, Selection], dict[str, Any]]:
-    """Return the rows of each split, and what to note of it. tables: what is read, by the splits that files name.
+) -> tuple[dict[str, Selection], LocatedTable | None, dict[str, Any]]:
+    """Return the rows of each split, the table whose column names them (None: files do), and what to note of it.
+
+    tables: what is read, by the splits that files name.
 
     column: the one that names splits. `split` is recognised; another one must be there, must name splits, and goes
     before the files' names.
@@ -33,13 +34,13 @@ def named_splits(
     """
     by_files = {name: Selection(table) for name, table in tables.items()}
     if column is None:
-        return by_files, {}
+        return by_files, None, {}
     recognised = column == SPLIT_COLUMN
     first = next(iter(tables.values()))
     name = _found(first, column) if recognised else column
     if recognised and (name is None or len(tables) > 1):
         read = name is not None and any((own := _found(t, column)) and _values(t, own) for t in tables.values())
-        return by_files, {"splits": f"by the names of files, not by their column {name!r}"} if read else {}
+        return by_files, None, {"splits": f"by the names of files, not by their column {name!r}"} if read else {}
     whole = first if len(tables) == 1 else concatenated(list(tables.values()))
     if name not in whole.table.column_names:
         raise InputError(
@@ -49,7 +50,7 @@ def named_splits(
     splits = _values(whole, name)
     if splits is None:
         if recognised:
-            return by_files, {}
+            return by_files, None, {}
         raise InputError(
             f"{whole.where}, column {name!r}: its values name no splits; write train, validation or test in each row, "
             "or name another column with split_column"
@@ -57,11 +58,11 @@ def named_splits(
     rows = _rows(whole, name, splits)
     left = whole.table.num_rows - sum(map(len, rows.values()))
     if not left and list(rows) == list(tables):  # all rows are in the one split that they are in anyway
-        return by_files, {}
+        return by_files, None, {}
     said = ", ".join(f"{len(numbers):,} {split}" for split, numbers in rows.items())
     nowhere = f"; {left:,} rows with an empty cell are in none" if left else ""
     notes = {"split column": name, "splits": f"by the column {name!r}: {said}{nowhere}"}
-    return {split: Selection(whole, numbers) for split, numbers in rows.items()}, notes
+    return {split: Selection(whole, numbers) for split, numbers in rows.items()}, whole, notes
 
 
 def _found(table: LocatedTable, column: str) -> str | None:
@@ -95,7 +96,7 @@ def _cells(table: LocatedTable, name: str) -> Any:
 
 def _rows(table: LocatedTable, name: str, splits: dict[str, str]) -> dict[str, Ids]:
     """Return the rows of each split, ascending; splits by the values of the column."""
-    order = sorted(dict.fromkeys(splits.values()), key=lambda one: _ORDER.index(one) if one in _ORDER else len(_ORDER))
+    order = sorted(dict.fromkeys(splits.values()), key=lambda one: SPLITS.index(one) if one in SPLITS else len(SPLITS))
     column = _cells(table, name)
     codes = pc.fill_null(pc.index_in(column, pa.array(list(splits), column.type)), -1).to_numpy()  # (n,)
     code_of = np.array([order.index(split) for split in splits.values()])

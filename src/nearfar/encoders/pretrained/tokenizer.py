@@ -99,7 +99,7 @@ class PretrainedTokenizer:
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths
 
-    def cuts(self, texts: Sequence[str]) -> tuple[float, float]:
+    def unread_and_fertility(self, texts: Sequence[str]) -> tuple[float, float]:
         """Return the share of the texts' letters that are unknown or alone, and the number of tokens of a word.
 
         A letter is alone where its token has no other and the word has; Chinese characters and Kana, which are words or
