@@ -12,6 +12,7 @@ from nearfar.column import ListColumn, take
 from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
+from nearfar.evaluation.baseline_values import START
 from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving
 from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
@@ -19,7 +20,6 @@ from nearfar.evaluation.plane import plane
 from nearfar.evaluation.predictions import positive_pairs, predictions_of
 from nearfar.evaluation.reading import reading
 from nearfar.evaluation.report import Report, about_task
-from nearfar.evaluation.rivals import START
 from nearfar.evaluation.samples import sample_searches
 from nearfar.evaluation.worst import worst_queries, wrong_queries
 from nearfar.tasks import Retrieval, Task

@@ -11,9 +11,9 @@ import numpy as np
 
 from nearfar.abilities import fingerprint_of
 from nearfar.column import Ids
-from nearfar.evaluation.figures import SEEN
 from nearfar.evaluation.intervals import CONFIDENCE, Interval, unsayable
 from nearfar.evaluation.verdict import verdict
+from nearfar.figures import SEEN_DOCUMENTS
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, kind_of_task
 from nearfar.vectors.embed import Embedder
 
@@ -89,7 +89,9 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     if isinstance(task, Retrieval):
         what, unanswered = "queries", len(whole.clusters) - len(task.clusters)
         facts |= {"queries": len(task.queries), "queries without a relevant document": unanswered}
-        facts |= {"documents": len(task.documents)} | ({} if task.seen is None else {SEEN: int(task.seen.sum())})
+        facts |= {"documents": len(task.documents)} | (
+            {} if task.seen is None else {SEEN_DOCUMENTS: int(task.seen.sum())}
+        )
     elif isinstance(task, Labels):
         what = "cells"
         facts |= {"cells": len(task.cells), "training cells": len(task.train), "classes": len(task.classes)}
@@ -108,15 +110,12 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
 
 
 def _about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:
-    """Return how the intervals were computed, with a note where there are none; `what`: the rows."""
+    """Return how intervals are computed; `what`: the rows."""
     largest = int(np.unique(clusters, return_counts=True)[1].max())
-    about: dict[str, Any] = {
+    return {
         "confidence": CONFIDENCE,
         "method": "paired bootstrap of whole clusters, and of one more that was not seen and is as extreme as may be",
         "resamples": resamples,
         "seed": seed,
         "clusters": f"{what} that the task calls dependent are drawn together; the largest cluster has {largest}",
     }
-    if reason := unsayable(clusters):
-        about["note"] = f"no intervals: {reason}"
-    return about

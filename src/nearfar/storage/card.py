@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nearfar.contracts import ForeignForm
+from nearfar.figures import bounds, difference, finite, label_of, number, pair_of
 from nearfar.storage.foreign import SENTENCE_TRANSFORMERS
 
 
@@ -72,7 +73,6 @@ def _foreign_use(form: ForeignForm, towers: bool) -> str:
     return f"\nor, with equal vectors, by {form.tool}:\n\n```python\n{form.example.strip()}\n```\n"
 
 
-WIDTH = 1e-6  # of an interval at least; a narrower one is of rows that are all alike, and would look like certainty
 _ONE_ENCODER = """
 or, with equal vectors:
 
@@ -106,20 +106,17 @@ data (`nearfar evaluate MODEL DATA --baseline bm25`) before you rely on it.
 
 def _evaluation(name: str, report: Mapping[str, Any]) -> str:
     """Return a report's verdict, its sizes, and its table: metric, value, each baseline, difference to each."""
-    baselines = list(report.get("baseline", {}))
-    about = report.get("protocol", {}).get("baselines", {})
-    labels = [about.get(b, {}).get("label", b) for b in baselines]
+    protocol, gaps = report.get("protocol", {}), report.get("difference", {})
+    intervals, baselines = report.get("intervals", {}), report.get("baseline", {})
+    labels = [label_of(baseline, protocol) for baseline in baselines]
     rows = [["metric", "model", *labels, *(f"model - {label}" for label in labels)]]
     rows.append(["---"] * len(rows[0]))
     for metric, value in report.get("metrics", {}).items():
-        row = [metric, _number(value) + _interval(report.get("intervals", {}).get(metric))]
-        row += [_number(report["baseline"][b].get(metric)) for b in baselines]
-        for b in baselines:
-            difference = report.get("difference", {}).get(b, {}).get(metric)
-            row.append("" if difference is None else _number(difference["value"], "+") + _interval(difference))
-        rows.append(row)
+        row = [metric, f"{_number(value)} {bounds(intervals.get(metric))}".rstrip()]
+        row += [_number(values.get(metric)) for values in baselines.values()]
+        beside = [gaps.get(baseline, {}).get(metric) for baseline in baselines]
+        rows.append([*row, *("" if gap is None else difference(gap) for gap in beside)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    protocol = _section("Protocol", report.get("protocol"), level=3)
     verdict = report.get("verdict", {})
     said = [verdict.get(part) for part in ("sentence", "advice")]
     parts = [
@@ -127,10 +124,18 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
         " ".join(part for part in said if part),
         verdict.get("sizes"),
         table,
-        "Intervals are 95 %, from a paired bootstrap over clusters.",
-        protocol,
+        _about_intervals(intervals, protocol),
+        _section("Protocol", protocol, level=3),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _about_intervals(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
+    """Return what the intervals are, or why there are none; nothing where neither is known."""
+    about, why = protocol.get("interval"), protocol.get("intervals")
+    if about and any(pair_of(interval) for interval in intervals.values()):
+        return f"[low, high]: {about['confidence']:.0%} intervals, by a {about['method']}."
+    return f"No intervals: {why}." if why else ""
 
 
 def _section(title: str, content: Any, level: int = 2) -> str:
@@ -139,12 +144,6 @@ def _section(title: str, content: Any, level: int = 2) -> str:
     return f"{'#' * level} {title}\n\n```json\n{json.dumps(content, indent=2, ensure_ascii=False, default=str)}\n```\n"
 
 
-def _number(value: float | None, sign: str = "") -> str:
-    return "" if value is None else f"{value:{sign}.4f}"
-
-
-def _interval(interval: Mapping[str, float | None] | None) -> str:
-    low, high = (interval or {}).get("low"), (interval or {}).get("high")
-    if interval is None or low is None or high is None or not high - low > WIDTH:
-        return ""
-    return f" [{interval['low']:.4f}, {interval['high']:.4f}]"
+def _number(value: Any) -> str:
+    known = finite(value)
+    return "" if known is None else number(known)
