@@ -64,8 +64,7 @@ def write_page(folder: Path) -> Path:
     if events_file.is_file():
         with events_file.open(encoding="utf-8", errors="replace") as file:  # a crash leaves half a line: skipped
             events = [event for line in file if (event := _parse_object(line))]
-    reads = {role: listed(kinds) for role, kinds in mapping(results.get("reads")).items()} or None
-    folders.write_text(target := folder / "report.html", page(results, events, use_lines(folder / "model", reads)))
+    folders.write_text(target := folder / "report.html", page(results, events, use_lines(folder / "model")))
     return target
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nearfar.contracts import ForeignForm
 from nearfar.figures import bounds, difference, finite, label_of, number, pair_of
-from nearfar.storage.foreign import SENTENCE_TRANSFORMERS
+from nearfar.storage.examples import examples, reads_texts
 
 
 def card(
@@ -27,10 +27,9 @@ def card(
     read, by role; () where the encoder does not say. towers: whether queries and keys have an encoder each.
     """
     tools = [form.tool for form in forms]
-    text = all(not kinds or "text" in kinds for kinds in sides.values())
     metadata = {
         "library_name": tools[0] if tools else "nearfar",
-        "pipeline_tag": "sentence-similarity" if text else "feature-extraction",
+        "pipeline_tag": "sentence-similarity" if reads_texts(sides) else "feature-extraction",
         "tags": ["nearfar", *tools, "feature-extraction", "contrastive-learning"],
     }
     front_matter = "\n".join(f"{key}: {json.dumps(value)}" for key, value in metadata.items())
@@ -39,7 +38,7 @@ def card(
         "# An embedding model trained with nearfar\n",
         f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
         _SHIPPED.get(str(notes.get("shipped")), ""),
-        _use(sides, towers) + "".join(_foreign_use(form, towers) for form in forms),
+        _use(sides, forms, towers),
         *(_evaluation(name, report) for name, report in notes.get("reports", {}).items()),
         _section("Training data", notes.get("data")),
         _section("Recipe", notes.get("recipe")),
@@ -48,51 +47,14 @@ def card(
     return "\n".join(section for section in sections if section)
 
 
-def _use(sides: Mapping[str, Sequence[str]], towers: bool) -> str:
-    """Return how the model is used, with a line for each role whose cells are no texts."""
-    lines = ["import nearfar as nf", "", 'model = nf.Model.load("path/to/this/folder")']
-    if all(not kinds or "text" in kinds for kinds in sides.values()):
-        lines.append('vectors = model.embed(["a question"], role="query")  # documents: role="key"')
-    else:
-        lines += [f'{role} = model.embed({_cells(kinds)}, role="{role}")' for role, kinds in sides.items()]
-    sides_note = "Queries and documents have an encoder each.\n\n" if towers else ""
-    return "## Use\n\n" + sides_note + "```python\n" + "\n".join(lines) + "\n```\n"
+def _use(sides: Mapping[str, Sequence[str]], forms: Sequence[ForeignForm], towers: bool) -> str:
+    """Return how the model is used."""
+    found = examples("path/to/this/folder", sides, forms, towers=towers)
+    parts = [f"{example.label}:\n\n```{example.language}\n{example.code}\n```\n" for example in found]
+    sides_note = ["Queries and documents have an encoder each.\n"] if towers else []
+    return "\n".join(["## Use\n", *sides_note, *parts])
 
 
-def _cells(kinds: Sequence[str]) -> str:
-    """Return an example of cells, as Python."""
-    if not kinds or "text" in kinds:
-        return '["a question"]'
-    return f"[{kinds[0]}]"
-
-
-def _foreign_use(form: ForeignForm, towers: bool) -> str:
-    """Return how another tool reads the folder."""
-    if form.tool == SENTENCE_TRANSFORMERS:
-        return _TWO_TOWERS if towers else _ONE_ENCODER
-    return f"\nor, with equal vectors, by {form.tool}:\n\n```python\n{form.example.strip()}\n```\n"
-
-
-_ONE_ENCODER = """
-or, with equal vectors:
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")
-vectors = model.encode(["a question"], prompt_name="query")  # documents: prompt_name="document"
-```
-"""
-_TWO_TOWERS = """
-or, with equal vectors, by sentence-transformers from 5.0 on:
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")
-vectors = model.encode_query(["a question"])  # documents: encode_document
-```
-"""
 _SHIPPED = {  # what of a run with a projection head is the model
     "encoder": "The model is the encoder; the projection that it was trained with is not part of it.\n",
     "projection": "The model is the encoder with the projection that it was trained with.\n",
