@@ -12,7 +12,7 @@ START = {"event": "start", "steps": 30, "pairs": 100, "batch_size": 10}
 EVIL = "<script>alert(1)</script>\x1b[31m\u202e" + "w" * 10_000
 
 
-def plane(**more: Any) -> dict[str, Any]:
+def projection_map(**more: Any) -> dict[str, Any]:
     points = {"x": [0.1, 0.2, -0.3], "y": [0.0, 0.5, 0.1], "group": [0, 1, 1], "text": ["fox", "goose", "owl"]}
     return {"dim": 384, "of": 900, "shares": [0.071, 0.043], "groups": ["queries", "documents"],
             "pairs": [[0, 1]], **points, **more}  # fmt: skip
@@ -183,7 +183,7 @@ def test_an_interval_that_nobody_can_give_is_said_in_words(bounds: dict[str, Any
 
 
 def test_the_map_says_what_it_is_and_cannot_show() -> None:
-    html = page(results() | {"map": plane()}, [])
+    html = page(results() | {"projection_map": projection_map()}, [])
     shown = text(html)
     assert (
         "Principal component analysis of 3 of 900 vectors. The two axes are two of 384 dimensions and hold 11 %"
@@ -201,7 +201,7 @@ def test_the_map_says_what_it_is_and_cannot_show() -> None:
 def test_many_classes_have_seven_colours_and_the_rest_is_grey() -> None:
     groups = [*range(9), *range(8), *range(7)]
     points = {"x": list(range(24)), "y": list(range(24)), "group": groups, "text": ["t"] * 24, "pairs": []}
-    html = page(results() | {"map": plane(groups=[f"class {i}" for i in range(9)], **points)}, [])
+    html = page(results() | {"projection_map": projection_map(groups=[f"class {i}" for i in range(9)], **points)}, [])
     assert "class 6 (3) 2 more groups (3)" in text(html)
     assert html.count('class="dot point rest"') == 3
     assert "A line joins" not in html
@@ -211,9 +211,11 @@ def test_many_classes_have_seven_colours_and_the_rest_is_grey() -> None:
     "broken", [{"x": [1]}, {"shares": [0.5]}, {"group": [0, 1, 7]}, {"y": [0, None, 1]}, {"x": "abc"}, {"shares": None}]
 )
 def test_half_a_map_is_none(broken: dict[str, Any]) -> None:
-    html = page(results() | {"map": plane(**broken)}, [])
+    html = page(results() | {"projection_map": projection_map(**broken)}, [])
     assert "Where the vectors lie" not in html
-    assert "Where the vectors lie" in page(results() | {"map": plane(pairs=[[0], [0, 99], "x", [True, 1]])}, [])
+    assert "Where the vectors lie" in page(
+        results() | {"projection_map": projection_map(pairs=[[0], [0, 99], "x", [True, 1]])}, []
+    )
 
 
 def test_sample_searches_are_shown_with_bm25_beside() -> None:
@@ -271,7 +273,7 @@ def test_hostile_results_stay_text_and_the_page_small() -> None:
         given["difference"][f"{i}{EVIL}"] = {"mrr@10": {"value": 0.1, "low": 0.05, "high": 0.2}}
     found = [{"text": EVIL, "score": EVIL, "relevant": True}] * 9
     given["samples"] = [{"query": EVIL, "rank": EVIL, "found": found, "others": {EVIL: found[0]}}] * 9
-    given["map"] = plane(text=[EVIL] * 3, groups=[EVIL, EVIL])
+    given["projection_map"] = projection_map(text=[EVIL] * 3, groups=[EVIL, EVIL])
     given["protocol"] |= {"intervals": EVIL, "queries": EVIL}
     html = page(given, [START, *steps(30)], [(EVIL, EVIL)] * 3)
     elements = Elements(html)
@@ -288,7 +290,9 @@ def test_hostile_results_stay_text_and_the_page_small() -> None:
     )  # and two of the fusion
 
 
-@pytest.mark.parametrize("key", ["verdict", "samples", "map", "worst", "protocol", "intervals", "warnings"])
+@pytest.mark.parametrize("key", ["verdict", "samples", "projection_map", "worst", "protocol", "intervals", "warnings"])
 @pytest.mark.parametrize("value", [None, 3, "x", [], {}, [3], {"x": 3}])
 def test_parts_of_a_foreign_shape_are_left_out(key: str, value: Any) -> None:
-    assert Elements(page(results() | {"map": plane()} | {key: value}, [START, *steps(3)])).open == []
+    assert (
+        Elements(page(results() | {"projection_map": projection_map()} | {key: value}, [START, *steps(3)])).open == []
+    )

@@ -38,7 +38,7 @@ class Report:
     worst: of retrieval at most ten queries whose first document is not relevant, those with the lowest values of the
     first metric that has one for each query, which `protocol["worst"]` names: {"query", "value", "rank", "expected",
     "found"}. samples: three searches, drawn by the seed: {"query", "rank", "found", "others"}.
-    map: a sample of the vectors on their first two principal axes (`evaluation.plane`).
+    projection_map: a sample of the vectors on their first two principal axes (`evaluation.projection_map`).
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
     In JSON there is also the verdict, what these numbers allow to say (`verdict.verdict`).
     """
@@ -53,7 +53,7 @@ class Report:
     protocol: dict[str, Any] = field(default_factory=dict)
     histogram: dict[str, list[Any]] = field(default_factory=dict)
     worst: list[dict[str, Any]] = field(default_factory=list)
-    map: dict[str, Any] = field(default_factory=dict)
+    projection_map: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

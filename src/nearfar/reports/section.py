@@ -55,7 +55,7 @@ def section_of(results: dict[str, Any], task: str) -> dict[str, Any]:
         "wrong": wrong,
         "queries": finite(protocol.get("queries")),
         "samples": [row for row in listed(results.get("samples")) if isinstance(row, dict)][:3],
-        "map": _map(mapping(results.get("map"))),
+        "projection_map": _projection_map(mapping(results.get("projection_map"))),
         "protocol": results.get("protocol"),
     }
 
@@ -109,7 +109,7 @@ def _histogram(histogram: dict[str, Any]) -> dict[str, Any] | None:
     return {"edges": edges, "shares": [[value / sum(values) for value in values] for values in known]}
 
 
-def _map(given: dict[str, Any]) -> dict[str, Any] | None:
+def _projection_map(given: dict[str, Any]) -> dict[str, Any] | None:
     """Return the points of a map with their styles and its legend; None unless it is complete."""
     names = [str(name) for name in listed(given.get("groups"))]
     points = list(zip(*(map(finite, listed(given.get(key))) for key in ("x", "y", "group")), strict=False))
