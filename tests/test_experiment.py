@@ -119,7 +119,11 @@ evaluate: [{name: knn, k: 3, split: heldout}, {name: probe}, {name: retrieval, s
     assert written[0] == {"name": "knn", "k": 3, "temperature": 0.07, "split": "heldout"}
     assert written[1] == {"name": "probe", "strength": None, "iterations": 200, "seed": 0, "split": "heldout"}
     page = text((tmp_path / "run" / "report.html").read_text())
-    for words in ("can be told: knn@3", "the most frequent class", "the 3 nearest training cells vote for", "MRR@10"):
+    for words in (
+        "Cannot be told from the most frequent class: kNN@3",
+        "the 3 nearest training cells vote for",
+        "MRR@10",
+    ):
         assert words in page, words
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "## Evaluation: heldout retrieval" in card and "| knn@3 |" in card

@@ -344,7 +344,7 @@ def test_the_card_tells_use_data_metrics_and_recipe(tmp_path: Path) -> None:
     model.describe(folder)
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: ")
-    assert "| mrr@10 | 0.5000 [0.4000, 0.6000] | 0.2500 | +0.2500 |" in card
+    assert "| mrr@10 | 0.500 [0.400, 0.600] | 0.250 | +0.250 |" in card
     assert "| map |  |  |  |" in card
     for text in (model.fingerprint, '"pairs": 3', '"documents": 7', "## Limits", 'prompt_name="query"'):
         assert text in card

@@ -75,7 +75,7 @@ def test_training_that_made_it_worse_is_the_first_sentence(tmp_path: Path, small
     assert verdict["value"] == pytest.approx(results["metrics"]["mrr@10"] - results["baseline"]["start"]["mrr@10"])
     assert "(it was 10), fewer training.steps (there were 6), more pairs" in verdict["advice"]
     card = (tmp_path / "run" / "model" / "README.md").read_text()
-    assert verdict["sentence"] in card and f"| {small} before training | bm25 |" in card
+    assert verdict["sentence"] in card and f"| {small} before training | BM25 |" in card
 
 
 def test_without_floors_and_on_resume_it_stays_and_training_is_the_same(tmp_path: Path, small: Path) -> None:

@@ -214,9 +214,6 @@ def _write_recipe(folder: Path, whole: Recipe) -> None:
 
 
 def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> dict[str, Any]:
-    from nearfar.abilities import reads, side
-    from nearfar.sides import ROLES
-
     result: dict[str, Any] = {"metrics": dict(run.metrics)}  # where nothing is judged, the held-out loss
     of_run = {
         "run": str(run.folder),
@@ -226,7 +223,6 @@ def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> 
         "peak_memory_mb": round(run.peak_memory_mb, 1),
         "seconds": round(seconds, 2),
         "warnings": run.warnings,
-        "reads": {role: list(reads(side(run.model.encoder, role))) for role in ROLES},  # for the page's lines of use
     }
     for i, (name, report) in enumerate(reports.items()):
         content = report.to_json()

@@ -179,9 +179,10 @@ class Model:
 
     def _describe(self, folder: Path, forms: Sequence[ForeignForm]) -> None:
         encoder = {"name": registry.name_of(type(self.encoder)), **self.encoder.settings()}
-        write_description(folder, self.fingerprint, encoder, self.prompts, forms, self.notes)
         sides = {role: reads(side(self.encoder, role)) for role in ROLES}
-        about = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=isinstance(self.encoder, TwoSided))
+        towers = isinstance(self.encoder, TwoSided)
+        write_description(folder, self.fingerprint, encoder, self.prompts, forms, self.notes, sides, towers=towers)
+        about = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=towers)
         write_text(folder / "README.md", about)
 
     def export_onnx(self, folder: str | Path) -> Path:

@@ -76,7 +76,7 @@ def test_train_tells_people(here: Path, nearfar: Run) -> None:
     call = ["train", "static", "data.path=pairs.jsonl", *SMALL, "--overwrite", "--out", "a"]
     for columns in (80, 120):
         text = shown(nearfar(*call, columns=columns), columns)
-        for word in ("mrr@10", "bm25", "[low,", "pairs, ", "a second", "model   a/model", "report  a/report.html"):
+        for word in ("mrr@10", "BM25", "[low,", "pairs, ", "a second", "model   a/model", "report  a/report.html"):
             assert word in text
 
 

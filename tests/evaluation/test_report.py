@@ -47,12 +47,14 @@ def line(text: str, start: str) -> str:
 def test_the_table_is_readable_without_colour() -> None:
     text = shown(report())
     assert "a [task]" in text
-    for words in ("model [low, high]", "bm25", "fusion", "difference [low, high]"):
+    header = text[: text.index("\n", text.index("metric  "))].split("\n\n")[1]
+    assert [row.split() for row in header.splitlines()[:-1]] == [["fusion"], ["with"]]  # with BM25, in three lines
+    for words in ("model [low, high]", "BM25", "difference [low, high]"):
         assert words in line(text, "metric")
     assert text.splitlines()[:3] == [
         "a [task]: 1,234 queries, 9 documents",
-        "Worse than bm25: MRR@10 0.600 [0.400, 0.700], 0.100 [0.050, 0.150] below it.",
-        "As it stands, bm25 is the better choice here. More training pairs, mined negatives or a pretrained",
+        "Worse than BM25: MRR@10 0.600 [0.400, 0.700], 0.100 [0.050, 0.150] below it.",
+        "As it stands, BM25 is the better choice here. More training pairs, mined negatives or a pretrained",
     ]
     for words in ("0.512 [0.400, 0.700]", "0.412", "0.600", "+0.100 [+0.050, +0.150] better"):
         assert words in line(text, "map")
@@ -68,7 +70,7 @@ def test_the_table_has_colour_where_a_difference_excludes_zero() -> None:
     text = shown(report(), colour=True)
     assert "\x1b[32m" in line(text, "map")
     assert "\x1b[31m" in line(text, "mrr@10  ")
-    assert "\x1b[1;31mWorse than bm25" in text
+    assert "\x1b[1;31mWorse than BM25" in text
     assert "\x1b[3" not in line(text, "recall@1")
 
 
@@ -78,7 +80,7 @@ def test_the_table_of_several_baselines_names_each() -> None:
         report(baseline=two, difference={"bm25": {"map": GAP}, "runs/[x]": {"map": LOSS}}, fusion=two), width=200
     )
     names = " ".join(text.split("metric")[0].split("\n\n")[1].split() + line(text, "metric").split())
-    assert names.count("with") == 2 and "bm25" in names and "runs/[x]" in names
+    assert names.count("with") == 2 and "BM25" in names and "runs/[x]" in names
     assert "-0.100 [-0.150, -0.050] worse" in line(text, "map")
     assert "better" in line(text, "map")
 
@@ -87,15 +89,15 @@ def test_the_table_without_baseline_intervals_or_protocol() -> None:
     text = shown(Report("t", {"map": math.nan, "mrr@10": 0.5}, {"mrr@10": {"low": math.nan, "high": math.nan}}))
     assert line(text, "map").split() == ["map", "-"]
     assert line(text, "mrr@10  ").split() == ["mrr@10", "0.500"]
-    note = {"confidence": 0.95, "note": "no intervals: one cluster"}
-    assert "no intervals" in shown(report(protocol={"pairs": 3, "clusters": 1, "interval": note}))
+    few = report(protocol={"pairs": 3, "clusters": 1, "interval": {"confidence": 0.95}, "intervals": "one cluster"})
+    assert shown(few).splitlines()[-1] == "no intervals: one cluster"
 
 
 def test_json_has_the_agreed_keys_and_plain_values() -> None:
     notes = {"path": Path("x"), "array": np.arange(2), "number": np.float32(0.5), "set": {1}, "none": None, 3: math.inf}
     result = report(protocol={"notes": notes}).to_json()
     agreed = "task verdict metrics intervals baseline difference fusion fusion_difference protocol histogram worst"
-    agreed += " map samples"
+    agreed += " projection_map samples"
     assert " ".join(result) == agreed
     assert result["difference"]["bm25"]["map"] == GAP
     again = json.loads(json.dumps(result, allow_nan=False))

@@ -1,11 +1,11 @@
-"""Numbers on pages: no exponents, true minus signs, and intervals that are told apart or said in words."""
+"""Numbers on pages: no exponents, true minus signs, and intervals."""
 
 import math
 
 import pytest
 
 from nearfar.reports.charts import Axis
-from nearfar.reports.numbers import interval, number, power, short
+from nearfar.reports.numbers import interval, minus, number, power, short
 
 
 @pytest.mark.parametrize(
@@ -27,15 +27,11 @@ def test_a_number_is_written_out(value: float, shown: str, difference: str) -> N
     assert number(value, sign=True) == difference
 
 
-def test_an_interval_claims_no_certainty() -> None:
-    assert interval(0.57, 0.6) == "[0.570, 0.600]"
-    assert interval(-0.01, 0.016) == "[\u22120.010, 0.016]"
-    assert interval(1.0, 1.0) == "no spread to measure"
-    assert interval(0.0, 0.0) == "no spread to measure"
-    assert interval(0.9996, 1.0) == "[0.9996, 1.000]"
-    assert interval(0.50012, 0.50034) == "[0.5001, 0.5003]"
-    assert interval(-0.50034, -0.50012) == "[\u22120.5003, \u22120.5001]"
-    assert interval(None, 1.0) == interval(0.5, None) == ""
+def test_an_interval_has_true_minus_signs() -> None:
+    assert interval({"low": 0.57, "high": 0.6}) == "[0.570, 0.600]"
+    assert interval({"low": -0.01, "high": 0.016}, sign=True) == "[\u22120.010, +0.016]"
+    assert interval({"low": None, "high": 1.0}) == interval(None) == ""
+    assert number(None) == "\u2013"
 
 
 def test_short_numbers_have_three_digits_and_no_exponent() -> None:
@@ -51,3 +47,7 @@ def test_an_axis_has_no_exponent_either() -> None:
     for values in ([0.0, 3e-9], [-1e12, 4e12], [0.0, 0.00004], [math.pi, math.pi + 1e-7]):
         texts = [text for _, text in Axis.over(values).ticks()]
         assert not any("e" in text or "-" in text for text in texts), texts
+
+
+def test_a_sentence_has_true_minus_signs_and_keeps_its_names() -> None:
+    assert minus("a-1 [-0.010, +0.030], -2 (bm25-2)") == "a-1 [\u22120.010, +0.030], \u22122 (bm25-2)"

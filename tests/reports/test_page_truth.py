@@ -12,12 +12,7 @@ START = {"event": "start", "steps": 30, "pairs": 100, "batch_size": 10}
 EVIL = "<script>alert(1)</script>\x1b[31m\u202e" + "w" * 10_000
 
 
-def judged(**more: Any) -> dict[str, Any]:
-    verdict = {"sentence": "It beats BM25 by 0.08.", "metric": "mrr@10", "against": "bm25", "outcome": "better"}
-    return results() | {"verdict": verdict | more}
-
-
-def plane(**more: Any) -> dict[str, Any]:
+def projection_map(**more: Any) -> dict[str, Any]:
     points = {"x": [0.1, 0.2, -0.3], "y": [0.0, 0.5, 0.1], "group": [0, 1, 1], "text": ["fox", "goose", "owl"]}
     return {"dim": 384, "of": 900, "shares": [0.071, 0.043], "groups": ["queries", "documents"],
             "pairs": [[0, 1]], **points, **more}  # fmt: skip
@@ -115,23 +110,42 @@ def test_the_held_out_loss_says_whether_it_can_be_compared(batch: int, sentence:
 # --- the verdict ---
 
 
-@pytest.mark.parametrize("outcome", ["better", "worse", "undecided", "unknown"])
-def test_the_verdict_is_the_first_sentence_with_its_advice(outcome: str) -> None:
-    html = page(judged(outcome=outcome, advice="Label 50 more queries."), [])
-    assert f'<h1 class="verdict {outcome}">It beats BM25 by 0.08. <span>Label 50 more queries.</span></h1>' in html
-    assert "It beats BM25 by 0.08. Label 50 more queries." in html[: html.index("<body>")]
-    assert "finds the right function" not in text(html)
+def test_the_verdict_is_the_first_sentence_with_its_advice() -> None:
+    given = results()
+    given["protocol"] |= {"documents": 409, "documents seen in training": 409}
+    html = page(given, [])
+    sentence = (
+        "Better than BM25: MRR@10 0.586 [0.570, 0.600], 0.081 [0.065, 0.097] above it, among 409 documents, all of "
+        "which were seen in training."
+    )
+    advice = "It has seen every document in training: judge it on new ones, too, before you rely on it there."
+    assert f'<h1 class="verdict better">{sentence} <span>{advice}</span></h1>' in html
+    assert f"{sentence} {advice}" in html[: html.index("<body>")]
 
 
-@pytest.mark.parametrize("verdict", [None, "yes", {}, {"sentence": " "}, {"sentence": 3, "outcome": "better"}])
-def test_without_a_verdict_the_intervals_speak(verdict: Any) -> None:
-    assert "this model finds the right function better than BM25:" in text(page(results() | {"verdict": verdict}, []))
+def test_a_baseline_has_one_name_on_the_page_and_in_the_verdict() -> None:
+    given = results()
+    given["baseline"] = {"start": {"mrr@10": 0.6}, **given["baseline"]}
+    given["protocol"]["baselines"] = {"start": {"name": "minilm", "label": "minilm before training"}}
+    html = page(given, [])
+    assert re.findall(r'scope="col">([^<]+)<', html)[2::2][:2] == ["minilm before training", "BM25"]
+    assert "Difference to minilm before training" in html
+    assert ">start<" not in html[: html.index("Protocol")]
+
+
+def test_a_difference_without_a_value_says_nothing_and_one_without_an_interval_too_little() -> None:
+    given = results(None)
+    given["baseline"]["bm25"] = {"mrr@10": 0.5}  # none of recall@1
+    html = page(given, [])
+    assert html.count('class="unknown" data-label="Difference"') == 1
+    assert html.count('class="missing" data-label="Difference"') == 1
+    assert html.count("<small>too few to say</small>") == 1
 
 
 def test_what_the_verdict_compares_with_stands_first_and_all_have_their_names() -> None:
-    given = judged(against="runs/b/model")
+    given = results()
     for name in ("runs/a/model", "runs/b/model", "old/b/model", "runs/other/model"):
-        given["baseline"][name] = {"mrr@10": 0.4}
+        given["baseline"][name] = {"mrr@10": 0.55 if name == "runs/b/model" else 0.4}
         given["difference"][name] = {"mrr@10": {"value": 0.1, "low": 0.05, "high": 0.2}}
     html = page(given, [])
     everyone = html[html.index("All 5 baselines") :]
@@ -148,6 +162,8 @@ def test_sizes_stand_at_the_top() -> None:
     html = page(given, [])
     assert "Queries 1,874 Documents 409 Documents seen in training 0" in text(html)
     assert html.index("Documents seen in training") < html.index("<table")
+    pairs = {"metrics": {"spearman": 0.78}, "protocol": {"pairs": 1379, "dev pairs": 1500}}
+    assert "Pairs 1,379 Dev pairs 1,500" in text(page(pairs, []))
 
 
 @pytest.mark.parametrize("bounds", [{"low": None, "high": None}, {"low": float("nan"), "high": float("nan")}, {}])
@@ -160,23 +176,14 @@ def test_an_interval_that_nobody_can_give_is_said_in_words(bounds: dict[str, Any
     shown = text(page(given, []))
     assert "0.600 too few to say 0.505 +0.100 too few to say" in shown
     assert "7.000 no interval" in shown  # a plain number has none by its nature
-    assert "12 queries are too few for an interval." in shown
-
-
-def test_equal_bounds_are_no_certainty() -> None:
-    given = results()
-    given["metrics"]["mrr@10"] = 1.0
-    given["intervals"]["mrr@10"] = {"low": 1.0, "high": 1.0}
-    shown = text(page(given, []))
-    assert "[1.000, 1.000]" not in shown
-    assert "1.000 no spread to measure" in shown
+    assert "No intervals: 12 queries are too few for an interval." in shown
 
 
 # --- the map, the sample searches, the use ---
 
 
 def test_the_map_says_what_it_is_and_cannot_show() -> None:
-    html = page(results() | {"map": plane()}, [])
+    html = page(results() | {"projection_map": projection_map()}, [])
     shown = text(html)
     assert (
         "Principal component analysis of 3 of 900 vectors. The two axes are two of 384 dimensions and hold 11 %"
@@ -194,7 +201,7 @@ def test_the_map_says_what_it_is_and_cannot_show() -> None:
 def test_many_classes_have_seven_colours_and_the_rest_is_grey() -> None:
     groups = [*range(9), *range(8), *range(7)]
     points = {"x": list(range(24)), "y": list(range(24)), "group": groups, "text": ["t"] * 24, "pairs": []}
-    html = page(results() | {"map": plane(groups=[f"class {i}" for i in range(9)], **points)}, [])
+    html = page(results() | {"projection_map": projection_map(groups=[f"class {i}" for i in range(9)], **points)}, [])
     assert "class 6 (3) 2 more groups (3)" in text(html)
     assert html.count('class="dot point rest"') == 3
     assert "A line joins" not in html
@@ -204,9 +211,11 @@ def test_many_classes_have_seven_colours_and_the_rest_is_grey() -> None:
     "broken", [{"x": [1]}, {"shares": [0.5]}, {"group": [0, 1, 7]}, {"y": [0, None, 1]}, {"x": "abc"}, {"shares": None}]
 )
 def test_half_a_map_is_none(broken: dict[str, Any]) -> None:
-    html = page(results() | {"map": plane(**broken)}, [])
+    html = page(results() | {"projection_map": projection_map(**broken)}, [])
     assert "Where the vectors lie" not in html
-    assert "Where the vectors lie" in page(results() | {"map": plane(pairs=[[0], [0, 99], "x", [True, 1]])}, [])
+    assert "Where the vectors lie" in page(
+        results() | {"projection_map": projection_map(pairs=[[0], [0, 99], "x", [True, 1]])}, []
+    )
 
 
 def test_sample_searches_are_shown_with_bm25_beside() -> None:
@@ -246,7 +255,7 @@ def test_each_cell_of_a_narrow_table_has_its_column_s_name() -> None:
 
 
 def test_no_number_on_the_page_has_an_exponent() -> None:
-    given = judged()
+    given = results()
     given["metrics"] |= {"recall@10": 9e-05, "random_cosine": -3e-7}
     given["difference"]["bm25"]["mrr@10"] = {"value": 2e-5, "low": -4e-6, "high": 5e-05}
     given["protocol"] |= {"rate": 1e-05, "large": 1e22}
@@ -258,13 +267,13 @@ def test_no_number_on_the_page_has_an_exponent() -> None:
 
 
 def test_hostile_results_stay_text_and_the_page_small() -> None:
-    given = judged(sentence=EVIL, advice=EVIL)
+    given = results()
     for i in range(40):
         given["baseline"][f"{i}{EVIL}"] = {"mrr@10": 0.1}
         given["difference"][f"{i}{EVIL}"] = {"mrr@10": {"value": 0.1, "low": 0.05, "high": 0.2}}
     found = [{"text": EVIL, "score": EVIL, "relevant": True}] * 9
     given["samples"] = [{"query": EVIL, "rank": EVIL, "found": found, "others": {EVIL: found[0]}}] * 9
-    given["map"] = plane(text=[EVIL] * 3, groups=[EVIL, EVIL])
+    given["projection_map"] = projection_map(text=[EVIL] * 3, groups=[EVIL, EVIL])
     given["protocol"] |= {"intervals": EVIL, "queries": EVIL}
     html = page(given, [START, *steps(30)], [(EVIL, EVIL)] * 3)
     elements = Elements(html)
@@ -281,7 +290,9 @@ def test_hostile_results_stay_text_and_the_page_small() -> None:
     )  # and two of the fusion
 
 
-@pytest.mark.parametrize("key", ["verdict", "samples", "map", "worst", "protocol", "intervals", "warnings"])
+@pytest.mark.parametrize("key", ["verdict", "samples", "projection_map", "worst", "protocol", "intervals", "warnings"])
 @pytest.mark.parametrize("value", [None, 3, "x", [], {}, [3], {"x": 3}])
 def test_parts_of_a_foreign_shape_are_left_out(key: str, value: Any) -> None:
-    assert Elements(page(judged() | {"map": plane()} | {key: value}, [START, *steps(3)])).open == []
+    assert (
+        Elements(page(results() | {"projection_map": projection_map()} | {key: value}, [START, *steps(3)])).open == []
+    )

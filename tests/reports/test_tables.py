@@ -75,7 +75,7 @@ def test_every_baseline_has_its_name() -> None:
     headers = [lines[i] for i, line in enumerate(lines) if line.startswith("metric ")]
     assert len(headers) == 4
     above = " ".join(" ".join(lines).split())
-    for word in ("minilm", "before", "training", "bm25", "stems", "runs/a-", "name/model"):
+    for word in ("minilm", "before", "training", "BM25", "stems", "runs/a-", "name/model"):
         assert word in above, word
     assert "long-" in above
 
@@ -87,5 +87,5 @@ def test_why_there_are_no_intervals_is_said() -> None:
     assert text.splitlines()[0] == "few: 9 queries"
     assert text.splitlines()[1].startswith("Nothing can be said: only 9 independent queries.")
     assert "95%" not in text
-    few.protocol["intervals"] = "fewer than 15 clusters give no interval"
-    assert "\nfewer than 15 clusters give no interval\n" in shown(few, 80)
+    few.protocol["intervals"] = "fewer than 15 independent clusters (9)"
+    assert "\nno intervals: fewer than 15 independent clusters (9)\n" in shown(few, 80)

@@ -12,9 +12,11 @@ import pytest
 
 import nearfar as nf
 from nearfar import cli
+from nearfar.contracts import ForeignForm
 from nearfar.reports.use import use_lines
+from nearfar.storage.examples import examples
+from nearfar.storage.foreign import sentence_transformers
 
-TEXTS = {"query": ["text"], "key": ["text"]}
 ROWS = [{"query": f"where is number {i}", "key": f"number {i} is here"} for i in range(60)]
 SMALL = {"encoder.dim": 16, "encoder.vocabulary": 300, "training.batch_size": 16, "training.steps": 3}
 
@@ -56,12 +58,31 @@ def test_the_line_of_the_shell_finds_texts(
 
 
 def test_only_what_works_is_named(folder: Path, tmp_path: Path) -> None:
-    assert use_lines(tmp_path, TEXTS) == []
-    assert len(use_lines(folder / "model", None)) == 3  # a folder of sentence-transformers is one of texts
-    pictures = use_lines(folder / "model", {"query": ["image"], "key": ["image"]})
-    assert [label for label, _ in pictures] == ["In Python"]
-    assert "embed([image], " in pictures[0][1]
-    mixed = use_lines(folder / "model", {"query": ["text"], "key": ["image"]})
-    assert len(mixed) == 1
+    forms = sentence_transformers(("Router", ""))
+
+    def labels(query: list[str], key: list[str], forms: list[ForeignForm] = forms) -> list[str]:
+        return [one.label for one in examples("m", {"query": query, "key": key}, forms, towers=True)]
+
+    whole = [
+        "In Python",
+        "In a shell; docs.txt holds a text a line",
+        "With sentence-transformers from 5.0 on, equal vectors",
+    ]
+    assert labels(["text"], ["text"]) == labels([], ["text"]) == whole
+    assert labels(["image"], ["image"]) == labels(["text"], ["image"]) == ["In Python"]
+    assert labels(["image"], ["image"], [ForeignForm("timm", example="import timm")])[1:] == [
+        "With timm, equal vectors"
+    ]
+    mixed = examples("m", {"query": ["text"], "key": ["image"]}, [], towers=True)[0].code
+    assert mixed.endswith('query = model.embed(["a question"], role="query")\nkey = model.embed([image], role="key")')
+    assert len(use_lines(folder / "model")) == 3
+    assert use_lines(tmp_path) == []
     (tmp_path / "nearfar.json").write_text("{half", "utf-8")
-    assert use_lines(tmp_path, TEXTS) == []
+    assert use_lines(tmp_path) == []
+
+
+def test_what_the_model_reads_is_in_its_description(folder: Path) -> None:
+    described = json.loads((folder / "model" / "nearfar.json").read_text("utf-8"))
+    assert described["sides"] == {"query": ["text"], "key": ["text"]} and described["towers"] is False
+    assert "sides" not in nf.Model.load(folder / "model").notes
+    assert "reads" not in json.loads((folder / "results.json").read_text("utf-8"))

@@ -33,9 +33,17 @@ def test_the_verdict_the_sizes_and_every_baseline() -> None:
         "the model it began from (minilm). Try a smaller training.learning_rate, "
     )
     assert verdict in text
-    assert "\n\n312 queries, 1,204 documents\n\n| metric | model | minilm before training | bm25 |" in text
-    assert "| mrr@10 | 0.7130 [0.6900, 0.7350] | 0.7340 | 0.7000 | -0.0210 [-0.0340, -0.0080] |" in text
+    assert "\n\n312 queries, 1,204 documents\n\n| metric | model | minilm before training | BM25 |" in text
+    assert (
+        "| mrr@10 | 0.713 [0.690, 0.735] | 0.734 | 0.700 | -0.021 [-0.034, -0.008] | +0.013 [+0.002, +0.020] |" in text
+    )
 
 
-def test_one_is_not_printed_as_certainty() -> None:
-    assert "| mrr@10 | 0.7130 | 0.7340 |" in written(intervals={"mrr@10": {"low": 1.0, "high": 1.0}})
+def test_what_the_intervals_are_is_said_where_there_are_any() -> None:
+    about = {"interval": {"confidence": 0.95, "method": "paired bootstrap of whole clusters"}}
+    assert "\n\n[low, high]: 95% intervals, by a paired bootstrap of whole clusters.\n" in written(protocol=about)
+    none = {"intervals": {"mrr@10": {"low": None, "high": None}}}
+    text = written(**none, protocol={**about, "intervals": "fewer than 15 independent clusters (9)"})
+    assert "\n\nNo intervals: fewer than 15 independent clusters (9).\n" in text
+    assert "by a paired bootstrap" not in text
+    assert "| mrr@10 | 0.713 | 0.734 |" in text

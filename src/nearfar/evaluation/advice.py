@@ -6,39 +6,39 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nearfar.evaluation.figures import ALL_BUT_ONE, SEEN, finite, number, outcome, pair_of, title
-from nearfar.evaluation.rivals import START, Ours, Rival, mapping
+from nearfar.evaluation.baseline_values import START, BaselineValue, ModelValue
+from nearfar.figures import ALL_BUT_ONE, SEEN_DOCUMENTS, finite, mapping, number, outcome, pair_of, title
 
 ENOUGH_PAIRS = 10_000  # with fewer, more training pairs are worth a try
 
 
-def advice_of(ours: Ours, rival: Rival, report: Mapping[str, Any]) -> str:
+def advice_of(own: ModelValue, baseline: BaselineValue, report: Mapping[str, Any]) -> str:
     """Return what to try, by the facts that there are."""
-    if ours.value >= ALL_BUT_ONE:
+    if own.value >= ALL_BUT_ONE:
         return "The task is too easy to tell models apart: judge among more documents, or on harder rows."
-    if rival.outcome == "unknown":
-        return f"Hold out more {ours.rows} (data.heldout=..., or a larger file): a few hundred tell small differences."
-    if rival.outcome == "undecided":
-        return _more_rows(ours, rival) + (" More pairs or steps may help." if rival.name == START else "")
-    if rival.outcome == "worse":
-        return _after_training(ours.protocol) if rival.name == START else _beside_floor(ours, rival, report)
-    documents, seen = ours.protocol.get("documents"), ours.protocol.get(SEEN)
+    if baseline.outcome == "unknown":
+        return f"Hold out more {own.rows} (data.heldout=..., or a larger file): a few hundred tell small differences."
+    if baseline.outcome == "undecided":
+        return _more_rows(own, baseline) + (" More pairs or steps may help." if baseline.name == START else "")
+    if baseline.outcome == "worse":
+        return _after_training(own.protocol) if baseline.name == START else _beside_floor(own, baseline, report)
+    documents, seen = own.protocol.get("documents"), own.protocol.get(SEEN_DOCUMENTS)
     if isinstance(documents, int) and documents == seen:
         return "It has seen every document in training: judge it on new ones, too, before you rely on it there."
     return ""
 
 
-def _more_rows(ours: Ours, rival: Rival) -> str:
+def _more_rows(own: ModelValue, baseline: BaselineValue) -> str:
     """Return how many rows would decide: an interval's width falls with the square root of their number."""
-    found, value, n = pair_of(rival.gap), finite(rival.gap.get("value")), ours.independent
+    found, value, n = pair_of(baseline.gap), finite(baseline.gap.get("value")), own.independent
     if found is None or not value or n is None:
-        return f"More held-out {ours.rows} would decide."
+        return f"More held-out {own.rows} would decide."
     needed = max(n * ((found[1] - found[0]) / 2 / value) ** 2, 1.1 * n)
     if needed > 1_000 * n:
-        return f"So small a difference no realistic number of {ours.rows} would decide."
+        return f"So small a difference no realistic number of {own.rows} would decide."
     two_digits = 10 ** (math.floor(math.log10(needed)) - 1)
     about = max(math.ceil(needed / two_digits) * two_digits, n + 1)
-    return f"More held-out {ours.rows} would decide: about {about:,.0f} for a difference of this size, there are {n:,}."
+    return f"More held-out {own.rows} would decide: about {about:,.0f} for a difference of this size, there are {n:,}."
 
 
 def _after_training(protocol: Mapping[str, Any]) -> str:
@@ -58,17 +58,16 @@ def _after_training(protocol: Mapping[str, Any]) -> str:
     return f"Try {', '.join(tries)}; and look for faults in the data with nearfar audit."
 
 
-def _beside_floor(ours: Ours, rival: Rival, report: Mapping[str, Any]) -> str:
-    """Return what to try where another system is better."""
-    fused = finite(mapping(mapping(report.get("fusion")).get(rival.name)).get(ours.metric))
-    gain = mapping(mapping(mapping(report.get("fusion_difference")).get(rival.name)).get(ours.metric))
+def _beside_floor(own: ModelValue, baseline: BaselineValue, report: Mapping[str, Any]) -> str:
+    """Return what to try where a baseline is better."""
+    fused = finite(mapping(mapping(report.get("fusion")).get(baseline.name)).get(own.metric))
+    gain = mapping(mapping(mapping(report.get("fusion_difference")).get(baseline.name)).get(own.metric))
     if fused is not None and outcome(gain) == "better":
-        return (
-            f"The fusion of the two rankings is better than {rival.label} alone: {title(ours.metric)} {number(fused)}."
-        )
+        figure = f"{title(own.metric)} {number(fused)}"
+        return f"The fusion of the two rankings is better than {baseline.label} alone: {figure}."
     began = START in mapping(report.get("baseline"))
     other = "another model to start from" if began else "a pretrained model to start from (the recipe finetune)"
     return (
-        f"As it stands, {rival.label} is the better choice here. More training pairs, mined negatives or {other} may "
-        "change that."
+        f"As it stands, {baseline.label} is the better choice here. More training pairs, mined negatives or {other} "
+        "may change that."
     )

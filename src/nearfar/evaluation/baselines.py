@@ -11,8 +11,8 @@ from nearfar.abilities import folder_of
 from nearfar.column import column_kind
 from nearfar.contracts import Floor
 from nearfar.errors import InputError, nearest
+from nearfar.evaluation.baseline_values import START
 from nearfar.evaluation.measure import MODEL, Measured
-from nearfar.evaluation.rivals import START
 from nearfar.tasks import Task, columns_of, kind_of_task
 from nearfar.vectors.embed import Embedder
 

@@ -12,14 +12,14 @@ from nearfar.column import ListColumn, take
 from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
+from nearfar.evaluation.baseline_values import START
 from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving
 from nearfar.evaluation.choose import Spec, metrics_of
+from nearfar.evaluation.languages import language_facts
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
-from nearfar.evaluation.plane import plane
 from nearfar.evaluation.predictions import positive_pairs, predictions_of
-from nearfar.evaluation.reading import reading
+from nearfar.evaluation.projection_map import projection_map
 from nearfar.evaluation.report import Report, about_task
-from nearfar.evaluation.rivals import START
 from nearfar.evaluation.samples import sample_searches
 from nearfar.evaluation.worst import worst_queries, wrong_queries
 from nearfar.tasks import Retrieval, Task
@@ -90,18 +90,18 @@ def evaluate(
         raise InputError(f"evaluate: a {type(task).__name__} is not a task; e.g. nf.data.Beir(folder).task() makes one")
     whole, chosen = task, metrics_of(task, metrics)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
-    peers = baselines_of(task, baselines)
+    compared_with = baselines_of(task, baselines)
     predictions = predictions_of(model, task, seed)
-    histogram, points = _histogram(predictions, task, seed), plane(task, predictions, seed)
+    histogram, points = _histogram(predictions, task, seed), projection_map(task, predictions, seed)
     systems = {MODEL: measure(task, predictions, chosen)}
     del predictions  # its vectors may be large
-    others, failed = _measured(task, peers, chosen, seed, named=baselines is not None)
+    others, failed = _measured(task, compared_with, chosen, seed, named=baselines is not None)
     if baselines is None and not others and (chance := floors_serving(task).get(CHANCE)) is not None:
-        peers, others = {CHANCE: chance}, {CHANCE: measure(task, chance(task, seed), chosen)}
+        compared_with, others = {CHANCE: chance}, {CHANCE: measure(task, chance(task, seed), chosen)}
     systems |= ({START: start.measured} if start is not None else {}) | others
     names = [name for name in systems if name != MODEL]
-    peers = {name: peer for name, peer in peers.items() if name in others}
-    fused = _fused(task, systems, peers, chosen, first_only=baselines is None) if fusion else {}
+    compared_with = {name: one for name, one in compared_with.items() if name in others}
+    fused = _fused(task, systems, compared_with, chosen, first_only=baselines is None) if fusion else {}
     pairs = {("difference", name): (MODEL, name) for name in names}
     for number, name in enumerate(fused):
         pairs["fusion_difference", name] = f"fusion {name}", name
@@ -124,10 +124,10 @@ def evaluate(
         | _about(chosen, systems, fused, worst_by if worst else None, task.notes)
         | _looked_at(task, own)
         | ({"floors without a result": failed} if failed else {})
-        | reading(task, {MODEL: model, **peers}),
+        | language_facts(task, {MODEL: model, **compared_with}),
         histogram=histogram,
         worst=worst,
-        map=points,
+        projection_map=points,
         samples=_samples(task, systems, seed),
     )
 
@@ -148,7 +148,7 @@ def judged_start(
 
 
 def _measured(
-    task: Task, peers: Mapping[str, Floor | Embedder], metrics: Sequence[Metric], seed: int, *, named: bool
+    task: Task, baselines: Mapping[str, Floor | Embedder], metrics: Sequence[Metric], seed: int, *, named: bool
 ) -> tuple[dict[str, Measured], dict[str, str]]:
     """Return what the baselines come to, and why some of them come to nothing.
 
@@ -157,9 +157,9 @@ def _measured(
     """
     found: dict[str, Measured] = {}
     failed: dict[str, str] = {}
-    for name, peer in peers.items():
+    for name, baseline in baselines.items():
         try:
-            measured = measure(task, _predictions(peer, task, seed), metrics)
+            measured = measure(task, _predictions(baseline, task, seed), metrics)
         except InputError as error:
             if named:
                 raise
@@ -172,8 +172,8 @@ def _measured(
     return found, failed
 
 
-def _predictions(peer: Floor | Embedder, task: Task, seed: int) -> Predictions:
-    return peer(task, seed) if isinstance(peer, Floor) else predictions_of(peer, task, seed)
+def _predictions(baseline: Floor | Embedder, task: Task, seed: int) -> Predictions:
+    return baseline(task, seed) if isinstance(baseline, Floor) else predictions_of(baseline, task, seed)
 
 
 def _with_relevant(task: Retrieval) -> Retrieval:
@@ -213,19 +213,19 @@ def _samples(task: Task, systems: Mapping[str, Measured], seed: int) -> list[dic
 def _fused(
     task: Task,
     systems: Mapping[str, Measured],
-    peers: Mapping[str, Floor | Embedder],
+    baselines: Mapping[str, Floor | Embedder],
     metrics: Sequence[Metric],
     *,
     first_only: bool,
 ) -> dict[str, Measured]:
     """Return the fusions of the model's ranking with those of the baselines that have one, by baseline."""
     fused: dict[str, Measured] = {}
-    for name, peer in peers.items():
+    for name, baseline in baselines.items():
         if fused and first_only:
             break
         rankings = [systems[system].ranking for system in (MODEL, name)]
         found = [one for one in rankings if isinstance(one, Ranking)]
-        if len(found) == len(rankings) and (not isinstance(peer, Floor) or peer.fused):
+        if len(found) == len(rankings) and (not isinstance(baseline, Floor) or baseline.fused):
             fused[name] = measure(task, Predictions(ranking=reciprocal_rank_fusion(found)), metrics)
     return fused
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from nearfar.column import Ids
-from nearfar.contracts import Values
+if TYPE_CHECKING:  # contracts import torch, which the sentences that read LEAST_CLUSTERS can do without
+    from nearfar.column import Ids
+    from nearfar.contracts import Values
 
 CONFIDENCE = 0.95
 LEAST_CLUSTERS = 15  # with fewer nothing can be said
@@ -133,9 +134,9 @@ def unsayable(clusters: Ids) -> str | None:
     """Return why nothing can be said of the spread between clusters (n,), in plain words; None where it can."""
     number, effective = len(np.unique(clusters)), effective_clusters(clusters)
     if number < LEAST_CLUSTERS:
-        return f"fewer than {LEAST_CLUSTERS} independent clusters ({number}): nothing can be said"
+        return f"fewer than {LEAST_CLUSTERS} independent clusters ({number})"
     if effective < LEAST_EFFECTIVE:
-        return f"a few clusters hold nearly all rows ({number} count as {effective:.1f}): nothing can be said"
+        return f"a few clusters hold nearly all rows ({number} count as {effective:.1f})"
     return None
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from nearfar.abilities import fingerprint_of
 from nearfar.column import Ids
-from nearfar.evaluation.figures import SEEN
 from nearfar.evaluation.intervals import CONFIDENCE, Interval, unsayable
 from nearfar.evaluation.verdict import verdict
+from nearfar.figures import SEEN_DOCUMENTS
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, kind_of_task
 from nearfar.vectors.embed import Embedder
 
@@ -38,7 +38,7 @@ class Report:
     worst: of retrieval at most ten queries whose first document is not relevant, those with the lowest values of the
     first metric that has one for each query, which `protocol["worst"]` names: {"query", "value", "rank", "expected",
     "found"}. samples: three searches, drawn by the seed: {"query", "rank", "found", "others"}.
-    map: a sample of the vectors on their first two principal axes (`evaluation.plane`).
+    projection_map: a sample of the vectors on their first two principal axes (`evaluation.projection_map`).
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
     In JSON there is also the verdict, what these numbers allow to say (`verdict.verdict`).
     """
@@ -53,7 +53,7 @@ class Report:
     protocol: dict[str, Any] = field(default_factory=dict)
     histogram: dict[str, list[Any]] = field(default_factory=dict)
     worst: list[dict[str, Any]] = field(default_factory=list)
-    map: dict[str, Any] = field(default_factory=dict)
+    projection_map: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +89,9 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     if isinstance(task, Retrieval):
         what, unanswered = "queries", len(whole.clusters) - len(task.clusters)
         facts |= {"queries": len(task.queries), "queries without a relevant document": unanswered}
-        facts |= {"documents": len(task.documents)} | ({} if task.seen is None else {SEEN: int(task.seen.sum())})
+        facts |= {"documents": len(task.documents)} | (
+            {} if task.seen is None else {SEEN_DOCUMENTS: int(task.seen.sum())}
+        )
     elif isinstance(task, Labels):
         what = "cells"
         facts |= {"cells": len(task.cells), "training cells": len(task.train), "classes": len(task.classes)}
@@ -108,15 +110,12 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
 
 
 def _about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:
-    """Return how the intervals were computed, with a note where there are none; `what`: the rows."""
+    """Return how intervals are computed; `what`: the rows."""
     largest = int(np.unique(clusters, return_counts=True)[1].max())
-    about: dict[str, Any] = {
+    return {
         "confidence": CONFIDENCE,
         "method": "paired bootstrap of whole clusters, and of one more that was not seen and is as extreme as may be",
         "resamples": resamples,
         "seed": seed,
         "clusters": f"{what} that the task calls dependent are drawn together; the largest cluster has {largest}",
     }
-    if reason := unsayable(clusters):
-        about["note"] = f"no intervals: {reason}"
-    return about

@@ -6,26 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nearfar.evaluation.advice import advice_of
-from nearfar.evaluation.figures import difference, distance, finite, number, pair_of, sizes
-from nearfar.evaluation.rivals import START, Ours, Rival, mapping, rivals_of
+from nearfar.evaluation.baseline_values import START, BaselineValue, ModelValue, baseline_values
+from nearfar.figures import difference, distance, finite, mapping, number, pair_of, sizes
 
 # The order of metrics. The first one that was measured carries the verdict, so that none is picked for its result;
 # metrics that are not named here follow in the order of the results. Of all of them a higher value is better.
 QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "spearman", "pearson")
 GEOMETRY = ("alignment", "uniformity", "effective_rank", "random_cosine")  # they describe the space, and judge nothing
+HELDOUT_LOSS = "heldout_loss"  # nor does a loss, which is compared with that of the same run only
 _ORDER = ("worse", "undecided", "unknown", "better")  # of several comparisons the first of these is the outcome
 
 
 def in_order(metrics: Iterable[str]) -> list[str]:
-    """Return the names of the metrics that judge a model, the usual ones first; the geometry's are left out."""
+    """Return the names of the metrics that judge a model, the usual ones first; not the geometry's, nor a loss."""
     names = list(metrics)
-    return [name for name in dict.fromkeys((*QUALITY, *names)) if name in names and name not in GEOMETRY]
-
-
-def label_of(name: str, protocol: Mapping[str, Any]) -> str:
-    """Return what tables call a baseline: its name, or "minilm before training" for the one called "start"."""
-    about = mapping(mapping(protocol.get("baselines")).get(name))
-    return str(about.get("label") or name)
+    return [
+        name for name in dict.fromkeys((*QUALITY, *names)) if name in names and name not in (*GEOMETRY, HELDOUT_LOSS)
+    ]
 
 
 def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +42,7 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         >>> gap = {"mrr@10": {"value": 0.1, "low": 0.05, "high": 0.15}}
         >>> numbers = {"metrics": {"mrr@10": 0.6}, "baseline": {"bm25": {"mrr@10": 0.5}}, "difference": {"bm25": gap}}
         >>> verdict(numbers)["sentence"]
-        'Better than bm25: MRR@10 0.600, 0.100 [0.050, 0.150] above it.'
+        'Better than BM25: MRR@10 0.600, 0.100 [0.050, 0.150] above it.'
 
     When not to use it: to choose among many models on one task, whose best one is the best partly by chance.
     """
@@ -55,31 +52,33 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
     found |= {"outcome": "unknown", "value": None, "low": None, "high": None, "advice": ""}
     if metric is None:
         return found | {"sentence": "Nothing was measured that judges a model.", "sizes": sizes(protocol)}
-    rivals = rivals_of(report, metric)
-    start = next((rival for rival in rivals if rival.name == START), None)
-    strongest = max(rivals, key=lambda rival: rival.theirs, default=None)  # of equal ones the first
-    ours = Ours(metric, float(metrics[metric]), mapping(mapping(report.get("intervals")).get(metric)), protocol)
+    baselines = baseline_values(report, metric)
+    start = next((baseline for baseline in baselines if baseline.name == START), None)
+    strongest = max(baselines, key=lambda baseline: baseline.value, default=None)  # of equal ones the first
+    own = ModelValue(metric, float(metrics[metric]), mapping(mapping(report.get("intervals")).get(metric)), protocol)
     if strongest is None:
-        sentence = f"{ours.figure}{ours.among}; there is nothing to compare it with."
+        sentence = f"{own.figure}{own.among}; there is nothing to compare it with."
         found["advice"] = (
             "Judge it beside a baseline; without --baseline the usual ones of the task stand in the table."
         )
     else:
-        sentence = _sentence(ours, rivals, strongest, start)
+        sentence = _sentence(own, baselines, strongest, start)
         decisive = min(
             (one for one in (start, strongest) if one is not None), key=lambda one: _ORDER.index(one.outcome)
         )
         low, high = pair_of(decisive.gap) or (None, None)
         found |= {"against": decisive.name, "outcome": decisive.outcome, "low": low, "high": high}
-        found |= {"value": finite(decisive.gap.get("value")), "advice": advice_of(ours, decisive, report)}
-    return found | {"sentence": sentence + ours.caution, "metric": metric, "sizes": sizes(protocol)}
+        found |= {"value": finite(decisive.gap.get("value")), "advice": advice_of(own, decisive, report)}
+    return found | {"sentence": sentence, "metric": metric, "sizes": sizes(protocol)}
 
 
-def _sentence(ours: Ours, rivals: Sequence[Rival], strongest: Rival, start: Rival | None) -> str:
+def _sentence(
+    own: ModelValue, baselines: Sequence[BaselineValue], strongest: BaselineValue, start: BaselineValue | None
+) -> str:
     if strongest.outcome == "unknown":
-        return _nothing_to_say(ours, strongest, start)
+        return _nothing_to_say(own, strongest, start)
     if start is None or start is strongest or start.outcome in ("better", "unknown"):
-        first = _beside(ours, rivals, strongest)
+        first = _beside(own, baselines, strongest)
         trained = start is not None and start is not strongest and start.outcome == "better"
         if trained and strongest.outcome != "better":
             assert start is not None
@@ -92,40 +91,39 @@ def _sentence(ours: Ours, rivals: Sequence[Rival], strongest: Rival, start: Riva
         "undecided": f" Nor can it be told from {strongest.label}, the strongest baseline: "
         f"{difference(strongest.gap)}.",
     }
-    return _beside_start(ours, start) + second[strongest.outcome]
+    return _beside_start(own, start) + second[strongest.outcome]
 
 
-def _nothing_to_say(ours: Ours, strongest: Rival, start: Rival | None) -> str:
+def _nothing_to_say(own: ModelValue, strongest: BaselineValue, start: BaselineValue | None) -> str:
     two = [strongest] if start is None or start is strongest else [start, strongest]
-    others = [f"{one.label} {number(one.theirs)}" for one in two]
-    return f"Nothing can be said: {ours.too_few}. On these: {ours.figure}, {', '.join(others)}{ours.among}."
+    others = [f"{one.label} {number(one.value)}" for one in two]
+    return f"Nothing can be said: {own.too_few}. On these: {own.figure}, {', '.join(others)}{own.among}."
 
 
-def _beside_start(ours: Ours, start: Rival) -> str:
+def _beside_start(own: ModelValue, start: BaselineValue) -> str:
     """Return the sentence of a model that training did not make better."""
     if start.outcome == "worse":
-        return f"Training made it worse: {ours.figure}, {distance(start.gap)} below {start.label}{ours.among}."
+        return f"Training made it worse: {own.figure}, {distance(start.gap)} below {start.label}{own.among}."
     return (
-        f"Training did not make it better, as far as can be told: {ours.figure}, a difference of "
-        f"{difference(start.gap)} to {start.label}{ours.among}."
+        f"Training did not make it better, as far as can be told: {own.figure}, a difference of "
+        f"{difference(start.gap)} to {start.label}{own.among}."
     )
 
 
-def _beside(ours: Ours, rivals: Sequence[Rival], strongest: Rival) -> str:
+def _beside(own: ModelValue, baselines: Sequence[BaselineValue], strongest: BaselineValue) -> str:
     """Return the sentence of a model beside the strongest baseline."""
-    if strongest.name == START and (strongest.outcome != "better" or len(rivals) == 1):
+    if strongest.name == START and (strongest.outcome != "better" or len(baselines) == 1):
         if strongest.outcome != "better":
-            return _beside_start(ours, strongest)
-        return f"Training made it better: {ours.figure}, {distance(strongest.gap)} above {strongest.label}{ours.among}."
-    n, end = len(rivals), f"{ours.among}."
+            return _beside_start(own, strongest)
+        return f"Training made it better: {own.figure}, {distance(strongest.gap)} above {strongest.label}{own.among}."
+    n, end = len(baselines), f"{own.among}."
     which = strongest.label if n == 1 else f"{strongest.label}, the strongest of {n} baselines"
     if strongest.outcome == "worse":
-        return f"Worse than {which}: {ours.figure}, {distance(strongest.gap)} below it{end}"
+        return f"Worse than {which}: {own.figure}, {distance(strongest.gap)} below it{end}"
     if strongest.outcome == "undecided":
-        comma = "" if n == 1 else ","
-        return f"No difference from {which}{comma} can be told: {ours.figure}, {difference(strongest.gap)}{end}"
-    if n == 1 or any(rival.outcome != "better" for rival in rivals):
-        return f"Better than {which}: {ours.figure}, {distance(strongest.gap)} above it{end}"
+        return f"Cannot be told from {which}: {own.figure}, a difference of {difference(strongest.gap)}{end}"
+    if n == 1 or any(baseline.outcome != "better" for baseline in baselines):
+        return f"Better than {which}: {own.figure}, {distance(strongest.gap)} above it{end}"
     all_of_them = "both" if n == 2 else f"all {n}"
     gap = f"{distance(strongest.gap)} above the strongest, {strongest.label}"
-    return f"Better than {all_of_them} baselines: {ours.figure}, {gap}{end}"
+    return f"Better than {all_of_them} baselines: {own.figure}, {gap}{end}"

@@ -24,7 +24,7 @@ from nearfar.sides import ROLES
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, explain_write_errors, write_folder_atomically
 from nearfar.tasks import Retrieval
-from nearfar.text.alike import Reader, read_alike
+from nearfar.text.alike import PromptedTokenizer, read_alike
 from nearfar.vectors.embed import Vectors, embed_slices
 
 Role = Literal["query", "key"]
@@ -77,7 +77,7 @@ def mine_pairs(
     return MiningResult(queries, keys, examples, mined, pairs)
 
 
-def _readers(model: Any) -> list[Reader]:
+def _readers(model: Any) -> list[PromptedTokenizer]:
     """Return how a model cuts the texts of each role into tokens; [] where it does not say."""
     if not isinstance(model, Model):
         return []

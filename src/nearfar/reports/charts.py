@@ -7,12 +7,13 @@ lower left corner, (1, 1) the upper right one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from markupsafe import Markup
 
+from nearfar.figures import title as title_of
 from nearfar.reports.numbers import MINUS, power, short
 
 Point = tuple[float, float]
@@ -76,12 +77,10 @@ def histogram(title: str, edges: Sequence[float], shares: dict[str, tuple[str, l
     return plot(title, f"{'; '.join(means)}.", x, y, [stretched(*shapes), *tips], x_name, unit="%")
 
 
-def forest(
-    title: str, rows: Sequence[tuple[str, float, float, float, str]], names: Mapping[str, str], x_name: str
-) -> Markup:
-    """Draw a dot with its interval for each row (name, value, low, high, style), around a line at zero."""
+def forest(title: str, rows: Sequence[tuple[str, float, float, float, str]], x_name: str) -> Markup:
+    """Draw a dot with its interval for each row (metric, value, low, high, style), around a line at zero."""
     x = Axis.over([0.0, *(bound for row in rows for bound in row[1:4])], 4)
-    rows = [(names.get(metric, metric[:60]), value, low, high, style) for metric, value, low, high, style in rows]
+    rows = [(title_of(metric)[:60], value, low, high, style) for metric, value, low, high, style in rows]
     tips = [f"{name}: {short(value)} [{short(low)}, {short(high)}]" for name, value, low, high, _ in rows]
     marks = [tag("line", x1=percent(x.at(0)), x2=percent(x.at(0)), y2="100%", class_="zero")]
     for i, (name, value, low, high, style) in enumerate(rows):

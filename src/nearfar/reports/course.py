@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from nearfar.evaluation.verdict import GEOMETRY, HELDOUT_LOSS, in_order
+from nearfar.figures import finite, mapping
 from nearfar.reports.charts import Point
-from nearfar.reports.numbers import finite_number, short
+from nearfar.reports.numbers import short
 
-GEOMETRY = ("alignment", "uniformity", "effective_rank", "random_cosine")
-# The order of the table. The first metric that was measured carries the verdict, so that none is picked for its result.
-# Metrics that are not named here follow in the order of the results.
-QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "spearman", "pearson")
 _BORDERS = 10  # of epochs that are drawn
 
 
@@ -27,7 +25,7 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
         kind: {} for kind in ("step", "monitor", "evaluate", "heldout", "warning")
     }
     for event in events:
-        kind, step = str(event.get("event")), finite_number(event.get("step"))
+        kind, step = str(event.get("event")), finite(event.get("step"))
         if kind == "start":
             start, end = start | event, {}
         elif kind == "end":
@@ -38,10 +36,9 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
             kinds[kind][step] = event
     steps, monitors, evaluations = kinds["step"], kinds["monitor"], kinds["evaluate"]
     metrics = {step: mapping(event.get("metrics")) for step, event in evaluations.items()}
-    others = [name for values in metrics.values() for name in values if name not in (*GEOMETRY, "heldout_loss")]
-    quality = {name: _points(metrics, name) for name in dict.fromkeys((*QUALITY, *others))}
+    quality = {name: _points(metrics, name) for name in in_order(name for found in metrics.values() for name in found)}
     alignment = dict(_points(monitors, "alignment"))
-    plan = {key: finite_number(start.get(key)) for key in ("steps", "pairs", "batch_size")}
+    plan = {key: finite(start.get(key)) for key in ("steps", "pairs", "batch_size")}
     last = max(steps, default=None)
     return {
         "start": plan,
@@ -50,9 +47,9 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
         "last": last,
         **_epochs(plan, plan["steps"] if last is None else last),
         "warnings": list(kinds["warning"]),
-        "broken": [step for step, event in steps.items() if "loss" in event and finite_number(event["loss"]) is None],
+        "broken": [step for step, event in steps.items() if "loss" in event and finite(event["loss"]) is None],
         "loss": _points(steps, "loss"),
-        "held_out": _points(kinds["heldout"] | metrics, "heldout_loss"),
+        "held_out": _points(kinds["heldout"] | metrics, HELDOUT_LOSS),
         "held_out_of": next((numbers(event.get("of")) for event in kinds["heldout"].values()), {}),
         "geometry": {key: (_points(monitors, key), _points(metrics, key)) for key in GEOMETRY},
         "space": [(u, alignment[step], step) for step, u in _points(monitors, "uniformity") if step in alignment],
@@ -78,7 +75,7 @@ def _epochs(plan: dict[str, float | None], last: float | None) -> dict[str, Any]
 
 
 def _day(time: Any) -> str:
-    seconds = finite_number(time)
+    seconds = finite(time)
     if seconds is None or not 0 < seconds < 4e9:
         return str(time or "")[:10]
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
@@ -86,14 +83,9 @@ def _day(time: Any) -> str:
 
 def _points(events: dict[Any, dict[str, Any]], key: str) -> list[Point]:
     """Return (step, value) of one number of events by step; steps without it are left out."""
-    return [(step, value) for step in sorted(events) if (value := finite_number(events[step].get(key))) is not None]
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Return a mapping as it is; an empty one for anything else."""
-    return value if isinstance(value, dict) else {}
+    return [(step, value) for step in sorted(events) if (value := finite(events[step].get(key))) is not None]
 
 
 def numbers(value: Any) -> dict[str, float]:
     """Return the finite numbers of a mapping."""
-    return {key: number for key, item in mapping(value).items() if (number := finite_number(item)) is not None}
+    return {key: number for key, item in mapping(value).items() if (number := finite(item)) is not None}

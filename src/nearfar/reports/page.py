@@ -10,8 +10,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from nearfar.figures import finite, title
 from nearfar.reports import charts, curves, scatter
-from nearfar.reports.numbers import finite_number, interval, number, short
+from nearfar.reports.numbers import interval, minus, number, short
 from nearfar.text.printable import printable
 
 
@@ -19,16 +20,17 @@ from nearfar.text.printable import printable
 def template(name: str) -> jinja2.Template:
     """Return a template of `reports/templates` by its file name; it escapes every text, and its control characters.
 
-    Filters: `number`, `short` and `finite` (`finite_number`) of `numbers`, `tidy` (one space for each run of spaces),
-    `hash` (SHA-256, as a Content-Security-Policy names a script). Globals: the function `interval` of `numbers`, and
+    Filters: `number`, `short`, `interval` and `minus` of `numbers`, `finite` of `figures` and `metric` (its `title`),
+    `tidy` (one space for each run of spaces), `hash` (SHA-256, as a Content-Security-Policy names a script). Globals:
     the modules `charts`, `curves` and `scatter`.
     """
     loader = jinja2.PackageLoader("nearfar.reports", "templates")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
     )
-    environment.filters |= {"number": number, "short": short, "finite": finite_number, "tidy": _tidy, "hash": _hash}
-    environment.globals |= {"charts": charts, "curves": curves, "scatter": scatter, "interval": interval}
+    environment.filters |= {"number": number, "short": short, "interval": interval, "finite": finite, "metric": title}
+    environment.filters |= {"minus": minus, "tidy": _tidy, "hash": _hash}
+    environment.globals |= {"charts": charts, "curves": curves, "scatter": scatter}
     return environment.get_template(name)
 
 

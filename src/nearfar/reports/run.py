@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from nearfar.errors import InputError
-from nearfar.reports.course import course_of, mapping
-from nearfar.reports.numbers import finite_number
+from nearfar.figures import finite, mapping
+from nearfar.reports.course import course_of
 from nearfar.reports.page import template
 from nearfar.reports.section import listed, section_of
 from nearfar.reports.use import use_lines
@@ -40,7 +40,7 @@ def page(results: dict[str, Any], events: list[dict[str, Any]], use: Sequence[tu
     log = course_of(events)
     log["warnings"] = log["warnings"] or [(None, message) for message in listed(results.get("warnings"))]
     run = {"name": Path(str(results.get("run") or "")).name, "recipe": text, "packages": packages}
-    run |= {key: finite_number(results.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
+    run |= {key: finite(results.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
     return template("page.html.j2").render(run=run, sections=sections, log=log, use=use)
 
 
@@ -64,8 +64,7 @@ def write_page(folder: Path) -> Path:
     if events_file.is_file():
         with events_file.open(encoding="utf-8", errors="replace") as file:  # a crash leaves half a line: skipped
             events = [event for line in file if (event := _parse_object(line))]
-    reads = {role: listed(kinds) for role, kinds in mapping(results.get("reads")).items()} or None
-    folders.write_text(target := folder / "report.html", page(results, events, use_lines(folder / "model", reads)))
+    folders.write_text(target := folder / "report.html", page(results, events, use_lines(folder / "model")))
     return target
 
 

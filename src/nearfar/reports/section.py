@@ -2,126 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nearfar.reports.course import GEOMETRY, QUALITY, mapping, numbers
-from nearfar.reports.numbers import finite_number
+from nearfar.evaluation.verdict import GEOMETRY, HELDOUT_LOSS, in_order, verdict
+from nearfar.figures import SEEN_DOCUMENTS, SIZES, finite, label_of, mapping, outcome, pair_of
+from nearfar.reports.course import numbers
 from nearfar.reports.scatter import grouped
 
 _FORESTS = 3  # baselines with a chart of the differences
 _POINTS = 500  # of a map
-_SIZES = {  # of the protocol, with their titles
-    "queries": "Queries", "documents": "Documents", "documents seen in training": "Documents seen in training",
-    "cells": "Cells", "training cells": "Training cells", "classes": "Classes",
-}  # fmt: skip
-_OUTCOMES = ("better", "worse", "undecided")
 
 
 def section_of(results: dict[str, Any], task: str) -> dict[str, Any]:
     """Return one split's numbers for the template: a row for each metric, compared with every baseline."""
     keys = ("metrics", "intervals", "baseline", "difference", "fusion", "fusion_difference")
     metrics, intervals, baseline, difference, fusion, gain = (mapping(results.get(key)) for key in keys)
-    verdict, others = _verdict(results.get("verdict")), list(baseline | difference)
-    others.sort(key=lambda name: verdict is None or name != verdict["against"])  # what it compares with comes first
+    judged, others = verdict(results), list(baseline | difference)
+    others.sort(key=lambda name: name != judged["against"])  # what the verdict compares with comes first
     fused = next(iter(fusion), None)
     gain = {name: gain[name] for name in (str(fused), "model") if name in gain}  # of the one fusion that is shown
-    quality = [name for name in (*QUALITY, *metrics) if name in metrics and name not in GEOMETRY]
     rows = []
-    for metric in dict.fromkeys(quality):
-        value, bounds = finite_number(metrics[metric]), numbers(intervals.get(metric))
-        row: dict[str, Any] = {"metric": metric, "value": value, "low": bounds.get("low"), "high": bounds.get("high")}
+    for metric in (*in_order(metrics), *(name for name in metrics if name == HELDOUT_LOSS)):
+        value = finite(metrics[metric])
+        row: dict[str, Any] = {"metric": metric, "value": value, "interval": intervals.get(metric)}
         row["plain"] = bool(intervals) and metric not in intervals  # a number that has no interval by its nature
         row["against"] = [_difference(difference.get(name), metric, value, baseline.get(name)) for name in others]
         row["fused"] = numbers(fusion.get(str(fused))).get(metric)
         row["gains"] = [_difference(gain[name], metric) for name in gain]
         rows.append(row)
     protocol = mapping(results.get("protocol"))
-    wrong = finite_number(protocol.get("queries with a wrong first document"))
+    wrong = finite(protocol.get("queries with a wrong first document"))
     return {
         "task": task,
         "kind": protocol.get("kind"),
         "meanings": {name: words for name, words in mapping(protocol.get("metrics")).items() if isinstance(words, str)},
         "others": others,
-        "titles": _titles([*others, *gain]),
+        "titles": _titles([*others, *gain], protocol),
         "fused": fused,
         "gains": list(gain),
         "rows": rows,
-        "judged": verdict,
-        "verdict": next((row for row in rows if row["value"] is not None), None),
+        "verdict": judged,
+        "first": next((row for row in rows if row["metric"] == judged["metric"]), None),
         "about_intervals": words if isinstance(words := protocol.get("intervals"), str) else None,
         "forests": {name: forest for i, name in enumerate(others[:_FORESTS]) if (forest := _forest(rows, i))},
-        "geometry": {name: value for name in GEOMETRY if (value := finite_number(metrics.get(name))) is not None},
+        "geometry": {name: value for name in GEOMETRY if (value := finite(metrics.get(name))) is not None},
         "space": numbers(mapping(protocol.get("model")).get("space")),
-        "sizes": [(title, size) for name, title in _SIZES.items() if (size := numbers(protocol).get(name)) is not None],
+        "sizes": _sizes(numbers(protocol)),
         "histogram": _histogram(mapping(results.get("histogram"))),
         "worst": [row for row in listed(results.get("worst")) if isinstance(row, dict)][:10],
         "worst_first": order if isinstance(order := protocol.get("worst"), str) else None,
         "wrong": wrong,
-        "queries": finite_number(protocol.get("queries")),
+        "queries": finite(protocol.get("queries")),
         "samples": [row for row in listed(results.get("samples")) if isinstance(row, dict)][:3],
-        "map": _map(mapping(results.get("map"))),
+        "projection_map": _projection_map(mapping(results.get("projection_map"))),
         "protocol": results.get("protocol"),
     }
 
 
-def _verdict(verdict: Any) -> dict[str, Any] | None:
-    """Return the verdict that the evaluation gave; None where it gave none."""
-    content = mapping(verdict)
-    sentence, advice = content.get("sentence"), content.get("advice")
-    if not isinstance(sentence, str) or not sentence.strip():
-        return None
-    outcome = content.get("outcome")
-    return {
-        "sentence": sentence.strip(),
-        "advice": advice.strip() if isinstance(advice, str) else "",
-        "outcome": outcome if outcome in _OUTCOMES else "unknown",
-        "against": content.get("against"),
-    }
+def _sizes(protocol: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return the sizes of a task with their titles; how many documents were seen in training follows the documents."""
+    names = [name for what in SIZES for name in ((what, SEEN_DOCUMENTS) if what == "documents" else (what,))]
+    return [(name[0].upper() + name[1:], protocol[name]) for name in names if name in protocol]
 
 
-def _titles(names: Iterable[str]) -> dict[str, str]:
-    """Return a name for each baseline that no second one has: of a model's folder the run's, whole where two agree."""
-    short = {name: str(name).rstrip("/").removesuffix("/model").split("/")[-1] or str(name) for name in names}
-    taken = list(short.values())
-    return {name: title if taken.count(title) == 1 else str(name) for name, title in short.items()}
+def _titles(names: Iterable[str], protocol: Mapping[str, Any]) -> dict[str, str]:
+    """Return a name for each baseline that no second one has: its label; of a model's folder the run's, or the whole.
+
+    The whole folder stands where two would have one name.
+    """
+    titles = {name: label if (label := label_of(name, protocol)) != name else _run_of(name) for name in names}
+    taken = list(titles.values())
+    return {name: title if taken.count(title) == 1 else name for name, title in titles.items()}
+
+
+def _run_of(folder: str) -> str:
+    return folder.rstrip("/").removesuffix("/model").split("/")[-1] or folder
 
 
 def _difference(differences: Any, metric: str, value: float | None = None, baseline: Any = None) -> dict[str, Any]:
-    """Return a metric's difference to a baseline, its bounds, and the outcome that they allow to state."""
-    difference, other = numbers(mapping(differences).get(metric)), numbers(baseline).get(metric)
-    gap = difference.get("value", None if value is None or other is None else value - other)
-    low, high = difference.get("low"), difference.get("high")
-    outcome = "missing" if gap is None else "untested"
-    if gap is not None and low is not None and high is not None:
-        outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
-    return {"theirs": other, "value": gap, "low": low, "high": high, "outcome": outcome}
+    """Return a metric's difference to a baseline, its interval, and the outcome that this allows to state."""
+    found, other = mapping(mapping(differences).get(metric)), numbers(baseline).get(metric)
+    gap = finite(found.get("value"))
+    if gap is None and value is not None and other is not None:
+        gap = value - other
+    return {"theirs": other, "value": gap, "interval": found, "outcome": "missing" if gap is None else outcome(found)}
 
 
 def _forest(rows: list[dict[str, Any]], i: int) -> list[tuple[str, float, float, float, str]]:
     """Return the rows of the chart of the differences to one baseline: those that have an interval."""
     gaps = [(row["metric"], row["against"][i]) for row in rows]
-    keys = ("value", "low", "high", "outcome")
-    return [(name, *(gap[key] for key in keys)) for name, gap in gaps if gap["outcome"] not in ("missing", "untested")]
+    known = [
+        (name, gap, found) for name, gap in gaps if gap["value"] is not None and (found := pair_of(gap["interval"]))
+    ]
+    return [(name, gap["value"], *found, gap["outcome"]) for name, gap, found in known]
 
 
 def _histogram(histogram: dict[str, Any]) -> dict[str, Any] | None:
     """Return the edges and the shares of both distributions; None unless both are complete."""
     edges, *counts = (
-        [finite_number(value) for value in listed(histogram.get(key))] for key in ("edges", "positive", "random")
+        [finite(value) for value in listed(histogram.get(key))] for key in ("edges", "positive", "random")
     )
-    finite = [[value for value in values if value is not None] for values in counts]
-    if None in edges or any(len(values) + 1 != len(edges) or not sum(values) for values in finite):
+    known = [[value for value in values if value is not None] for values in counts]
+    if None in edges or any(len(values) + 1 != len(edges) or not sum(values) for values in known):
         return None
-    return {"edges": edges, "shares": [[value / sum(values) for value in values] for values in finite]}
+    return {"edges": edges, "shares": [[value / sum(values) for value in values] for values in known]}
 
 
-def _map(given: dict[str, Any]) -> dict[str, Any] | None:
+def _projection_map(given: dict[str, Any]) -> dict[str, Any] | None:
     """Return the points of a map with their styles and its legend; None unless it is complete."""
     names = [str(name) for name in listed(given.get("groups"))]
-    points = list(zip(*(map(finite_number, listed(given.get(key))) for key in ("x", "y", "group")), strict=False))
+    points = list(zip(*(map(finite, listed(given.get(key))) for key in ("x", "y", "group")), strict=False))
     points = points[:_POINTS]
-    shares = [finite_number(share) for share in listed(given.get("shares"))]
+    shares = [finite(share) for share in listed(given.get("shares"))]
     if len(points) < 3 or len(shares) != 2 or None in shares or any(None in point for point in points):
         return None
     groups = [int(group or 0) for _, _, group in points]
@@ -139,8 +132,8 @@ def _map(given: dict[str, Any]) -> dict[str, Any] | None:
         "legend": legend,
         "pairs": known[:_POINTS],
         "shares": shares,
-        "dim": finite_number(given.get("dim")),
-        "of": finite_number(given.get("of")),
+        "dim": finite(given.get("dim")),
+        "of": finite(given.get("of")),
     }
 
 

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nearfar.abilities import EXPECT
-from nearfar.evaluation.figures import bounds, counted, difference, finite, number, outcome, pair_of
-from nearfar.evaluation.verdict import GEOMETRY, in_order, label_of
+from nearfar.evaluation.verdict import GEOMETRY, in_order
+from nearfar.figures import bounds, counted, difference, finite, label_of, number, outcome, pair_of
 from nearfar.text.printable import printable
 from nearfar.text.same_text import ANSWERS_ELSEWHERE, NOT_RANKED
 
@@ -83,7 +83,6 @@ def _groups(report: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[list[
     values, intervals, protocol = report["metrics"], report["intervals"], report["protocol"]
     own = [Text(f"{number(finite(values[name]))} {bounds(intervals.get(name))}".rstrip()) for name in metrics]
     yield [TableColumn("model [low, high]", own)]
-    several = len(report["baseline"]) > 1
     for name, theirs in report["baseline"].items():
         label = printable(label_of(name, protocol))
         gaps = report["difference"].get(name, {})
@@ -94,7 +93,7 @@ def _groups(report: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[list[
         ]
         if name in report["fusion"]:
             fused = [Text(number(finite(report["fusion"][name].get(metric)))) for metric in metrics]
-            yield [TableColumn(f"fusion with {label}" if several else "fusion", fused, broken=True)]
+            yield [TableColumn(f"fusion with {label}", fused, broken=True)]
 
 
 def _table(columns: Sequence[TableColumn], *, whole: bool = True) -> Table:
@@ -119,13 +118,11 @@ def _difference(gap: Mapping[str, Any] | None) -> Text:
 def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the intervals are, or why there are none, how rows were parted, and who cannot read the texts."""
     about = protocol.get("interval")
-    if isinstance(about, Mapping):
-        why = protocol.get("intervals") or about.get("note")
-        if any(pair_of(interval) for interval in intervals.values()):
-            over = f" over {counted(protocol['clusters'], 'clusters')}" if "clusters" in protocol else ""
-            yield f"[low, high]: {about['confidence']:.0%} interval{over}"
-        if isinstance(why, str):
-            yield why
+    if isinstance(about, Mapping) and any(pair_of(interval) for interval in intervals.values()):
+        over = f" over {counted(protocol['clusters'], 'clusters')}" if "clusters" in protocol else ""
+        yield f"[low, high]: {about['confidence']:.0%} interval{over}"
+    if isinstance(why := protocol.get("intervals"), str):
+        yield f"no intervals: {why}"
     notes = protocol.get("notes", {})
     yield from (f"{notes[what]:,} {what}" for what in (NOT_RANKED, ANSWERS_ELSEWHERE) if notes.get(what))
     split = notes.get("split", {})

@@ -1,43 +1,25 @@
-"""How a run's model is used: a line for Python, one for the shell, and one for sentence-transformers, to be copied."""
+"""How a run's model is used, for its page: what its description says of it, as lines to copy."""
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nearfar.errors import InputError
+from nearfar.figures import mapping
 from nearfar.storage import description
-from nearfar.storage.foreign import SENTENCE_TRANSFORMERS, modules_of
+from nearfar.storage.examples import examples
 
 
-def use_lines(folder: Path, reads: Mapping[str, Sequence[str]] | None) -> list[tuple[str, str]]:
-    """Return what each line is for, and the line, for the model folder of a run; [] where there is no model.
+def use_lines(folder: Path) -> list[tuple[str, str]]:
+    """Return what each example is for, and its lines, for the model folder of a run.
 
-    reads: the kinds of cells that each role reads, () where the encoder does not say; None where nobody recorded it.
-    Only what works is named: the search of texts for a model of texts, sentence-transformers where the folder has its
-    form.
+    [] where there is no model, or a description that is broken or does not say what the model reads.
     """
-    if not (folder / "nearfar.json").is_file():
-        return []
     try:
+        content = description.read_description(folder)
         forms = description.foreign_forms(folder)
-    except (InputError, TypeError):  # a description that is broken, or of another release
+    except (InputError, TypeError):
         return []
-    path = json.dumps(str(folder), ensure_ascii=False)  # a literal of Python, too
-    foreign = any(form.tool == SENTENCE_TRANSFORMERS for form in forms)
-    kinds = {"query": ["text"], "key": ["text"]} if reads is None and foreign else reads or {}
-    texts = bool(kinds) and all(not of_role or "text" in of_role for of_role in kinds.values())
-    of_query = kinds.get("query") or ["text"]
-    cells = '["a text"]' if texts else f"[{of_query[0]}]"
-    lines = [("In Python", f'import nearfar as nf; vectors = nf.Model.load({path}).embed({cells}, role="query")')]
-    if texts:
-        search = f'nearfar search {shlex.quote(str(folder))} docs.txt "what to look for"'
-        lines.append(("In a shell; docs.txt holds a text a line", search))
-    if texts and foreign:
-        towers = any("Router" in row.get("type", "") for row in modules_of(forms))
-        call = f"encode_query({cells})" if towers else f'encode({cells}, prompt_name="query")'
-        line = f"from sentence_transformers import SentenceTransformer; vectors = SentenceTransformer({path}).{call}"
-        lines.append(("With sentence-transformers, the same vectors", line))
-    return lines
+    sides = {role: kinds for role, kinds in mapping(content.get("sides")).items() if isinstance(kinds, list)}
+    found = examples(str(folder), sides, forms, towers=content.get("towers") is True) if sides else []
+    return [(example.label, example.code) for example in found]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nearfar.contracts import ForeignForm
-from nearfar.storage.foreign import SENTENCE_TRANSFORMERS
+from nearfar.figures import bounds, difference, finite, label_of, number, pair_of
+from nearfar.storage.examples import examples, reads_texts
 
 
 def card(
@@ -26,10 +27,9 @@ def card(
     read, by role; () where the encoder does not say. towers: whether queries and keys have an encoder each.
     """
     tools = [form.tool for form in forms]
-    text = all(not kinds or "text" in kinds for kinds in sides.values())
     metadata = {
         "library_name": tools[0] if tools else "nearfar",
-        "pipeline_tag": "sentence-similarity" if text else "feature-extraction",
+        "pipeline_tag": "sentence-similarity" if reads_texts(sides) else "feature-extraction",
         "tags": ["nearfar", *tools, "feature-extraction", "contrastive-learning"],
     }
     front_matter = "\n".join(f"{key}: {json.dumps(value)}" for key, value in metadata.items())
@@ -38,7 +38,7 @@ def card(
         "# An embedding model trained with nearfar\n",
         f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
         _SHIPPED.get(str(notes.get("shipped")), ""),
-        _use(sides, towers) + "".join(_foreign_use(form, towers) for form in forms),
+        _use(sides, forms, towers),
         *(_evaluation(name, report) for name, report in notes.get("reports", {}).items()),
         _section("Training data", notes.get("data")),
         _section("Recipe", notes.get("recipe")),
@@ -47,52 +47,14 @@ def card(
     return "\n".join(section for section in sections if section)
 
 
-def _use(sides: Mapping[str, Sequence[str]], towers: bool) -> str:
-    """Return how the model is used, with a line for each role whose cells are no texts."""
-    lines = ["import nearfar as nf", "", 'model = nf.Model.load("path/to/this/folder")']
-    if all(not kinds or "text" in kinds for kinds in sides.values()):
-        lines.append('vectors = model.embed(["a question"], role="query")  # documents: role="key"')
-    else:
-        lines += [f'{role} = model.embed({_cells(kinds)}, role="{role}")' for role, kinds in sides.items()]
-    sides_note = "Queries and documents have an encoder each.\n\n" if towers else ""
-    return "## Use\n\n" + sides_note + "```python\n" + "\n".join(lines) + "\n```\n"
+def _use(sides: Mapping[str, Sequence[str]], forms: Sequence[ForeignForm], towers: bool) -> str:
+    """Return how the model is used."""
+    found = examples("path/to/this/folder", sides, forms, towers=towers)
+    parts = [f"{example.label}:\n\n```{example.language}\n{example.code}\n```\n" for example in found]
+    sides_note = ["Queries and documents have an encoder each.\n"] if towers else []
+    return "\n".join(["## Use\n", *sides_note, *parts])
 
 
-def _cells(kinds: Sequence[str]) -> str:
-    """Return an example of cells, as Python."""
-    if not kinds or "text" in kinds:
-        return '["a question"]'
-    return f"[{kinds[0]}]"
-
-
-def _foreign_use(form: ForeignForm, towers: bool) -> str:
-    """Return how another tool reads the folder."""
-    if form.tool == SENTENCE_TRANSFORMERS:
-        return _TWO_TOWERS if towers else _ONE_ENCODER
-    return f"\nor, with equal vectors, by {form.tool}:\n\n```python\n{form.example.strip()}\n```\n"
-
-
-WIDTH = 1e-6  # of an interval at least; a narrower one is of rows that are all alike, and would look like certainty
-_ONE_ENCODER = """
-or, with equal vectors:
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")
-vectors = model.encode(["a question"], prompt_name="query")  # documents: prompt_name="document"
-```
-"""
-_TWO_TOWERS = """
-or, with equal vectors, by sentence-transformers from 5.0 on:
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")
-vectors = model.encode_query(["a question"])  # documents: encode_document
-```
-"""
 _SHIPPED = {  # what of a run with a projection head is the model
     "encoder": "The model is the encoder; the projection that it was trained with is not part of it.\n",
     "projection": "The model is the encoder with the projection that it was trained with.\n",
@@ -106,20 +68,17 @@ data (`nearfar evaluate MODEL DATA --baseline bm25`) before you rely on it.
 
 def _evaluation(name: str, report: Mapping[str, Any]) -> str:
     """Return a report's verdict, its sizes, and its table: metric, value, each baseline, difference to each."""
-    baselines = list(report.get("baseline", {}))
-    about = report.get("protocol", {}).get("baselines", {})
-    labels = [about.get(b, {}).get("label", b) for b in baselines]
+    protocol, gaps = report.get("protocol", {}), report.get("difference", {})
+    intervals, baselines = report.get("intervals", {}), report.get("baseline", {})
+    labels = [label_of(baseline, protocol) for baseline in baselines]
     rows = [["metric", "model", *labels, *(f"model - {label}" for label in labels)]]
     rows.append(["---"] * len(rows[0]))
     for metric, value in report.get("metrics", {}).items():
-        row = [metric, _number(value) + _interval(report.get("intervals", {}).get(metric))]
-        row += [_number(report["baseline"][b].get(metric)) for b in baselines]
-        for b in baselines:
-            difference = report.get("difference", {}).get(b, {}).get(metric)
-            row.append("" if difference is None else _number(difference["value"], "+") + _interval(difference))
-        rows.append(row)
+        row = [metric, f"{_number(value)} {bounds(intervals.get(metric))}".rstrip()]
+        row += [_number(values.get(metric)) for values in baselines.values()]
+        beside = [gaps.get(baseline, {}).get(metric) for baseline in baselines]
+        rows.append([*row, *("" if gap is None else difference(gap) for gap in beside)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    protocol = _section("Protocol", report.get("protocol"), level=3)
     verdict = report.get("verdict", {})
     said = [verdict.get(part) for part in ("sentence", "advice")]
     parts = [
@@ -127,10 +86,18 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
         " ".join(part for part in said if part),
         verdict.get("sizes"),
         table,
-        "Intervals are 95 %, from a paired bootstrap over clusters.",
-        protocol,
+        _about_intervals(intervals, protocol),
+        _section("Protocol", protocol, level=3),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _about_intervals(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
+    """Return what the intervals are, or why there are none; nothing where neither is known."""
+    about, why = protocol.get("interval"), protocol.get("intervals")
+    if about and any(pair_of(interval) for interval in intervals.values()):
+        return f"[low, high]: {about['confidence']:.0%} intervals, by a {about['method']}."
+    return f"No intervals: {why}." if why else ""
 
 
 def _section(title: str, content: Any, level: int = 2) -> str:
@@ -139,12 +106,6 @@ def _section(title: str, content: Any, level: int = 2) -> str:
     return f"{'#' * level} {title}\n\n```json\n{json.dumps(content, indent=2, ensure_ascii=False, default=str)}\n```\n"
 
 
-def _number(value: float | None, sign: str = "") -> str:
-    return "" if value is None else f"{value:{sign}.4f}"
-
-
-def _interval(interval: Mapping[str, float | None] | None) -> str:
-    low, high = (interval or {}).get("low"), (interval or {}).get("high")
-    if interval is None or low is None or high is None or not high - low > WIDTH:
-        return ""
-    return f" [{interval['low']:.4f}, {interval['high']:.4f}]"
+def _number(value: Any) -> str:
+    known = finite(value)
+    return "" if known is None else number(known)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 PRETRAINED_FILES = ("modules.json", "config.json")  # either makes a folder a model of other libraries
-NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms")  # the rest of the file are the model's notes
+# What is written of the encoder; the rest of the file are the model's notes.
+NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms", "sides", "towers")
 
 
 def write_description(
@@ -27,14 +28,22 @@ def write_description(
     prompts: Mapping[str, str],
     forms: Sequence[ForeignForm],
     notes: Mapping[str, Any],
+    sides: Mapping[str, Sequence[str]],
+    *,
+    towers: bool,
 ) -> None:
-    """Write nearfar.json. encoder: its name and settings. forms: in which the folder is read by other tools, too."""
+    """Write nearfar.json. encoder: its name and settings. forms: in which the folder is read by other tools, too.
+
+    sides: the kinds of cells that are read, by role. towers: whether queries and keys have an encoder each.
+    """
     needed = {
         "format": FORMAT,
         "fingerprint": fingerprint,
         "encoder": dict(encoder),
         "prompts": dict(prompts),
         "forms": [asdict(form) for form in forms],
+        "sides": {role: list(kinds) for role, kinds in sides.items()},
+        "towers": towers,
     }
     content = {**needed, **notes, **needed}  # in this order, and no note replaces what loading needs
     write_text(folder / "nearfar.json", json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")

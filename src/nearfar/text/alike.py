@@ -16,7 +16,7 @@ from nearfar.sides import side_of
 from nearfar.text.prompts import prompt, with_prompt
 
 Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]
-Reader = tuple[Tokenise, str]  # what cuts texts into tokens, and the prompt in front of them
+PromptedTokenizer = tuple[Tokenise, str]  # what cuts texts into tokens, and the prompt in front of them
 _UNLETTERED = bytes(code for code in range(128) if chr(code).isspace() or not chr(code).isprintable()) + b"_"
 _UNLETTERED_CATEGORIES = ("Mn", "Cc", "Cf", "Zs", "Zl", "Zp")
 
@@ -29,7 +29,7 @@ def as_read(encoder: Encoder, positives: Positives) -> Positives:
     encoder reads no tokens, are returned as they are.
     """
     columns: dict[int, Column] = {}
-    readers: dict[tuple[int, str], Reader] = {}
+    readers: dict[tuple[int, str], PromptedTokenizer] = {}
     for view, column in positives.views.items():
         side = side_of(encoder, positives, view)
         if isinstance(side, Tokenises) and column_kind(column) == "text":
@@ -39,7 +39,7 @@ def as_read(encoder: Encoder, positives: Positives) -> Positives:
     return with_aliases(positives, read_alike(list(columns.values()), list(readers.values())))
 
 
-def read_alike(columns: Sequence[Column], readers: Sequence[Reader]) -> Aliases:
+def read_alike(columns: Sequence[Column], readers: Sequence[PromptedTokenizer]) -> Aliases:
     """Return the contents of columns of text that are the same tokens to every reader; the least id stands for all.
 
     Only texts that differ in nothing but case, accents, compatibility forms, white space, underscores and control
@@ -64,7 +64,7 @@ def read_alike(columns: Sequence[Column], readers: Sequence[Reader]) -> Aliases:
     return Aliases.of({content: contents[0] for contents in alike for content in contents[1:]})
 
 
-def _tokens(texts: list[str], readers: Sequence[Reader]) -> list[bytes]:
+def _tokens(texts: list[str], readers: Sequence[PromptedTokenizer]) -> list[bytes]:
     """Return the tokens of each text, those of all readers one after the other."""
     read = [b""] * len(texts)
     for tokenise, text in readers if texts else ():

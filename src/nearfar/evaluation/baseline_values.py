@@ -6,21 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nearfar.evaluation.figures import ROWS, SEEN, bounds, counted, finite, number, outcome, title
+from nearfar.evaluation.intervals import LEAST_CLUSTERS
+from nearfar.figures import (
+    ROWS,
+    SEEN_DOCUMENTS,
+    bounds,
+    counted,
+    finite,
+    label_of,
+    mapping,
+    number,
+    outcome,
+    title,
+)
 
 START = "start"  # the name, in a report, of the model that training began from
-CORRELATIONS = ("spearman", "pearson")  # of all rows together, so that no row of them fails
-FEW = 30  # independent rows; with fewer, their number is the reason why there is no interval
-RULE_OF_THREE = 3  # n rows without a failure: 95 % certain that fewer than 3/n fail (Hanley & Lippman-Hand 1983)
 
 
 @dataclass(frozen=True)
-class Rival:
+class BaselineValue:
     """A baseline by one metric: its name, what sentences call it, its value, the difference of the model to it."""
 
     name: str
     label: str
-    theirs: float
+    value: float
     gap: Mapping[str, Any]
 
     @property
@@ -30,7 +39,7 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Ours:
+class ModelValue:
     """The model by one metric, and the task's facts, in words."""
 
     metric: str
@@ -57,58 +66,42 @@ class Ours:
     @property
     def among(self) -> str:
         """Among how many documents, where some of them were seen in training."""
-        documents, seen = self.protocol.get("documents"), self.protocol.get(SEEN)
+        documents, seen = self.protocol.get("documents"), self.protocol.get(SEEN_DOCUMENTS)
         if not isinstance(documents, int) or not isinstance(seen, int) or not seen:
             return ""
         which = "all of which were" if seen == documents else f"of which {seen:,} {'was' if seen == 1 else 'were'}"
         return f", among {counted(documents, 'documents')}, {which} seen in training"
 
     @property
-    def caution(self) -> str:
-        """What a value of 1 does not mean."""
-        n, rows = self.independent, self.protocol.get(self.rows)
-        if self.value != 1 or n is None or bounds(self.interval):
-            return ""
-        if self.metric in CORRELATIONS or not isinstance(rows, int):
-            return f" {number(self.value)} is no certainty."
-        others = f": of others up to {RULE_OF_THREE / n:.1%} may fail" if n > RULE_OF_THREE else ""
-        return f" None of the {counted(rows, self.rows)} failed, which is no certainty{others}."
-
-    @property
     def too_few(self) -> str:
         """Why there is no interval."""
         n, rows = self.independent, self.protocol.get(self.rows)
-        why = self.protocol.get("intervals") or mapping(self.protocol.get("interval")).get("note")
-        if n is not None and n < FEW:
+        why = self.protocol.get("intervals")
+        if n is not None and n < LEAST_CLUSTERS:
             if isinstance(rows, int) and rows != n:
                 return f"only {n:,} independent {'group' if n == 1 else 'groups'} of {counted(rows, self.rows)}"
             return "only 1 row" if n == 1 else f"only {n:,} independent {self.rows}"
         return why if isinstance(why, str) else "there is no interval"
 
 
-def rivals_of(report: Mapping[str, Any], metric: str) -> list[Rival]:
+def baseline_values(report: Mapping[str, Any], metric: str) -> list[BaselineValue]:
     """Return the baselines that have a value of the metric."""
-    protocol, ours = mapping(report.get("protocol")), float(report["metrics"][metric])
-    rivals = []
+    protocol, own = mapping(report.get("protocol")), float(report["metrics"][metric])
+    found = []
     for name, numbers in mapping(report.get("baseline")).items():
-        theirs = finite(mapping(numbers).get(metric))
-        if theirs is None:
+        value = finite(mapping(numbers).get(metric))
+        if value is None:
             continue
         gap = mapping(mapping(mapping(report.get("difference")).get(name)).get(metric))
         if finite(gap.get("value")) is None:
-            gap = {**gap, "value": ours - theirs}
-        rivals.append(Rival(name, _spoken(name, protocol), theirs, gap))
-    return rivals
+            gap = {**gap, "value": own - value}
+        found.append(BaselineValue(name, _spoken(name, protocol), value, gap))
+    return found
 
 
 def _spoken(name: str, protocol: Mapping[str, Any]) -> str:
     """Return what sentences call a baseline."""
     if name != START:
-        return name
+        return label_of(name, protocol)
     began_from = mapping(mapping(protocol.get("baselines")).get(START)).get("name")
     return f"the model it began from ({began_from})" if began_from else "the model it began from"
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """Return a mapping; an empty one for anything else, as results may lack any part."""
-    return value if isinstance(value, Mapping) else {}

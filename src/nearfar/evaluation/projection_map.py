@@ -40,7 +40,7 @@ def principal_axes(vectors: Values) -> tuple[Values, Values]:
     return points * np.where(signs == 0, 1.0, signs), shares
 
 
-def plane(task: Task, predictions: Predictions, seed: int) -> dict[str, Any]:
+def projection_map(task: Task, predictions: Predictions, seed: int) -> dict[str, Any]:
     """Return the map of a sample of held-out vectors: at most 300 points, in two groups or by class.
 
     {"dim", "shares" (2), "of", "groups": names, "x", "y", "group", "text": of each point, "pairs": of point numbers}.

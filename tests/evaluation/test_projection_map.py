@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nearfar.evaluation.evaluate import evaluate
-from nearfar.evaluation.plane import MOST, plane, principal_axes
 from nearfar.evaluation.predictions import predictions_of
+from nearfar.evaluation.projection_map import MOST, principal_axes, projection_map
 from tests.evaluation.models import Table, Words, labelled, pairs, retrieval
 
 
@@ -33,7 +33,7 @@ def test_one_point_has_no_variance() -> None:
 def test_retrieval_shows_queries_documents_and_their_pairs() -> None:
     model = Table({"p": [1, 0], "q": [0, 1], "a": [1, 0.1], "b": [0.1, 1], "c": [1, 0.5]})
     task = retrieval(["p", "q"], ["a", "b", "c", ""], {0: {2: 1}, 1: {1: 2, 3: 1}})
-    found = plane(task, predictions_of(model, task, 0), 0)
+    found = projection_map(task, predictions_of(model, task, 0), 0)
     assert found["groups"] == ["queries", "documents"]
     assert found["group"] == [0, 0, 1, 1, 1]
     assert found["text"] == ["p", "q", "a", "b", "c"]  # the empty document has no vector
@@ -47,32 +47,32 @@ def test_a_large_task_is_a_sample_drawn_by_the_seed_with_short_texts() -> None:
     documents = [f"w{i} w{i % 7} " + "x" * 200 for i in range(900)]
     task = retrieval([f"w{i}" for i in range(400)], documents, {i: {2 * i: 1} for i in range(400)})
     predictions = predictions_of(Words(), task, 0)
-    found = plane(task, predictions, 0)
+    found = projection_map(task, predictions, 0)
     assert {len(found[key]) for key in ("x", "y", "group", "text")} == {MOST}
     assert (found["group"].count(0), found["group"].count(1), len(found["pairs"])) == (150, 150, 75)
     for i, j in found["pairs"]:
         query, document = found["text"][i], found["text"][j]
         assert document.startswith(f"w{2 * int(query[1:])} ")
     assert max(map(len, found["text"])) == 80
-    assert plane(task, predictions, 0) == found != plane(task, predictions, 1)
+    assert projection_map(task, predictions, 0) == found != projection_map(task, predictions, 1)
 
 
 def test_cells_are_shown_by_class_and_pairs_joined_where_they_are_the_same() -> None:
     model = Table({"a": [1, 0, 0], "b": [0, 1, 0], "c": [0, 0, 1], "d": [1, 1, 0], "e": [0, 1, 1]})
     task = labelled(["a", "b", "c"], [0, 1, 1], ["d", "e"], [0, 1])
-    found = plane(task, predictions_of(model, task, 0), 0)
+    found = projection_map(task, predictions_of(model, task, 0), 0)
     assert (found["text"], found["group"], found["pairs"]) == (["a", "b", "c"], [0, 1, 1], [])
     assert found["groups"] == task.classes
     both = pairs([1.0, 2.0, 1.0, 5.0])
     model = Table({"p": [1, 0], "q": [0, 1], "a": [1, 1], "b": [1, 2], "c": [2, 1]})
-    drawn = plane(both, predictions_of(model, both, 0), 0)
+    drawn = projection_map(both, predictions_of(model, both, 0), 0)
     assert ("".join(drawn["text"]), drawn["pairs"]) == ("pppqabcb", [[3, 7]])
     assert drawn["groups"] == ["first of a pair", "second of a pair"]
 
 
 def test_fewer_than_three_points_are_no_map() -> None:
     model = Table({"p": [1, 0], "a": [0, 1]})
-    assert evaluate(model, retrieval(["p"], ["a", ""], {0: {0: 1}}), resamples=5).map == {}
+    assert evaluate(model, retrieval(["p"], ["a", ""], {0: {0: 1}}), resamples=5).projection_map == {}
 
 
 def test_sample_searches_are_drawn_by_the_seed_whatever_their_success() -> None:

@@ -26,7 +26,7 @@ ENGLISH = (
 )
 
 
-def reading(task: Task, systems: Mapping[str, Floor | Embedder]) -> dict[str, Any]:
+def language_facts(task: Task, systems: Mapping[str, Floor | Embedder]) -> dict[str, Any]:
     """Return facts for a protocol: "languages" of the task's texts, and why systems "cannot read" them, by name.
 
     A model that declares its languages (`abilities.KnowsLanguages`) is held against those of the texts. Of another one

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from nearfar.evaluation import figures
+from nearfar import figures
 
 
 def test_sizes() -> None:
     protocol = {"queries": 312, "documents": 1204, "clusters": 40}
     assert figures.sizes(protocol) == "312 queries, 1,204 documents"
     for seen, words in ((963, "963"), (0, "none"), (1204, "all")):
-        known = {**protocol, figures.SEEN: seen}
+        known = {**protocol, figures.SEEN_DOCUMENTS: seen}
         assert figures.sizes(known) == f"312 queries, 1,204 documents ({words} seen in training)"
     assert figures.sizes({"queries": 1, "documents": 1}) == "1 query, 1 document"
     labels = {"cells": 500, "training cells": 1, "classes": 10}
@@ -22,23 +22,41 @@ def test_sizes() -> None:
 
 
 def test_numbers() -> None:
-    assert figures.number(0.9996) == ">0.999"
-    assert (figures.number(1.0), figures.number(0.9994), figures.number(None)) == ("1.000", "0.999", "-")
-    assert figures.number(98.4413) == "98.441"
+    assert [figures.number(value) for value in (1.0, 0.9994, 0.9996, 0.9999999, None)] == [
+        "1.000", "0.999", "0.9996", "0.99999", "-",
+    ]  # fmt: skip
+    assert [figures.number(value) for value in (98.4413, 51234.8, 0.0, -0.0004, 1e-7)] == [
+        "98.4", "51,235", "0.000", "-0.0004", "< 0.00001",
+    ]  # fmt: skip
     assert figures.number(-0.0214, sign=True) == "-0.021"
+    assert figures.number(0.0, sign=True) == "0.000"
+
+
+def test_names() -> None:
     assert figures.title("mrr@10") == "MRR@10" and figures.title("ndcg@10") == "nDCG@10"
-    assert figures.title("map") == "MAP" and figures.title("knn@20") == "knn@20"
-    assert figures.finite(math.nan) is None and figures.finite("1") is None and figures.finite(2) == 2.0
+    assert figures.title("map") == "MAP" and figures.title("knn@20") == "kNN@20"
+    assert figures.title("knn_macro_f1@20") == "kNN@20 macro-F1" and figures.title("hits@3") == "hits@3"
 
 
-def test_an_interval_without_width_is_none() -> None:
-    assert figures.bounds({"low": 1.0, "high": 1.0}) == ""
-    assert figures.bounds({"low": 0.0, "high": 0.0}, sign=True) == ""
+def test_json_of_any_shape_is_read() -> None:
+    wrong = (math.nan, math.inf, "1", True, None, 10**200)
+    assert [figures.finite(value) for value in wrong] == [None] * len(wrong)
+    assert figures.finite(2) == 2.0
+    assert figures.mapping([1]) == {} and figures.mapping({"a": 1}) == {"a": 1}
+    assert figures.pair_of({"low": 1, "high": 2}) == (1.0, 2.0)
+    assert figures.pair_of(3) is None and figures.pair_of({"low": math.nan, "high": 1.0}) is None
+
+
+def test_bounds_are_told_apart_and_alike_in_decimals() -> None:
     assert figures.bounds({"low": None, "high": None}) == figures.bounds(None) == figures.bounds({}) == ""
     assert figures.bounds({"low": math.nan, "high": 1.0}) == ""
     assert figures.bounds({"low": 0.69, "high": 0.735}) == "[0.690, 0.735]"
     assert figures.bounds({"low": 0.99961, "high": 1.0}) == "[0.9996, 1.0000]"
+    assert figures.bounds({"low": 0.50012, "high": 0.50034}) == "[0.5001, 0.5003]"
     assert figures.bounds({"low": -0.01, "high": 0.02}, sign=True) == "[-0.010, +0.020]"
+    assert figures.bounds({"low": -0.0004, "high": 0.02}, sign=True) == "[-0.0004, +0.0200]"
+    assert figures.bounds({"low": -1e-9, "high": 0.02}, sign=True) == "[0.000, +0.020]"
+    assert figures.bounds({"low": 12.0, "high": 51234.8}) == "[12, 51,235]"
 
 
 def test_a_decided_difference_shows_no_zero() -> None:

@@ -13,7 +13,7 @@ from nearfar.column import ListColumn
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.evaluation.baselines import floor
-from nearfar.evaluation.reading import ENGLISH, reading
+from nearfar.evaluation.languages import ENGLISH, language_facts
 from nearfar.tasks import Retrieval
 from tests.evaluation.models import Words
 from tests.text.test_language import CODE, TEXTS
@@ -67,7 +67,7 @@ def test_words_are_not_matched_across_languages() -> None:
     assert protocol["cannot read"] == {"bm25": why, "bm25-stems": why}
     assert protocol["baselines"]["bm25-stems"]["words"] == "English stems, 153 stop words"
     for queries, documents in (("german", "german"), ("english", "code")):
-        assert "cannot read" not in reading(
+        assert "cannot read" not in language_facts(
             task(queries, documents), {name: floor(name) for name in ("bm25", "bm25-stems")}
         )
 

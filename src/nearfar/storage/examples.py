@@ -1,0 +1,70 @@
+"""How a model folder is used, in lines to copy: by nearfar, in the shell, and by other tools that read it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nearfar.contracts import ForeignForm
+from nearfar.storage.foreign import SENTENCE_TRANSFORMERS
+
+
+@dataclass(frozen=True)
+class Example:
+    """Lines of code, what they are for, and their language: "python" or "bash"."""
+
+    label: str
+    code: str
+    language: str = "python"
+
+
+def reads_texts(sides: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether each side reads texts. sides: the kinds of cells by role; () where an encoder does not say."""
+    return all(not kinds or "text" in kinds for kinds in sides.values())
+
+
+def examples(
+    folder: str, sides: Mapping[str, Sequence[str]], forms: Sequence[ForeignForm], *, towers: bool
+) -> list[Example]:
+    """Return how a model is used; only what works is named, such as the search of texts for a model of texts.
+
+    folder: the model's. sides: the kinds of cells that are read, by role. forms: those in which other tools read the
+    folder. towers: whether queries and keys have an encoder each.
+    """
+    path = json.dumps(folder, ensure_ascii=False)  # a literal of Python, too
+    lines = ["import nearfar as nf", "", f"model = nf.Model.load({path})"]
+    if reads_texts(sides):
+        lines.append('vectors = model.embed(["a question"], role="query")  # documents: role="key"')
+    else:
+        lines += [f'{role} = model.embed({_cells(kinds)}, role="{role}")' for role, kinds in sides.items()]
+    found = [Example("In Python", "\n".join(lines))]
+    if reads_texts(sides):
+        search = f'nearfar search {shlex.quote(folder)} docs.txt "what to look for"'
+        found.append(Example("In a shell; docs.txt holds a text a line", search, "bash"))
+    for form in forms:
+        if form.tool != SENTENCE_TRANSFORMERS:
+            found.append(Example(f"With {form.tool}, equal vectors", form.example.strip()))
+        elif reads_texts(sides):
+            found.append(_of_sentence_transformers(path, towers))
+    return found
+
+
+def _of_sentence_transformers(path: str, towers: bool) -> Example:
+    call = 'encode(["a question"], prompt_name="query")  # documents: prompt_name="document"'
+    if towers:
+        call = 'encode_query(["a question"])  # documents: encode_document'
+    lines = [
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f"model = SentenceTransformer({path})",
+        f"vectors = model.{call}",
+    ]
+    since = " from 5.0 on" if towers else ""
+    return Example(f"With sentence-transformers{since}, equal vectors", "\n".join(lines))
+
+
+def _cells(kinds: Sequence[str]) -> str:
+    """Return an example of cells, as Python."""
+    return '["a question"]' if not kinds or "text" in kinds else f"[{kinds[0]}]"
