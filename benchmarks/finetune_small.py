@@ -1,7 +1,7 @@
 """What the recipe finetune is worth on a few hundred pairs: each model against the one it began from, over seeds.
 
 python benchmarks/finetune_small.py [--sets trecqa nl2bash docstrings faq] [--pairs 300 500 700] [--seeds 3]
-                                    [--set path=value] [--data ../shared/data] [--table name=pairs.jsonl]
+                                    [--set path=value] [--data ../shared/data] [--table pairs.jsonl]
 
 Each seed draws other training pairs: whole groups that share a text, and of the rest queries to judge by, ranked among
 the documents of all. No judged row has a say in training or in the choice of weights. The differences of MRR@10 are
@@ -93,7 +93,7 @@ def measure(given: argparse.Namespace) -> None:
                 float(np.mean([np.mean(run["before"]) for run in runs])),
                 sum(len(r["before"]) for r in runs),
             )
-            called = Path(name.partition("=")[2]).stem if "=" in name else name
+            called = Path(name).stem
             rows.append({"set": called, "pairs": pairs, "queries": queries, "start": before, "difference": gap, **told})
             bounds.append(bound(f"{called}, {pairs} pairs: high end of the difference", gap["high"], 0.0, least=True))
             interval = rf"{gap['value']:+.4f} \[{gap['low']:+.4f}, {gap['high']:+.4f}]"

@@ -16,7 +16,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "nearfar"
 # A layer a line, the lowest first: a file imports from lower layers and from its own package.
 LAYERS = """
-errors content figures
+errors content figures printable
 column column_names pairs compute
 tasks
 contracts

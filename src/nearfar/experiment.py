@@ -162,7 +162,7 @@ def run(
     if not first:
         return None
     _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
-    training = _about_training(parts, numbers)
+    training = _about_training(parts, numbers) | ({} if done.selected is None else {"selected step": done.selected})
     reports = {one.name: one.report(done.model, starts.get(one.name), training) for one in judged}
     seconds = time.perf_counter() - began + done.seconds_before  # of all parts of a resumed run
     facts = _facts(done, reports, len(parts.positives), seconds)

@@ -152,6 +152,8 @@ def distance(gap: Mapping[str, Any]) -> str:
     """Return a difference that excludes zero without its sign, "0.021 [0.008, 0.034]"; no number of it shows as 0."""
     found = pair_of(gap)
     value = abs(finite(gap.get("value")) or 0.0)
+    if 0 < value < 10.0**-MOST_DECIMALS:
+        return f"less than {10.0**-MOST_DECIMALS:.{MOST_DECIMALS}f}"
     if found is None:
         return number(value)
     ends = sorted(map(abs, found))

@@ -111,7 +111,7 @@ def test_the_metric_is_the_first_of_the_usual_order_never_the_one_with_the_best_
     assert verdict(content(bm25=(0.8, (-0.1, -0.07))))["metric"] == "mrr@10"  # its map is much better than bm25's
     lost = content(bm25=(0.8, (-0.1, -0.07)))
     lost["metrics"]["mrr@10"] = None
-    assert verdict(lost)["metric"] == "map"
+    assert verdict(lost)["metric"] == "mrr@10"
     assert verdict({"metrics": {"uniformity": -3.0}})["sentence"] == "Nothing was measured that judges a model."
     assert verdict({"metrics": {}})["outcome"] == "unknown"
     assert in_order(["heldout_loss", "mrr@10"]) == ["mrr@10"]  # of a loss a higher value is no better
@@ -209,3 +209,34 @@ def test_labels_of_tables() -> None:
     assert label_of("bm25", BEGAN) == "BM25"
     assert label_of("runs/a/model", BEGAN) == "runs/a/model"
     assert label_of("start", {}) == "start"
+
+
+def test_a_start_that_was_kept_is_no_undecided_difference() -> None:
+    kept = {"training": {"selected step": 0, "learning_rate": 0.02, "epochs": 4.0, "pairs": 300}}
+    found = verdict(content(start=(0.713, (-0.044, 0.044)), bm25=(0.5, (0.19, 0.24)), protocol=kept))
+    assert found["sentence"] == (
+        "No step of training beat the model it began from (minilm), so it was kept: MRR@10 0.713 [0.693, 0.733]."
+    )
+    assert found["advice"].startswith("Try a smaller training.learning_rate (it was 0.02), fewer training.epochs")
+    trained = verdict(content(start=(0.713, (-0.044, 0.044)), protocol={"training": {"selected step": 4}}))
+    assert trained["sentence"].startswith("Training did not make it better, as far as can be told")
+
+
+@pytest.mark.parametrize(("start", "words"), [((0.8, (-0.1, -0.07)), "worse"), ((0.6, (0.09, 0.14)), "better")])
+def test_the_start_is_told_where_nothing_can_be_said_beside_the_strongest(start: tuple[float, Gap], words: str) -> None:
+    found = verdict(content(start=start, bm25=(0.9, None)))
+    assert found["sentence"].startswith(f"Training made it {words}: MRR@10 0.713")
+    assert found["sentence"].endswith(" Nothing can be said beside BM25, 0.900.")
+
+
+def test_a_metric_that_cannot_be_computed_is_not_passed_over() -> None:
+    report = content(bm25=(0.5, (0.19, 0.24)))
+    report["metrics"] = {"mrr@10": None, "map": 0.2}
+    found = verdict(report)
+    assert found["sentence"] == "Nothing can be said: MRR@10 cannot be computed, as where all vectors are alike."
+    assert (found["metric"], found["outcome"]) == ("mrr@10", "unknown") and "collapsed" in found["advice"]
+
+
+def test_a_difference_too_small_to_write_is_not_zero() -> None:
+    found = sentence(content(bm25=(0.713 - 1e-7, (5e-8, 2e-7))))
+    assert "less than 0.000001 above it" in found

@@ -47,3 +47,12 @@ def test_what_the_intervals_are_is_said_where_there_are_any() -> None:
     assert "\n\nNo intervals: fewer than 15 independent clusters (9).\n" in text
     assert "by a paired bootstrap" not in text
     assert "| mrr@10 | 0.713 | 0.734 |" in text
+
+
+def test_a_name_from_data_is_no_markup() -> None:
+    hostile = "<img src=x>\x1b[31m\u202e"
+    text = card(
+        8, "f", {"reports": {hostile: {"metrics": {"mrr@10": 0.5}}}, "data": {hostile: "```"}}, [], {"query": ()}
+    )
+    assert "## Evaluation: \\<img src=x\\>\\\\u001b\\[31m\\\\u202e" in text
+    assert "\x1b" not in text and "\u202e" not in text and '"```"' not in text

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from nearfar.abilities import with_aliases
 from nearfar.column import Aliases, ListColumn, content_id, content_ids
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Positives
@@ -193,11 +194,11 @@ def test_a_run_counts_them_once_on_any_number_of_ranks(tmp_path: Path, monkeypat
 def test_a_dry_run_reads_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Positives] = []
 
-    def noted(encoder: Any, positives: Positives) -> Positives:
-        seen.append(as_read(encoder, positives))
+    def noted(positives: Positives, aliases: Aliases) -> Positives:
+        seen.append(with_aliases(positives, aliases))
         return seen[-1]
 
-    monkeypatch.setattr("nearfar.training.dry_run.as_read", noted)
+    monkeypatch.setattr("nearfar.training.dry_run.with_aliases", noted)
     dry_run(Static(dim=8, vocabulary=300), columns(PAIRS), InfoNCE(), batch_size=5, steps=2, device="cpu")
     assert len(set(seen[0].batch(np.arange(5)).pairs.key_item.tolist())) == 3
 

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from nearfar.abilities import Minable
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import MinedNegatives
+from nearfar.data.table import Table
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError, Interrupted
 from nearfar.heads.mlp import Mlp
@@ -22,6 +23,7 @@ from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.columns import Columns
+from nearfar.text.alike import aliases_of
 from nearfar.training import selection
 from nearfar.training.fit import Run, fit
 from nearfar.training.mixture import Mixture
@@ -329,3 +331,14 @@ def test_without_it_nothing_is_validated(tmp_path: Path) -> None:
     run: Run = train(tmp_path, rows(100), steps=12)
     assert not metrics(tmp_path, "validate")
     assert np.array_equal(weights(run), checkpointed(tmp_path, 12))
+
+
+def test_texts_that_the_encoder_reads_alike_are_not_parted() -> None:
+    rows = [{"query": f"Word{i} here", "key": f"answer {i}"} for i in range(100)]
+    rows += [{"query": f"WORD{i} HERE", "key": f"another {i}"} for i in range(100)]
+    positives, encoder = Columns(Table(rows)), Static(dim=8, vocabulary=400)
+    encoder.prepare(list(positives.views.values()))
+    aliases = aliases_of(encoder, positives)
+    assert len(aliases) == 100
+    train, validation = validation_rows(positives, 0.2, 0, aliases)
+    assert len(validation) == 40 and not set(train % 100) & set(validation % 100)

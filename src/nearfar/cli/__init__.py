@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.errors import NearfarError
+from nearfar.printable import printable
 from nearfar.storage.folders import json_safe
-from nearfar.text.printable import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]

@@ -9,7 +9,7 @@ import typer
 
 from nearfar.cli import Json, Quiet, emit
 from nearfar.cli._early import refuse_run
-from nearfar.text.printable import printable
+from nearfar.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.config import RecipeParts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nearfar.cli import Json, emit
-from nearfar.text.printable import printable
+from nearfar.printable import printable
 
 EXTRAS = {  # of pyproject.toml: the modules that each brings, and what it is for
     "audit": (("lingua",), "languages of texts in an audit"),

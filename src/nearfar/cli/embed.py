@@ -11,8 +11,8 @@ from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, further_texts, reading
 from nearfar.errors import InputError
+from nearfar.printable import printable
 from nearfar.storage.folders import refuse_place
-from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.column import Column

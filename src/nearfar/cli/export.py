@@ -9,8 +9,8 @@ import typer
 
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_model
+from nearfar.printable import printable
 from nearfar.storage.folders import refuse_place
-from nearfar.text.printable import printable
 
 
 def command(

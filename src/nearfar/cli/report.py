@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.text.printable import printable
+from nearfar.printable import printable
 
 
 def command(

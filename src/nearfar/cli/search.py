@@ -11,7 +11,7 @@ from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.errors import InputError, nearest
-from nearfar.text.printable import printable
+from nearfar.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.index.exact import Mode

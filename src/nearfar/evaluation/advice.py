@@ -18,6 +18,8 @@ def advice_of(own: ModelValue, baseline: BaselineValue, report: Mapping[str, Any
         return "The task is too easy to tell models apart: judge among more documents, or on harder rows."
     if baseline.outcome == "unknown":
         return f"Hold out more {own.rows} (data.heldout=..., or a larger file): a few hundred tell small differences."
+    if own.kept_start and baseline.name == START:
+        return _after_training(own.protocol)
     if baseline.outcome == "undecided":
         return _more_rows(own, baseline) + (" More pairs or steps may help." if baseline.name == START else "")
     if baseline.outcome == "worse":

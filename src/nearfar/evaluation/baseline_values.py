@@ -73,15 +73,20 @@ class ModelValue:
         return f", among {counted(documents, 'documents')}, {which} seen in training"
 
     @property
+    def kept_start(self) -> bool:
+        """Whether it is the model that training began from, as no step of training beat that on validation rows."""
+        return mapping(self.protocol.get("training")).get("selected step") == 0
+
+    @property
     def too_few(self) -> str:
-        """Why there is no interval."""
+        """Why there is no interval of the difference."""
         n, rows = self.independent, self.protocol.get(self.rows)
         why = self.protocol.get("intervals")
         if n is not None and n < LEAST_CLUSTERS:
             if isinstance(rows, int) and rows != n:
                 return f"only {n:,} independent {'group' if n == 1 else 'groups'} of {counted(rows, self.rows)}"
             return "only 1 row" if n == 1 else f"only {n:,} independent {self.rows}"
-        return why if isinstance(why, str) else "there is no interval"
+        return why if isinstance(why, str) else "there is no interval of the difference"
 
 
 def baseline_values(report: Mapping[str, Any], metric: str) -> list[BaselineValue]:

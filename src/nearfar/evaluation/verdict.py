@@ -7,13 +7,14 @@ from typing import Any
 
 from nearfar.evaluation.advice import advice_of
 from nearfar.evaluation.baseline_values import START, BaselineValue, ModelValue, baseline_values
-from nearfar.figures import difference, distance, finite, mapping, number, pair_of, sizes
+from nearfar.figures import difference, distance, finite, mapping, number, pair_of, sizes, title
 
 # The order of metrics. The first one that was measured carries the verdict, so that none is picked for its result;
 # metrics that are not named here follow in the order of the results. Of all of them a higher value is better.
 QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "spearman", "pearson")
 GEOMETRY = ("alignment", "uniformity", "effective_rank", "random_cosine")  # they describe the space, and judge nothing
 HELDOUT_LOSS = "heldout_loss"  # nor does a loss, which is compared with that of the same run only
+COLLAPSED = "Look whether the space has collapsed: the tiles or rows uniformity, effective_rank and random_cosine tell."
 _ORDER = ("worse", "undecided", "unknown", "better")  # of several comparisons the first of these is the outcome
 
 
@@ -47,11 +48,14 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
     When not to use it: to choose among many models on one task, whose best one is the best partly by chance.
     """
     metrics, protocol = mapping(report.get("metrics")), mapping(report.get("protocol"))
-    metric = next((name for name in in_order(metrics) if finite(metrics[name]) is not None), None)
+    metric = next(iter(in_order(metrics)), None)
     found: dict[str, Any] = dict.fromkeys(("sentence", "metric", "against"))
     found |= {"outcome": "unknown", "value": None, "low": None, "high": None, "advice": ""}
     if metric is None:
         return found | {"sentence": "Nothing was measured that judges a model.", "sizes": sizes(protocol)}
+    if finite(metrics[metric]) is None:
+        sentence = f"Nothing can be said: {title(metric)} cannot be computed, as where all vectors are alike."
+        return found | {"sentence": sentence, "metric": metric, "advice": COLLAPSED, "sizes": sizes(protocol)}
     baselines = baseline_values(report, metric)
     start = next((baseline for baseline in baselines if baseline.name == START), None)
     strongest = max(baselines, key=lambda baseline: baseline.value, default=None)  # of equal ones the first
@@ -75,8 +79,11 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
 def _sentence(
     own: ModelValue, baselines: Sequence[BaselineValue], strongest: BaselineValue, start: BaselineValue | None
 ) -> str:
-    if strongest.outcome == "unknown":
+    if strongest.outcome == "unknown" and (start is None or start.outcome == "unknown"):
         return _nothing_to_say(own, strongest, start)
+    if start is not None and start.outcome == "better" and strongest.outcome == "unknown":
+        better = f"Training made it better: {own.figure}, {distance(start.gap)} above {start.label}{own.among}."
+        return f"{better} Nothing can be said beside {strongest.label}, {number(strongest.value)}."
     if start is None or start is strongest or start.outcome in ("better", "unknown"):
         first = _beside(own, baselines, strongest)
         trained = start is not None and start is not strongest and start.outcome == "better"
@@ -90,6 +97,7 @@ def _sentence(
         "better": f" It is better than {strongest.label}: {distance(strongest.gap)} above it.",
         "undecided": f" Nor can it be told from {strongest.label}, the strongest baseline: "
         f"{difference(strongest.gap)}.",
+        "unknown": f" Nothing can be said beside {strongest.label}, {number(strongest.value)}.",
     }
     return _beside_start(own, start) + second[strongest.outcome]
 
@@ -102,6 +110,8 @@ def _nothing_to_say(own: ModelValue, strongest: BaselineValue, start: BaselineVa
 
 def _beside_start(own: ModelValue, start: BaselineValue) -> str:
     """Return the sentence of a model that training did not make better."""
+    if own.kept_start:
+        return f"No step of training beat {start.label}, so it was kept: {own.figure}{own.among}."
     if start.outcome == "worse":
         return f"Training made it worse: {own.figure}, {distance(start.gap)} below {start.label}{own.among}."
     return (

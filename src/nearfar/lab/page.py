@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from nearfar.lab.temperature import LANDMARKS
+from nearfar.printable import printable
 from nearfar.reports import curves
 from nearfar.reports.curves import Curve, TrainedPoint
 from nearfar.reports.page import template
-from nearfar.text.printable import printable
 
 _STYLES = ("model", "model second", "model third")
 

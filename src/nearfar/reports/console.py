@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from nearfar.printable import printable
 from nearfar.reports.tables import show_tables
-from nearfar.text.printable import printable
 
 if TYPE_CHECKING:
     from nearfar.evaluation.report import Report

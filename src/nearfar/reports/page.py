@@ -11,9 +11,9 @@ import jinja2
 from markupsafe import Markup
 
 from nearfar.figures import finite, title
+from nearfar.printable import printable
 from nearfar.reports import charts, curves, scatter
 from nearfar.reports.numbers import interval, minus, number, short
-from nearfar.text.printable import printable
 
 
 @cache

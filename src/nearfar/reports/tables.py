@@ -15,7 +15,7 @@ from rich.text import Text
 from nearfar.abilities import EXPECT
 from nearfar.evaluation.verdict import GEOMETRY, in_order
 from nearfar.figures import bounds, counted, difference, finite, label_of, number, outcome, pair_of
-from nearfar.text.printable import printable
+from nearfar.printable import printable
 from nearfar.text.same_text import ANSWERS_ELSEWHERE, NOT_RANKED
 
 NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer one, such as a path, is broken

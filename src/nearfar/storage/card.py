@@ -8,6 +8,7 @@ from typing import Any
 
 from nearfar.contracts import ForeignForm
 from nearfar.figures import bounds, difference, finite, label_of, number, pair_of
+from nearfar.printable import printable
 from nearfar.storage.examples import examples, reads_texts
 
 
@@ -82,7 +83,7 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
     verdict = report.get("verdict", {})
     said = [verdict.get(part) for part in ("sentence", "advice")]
     parts = [
-        f"## Evaluation: {name}",
+        f"## Evaluation: {_heading(name)}",
         " ".join(part for part in said if part),
         verdict.get("sizes"),
         table,
@@ -90,6 +91,11 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
         _section("Protocol", protocol, level=3),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _heading(name: str) -> str:
+    """Return a name that comes from data, such as a split's, as Markdown shows it: no markup, no control characters."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!&" else c for c in printable(name))
 
 
 def _about_intervals(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
@@ -103,7 +109,8 @@ def _about_intervals(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) 
 def _section(title: str, content: Any, level: int = 2) -> str:
     if not content:
         return ""
-    return f"{'#' * level} {title}\n\n```json\n{json.dumps(content, indent=2, ensure_ascii=False, default=str)}\n```\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str).replace("`", "\\u0060")  # nor the block's end
+    return f"{'#' * level} {title}\n\n```json\n{printable(text)}\n```\n"
 
 
 def _number(value: Any) -> str:

@@ -28,6 +28,11 @@ def as_read(encoder: Encoder, positives: Positives) -> Positives:
     negative, the loss would ask for both. Positives that take no aliases (`abilities.TakesAliases`), and those whose
     encoder reads no tokens, are returned as they are.
     """
+    return with_aliases(positives, aliases_of(encoder, positives))
+
+
+def aliases_of(encoder: Encoder, positives: Positives) -> Aliases:
+    """Return the contents of positives that a prepared encoder reads alike, by `read_alike`."""
     columns: dict[int, Column] = {}
     readers: dict[tuple[int, str], PromptedTokenizer] = {}
     for view, column in positives.views.items():
@@ -36,7 +41,7 @@ def as_read(encoder: Encoder, positives: Positives) -> Positives:
             text = prompt(encoder, positives, view)
             columns[id(column)] = column
             readers[id(side), text] = side.tokenise, text
-    return with_aliases(positives, read_alike(list(columns.values()), list(readers.values())))
+    return read_alike(list(columns.values()), list(readers.values()))
 
 
 def read_alike(columns: Sequence[Column], readers: Sequence[PromptedTokenizer]) -> Aliases:

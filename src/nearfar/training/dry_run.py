@@ -11,13 +11,13 @@ from typing import Any, cast
 import torch
 
 from nearfar import registry
-from nearfar.abilities import Minable, PreparedLate, notes_of, prepare
+from nearfar.abilities import Minable, PreparedLate, notes_of, prepare, with_aliases
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.compute.scheduled import value_at
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.sides import prepare_sides
-from nearfar.text.alike import as_read
+from nearfar.text.alike import aliases_of
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.by_pairs import without_auto
 from nearfar.training.mixture import mix
@@ -73,8 +73,9 @@ def dry_run(
     whole, late_seconds = positives, 0.0
     if isinstance(positives, PreparedLate):
         positives, late_seconds = positives.sample(Sampler.of(positives, training).batch_size * (STEPS + 1))
-    positives = as_read(encoder, positives)
-    kept = kept_back(positives, loss, training)
+    aliases = aliases_of(encoder, positives)
+    positives = with_aliases(positives, aliases)
+    kept = kept_back(positives, loss, training, aliases)
     sampler = Sampler.of(positives, training, None if kept is None else kept.train)
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import augmented_views, prepare, prepare_batches
+from nearfar.abilities import augmented_views, prepare, prepare_batches, with_aliases
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
@@ -24,7 +24,7 @@ from nearfar.errors import Interrupted
 from nearfar.model import Model
 from nearfar.sides import prepare_sides, side_of
 from nearfar.storage.folders import ensure_folder, refuse_used_folder
-from nearfar.text.alike import as_read
+from nearfar.text.alike import aliases_of
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
@@ -54,6 +54,7 @@ class Run:
     train_pairs_per_second: examples a second between the first and the last step, with all that happened in between.
     Of a resumed run, of its last part alone. peak_memory_mb: of the process, or of the GPU where one is used. seconds:
     of all of `fit`, tokenisation included, and of all parts of a resumed run; seconds_before: of those before the last.
+    selected: the step whose weights validation chose, 0 for those of the start; None without validation.
     """
 
     model: Model
@@ -64,6 +65,7 @@ class Run:
     seconds: float
     warnings: list[str]
     seconds_before: float = 0.0
+    selected: int | None = None
 
 
 def fit(
@@ -129,8 +131,10 @@ def fit(
     ranks.open(device)
     ranks.on_first_rank(lambda: refuse_used_folder(ensure_folder(folder), resume or overwrite))
     # Data: the inputs of every view, and the examples of every step.
-    positives, stores = _prepared(encoder, positives, heldout, before, device, ranks)
-    kept = kept_back(positives, loss, training)
+    stores = _prepare_data(encoder, positives, heldout, before, device, ranks)
+    aliases = aliases_of(encoder, positives)
+    positives = with_aliases(positives, aliases)
+    kept = kept_back(positives, loss, training, aliases)
     sampler = Sampler.of(positives, training, None if kept is None else kept.train)
     steps = training.steps or sampler.steps(training.epochs)
     read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
@@ -186,8 +190,10 @@ def fit(
                 raise Interrupted(f"stopped by {signal_name} at step {step} of {steps}; go on with --resume")
             if out_of_patience:
                 break
+        selected = None
         if selection is not None:
-            evaluator.now(selection.finish(), ranks)
+            selected = selection.finish()
+            evaluator.now(selected, ranks)
         elif training.patience:
             checkpointer.restore_best()
         of_heads = {"shipped": ship} if heads else {}
@@ -197,7 +203,7 @@ def fit(
         logger.log_end(seconds)
     metrics, speed = checkpointer.memory["metrics"], logger.pairs_per_second
     memory, earlier = hardware.peak_memory_mb(), checkpointer.seconds_before
-    return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, seconds_before=earlier)
+    return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, earlier, selected)
 
 
 class Interrupts:
@@ -230,22 +236,22 @@ class Interrupts:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by no Python code
 
 
-def _prepared(
+def _prepare_data(
     encoder: Encoder,
     positives: Positives,
     heldout: Positives | Sequence[Positives] | None,
     before: Callable[[Model], None] | None,
     device: torch.device,
     ranks: Ranks,
-) -> tuple[Positives, dict[str, Store]]:
-    """Return the positives as the encoder reads them, and the inputs of every view; let `before` see the encoder."""
+) -> dict[str, Store]:
+    """Return the inputs of every view, of positives that are prepared with the encoder; let `before` see it."""
     late = [part for one in (positives, heldout) if one is not None for part in parts_of(one)]
     ranks.first_rank_first(lambda: prepare_batches(*late))  # by the encoder before training
     stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, positives))
     if before is not None:
         cast("torch.nn.Module", encoder).to(device)  # where it is trained, too
         ranks.on_first_rank(lambda: before(Model(encoder)))
-    return as_read(encoder, positives), stores
+    return stores
 
 
 def _prepare_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:

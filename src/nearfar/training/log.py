@@ -18,8 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nearfar.errors import InputError, RunError
 from nearfar.pairs import Pairs
+from nearfar.printable import printable
 from nearfar.storage.folders import ensure_folder, explain_write_errors, json_safe, write_error
-from nearfar.text.printable import printable
 from nearfar.training.batches import StepOutput
 from nearfar.training.monitor import Monitor
 from nearfar.training.settings import Settings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearfar.abilities import Minable, batch_of
-from nearfar.column import Ids, content_ids
+from nearfar.column import Aliases, Ids, content_ids
 from nearfar.contracts import Loss, Positives
 from nearfar.data.tables.clusters import row_groups
 from nearfar.data.tables.split import Draw
@@ -33,8 +33,10 @@ class Kept:
     validation: Ids
 
 
-def kept_back(positives: Positives, loss: Loss | None, settings: Settings) -> Kept | None:
+def kept_back(positives: Positives, loss: Loss | None, settings: Settings, aliases: Aliases) -> Kept | None:
     """Return what is kept back, as the settings say (`validation_rows`); None where nothing is, or can be.
+
+    aliases: the contents that the encoder reads alike (`text.alike`), which are one text here, too.
 
     Errors: `InputError` where there is no loss: an objective alone has no keys to rank.
     """
@@ -42,11 +44,11 @@ def kept_back(positives: Positives, loss: Loss | None, settings: Settings) -> Ke
         return None
     if loss is None:
         raise InputError("training.validation ranks keys, and an objective alone has none; leave it out")
-    train, validation = validation_rows(positives, settings.validation, settings.seed)
+    train, validation = validation_rows(positives, settings.validation, settings.seed, aliases)
     return Kept(train, validation) if len(validation) else None
 
 
-def validation_rows(positives: Positives, share: float, seed: int) -> tuple[Ids, Ids]:
+def validation_rows(positives: Positives, share: float, seed: int, aliases: Aliases | None = None) -> tuple[Ids, Ids]:
     """Return the examples to train on and those to validate with, both ascending.
 
     Examples that share a text in any view are one group, also through a chain of others, and stay together. Groups are
@@ -60,6 +62,7 @@ def validation_rows(positives: Positives, share: float, seed: int) -> tuple[Ids,
     if target < FEWEST:
         return everything, none
     owners, ids = _contents(positives)
+    ids = ids if aliases is None else aliases(ids)
     groups = row_groups([ids], [owners], n)
     salt = np.random.default_rng([seed, n]).integers(2**63)
     key = np.full(n, np.iinfo(np.uint64).max, np.uint64)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from nearfar.text.printable import is_encodable
+from nearfar.printable import is_encodable
 
 DefinitionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _BLOCK_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {  # by statement: the attributes with its blocks, last first

@@ -170,11 +170,11 @@ def spread(columns: Sequence[Column], name: str) -> tuple[Column, Ids]:
     Of equal scores the earlier row is ranked first. If the first column, which holds what is to be found, came first,
     then a model that gives every text one vector would look good.
     """
-    joined, n = JoinedColumn(name, columns), len(columns[0])
-    m = len(joined)
+    whole, n = JoinedColumn(name, columns), len(columns[0])
+    m = len(whole)
     place = np.random.default_rng([n, m]).permutation(m)
     place = np.concatenate([np.sort(place[:n]), np.sort(place[n:])])  # each in its own order, so that reading is fast
-    return SelectedCells(name, joined, np.argsort(place)), place
+    return SelectedCells(name, whole, np.argsort(place)), place
 
 
 class Passages:

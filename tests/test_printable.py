@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nearfar.text.printable import printable
+from nearfar.printable import printable
 
 CONTROLS = [*(c for c in range(0x20) if chr(c) not in "\t\n\r"), *range(0x7F, 0xA0), *range(0x202A, 0x202F)]
 CONTROLS += range(0x2066, 0x206A)
