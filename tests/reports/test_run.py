@@ -134,7 +134,13 @@ def test_the_page_holds_every_part_in_order() -> None:
             "Cannot be told from BM25: MRR@10 0.508 [0.570, 0.600], a difference of +0.003 ",
             "undecided",
         ),
-        (None, 0.016, 0.003, "Nothing can be said: there is no interval. On these: MRR@10 0.508 ", "unknown"),
+        (
+            None,
+            0.016,
+            0.003,
+            "Nothing can be said: there is no interval of the difference. On these: MRR@10 0.508 ",
+            "unknown",
+        ),
     ],
 )
 def test_the_page_shows_the_verdict(low: float | None, high: float, value: float, sentence: str, outcome: str) -> None:
