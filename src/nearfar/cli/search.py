@@ -22,7 +22,9 @@ MODES = ("vectors", "words", "hybrid")
 
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
-    corpus: Annotated[str, typer.Argument(help="A .txt file (a text a line), a table, or a BEIR folder.")],
+    corpus: Annotated[
+        str, typer.Argument(help="A table, a .txt file (a text a line), a folder of texts, or a BEIR folder.")
+    ],
     query: Annotated[str, typer.Argument(help="What to look for, in words; - reads a query a line.")],
     overrides: TableOverrides = None,
     k: Annotated[int, typer.Option("-k", help="How many to show.")] = 10,
@@ -43,10 +45,9 @@ def command(
     if mode not in MODES:
         raise InputError(f"--mode {mode}: no such mode; {nearest(mode, MODES)}")
     refuse_model(model)
-    if not corpus.endswith(".txt"):
-        refuse_data(corpus)
-    queries = _queries(query)
     read = reading(overrides, delimiter=delimiter, pairs=False)
+    refuse_data(corpus, delimited="delimiter" in read.data)
+    queries = _queries(query)
     from nearfar.evaluation import sources
 
     ids, texts = sources.texts(corpus, column, read, split=split)
@@ -71,7 +72,7 @@ def _queries(query: str) -> dict[int, str]:
             raise InputError("the query is empty; say in words what to look for")
         return {1: query}
     try:
-        lines = sys.stdin.read().splitlines()
+        lines = sys.stdin.read().split("\n")  # form feeds and the like stay inside a query
     except UnicodeDecodeError as error:
         raise InputError(f"standard input: not UTF-8 text (byte {error.start}); give a query a line") from error
     queries = {number: line for number, line in enumerate(lines, 1) if line.strip()}

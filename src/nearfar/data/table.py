@@ -24,8 +24,10 @@ from nearfar.errors import InputError, nearest
 class Table:
     """A table of n rows with named columns, read in slices from a memory-mapped Arrow copy.
 
-    `path` is a file (JSON Lines, CSV, TSV, Parquet, each also .gz, .bz2, .xz or .zst; an original STS benchmark file),
-    a folder of such files (a file whose name says train, dev or test is that split), the corpus of a BEIR folder, a
+    `path` is a file (JSON Lines, CSV, TSV, Parquet, each also .gz, .bz2, .xz or .zst; an original STS benchmark file;
+    .txt, a row a line in the column `text`), a folder of such files (a file whose name says train, dev or test is that
+    split), a folder without tables whose .txt, .md and .rst files, also in sub-folders, are a document each (columns
+    `_id`, the path, and `text`; files called train.txt and test.txt hold lines), the corpus of a BEIR folder, a
     folder that `save_to_disk` wrote, a data set's name on the Hugging Face hub (`config` names its configuration), a
     `datasets.Dataset`, or a list of dictionaries. In CSV and TSV every cell is text ("NA" and "007" stay as they are);
     in TSV, quotation marks are plain characters. `delimiter` overrides what the file's name says (a TAB switches

@@ -20,13 +20,14 @@ from nearfar.errors import InputError, RunError
 _VERSION = 1  # raise it when a reader makes other tables of the same bytes
 
 
-def arrow_copy(reader: Reader) -> pa.Table:
+def arrow_copy(reader: Reader, *, of_folder: bool = False) -> pa.Table:
     """Return a file's rows as a memory-mapped table; the first call writes the copy.
+
+    of_folder: the reader reads a folder, and its `cache_key` says what all files hold.
 
     Errors: InputError for what is wrong with the file; RunError when the cache cannot be written.
     """
-    with explain_read_errors(reader.path), reader.path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
+    digest = hashlib.blake2b(digest_size=16) if of_folder else _file_digest(reader.path)
     # By content, not by name and time: a file may be rewritten within one tick of the clock.
     digest.update(f"{_VERSION} {type(reader).__name__} {reader.cache_key}".encode())
     with quiet_datasets() as datasets:
@@ -41,6 +42,11 @@ def arrow_copy(reader: Reader) -> pa.Table:
                 "leave that column out"
             ) from error
     return table
+
+
+def _file_digest(path: Path) -> Any:
+    with explain_read_errors(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
 
 
 def _write(reader: Reader, path: Path) -> None:
