@@ -10,6 +10,7 @@ import typer
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
+from nearfar.column import is_empty
 from nearfar.errors import InputError, nearest
 from nearfar.text.printable import printable
 
@@ -68,14 +69,14 @@ def command(
 def _queries(query: str) -> dict[int, str]:
     """Return the queries by their line: the one given, or those on standard input."""
     if query != "-":
-        if not query.strip():
+        if is_empty(query):
             raise InputError("the query is empty; say in words what to look for")
         return {1: query}
     try:
         lines = sys.stdin.read().split("\n")  # form feeds and the like stay inside a query
     except UnicodeDecodeError as error:
         raise InputError(f"standard input: not UTF-8 text (byte {error.start}); give a query a line") from error
-    queries = {number: line for number, line in enumerate(lines, 1) if line.strip()}
+    queries = {number: line for number, line in enumerate(lines, 1) if not is_empty(line)}
     if not queries:
         raise InputError("standard input: no query in it; give a query a line")
     return queries

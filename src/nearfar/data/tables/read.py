@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from nearfar.data.tables.delimited import Delimited, Stsb, is_stsb
+from nearfar.data.tables.delimited import Delimited
 from nearfar.data.tables.files import (
     COMPRESSED,
     DOCUMENTS,
@@ -26,21 +26,29 @@ from nearfar.data.tables.files import (
     format_suffix,
     split_name,
 )
-from nearfar.data.tables.json_lines import JsonArray, JsonLines, table_from_rows
+from nearfar.data.tables.json_arrays import ArrayLines, JsonArray, starts_with_texts
+from nearfar.data.tables.json_lines import JsonLines, table_from_rows
 from nearfar.data.tables.parquet import Parquet
+from nearfar.data.tables.records import Form
 from nearfar.data.tables.row_locator import LocatedTable, RowOrigin
 from nearfar.data.tables.store import arrow_copy, quiet_datasets
+from nearfar.data.tables.stsb import Stsb, is_stsb
 from nearfar.data.tables.text_files import TextFolder, TextLines, documents, split_files
 from nearfar.errors import InputError
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the data do not say themselves: the delimiter, the names of the columns, a hub data set's configuration."""
+    """What the data do not say themselves: the delimiter, the names of the columns, a hub data set's configuration.
+
+    quoting, escape: of delimited files, whether quotation marks enclose cells, and what escapes a mark inside one.
+    """
 
     delimiter: str | None = None
     header: tuple[str, ...] | None = None
     config: str | None = None
+    quoting: bool | None = None
+    escape: str | None = None
 
 
 def read(path: Any, options: ReadOptions) -> dict[str, LocatedTable]:
@@ -84,7 +92,10 @@ def _read_file(path: Path, options: ReadOptions) -> LocatedTable:
     with explain_read_errors(path):
         check_file(path)
     reader = _reader(path, options)
-    return LocatedTable.single(str(path), arrow_copy(reader), reader)
+    table = arrow_copy(reader)
+    if isinstance(reader, Delimited) and options.quoting is None:
+        reader.warn_of_marks(table, first_bytes(path))
+    return LocatedTable.single(str(path), table, reader)
 
 
 def _reader(path: Path, options: ReadOptions) -> Reader:
@@ -95,10 +106,14 @@ def _reader(path: Path, options: ReadOptions) -> Reader:
     if kind == "lines":
         return TextLines(path)
     if kind == "json":
-        return JsonArray(path) if head.lstrip().startswith(b"[") else JsonLines(path)
+        if not head.lstrip().startswith(b"["):
+            return JsonLines(path)
+        return ArrayLines(path) if starts_with_texts(head) else JsonArray(path)
     if options.delimiter in (None, "\t") and options.header is None and is_stsb(head):
         return Stsb(path)
-    return Delimited(path, options.delimiter or ("\t" if kind == "tsv" else ","), options.header)
+    usual = "\t" if kind == "tsv" else ","
+    form = Form.of(head, usual, options.delimiter, options.quoting, options.escape)
+    return Delimited(path, form, options.header, guessed=options.delimiter is None and not form.sep_line)
 
 
 def file_kind(path: Path, *, delimited: bool) -> str:

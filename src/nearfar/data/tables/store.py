@@ -17,7 +17,11 @@ import pyarrow as pa
 from nearfar.data.tables.files import Reader, RestartReadingError, explain_read_errors, first_line
 from nearfar.errors import InputError, RunError
 
-_VERSION = 1  # raise it when a reader makes other tables of the same bytes
+LARGEST_SURE = 1 << 30  # bytes of a copy that any file may have
+MOST_TIMES = (
+    200  # times its own size that a file may stand for beyond these; text compresses to a third, logs to a fiftieth
+)
+_VERSION = 2  # raise it when a reader makes other tables of the same bytes
 
 
 def arrow_copy(reader: Reader, *, of_folder: bool = False) -> pa.Table:
@@ -76,11 +80,17 @@ def _write(reader: Reader, path: Path) -> None:
 
 def _write_tables(reader: Reader, file: Any) -> None:
     writer = None
+    size = reader.path.stat().st_size
     for table in _tables(reader):
         if writer is None:
             _check_names(reader.path, table)
             writer = pa.ipc.new_stream(file, table.schema)
         writer.write_table(table)
+        if file.tell() > max(LARGEST_SURE, MOST_TIMES * size):
+            raise InputError(
+                f"{reader.path}: stands for more than {file.tell() / 1e9:.1f} GB, over {MOST_TIMES} times its "
+                f"{size / 1e6:.1f} MB; if it should, decompress it or write it in parts"
+            )
     if writer is None:
         raise InputError(f"{reader.path}: holds no rows; write at least one")
     writer.close()
