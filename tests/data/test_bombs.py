@@ -128,9 +128,11 @@ def test_parquet_comes_back_in_parts_of_any_size(rows: int, tmp_path: Path, monk
     plain = {
         "text": pa.string(),
         "list": pa.list_(pa.string()),
-        "object": pa.struct({"n": pa.int64(), "t": pa.string()}),
+        "object": pa.struct([("n", pa.int64()), ("t", pa.string())]),
     }
-    pq.write_table(pa.Table.from_pylist(cells, pa.schema(plain)), tmp_path / "a.parquet", row_group_size=11)
+    pq.write_table(
+        pa.Table.from_pylist(cells, pa.schema(list(plain.items()))), tmp_path / "a.parquet", row_group_size=11
+    )
     if not rows:
         with pytest.raises(InputError, match="holds no rows"):
             Table(tmp_path / "a.parquet")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -110,3 +112,11 @@ def test_a_file_whose_every_cell_is_in_marks_is_told(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"row 1 \(line 2\), column '\"q\"': 1 cells seem to be in quotation marks"):
         Table(path)
     assert cells(Table(path, quoting=True), "q") == ["x"]
+
+
+def test_an_error_ends_the_process_by_its_exit_code(tmp_path: Path) -> None:
+    """A thread of Arrow's streaming reader, which was reading on, aborted about every second process (exit 134)."""
+    (tmp_path / "a.csv").write_text("query,key\nx,y,z\n" + "some,text\n" * 2_000_000)
+    call = "import sys; from nearfar.data.table import Table\ntry: Table('a.csv')\nexcept ValueError: sys.exit(2)"
+    runs = [subprocess.Popen([sys.executable, "-c", call], cwd=tmp_path, stderr=subprocess.PIPE) for _ in range(4)]
+    assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", 2)] * 4

@@ -47,8 +47,8 @@ class Ranges:
         if len(vectors) < FEW:
             share = ((vectors <= ranges.low) | (vectors >= ranges.high)).mean()
             warnings.warn(
-                f"calibration on {len(vectors)} vectors: {share:.0%} of their values are the lowest or highest of their "
-                f"coordinate, so many of other vectors will be clipped there; give {FEW} at least, better some hundred",
+                f"calibration on {len(vectors)} vectors: {share:.0%} of their values are the lowest or highest of "
+                f"their coordinate, so many of other vectors will be clipped there; give {FEW} at least, better some hundred",
                 stacklevel=2,
             )
         return ranges
