@@ -97,7 +97,7 @@ TABLES = [
     Case(
         "a quote left open",
         ["train", "static", "data.path=x.csv"],
-        ["x.csv", "row 1", "line 2"],
+        ["x.csv", "line 2", "no quotation mark closes"],
         raw("x.csv", b'query,key\n"a,b\nc,d\n'),
     ),
     Case(

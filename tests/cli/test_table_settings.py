@@ -114,6 +114,7 @@ def test_mine_reads_a_corpus_as_it_is_told(german: list[dict[str, str]], here: P
     nearfar(*call, "--corpus", "other.csv", "corpsu.column=x").refused("did you mean 'corpus'")
 
 
+@pytest.mark.filterwarnings("ignore:calibration on")
 def test_embed_reads_a_calibration_as_it_is_told(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:
     call = ["embed", "model", "de.csv", "--column", "de", "--delimiter", ";", "--precision", "int8", "--out", "v.npy"]
     facts(nearfar, *call, "--calibration", "de.csv")

@@ -167,8 +167,8 @@ def documents(folder: Path) -> list[Path]:
                 )
     if found and tables:
         raise InputError(
-            f"{folder}: holds {len(found):,} text files and tables in sub-folders, such as {min(tables)}; give the "
-            "folder of the one or of the other"
+            f"{folder}: the folder holds no table, but {len(found):,} text files and tables in sub-folders, such as "
+            f"{min(tables)}; give the folder of the one or of the other"
         )
     if found and others:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(3))
