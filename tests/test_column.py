@@ -7,6 +7,7 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from nearfar import column
 from nearfar.column import (
+    INVISIBLE,
     ListColumn,
     chunks,
     content_id,
@@ -25,6 +27,7 @@ from nearfar.column import (
     take,
     text_ids,
 )
+from nearfar.data.tables.cells import not_blank
 from nearfar.storage.fingerprint import fingerprint
 
 IDS = st.lists(st.integers(-3, 3), max_size=8).map(lambda ids: np.array(ids, np.int64))
@@ -189,3 +192,18 @@ def test_exact_ids_tell_the_forms_of_a_text_apart() -> None:
     assert exact_ids(composed) is content_ids(composed)
     arrays = ListColumn("vector", [np.ones(2, np.float32)])
     assert exact_ids(arrays) is content_ids(arrays)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\u200b", "\ufeff", "\u2060", "\xad", "\xa0", "\u200b \u200d\t", "\u3164", "\x1f\u2028"]
+)
+def test_a_text_without_a_visible_character_is_empty(text: str) -> None:
+    assert is_empty(text)
+    assert not is_empty(text + "a") and not is_empty("." + text) and not is_empty(f"{text}\u0600{text}")
+
+
+def test_cells_of_tables_are_empty_as_cells_are() -> None:
+    texts = [chr(code) for code in [*range(0xD800), *range(0xE000, 0x10FFFF, 7), 0x10FFFF, *range(0xE0000, 0xE0200)]]
+    filled = not_blank(pa.array(texts))
+    assert filled.tolist() == [not is_empty(text) for text in texts]
+    assert {text for text in texts if is_empty(text)} == set(INVISIBLE) & set(texts)

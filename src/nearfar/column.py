@@ -17,6 +17,18 @@ from nearfar.errors import InputError
 Ids = npt.NDArray[np.int64]
 SEEK_GAP = 8  # rows between two wanted ones that are cheaper to read than to skip
 READ_BLOCK = 10_000  # cells read in one call
+_NOT_DRAWN = frozenset(  # Unicode's Default_Ignorable_Code_Point, as far as it is assigned
+    chr(code)
+    for first, last in (
+        *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F)),
+        *((0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF)),
+        *((0xFFA0, 0xFFA0), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0001, 0xE0001), (0xE0020, 0xE007F)),
+        (0xE0100, 0xE01EF),
+    )
+    for code in range(first, last + 1)
+)
+_SPACES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+INVISIBLE = _SPACES + "".join(sorted(_NOT_DRAWN))  # a text of nothing else is empty
 _IDS: dict[int, Ids] = {}  # content ids by id(column): positives, tokenizer, store and task need the same ones
 
 
@@ -106,9 +118,13 @@ def column_kind(column: Column) -> str | None:
 
 
 def is_empty(cell: Any) -> bool:
-    """Return whether a cell holds nothing: None, a text of nothing but white space, an array or list of no element."""
+    """Return whether a cell holds nothing: None, a text without a visible character, an array or list of no element.
+
+    White space and characters that are never drawn are invisible: `INVISIBLE`.
+    """
     if isinstance(cell, str):
-        return not cell.strip()
+        seen = cell.strip()
+        return not seen or (seen[0] in _NOT_DRAWN and not seen.strip(INVISIBLE))
     return cell is None or 0 in (getattr(cell, "shape", None) or ()) or (isinstance(cell, list | tuple) and not cell)
 
 

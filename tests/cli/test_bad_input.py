@@ -97,7 +97,7 @@ TABLES = [
     Case(
         "a quote left open",
         ["train", "static", "data.path=x.csv"],
-        ["x.csv", "row 1", "line 2"],
+        ["x.csv", "line 2", "no quotation mark closes"],
         raw("x.csv", b'query,key\n"a,b\nc,d\n'),
     ),
     Case(
@@ -212,11 +212,14 @@ COMMANDS = [
     Case("no results asked for", ["search", "model", "pairs.jsonl", "fox", "-k", "0"], ["-k 0", "at least one"]),
     Case("an empty query", ["search", "model", "pairs.jsonl", " "], ["query is empty", "what to look for"]),
     Case("no corpus", ["search", "model", "x.jsonl", "fox"], ["x.jsonl", "no such file"]),
-    Case("no text file", ["search", "model", "x.txt", "fox"], ["x.txt", "no such file", "BEIR"]),
+    Case("no text file", ["search", "model", "x.txt", "fox"], ["x.txt", "no such file", "check the path"]),
     Case(
-        "an empty text file", ["search", "model", "x.txt", "fox"], ["x.txt", "empty", "each line"], raw("x.txt", b"\n")
+        "an empty text file",
+        ["search", "model", "x.txt", "fox"],
+        ["x.txt", "empty", "at least one row"],
+        raw("x.txt", b"\n"),
     ),
-    Case("a binary text file", ["search", "model", "x.txt", "fox"], ["x.txt", "UTF-8"], raw("x.txt", b"\xff\0")),
+    Case("a binary text file", ["search", "model", "x.txt", "fox"], ["x.txt", "binary file"], raw("x.txt", b"\xff\0")),
     Case(
         "no column of texts",
         ["search", "model", "x.jsonl", "fox"],

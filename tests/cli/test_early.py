@@ -41,6 +41,11 @@ def in_a_process(*words: str, folder: Path) -> tuple[int, str, str, bool]:
         (["search", "nowhere", "pairs.jsonl", "fox"], "nowhere: no such model folder"),
         (["search", "model", "nowhere.txt", "fox"], "nowhere.txt: no such file"),
         (["embed", "model", "nowhere.csv", "--out", "v.npy"], "nowhere.csv: no such file"),
+        (["audit", "notes.dat"], "notes.dat: its name does not say what it holds"),
+        (["train", "adapt", "data.path=notes.dat"], "notes.dat: its name does not say what it holds"),
+        (["search", "model", "notes.dat", "fox"], "notes.dat: its name does not say what it holds"),
+        (["embed", "model", "notes.dat", "--out", "v.npy"], "notes.dat: its name does not say what it holds"),
+        (["evaluate", "model", "notes.dat"], "notes.dat: its name does not say what it holds"),
         (["mine", "model", "nowhere.csv", "--out", "n.jsonl"], "nowhere.csv: no such file"),
         (["audit", "nowhere.csv"], "nowhere.csv: no such file"),
         (["lab", "temperature", "nowhere", "x.csv"], "nowhere: no such model folder"),
@@ -76,6 +81,7 @@ def test_what_is_wrong_with_names_and_places_is_said_without_torch(words: list[s
 
 def _places(folder: Path) -> set[Path]:
     """Write a table, folders of BEIR, models and a run as far as a refusal looks at them; return all paths."""
+    (folder / "notes.dat").write_text("a;b")
     (folder / "pairs.jsonl").write_text('{"query": "a", "key": "b"}\n')
     description = {"format": 1, "fingerprint": "", "encoder": {}, "prompts": {}, "forms": []}
     for name, text in (("model", json.dumps(description)), ("broken", "{"), ("empty", None)):

@@ -14,7 +14,7 @@ from tests.cli.calling import Run
 
 
 def lines(here: Path) -> None:
-    texts = ["a red fox", "", "the grey goose", "where the fox lies", "a stone"]
+    texts = ["a red fox", "the grey goose", "where the fox lies", "a stone"]
     (here / "lines.txt").write_text("\n".join(texts), encoding="utf-8")
 
 
@@ -27,24 +27,24 @@ def found(nearfar: Run, *words: str) -> Any:
 def test_each_mode_finds_what_python_finds(here: Path, nearfar: Run) -> None:
     lines(here)
     corpus, model = ["a red fox", "the grey goose", "where the fox lies", "a stone"], nf.Model.load("model")
-    ids = ["1", "3", "4", "5"]
+    ids = ["1", "2", "3", "4"]
     modes: list[Any] = ["vectors", "words", "hybrid"]
     for mode in modes:
         expected = nf.search(model, corpus, "grey fox", k=3, mode=mode)
         hits = found(nearfar, "grey fox", "-k", "3", "--mode", mode)
         assert [(hit["id"], hit["text"]) for hit in hits] == [(ids[hit["id"]], hit["text"]) for hit in expected]
         assert [hit["score"] for hit in hits] == pytest.approx([hit["score"] for hit in expected])
-    assert {hit["id"] for hit in found(nearfar, "grey fox", "--mode", "words")} == {"1", "3", "4"}
+    assert {hit["id"] for hit in found(nearfar, "grey fox", "--mode", "words")} == {"1", "2", "3"}
 
 
 def test_several_queries_are_a_list_of_lists(here: Path, nearfar: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     lines(here)
     monkeypatch.setattr("sys.stdin", io.StringIO("goose\n\n  \nheron\nfox\n"))
     hits = found(nearfar, "-", "-k", "1", "--mode", "words")
-    assert [[hit["id"] for hit in row] for row in hits] == [["3"], [], ["1"]]
+    assert [[hit["id"] for hit in row] for row in hits] == [["2"], [], ["1"]]
     monkeypatch.setattr("sys.stdin", io.StringIO("goose\n"))
-    assert [[hit["id"] for hit in row] for row in found(nearfar, "-", "--mode", "words")] == [["3"]]
-    assert [hit["id"] for hit in found(nearfar, "goose", "--mode", "words")] == ["3"]
+    assert [[hit["id"] for hit in row] for row in found(nearfar, "-", "--mode", "words")] == [["2"]]
+    assert [hit["id"] for hit in found(nearfar, "goose", "--mode", "words")] == ["2"]
 
 
 def test_people_read_each_query_under_the_number_of_its_line(
@@ -55,7 +55,7 @@ def test_people_read_each_query_under_the_number_of_its_line(
     out = nearfar("search", "model", "lines.txt", "-", "--mode", "words").out
     first, second = out.split("\n\n3: heron\n\n")
     assert first.startswith("1: goose\n\n")
-    assert first.endswith("  3\n       the grey goose")
+    assert first.endswith("  2\n       the grey goose")
     assert second == "nothing found: no document shares a word with the query\n"
 
 
@@ -88,3 +88,36 @@ def test_no_query_and_no_mode_are_refused(here: Path, nearfar: Run, monkeypatch:
     nearfar("search", "model", "lines.txt", "fox", "--mode", "vector").refused(
         "--mode vector", "did you mean 'vectors'"
     )
+
+
+def test_a_line_ends_at_a_line_feed_alone_in_files_and_queries(
+    here: Path, nearfar: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "lines.txt").write_bytes("\ufefftop\fup\na stone\u2028river\r\nlost\x85fox\n".encode())
+    assert sorted((hit["id"], hit["text"]) for hit in found(nearfar, "fox")) == [
+        ("1", "top\fup"),
+        ("2", "a stone\u2028river"),
+        ("3", "lost\x85fox"),
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO("stone\friver\u2028fox\n"))
+    assert len(found(nearfar, "-", "--mode", "words")) == 1
+
+
+def test_a_blank_line_is_refused_by_its_number(here: Path, nearfar: Run) -> None:
+    (here / "lines.txt").write_text("a red fox\n\n a stone\n")
+    for words in (["search", "model", "lines.txt", "fox"], ["embed", "model", "lines.txt", "--out", "v.npy"]):
+        nearfar(*words).refused("lines.txt: row 2 (line 2), column 'text': is empty; write some text or remove")
+
+
+def test_a_folder_of_texts_is_searched_by_document(here: Path, nearfar: Run) -> None:
+    for name, text in (
+        ("a.md", "# A red fox\n\nIt lies there."),
+        ("deep/b.txt", "the grey goose"),
+        ("deep/c.rst", "\n"),
+    ):
+        path = here / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    done = nearfar("search", "model", "notes", "goose", "--mode", "words", "--json")
+    assert [(hit["id"], hit["text"]) for hit in json.loads(done.out)] == [("deep/b.txt", "the grey goose")]
+    assert "notes: 1 of 3 text files are empty and left out" in done.err

@@ -114,6 +114,7 @@ def test_mine_reads_a_corpus_as_it_is_told(german: list[dict[str, str]], here: P
     nearfar(*call, "--corpus", "other.csv", "corpsu.column=x").refused("did you mean 'corpus'")
 
 
+@pytest.mark.filterwarnings("ignore:calibration on")
 def test_embed_reads_a_calibration_as_it_is_told(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:
     call = ["embed", "model", "de.csv", "--column", "de", "--delimiter", ";", "--precision", "int8", "--out", "v.npy"]
     facts(nearfar, *call, "--calibration", "de.csv")
@@ -128,11 +129,17 @@ def test_embed_reads_a_calibration_as_it_is_told(german: list[dict[str, str]], h
 @pytest.mark.parametrize("given", [["--split", "test"], ["--column", "text"]], ids=lambda words: words[0])
 def test_a_split_or_column_of_what_has_none_is_refused(given: list[str], here: Path, nearfar: Run) -> None:
     beir(here / "beir")
-    (here / "lines.txt").write_text("a red fox\na grey goose\n")
     said = f"leave {given[0][2:]} {given[1]} out"
-    for corpus in ("beir", "lines.txt"):
-        nearfar("search", "model", corpus, "fox", *given).refused(corpus, said)
-        nearfar("embed", "model", corpus, "--out", "v.npy", *given).refused(corpus, said)
+    nearfar("search", "model", "beir", "fox", *given).refused("beir", said)
+    nearfar("embed", "model", "beir", "--out", "v.npy", *given).refused("beir", said)
+
+
+def test_a_text_file_is_a_table_of_one_column_and_one_split(here: Path, nearfar: Run) -> None:
+    (here / "lines.txt").write_text("a red fox\na grey goose\n")
+    for call in (["search", "model", "lines.txt", "fox"], ["embed", "model", "lines.txt", "--out", "v.npy"]):
+        assert nearfar(*call, "--column", "text").code == 0
+        nearfar(*call, "--column", "txt").refused("lines.txt", "no column 'txt'; did you mean 'text'?")
+        nearfar(*call, "--split", "test").refused("lines.txt", "no split 'test'; known: train")
 
 
 def test_what_cannot_be_set_is_refused(german: list[dict[str, str]], here: Path, nearfar: Run) -> None:

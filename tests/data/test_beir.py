@@ -100,7 +100,11 @@ BROKEN: dict[str, tuple[str, bytes, list[str]]] = {
         tsv([("q9", "d1", "1")]),
         ["row 1 (line 2), column 'query-id': 'q9'", "1 of the judged queries"],
     ),
-    "no header": ("qrels.tsv", tsv([("q1", "d1", "1")], "q4\td1\t1"), ["qrels.tsv: no column", "known: "]),
+    "no header": (
+        "qrels.tsv",
+        tsv([("q1", "d1", "1")], "q4\td1\t1"),
+        ["qrels.tsv: line 1", "'q4\\td1\\t1'", "header is missing", "query-id<TAB>corpus-id"],
+    ),
     "a grade that is no number": ("qrels.tsv", tsv([("q1", "d1", "high")]), ["row 1 (line 2), column 'score': 'high'"]),
     "a grade between": (
         "qrels.tsv",
@@ -217,3 +221,19 @@ def test_a_document_that_is_its_query_is_found_in_another_form(tmp_path: Path) -
     (tmp_path / "queries.jsonl").write_bytes(lines([{"_id": "é", "text": "À l'été"}]))
     (tmp_path / "qrels.tsv").write_bytes(tsv([("é", "d2", "1")]))
     assert Beir(tmp_path).task().excluded == {0: [0]}
+
+
+@pytest.mark.parametrize("mark", [" ", "\t"])
+def test_judgements_of_trec_have_four_columns_and_no_header(folder: Path, mark: str) -> None:
+    rows = [(query, "0", document, grade) for query, document, grade in QRELS]
+    (folder / "qrels.tsv").write_text("".join(mark.join(row) + "\n" for row in rows))
+    assert Beir(folder).task().relevance == {0: {0: 1, 3: 0}, 1: {1: 2}}
+    (folder / "qrels.tsv").write_text(mark.join(["q1", "0", "d1", "1"]) + "\n" + mark.join(["q1", "0", "d9", "1"]))
+    with pytest.raises(InputError, match=r"row 2 \(line 2\), column 'corpus-id': 'd9' is unknown"):
+        Beir(folder).task()
+
+
+def test_a_quotation_mark_in_an_id_is_part_of_it(folder: Path) -> None:
+    (folder / "corpus.jsonl").write_bytes(lines([{"_id": '"d1"', "text": "x"}, {"_id": "d2", "text": "y"}]))
+    (folder / "qrels.tsv").write_bytes(tsv([("q1", '"d1"', "1")]))
+    assert Beir(folder).task().relevance == {0: {0: 1}}

@@ -21,7 +21,7 @@ from nearfar import registry
 from nearfar.column import Column, chunks, content_id, content_ids, text_ids
 from nearfar.contracts import Data
 from nearfar.data.table import Table
-from nearfar.data.tables import columns, delimited, json_lines
+from nearfar.data.tables import columns, files
 from nearfar.data.tables.columns import ChunkedColumn
 from nearfar.data.tables.row_locator import LocatedTable
 from nearfar.data.tables.selection import Selection
@@ -117,7 +117,7 @@ def test_a_json_array_is_read_like_lines(tmp_path: Path) -> None:
 
 
 def test_types_widen_and_columns_appear_far_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_lines, "_CHUNK", 40)
+    monkeypatch.setattr(files, "_BLOCK", 40)
     rows: Rows = [{"text": None, "score": 1}] * 5 + [{"text": "2020-01-01", "score": 2.5, "more": ["a"]}] * 5
     rows += [{"text": "x", "score": None}, {"text": "2021-01-01 10:00:00", "score": 3, "more": []}]
     table = Table(write(tmp_path, rows, "widening.jsonl"))
@@ -129,13 +129,7 @@ def test_types_widen_and_columns_appear_far_into_a_file(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
 def test_a_row_may_be_longer_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    original = delimited.Delimited.__init__
-
-    def small(self: delimited.Delimited, *arguments: Any) -> None:
-        original(self, *arguments)
-        self.block = 64
-
-    monkeypatch.setattr(delimited.Delimited, "__init__", small)
+    monkeypatch.setattr(files, "_BLOCK", 64)
     rows = [*ROWS, {"query": "q" * 3000, "key": "long"}, *ROWS]
     assert cells(Table(write(tmp_path, rows, f"long.{kind}")).column("query")) == [row["query"] for row in rows]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.model import Model
 from nearfar.vectors.quantize import PRECISIONS, Ranges, quantize, shorten
+
+pytestmark = pytest.mark.filterwarnings("ignore:calibration on")
 
 TEXTS = ["pull near", "push far away", "near is not far", "a red fox", "the grey goose", "foxes eat geese"]
 
@@ -104,3 +107,27 @@ def test_what_cannot_be_is_refused_even_for_no_texts(model: Model, more: dict[st
 def test_a_row_of_which_nothing_is_left_is_named() -> None:
     with pytest.raises(InputError, match="dim=1: nothing is left of row 12"):
         shorten(np.array([[1, 0], [0, 1]], np.float32), 1, first=10)
+
+
+@pytest.mark.parametrize(("n", "share"), [(2, "100%"), (50, "4%"), (99, "2%")])
+def test_a_calibration_on_few_vectors_is_warned_of_with_the_share_at_the_ends(n: int, share: str) -> None:
+    vectors = np.random.default_rng(0).normal(size=(n, 64)).astype(np.float32)
+    with pytest.warns(
+        UserWarning, match=f"calibration on {n} vectors: {share} of their values are the lowest or highest"
+    ):
+        Ranges.of(vectors)
+
+
+def test_a_calibration_on_a_hundred_vectors_is_not_warned_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Ranges.of(np.random.default_rng(0).normal(size=(100, 64)))
+
+
+def test_a_header_that_claims_ten_billion_rows_is_refused_before_they_are_held(tmp_path: Path) -> None:
+    for shape in ((2, 10_000_000_000), (10_000_000_000, 2)):
+        with (tmp_path / "r.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            file.write(b"x" * 64)
+        with pytest.raises(InputError, match=r"r.npy: not readable as ranges"):
+            Ranges.load(tmp_path / "r.npy")

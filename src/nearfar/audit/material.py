@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nearfar.audit.findings import LONGEST
-from nearfar.column import Column, Ids, ListColumn, chunks, content_ids
+from nearfar.column import Column, Ids, ListColumn, chunks, content_ids, is_empty
 from nearfar.content import canonical
 from nearfar.data.beir import Beir, is_beir
 from nearfar.data.table import Table
@@ -60,7 +60,7 @@ class TextPart:
     @cached_property
     def nonblank(self) -> Ids:
         """The positions of the texts that are not blank, (w,)."""
-        return np.array([i for i, text in enumerate(self.texts) if text.strip()], np.int64)
+        return np.array([i for i, text in enumerate(self.texts) if not is_empty(text)], np.int64)
 
     def row_number(self, row: int) -> int:
         """Return the number of a row for a reader, from 1."""

@@ -23,23 +23,27 @@ def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
     for package, spec in parts:
         path = spec.get("path")
         if package == "data" and isinstance(path, str) and not _is_outside(str(spec.get("name"))):
-            refuse_data(path)
+            refuse_data(path, delimited=spec.get("delimiter") is not None)
 
 
-def refuse_data(path: str, beir_split: str | None = None) -> None:
-    """Refuse the path of a file that does not exist; what may be a data set on the hub passes.
+def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = False) -> None:
+    """Refuse the path of a file that does not exist or whose name does not say what it holds.
+
+    What may be a data set on the hub passes.
 
     beir_split: of a BEIR folder whose queries and judgements are read, too; None where only its documents are.
+    delimited: a delimiter is given, so that the name of a file need not say what it holds.
     """
     from nearfar.data.beir import check_folder, is_beir
     from nearfar.data.tables.files import check_file
-    from nearfar.data.tables.read import is_file_name
+    from nearfar.data.tables.read import file_kind, is_file_name
 
     place = Path(path).expanduser()
     if path and is_beir(place):
         check_folder(place, beir_split)
-    if path and not place.exists() and is_file_name(path):
-        check_file(place)  # raises
+    if path and (place.is_file() or (not place.exists() and is_file_name(path))):
+        check_file(place)
+        file_kind(place, delimited=delimited)
 
 
 def refuse_model(model: str) -> None:

@@ -22,7 +22,12 @@ Overrides = Annotated[
 TableOverrides = Annotated[
     list[str] | None, typer.Argument(metavar="[SETTINGS]...", help="How to read it: data.delimiter=';'.")
 ]
-PARSING = ("delimiter", "header")  # settings that a further file in the format of the first has, too
+PARSING = (
+    "delimiter",
+    "header",
+    "quoting",
+    "escape",
+)  # settings that a further file in the format of the first has, too
 Delimiter = Annotated[str | None, typer.Option(help="What parts the fields of a table, whatever its name says.")]
 
 

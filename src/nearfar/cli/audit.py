@@ -38,8 +38,8 @@ def command(
     refuse_place(out.parent)
     if fix is not None:
         refuse_place(fix.parent)
-    refuse_data(data)
     read = reading(overrides, delimiter=delimiter, pairs=False)
+    refuse_data(data, delimited="delimiter" in read.data)
     if model is not None:
         refuse_model(model)
     from nearfar.audit.audit import audit

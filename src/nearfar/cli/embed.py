@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
-    texts: Annotated[str, typer.Argument(metavar="INPUT", help="A .txt file (a text a line), a table, a BEIR folder.")],
+    texts: Annotated[
+        str, typer.Argument(metavar="INPUT", help="As of search: a table, a .txt file (a text a line), ...")
+    ],
     overrides: TableOverrides = None,
     *,
     out: Annotated[Path, typer.Option(help="A .npy file (n, d), or a .parquet file with ids and vectors.")],
@@ -44,10 +46,9 @@ def command(
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
     refuse_place(out.parent)
     refuse_model(model)
-    if not texts.endswith(".txt"):
-        refuse_data(texts)
     further = None if calibration is None else "calibration"
     read = reading(overrides, delimiter=delimiter, pairs=False, further=further)
+    refuse_data(texts, delimited="delimiter" in read.data)
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
     from nearfar.model import Model

@@ -34,8 +34,8 @@ def command(
     if out is not None:
         refuse_place(out.parent)
     refuse_model(model)
-    refuse_data(data, split or "test")
     read = reading(overrides, delimiter=delimiter, query=query, key=key)
+    refuse_data(data, split or "test", delimited="delimiter" in read.data)
     from nearfar.evaluation import sources
     from nearfar.evaluation.baselines import chosen_baselines
     from nearfar.evaluation.evaluate import evaluate

@@ -57,8 +57,8 @@ def temperature(
     """
     refuse_place(out)
     refuse_model(model)
-    refuse_data(data, split or "test")
     read = reading(overrides, delimiter=delimiter, query=query, key=key)
+    refuse_data(data, split or "test", delimited="delimiter" in read.data)
     from nearfar.lab import measure
     from nearfar.lab.page import page, show_lab
     from nearfar.model import Model

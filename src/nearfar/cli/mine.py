@@ -63,9 +63,9 @@ def command(
     if review is not None:
         refuse_place(review.parent)
     refuse_model(model)
-    refuse_data(data, split or "train")
     further = None if corpus is None else "corpus"
     read = reading(overrides, delimiter=delimiter, query=query, key=key, further=further)
+    refuse_data(data, split or "train", delimited="delimiter" in read.data)
     import time
 
     from nearfar.evaluation import sources

@@ -10,6 +10,7 @@ import typer
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
+from nearfar.column import is_empty
 from nearfar.errors import InputError, nearest
 from nearfar.printable import printable
 
@@ -22,7 +23,9 @@ MODES = ("vectors", "words", "hybrid")
 
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
-    corpus: Annotated[str, typer.Argument(help="A .txt file (a text a line), a table, or a BEIR folder.")],
+    corpus: Annotated[
+        str, typer.Argument(help="A table, a .txt file (a text a line), a folder of texts, or a BEIR folder.")
+    ],
     query: Annotated[str, typer.Argument(help="What to look for, in words; - reads a query a line.")],
     overrides: TableOverrides = None,
     k: Annotated[int, typer.Option("-k", help="How many to show.")] = 10,
@@ -43,10 +46,9 @@ def command(
     if mode not in MODES:
         raise InputError(f"--mode {mode}: no such mode; {nearest(mode, MODES)}")
     refuse_model(model)
-    if not corpus.endswith(".txt"):
-        refuse_data(corpus)
-    queries = _queries(query)
     read = reading(overrides, delimiter=delimiter, pairs=False)
+    refuse_data(corpus, delimited="delimiter" in read.data)
+    queries = _queries(query)
     from nearfar.evaluation import sources
 
     ids, texts = sources.texts(corpus, column, read, split=split)
@@ -67,14 +69,14 @@ def command(
 def _queries(query: str) -> dict[int, str]:
     """Return the queries by their line: the one given, or those on standard input."""
     if query != "-":
-        if not query.strip():
+        if is_empty(query):
             raise InputError("the query is empty; say in words what to look for")
         return {1: query}
     try:
-        lines = sys.stdin.read().splitlines()
+        lines = sys.stdin.read().split("\n")  # form feeds and the like stay inside a query
     except UnicodeDecodeError as error:
         raise InputError(f"standard input: not UTF-8 text (byte {error.start}); give a query a line") from error
-    queries = {number: line for number, line in enumerate(lines, 1) if line.strip()}
+    queries = {number: line for number, line in enumerate(lines, 1) if not is_empty(line)}
     if not queries:
         raise InputError("standard input: no query in it; give a query a line")
     return queries

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, content_ids, take
+from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, content_ids, is_empty, take
 from nearfar.content import canonical
 from nearfar.data.table import Table
-from nearfar.data.tables.files import COMPRESSED
+from nearfar.data.tables.files import COMPRESSED, check_file, explain_read_errors, first_bytes
 from nearfar.errors import InputError, nearest
 from nearfar.tasks import Retrieval
 from nearfar.text.same_text import NOT_RANKED, folded
 
+_TREC = ["query-id", "iteration", "corpus-id", "score"]  # the columns of TREC's judgements, which have no header
 Relevance = dict[int, dict[int, int]]  # by position of the query: grade by position of the document
 
 
@@ -22,7 +24,8 @@ class Beir:
     """Retrieval from a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv` or `qrels.tsv`.
 
     Each file may be compressed (.gz and so on). Rows of the first two have `_id`, `text` and, for documents, maybe a
-    `title`; the judgements are TAB-separated with the header `query-id corpus-id score`, further columns are ignored.
+    `title`; the judgements are TAB-separated with the header `query-id corpus-id score`, further columns are ignored,
+    or have TREC's four columns and no header: query, iteration, document, grade, parted by TABs or single spaces.
     Ids are compared in Unicode's normal form C, as texts are. A document's text is its title, a space and its text;
     empty documents are kept, as all documents are searched.
     Only queries with a relevant document are scored: `task().notes` counts the others. A document that is the query
@@ -42,7 +45,7 @@ class Beir:
         check_folder(self.path, split)
         self._corpus = Table(_file(self.path, "corpus.jsonl"), split_column=None)
         self._queries = Table(_file(self.path, "queries.jsonl"), split_column=None)
-        self._qrels = Table(_qrels_file(self.path, split), split_column=None)
+        self._qrels = _read_qrels(_qrels_file(self.path, split))
 
     @staticmethod
     def corpus(path: str | Path) -> tuple[list[str], Column]:
@@ -58,7 +61,7 @@ class Beir:
         positions = np.array(sorted(relevance), np.int64)  # (q,)
         texts = take(self._queries.text("text", empty=True), positions)
         for position, text in zip(positions, texts):
-            if not text.strip():
+            if is_empty(text):
                 raise InputError(
                     f"{self._queries.where(int(position))}: query {query_ids[position]!r} is empty but has judgements "
                     f"in {self._qrels.where()}; write its text or remove them"
@@ -67,7 +70,7 @@ class Beir:
         ids = [query_ids[position] for position in positions]
         judged = {row: relevance[int(position)] for row, position in enumerate(positions)}
         excluded, same = _themselves(ids, texts, document_ids, documents, judged)
-        empty = sum(not text for cells in chunks(documents) for text in cells)
+        empty = sum(is_empty(text) for cells in chunks(documents) for text in cells)
         counts = {"queries": len(texts), "documents": len(documents), "empty documents": empty}
         return Retrieval(
             name=self.path.resolve().name,
@@ -160,6 +163,23 @@ def _qrels_file(folder: Path, split: str) -> Path:
     if split not in known:
         raise InputError(f"{folder / 'qrels'}: no split {split!r}; {nearest(split, known)}")
     return _file(folder / "qrels", f"{split}.tsv")
+
+
+def _read_qrels(path: Path) -> Table:
+    """Return judgements as a table. Errors: `InputError` for a header that is missing."""
+    with explain_read_errors(path):
+        check_file(path)
+    first = first_bytes(path).lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").rstrip()
+    fields = first.split()
+    graded = len(fields) > 2 and re.fullmatch(r"-?\d+(\.0*)?", fields[-1]) is not None
+    if not graded:
+        return Table(path, split_column=None, quoting=False)
+    if len(fields) == len(_TREC):
+        return Table(path, split_column=None, delimiter="\t" if "\t" in first else " ", header=_TREC, quoting=False)
+    raise InputError(
+        f"{path}: line 1 ({first[:60]!r}) is a judgement, and the header is missing; write the line "
+        "query-id<TAB>corpus-id<TAB>score above it"
+    )
 
 
 def _judgements(qrels: Table, query_ids: list[str], document_ids: list[str]) -> tuple[Relevance, dict[str, Any]]:

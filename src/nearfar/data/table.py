@@ -24,12 +24,15 @@ from nearfar.errors import InputError, nearest
 class Table:
     """A table of n rows with named columns, read in slices from a memory-mapped Arrow copy.
 
-    `path` is a file (JSON Lines, CSV, TSV, Parquet, each also .gz, .bz2, .xz or .zst; an original STS benchmark file),
-    a folder of such files (a file whose name says train, dev or test is that split), the corpus of a BEIR folder, a
+    `path` is a file (JSON Lines, CSV, TSV, Parquet, each also .gz, .bz2, .xz or .zst; an original STS benchmark file;
+    .txt, a row a line in the column `text`), a folder of such files (a file whose name says train, dev or test is that
+    split), a folder without tables whose .txt, .md and .rst files, also in sub-folders, are a document each (columns
+    `_id`, the path, and `text`; files called train.txt and test.txt hold lines), the corpus of a BEIR folder, a
     folder that `save_to_disk` wrote, a data set's name on the Hugging Face hub (`config` names its configuration), a
     `datasets.Dataset`, or a list of dictionaries. In CSV and TSV every cell is text ("NA" and "007" stay as they are);
-    in TSV, quotation marks are plain characters. `delimiter` overrides what the file's name says (a TAB switches
-    quoting off); `header` names the columns of a file without a header.
+    in TSV, quotation marks are plain characters. `delimiter` overrides what the file's name, or a first line `sep=;`,
+    says (a TAB switches quoting off); `quoting` switches it on or off, and `escape` is what stands before a mark inside
+    a quoted cell where marks are not doubled; `header` names the columns of a file without a header.
 
     A column `split` names the splits in the same words, in any case, where no file does; `split_column` names another
     one, which goes before files, and null reads none. `notes` has the rows of each split. Rows with an empty cell are
@@ -63,15 +66,25 @@ class Table:
         heldout: float = 0.0,
         heldout_by: list[str] | None = None,
         delimiter: str | None = None,
+        quoting: bool | None = None,
+        escape: str | None = None,
         header: list[str] | None = None,
         config: str | None = None,
         split_column: str | None = SPLIT_COLUMN,
         seed: int = 0,
         in_use: Sequence[str] = (),
     ) -> None:
-        if delimiter is not None and len(delimiter.encode()) != 1:
-            raise InputError(f"table: delimiter {delimiter!r} is not one plain character; give one, e.g. delimiter=','")
-        tables = read(path, ReadOptions(delimiter, None if header is None else tuple(header), config))
+        for setting, mark, example in (("delimiter", delimiter, ","), ("escape", escape, "\\")):
+            if mark is not None and len(mark.encode()) != 1:
+                raise InputError(
+                    f"table: {setting} {mark!r} is not one plain character; give one, e.g. {setting}={example!r}"
+                )
+        if escape is not None and (quoting is False or escape in ('"', delimiter)):
+            raise InputError(
+                f"table: escape {escape!r} is what stands before a quotation mark inside a quoted cell; leave it out"
+            )
+        columns = None if header is None else tuple(header)
+        tables = read(path, ReadOptions(delimiter, columns, config, quoting, escape))
         self._splits, self._whole, notes = named_splits(tables, split_column)
         self._select("train" if "train" in self._splits else next(iter(self._splits)))
         self.notes: dict[str, Any] = {"train": len(self), "heldout": 0, **notes}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.column import Column, ListColumn
+from nearfar.column import Column
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError
 from nearfar.tasks import Retrieval, Task
@@ -147,7 +147,7 @@ def texts(
     split: str | None = None,
     likely: str | None = None,
 ) -> tuple[list[str], Column]:
-    """Return ids and texts of INPUT or CORPUS: lines of a .txt file, a BEIR corpus, or a column of a table.
+    """Return ids and texts of INPUT or CORPUS: a BEIR corpus, or a column of a table; a .txt file is one.
 
     split: of a table that has several. By default the training rows where files name the splits, and all rows where a
     column does, as most of what is to be found is in no training. likely: the column where `column` is not given, if
@@ -163,10 +163,6 @@ def texts(
         _refuse_for(path, "a BEIR folder has one corpus, whole", column, split)
         documents: tuple[list[str], Column] = data.Beir.corpus(path)
         return documents
-    if Path(path).suffix == ".txt" and not reading.data:
-        _refuse_for(path, "a .txt file has a text a line, and nothing else", column, split)
-        lines = _lines(Path(path))
-        return list(lines), ListColumn("line", list(lines.values()))
     table = reading.table(path)
     if split is not None:
         table = table.split(split)
@@ -187,17 +183,3 @@ def _refuse_for(path: str, what: str, column: str | None, split: str | None) -> 
     given = [f"{name} {value}" for name, value in (("column", column), ("split", split)) if value is not None]
     if given:
         raise InputError(f"{path}: {what}; leave {' and '.join(given)} out")
-
-
-def _lines(path: Path) -> dict[str, str]:
-    """Return the lines that are not blank, by their number from 1."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a .txt file, a table or a BEIR folder")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    kept = {str(number): line for number, line in enumerate(lines, 1) if line.strip()}
-    if not kept:
-        raise InputError(f"{path}: the file is empty; put a text on each line")
-    return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -16,6 +17,7 @@ Vectors = npt.NDArray[np.float32]
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 BYTES = ("int8", "uint8")  # the precisions that need `Ranges`
+FEW = 100  # vectors that say too little about the range of a coordinate
 STEPS = 255  # between the ends of a range, 256 values
 
 
@@ -32,13 +34,24 @@ class Ranges:
 
     @classmethod
     def of(cls, vectors: npt.NDArray[Any]) -> Self:
-        """Return the ranges of vectors (n, d). Errors: `InputError` for fewer than two, or another shape or type."""
+        """Return the ranges of vectors (n, d); fewer than a hundred are warned of, as other values will be clipped.
+
+        Errors: `InputError` for fewer than two, or another shape or type.
+        """
         if vectors.ndim != 2 or len(vectors) < 2 or vectors.dtype.kind != "f" or not np.isfinite(vectors).all():
             raise InputError(
                 f"calibration: two finite float vectors (n, d) at least, better hundreds; this is {vectors.shape} "
                 f"{vectors.dtype}"
             )
-        return cls(vectors.min(0).astype(np.float32), vectors.max(0).astype(np.float32))
+        ranges = cls(vectors.min(0).astype(np.float32), vectors.max(0).astype(np.float32))
+        if len(vectors) < FEW:
+            share = ((vectors <= ranges.low) | (vectors >= ranges.high)).mean()
+            warnings.warn(
+                f"calibration on {len(vectors)} vectors: {share:.0%} of their values are the lowest or highest of "
+                f"their coordinate, so many of other vectors will be clipped there; give {FEW} or more",
+                stacklevel=2,
+            )
+        return ranges
 
     def save(self, path: Path) -> None:
         """Write a .npy file, (2, d): `low`, then `high`."""
@@ -49,7 +62,7 @@ class Ranges:
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote. Errors: `InputError` for a file that is missing or holds no ranges."""
         try:
-            found = np.load(path, allow_pickle=False)
+            found = np.load(path, mmap_mode="r", allow_pickle=False)  # a header may claim more than the file holds
         except (OSError, ValueError, EOFError) as error:
             raise InputError(
                 f"{path}: not readable as ranges ({error}); nearfar embed writes OUT.ranges.npy"

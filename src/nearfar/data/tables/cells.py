@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nearfar.column import INVISIBLE, is_empty
+
 LONGEST_CELL = 10_000_000  # bytes; nobody wrote a longer text, and a batch of such texts fills the memory
 
 
@@ -59,9 +61,13 @@ def not_blank(array: Any) -> npt.NDArray[np.bool_]:
     """Return which texts are neither null nor blank, (n,)."""
     if pa.types.is_null(array.type):
         return np.zeros(len(array), np.bool_)
-    trimmed = pc.utf8_trim_whitespace(array if array.type != pa.string_view() else array.cast(pa.string()))
-    filled = pc.fill_null(pc.greater(pc.binary_length(trimmed), pa.scalar(0)), False)
+    filled = pc.fill_null(pc.greater(pc.binary_length(_visible(array)), pa.scalar(0)), False)
     return np.asarray(filled.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _visible(array: Any) -> Any:
+    """Return texts without white space and invisible characters at their ends."""
+    return pc.utf8_trim(array if array.type != pa.string_view() else array.cast(pa.string()), INVISIBLE)
 
 
 def _first_bad_text(array: Any, *, empty: bool) -> tuple[int, str] | None:
@@ -74,8 +80,7 @@ def _first_bad_text(array: Any, *, empty: bool) -> tuple[int, str] | None:
         return _first_not_utf8(array), "is not UTF-8 text; write it as UTF-8"
     masks = [pc.fill_null(pc.greater(pc.binary_length(array), pa.scalar(LONGEST_CELL)), False)]
     if not empty:
-        masks += [array.is_null(), pc.fill_null(pc.equal(pc.binary_length(array), pa.scalar(0)), False)]
-        masks += [pc.fill_null(pc.utf8_is_space(array), False)]
+        masks += [array.is_null(), pc.fill_null(pc.equal(pc.binary_length(_visible(array)), pa.scalar(0)), False)]
     bad = np.logical_or.reduce([mask.to_numpy(zero_copy_only=False) for mask in masks])
     if not bad.any():
         return None
@@ -83,8 +88,9 @@ def _first_bad_text(array: Any, *, empty: bool) -> tuple[int, str] | None:
     cell = array[position].as_py()
     if cell is None:
         return position, "is null; write some text or remove the row"
-    if not cell.strip():
-        return position, f"is {'only white space' if cell else 'empty'}; write some text or remove the row"
+    if is_empty(cell):
+        what = "empty" if not cell else "only invisible characters" if cell.strip() else "only white space"
+        return position, f"is {what}; write some text or remove the row"
     size = len(cell.encode()) / 1e6
     return position, f"holds {size:.1f} MB of text, the most is {LONGEST_CELL // 10**6} MB; shorten it or split it up"
 

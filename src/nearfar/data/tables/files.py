@@ -27,10 +27,12 @@ FORMATS = {
     ".tab": "tsv",
     ".parquet": "parquet",
 }
+LINES = ".txt"  # a row a line
+DOCUMENTS = (LINES, ".md", ".rst")  # in a folder without tables each is one row
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 # Reading these can run the code of whoever wrote them, or they are arrays and archives without named columns.
 REFUSED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz")
-KNOWN_FORMATS = ".jsonl, .json, .csv, .tsv or .parquet, also with .gz, .bz2, .xz or .zst behind it"  # for errors
+KNOWN_FORMATS = ".jsonl, .json, .csv, .tsv, .parquet or .txt, also with .gz, .bz2, .xz or .zst behind it"  # for errors
 _DECOMPRESS: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes of the file
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -41,6 +43,8 @@ _DECOMPRESS: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes of the
 SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "heldout": "heldout"}
 SPLIT_WORDS |= dict.fromkeys(("dev", "val", "valid", "validation", "development", "eval", "evaluation"), "validation")
 SPLITS = ("train", "validation", "test", "heldout")  # those that the words name, in order
+LONGEST_ROW = 64 << 20  # bytes of a line or record, a cell of text has 10 MB at most; longer ones fill the memory
+_BLOCK = 8 << 20  # bytes that are read at a time
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -155,13 +159,45 @@ class NotTextError(ValueError):
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file with their line ends, slowly. Errors: NotTextError for a line that is not UTF-8."""
+    """Yield the lines of a file with their line ends, slowly.
+
+    Errors: NotTextError for a line that is not UTF-8; InputError for one of more than `LONGEST_ROW` bytes.
+    """
     with open_bytes(path) as stream:
-        for number, line in enumerate(stream, start=1):
+        number = 0
+        while line := stream.readline(LONGEST_ROW + 1):
+            number += 1
+            if len(line) > LONGEST_ROW:
+                raise too_long(path, f"line {number}")
             try:
                 yield line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise NotTextError(number, error, path) from error
+
+
+def line_blocks(path: Path) -> Iterator[bytes]:
+    """Yield a file decompressed, in blocks of whole lines of about 8 MB.
+
+    Errors: InputError for a line of more than `LONGEST_ROW` bytes, of which no more than these are read.
+    """
+    lines = 0
+    with open_bytes(path) as stream:
+        while block := stream.read(_BLOCK):
+            if not block.endswith(b"\n"):
+                rest = stream.readline(LONGEST_ROW + 1)
+                line = lines + block.count(b"\n") + 1
+                if len(rest) > LONGEST_ROW:
+                    raise too_long(path, f"line {line}")
+                block += rest
+            lines += block.count(b"\n")
+            yield block
+
+
+def too_long(path: Path, where: str) -> InputError:
+    """Return the error of a row that is too long. where: its line or row."""
+    return InputError(
+        f"{path}: {where} holds more than {LONGEST_ROW // 10**6} MB, the most of a row; shorten it or split it up"
+    )
 
 
 def first_bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Readers of JSON (one object a line, or one array of objects), and tables made of dictionaries."""
+"""Readers of JSON (one object or array a line, or one array of objects), and tables made of dictionaries."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from nearfar.data.tables.files import NotTextError, RestartReadingError, first_line, open_bytes, text_lines
+from nearfar.data.tables.files import (
+    NotTextError,
+    RestartReadingError,
+    first_line,
+    line_blocks,
+    text_lines,
+)
+from nearfar.data.tables.json_nesting import DEEPEST, TOO_DEEP, deep_line, depth, rows_in_one_object
 from nearfar.errors import InputError
 
-_CHUNK = 8 << 20  # bytes parsed into one table, and on to the end of the line
-_LONGEST_ROW = 1 << 30  # bytes; Arrow counts them in 31 bits
 _WHITE_SPACE = " \t\r\n"  # of JSON
 
 
@@ -30,19 +35,23 @@ class JsonLines:
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield tables of one schema: the narrowest that fits every row, so integers may become floats."""
-        widened = False
-        with open_bytes(self.path) as stream:
-            while chunk := stream.read(_CHUNK):
-                chunk += stream.readline(_LONGEST_ROW)
-                if not chunk.strip():
-                    continue
-                table = _parse(chunk, self.schema)
-                table.validate(full=True)  # Arrow's JSON parser accepts bytes that are not UTF-8
-                wider = pa.unify_schemas([self.schema, table.schema], promote_options="permissive")
-                widened |= len(self.schema) > 0 and wider != self.schema  # read on, so as to restart only once
-                self.schema = wider
-                if not widened:
-                    yield table
+        widened, lines, rows = False, 0, 0
+        for chunk in line_blocks(self.path):
+            if (deep := deep_line(chunk)) is not None:
+                raise InputError(f"{self.path}: line {lines + deep + 1} {TOO_DEEP}")
+            lines += chunk.count(b"\n")
+            if not chunk.strip():
+                continue
+            table = _parse(chunk, self.schema)
+            table.validate(full=True)  # Arrow's JSON parser accepts bytes that are not UTF-8
+            rows += table.num_rows
+            if rows == 1 and (several := rows_in_one_object(table)):
+                raise InputError(f"{self.path}: {several}")
+            wider = pa.unify_schemas([self.schema, table.schema], promote_options="permissive")
+            widened |= len(self.schema) > 0 and wider != self.schema  # read on, so as to restart only once
+            self.schema = wider
+            if not widened:
+                yield table
         if widened:
             raise RestartReadingError
 
@@ -98,10 +107,10 @@ def _timestamps_as_text(arrow_type: Any) -> Any:
 
 def _problem(text: str, columns: ColumnKinds, where: str) -> str | None:
     """Return what is wrong with one line, or None."""
+    if deep_line(text.encode()) is not None:
+        return f" {TOO_DEEP}"
     try:
         value = json.loads(text, object_pairs_hook=_unique_names)
-    except RecursionError:
-        return " is nested too deeply; flatten it"
     except ValueError as error:
         return f" is not one JSON object ({first_line(error)}); write one complete object on each line"
     return columns.problem(value, where)
@@ -115,36 +124,15 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-class JsonArray:
-    """Reads a file that is one array of objects, all of it in memory at a time."""
-
-    cache_key = "json array"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def tables(self) -> Iterator[pa.Table]:
-        """Yield one table, or none for an empty array."""
-        with open_bytes(self.path) as stream:
-            rows = json.loads(stream.read())
-        if rows:
-            yield table_from_rows(str(self.path), rows)
-
-    def diagnose(self, error: Exception) -> InputError:
-        """Return what is wrong, with its line where JSON itself is broken."""
-        return InputError(f"{self.path}: is not a JSON array of objects ({first_line(error)}); repair it there")
-
-    def line_of(self, row: int) -> None:
-        """Return None: the rows of an array may share lines."""
-        del row
-
-
 def table_from_rows(where: str, rows: Sequence[Any]) -> pa.Table:
     """Return dictionaries as a table with a column for each name, in order of appearance.
 
     Errors: InputError, with the row, for a row that is no dictionary, mixed types in one column, text that is not
     Unicode. where: what the errors call the rows.
     """
+    for number, row in enumerate(rows, start=1):
+        if depth(row) > DEEPEST:
+            raise InputError(f"{where}: row {number} {TOO_DEEP}")
     try:
         names = list(dict.fromkeys(name for row in rows for name in row.keys()))  # noqa: SIM118 (a list has no keys)
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})

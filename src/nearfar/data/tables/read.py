@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from nearfar.data.tables.delimited import Delimited, Stsb, is_stsb
+from nearfar.data.tables.delimited import Delimited
 from nearfar.data.tables.files import (
     COMPRESSED,
+    DOCUMENTS,
     FORMATS,
     KNOWN_FORMATS,
+    LINES,
     REFUSED,
+    SPLIT_WORDS,
     Reader,
     check_file,
     explain_read_errors,
@@ -22,20 +26,29 @@ from nearfar.data.tables.files import (
     format_suffix,
     split_name,
 )
-from nearfar.data.tables.json_lines import JsonArray, JsonLines, table_from_rows
+from nearfar.data.tables.json_arrays import ArrayLines, JsonArray, starts_with_texts
+from nearfar.data.tables.json_lines import JsonLines, table_from_rows
 from nearfar.data.tables.parquet import Parquet
-from nearfar.data.tables.row_locator import LocatedTable
+from nearfar.data.tables.records import Form
+from nearfar.data.tables.row_locator import LocatedTable, RowOrigin
 from nearfar.data.tables.store import arrow_copy, quiet_datasets
+from nearfar.data.tables.stsb import Stsb, is_stsb
+from nearfar.data.tables.text_files import TextFolder, TextLines, documents, split_files
 from nearfar.errors import InputError
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the data do not say themselves: the delimiter, the names of the columns, a hub data set's configuration."""
+    """What the data do not say themselves: the delimiter, the names of the columns, a hub data set's configuration.
+
+    quoting, escape: of delimited files, whether quotation marks enclose cells, and what escapes a mark inside one.
+    """
 
     delimiter: str | None = None
     header: tuple[str, ...] | None = None
     config: str | None = None
+    quoting: bool | None = None
+    escape: str | None = None
 
 
 def read(path: Any, options: ReadOptions) -> dict[str, LocatedTable]:
@@ -70,7 +83,7 @@ def _read_name(name: str | Path, options: ReadOptions) -> dict[str, LocatedTable
 
 def is_file_name(name: str) -> bool:
     """Say whether the name of no existing file must mean a file, not a data set on the hub."""
-    suffixes = (*COMPRESSED, ".txt", ".arrow", ".zip")
+    suffixes = (*COMPRESSED, LINES, ".arrow", ".zip")
     by_suffix = format_suffix(Path(name)) in (*FORMATS, *REFUSED) or Path(name).suffix in suffixes
     return by_suffix or name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
 
@@ -79,22 +92,43 @@ def _read_file(path: Path, options: ReadOptions) -> LocatedTable:
     with explain_read_errors(path):
         check_file(path)
     reader = _reader(path, options)
-    return LocatedTable.single(str(path), arrow_copy(reader), reader)
+    table = arrow_copy(reader)
+    if isinstance(reader, Delimited) and options.quoting is None:
+        reader.warn_of_marks(table, first_bytes(path))
+    return LocatedTable.single(str(path), table, reader)
 
 
 def _reader(path: Path, options: ReadOptions) -> Reader:
-    kind = "csv" if options.delimiter is not None else FORMATS.get(format_suffix(path))
-    if kind is None:
-        fix = f"rename it to {KNOWN_FORMATS}, or give a delimiter"
-        raise InputError(f"{path}: its name does not say what it holds; {fix}")
+    kind = file_kind(path, delimited=options.delimiter is not None)
     if kind == "parquet":
         return Parquet(path)
     head = first_bytes(path)
+    if kind == "lines":
+        return TextLines(path)
     if kind == "json":
-        return JsonArray(path) if head.lstrip().startswith(b"[") else JsonLines(path)
+        if not head.lstrip().startswith(b"["):
+            return JsonLines(path)
+        return ArrayLines(path) if starts_with_texts(head) else JsonArray(path)
     if options.delimiter in (None, "\t") and options.header is None and is_stsb(head):
         return Stsb(path)
-    return Delimited(path, options.delimiter or ("\t" if kind == "tsv" else ","), options.header)
+    usual = "\t" if kind == "tsv" else ","
+    form = Form.of(head, usual, options.delimiter, options.quoting, options.escape)
+    return Delimited(path, form, options.header, guessed=options.delimiter is None and not form.sep_line)
+
+
+def file_kind(path: Path, *, delimited: bool) -> str:
+    """Return what a file holds by its name. delimited: a delimiter is given, so it holds fields.
+
+    Errors: InputError for a name that does not say it.
+    """
+    suffix = format_suffix(path)
+    kind = "csv" if delimited else "lines" if suffix == LINES else FORMATS.get(suffix)
+    if kind is None:
+        fix = f"rename it to {KNOWN_FORMATS}, or give a delimiter"
+        if suffix in DOCUMENTS:
+            fix += "; a folder of such files is read as a document a file"
+        raise InputError(f"{path}: its name does not say what it holds; {fix}")
+    return kind
 
 
 def _read_folder(path: Path, options: ReadOptions) -> dict[str, LocatedTable]:
@@ -104,14 +138,46 @@ def _read_folder(path: Path, options: ReadOptions) -> dict[str, LocatedTable]:
         visible = (file for file in path.iterdir() if not file.name.startswith("."))
         files = sorted(file for file in visible if format_suffix(file) in FORMATS)
     if not files:
-        raise InputError(f"{path}: the folder holds no table; put {KNOWN_FORMATS} into it")
+        return _read_texts(path, options)
     if corpus := beir_corpus(path):
         return {"train": _read_file(corpus, options)}
-    splits: dict[str, list[LocatedTable]] = {}
+    splits: dict[str, list[Path]] = {}
     for file in files:
-        split = split_name(file.name.partition(".")[0]) or "train"
-        splits.setdefault(split, []).append(_read_file(file, options))
-    return {name: concatenated(tables) for name, tables in splits.items()}
+        splits.setdefault(split_name(file.name.partition(".")[0]) or "train", []).append(file)
+    return _read_splits(splits, options)
+
+
+def _read_splits(splits: dict[str, list[Path]], options: ReadOptions) -> dict[str, LocatedTable]:
+    return {name: concatenated([_read_file(file, options) for file in files]) for name, files in splits.items()}
+
+
+def _read_texts(folder: Path, options: ReadOptions) -> dict[str, LocatedTable]:
+    """Return the text files of a folder: lines where their names are those of splits, else a document a file.
+
+    Sub-folders that are all called train, test and the like are splits of documents.
+    """
+    files = documents(folder)
+    if not files:
+        raise InputError(f"{folder}: the folder holds no table; put {KNOWN_FORMATS} into it, or text files")
+    if splits := split_files(folder, files):
+        return _read_splits(splits, options)
+    tops = [file.relative_to(folder).parts[0].lower() for file in files]
+    if not all(top in SPLIT_WORDS and file.parent != folder for top, file in zip(tops, files, strict=True)):
+        tops = ["train"] * len(files)
+    by_split: dict[str, list[Path]] = {}
+    for top, file in zip(tops, files, strict=True):
+        by_split.setdefault(SPLIT_WORDS[top], []).append(file)
+    return {name: _read_documents(folder, of_split) for name, of_split in by_split.items()}
+
+
+def _read_documents(folder: Path, files: list[Path]) -> LocatedTable:
+    reader = TextFolder(folder, files)
+    if not reader.files:
+        raise InputError(f"{folder}: the {len(files):,} text files in it are all empty; write some text")
+    if reader.empty:
+        warnings.warn(f"{folder}: {reader.empty:,} of {len(files):,} text files are empty and left out", stacklevel=2)
+    origins = [RowOrigin(str(file), 1) for file in reader.files]
+    return LocatedTable(arrow_copy(reader, of_folder=True), origins, folder=str(folder))
 
 
 def beir_corpus(folder: Path) -> Path | None:

@@ -26,10 +26,14 @@ class RowOrigin:
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """The rows of one split as an Arrow table, and their origins in the same order."""
+    """The rows of one split as an Arrow table, and their origins in the same order.
+
+    folder: the name of the folder of several origins; left out, it is the one that the first lies in.
+    """
 
     table: pa.Table
     origins: list[RowOrigin]
+    folder: str | None = None
     _columns: dict[tuple[str, bool, str | None], ChunkedColumn] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -53,6 +57,8 @@ class LocatedTable:
     @property
     def where(self) -> str:
         """Return the name of the file, or of the folder of several."""
+        if self.folder is not None:
+            return self.folder
         return self.origins[0].where if len(self.origins) == 1 else str(Path(self.origins[0].where).parent)
 
     def locate(self, row: int) -> str:

@@ -44,10 +44,7 @@ class Selection:
         """Return the Arrow type of a column. Errors: InputError that lists the known columns."""
         names = self.column_names
         if name not in names:
-            fix = ""
-            if len(names) == 1 and (delimiter := next((mark for mark in "\t;,|" if mark in names[0]), None)):
-                fix = f"; {delimiter!r} seems to part the fields: give delimiter={delimiter!r}"
-            raise InputError(f"{self.source.where}: no column {name!r}; {nearest(name, names)}{fix}")
+            raise InputError(f"{self.source.where}: no column {name!r}; {nearest(name, names)}")
         return self.source.table.schema.field(name).type
 
     def column(self, name: str, fill: str | None = None) -> ChunkedColumn:

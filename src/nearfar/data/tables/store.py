@@ -17,16 +17,21 @@ import pyarrow as pa
 from nearfar.data.tables.files import Reader, RestartReadingError, explain_read_errors, first_line
 from nearfar.errors import InputError, RunError
 
-_VERSION = 1  # raise it when a reader makes other tables of the same bytes
+LARGEST_SURE = 1 << 30  # bytes of a copy that any file may have
+MOST_TIMES = (
+    200  # times its own size that a file may stand for beyond these; text compresses to a third, logs to a fiftieth
+)
+_VERSION = 2  # raise it when a reader makes other tables of the same bytes
 
 
-def arrow_copy(reader: Reader) -> pa.Table:
+def arrow_copy(reader: Reader, *, of_folder: bool = False) -> pa.Table:
     """Return a file's rows as a memory-mapped table; the first call writes the copy.
+
+    of_folder: the reader reads a folder, and its `cache_key` says what all files hold.
 
     Errors: InputError for what is wrong with the file; RunError when the cache cannot be written.
     """
-    with explain_read_errors(reader.path), reader.path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
+    digest = hashlib.blake2b(digest_size=16) if of_folder else _file_digest(reader.path)
     # By content, not by name and time: a file may be rewritten within one tick of the clock.
     digest.update(f"{_VERSION} {type(reader).__name__} {reader.cache_key}".encode())
     with quiet_datasets() as datasets:
@@ -41,6 +46,11 @@ def arrow_copy(reader: Reader) -> pa.Table:
                 "leave that column out"
             ) from error
     return table
+
+
+def _file_digest(path: Path) -> Any:
+    with explain_read_errors(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
 
 
 def _write(reader: Reader, path: Path) -> None:
@@ -70,11 +80,17 @@ def _write(reader: Reader, path: Path) -> None:
 
 def _write_tables(reader: Reader, file: Any) -> None:
     writer = None
+    size = reader.path.stat().st_size
     for table in _tables(reader):
         if writer is None:
             _check_names(reader.path, table)
             writer = pa.ipc.new_stream(file, table.schema)
         writer.write_table(table)
+        if file.tell() > max(LARGEST_SURE, MOST_TIMES * size):
+            raise InputError(
+                f"{reader.path}: stands for more than {file.tell() / 1e9:.1f} GB, over {MOST_TIMES} times its "
+                f"{size / 1e6:.1f} MB; if it should, decompress it or write it in parts"
+            )
     if writer is None:
         raise InputError(f"{reader.path}: holds no rows; write at least one")
     writer.close()
