@@ -48,7 +48,7 @@ class Ranges:
             share = ((vectors <= ranges.low) | (vectors >= ranges.high)).mean()
             warnings.warn(
                 f"calibration on {len(vectors)} vectors: {share:.0%} of their values are the lowest or highest of "
-                f"their coordinate, so many of other vectors will be clipped there; give {FEW} or more",
+                f"their coordinate, so many of other vectors will be clipped; give {FEW} at least, better hundreds",
                 stacklevel=2,
             )
         return ranges
