@@ -19,7 +19,7 @@ from nearfar.encoders.reading.pooling import PaddedEncoder, TokenLookup
 from nearfar.errors import InputError
 from nearfar.storage.foreign import sentence_transformers
 from nearfar.storage.weights import read_weights, write_weights
-from nearfar.text.tokenizer import read_tokenizer, table_size, train_tokenizer
+from nearfar.text.tokenizer import library_errors, read_tokenizer, table_size, train_tokenizer
 
 INITIAL_STD = 0.05  # of the weights. With 1, Adam's steps are small beside them: MRR@10 0.44 on code search, not 0.55
 MODULE_FOLDER = "0_StaticEmbedding"  # sentence-transformers before 5.0 reads only a Transformer from the folder itself
@@ -119,10 +119,8 @@ class Static(nn.Module):
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,)."""
         tokenizer = self._required_tokenizer()
-        try:
+        with library_errors("encoders.static: the tokenizer cannot read these texts", "leave them out"):
             encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        except Exception as error:  # the library raises plain `Exception`
-            raise InputError(f"encoders.static: the tokenizer cannot read these texts: {error}") from error
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths

@@ -25,6 +25,7 @@ from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.languages import declared_languages
 from nearfar.encoders.pretrained.modules import Modules, read_modules
+from nearfar.encoders.pretrained.read import read_backbone
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.pretrained.write import write_transformer
 from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder, checked_modes, pool
@@ -107,12 +108,34 @@ class Transformer(nn.Module):
             self.dim: int = self._output_dim(backbone.make_config(config))
         if folder is not None:
             self.tokenizer = PretrainedTokenizer.read(modules.transformer, lower_case=modules.lower_case)
-            self._set_backbone(backbone.read_backbone(modules.transformer))
+            self._read_backbone(modules.transformer)
+
+    def _read_backbone(self, folder: Path) -> None:
+        """Read the folder's model, and try it on two short texts: settings may name what no model can compute."""
+        try:
+            self._set_backbone(read_backbone(folder))
+            lengths = np.array([min(3, self.max_length or 3), 1])
+            with torch.no_grad():
+                vectors = self(Tokens.of(torch.zeros(int(lengths.sum()), dtype=torch.int64), lengths))
+        except InputError:
+            raise
+        except Exception as error:  # of transformers, which has errors of many classes
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(f"{folder}: the model of its config.json cannot be run ({lines[0]:.300})") from error
+        if vectors.shape != (2, self.dim) or not bool(vectors.isfinite().all()):
+            raise InputError(f"{folder}: the model of its config.json gives no vectors of {self.dim} numbers; copy it")
 
     def _set_backbone(self, model: nn.Module) -> None:
         """Use a model of transformers: set its maximum length, dropout and trained parameters; try packing and bf16."""
         tokenizer, config = self._required_tokenizer(), cast("Any", model).config
         least, most = tokenizer.special_tokens + 1, min(tokenizer.longest, backbone.max_positions(model))
+        if tokenizer.table_size > (rows := backbone.vocabulary(model)):
+            raise InputError(
+                f"{self.model}: the tokenizer has ids up to {tokenizer.table_size - 1}, and the table of token vectors "
+                f"has {rows} rows; the folder's files do not belong together"
+            )
+        if most < least:
+            raise InputError(f"{self.model}: the model reads {most} tokens, and a text needs {least}; copy it again")
         if self.max_length is not None and not least <= self.max_length <= most:
             raise InputError(
                 f"encoder.max_length: {self.max_length} does not fit: the model reads {least} to {most} tokens"

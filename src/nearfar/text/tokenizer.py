@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ from nearfar.storage.folders import cache_folder, write_text
 FORMAT = 1  # of the cache: raise it when the same texts give another tokenizer
 SAMPLE = 100_000_000  # characters to train on: more does not improve a vocabulary
 TEXT_BLOCK = 1_000  # texts read in one call
+TRIAL = ["near, far", "a longer text: " + "push and pull " * 9]
+STDERR = 2  # its file descriptor
 
 
 def train_tokenizer(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
@@ -68,10 +74,63 @@ def read_tokenizer(path: Path) -> Any:
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; a tokenizer is one tokenizer.json")
+    with library_errors(f"{path}: not a tokenizer", "a tokenizer is one tokenizer.json"), quiet_panics():
+        tokenizer = Tokenizer.from_file(str(path))
+        try_tokenizer(tokenizer)
+        return tokenizer
+
+
+def try_tokenizer(tokenizer: Any) -> None:
+    """Tokenise two texts, with special tokens and without: some faults of a tokenizer.json show only then."""
+    for special in (False, True):
+        tokenizer.encode_batch_fast(TRIAL, add_special_tokens=special)
+
+
+@contextmanager
+def library_errors(what: str, fix: str) -> Iterator[None]:
+    """Turn what the tokenizers library raises into an `InputError`: "{what} ({why}); {fix}".
+
+    It raises plain `Exception`, and for what its authors did not foresee it panics. A panic is a `BaseException`, so
+    that it would end the process past every handler, and its type has no name that could be imported.
+    """
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain `Exception`
-        raise InputError(f"{path}: not a tokenizer ({error}); a tokenizer is one tokenizer.json") from error
+        yield
+    except (InputError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{what} ({lines[0]:.300}); {fix}") from error
+
+
+@contextmanager
+def quiet_panics() -> Iterator[None]:
+    """Keep from standard error what the library writes there by itself when it panics; all else that is written stays.
+
+    When not to use it: for longer than a file is read, as other threads' messages come late, too.
+    """
+    try:
+        before = os.dup(STDERR)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as caught:
+        panicked = False
+        sys.stderr.flush()
+        os.dup2(caught.fileno(), STDERR)
+        try:
+            yield
+        except BaseException as error:
+            panicked = not isinstance(error, Exception)
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, STDERR)
+            os.close(before)
+            caught.seek(0)
+            if not panicked and (written := caught.read()):
+                os.write(STDERR, written)
 
 
 def table_size(tokenizer: Any) -> int:

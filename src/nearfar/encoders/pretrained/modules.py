@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from nearfar.encoders.pretrained.folder import read_json, read_settings
+from nearfar.storage.model_files import read_json, read_settings
 from nearfar.encoders.reading.pooling import Dense, modes_of
 from nearfar.errors import InputError
 

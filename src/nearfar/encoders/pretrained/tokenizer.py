@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids
-from nearfar.encoders.pretrained.folder import read_settings
-from nearfar.errors import InputError
+from nearfar.encoders.pretrained.backbone import quiet
+from nearfar.storage.model_files import read_settings
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.text.language import script
-from nearfar.text.tokenizer import table_size, train_tokenizer
+from nearfar.text.tokenizer import library_errors, quiet_panics, table_size, train_tokenizer, try_tokenizer
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of a tokenizer.json that is read as it is
@@ -47,12 +47,13 @@ class PretrainedTokenizer:
         # AutoTokenizer would replace a generic class by that of the model's type, which may tokenise differently.
         generic = given.get("tokenizer_class") in GENERIC_CLASSES and (folder / "tokenizer.json").is_file()
         reader: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
-        try:
-            found = reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            return cls(found, lower_case=lower_case)
-        except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{folder}: its tokenizer cannot be read as a fast one ({why})") from error
+        fix = "copy the model folder again, or save it with a tokenizer.json"
+        with library_errors(f"{folder}: its tokenizer cannot be read as a fast one", fix), quiet_panics(), quiet():
+            result = cls(
+                reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True), lower_case=lower_case
+            )
+            try_tokenizer(result._fast)
+        return result
 
     @classmethod
     def train(cls, columns: Sequence[Column], size: int) -> Self:
@@ -66,11 +67,16 @@ class PretrainedTokenizer:
         wrapper: Any = PreTrainedTokenizerFast
         return cls(wrapper(tokenizer_object=tokenizer, **SPECIAL_TOKENS))
 
+    @property
+    def table_size(self) -> int:
+        """The number of rows that a table of token vectors needs: the largest id + 1."""
+        return table_size(self._fast)
+
     def config_settings(self) -> dict[str, int | None]:
         """Return the settings of a model's config that depend on the tokenizer: vocabulary size and special ids."""
         names = ("pad", "cls", "sep", "bos", "eos")
         ids = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id", None) for name in names}
-        return {"vocab_size": table_size(self._fast), **ids}
+        return {"vocab_size": self.table_size, **ids}
 
     def truncate_to(self, length: int) -> int:
         """Truncate texts to so many tokens from now on, special ones included; return that length."""
@@ -91,10 +97,8 @@ class PretrainedTokenizer:
     def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,), which may be 0."""
         cells = [text.strip().lower() if self.lower_case else text.strip() for text in texts]
-        try:
+        with library_errors("encoders.transformer: the tokenizer cannot read these texts", "leave them out"):
             encodings = self._fast.encode_batch_fast(cells)
-        except Exception as error:  # the library raises plain `Exception`
-            raise InputError(f"encoders.transformer: the tokenizer cannot read these texts: {error}") from error
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths

@@ -11,7 +11,7 @@ from torch import nn
 
 from nearfar.contracts import ForeignForm
 from nearfar.encoders.pretrained.backbone import quiet
-from nearfar.encoders.pretrained.folder import read_json
+from nearfar.storage.model_files import read_json
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.reading.pooling import MODES, OLD_MODES, Dense
 from nearfar.storage.folders import explain_write_errors
