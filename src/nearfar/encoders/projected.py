@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from nearfar import registry
-from nearfar.abilities import HasMaxLength, HasTowers, Tokenises, TwoSided, prompts_of, rates_of, reads, start_of
+from nearfar.abilities import (
+    HasMaxLength,
+    HasTowers,
+    Tokenises,
+    TwoSided,
+    named_prompts_of,
+    prompts_of,
+    rates_of,
+    reads,
+    start_of,
+)
 from nearfar.column import Column
 from nearfar.contracts import Encoder, ForeignForm, Head, Inputs, Store
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
@@ -58,6 +68,7 @@ class Projected(nn.Module):
         self.head: Any = head
         self.dim = head.dim
         self.prompts = prompts_of(of)
+        self.named_prompts = named_prompts_of(of)
         self.reads = reads(of)
         # It has the abilities of the encoder, and no others.
         if isinstance(of, TwoSided):

@@ -94,7 +94,7 @@ def _refuse_settings(path: Path, value: Any, folder: Path) -> None:
             why = f"the adapter's base {inner!r} lies outside; merge the two (peft's merge_and_unload)"
         elif key == "type" and path.name == "modules.json" and not str(inner).startswith("sentence_transformers."):
             why = f"module {inner!r} is not known, and would be code"
-        elif key == "path" and path.name == "modules.json" and _leaves_folder(inner):
+        elif key == "path" and path.name == "modules.json" and leaves_folder(inner):
             why = f"the module's path {inner!r} leaves the folder"
         if why is not None:
             raise InputError(f"{path}: {why}; nearfar never does that. Save the model without it")
@@ -102,8 +102,9 @@ def _refuse_settings(path: Path, value: Any, folder: Path) -> None:
 
 
 def _is_local(base: Any, folder: Path) -> bool:
-    return isinstance(base, str) and not _leaves_folder(base) and (folder / base).is_dir()
+    return isinstance(base, str) and not leaves_folder(base) and (folder / base).is_dir()
 
 
-def _leaves_folder(path: Any) -> bool:
+def leaves_folder(path: Any) -> bool:
+    """Return whether a module's path is no path inside its folder."""
     return not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts or "\\" in path

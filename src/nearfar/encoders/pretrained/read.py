@@ -15,15 +15,17 @@ from nearfar.encoders.pretrained.numbers import Shapes, check_numbers
 from nearfar.encoders.pretrained.shards import read_shards, shapes_of
 from nearfar.errors import InputError
 from nearfar.storage.model_files import read_settings
+from nearfar.text.tokenizer import library_errors
 
 # Tensors that a folder may hold, and the model of its hidden states need not have.
 HARMLESS = re.compile(
     r"(^|\.)(position_ids|inv_freq|masked_bias|attn\.bias|attention\.bias|embeddings\.token_type_ids)$"  # constants
     r"|^(\w+\.)?pooler\."  # over the first token, for the prediction of the next sentence
     r"|^(cls|lm_head|mlm_head|generator_lm_head|embed_out)\.|^lm_head_bias$"  # of language models
-    r"|^(head|vocab_(transform|layer_norm|projector)|pred_layer|predictions)\.|^decoder\.(weight|bias)$"  # of masked ones
+    r"|^(head|vocab_(transform|layer_norm|projector)|pred_layer|predictions)\."  # of masked language models
+    r"|^decoder\.(weight|bias)$"
     r"|^(generator_predictions|generator_lm_head|discriminator_predictions|sop_classifier)\."  # ELECTRA, ALBERT
-    r"|^(pre_classifier|classifier|score|qa_outputs|qa_classifier|logits_proj|sequence_summary)\."  # of classes and answers
+    r"|^(pre_classifier|classifier|score|qa_outputs|qa_classifier|logits_proj|sequence_summary)\."  # classes, answers
 )
 
 
@@ -40,30 +42,20 @@ def read_backbone(folder: Path) -> nn.Module:
         raise InputError(f"{folder}: no config.json; give the folder of a transformers or sentence-transformers model")
     shapes = shapes_of(folder)
     check_numbers(path, read_settings(path), shapes)
-    try:
-        with quiet():
-            planned = _planned(folder)
-            _compare(folder, planned, shapes)
-            model, info = type(planned).from_pretrained(
-                None,
-                config=planned.config,
-                state_dict=read_shards(folder),
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                local_files_only=True,
-            )
-    except InputError:
-        raise
-    except Exception as error:  # the library has errors of many classes for settings that do not fit
-        raise _unreadable(folder, error) from error
+    with library_errors(f"{folder}: transformers cannot read it", "copy the model folder again"), quiet():
+        planned = _planned(folder)
+        _compare(folder, planned, shapes)
+        model, info = type(planned).from_pretrained(
+            None,
+            config=planned.config,
+            state_dict=read_shards(folder),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+        )
     _refuse_other_tensors(folder, info)
     return prepared(model, keep_pooler=not info["missing_keys"])
-
-
-def _unreadable(folder: Path, error: BaseException) -> InputError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return InputError(f"{folder}: transformers cannot read it ({lines[0]:.300})")
 
 
 def _planned(folder: Path) -> Any:

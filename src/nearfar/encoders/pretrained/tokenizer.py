@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from nearfar.column import Column, Ids
 from nearfar.encoders.pretrained.backbone import quiet
-from nearfar.storage.model_files import read_settings
 from nearfar.storage.fingerprint import fingerprint
+from nearfar.storage.model_files import read_settings
 from nearfar.text.language import script
 from nearfar.text.tokenizer import library_errors, quiet_panics, table_size, train_tokenizer, try_tokenizer
 
