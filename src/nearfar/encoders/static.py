@@ -76,19 +76,17 @@ class Static(nn.Module):
         folder = None if model is None else folder_of(model)
         modules = Modules(Path()) if folder is None else read_modules(folder, "StaticEmbedding", route)
         read = None if folder is None else read_static(modules.first)
-        known = (
-            (DIM, MAX_LENGTH)
-            if read is None
-            else (after_dim(str(model), modules.after, read.weight.shape[1]), read.max_length)
-        )
-        self.dim, self.max_length = dim or known[0], max_length or known[1]
+        width, longest = (DIM, MAX_LENGTH) if read is None else (read.weight.shape[1], read.max_length)
+        width = after_dim(str(model), modules.after, width)
+        self.dim = width if dim is None else dim
+        self.max_length = longest if max_length is None else max_length
         if self.dim < 1 or vocabulary < 256 or not 1 <= self.max_length <= MAX_TOKENS:
             raise InputError(
                 f"encoders.static: dim ({self.dim}) must be at least 1, max_length ({self.max_length}) 1 to "
                 f"{MAX_TOKENS}, and vocabulary ({vocabulary}) at least 256, one for each byte"
             )
-        if read is not None and (self.dim != known[0] or tokenizer is not None):
-            raise InputError(f"encoders.static: {model} has a tokenizer and {known[0]} dimensions; leave out your own")
+        if read is not None and (self.dim != width or tokenizer is not None):
+            raise InputError(f"encoders.static: {model} has a tokenizer and {width} dimensions; leave out your own")
         self.vocabulary, self.seed, self.model, self.route = vocabulary, seed, model, route
         self.prompts, self.named_prompts = modules.prompts, modules.named
         self.after = nn.Sequential(*modules.after)  # dense layers over the mean

@@ -129,18 +129,11 @@ class Transformer(nn.Module):
         """Use a model of transformers: set its maximum length, dropout and trained parameters; try packing and bf16."""
         tokenizer, config = self._required_tokenizer(), cast("Any", model).config
         least, most = tokenizer.special_tokens + 1, min(tokenizer.longest, backbone.max_positions(model))
-        if tokenizer.table_size > (rows := backbone.vocabulary(model)):
-            raise InputError(
-                f"{self.model}: the tokenizer has ids up to {tokenizer.table_size - 1}, and the table of token vectors "
-                f"has {rows} rows; the folder's files do not belong together"
-            )
-        if most < least:
-            raise InputError(f"{self.model}: the model reads {most} tokens, and a text needs {least}; copy it again")
-        if self.max_length is not None and not least <= self.max_length <= most:
-            raise InputError(
-                f"encoder.max_length: {self.max_length} does not fit: the model reads {least} to {most} tokens"
-            )
-        self.max_length = tokenizer.truncate_to(self.max_length or most)
+        tokenizer.refuse_ids_beyond(backbone.vocabulary(model), str(self.model))
+        length = most if self.max_length is None else self.max_length
+        if not least <= length <= most:
+            raise InputError(f"encoder.max_length: {length} does not fit: the model reads {least} to {most} tokens")
+        self.max_length = tokenizer.truncate_to(length)
         self.first_position = packed_forward.find_first_position(model)
         self.packed = self.first_position is not None
         if not self.packed:

@@ -30,10 +30,10 @@ def refuse_special_files(folder: Path) -> None:
                 raise InputError(f"{Path(parent) / name}: a link to a folder; nearfar follows none. Copy it instead")
         for name in names:
             path = Path(parent) / name
+            _refuse_special(path)
             target = path.resolve() if path.is_symlink() else path
             if target is not path and not target.is_relative_to(root) and target.parent != blobs:
                 raise InputError(f"{path}: a link that leaves the folder; nearfar follows none. Copy the file instead")
-            _refuse_special(path)
 
 
 def _refuse_special(path: Path) -> None:

@@ -100,8 +100,8 @@ def library_errors(what: str, fix: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{what} ({lines[0]:.300}); {fix}") from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise InputError(f"{what} ({' '.join(lines[:2]):.300}); {fix}") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nearfar.column import Column, Ids
 from nearfar.encoders.pretrained.backbone import quiet
+from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.model_files import read_settings
 from nearfar.text.language import script
@@ -71,6 +72,14 @@ class PretrainedTokenizer:
     def table_size(self) -> int:
         """The number of rows that a table of token vectors needs: the largest id + 1."""
         return table_size(self._fast)
+
+    def refuse_ids_beyond(self, rows: int, where: str) -> None:
+        """Refuse a table of token vectors with fewer rows than tokens. Errors: `InputError`, which names `where`."""
+        if self.table_size > rows:
+            raise InputError(
+                f"{where}: the tokenizer has ids up to {self.table_size - 1}, and the table of token vectors has "
+                f"{rows} rows; the folder's files do not belong together"
+            )
 
     def config_settings(self) -> dict[str, int | None]:
         """Return the settings of a model's config that depend on the tokenizer: vocabulary size and special ids."""
