@@ -66,7 +66,7 @@ def test_what_its_newest_release_saves_again_gives_equal_vectors(kind: str, peer
     again = nf.Model.load(tmp_path / "theirs")
     assert again.prompts == PROMPTS
     for role in (None, "query", "key"):
-        np.testing.assert_allclose(again.embed(TEXTS, role), model.embed(TEXTS, role), atol=2e-6)  # type: ignore[arg-type]
+        np.testing.assert_allclose(again.embed(TEXTS, role), model.embed(TEXTS, role), atol=2e-6)
     third = nf.Model.load(again.save(tmp_path / "third"))
     assert third.fingerprint == again.fingerprint
     np.testing.assert_allclose(peer(tmp_path / "third").encode(TEXTS), model.embed(TEXTS), atol=2e-6)
@@ -123,7 +123,7 @@ def test_a_static_model_is_a_start(public: Path) -> None:
     assert start_of(Static(dim=4, vocabulary=300)) is None
     for wrong in ({"dim": 8}, {"tokenizer": public / "0_StaticEmbedding" / "tokenizer.json"}):
         with pytest.raises(InputError, match="has a tokenizer and 16 dimensions; leave out your own"):
-            Static(model=str(public), **wrong)  # type: ignore[arg-type]
+            Static(model=str(public), **wrong)
     with pytest.raises(InputError, match="first module is StaticEmbedding, which the encoder static reads"):
         Transformer(str(public))
 
