@@ -254,8 +254,8 @@ class Model:
         model = cls(encoder, description["prompts"], notes, named)
         if model.fingerprint != (stored := description.get("fingerprint")):
             raise InputError(
-                f"{folder}: the files give fingerprint {model.fingerprint}, nearfar.json says {stored!r:.80}; weights or "
-                "tokenizer were changed after saving: copy or train it again"
+                f"{folder}: the files give fingerprint {model.fingerprint}, nearfar.json says {stored!r:.80}; weights "
+                "or tokenizer were changed after saving: copy or train it again"
             )
         model.folder = given
         return model

@@ -276,6 +276,12 @@ HOSTILE: list[tuple[str, str, Damage, str]] = [
         edited("config_sentence_transformers.json", lambda t: t["prompts"].update(x="\ud800")),
         "prompts must be texts",
     ),
+    (
+        "bert",
+        "ids without end",
+        edited("tokenizer.json", lambda t: t["model"]["vocab"].update(zzz=2**31)),
+        "an id is 2147483648, far beyond any vocabulary",
+    ),
     ("bert", "no modules", lambda f: (f / "modules.json").write_text("[]"), "its first module must be"),
     (
         "dense",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,7 @@ FORMAT = 1  # of the cache: raise it when the same texts give another tokenizer
 SAMPLE = 100_000_000  # characters to train on: more does not improve a vocabulary
 TEXT_BLOCK = 1_000  # texts read in one call
 TRIAL = ["near, far", "a longer text: " + "push and pull " * 9]
+FAR, LARGEST_ID = re.compile(rb":\s*\d{8,}"), 10_000_000
 STDERR = 2  # its file descriptor
 
 
@@ -74,10 +77,32 @@ def read_tokenizer(path: Path) -> Any:
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; a tokenizer is one tokenizer.json")
+    refuse_far_ids(path)
     with library_errors(f"{path}: not a tokenizer", "a tokenizer is one tokenizer.json"), quiet_panics():
         tokenizer = Tokenizer.from_file(str(path))
         try_tokenizer(tokenizer)
         return tokenizer
+
+
+def refuse_far_ids(path: Path) -> None:
+    """Refuse a tokenizer.json or vocab.json with an id far beyond any vocabulary: each reserves memory.
+
+    Only a file that holds such a number at all is read as JSON.
+
+    Errors: `InputError` naming the id.
+    """
+    text = path.read_bytes()
+    if not FAR.search(text):
+        return
+    with library_errors(f"{path}: not a tokenizer", "a tokenizer is one tokenizer.json"):
+        content = json.loads(text)
+        model = content.get("model", content)
+        vocabulary = model.get("vocab", model)
+        added = [token["id"] for token in content.get("added_tokens", [])]
+        ids = [*added, *(vocabulary.values() if isinstance(vocabulary, dict) else ())]
+        largest = max((i for i in ids if isinstance(i, int)), default=0)
+    if largest > LARGEST_ID:
+        raise InputError(f"{path}: an id is {largest}, far beyond any vocabulary; copy the model folder again")
 
 
 def try_tokenizer(tokenizer: Any) -> None:

@@ -15,7 +15,14 @@ from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.model_files import read_settings
 from nearfar.text.language import script
-from nearfar.text.tokenizer import library_errors, quiet_panics, table_size, train_tokenizer, try_tokenizer
+from nearfar.text.tokenizer import (
+    library_errors,
+    quiet_panics,
+    refuse_far_ids,
+    table_size,
+    train_tokenizer,
+    try_tokenizer,
+)
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of a tokenizer.json that is read as it is
@@ -43,6 +50,9 @@ class PretrainedTokenizer:
         """Read a folder's tokenizer. Errors: `InputError` where transformers cannot read it as a fast one."""
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+        for name in ("tokenizer.json", "vocab.json"):
+            if (folder / name).is_file():
+                refuse_far_ids(folder / name)
         path = folder / "tokenizer_config.json"
         given = read_settings(path) if path.is_file() else {}
         # AutoTokenizer would replace a generic class by that of the model's type, which may tokenise differently.
