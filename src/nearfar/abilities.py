@@ -9,6 +9,7 @@ A part has an ability when it has the protocol's attributes; nothing is inherite
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -229,6 +230,34 @@ class HasPrompts(Protocol):
 def prompts_of(encoder: Any) -> dict[str, str]:
     """Return an encoder's prompts by role; most have none."""
     return dict(encoder.prompts) if isinstance(encoder, HasPrompts) else {}
+
+
+@dataclass(frozen=True)
+class NamedPrompts:
+    """The prompts of a sentence-transformers folder by name, and the name of the one that holds without a role.
+
+    What the names of the two roles ("query", "document") say here is passed over: a model has its own prompts by role.
+    """
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    default: str | None = None
+
+
+@runtime_checkable
+class HasNamedPrompts(Protocol):
+    """An encoder that began from a folder with prompts of any name, one of which may hold without a role."""
+
+    @property
+    def named_prompts(self) -> NamedPrompts:
+        """The prompts by name, and the name of that one."""
+        ...
+
+
+def named_prompts_of(encoder: Any) -> NamedPrompts:
+    """Return the prompts by name of the folder that an encoder began from, of two towers that of the keys'."""
+    if isinstance(encoder, HasNamedPrompts):
+        return encoder.named_prompts
+    return named_prompts_of(encoder.towers["key"]) if isinstance(encoder, HasTowers) else NamedPrompts()
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -15,9 +16,11 @@ import torch
 from torch.nn.functional import normalize
 
 from nearfar import registry
-from nearfar.abilities import TwoSided, prompts_of, reads, side
+from nearfar.abilities import NamedPrompts, TwoSided, named_prompts_of, prompts_of, reads, side
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
+from nearfar.encoders.pretrained.modules import encoder_spec
+from nearfar.encoders.pretrained.named_prompts import checked_named_prompts
 from nearfar.errors import InputError
 from nearfar.requirements import refuse_incomplete
 from nearfar.sides import ROLES
@@ -31,10 +34,11 @@ from nearfar.storage.description import (
 )
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import complete_folder, write_folder_atomically, write_text
-from nearfar.storage.foreign import write_sentence_transformers
+from nearfar.storage.foreign import prompt_without_role, write_sentence_transformers
 from nearfar.text.prompts import checked_cells, checked_prompts
 from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, shorten
 
+NAMED = "named_prompts"  # the entry of nearfar.json with prompts of other names than the roles'
 Role = Literal["query", "key"] | None
 Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
 
@@ -46,6 +50,8 @@ class Model:
         encoder: a prepared encoder; the model does not copy it.
         prompts: text in front of each text, by role ("query", "key"); by default those of the encoder.
         notes: further contents of `nearfar.json` and of the model card: recipe, data, metrics.
+        named_prompts: prompts by other names, and the one that holds without a role; by default those of the folder
+            that the encoder began from.
 
     Errors: `InputError` for an encoder that lacks a method of its contract, naming all that it lacks.
 
@@ -58,12 +64,17 @@ class Model:
     """
 
     def __init__(
-        self, encoder: Encoder, prompts: Mapping[str, str] | None = None, notes: Mapping[str, Any] | None = None
+        self,
+        encoder: Encoder,
+        prompts: Mapping[str, str] | None = None,
+        notes: Mapping[str, Any] | None = None,
+        named_prompts: NamedPrompts | None = None,
     ) -> None:
         refuse_incomplete("encoders", encoder, where="encoder")
         self.encoder = encoder
         defaults = prompts_of(encoder)  # of its training, or of its pretrained folder
         self.prompts = dict.fromkeys(ROLES, "") | checked_prompts(defaults if prompts is None else prompts)
+        self.named_prompts = named_prompts_of(encoder) if named_prompts is None else named_prompts
         self.notes = dict(notes or {})
         self.bf16 = False  # whether vectors are computed in bfloat16: faster on some machines, exact to about 1e-2
         self.folder: Path | None = None  # that it was loaded from, its name in comparisons
@@ -73,13 +84,20 @@ class Model:
         """The dimension of the vectors."""
         return self.encoder.dim
 
+    def prompt(self, role: Role) -> str:
+        """Return the text in front of each text of a role; None: of a text without one, where most have none."""
+        return prompt_without_role(self.named_prompts, self.prompts) if role is None else self.prompts[role]
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all that the vectors depend on: weights, tokenizer, prompts, normalisation, lengths.
 
         It is computed once: an encoder that is trained further needs a new `Model`.
         """
-        return fingerprint("space 1", sorted(self.prompts.items()), self.dim, "unit", *self.encoder.identity())
+        default = self.prompt(None)  # it makes the space of texts without a role
+        further = [("without role", default)] if default else []
+        prompts = sorted(self.prompts.items())
+        return fingerprint("space 1", prompts, self.dim, "unit", *further, *self.encoder.identity())
 
     def embed(
         self,
@@ -94,7 +112,8 @@ class Model:
     ) -> npt.NDArray[Any]:
         """Return the unit vectors of raw cells, (n, dim) float32, in order.
 
-        role: of the prompt, and of the tower where there are two; None is no prompt, and the keys' tower.
+        role: of the prompt, and of the tower where there are two. None is the keys' tower and no prompt, unless the
+        model came from a folder with a default one (sentence-transformers' `default_prompt_name`), which then holds.
         first: added to row numbers in errors, where `cells` are a slice of a longer sequence.
         dim: the number of first coordinates to return, normalised again. precision: fewer bits (`quantize`), for bytes
         with the ranges of `calibration`: a sample of cells, their vectors (c, dim), or `Ranges`.
@@ -137,7 +156,7 @@ class Model:
 
     @torch.inference_mode()
     def _unit(self, cells: Sequence[Any], role: Role, first: int) -> npt.NDArray[np.float32]:
-        prompt = "" if role is None else self.prompts[role]
+        prompt = self.prompt(role)
         reader = side(self.encoder, role)
         name = f"this model's {role or 'key'} side" if isinstance(self.encoder, TwoSided) else "this model"
         prompted = checked_cells(reader, name, cells, prompt, first)
@@ -169,7 +188,7 @@ class Model:
         refuse_other_folder(folder)
         with write_folder_atomically(folder) as new:
             forms = self.encoder.save(new)
-            write_sentence_transformers(new, forms, self.prompts)
+            write_sentence_transformers(new, forms, self.prompts, self.named_prompts)
             self._describe(new, forms)
         return folder
 
@@ -179,9 +198,11 @@ class Model:
 
     def _describe(self, folder: Path, forms: Sequence[ForeignForm]) -> None:
         encoder = {"name": registry.name_of(type(self.encoder)), **self.encoder.settings()}
+        named = asdict(self.named_prompts) if self.named_prompts != NamedPrompts() else None
+        notes = {**self.notes, **({NAMED: named} if named else {})}
         sides = {role: reads(side(self.encoder, role)) for role in ROLES}
         towers = isinstance(self.encoder, TwoSided)
-        write_description(folder, self.fingerprint, encoder, self.prompts, forms, self.notes, sides, towers=towers)
+        write_description(folder, self.fingerprint, encoder, self.prompts, forms, notes, sides, towers=towers)
         about = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=towers)
         write_text(folder / "README.md", about)
 
@@ -230,18 +251,19 @@ class Model:
         part = registry.find("encoders", str(description["encoder"].get("name")))
         encoder = part.load(folder, registry.coerced_settings(part, settings, f"{folder / 'nearfar.json'}: encoder"))
         notes = {key: value for key, value in description.items() if key not in NEEDED}
-        model = cls(encoder, description["prompts"], notes)
+        named = checked_named_prompts(f"{folder / 'nearfar.json'}: {NAMED}", notes.pop(NAMED, None) or {})
+        model = cls(encoder, description["prompts"], notes, named)
         if model.fingerprint != (stored := description.get("fingerprint")):
             raise InputError(
-                f"{folder}: the files give fingerprint {model.fingerprint}, nearfar.json says {stored}; weights or "
-                "tokenizer were changed after saving: copy or train it again"
+                f"{folder}: the files give fingerprint {model.fingerprint}, nearfar.json says {stored!r:.80}; weights "
+                "or tokenizer were changed after saving: copy or train it again"
             )
         model.folder = given
         return model
 
     @classmethod
     def _read_pretrained(cls, folder: str) -> Self:
-        """Read a folder of sentence-transformers or transformers, with its prompts."""
-        model = cls(registry.find("encoders", "transformer")(model=folder))
+        """Read a folder of sentence-transformers (a Router's, a static model's, too) or transformers, with prompts."""
+        model = cls(registry.build("encoders", encoder_spec(folder)))
         model.folder = Path(folder)
         return model

@@ -88,7 +88,6 @@ def not_a_number(model: Path) -> None:
 
 
 DAMAGES = [
-    Damage("no nearfar.json", file("nearfar.json", None), ["model", "StaticEmbedding", "is not known"]),
     Damage("a broken nearfar.json", file("nearfar.json", b'{"format": 1, '), ["nearfar.json", "not readable"]),
     Damage("a binary nearfar.json", file("nearfar.json", b"\xff\0"), ["nearfar.json", "not readable"]),
     Damage("a list for a nearfar.json", file("nearfar.json", b"[1]"), ["nearfar.json", "not a description"]),

@@ -222,7 +222,7 @@ MODULE = "sentence_transformers.models."
         (lambda f: damaged(f, "1_Pooling/config.json", include_prompt=False), "include_prompt false"),
         (lambda f: damaged(f, "1_Pooling/config.json", pooling_mode="nearest"), "no pooling is called 'nearest'"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "pytorch_model.bin is a pickle"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"x"), "transformers cannot read it"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"x"), "model.safetensors: not whole safetensors"),
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not readable"),
         (lambda f: damaged(f, "config.json", model_type="nosuch"), "transformers cannot read it"),

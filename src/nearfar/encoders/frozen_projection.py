@@ -18,6 +18,7 @@ from nearfar.abilities import (
     KnowsLanguages,
     Tokenises,
     TwoSided,
+    named_prompts_of,
     prompts_of,
     reads,
     start_of,
@@ -92,6 +93,7 @@ class FrozenProjection(nn.Module):
             self.projection.linear.weight.copy_(torch.eye(dim, of.dim))
             self.projection.linear.bias.zero_()
         self.prompts: dict[str, str] = {**prompts_of(of), **checked_prompts(prompts or {}, "encoder.prompts")}
+        self.named_prompts = named_prompts_of(of)
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
         if isinstance(of, KnowsLanguages):

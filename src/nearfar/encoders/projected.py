@@ -7,19 +7,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
 from torch import Tensor, nn
 
 from nearfar import registry
-from nearfar.abilities import HasMaxLength, HasTowers, Tokenises, TwoSided, prompts_of, rates_of, reads, start_of
+from nearfar.abilities import (
+    HasMaxLength,
+    HasTowers,
+    Tokenises,
+    TwoSided,
+    named_prompts_of,
+    prompts_of,
+    rates_of,
+    reads,
+    start_of,
+)
 from nearfar.column import Column
 from nearfar.contracts import Encoder, ForeignForm, Head, Inputs, Store
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.errors import InputError
 from nearfar.registry import PartOf
 from nearfar.requirements import refuse_incomplete
-from nearfar.storage.weights import write_weights
+from nearfar.storage.weights import read_tensors, weight_shapes, write_weights
 
 INNER, HEAD = "encoder", "head.safetensors"
 
@@ -59,6 +68,7 @@ class Projected(nn.Module):
         self.head: Any = head
         self.dim = head.dim
         self.prompts = prompts_of(of)
+        self.named_prompts = named_prompts_of(of)
         self.reads = reads(of)
         # It has the abilities of the encoder, and no others.
         if isinstance(of, TwoSided):
@@ -123,10 +133,18 @@ class Projected(nn.Module):
         """Read what `save` wrote. Errors: those of both parts; `InputError` for a head whose weights do not fit."""
         of = load_inner(folder, INNER, settings.get("of"))
         spec = {"name": registry.name_of(cls), "of": of, "head": settings.get("head") or {}}
-        result: Self = registry.build("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder")
+        shapes = weight_shapes(folder / HEAD)
+        with torch.device("meta"):  # whatever sizes nearfar.json names, they take no memory
+            result: Self = registry.build("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder")
+        for name, weight in result.head.state_dict().items():
+            if shapes.get(name) != tuple(weight.shape):
+                raise InputError(
+                    f"{folder / HEAD}: {name} is {shapes.get(name)}, nearfar.json asks for {tuple(weight.shape)}; copy "
+                    "the model folder again"
+                )
         try:
-            result.head.load_state_dict(load_file(folder / HEAD))
-        except (OSError, RuntimeError, SafetensorError) as error:
+            result.head.load_state_dict(read_tensors(folder / HEAD), assign=True)
+        except RuntimeError as error:
             line = str(error).splitlines()[-1].strip()
             raise InputError(
                 f"{folder / HEAD}: does not fit nearfar.json ({line}); copy the model folder again"

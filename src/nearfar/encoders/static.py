@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,29 +15,37 @@ from torch import Tensor, nn
 
 from nearfar.column import Column, Ids
 from nearfar.contracts import ForeignForm
+from nearfar.encoders.pretrained.folder import folder_of
+from nearfar.encoders.pretrained.modules import Modules, after_dim, read_modules
+from nearfar.encoders.pretrained.static_files import read_static
+from nearfar.encoders.pretrained.write import write_after, write_modules
 from nearfar.encoders.reading.bags import MAX_TOKENS, Bags, BagStore, bag_sum
-from nearfar.encoders.reading.pooling import PaddedEncoder, TokenLookup
+from nearfar.encoders.reading.pooling import Dense, PaddedEncoder, TokenLookup
 from nearfar.errors import InputError
 from nearfar.storage.foreign import sentence_transformers
 from nearfar.storage.weights import read_weights, write_weights
-from nearfar.text.tokenizer import read_tokenizer, table_size, train_tokenizer
+from nearfar.text.tokenizer import library_errors, read_tokenizer, table_size, train_tokenizer
 
+DIM, MAX_LENGTH = 512, 512  # of a new one
 INITIAL_STD = 0.05  # of the weights. With 1, Adam's steps are small beside them: MRR@10 0.44 on code search, not 0.55
 MODULE_FOLDER = "0_StaticEmbedding"  # sentence-transformers before 5.0 reads only a Transformer from the folder itself
 
 
 class Static(nn.Module):
-    """The mean of token embeddings, trained from scratch: x = (1 / |T|) sum_{t in T} E_t over a text's tokens T.
+    """The mean of token embeddings: x = (1 / |T|) sum_{t in T} E_t over a text's tokens T.
 
     It equals sentence-transformers' StaticEmbedding, where its folder loads with the same vectors, and model2vec's
     models. It computes the mean from a text's distinct tokens, with their counts as weights.
 
     Args:
-        dim: of the vectors.
+        dim: of the vectors; by default 512, or that of the folder.
         vocabulary: size of the byte-pair vocabulary that `prepare` trains on the data.
         tokenizer: a `tokenizer.json` to use instead of training one.
-        max_length: tokens of a text that are read; the rest is truncated.
+        max_length: tokens of a text that are read, the rest is truncated; by default 512, or those of the folder.
         seed: of the initial weights.
+        model: a folder of sentence-transformers with a static model, one of model2vec, or a name on the hub, to begin
+            from. Only safetensors are read.
+        route: of the folder of a Router, which has two encoders, the side to read: query or document.
 
     Call: `Bags` of n texts -> (n, dim), not normalised. Errors: `InputError` for a tokenizer that cannot be read, or a
     call before `prepare`.
@@ -55,23 +64,43 @@ class Static(nn.Module):
 
     def __init__(
         self,
-        dim: int = 512,
+        dim: int | None = None,
         vocabulary: int = 30_000,
         tokenizer: Path | None = None,
-        max_length: int = 512,
+        max_length: int | None = None,
         seed: int = 0,
+        model: str | None = None,
+        route: str | None = None,
     ) -> None:
         super().__init__()
-        if dim < 1 or vocabulary < 256 or not 1 <= max_length <= MAX_TOKENS:
+        folder = None if model is None else folder_of(model)
+        modules = Modules(Path()) if folder is None else read_modules(folder, "StaticEmbedding", route)
+        read = None if folder is None else read_static(modules.first)
+        width, longest = (DIM, MAX_LENGTH) if read is None else (read.weight.shape[1], read.max_length)
+        width = after_dim(str(model), modules.after, width)
+        self.dim = width if dim is None else dim
+        self.max_length = longest if max_length is None else max_length
+        if self.dim < 1 or vocabulary < 256 or not 1 <= self.max_length <= MAX_TOKENS:
             raise InputError(
-                f"encoders.static: dim ({dim}) must be at least 1, max_length ({max_length}) 1 to {MAX_TOKENS}, and "
-                f"vocabulary ({vocabulary}) at least 256, one for each byte"
+                f"encoders.static: dim ({self.dim}) must be at least 1, max_length ({self.max_length}) 1 to "
+                f"{MAX_TOKENS}, and vocabulary ({vocabulary}) at least 256, one for each byte"
             )
-        self.dim, self.vocabulary, self.max_length, self.seed = dim, vocabulary, max_length, seed
+        if read is not None and (self.dim != width or tokenizer is not None):
+            raise InputError(f"encoders.static: {model} has a tokenizer and {width} dimensions; leave out your own")
+        self.vocabulary, self.seed, self.model, self.route = vocabulary, seed, model, route
+        self.prompts, self.named_prompts = modules.prompts, modules.named
+        self.after = nn.Sequential(*modules.after)  # dense layers over the mean
         self.tokenizer: Any = None
         self.prepared = False
         if tokenizer is not None:
             self._set_tokenizer(read_tokenizer(Path(tokenizer)))
+        if read is not None:
+            self._set_tokenizer(read.tokenizer, read.weight)
+
+    @property
+    def starts_from(self) -> str | None:
+        """The model that it began from; None where its weights were random."""
+        return self.model
 
     def prepare(self, columns: Sequence[Column]) -> None:
         """Train the tokenizer on the columns' texts, unless there is one; scale the initial weights by their tokens."""
@@ -98,7 +127,8 @@ class Static(nn.Module):
     def _set_tokenizer(self, tokenizer: Any, weight: Tensor | None = None) -> None:
         """Use a tokenizer, with its table of token vectors (v, dim); without one, a random table."""
         tokenizer.no_padding()
-        tokenizer.enable_truncation(self.max_length)
+        given = tokenizer.truncation or {}  # a folder's may cut a text's beginning
+        tokenizer.enable_truncation(self.max_length, direction=str(given.get("direction", "right")).lower())
         self.tokenizer = tokenizer
         self.identifier: str = tokenizer.to_str()
         self.prepared = weight is not None
@@ -109,7 +139,8 @@ class Static(nn.Module):
 
     def forward(self, bags: Bags) -> Tensor:
         """Return raw vectors, (n, dim)."""
-        return bag_sum(self.embedding.weight, bags)  # (n, dim)
+        vectors: Tensor = self.after(bag_sum(self.embedding.weight, bags))  # (n, dim)
+        return vectors
 
     def _required_tokenizer(self) -> Any:
         if self.tokenizer is None:
@@ -119,10 +150,8 @@ class Static(nn.Module):
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,)."""
         tokenizer = self._required_tokenizer()
-        try:
+        with library_errors("encoders.static: the tokenizer cannot read these texts", "leave them out"):
             encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        except Exception as error:  # the library raises plain `Exception`
-            raise InputError(f"encoders.static: the tokenizer cannot read these texts: {error}") from error
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths
@@ -146,13 +175,21 @@ class Static(nn.Module):
         yield "tokenizer", self.identifier
         yield "max_length", self.max_length
         yield "embedding.weight", self.embedding.weight.detach().cpu().numpy()
+        if len(self.after):
+            yield "after", [(type(m).__name__, str(m.config()) if isinstance(m, Dense) else "") for m in self.after]
+        for name, weight in self.after.state_dict().items():
+            yield f"after.{name}", weight.detach().float().cpu().numpy()
 
     def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""
         tokenizer = json.loads(self._required_tokenizer().to_str())
         tokenizer["post_processor"] = None  # which would add special tokens
         table = TokenLookup(self.embedding.weight.detach().clone().cpu().float())
-        return PaddedEncoder(table, ["mean"], nn.Identity()), json.dumps(tokenizer), self.max_length
+        return (
+            PaddedEncoder(table, ["mean"], copy.deepcopy(self.after).cpu().float()),
+            json.dumps(tokenizer),
+            self.max_length,
+        )
 
     def save(self, folder: Path) -> list[ForeignForm]:
         """Write tokenizer.json and model.safetensors; sentence-transformers reads both as a StaticEmbedding."""
@@ -160,17 +197,24 @@ class Static(nn.Module):
         subfolder.mkdir(parents=True, exist_ok=True)
         (subfolder / "tokenizer.json").write_text(self._required_tokenizer().to_str(pretty=True), encoding="utf-8")
         write_weights(subfolder / "model.safetensors", {"embedding.weight": self.embedding.weight.detach()})
-        return sentence_transformers(("StaticEmbedding", MODULE_FOLDER))
+        forms = sentence_transformers(("StaticEmbedding", MODULE_FOLDER), *write_after(folder, self.after, first=1))
+        if len(self.after):
+            write_modules(folder, forms)  # `load` reads the layers from it
+        return forms
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: `InputError` naming a file that is missing, broken or of another shape."""
-        encoder = cls(**{**settings, "tokenizer": None})  # the folder has its own
-        if (folder / MODULE_FOLDER).is_dir():  # model2vec has the files in the folder itself
+        encoder = cls(**{**settings, "tokenizer": None, "model": None, "route": None})  # the folder has its own
+        if (folder / "modules.json").is_file():
+            encoder.after = nn.Sequential(*read_modules(folder, "StaticEmbedding").after)
+        if (folder / MODULE_FOLDER).is_dir():
             folder = folder / MODULE_FOLDER
         weight = read_weights(folder / "model.safetensors", ["embedding.weight"])["embedding.weight"]
         tokenizer = read_tokenizer(folder / "tokenizer.json")
-        expected = (table_size(tokenizer), encoder.dim)
+        layers = [layer.linear for layer in encoder.after if isinstance(layer, Dense)]
+        width = layers[0].in_features if layers else encoder.dim
+        expected = (table_size(tokenizer), width)
         if tuple(weight.shape) != expected:
             raise InputError(
                 f"{folder / 'model.safetensors'}: embedding.weight is {tuple(weight.shape)}, tokenizer and dim ask for "

@@ -24,13 +24,15 @@ from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.languages import declared_languages
-from nearfar.encoders.pretrained.modules import Modules, read_modules
+from nearfar.encoders.pretrained.modules import Modules, after_dim, read_modules
+from nearfar.encoders.pretrained.read import read_backbone
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.pretrained.write import write_transformer
 from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder, checked_modes, pool
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError
 from nearfar.text.prompts import checked_prompts
+from nearfar.text.tokenizer import library_errors
 
 CHUNK = 4_096  # tokens of one forward pass without gradients on a CPU: its activations stay in the cache
 
@@ -58,6 +60,7 @@ class Transformer(nn.Module):
         layer_decay: the ratio of a layer's learning rate to that of the layer above (Howard & Ruder 2018).
         checkpointing: compute activations again in the backward pass instead of storing them.
         seed: of the initial weights.
+        route: of the folder of a Router, which has two encoders, the side to read: query or document.
 
     Call: `Tokens` of n texts -> (n, dim), not normalised. Errors: `InputError` for a model that cannot be read or would
     run code, for settings that do not fit it, or a call before `prepare`.
@@ -83,6 +86,7 @@ class Transformer(nn.Module):
         layer_decay: float = 1.0,
         checkpointing: bool = False,
         seed: int = 0,
+        route: str | None = None,
     ) -> None:
         super().__init__()
         if (model is None) == (config is None):
@@ -91,33 +95,45 @@ class Transformer(nn.Module):
             raise InputError(f"encoders.transformer: dropout must be 0 to below 1, it is {dropout}")
         if not 0 < layer_decay <= 1:
             raise InputError(f"encoders.transformer: layer_decay must be above 0 and at most 1, it is {layer_decay}")
-        self.model, self.config, self.vocabulary, self.seed = model, config, vocabulary, seed
+        self.model, self.config, self.vocabulary, self.seed, self.route = model, config, vocabulary, seed, route
         self.dropout, self.lora, self.frozen = dropout, lora, frozen
         self.layer_decay, self.checkpointing = layer_decay, checkpointing
         folder = None if model is None else folder_of(model)
-        modules = Modules(Path()) if folder is None else read_modules(folder)
+        modules = Modules(Path()) if folder is None else read_modules(folder, "Transformer", route)
         self.made_for: tuple[str, ...] = () if folder is None else declared_languages(folder)
         modes = [pooling] if isinstance(pooling, str) else pooling
         self.pooling = modules.pooling if modes is None else checked_modes("encoder.pooling", modes)
         self.after = nn.Sequential(*modules.after)  # dense layers over the pooled vectors
         self.prompts: dict[str, str] = {**modules.prompts, **checked_prompts(prompts or {}, "encoder.prompts")}
+        self.named_prompts = modules.named
         self.max_length = max_length or modules.max_length
         self.tokenizer: PretrainedTokenizer | None = None
         if config is not None:
             self.dim: int = self._output_dim(backbone.make_config(config))
         if folder is not None:
-            self.tokenizer = PretrainedTokenizer.read(modules.transformer, lower_case=modules.lower_case)
-            self._set_backbone(backbone.read_backbone(modules.transformer))
+            self.tokenizer = PretrainedTokenizer.read(modules.first, lower_case=modules.lower_case)
+            self._read_backbone(modules.first)
+
+    def _read_backbone(self, folder: Path) -> None:
+        """Read the folder's model, and try it on two short texts: settings may name what no model can compute."""
+        model = read_backbone(folder)
+        with library_errors(f"{folder}: the model of its config.json cannot be run", "copy the model folder again"):
+            self._set_backbone(model)
+            lengths = np.array([min(3, self.max_length or 3), 1])
+            with torch.no_grad():
+                vectors = self(Tokens.of(torch.zeros(int(lengths.sum()), dtype=torch.int64), lengths))
+        if vectors.shape != (2, self.dim) or not bool(vectors.isfinite().all()):
+            raise InputError(f"{folder}: the model of its config.json gives no vectors of {self.dim} numbers; copy it")
 
     def _set_backbone(self, model: nn.Module) -> None:
         """Use a model of transformers: set its maximum length, dropout and trained parameters; try packing and bf16."""
         tokenizer, config = self._required_tokenizer(), cast("Any", model).config
         least, most = tokenizer.special_tokens + 1, min(tokenizer.longest, backbone.max_positions(model))
-        if self.max_length is not None and not least <= self.max_length <= most:
-            raise InputError(
-                f"encoder.max_length: {self.max_length} does not fit: the model reads {least} to {most} tokens"
-            )
-        self.max_length = tokenizer.truncate_to(self.max_length or most)
+        tokenizer.refuse_ids_beyond(backbone.vocabulary(model), str(self.model))
+        length = most if self.max_length is None else self.max_length
+        if not least <= length <= most:
+            raise InputError(f"encoder.max_length: {length} does not fit: the model reads {least} to {most} tokens")
+        self.max_length = tokenizer.truncate_to(length)
         self.first_position = packed_forward.find_first_position(model)
         self.packed = self.first_position is not None
         if not self.packed:
@@ -148,14 +164,7 @@ class Transformer(nn.Module):
         return int(cast("Any", self.backbone).config.hidden_size)
 
     def _output_dim(self, config: Any) -> int:
-        width = int(config.hidden_size) * len(self.pooling)
-        for layer in (module.linear for module in self.after if isinstance(module, Dense)):
-            if layer.in_features != width:
-                raise InputError(
-                    f"{self.model}: a Dense module takes {layer.in_features} numbers, it would get {width}"
-                )
-            width = layer.out_features
-        return width
+        return after_dim(str(self.model), self.after, int(config.hidden_size) * len(self.pooling))
 
     def _required_tokenizer(self) -> PretrainedTokenizer:
         if self.tokenizer is None:

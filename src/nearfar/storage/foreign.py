@@ -6,11 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nearfar.abilities import NamedPrompts
 from nearfar.contracts import ForeignForm
 from nearfar.storage.folders import write_text
 
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 PROMPT_NAMES = {"query": "query", "key": "document"}  # nearfar's role: sentence-transformers' prompt name
+
+
+def prompt_without_role(named: NamedPrompts, by_role: Mapping[str, str]) -> str:
+    """Return the prompt of a text without a role. by_role: the model's prompts, of which the default may be one."""
+    if named.default is None:
+        return ""
+    roles = {name: role for role, name in PROMPT_NAMES.items()}
+    return by_role[roles[named.default]] if named.default in roles else named.texts[named.default]
 
 
 def sentence_transformers(*modules: tuple[str, str]) -> list[ForeignForm]:
@@ -24,8 +33,13 @@ def modules_of(forms: Sequence[ForeignForm]) -> list[dict[str, str]]:
     return [row for form in forms if form.tool == SENTENCE_TRANSFORMERS for row in form.modules]
 
 
-def write_sentence_transformers(folder: Path, forms: Sequence[ForeignForm], prompts: Mapping[str, str]) -> None:
-    """Write modules.json, the normalisation and the prompts (by role) where the encoder has that form; else nothing."""
+def write_sentence_transformers(
+    folder: Path, forms: Sequence[ForeignForm], prompts: Mapping[str, str], named: NamedPrompts
+) -> None:
+    """Write modules.json, the normalisation and the prompts where the encoder has that form; else nothing.
+
+    prompts: by role. named: those of other names, which stay as they were read.
+    """
     modules = modules_of(forms)
     if not modules:
         return
@@ -33,8 +47,8 @@ def write_sentence_transformers(folder: Path, forms: Sequence[ForeignForm], prom
     (folder / "normalize").mkdir()
     settings = {
         "model_type": "SentenceTransformer",
-        "prompts": {name: prompts[role] for role, name in PROMPT_NAMES.items()},
-        "default_prompt_name": None,
+        "prompts": {**named.texts, **{name: prompts[role] for role, name in PROMPT_NAMES.items()}},
+        "default_prompt_name": named.default,
         "similarity_fn_name": "cosine",
     }
     rows = [{"idx": i, "name": str(i), **module} for i, module in enumerate(modules)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -33,11 +33,10 @@ def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
-    """Return the tensors of these names from a safetensors file.
+def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor by name, of which only the file's header is read.
 
-    Errors: `InputError` for a missing or damaged file, a pickle under this name, a missing tensor, and values that are
-    not finite.
+    Errors: `InputError` for a missing or damaged file, and a pickle under this name.
     """
     if not path.is_file():
         others = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
@@ -48,18 +47,42 @@ def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
             start = file.read(2)
         if start in MAGIC:
             raise InputError(f"{path}: this is a pickle, which can run code and is never read; save it as safetensors")
-        tensors = load_file(path)
+        with safe_open(path, "pt") as header:
+            return {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not whole safetensors ({error}); copy or train the model again") from error
+        raise _not_whole(path, error) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return all tensors of a safetensors file. Errors: those of `weight_shapes`; values that are not finite."""
+    weight_shapes(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise _not_whole(path, error) from error
+    refuse_not_finite(path, tensors.items())
+    return tensors
+
+
+def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
+    """Return the tensors of these names from a safetensors file.
+
+    Errors: `InputError` for a missing or damaged file, a pickle under this name, a missing tensor, and values that are
+    not finite.
+    """
+    tensors = read_tensors(path)
     missing = [name for name in names if name not in tensors]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(sorted(tensors)) or 'nothing'}")
-    refuse_not_finite(path, [(name, tensors[name]) for name in names])
     return {name: tensors[name] for name in names}
+
+
+def _not_whole(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not whole safetensors ({error}); copy or train the model again")
 
 
 def refuse_not_finite(where: Path, named: Iterable[tuple[str, Tensor]]) -> None:
     """Raise `InputError` for weights with NaN or infinity: one NaN makes every vector NaN that depends on it."""
     for name, weight in named:
-        if not bool(weight.isfinite().all()):
+        if weight.is_floating_point() and not bool(weight.float().isfinite().all()):
             raise InputError(f"{where}: {name} holds numbers that are not finite; copy or train the model again")

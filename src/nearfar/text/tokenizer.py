@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,9 @@ from nearfar.storage.folders import cache_folder, write_text
 FORMAT = 1  # of the cache: raise it when the same texts give another tokenizer
 SAMPLE = 100_000_000  # characters to train on: more does not improve a vocabulary
 TEXT_BLOCK = 1_000  # texts read in one call
+TRIAL = ["near, far", "a longer text: " + "push and pull " * 9]
+FAR, LARGEST_ID = re.compile(rb":\s*\d{8,}"), 10_000_000
+STDERR = 2  # its file descriptor
 
 
 def train_tokenizer(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
@@ -68,10 +77,89 @@ def read_tokenizer(path: Path) -> Any:
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; a tokenizer is one tokenizer.json")
+    refuse_far_ids(path)
+    with library_errors(f"{path}: not a tokenizer", "a tokenizer is one tokenizer.json"), quiet_panics():
+        tokenizer = Tokenizer.from_file(str(path))
+        try_tokenizer(tokenizer)
+        return tokenizer
+
+
+def refuse_far_ids(path: Path) -> None:
+    """Refuse a tokenizer.json or vocab.json with an id far beyond any vocabulary: each reserves memory.
+
+    Only a file that holds such a number at all is read as JSON.
+
+    Errors: `InputError` naming the id.
+    """
+    text = path.read_bytes()
+    if not FAR.search(text):
+        return
+    with library_errors(f"{path}: not a tokenizer", "a tokenizer is one tokenizer.json"):
+        content = json.loads(text)
+        model = content.get("model", content)
+        vocabulary = model.get("vocab", model)
+        added = [token["id"] for token in content.get("added_tokens", [])]
+        ids = [*added, *(vocabulary.values() if isinstance(vocabulary, dict) else ())]
+        largest = max((i for i in ids if isinstance(i, int)), default=0)
+    if largest > LARGEST_ID:
+        raise InputError(f"{path}: an id is {largest}, far beyond any vocabulary; copy the model folder again")
+
+
+def try_tokenizer(tokenizer: Any) -> None:
+    """Tokenise two texts, with special tokens and without: some faults of a tokenizer.json panic only then.
+
+    That it does not know a word of theirs is no fault: it may know those of the user's texts.
+    """
+    for special in (False, True):
+        with suppress(Exception):  # a panic is none
+            tokenizer.encode_batch_fast(TRIAL, add_special_tokens=special)
+
+
+@contextmanager
+def library_errors(what: str, fix: str) -> Iterator[None]:
+    """Turn what the tokenizers library raises into an `InputError`: "{what} ({why}); {fix}".
+
+    It raises plain `Exception`, and for what its authors did not foresee it panics. A panic is a `BaseException`, so
+    that it would end the process past every handler, and its type has no name that could be imported.
+    """
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain `Exception`
-        raise InputError(f"{path}: not a tokenizer ({error}); a tokenizer is one tokenizer.json") from error
+        yield
+    except (InputError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise InputError(f"{what} ({' '.join(lines[:2]):.300}); {fix}") from error
+
+
+@contextmanager
+def quiet_panics() -> Iterator[None]:
+    """Keep from standard error what the library writes there by itself when it panics; all else that is written stays.
+
+    When not to use it: for longer than a file is read, as other threads' messages come late, too.
+    """
+    try:
+        before = os.dup(STDERR)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as caught:
+        panicked = False
+        sys.stderr.flush()
+        os.dup2(caught.fileno(), STDERR)
+        try:
+            yield
+        except BaseException as error:
+            panicked = not isinstance(error, Exception)
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, STDERR)
+            os.close(before)
+            caught.seek(0)
+            if not panicked and (written := caught.read()):
+                os.write(STDERR, written)
 
 
 def table_size(tokenizer: Any) -> int:

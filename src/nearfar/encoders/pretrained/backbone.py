@@ -1,4 +1,4 @@
-"""The transformers model inside an encoder: reading it safely or making a new one, its layers, freezing, and LoRA."""
+"""The transformers model inside an encoder: making a new one, its layers, freezing, and LoRA."""
 
 from __future__ import annotations
 
@@ -7,46 +7,19 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from nearfar.encoders.pretrained.folder import refuse_pickles
 from nearfar.errors import InputError
-from nearfar.storage.weights import refuse_not_finite
 
 VECTOR_SETTINGS = (  # settings of a config that change the vectors, and do not show in the weights
     *("model_type", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "n_heads"),
     *("hidden_act", "hidden_activation", "activation", "layer_norm_eps", "rms_norm_eps", "norm_eps"),
     *("sliding_window", "local_attention", "layer_types", "rope_parameters", "position_embedding_type"),
 )
-UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError)  # of transformers
-
-
-def read_backbone(folder: Path) -> nn.Module:
-    """Read a model, in float32. Errors: `InputError` for a folder that transformers cannot read safely and whole."""
-    from transformers import AutoModel
-
-    if (folder / "adapter_config.json").is_file():
-        raise InputError(f"{folder}: an adapter beside its base; merge it (peft's merge_and_unload) and save that")
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: no config.json; give the folder of a transformers or sentence-transformers model")
-    refuse_pickles(folder)
-    settings = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
-    try:
-        with quiet():
-            model, info = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **settings)
-    except (*UNREADABLE, SafetensorError) as error:
-        raise InputError(f"{folder}: transformers cannot read it ({str(error).splitlines()[0]})") from error
-    missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise InputError(f"{folder}: the weights lack {', '.join(missing[:3])}; copy the model folder again")
-    refuse_not_finite(folder, model.named_parameters())
-    return _prepared(model, keep_pooler=not info["missing_keys"])
 
 
 def make_config(settings: Mapping[str, Any]) -> Any:
@@ -75,10 +48,10 @@ def make_backbone(settings: Mapping[str, Any], seed: int) -> nn.Module:
             model = from_config(config)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"encoder.config: transformers refuses it ({str(error).splitlines()[0]})") from error
-    return _prepared(model.float(), keep_pooler=False)
+    return prepared(model.float(), keep_pooler=False)
 
 
-def _prepared(model: Any, *, keep_pooler: bool) -> nn.Module:
+def prepared(model: Any, *, keep_pooler: bool) -> nn.Module:
     """Return the model without what an embedding does not use; a pooler with trained weights stays, and is frozen."""
     model.config.use_cache = False  # a decoder would store keys and values for the next tokens
     pooler = getattr(model, "pooler", None)
@@ -120,6 +93,11 @@ def embeddings(model: Any) -> nn.Module:
     module = getattr(model, "embeddings", None)
     found: nn.Module = module if isinstance(module, nn.Module) else model.get_input_embeddings()
     return found
+
+
+def vocabulary(model: Any) -> int:
+    """Return the number of tokens that a model has a vector for."""
+    return int(model.get_input_embeddings().num_embeddings)
 
 
 def max_positions(model: Any) -> int:

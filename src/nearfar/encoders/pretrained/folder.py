@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from nearfar.errors import InputError
 from nearfar.storage.description import PRETRAINED_FILES
-from nearfar.storage.weights import PICKLES
+from nearfar.storage.model_files import read_json, refuse_special_files
 
 MINILM = "minilm"
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "**/config.json", "**/*.safetensors"]  # files from the hub
 TORCH_ATTENTION = (None, "eager", "sdpa")  # implementations of attention that come with torch and transformers
+QUANTIZED = ("quantization_config", "compression_config")  # of weights that only their own library reads
 RUNS_CODE = ("auto_map", "custom_generate", "trust_remote_code")  # settings that name code to run
 
 
@@ -62,24 +61,17 @@ def _from_hub(model: str) -> Path:
 
 
 def refuse_code(folder: Path) -> None:
-    """Refuse a folder with settings or links that lead to code, or out of the folder.
+    """Refuse a folder with settings or links that lead to code or out of the folder, and one with more than files.
 
     Errors: `InputError` with the reason.
     """
-    root = folder.resolve()
-    snapshots = next((parent for parent in root.parents if parent.name == "snapshots"), root)
-    blobs = snapshots.parent / "blobs"  # the files of the hub's cache that a snapshot links to
-    for parent, folders, names in os.walk(folder):
-        for name in folders:
-            if (Path(parent) / name).is_symlink():
-                raise InputError(f"{Path(parent) / name}: a link to a folder; nearfar follows none. Copy it instead")
-        for name in names:
-            path = Path(parent) / name
-            target = path.resolve()
-            if not target.is_relative_to(root) and target.parent != blobs:
-                raise InputError(f"{path}: a link that leaves the folder; nearfar follows none. Copy the file instead")
-            if path.suffix == ".json" and name not in ("tokenizer.json", "vocab.json"):
+    refuse_special_files(folder)
+    for path in sorted(folder.rglob("*.json")):
+        if path.name not in ("tokenizer.json", "vocab.json"):
+            try:
                 _refuse_settings(path, read_json(path), folder)
+            except RecursionError as error:
+                raise InputError(f"{path}: nested too deeply; copy the model folder again") from error
 
 
 def _refuse_settings(path: Path, value: Any, folder: Path) -> None:
@@ -94,11 +86,15 @@ def _refuse_settings(path: Path, value: Any, folder: Path) -> None:
             why = f"{key} asks to run code that the folder brings along"
         elif key.endswith(("attn_implementation", "experts_implementation")) and inner not in TORCH_ATTENTION:
             why = f"{key} {inner!r} may be a kernel from the hub, which is code"
+        elif key in QUANTIZED and inner:
+            why = f"{key} is of weights that another library has quantised, and reads by code of its own"
+        elif key == "transformers_weights" and inner not in (None, "model.safetensors"):
+            why = f"{key} {inner!r} would be read in the place of model.safetensors"
         elif key == "base_model_name_or_path" and path.name == "adapter_config.json" and not _is_local(inner, folder):
             why = f"the adapter's base {inner!r} lies outside; merge the two (peft's merge_and_unload)"
         elif key == "type" and path.name == "modules.json" and not str(inner).startswith("sentence_transformers."):
             why = f"module {inner!r} is not known, and would be code"
-        elif key == "path" and path.name == "modules.json" and _leaves_folder(inner):
+        elif key == "path" and path.name == "modules.json" and leaves_folder(inner):
             why = f"the module's path {inner!r} leaves the folder"
         if why is not None:
             raise InputError(f"{path}: {why}; nearfar never does that. Save the model without it")
@@ -106,33 +102,9 @@ def _refuse_settings(path: Path, value: Any, folder: Path) -> None:
 
 
 def _is_local(base: Any, folder: Path) -> bool:
-    return isinstance(base, str) and not _leaves_folder(base) and (folder / base).is_dir()
+    return isinstance(base, str) and not leaves_folder(base) and (folder / base).is_dir()
 
 
-def _leaves_folder(path: Any) -> bool:
+def leaves_folder(path: Any) -> bool:
+    """Return whether a module's path is no path inside its folder."""
     return not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts or "\\" in path
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Errors: `InputError` for a file that is missing, or is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable ({error}); copy the model folder again") from error
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Errors: `InputError` for a file that is missing, or is not a JSON object."""
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: not an object of settings; copy the model folder again")
-    return found
-
-
-def refuse_pickles(folder: Path) -> None:
-    """Refuse a folder without safetensors. Errors: `InputError` that names pickles found instead."""
-    if any(folder.glob("*.safetensors")):
-        return
-    others = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
-    why = f"{', '.join(others)} is a pickle, which can run code and is never read" if others else "it has no weights"
-    raise InputError(f"{folder}: no model.safetensors ({why}); save the model as safetensors")

@@ -10,11 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids
-from nearfar.encoders.pretrained.folder import read_settings
+from nearfar.encoders.pretrained.backbone import quiet
 from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
+from nearfar.storage.model_files import read_settings
 from nearfar.text.language import script
-from nearfar.text.tokenizer import table_size, train_tokenizer
+from nearfar.text.tokenizer import (
+    library_errors,
+    quiet_panics,
+    refuse_far_ids,
+    table_size,
+    train_tokenizer,
+    try_tokenizer,
+)
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of a tokenizer.json that is read as it is
@@ -42,17 +50,21 @@ class PretrainedTokenizer:
         """Read a folder's tokenizer. Errors: `InputError` where transformers cannot read it as a fast one."""
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+        for name in ("tokenizer.json", "vocab.json"):
+            if (folder / name).is_file():
+                refuse_far_ids(folder / name)
         path = folder / "tokenizer_config.json"
         given = read_settings(path) if path.is_file() else {}
         # AutoTokenizer would replace a generic class by that of the model's type, which may tokenise differently.
         generic = given.get("tokenizer_class") in GENERIC_CLASSES and (folder / "tokenizer.json").is_file()
         reader: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
-        try:
-            found = reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            return cls(found, lower_case=lower_case)
-        except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{folder}: its tokenizer cannot be read as a fast one ({why})") from error
+        fix = "copy the model folder again, or save it with a tokenizer.json"
+        with library_errors(f"{folder}: its tokenizer cannot be read as a fast one", fix), quiet_panics(), quiet():
+            result = cls(
+                reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True), lower_case=lower_case
+            )
+            try_tokenizer(result._fast)
+        return result
 
     @classmethod
     def train(cls, columns: Sequence[Column], size: int) -> Self:
@@ -66,11 +78,24 @@ class PretrainedTokenizer:
         wrapper: Any = PreTrainedTokenizerFast
         return cls(wrapper(tokenizer_object=tokenizer, **SPECIAL_TOKENS))
 
+    @property
+    def table_size(self) -> int:
+        """The number of rows that a table of token vectors needs: the largest id + 1."""
+        return table_size(self._fast)
+
+    def refuse_ids_beyond(self, rows: int, where: str) -> None:
+        """Refuse a table of token vectors with fewer rows than tokens. Errors: `InputError`, which names `where`."""
+        if self.table_size > rows:
+            raise InputError(
+                f"{where}: the tokenizer has ids up to {self.table_size - 1}, and the table of token vectors has "
+                f"{rows} rows; the folder's files do not belong together"
+            )
+
     def config_settings(self) -> dict[str, int | None]:
         """Return the settings of a model's config that depend on the tokenizer: vocabulary size and special ids."""
         names = ("pad", "cls", "sep", "bos", "eos")
         ids = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id", None) for name in names}
-        return {"vocab_size": table_size(self._fast), **ids}
+        return {"vocab_size": self.table_size, **ids}
 
     def truncate_to(self, length: int) -> int:
         """Truncate texts to so many tokens from now on, special ones included; return that length."""
@@ -91,10 +116,8 @@ class PretrainedTokenizer:
     def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,), which may be 0."""
         cells = [text.strip().lower() if self.lower_case else text.strip() for text in texts]
-        try:
+        with library_errors("encoders.transformer: the tokenizer cannot read these texts", "leave them out"):
             encodings = self._fast.encode_batch_fast(cells)
-        except Exception as error:  # the library raises plain `Exception`
-            raise InputError(f"encoders.transformer: the tokenizer cannot read these texts: {error}") from error
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths

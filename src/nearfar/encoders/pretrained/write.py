@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from torch import nn
 
 from nearfar.contracts import ForeignForm
 from nearfar.encoders.pretrained.backbone import quiet
-from nearfar.encoders.pretrained.folder import read_json
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.reading.pooling import MODES, OLD_MODES, Dense
 from nearfar.storage.folders import explain_write_errors
 from nearfar.storage.foreign import modules_of, sentence_transformers
+from nearfar.storage.model_files import read_json
 
 FULL_ATTENTION = "full_attention"
 MODERNBERT_LAYERS = {"global": FULL_ATTENTION, "local": "sliding_attention"}  # transformers 4's names: 5's
@@ -34,18 +34,28 @@ def write_transformer(
     lengths = {"max_seq_length": tokenizer.max_length, "do_lower_case": tokenizer.lower_case}
     _write_json(folder / "sentence_bert_config.json", lengths)
     width = int(model.config.hidden_size)
-    modules = [("Transformer", ""), ("Pooling", "1_Pooling")]
     _write_json(folder / "1_Pooling" / "config.json", _pooling(width, pooling))
-    for i, module in enumerate(after, 2):
+    forms = sentence_transformers(("Transformer", ""), ("Pooling", "1_Pooling"), *write_after(folder, after, first=2))
+    write_modules(folder, forms)
+    return forms
+
+
+def write_after(folder: Path, after: Iterable[nn.Module], first: int) -> list[tuple[str, str]]:
+    """Write dense layers and `Normalize`, numbered from `first`; return their kinds and folders."""
+    modules = []
+    for i, module in enumerate(after, first):
         kind = "Dense" if isinstance(module, Dense) else "Normalize"
         modules.append((kind, f"{i}_{kind}"))
         (folder / f"{i}_{kind}").mkdir(exist_ok=True)
         if isinstance(module, Dense):
             module.write(folder / f"{i}_{kind}")
-    forms = sentence_transformers(*modules)
+    return modules
+
+
+def write_modules(folder: Path, forms: Sequence[ForeignForm]) -> None:
+    """Write modules.json."""
     rows = [{"idx": i, "name": str(i), **row} for i, row in enumerate(modules_of(forms))]
     _write_json(folder / "modules.json", rows)
-    return forms
 
 
 def _pooling(width: int, modes: list[str]) -> dict[str, Any]:

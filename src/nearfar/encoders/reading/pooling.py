@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.encoders.packed.packing import Packing
-from nearfar.encoders.pretrained.folder import read_settings
 from nearfar.errors import InputError, nearest
 from nearfar.storage.folders import write_text
+from nearfar.storage.model_files import read_settings
 from nearfar.storage.weights import read_weights, write_weights
 
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")

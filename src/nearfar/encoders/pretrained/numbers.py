@@ -1,0 +1,59 @@
+"""The numbers of a config.json, checked before a model is built from it: types, signs, and sizes that hang or fill."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nearfar.errors import InputError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+POSITIVE = (  # whole numbers of at least 1, or null, in the configs of all models that have them
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size"),
+    *("dim", "n_layers", "n_heads", "hidden_dim", "n_embd", "n_layer", "n_head", "n_positions", "d_model", "d_kv"),
+    *("num_layers", "num_heads", "max_position_embeddings", "embedding_size", "num_hidden_groups", "inner_group_num"),
+)
+LAYERS = re.compile(r"(^|_)(n_layer|layers?|blocks?)$")  # each is built by itself, so that many of them take for ever
+COUNTED = re.compile(r"(^|_)(n_head|heads?|experts|groups?|group_num|labels|hash_functions)$")
+SIZES = re.compile(r"(size|dim|width|positions?|embeddings|n_embd|d_model|d_ff|d_kv|n_inner|rank)$")
+LEAST_LAYERS = 256  # that are tried whatever the header says: some models use one layer's weights many times
+MOST_COUNTED, LARGEST_SIZE = 200_000, 10_000_000  # of those that no tensor need show: labels; rotary positions
+
+
+def check_numbers(path: Path, config: Mapping[str, Any], shapes: Shapes) -> None:
+    """Check the numbers of a config. path: of the config, for errors. shapes: of the folder's tensors, by name.
+
+    Errors: `InputError` naming the setting: of another type, below 1, not a number, or far beyond the tensors.
+    """
+    parts = {part for name in shapes for part in name.split(".") if part.isdigit()}
+    largest = max((size for shape in shapes.values() for size in shape), default=0)
+    _check(path, "", config, max(LEAST_LAYERS, len(parts)), max(LARGEST_SIZE, largest))
+
+
+def _check(path: Path, where: str, config: Mapping[str, Any], layers: int, size: int) -> None:
+    for key, value in config.items():
+        name = f"{where}{key}"
+        if isinstance(value, Mapping):
+            _check(path, f"{name}.", value, layers, size)
+            continue
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{path}: {name} must be a finite number, it is {value}; copy the model folder again")
+        if key in POSITIVE and value is not None and not (whole and value >= 1):
+            raise InputError(
+                f"{path}: {name} must be a whole number of at least 1, it is {value!r:.60}; copy the model folder again"
+            )
+        most = next((most for kind, most in _limits(layers, size) if kind.search(key)), None)
+        if whole and most is not None and value > most:
+            raise InputError(
+                f"{path}: {name} is {value:.6g}, and the weights are of a model of at most {most}; the folder's files "
+                "do not belong together"
+            )
+
+
+def _limits(layers: int, size: int) -> list[tuple[re.Pattern[str], int]]:
+    return [(LAYERS, layers), (COUNTED, MOST_COUNTED), (SIZES, size)]
