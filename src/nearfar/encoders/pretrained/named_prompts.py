@@ -7,8 +7,8 @@ from typing import Any
 
 from nearfar.abilities import NamedPrompts
 from nearfar.errors import InputError
+from nearfar.printable import is_encodable
 from nearfar.storage.model_files import read_settings
-from nearfar.text.printable import is_encodable
 
 NAMES = {"query": ("query",), "key": ("document", "passage", "corpus")}  # nearfar's role: names in such folders
 
