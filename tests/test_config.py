@@ -278,7 +278,7 @@ def test_a_mistake_is_found_before_the_data_is_read() -> None:
 def test_the_resolved_recipe_names_every_setting() -> None:
     whole = resolved(RECIPE)
     assert whole["loss"]["temperature"] == 0.05
-    assert whole["encoder"]["max_length"] == 512
+    assert whole["encoder"]["tokenizer"] is None and whole["encoder"]["max_length"] is None  # 512, or the folder's
     assert whole["training"]["batch_size"] == 1024
     assert "data" not in whole["positives"]
 

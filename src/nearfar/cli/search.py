@@ -10,7 +10,6 @@ import typer
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
-from nearfar.column import is_empty
 from nearfar.errors import InputError, nearest
 from nearfar.printable import printable
 
@@ -68,6 +67,8 @@ def command(
 
 def _queries(query: str) -> dict[int, str]:
     """Return the queries by their line: the one given, or those on standard input."""
+    from nearfar.column import is_empty
+
     if query != "-":
         if is_empty(query):
             raise InputError("the query is empty; say in words what to look for")
