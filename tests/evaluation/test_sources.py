@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import nearfar as nf
 from nearfar.evaluation import sources
+from nearfar.evaluation.verdict import TRAINED_ON
 from tests.contracts.samples import beir, write_lines
 
 PAIRS = [{"query": f"where is {i}", "key": f"{i} is here"} for i in range(20)]
@@ -44,3 +46,32 @@ def test_a_beir_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sources.task(str(folder), None).name == "scifact, split test"
     monkeypatch.chdir(folder)
     assert sources.task(".", None).name == "scifact, split test"
+
+
+def test_a_model_is_told_from_the_file_it_was_trained_on(here: Path) -> None:
+    write_lines(here / "data.jsonl", PAIRS)
+    write_lines(here / "other.jsonl", PAIRS)
+    done = nf.train(
+        "static",
+        {"data.path": "data.jsonl", "data.heldout": 4, "encoder.dim": 8, "training.steps": 12},
+        out=here / "run",
+        quiet=True,
+    )
+    assert done is not None
+    model = nf.Model.load(here / "run" / "model")
+
+    def told(path: str, split: str | None = None, reading: sources.Reading = sources.AS_IT_IS) -> str | None:
+        return sources.trained_on(model, path, sources.task(path, split, reading))
+
+    for path in ("data.jsonl", str(here / "data.jsonl"), "./data.jsonl"):
+        assert str(told(path)).startswith("The model was trained on this file, but for the rows that its run held out")
+    held = sources.Reading({"heldout": 4})
+    assert told("data.jsonl", "train", held) is not None
+    assert told("data.jsonl", None, held) is None and told("other.jsonl") is None
+    assert (
+        sources.trained_on(nf.Model(nf.encoders.Static(dim=8)), "data.jsonl", sources.task("data.jsonl", None)) is None
+    )
+    task = sources.task("data.jsonl", None)
+    task.notes[TRAINED_ON] = str(told("data.jsonl"))
+    sentence = nf.evaluate(model, task, baselines=["bm25"]).to_json()["verdict"]["sentence"]
+    assert sentence.startswith("The model was trained on this file")

@@ -91,6 +91,25 @@ def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Tas
     return replace(pairs_task, seen=None), of_several  # who knows what this model was trained on
 
 
+def trained_on(model: Model, path: str, judged: Task) -> str | None:
+    """Return in a sentence that a task holds rows that the model was trained on, as far as its recipe tells; else None.
+
+    It goes by the file that the recipe names. A split of its own that is no training, as of a folder, is as it should
+    be. A model of another library, or one trained on a copy of the file, tells nothing.
+    """
+    recipe = model.notes.get("recipe")
+    sections = recipe.get("data") if isinstance(recipe, Mapping) else None
+    parts = sections if isinstance(sections, list) else [sections]
+    paths = [part["path"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("path"), str)]
+    same = any(Path(one).expanduser().resolve() == Path(path).expanduser().resolve() for one in paths)
+    if not same or (", split " in judged.name and not judged.name.endswith(", split train")):
+        return None
+    return (
+        "The model was trained on this file, but for the rows that its run held out: this says little of new data, "
+        "and the run's own report says more."
+    )
+
+
 def pairs(
     path: str, split: str | None, reading: Reading = AS_IT_IS, *, usual: str = "train", **more: Any
 ) -> Columns | Retrieval:

@@ -15,6 +15,7 @@ QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "s
 GEOMETRY = ("alignment", "uniformity", "effective_rank", "random_cosine")  # they describe the space, and judge nothing
 HELDOUT_LOSS = "heldout_loss"  # nor does a loss, which is compared with that of the same run only
 COLLAPSED = "Look whether the space has collapsed: the tiles or rows uniformity, effective_rank and random_cosine tell."
+TRAINED_ON = "trained on"  # the note of a task that says which of its rows the model was trained on
 _ORDER = ("worse", "undecided", "unknown", "better")  # of several comparisons the first of these is the outcome
 
 
@@ -73,6 +74,8 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         low, high = pair_of(decisive.gap) or (None, None)
         found |= {"against": decisive.name, "outcome": decisive.outcome, "low": low, "high": high}
         found |= {"value": finite(decisive.gap.get("value")), "advice": advice_of(own, decisive, report)}
+    if caution := mapping(protocol.get("notes")).get(TRAINED_ON):
+        sentence = f"{caution} {sentence}"
     return found | {"sentence": sentence, "metric": metric, "sizes": sizes(protocol)}
 
 
