@@ -60,18 +60,16 @@ def test_a_model_is_told_from_the_file_it_was_trained_on(here: Path) -> None:
     assert done is not None
     model = nf.Model.load(here / "run" / "model")
 
-    def told(path: str, split: str | None = None, reading: sources.Reading = sources.AS_IT_IS) -> str | None:
-        return sources.trained_on(model, path, sources.task(path, split, reading))
+    def warned(path: str, split: str | None = None, reading: sources.Reading = sources.AS_IT_IS) -> bool:
+        return TRAINED_ON in sources.task(path, split, reading, model).notes
 
-    for path in ("data.jsonl", str(here / "data.jsonl"), "./data.jsonl"):
-        assert str(told(path)).startswith("The model was trained on this file, but for the rows that its run held out")
+    assert all(map(warned, ("data.jsonl", str(here / "data.jsonl"), "./data.jsonl")))
     held = sources.Reading({"heldout": 4})
-    assert told("data.jsonl", "train", held) is not None
-    assert told("data.jsonl", None, held) is None and told("other.jsonl") is None
-    assert (
-        sources.trained_on(nf.Model(nf.encoders.Static(dim=8)), "data.jsonl", sources.task("data.jsonl", None)) is None
-    )
-    task = sources.task("data.jsonl", None)
-    task.notes[TRAINED_ON] = str(told("data.jsonl"))
+    assert warned("data.jsonl", "train", held) and not warned("data.jsonl", None, held)
+    write_lines(here / "a, split test.jsonl", PAIRS)  # a name that looks like a split's
+    assert not warned("other.jsonl") and not warned("a, split test.jsonl")
+    untrained = nf.Model(nf.encoders.Static(dim=8))
+    assert TRAINED_ON not in sources.task("data.jsonl", None, model=untrained).notes
+    task = sources.task("data.jsonl", None, model=model)
     sentence = nf.evaluate(model, task, baselines=["bm25"]).to_json()["verdict"]["sentence"]
-    assert sentence.startswith("The model was trained on this file")
+    assert sentence.startswith("The model was trained on this file, but for the rows that its run held out")

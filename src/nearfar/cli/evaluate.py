@@ -39,16 +39,12 @@ def command(
     from nearfar.evaluation import sources
     from nearfar.evaluation.baselines import chosen_baselines
     from nearfar.evaluation.evaluate import evaluate
-    from nearfar.evaluation.verdict import TRAINED_ON
     from nearfar.model import Model
     from nearfar.reports import console
     from nearfar.storage.folders import write_json
 
     loaded, others = Model.load(model), chosen_baselines(baseline or None)
-    task = sources.task(data, split, read)
-    if (warned := sources.trained_on(loaded, data, task)) is not None:
-        task.notes[TRAINED_ON] = warned
-    report = evaluate(loaded, task, baselines=others)
+    report = evaluate(loaded, sources.task(data, split, read, loaded), baselines=others)
     facts = report.to_json()
     if out is not None:
         write_json(out, facts)

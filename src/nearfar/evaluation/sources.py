@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nearfar.column import Column
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError
+from nearfar.evaluation.verdict import TRAINED_ON
 from nearfar.tasks import Retrieval, Task
 
 if TYPE_CHECKING:
@@ -56,19 +57,27 @@ class Reading:
 
 
 AS_IT_IS = Reading()
+SEEN_FILE = (
+    "The model was trained on this file, but for the rows that its run held out: this says little of new data, and the "
+    "run's own report says more."
+)
 
 
-def task(path: str, split: str | None, reading: Reading = AS_IT_IS) -> Task:
+def task(path: str, split: str | None, reading: Reading = AS_IT_IS, model: Model | None = None) -> Task:
     """Return DATA as a task: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
 
     Where columns are given, a table is one of pairs. The task is named by the file and, of several, the split:
-    "faq.jsonl, split test".
+    "faq.jsonl, split test". model: the one that will be judged; where its recipe names this file and the split is that
+    of training, or the only one, the task's notes say so. A copy of the file is not recognised.
 
     Errors: those of the data; a split that it does not have; settings for a BEIR folder.
     """
     found, of_several = _task_and_split(path, split, reading)
     name = path if not Path(path).expanduser().exists() else Path(path).expanduser().resolve().name or path
-    return replace(found, name=name if of_several is None else f"{name}, split {of_several}")
+    notes = dict(found.notes)
+    if model is not None and of_several in (None, "train") and _names_file(model, path):
+        notes[TRAINED_ON] = SEEN_FILE
+    return replace(found, name=name if of_several is None else f"{name}, split {of_several}", notes=notes)
 
 
 def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Task, str | None]:
@@ -91,23 +100,13 @@ def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Tas
     return replace(pairs_task, seen=None), of_several  # who knows what this model was trained on
 
 
-def trained_on(model: Model, path: str, judged: Task) -> str | None:
-    """Return in a sentence that a task holds rows that the model was trained on, as far as its recipe tells; else None.
-
-    It goes by the file that the recipe names. A split of its own that is no training, as of a folder, is as it should
-    be. A model of another library, or one trained on a copy of the file, tells nothing.
-    """
+def _names_file(model: Model, path: str) -> bool:
+    """Return whether the recipe that trained a model, where it is recorded, names a file as its data."""
     recipe = model.notes.get("recipe")
     sections = recipe.get("data") if isinstance(recipe, Mapping) else None
     parts = sections if isinstance(sections, list) else [sections]
     paths = [part["path"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("path"), str)]
-    same = any(Path(one).expanduser().resolve() == Path(path).expanduser().resolve() for one in paths)
-    if not same or (", split " in judged.name and not judged.name.endswith(", split train")):
-        return None
-    return (
-        "The model was trained on this file, but for the rows that its run held out: this says little of new data, "
-        "and the run's own report says more."
-    )
+    return any(Path(one).expanduser().resolve() == Path(path).expanduser().resolve() for one in paths)
 
 
 def pairs(
