@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import json
 import os
 import pkgutil
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -72,10 +75,30 @@ def _options(
 
 def main() -> None:
     """Run the command line on the words it was called with, and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by who started us
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        elif hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to fail
-    sys.exit(run())
+    _end(run())
+
+
+def _end(code: int) -> NoReturn:
+    """End the process with an exit code, as `sys.exit` does, but do not take Python down.
+
+    A library's thread that is still at work (Arrow's readers, gloo's collectives) and asks for Python while it is
+    taken down aborts the process: "terminate called without an active exception", exit 134.
+    """
+    if sys.getprofile() or sys.gettrace():
+        sys.exit(code)  # a profiler or debugger has its own things to do at the end
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # its reader has gone
+            stream.flush()
+    os._exit(code)
 
 
 def run(words: Sequence[str] | None = None) -> int:
