@@ -25,7 +25,7 @@ abilities registry
 sides
 storage
 vectors
-text
+text pictures
 data positives augmentations encoders heads losses objectives metrics
 model
 training index
