@@ -117,19 +117,21 @@ def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Tas
 def _picture_task(path: str, split: str | None, reading: Reading) -> tuple[Task, str | None]:
     """Return pictures as a task: to tell the class, or without classes to find each by a random view of it.
 
-    Where no split is there to judge by, a fifth is held out.
+    Where no split is there to judge by, a fifth is held out, and the split is None: a model that was trained on the
+    pictures may have seen it.
     """
     from nearfar import augmentations, positives, registry
 
     images = reading.images(path)
-    if split is None and not set(JUDGED) & set(images.splits):
+    whole = split is None and not set(JUDGED) & set(images.splits)
+    if whole:
         images = reading.images(path, heldout=HELD_OUT)
     split = split or next((name for name in JUDGED if name in images.splits), images.splits[0])
     settings = registry.coerced_settings(positives.Views, reading.positives, "positives", but=("data",))
     if "label" not in images.columns:
         settings = {"views": [{"augmentation": augmentations.Image(), "times": 2}], **settings}
     found = positives.Views(images, **settings).tasks(split)[-1]
-    return (replace(found, seen=None) if isinstance(found, Retrieval) else found), split
+    return (replace(found, seen=None) if isinstance(found, Retrieval) else found), None if whole else split
 
 
 def _names_file(model: Model, path: str) -> bool:

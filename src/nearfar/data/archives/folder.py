@@ -53,9 +53,10 @@ class Folder:
 
         for top, folders, files in os.walk(self.path, onerror=refuse):
             above = Path(top).relative_to(self.path)
+            folders[:] = [name for name in folders if self._wanted(f"{name}/a.png")]  # those that are not hidden
             for name in folders:
                 inner = (above / name).as_posix()
-                if (Path(top) / name).is_symlink() and self._wanted(f"{inner}/a.png"):
+                if (Path(top) / name).is_symlink():
                     self._problems[inner] = LINK
                     yield inner
             for name in files:

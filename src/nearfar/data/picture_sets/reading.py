@@ -24,7 +24,8 @@ from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, write_folder_atomically
 
 _VERSION = 1  # raise it whenever the same files would give other pixels
-_BATCH = 128  # pictures of one job of a thread, at most
+_BATCH, _BATCH_OF_LARGE = 128, 4  # pictures of one job of a thread, at most; several jobs wait, decoded
+_LARGE = 512  # pixels of the shorter side beyond which stored pictures may be large
 _BATCH_BYTES = 4 << 20  # of files in one job, beyond which it is full
 _PROBED = 64  # pictures whose headers are read to estimate the size of all
 
@@ -75,7 +76,8 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
     if stored.is_dir():
         return StoredPictures(stored)
     size, said = _estimate(archive, settings.side)
-    if not archive.any_order or (not indexed.is_dir() and size <= settings.most_bytes):
+    fits = size <= min(settings.most_bytes, shutil.disk_usage(root).free)
+    if not archive.any_order or (not indexed.is_dir() and fits):
         try:
             with write_folder_atomically(stored, overwrite=False) as folder, (folder / PIXELS).open("wb") as file:
                 _pass(archive, settings, said, file).write(folder)
@@ -88,7 +90,9 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
                 ) from None
     if not indexed.is_dir():
         with write_folder_atomically(indexed, overwrite=False) as folder:
-            _pass(archive, settings, f"{said}, which is too large to keep: looking at", None).write(folder)
+            _pass(archive, settings, f"looking at pictures too large to keep, about {size / 1e6:,.0f} MB", None).write(
+                folder
+            )
     return DecodedWhenRead(archive, indexed, settings)
 
 
@@ -131,9 +135,7 @@ def _estimate(archive: Archive, side: int | None) -> tuple[float, str]:
         except (BadPictureError, InputError):
             continue
     size = len(names) * float(np.mean(sizes)) if sizes else 0.0
-    free = shutil.disk_usage(cache_folder("pictures")).free
-    said = f"decoding {len(names):,} pictures, about {size / 1e6:,.0f} MB, once"
-    return size, said if size < free else f"{said} (only {free / 1e6:,.0f} MB are free)"
+    return size, f"decoding {len(names):,} pictures, about {size / 1e6:,.0f} MB, once"
 
 
 def _pass(archive: Archive, settings: ReadSettings, said: str, file: BinaryIO | None) -> Found:
@@ -146,7 +148,8 @@ def _pass(archive: Archive, settings: ReadSettings, said: str, file: BinaryIO | 
 
     total = None if names is None else len(names)
     with progress_bar(said, total, settings.progress, of_bytes=False) as advance:
-        for outcome in _in_threads(one, archive.members(), settings.workers()):
+        most = _BATCH if settings.side is not None and settings.side <= _LARGE else _BATCH_OF_LARGE
+        for outcome in _in_threads(one, _batches(archive.members(), most), settings.workers()):
             advance(1)
             fault = outcome.fault or ("is the second of its name" if outcome.name in seen else "")
             seen.add(outcome.name)
@@ -175,7 +178,7 @@ def _outcome(member: Member, side: int | None, *, keep: bool) -> _Outcome:
         return _Outcome(member.name, fault=str(error))
 
 
-def _in_threads(one: Callable[[Member], _Outcome], members: Iterator[Member], threads: int) -> Iterator[_Outcome]:
+def _in_threads(one: Callable[[Member], _Outcome], batches: Iterator[list[Member]], threads: int) -> Iterator[_Outcome]:
     """Yield the outcome of each member, in order, with a few batches of them at work or waiting."""
 
     def batch(part: list[Member]) -> list[_Outcome]:
@@ -183,7 +186,7 @@ def _in_threads(one: Callable[[Member], _Outcome], members: Iterator[Member], th
 
     waiting: deque[Future[list[_Outcome]]] = deque()
     with ThreadPoolExecutor(threads, "nearfar-pictures") as pool:
-        for part in _batches(members):
+        for part in batches:
             waiting.append(pool.submit(batch, part))
             if len(waiting) > 2 * threads:
                 yield from waiting.popleft().result()
@@ -191,13 +194,14 @@ def _in_threads(one: Callable[[Member], _Outcome], members: Iterator[Member], th
             yield from waiting.popleft().result()
 
 
-def _batches(members: Iterator[Member]) -> Iterator[list[Member]]:
+def _batches(members: Iterator[Member], most: int) -> Iterator[list[Member]]:
+    """Yield members in batches of at most so many, and of a few megabytes."""
     part: list[Member] = []
     size = 0
     for member in members:
         part.append(member)
         size += len(member.data)
-        if len(part) == _BATCH or size > _BATCH_BYTES:
+        if len(part) == most or size > _BATCH_BYTES:
             yield part
             part, size = [], 0
     if part:

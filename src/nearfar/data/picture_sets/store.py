@@ -70,7 +70,9 @@ class StoredPictures:
         self._shapes = index[:, 1:]  # (n, 2)
         ends = np.cumsum(3 * self._shapes.prod(1))
         self._starts = np.concatenate([[0], ends])  # (n + 1,)
-        self._pixels = np.memmap(folder / PIXELS, np.uint8, "r") if len(ends) else np.zeros(0, np.uint8)
+        self._pixels = np.zeros(0, np.uint8)
+        if len(ends):
+            self._pixels = np.asarray(np.memmap(folder / PIXELS, np.uint8, "r"))
 
     @property
     def nbytes(self) -> int:
