@@ -180,6 +180,18 @@ def test_pictures_are_decoded_once(tmp_path: Path, cache: Path, monkeypatch: pyt
     assert Images(folder, side=4).column("image").read(0, 1)[0].shape[0] == 4
 
 
+@pytest.mark.parametrize("store_gb", [1.0, 0.0])
+@pytest.mark.parametrize("file", ["pixels.bin", "index.npy", "names.json"])
+def test_a_damaged_cache_is_made_anew(store_gb: float, file: str, tmp_path: Path, cache: Path) -> None:
+    folder = in_folder(tmp_path / "set", classes({"a": 5, "b": 5}))
+    cells = _cells(Images(folder, store_gb=store_gb))
+    for damaged in cache.glob(f"*/{file}"):
+        damaged.write_bytes(damaged.read_bytes()[:-9])
+    again = _cells(Images(folder, store_gb=store_gb))
+    assert again.keys() == cells.keys()
+    assert all(np.array_equal(again[name], cell) for name, cell in cells.items())
+
+
 def test_digests_are_remembered_for_files_that_have_not_changed_lately(tmp_path: Path, cache: Path) -> None:
     folder = in_folder(tmp_path / "set", {"a.png": b"1"})
     files = [folder / "a.png"]
@@ -218,6 +230,21 @@ def test_pictures_that_do_not_fit_are_decoded_when_read(pack: Any, tmp_path: Pat
 def _cells(images: Images) -> dict[str, Any]:
     n = len(images)
     return dict(zip(images.column("path").read(0, n), images.column("image").read(0, n), strict=True))
+
+
+def test_what_turns_out_too_large_is_indexed_and_kept_with_a_higher_limit(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nearfar.data.picture_sets import reading
+
+    monkeypatch.setattr(reading, "_PROBED", 1)  # the first picture, which is small
+    files = {"a.png": encoded(noise(0, 4, 4))} | {f"b{i}.png": encoded(noise(i, 90, 90)) for i in range(9)}
+    folder = in_folder(tmp_path / "set", files)
+    cells = _cells(Images(folder, store_gb=1e-5))
+    assert list(cache.glob("*/pixels.bin")) == []
+    kept = Images(folder)
+    assert len(list(cache.glob("*/pixels.bin"))) == 1
+    assert all(np.array_equal(cells[name], cell) for name, cell in _cells(kept).items())
 
 
 def test_a_tar_that_does_not_fit_is_refused(tmp_path: Path, cache: Path) -> None:

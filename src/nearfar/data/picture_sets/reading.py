@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from nearfar.pictures.decode import BadPictureError, decoded, size_of, stored_si
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, write_folder_atomically
 
+_T = TypeVar("_T")
 _VERSION = 1  # raise it whenever the same files would give other pixels
 _BATCH, _BATCH_OF_LARGE = 128, 4  # pictures of one job of a thread, at most; several jobs wait, decoded
 _LARGE = 512  # pixels of the shorter side beyond which stored pictures may be large
@@ -67,19 +68,21 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
 
     Errors: `InputError` for an archive that is damaged; for one that does not fit and can only be read in order.
     """
-    digest = content_digest(archive.files(), archive.path)
     root = cache_folder("pictures")
-    stored, indexed = (
-        root / fingerprint(f"pictures {_VERSION}", kind, digest, "\n".join(archive.names() or []), settings.side)
-        for kind in ("decoded", "index")
-    )
-    if stored.is_dir():
-        return StoredPictures(stored)
+    content = (_VERSION, content_digest(archive.files(), archive.path), "\n".join(archive.names() or []), settings.side)
+    stored = root / fingerprint("decoded", *content)
+    indexed = root / fingerprint("index", *content, settings.most_bytes)  # with another limit they may fit
+    if (kept := _whole(lambda: StoredPictures(stored))) is not None:
+        return kept
     size, said = _estimate(archive, settings.side)
     fits = size <= min(settings.most_bytes, shutil.disk_usage(root).free)
-    if not archive.any_order or (not indexed.is_dir() and fits):
+    known = _whole(lambda: DecodedWhenRead(archive, indexed, settings))
+    if not archive.any_order or (known is None and fits):
         try:
-            with write_folder_atomically(stored, overwrite=False) as folder, (folder / PIXELS).open("wb") as file:
+            with (
+                write_folder_atomically(stored, overwrite=stored.exists()) as folder,
+                (folder / PIXELS).open("wb") as file,
+            ):
                 _pass(archive, settings, said, file).write(folder)
             return StoredPictures(stored)
         except _TooLargeError:
@@ -88,12 +91,19 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
                     f"{archive.path}: its pictures take more than {settings.most_bytes / 1e9:,.1f} GB decoded, and a "
                     "tar can only be read in order; unpack it and give the folder, or raise data.store_gb"
                 ) from None
-    if not indexed.is_dir():
-        with write_folder_atomically(indexed, overwrite=False) as folder:
-            _pass(archive, settings, f"looking at pictures too large to keep, about {size / 1e6:,.0f} MB", None).write(
-                folder
-            )
-    return DecodedWhenRead(archive, indexed, settings)
+    if known is None:
+        with write_folder_atomically(indexed, overwrite=indexed.exists()) as folder:
+            said = f"looking at pictures too large to keep, about {size / 1e6:,.0f} MB"
+            _pass(archive, settings, said, None).write(folder)
+    return known or DecodedWhenRead(archive, indexed, settings)
+
+
+def _whole(opened: Callable[[], _T]) -> _T | None:
+    """Return what the cache has; None where it is missing or damaged: it is then made anew."""
+    try:
+        return opened()
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 class DecodedWhenRead:

@@ -62,7 +62,10 @@ class Found:
 
 
 class StoredPictures:
-    """Pictures of a folder of the cache, decoded, a memory map of uint8."""
+    """Pictures of a folder of the cache, decoded, a memory map of uint8.
+
+    Errors: `ValueError`, `OSError` or `KeyError` for a folder that is not whole.
+    """
 
     def __init__(self, folder: Path) -> None:
         index, self.names, self.broken = read_index(folder)
@@ -72,7 +75,7 @@ class StoredPictures:
         self._starts = np.concatenate([[0], ends])  # (n + 1,)
         self._pixels = np.zeros(0, np.uint8)
         if len(ends):
-            self._pixels = np.asarray(np.memmap(folder / PIXELS, np.uint8, "r"))
+            self._pixels = np.asarray(np.memmap(folder / PIXELS, np.uint8, "r", shape=(self.nbytes,)))
 
     @property
     def nbytes(self) -> int:
@@ -92,4 +95,6 @@ def read_index(folder: Path) -> tuple[npt.NDArray[np.int64], list[str], list[tup
     """Return the index (n, 3), the names and the broken ones of a folder of the cache."""
     index: npt.NDArray[np.int64] = np.load(folder / INDEX, allow_pickle=False)
     found: dict[str, Sequence[Any]] = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+    if index.shape != (len(found["names"]), 3):
+        raise ValueError(f"{folder}: an index of {index.shape} for {len(found['names'])} pictures")
     return index, list(found["names"]), [(name, fault) for name, fault in found["broken"]]
