@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp, kstest
 from torch import Tensor
 
-from nearfar.augmentations.image import Image
+from nearfar.augmentations.image import ImageAugmentation
 from nearfar.augmentations.image_changes import affine, blur, boxes, colour
 from nearfar.augmentations.image_changes.presets import PRESETS
 from nearfar.compute.draws import Draws
@@ -159,7 +159,7 @@ def test_cutouts_have_torchvisions_distribution() -> None:
 
 def test_colours_have_torchvisions_distribution() -> None:
     """Factors uniform in their ranges, a change of each chance, orders all alike."""
-    image = Image("simclr", strength=1.0)
+    image = ImageAugmentation("simclr", strength=1.0)
     factors = image._factors(drawn(N), 32).double().numpy()
     for column, (low, high) in enumerate([(0.2, 1.8), (0.2, 1.8), (0.2, 1.8), (-0.2, 0.2)]):
         assert kstest(factors[:, column], "uniform", (low, high - low)).pvalue > LEAST_P
@@ -173,7 +173,7 @@ def test_colours_have_torchvisions_distribution() -> None:
 def test_no_two_rows_and_no_two_passes_share_a_view(preset: Any) -> None:
     """The same picture in all rows: all views differ, and so do those of the next pass."""
     same = pictures(1, 40, 40).expand(64, 40, 40, 3)
-    views = [Image(preset, size=24)(same, drawn(64, seed)) for seed in (0, 1)]
+    views = [ImageAugmentation(preset, size=24)(same, drawn(64, seed)) for seed in (0, 1)]
     together = torch.cat([torch.as_tensor(view) for view in views]).numpy()
     assert together.shape == (128, 24, 24, 3)
     assert len({view.tobytes() for view in together}) == 128
@@ -183,7 +183,7 @@ def test_chances_are_kept() -> None:
     """Of a black and white picture: one view in two is mirrored, one in five grey."""
     half = torch.zeros(4000, 8, 8, 3, dtype=torch.uint8)
     half[:, :, 4:, 0] = 255
-    whole = Image(size=8, scale=(1.0, 1.0), ratio=(1.0, 1.0), jitter=0.0)
+    whole = ImageAugmentation(size=8, scale=(1.0, 1.0), ratio=(1.0, 1.0), jitter=0.0)
     views = torch.as_tensor(whole(half, drawn(4000)))
     mirrored, grey = (views[:, 4, 1] > 0).any(1), views[..., 0] == views[..., 1]
     assert abs(mirrored.float().mean().item() - 0.5) < 0.04
@@ -194,7 +194,7 @@ def test_small_results_are_not_blurred_unless_it_is_asked_for() -> None:
     cells = pictures(40, 100, 100)
     plain = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grey": 0.0}
     small, asked, large = (
-        torch.as_tensor(Image("byol", size=size, **plain, **more)(cells, drawn(40)))  # type: ignore[arg-type]
+        torch.as_tensor(ImageAugmentation("byol", size=size, **plain, **more)(cells, drawn(40)))  # type: ignore[arg-type]
         for size, more in ((64, {}), (64, {"blur": 1.0}), (96, {}))
     )
     changed = [(views != rounded(cells, views.shape[1])).flatten(1).any(1) for views in (small, asked, large)]
@@ -209,10 +209,10 @@ def rounded(cells: Tensor, side: int) -> Tensor:
 
 def test_the_size_is_that_of_the_setting_the_reader_or_the_picture() -> None:
     cells = [pictures(1, height, 50)[0].numpy() for height in (40, 30, 40)]
-    assert torch.as_tensor(Image(size=16)(cells, drawn(3))).shape == (3, 16, 16, 3)
-    assert torch.as_tensor(Image().resized_to(24, cells, drawn(3))).shape == (3, 24, 24, 3)
-    assert [tuple(view.shape[:2]) for view in Image()(cells, drawn(3))] == [(40, 40), (30, 30), (40, 40)]
-    local = Image("dino_local")
+    assert torch.as_tensor(ImageAugmentation(size=16)(cells, drawn(3))).shape == (3, 16, 16, 3)
+    assert torch.as_tensor(ImageAugmentation().resized_to(24, cells, drawn(3))).shape == (3, 24, 24, 3)
+    assert [tuple(view.shape[:2]) for view in ImageAugmentation()(cells, drawn(3))] == [(40, 40), (30, 30), (40, 40)]
+    local = ImageAugmentation("dino_local")
     assert torch.as_tensor(local.resized_to(224, cells, drawn(3))).shape == (3, 96, 96, 3)
 
 
@@ -227,10 +227,10 @@ def test_the_size_is_that_of_the_setting_the_reader_or_the_picture() -> None:
 )
 def test_settings_that_cannot_be_are_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        Image(**given)
+        ImageAugmentation(**given)
 
 
 @pytest.mark.parametrize("cells", [["a text"], torch.zeros(2, 8, 8, 3), [np.zeros((8, 8), np.uint8)]])
 def test_what_is_no_picture_is_refused(cells: Any) -> None:
     with pytest.raises(InputError, match=r"takes pictures, uint8 \(h, w, 3\); here is a cell of kind"):
-        Image()(cells, drawn(len(cells)))
+        ImageAugmentation()(cells, drawn(len(cells)))
