@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from nearfar.data.table import Table
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
-from nearfar.positives.labels import LabelPositives
+from nearfar.positives.labels import LabelsAsPositives
 from nearfar.tasks import Labels
 
 
@@ -21,7 +21,7 @@ def table(classes: list[Any], **settings: Any) -> Table:
 
 
 def test_rows_of_a_class_are_positives_in_every_view_but_none_of_itself() -> None:
-    positives = LabelPositives(table(["a", "b", "a", "c"]), views=[{"times": 2}])
+    positives = LabelsAsPositives(table(["a", "b", "a", "c"]), views=[{"times": 2}])
     pairs = positives.batch(np.arange(4)).pairs
     near = pairs.query_group[:, None] == pairs.key_group
     same = pairs.query_item[:, None] == pairs.key_item
@@ -39,7 +39,7 @@ def test_rows_of_a_class_are_positives_in_every_view_but_none_of_itself() -> Non
 def test_the_loss_is_supcons() -> None:
     """Khosla et al. 2020, equation 2, in float64: the mean over positives outside of the logarithm."""
     classes = [0, 1, 0, 2, 1]
-    positives = LabelPositives(table(classes), views=[{"times": 2}])
+    positives = LabelsAsPositives(table(classes), views=[{"times": 2}])
     x = normalize(torch.randn(10, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), dim=1)
     label, total = torch.tensor(classes * 2), 0.0
     for i in range(10):
@@ -53,7 +53,7 @@ def test_the_loss_is_supcons() -> None:
 
 
 def test_a_queued_key_of_the_class_is_a_positive() -> None:
-    positives = LabelPositives(table(["a", "b", "a", "b"]))
+    positives = LabelsAsPositives(table(["a", "b", "a", "b"]))
     pairs = positives.batch(np.array([0, 1]), queued=np.array([2, 3])).pairs
     assert (pairs.query_group[:, None] == pairs.key_group).tolist() == [
         [True, False, True, False],
@@ -62,13 +62,13 @@ def test_a_queued_key_of_the_class_is_a_positive() -> None:
 
 
 def test_the_task_is_to_tell_the_class() -> None:
-    task = LabelPositives(table([i % 3 for i in range(30)], heldout=6, heldout_by=["text"])).task("heldout")
+    task = LabelsAsPositives(table([i % 3 for i in range(30)], heldout=6, heldout_by=["text"])).task("heldout")
     assert isinstance(task, Labels)
     assert (task.classes, len(task.cells), len(task.train)) == (["0", "1", "2"], 6, 24)
 
 
 def test_a_number_and_its_text_are_one_class() -> None:
-    pairs = LabelPositives(table([1.0, 2.0, 1.0])).batch(np.arange(3)).pairs
+    pairs = LabelsAsPositives(table([1.0, 2.0, 1.0])).batch(np.arange(3)).pairs
     assert pairs.query_group[0] == pairs.query_group[2] != pairs.query_group[1]
 
 
@@ -82,9 +82,9 @@ def test_a_number_and_its_text_are_one_class() -> None:
 )
 def test_labels_that_teach_nothing_are_refused(classes: list[Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        LabelPositives(table(classes))
+        LabelsAsPositives(table(classes))
 
 
 def test_data_without_labels_is_refused() -> None:
     with pytest.raises(InputError, match=r"there is no column of classes; name it with positives.label"):
-        LabelPositives(Table([{"text": f"{i}"} for i in range(3)]))
+        LabelsAsPositives(Table([{"text": f"{i}"} for i in range(3)]))

@@ -1,4 +1,4 @@
-"""LabelPositives: all documents of one class are positives of each other; those of other classes are negatives."""
+"""LabelsAsPositives: all documents of one class are positives of each other; those of other classes are negatives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Task
 
 
-class LabelPositives:
+class LabelsAsPositives:
     """All documents of one class are positives of each other, in every view; those of other classes are negatives.
 
     The supervised contrastive setting (Khosla et al. 2020, arXiv:2004.11362, equation 2). What is judged is whether the
@@ -41,7 +41,7 @@ class LabelPositives:
     Example:
         >>> import nearfar as nf
         >>> rows = [{"text": f"note {i}", "label": i % 2} for i in range(4)]
-        >>> labels = nf.positives.LabelPositives(nf.data.Table(rows))
+        >>> labels = nf.positives.LabelsAsPositives(nf.data.Table(rows))
         >>> labels.batch(np.arange(4)).pairs.query_group.unique().numel()
         2
 
