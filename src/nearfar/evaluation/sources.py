@@ -120,7 +120,7 @@ def _picture_task(path: str, split: str | None, reading: Reading) -> tuple[Task,
     Where no split is there to judge by, a fifth is held out, and the split is None: a model that was trained on the
     pictures may have seen it.
     """
-    from nearfar import augmentations, positives, registry
+    from nearfar import positives, registry
 
     images = reading.images(path)
     whole = split is None and not set(JUDGED) & set(images.splits)
@@ -129,7 +129,7 @@ def _picture_task(path: str, split: str | None, reading: Reading) -> tuple[Task,
     split = split or next((name for name in JUDGED if name in images.splits), images.splits[0])
     settings = registry.coerced_settings(positives.Views, reading.positives, "positives", but=("data",))
     if "label" not in images.columns:
-        settings = {"views": [{"augmentation": augmentations.Image(), "times": 2}], **settings}
+        settings = {"views": [{"name": "image", "times": 2}], **settings}
     found = positives.Views(images, **settings).tasks(split)[-1]
     return (replace(found, seen=None) if isinstance(found, Retrieval) else found), None if whole else split
 

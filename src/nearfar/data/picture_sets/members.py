@@ -109,7 +109,7 @@ def labelled_pictures(path: Path, settings: ReadSettings, label: str | None, bro
         [place.split for place, _ in kept],
         labels,
         [place.path for place, _ in kept],
-        _notes(pictures, said),
+        _notes(pictures, len(faults), said),
         f"{path}: {said}" if said else "",
     )
 
@@ -129,14 +129,14 @@ def _checked(path: Path, faults: Sequence[tuple[str, str]], good: int, broken: f
     return f"{said}. They are left out"
 
 
-def _notes(pictures: Pictures, said: str) -> dict[str, Any]:
+def _notes(pictures: Pictures, broken: int, said: str) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     if isinstance(pictures, StoredPictures):
         notes["decoded"] = f"{pictures.nbytes / 1e6:,.1f} MB, kept in the cache"
     else:
         notes["decoded"] = "whenever read, as all would take more than store_gb"
     if said:
-        notes |= {"broken": len(pictures.broken), "broken pictures": said}
+        notes |= {"broken": broken, "broken pictures": said}
     return notes
 
 
