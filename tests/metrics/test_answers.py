@@ -62,7 +62,7 @@ def test_knn_equals_the_reference(seed: int, k: int, c: int, temperature: float)
     task = task_of(random.integers(0, c, 15), random.integers(0, c, 25), c)
     found = Knn(k, temperature)(task, Predictions({"cells": cells, "train": x}))
     expected = naive_knn(x, task.train_labels, cells, task.labels, k, temperature)
-    assert list(found) == [f"knn@{k}", f"knn_macro_f1@{k}"]
+    assert list(found) == [f"knn@{k}", f"knn_balanced@{k}", f"knn_macro_f1@{k}"]
     np.testing.assert_array_equal(found[f"knn@{k}"], expected == task.labels)
     assert plain(found[f"knn_macro_f1@{k}"]) == pytest.approx(naive_f1(task.labels, expected))
 
@@ -194,7 +194,7 @@ def test_knn_tells_the_unknown_by_the_votes_of_the_known(seed: int, k: int, taug
         cosines = x.astype(np.float64) @ cell
         nearest = sorted(range(len(x)), key=lambda row: (-cosines[row], row))[:k]
         scores.append(sum(np.exp(cosines[row] / temperature) for row in nearest if task.train_labels[row] != 3))
-    assert list(found) == [f"knn@{k}", f"knn_macro_f1@{k}", f"knn_unknown_auroc@{k}"]
+    assert list(found) == [f"knn@{k}", f"knn_balanced@{k}", f"knn_macro_f1@{k}", f"knn_unknown_auroc@{k}"]
     assert plain(found[f"knn_unknown_auroc@{k}"]) == pytest.approx(naive_auroc(*split(np.array(scores), task)))
 
 
@@ -263,8 +263,9 @@ def test_auroc_is_scikit_learns() -> None:
 @pytest.mark.parametrize("metric", [Knn(1), Probe()])
 def test_answers_are_scored_as_they_are(metric: Knn | Probe) -> None:
     found = metric(task_of(np.array([0, 1, 1]), np.array([0]), 2), Predictions(answers=np.array([1, 1, 1])))
-    accuracy, f1 = found.values()
+    accuracy, balanced, f1 = found.values()
     assert plain(accuracy) == pytest.approx(2 / 3)
+    assert plain(balanced) == pytest.approx((0 + 1) / 2)
     assert plain(f1) == pytest.approx((0 + 4 / 5) / 2)
 
 

@@ -11,14 +11,14 @@ from nearfar import tasks
 from nearfar.column import Ids
 from nearfar.contracts import Measurement, Predictions, Values
 from nearfar.errors import InputError
-from nearfar.metrics.answers.scores import accuracy_and_f1, unknown_auroc
+from nearfar.metrics.answers.scores import answer_scores, unknown_auroc
 from nearfar.vectors.topk import topk
 
 _BLOCK = 20_000_000  # votes held at a time: cells x classes
 
 
 class Knn:
-    """Accuracy and macro-F1 of the weighted k-nearest-neighbour classifier, by cosine; 0 to 1, higher is better.
+    """How often the weighted k-nearest-neighbour classifier is right, by cosine; 0 to 1, higher is better.
 
         vote(c) = sum over the k nearest training cells of class c of exp(cosine / temperature)
 
@@ -36,8 +36,8 @@ class Knn:
         temperature: of the weights, above 0; the smaller, the more the nearest one decides.
 
     Call: a task of n labelled cells, and vectors of both columns (or answers, which are scored as they are) -> hits
-    (n,), the macro-F1 over the classes that occur among labels or answers, and the AUROC where there are unknown and
-    known cells.
+    (n,), the balanced accuracy, the macro-F1 over the classes that occur among labels or answers, and the AUROC where
+    there are unknown and known cells.
 
     Errors: `InputError`: settings out of range; vectors that are not finite.
 
@@ -59,13 +59,14 @@ class Knn:
         votes = f"the {k} nearest training cells vote for (weights exp(cosine / {temperature:g}))"
         self.meaning = {
             f"knn@{k}": f"share of cells whose class {votes}",
+            f"knn_balanced@{k}": f"mean over the classes of the share of their cells whose class {votes}",
             f"knn_macro_f1@{k}": f"mean F1 over the classes, of the class that {votes}",
             f"knn_unknown_auroc@{k}": f"share of pairs of a known and an unknown cell with the higher vote for known "
             f"classes at the known one ({k} nearest training cells); 0.5 is chance",
         }
 
     def __call__(self, task: tasks.Labels, predictions: Predictions) -> dict[str, Measurement]:
-        """Return hits (n,), the macro-F1 and the AUROC by name."""
+        """Return hits (n,), the balanced accuracy, the macro-F1 and the AUROC by name."""
         if predictions.vectors:
             answers, known = self._voted(task, predictions)
         elif predictions.answers is not None:
@@ -73,8 +74,8 @@ class Knn:
             known = (answers != task.unknown).astype(np.float64)
         else:
             raise InputError(f"{task.name}: knn needs the vectors of the cells, or answers")
-        accuracy, f1, auroc = self.meaning
-        found = accuracy_and_f1(task.labels, answers, len(task.classes), (accuracy, f1))
+        *names, auroc = self.meaning
+        found = answer_scores(task.labels, answers, len(task.classes), names)
         return found | unknown_auroc(task, known, auroc)
 
     def _voted(self, task: tasks.Labels, predictions: Predictions) -> tuple[Ids, Values]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from nearfar import tasks
 from nearfar.contracts import Measurement, Predictions, Values
 from nearfar.errors import InputError
-from nearfar.metrics.answers.scores import accuracy_and_f1, unknown_auroc
+from nearfar.metrics.answers.scores import answer_scores, unknown_auroc
 from nearfar.vectors.geometry import check_vectors
 
 STRENGTHS = (1.0, 0.1, 0.01, 1e-3, 1e-4)  # the strongest first: of equal ones it is taken
@@ -22,7 +22,7 @@ _CHOSEN_ON = 0.2  # share of the training cells that the strength is chosen on
 
 
 class Probe:
-    """Accuracy and macro-F1 of multinomial logistic regression on the standardised, frozen vectors; 0 to 1.
+    """How often multinomial logistic regression on the standardised, frozen vectors is right; 0 to 1.
 
         W, b = argmin mean_i -log softmax(W x_i + b)[y_i] + strength / 2 |W|^2
 
@@ -41,14 +41,14 @@ class Probe:
         seed: decides which fifth the strength is chosen on.
 
     Call: a task of n labelled cells, and vectors of both columns (or answers, which are scored as they are) -> hits
-    (n,), the macro-F1 over the classes that occur among labels or answers, and the AUROC where there are unknown and
-    known cells.
+    (n,), the balanced accuracy, the macro-F1 over the classes that occur among labels or answers, and the AUROC where
+    there are unknown and known cells.
 
     Errors: `InputError`: settings out of range; vectors that are not finite.
 
     Example:
         >>> sorted(Probe().meaning)
-        ['probe', 'probe_macro_f1', 'probe_unknown_auroc']
+        ['probe', 'probe_balanced', 'probe_macro_f1', 'probe_unknown_auroc']
 
     When not to use it: on millions of training cells, which are all held in memory; draw a part of them.
     """
@@ -58,6 +58,7 @@ class Probe:
     usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
         "probe": "share of cells whose class a linear classifier on the frozen vectors tells",
+        "probe_balanced": "mean over the classes of the share of their cells whose class a linear classifier tells",
         "probe_macro_f1": "mean F1 over the classes, of a linear classifier on the frozen vectors",
         "probe_unknown_auroc": "share of pairs of a known and an unknown cell with the higher probability of its most "
         "likely known class at the known one; 0.5 is chance",
@@ -71,7 +72,7 @@ class Probe:
         self.strength, self.iterations, self.seed = strength, iterations, seed
 
     def __call__(self, task: tasks.Labels, predictions: Predictions) -> dict[str, Measurement]:
-        """Return hits (n,), the macro-F1 and the AUROC by name."""
+        """Return hits (n,), the balanced accuracy, the macro-F1 and the AUROC by name."""
         if predictions.vectors:
             log_p = self._fitted(task, predictions)
             answers = log_p.argmax(1)
@@ -81,7 +82,7 @@ class Probe:
             known = (answers != task.unknown).astype(np.float64)
         else:
             raise InputError(f"{task.name}: probe needs the vectors of the cells, or answers")
-        found = accuracy_and_f1(task.labels, answers, len(task.classes), ("probe", "probe_macro_f1"))
+        found = answer_scores(task.labels, answers, len(task.classes), list(self.meaning)[:3])
         return found | unknown_auroc(task, known, "probe_unknown_auroc")
 
     def _fitted(self, task: tasks.Labels, predictions: Predictions) -> Values:

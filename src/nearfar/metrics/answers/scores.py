@@ -1,7 +1,8 @@
-"""Accuracy and macro-F1 of answered classes, and whether scores tell the known ones from the unknown."""
+"""How well classes are answered, and whether scores tell the known ones from the unknown."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -13,14 +14,29 @@ from nearfar.contracts import Measurement, Statistic, Values
 from nearfar.tasks import Labels
 
 
-def accuracy_and_f1(labels: Ids, answers: Ids, c: int, names: tuple[str, str]) -> dict[str, Measurement]:
-    """Return the accuracy, as hits (n,), and the macro-F1, under two names.
+def answer_scores(labels: Ids, answers: Ids, c: int, names: Sequence[str]) -> dict[str, Measurement]:
+    """Return the accuracy, as hits (n,), the balanced accuracy and the macro-F1, under three names.
 
     labels, answers: (n,) classes in 0 to c - 1; answers may be -1, which is always wrong.
     """
     hits: Values = (labels == answers).astype(np.float64)
-    f1 = partial(macro_f1, labels, answers, c)
-    return {names[0]: hits, names[1]: Statistic(float(f1(np.ones((1, len(labels))))[0]), f1)}
+    whole = np.ones((1, len(labels)))
+    balanced, f1 = partial(balanced_accuracy, labels, answers, c), partial(macro_f1, labels, answers, c)
+    found: list[Measurement] = [hits, *(Statistic(float(of(whole)[0]), of) for of in (balanced, f1))]
+    return dict(zip(names, found, strict=True))
+
+
+def balanced_accuracy(labels: Ids, answers: Ids, c: int, weight: Values) -> Values:
+    """Return the mean over the classes among the labels of the share of their rows that are answered right, (b,).
+
+    weight (b, n): how often each row occurs. A class counts as much as any other, however many rows it has. Source:
+    Brodersen et al. 2010, doi:10.1109/ICPR.2010.764; the same as scikit-learn's `balanced_accuracy_score`.
+    """
+    true = _sums(labels, c, weight)  # (b, c)
+    hit = _sums(np.where(labels == answers, labels, -1), c, weight)
+    recall = np.divide(hit, true, out=np.zeros_like(true), where=true > 0)
+    mean: Values = recall.sum(1) / (true > 0).sum(1)
+    return mean
 
 
 def macro_f1(labels: Ids, answers: Ids, c: int, weight: Values) -> Values:
