@@ -12,7 +12,7 @@ from nearfar.column import ListColumn
 from nearfar.contracts import Predictions
 from nearfar.errors import InputError
 from nearfar.metrics.answers.scores import balanced_accuracy
-from nearfar.metrics.fewshot import Fewshot, _distinct, _told
+from nearfar.metrics.fewshot import Fewshot, _distinct, _is_nearest
 from nearfar.tasks import Labels
 
 Floats = npt.NDArray[np.float64]
@@ -31,10 +31,10 @@ def share(metric: Fewshot, judged: Labels, cells: Any, train: Any) -> Floats:
     return found
 
 
-def test_classes_that_lie_apart_are_told_and_equal_vectors_are_at_nothing() -> None:
+def test_classes_that_lie_apart_are_is_nearest_and_equal_vectors_are_at_nothing() -> None:
     judged = task([0, 1, 2] * 5, [0, 1, 2] * 4, 3)
     apart = np.eye(3)
-    assert share(Fewshot(ways=3), judged, apart[judged.labels], apart[judged.train_labels]).tolist() == [1.0] * 15
+    assert share(Fewshot(ways=3), judged, apart[judged.labels], apart[judged.train_labels]) == pytest.approx(1.0)
     assert share(Fewshot(ways=3), judged, np.ones((15, 3)), np.ones((12, 3))).tolist() == [0.0] * 15  # ties
 
 
@@ -48,10 +48,10 @@ def test_random_vectors_are_at_chance() -> None:
 def test_one_cell_is_judged_as_a_loop_would() -> None:
     random = np.random.default_rng(1)
     cells, shots = random.normal(size=(30, 4)), random.normal(size=(30, 3, 2, 4))
-    for cell, of_cell, told in zip(cells, shots, _told(cells, shots), strict=True):
+    for cell, of_cell, right in zip(cells, shots, _is_nearest(cells, shots), strict=True):
         means = [np.mean([shot / np.linalg.norm(shot) for shot in of_class], axis=0) for of_class in of_cell]
         cosines = [cell @ mean / np.linalg.norm(cell) / np.linalg.norm(mean) for mean in means]
-        assert told == (int(np.argmax(cosines)) == 0)
+        assert right == (int(np.argmax(cosines)) == 0)
 
 
 def test_draws_are_distinct_and_all_sets_are_as_likely() -> None:

@@ -81,7 +81,7 @@ class Fewshot:
             for start in range(0, len(judged), size):
                 rows = judged[start : start + size]
                 shots = self._shots(random, task.labels[rows], able, members)  # (b, ways, shots)
-                right[rows] += _told(cells[rows], train[shots]) / self.episodes
+                right[rows] += _is_nearest(cells[rows], train[shots]) / self.episodes
         return {next(iter(self.meaning)): right}
 
     def _shots(self, random: np.random.Generator, labels: Ids, able: Ids, members: list[Ids]) -> Ids:
@@ -112,11 +112,11 @@ def _distinct(random: np.random.Generator, below: Ids, k: int) -> Ids:
     return drawn
 
 
-def _told(cells: Floats, shots: Floats) -> Values:
+def _is_nearest(cells: Floats, shots: Floats) -> Values:
     """Return whether each cell (b, d) is nearest to the mean of the first class's shots (b, ways, k, d), (b,)."""
     units = shots / np.maximum(np.linalg.norm(shots, axis=3, keepdims=True), 1e-12)
     means = units.mean(2)  # (b, ways, d)
     lengths = np.maximum(np.linalg.norm(means, axis=2), 1e-12)
     cosines = np.einsum("bd,bwd->bw", cells, means) / lengths  # times the cell's length, which changes no order
-    told: Values = (cosines[:, 0] > cosines[:, 1:].max(1)).astype(np.float64)
-    return told
+    nearest: Values = (cosines[:, 0] > cosines[:, 1:].max(1)).astype(np.float64)
+    return nearest
