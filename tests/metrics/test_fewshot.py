@@ -31,7 +31,7 @@ def share(metric: Fewshot, judged: Labels, cells: Any, train: Any) -> Floats:
     return found
 
 
-def test_classes_that_lie_apart_are_is_nearest_and_equal_vectors_are_at_nothing() -> None:
+def test_classes_that_lie_apart_are_right_and_equal_vectors_are_at_nothing() -> None:
     judged = task([0, 1, 2] * 5, [0, 1, 2] * 4, 3)
     apart = np.eye(3)
     assert share(Fewshot(ways=3), judged, apart[judged.labels], apart[judged.train_labels]) == pytest.approx(1.0)
