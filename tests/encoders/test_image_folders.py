@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import pickle
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from nearfar.encoders.image import Image
 from nearfar.encoders.image_networks import lite0
 from nearfar.encoders.pretrained.modules import encoder_spec
+from nearfar.encoders.reading.pictures import resized
 from nearfar.errors import InputError
 from nearfar.model import Model
 from tests.encoders.test_image import TINY, VIT, pictures, tiny, vectors
@@ -44,10 +48,13 @@ def of_timm(folder: Path, name: str = "fasternet_t0", classes: int = 5, **args: 
 
     torch.manual_seed(3)
     network = timm.create_model(name, num_classes=classes, **args)
-    data = {"input_size": (3, 32, 32), "mean": (0.3, 0.4, 0.5), "std": (0.2, 0.25, 0.3), "crop_mode": "squash"}
+    data = {"input_size": [3, 32, 32], "mean": [0.3, 0.4, 0.5], "std": [0.2, 0.25, 0.3], "crop_mode": "squash"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        save_for_hf(network, str(folder), model_args=args, safe_serialization=True, data_config=data)
+        save_for_hf(network, str(folder), model_args=args, safe_serialization=True)
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"].update(data)
+    (folder / "config.json").write_text(json.dumps(config))
     if classes:
         network.reset_classifier(0)
     return network.eval()
@@ -277,9 +284,35 @@ def test_lite0_is_converted_once_and_classifies_as_timm_s_network_would(
     assert encoder_spec("lite0") == {"name": "image", "model": "lite0"}
 
 
+@pytest.mark.slow
+def test_lite0_tells_dogs_on_photographs(cache: Path, shared_data: Path) -> None:
+    """With its layer of classes: of photographs whose captions all say dog, most are told to be one of 120 breeds."""
+    pytest.importorskip(lite0.PACKAGE, reason="the extra lite0 is not installed")
+    from PIL import Image as Pillow
+
+    captions: dict[str, list[str]] = {}
+    with gzip.open(shared_data / "E-flickr8k" / "captions.tsv.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            fields = line.rstrip("\n").split("\t")
+            captions.setdefault(fields[0].split("#")[0], []).append(fields[-1].lower())
+    network = timm.create_model(f"local-dir:{lite0.lite0_folder()}", pretrained=True).eval()
+    shares = []
+    with zipfile.ZipFile(shared_data / "E-flickr8k" / "images-112px.zip") as archive:
+        members = {Path(name).name: name for name in archive.namelist()}
+        for dogs in (True, False):
+            alike = [name for name, said in captions.items() if all(("dog" in one) == dogs for one in said)]
+            opened = [Pillow.open(io.BytesIO(archive.read(members[name]))) for name in alike if name in members][:40]
+            pixels = [np.asarray(picture.convert("RGB")) for picture in opened]
+            x = (resized(pixels, 224, "crop", antialias=True).permute(0, 3, 1, 2).float() - 127) / 128
+            with torch.no_grad():
+                classes = network(x).argmax(1)
+            shares.append(float(((classes >= 151) & (classes <= 268)).float().mean()))  # ImageNet's breeds of dogs
+    assert shares[0] > 0.5 and shares[1] < 0.1
+
+
 def test_without_its_extra_lite0_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite0, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"lite0 is not installed; pip install 'nearfar\[lite0\]'"):
+    with pytest.raises(InputError, match=r"lite0 is not installed; pip install 'nearfar\[images,lite0\]'"):
         Image("lite0")
 
 

@@ -108,7 +108,8 @@ class Image(nn.Module):
         """Use a network: freeze its first layers, and try it on a picture."""
         network.to(memory_format=torch.channels_last)
         if self.frozen:
-            stem, *layers = network.layers()
+            with library_errors(f"encoder.frozen: {self.model} does not say what its layers are", "leave frozen out"):
+                stem, *layers = network.layers()
             if not 0 < self.frozen <= len(layers):
                 most = len(layers)
                 raise InputError(f"encoder.frozen: the network has {most} layers or stages; give 0 to {most}")
@@ -122,7 +123,8 @@ class Image(nn.Module):
         if vectors.dim() != 2 or not bool(vectors.isfinite().all()):
             raise InputError(f"{what}, but {tuple(vectors.shape)}; is its pooling switched off?")
         self.dim = int(vectors.shape[1])
-        self.network: Network = network.train(self.training)
+        self.network: Network = network
+        self.train(self.training)
         self.__dict__.pop("states", None)
         if network.has_states:
             self.states = self._states  # see `abilities.GivesStates`

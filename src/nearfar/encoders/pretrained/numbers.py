@@ -17,6 +17,7 @@ POSITIVE = (  # whole numbers of at least 1, or null, in the configs of all mode
     *("dim", "n_layers", "n_heads", "hidden_dim", "n_embd", "n_layer", "n_head", "n_positions", "d_model", "d_kv"),
     *("num_layers", "num_heads", "max_position_embeddings", "embedding_size", "num_hidden_groups", "inner_group_num"),
 )
+OF_STAGES = {"num_heads"}  # those that picture models may have a list of, a number for each stage
 LAYERS = re.compile(
     r"(^|_)(n_layer|layers?|blocks?|depths?)$"
 )  # each is built by itself, so that many of them take for ever
@@ -42,7 +43,8 @@ def _check(path: Path, where: str, config: Mapping[str, Any], layers: int, size:
         if isinstance(value, Mapping):
             _check(path, f"{name}.", value, layers, size)
             continue
-        for one in value if isinstance(value, list) else [value]:  # a number for each stage
+        several = isinstance(value, list) and key not in set(POSITIVE) - OF_STAGES
+        for one in value if several else [value]:
             _check_number(path, name, key, one, layers, size)
 
 
