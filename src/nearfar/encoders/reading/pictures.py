@@ -21,7 +21,7 @@ from nearfar.pictures.resize import resized_crops
 Fit = Literal["crop", "squash"]
 SIZES = (32, 64, 128)  # pixels of a picture's side that "auto" chooses among
 SAMPLED = 256  # pictures of a column whose sizes are looked at
-BLOCK = 64  # pictures that are read and resized together: photographs are large
+BLOCK = 32  # pictures that are read and resized together: photographs are large
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ def auto_size(columns: Sequence[Column]) -> int:
     sides: list[int] = []
     for column in columns:
         n = len(column)
-        for row in np.unique(np.linspace(0, n - 1, min(n, SAMPLED)).astype(np.int64)).tolist():
-            sides += [min(picture.shape[:2]) for picture in as_pictures(column.read(row, row + 1))]
+        rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLED)).astype(np.int64))
+        for start in range(0, len(rows), BLOCK):
+            sides += [min(picture.shape[:2]) for picture in as_pictures(take(column, rows[start : start + BLOCK]))]
     middle = float(np.median(sides)) if sides else 0.0
     return max((size for size in SIZES if size <= middle), default=SIZES[0])
 
