@@ -66,6 +66,15 @@ class OfKind(Protocol):
     kind: str
 
 
+@runtime_checkable
+class ReadsRows(Protocol):
+    """A column that reads any rows at once, in any order: what takes long for each cell is then done in parallel."""
+
+    def read_rows(self, rows: Ids) -> list[Any]:
+        """Return the cells of some rows, in the order of `rows`."""
+        ...
+
+
 class ListColumn:
     """A column held in memory."""
 
@@ -136,6 +145,8 @@ def chunks(column: Column, size: int = READ_BLOCK) -> Iterator[list[Any]]:
 
 def take(column: Column, rows: Ids) -> list[Any]:
     """Return the cells of some rows, in the order of `rows`."""
+    if isinstance(column, ReadsRows):
+        return column.read_rows(rows)
     wanted = np.unique(rows)
     cells: dict[int, Any] = {}
     for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > SEEK_GAP) + 1) if len(wanted) else []:

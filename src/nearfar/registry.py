@@ -383,9 +383,13 @@ def _as_plain(value: Any) -> Any:
 
 
 def attribute(package: str, class_name: str) -> Any:
-    """Return a part by its class's name, as `nf.losses.InfoNCE` asks: the `__getattr__` of a package of parts."""
+    """Return a part by its class's name, as `nf.losses.InfoNCE` asks: the `__getattr__` of a package of parts.
+
+    The class has the name of its file, and says more where another package has a part of that name: encoders/image.py
+    holds `ImageEncoder`.
+    """
     for name in names(package):
-        if name.replace("_", "") == class_name.lower():
+        if class_name.lower().startswith(name.replace("_", "")):
             part = public_class(f"nearfar.{package}.{name}")
             if part.__name__ == class_name:
                 return part

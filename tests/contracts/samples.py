@@ -18,6 +18,7 @@ from nearfar import registry
 from nearfar.column import ListColumn
 from nearfar.data.table import Table
 from nearfar.errors import InputError
+from tests.pictures.samples import encoded, noise
 
 SMALL: dict[str, Any] = {
     "dim": 8,
@@ -127,14 +128,27 @@ def packages(folder: Path, count: int = 12) -> list[Path]:
 
 
 def sources(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield settings that name real data of each form: a table, graded and labelled pairs, a BEIR folder, packages."""
+    """Yield settings that name real data of each form: tables, graded and labelled pairs, a BEIR folder, ...
+
+    Packages of Python code, a folder of pictures in classes.
+    """
     yield {"path": str(write_lines(folder / "pairs.jsonl", rows()))}
     graded = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "score": i % 6} for i in range(12)]
     yield {"path": str(write_lines(folder / "graded.jsonl", graded))}
     labelled = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "label": i % 2} for i in range(12)]
     yield {"path": str(write_lines(folder / "labelled.jsonl", labelled))}
     yield {"path": str(beir(folder / "beir"))}
+    yield {"path": str(pictures(folder / "pictures"))}
     yield {"paths": packages(folder / "packages")}
+
+
+def pictures(folder: Path) -> Path:
+    """Write a folder of pictures in two classes."""
+    for i in range(16):
+        file = folder / f"class {i % 2}" / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(noise(i, 16, 16)))
+    return folder
 
 
 def beir(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Image: a random crop of a picture, its colours changed: the views of SimCLR, MoCo, BYOL and DINO."""
+"""ImageAugmentation: a random crop of a picture, its colours changed: the views of SimCLR, MoCo, BYOL and DINO."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLOCK = 1 << 19  # numbers of a block of pictures that are changed together: the
 LARGEST = 224  # pixels of the result's side where none is said
 
 
-class Image:
+class ImageAugmentation:
     """A crop of a picture, resized, mirrored, its colours changed in a random order, made grey, blurred, solarised.
 
     Every picture of a batch has draws of its own. Each change is torchvision's of that name, its parameters have the
@@ -51,7 +51,7 @@ class Image:
         >>> import numpy as np, nearfar as nf
         >>> from nearfar.compute.draws import Draws
         >>> pictures = np.zeros((2, 40, 60, 3), np.uint8)
-        >>> nf.augmentations.Image(size=32)(list(pictures), Draws.of(np.array([[0], [1]]))).shape
+        >>> nf.augmentations.ImageAugmentation(size=32)(list(pictures), Draws.of(np.array([[0], [1]]))).shape
         torch.Size([2, 32, 32, 3])
 
     When not to use it: flips and turned hues where left and right or a colour decide what the picture is: text, signs,

@@ -27,13 +27,14 @@ def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
 
 
 def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = False) -> None:
-    """Refuse the path of a file that does not exist or whose name does not say what it holds.
+    """Refuse the path of a file that does not exist or whose name does not say what it holds; an archive's does.
 
     What may be a data set on the hub passes.
 
     beir_split: of a BEIR folder whose queries and judgements are read, too; None where only its documents are.
     delimited: a delimiter is given, so that the name of a file need not say what it holds.
     """
+    from nearfar.data.archives.open_archive import is_archive_name
     from nearfar.data.beir import check_folder, is_beir
     from nearfar.data.tables.files import check_file
     from nearfar.data.tables.read import file_kind, is_file_name
@@ -41,7 +42,9 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
     place = Path(path).expanduser()
     if path and is_beir(place):
         check_folder(place, beir_split)
-    if path and (place.is_file() or (not place.exists() and is_file_name(path))):
+    if is_archive_name(place):
+        check_file(place)
+    elif path and (place.is_file() or (not place.exists() and is_file_name(path))):
         check_file(place)
         file_kind(place, delimited=delimited)
 

@@ -1,4 +1,4 @@
-"""nearfar embed: texts to vectors in a file."""
+"""nearfar embed: texts or pictures to vectors in a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     texts: Annotated[
-        str, typer.Argument(metavar="INPUT", help="As of search: a table, a .txt file (a text a line), ...")
+        str, typer.Argument(metavar="INPUT", help="As of search: a table, a .txt file (a text a line), pictures, ...")
     ],
     overrides: TableOverrides = None,
     *,
@@ -36,7 +36,7 @@ def command(
     calibration: Annotated[str | None, typer.Option(help="For int8: texts like those to come, or .ranges.npy.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the vectors of texts into a file.
+    """Write the vectors of texts, or of pictures, into a file.
 
     Unit vectors, float32, in the order of the input. Bytes (int8, uint8) need a calibration; its ranges are kept as
     OUT.ranges.npy, for texts to come that are to be compared with these. Texts to calibrate on are read as INPUT is,

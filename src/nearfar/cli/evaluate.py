@@ -17,7 +17,9 @@ BASELINE = "bm25, majority, ... (those of the task by default), a model's folder
 
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
-    data: Annotated[str, typer.Argument(help="A BEIR folder, or a table of pairs, graded or labelled or neither.")],
+    data: Annotated[
+        str, typer.Argument(help="A BEIR folder, a table of pairs, graded or labelled or neither, or pictures.")
+    ],
     overrides: Overrides = None,
     baseline: Annotated[list[str] | None, typer.Option(help=BASELINE)] = None,
     query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
@@ -29,7 +31,8 @@ def command(
 ) -> None:
     """Judge a model, beside baselines, with intervals.
 
-    On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
+    On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, a table of pairs, or a
+    folder or archive of pictures, in classes or not.
     """
     if out is not None:
         refuse_place(out.parent)

@@ -1,4 +1,4 @@
-"""nearfar search: the texts nearest to a query."""
+"""nearfar search: the texts or pictures nearest to a query."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MODES = ("vectors", "words", "hybrid")
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     corpus: Annotated[
-        str, typer.Argument(help="A table, a .txt file (a text a line), a folder of texts, or a BEIR folder.")
+        str, typer.Argument(help="A table, a .txt file (a text a line), a folder of texts or pictures, a BEIR folder.")
     ],
-    query: Annotated[str, typer.Argument(help="What to look for, in words; - reads a query a line.")],
+    query: Annotated[str, typer.Argument(help="What to look for: words, a picture's path; - reads a query a line.")],
     overrides: TableOverrides = None,
     k: Annotated[int, typer.Option("-k", help="How many to show.")] = 10,
     mode: Annotated[str, typer.Option(help="vectors, words (BM25) or hybrid (their fusion).")] = "vectors",
@@ -38,7 +38,8 @@ def command(
 
     Scores are cosines, those of words are BM25's. Scores of hybrid are fusion scores (reciprocal ranks): they order the
     documents of one query and say nothing beyond that. With - queries are the lines of standard input that are not
-    blank; JSON then is a list of lists, one for each of them.
+    blank; JSON then is a list of lists, one for each of them. Pictures, in a folder or an archive, are found by their
+    paths, and a query that is a picture's path is that picture.
     """
     if k < 1:
         raise InputError(f"-k {k}: ask for at least one result")
@@ -54,10 +55,10 @@ def command(
     from nearfar.index.exact import search
     from nearfar.model import Model
 
-    loaded = Model.load(model)
+    loaded, cells = Model.load(model), [sources.query(one, texts) for one in queries.values()]
     found = [
         [{**hit, "id": ids[hit["id"]]} for hit in hits]
-        for hits in search(loaded, texts, list(queries.values()), k=k, mode=cast("Mode", mode))
+        for hits in search(loaded, texts, cells, k=k, mode=cast("Mode", mode))
     ]
     if query == "-":
         emit(found, as_json, lambda: _show_several(queries, found))
@@ -92,7 +93,9 @@ def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]]) ->
 
 def _show(hits: list[dict[str, Any]]) -> None:
     for hit in hits:
-        print(f"{hit['score']:.3f}  {printable(hit['id'])}\n{_excerpt(hit['text'])}")
+        print(f"{hit['score']:.3f}  {printable(hit['id'])}")
+        if "text" in hit:  # a picture has none
+            print(_excerpt(hit["text"]))
     if not hits:
         print("nothing found: no document shares a word with the query")
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.column import Column
+from nearfar.column import Column, column_kind
 from nearfar.data.beir import is_beir
+from nearfar.data.picture_sets.members import is_picture_set
 from nearfar.errors import InputError
 from nearfar.evaluation.verdict import TRAINED_ON
 from nearfar.tasks import Retrieval, Task
 
 if TYPE_CHECKING:
+    from nearfar.data.images import Images
     from nearfar.data.table import Table
     from nearfar.model import Model
     from nearfar.positives.columns import Columns
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")  # the first one counts
 OPTIONS = ("query", "key", "delimiter")  # settings of a table that are options of commands, too
 GRADED = {"sentence1", "sentence2", "score"}  # columns of graded sentence pairs
+JUDGED = ("test", "heldout", "validation")  # the split to judge by where none is named: the first one that there is
+HELD_OUT = 0.2  # of pictures without any of these: a class is told from pictures that are not judged
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,14 @@ class Reading:
 
         settings = registry.coerced_settings(data.Table, self.data, "data", but=("path",))
         read: Table = data.Table(path, **settings)
+        return read
+
+    def images(self, path: str, **usual: Any) -> Images:
+        """Return a path as pictures. usual: settings that hold unless others are given. Errors: those of the data."""
+        from nearfar import data, registry
+
+        settings = registry.coerced_settings(data.Images, self.data, "data", but=("path",))
+        read: Images = data.Images(path, **{**usual, **settings})
         return read
 
     def columns(self, table: Table, **more: Any) -> Columns:
@@ -64,7 +76,7 @@ SEEN_FILE = (
 
 
 def task(path: str, split: str | None, reading: Reading = AS_IT_IS, model: Model | None = None) -> Task:
-    """Return DATA as a task: a BEIR folder, sentence pairs with grades or labels, or a table of pairs.
+    """Return DATA as a task: a BEIR folder, sentence pairs with grades or labels, a table of pairs, or pictures.
 
     Where columns are given, a table is one of pairs. The task is named by the file and, of several, the split:
     "faq.jsonl, split test". model: the one that will be judged; where its recipe names this file and the split is that
@@ -87,17 +99,39 @@ def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Tas
     if is_beir(Path(path)):
         reading.refuse_for_beir(path)
         return data.Beir(path, split=split or "test").task(), split or "test"
+    if is_picture_set(path):
+        return _picture_task(path, split, reading)
     table = reading.table(path)
     if not reading.positives and data.LabelledPairs.recognised(table.columns):
         labelled = data.LabelledPairs(table, split=split)
         return labelled.task(), labelled.split if len(table.splits) > 1 else None
     if split is None:
-        split = next((name for name in ("test", "heldout", "validation") if name in table.splits), table.splits[0])
+        split = next((name for name in JUDGED if name in table.splits), table.splits[0])
     of_several = split if len(table.splits) > 1 else None
     if not reading.positives and set(table.columns) >= GRADED:
         return data.Similarity(table.split(split)).task(), of_several
     pairs_task = reading.columns(table).task(split)
     return replace(pairs_task, seen=None), of_several  # who knows what this model was trained on
+
+
+def _picture_task(path: str, split: str | None, reading: Reading) -> tuple[Task, str | None]:
+    """Return pictures as a task: to tell the class, or without classes to find each by a random view of it.
+
+    Where no split is there to judge by, a fifth is held out, and the split is None: a model that was trained on the
+    pictures may have seen it.
+    """
+    from nearfar import positives, registry
+
+    images = reading.images(path)
+    whole = split is None and not set(JUDGED) & set(images.splits)
+    if whole:
+        images = reading.images(path, heldout=HELD_OUT)
+    split = split or next((name for name in JUDGED if name in images.splits), images.splits[0])
+    settings = registry.coerced_settings(positives.Views, reading.positives, "positives", but=("data",))
+    if "label" not in images.columns:
+        settings = {"views": [{"name": "image", "times": 2}], **settings}
+    found = positives.Views(images, **settings).tasks(split)[-1]
+    return (replace(found, seen=None) if isinstance(found, Retrieval) else found), None if whole else split
 
 
 def _names_file(model: Model, path: str) -> bool:
@@ -167,6 +201,8 @@ def texts(
 ) -> tuple[list[str], Column]:
     """Return ids and texts of INPUT or CORPUS: a BEIR corpus, or a column of a table; a .txt file is one.
 
+    Of pictures these are their paths and themselves.
+
     split: of a table that has several. By default the training rows where files name the splits, and all rows where a
     column does, as most of what is to be found is in no training. likely: the column where `column` is not given, if
     the table has it.
@@ -181,6 +217,11 @@ def texts(
         _refuse_for(path, "a BEIR folder has one corpus, whole", column, split)
         documents: tuple[list[str], Column] = data.Beir.corpus(path)
         return documents
+    if is_picture_set(path):
+        _refuse_for(path, "pictures are read as they are", column, None)
+        images = reading.images(path)
+        images = images if split is None else images.split(split)
+        return images.column("path").read(0, len(images)), images.column("image")
     table = reading.table(path)
     if split is not None:
         table = table.split(split)
@@ -194,6 +235,24 @@ def texts(
     text_column = table.text(name)
     ids = range(1, len(table) + 1) if id_column is None else table.column(id_column).read(0, len(table))
     return [str(cell) for cell in ids], text_column
+
+
+def query(given: str, corpus: Column) -> Any:
+    """Return a query as a model reads it: a path, where pictures are searched, is the picture there; else the words.
+
+    Errors: `InputError` for a picture that is not there, or cannot be used.
+    """
+    from nearfar.pictures.decode import BadPictureError, decoded, is_picture_name
+
+    if column_kind(corpus) != "image" or not is_picture_name(given):
+        return given
+    place = Path(given).expanduser()
+    try:
+        return decoded(place.read_bytes())
+    except OSError as error:
+        raise InputError(f"{given}: cannot be read ({error.strerror}); give a picture's path") from error
+    except BadPictureError as error:
+        raise InputError(f"{given}: {error}; give another picture") from error
 
 
 def _refuse_for(path: str, what: str, column: str | None, split: str | None) -> None:

@@ -61,7 +61,7 @@ def harvest_all(
     size = sum(job.size for jobs in todo.values() for job in jobs)
     if workers is None:
         workers = available_cores() if size >= _WORTH_WORKERS else 1
-    with _progress_bar(size, progress) as advance:
+    with progress_bar("reading Python source", size, progress) as advance:
         for number, table, outcomes in _harvest_jobs(todo, workers, advance):
             result.unwritable += not _store(distributions[number], limits, table, outcomes)
             known[number] = table, outcomes
@@ -103,18 +103,24 @@ def _harvest_jobs(
 
 
 @contextlib.contextmanager
-def _progress_bar(size: int, shown: bool | None) -> Iterator[Callable[[int], object]]:
-    """Show a bar on standard error over `size` bytes of source; for None, only if standard error is a terminal."""
-    if not size or not (sys.stderr.isatty() if shown is None else shown):
+def progress_bar(
+    what: str, total: int | None, shown: bool | None, *, of_bytes: bool = True
+) -> Iterator[Callable[[int], object]]:
+    """Show a bar on standard error over a number of bytes, or of things; for None, only if that is a terminal.
+
+    total: None where it is not known. Yields what to call with each advance.
+    """
+    if total == 0 or not (sys.stderr.isatty() if shown is None else shown):
         yield lambda _: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    counted = DownloadColumn() if of_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), counted, TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=console.is_terminal) as bar:
-        task = bar.add_task("reading Python source", total=size)
+        task = bar.add_task(what, total=total)
         yield lambda advance: bar.update(task, advance=advance)
 
 

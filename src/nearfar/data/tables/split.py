@@ -80,7 +80,7 @@ def split_rows(
     where: what errors call the data. heldout: a fraction below 1 or a number of rows.
     Errors: InputError for a size that leaves a side empty, and where all rows share one text.
     """
-    size = _checked_size(where, heldout, n)
+    size = checked_size(where, heldout, n)
     target = size or max(1, round(heldout * n))
     limit = max(2 * target, n // 5)
     groups = row_groups([texts.ids for texts in columns], [texts.rows for texts in columns], n)
@@ -170,11 +170,12 @@ def _also_elsewhere(columns: Sequence[ColumnTexts], n: int) -> npt.NDArray[np.bo
 def _row_keys(texts: ColumnTexts, n: int, seed: int) -> npt.NDArray[np.uint64]:
     """Return the lowest hash of each row's texts (n,); a row without one has the highest, and is a training row."""
     key = np.full(n, np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(key, texts.rows, _seeded_hash(texts.ids, seed))
+    np.minimum.at(key, texts.rows, seeded_hash(texts.ids, seed))
     return key
 
 
-def _checked_size(where: str, heldout: float, n: int) -> int:
+def checked_size(where: str, heldout: float, n: int) -> int:
+    """Return the number of rows to hold out, 0 for a fraction. Errors: InputError for a size that leaves no side."""
     if not (0 < heldout < 1 or (heldout >= 1 and float(heldout).is_integer())):
         raise InputError(f"{where}: heldout={heldout:g}; give a fraction below 1 or a whole number of rows")
     if heldout >= n:
@@ -182,7 +183,7 @@ def _checked_size(where: str, heldout: float, n: int) -> int:
     return int(heldout)
 
 
-def _seeded_hash(ids: Ids, seed: int) -> npt.NDArray[np.uint64]:
+def seeded_hash(ids: Ids, seed: int) -> npt.NDArray[np.uint64]:
     """Return a hash of content ids and seed, uniform in 64 bits (the finaliser of SplitMix64)."""
     salt = int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "little")
     key = ids.view(np.uint64) ^ np.uint64(salt)

@@ -1,0 +1,1 @@
+"""Sets of pictures: which are of which split and class, and their pixels, decoded once."""
