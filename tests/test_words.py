@@ -36,7 +36,6 @@ FLOOR_FILES = ("evaluation/", "reports/", "metrics/", "contracts.py", "requireme
 ALIKE = {  # two classes of one name, and why
     "Similarity": "graded pairs: the data set, and the task that it makes",
     "Retrieval": "the task, and the metric of that task",
-    "Image": "the encoder of pictures, and their augmentation: recipes call both image",
 }
 
 

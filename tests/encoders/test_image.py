@@ -249,9 +249,11 @@ def test_an_augmentation_without_a_size_takes_the_encoder_s() -> None:
     from nearfar.contracts import StreamedAugmentation
 
     cells, draws = torch.from_numpy(np.stack(pictures(4, 80, 60))), Draws.of(np.arange(4)[:, None])
-    of_reader = for_reader(StreamedAugmentation(augmentations.Image(), 0), tiny())
-    torch.testing.assert_close(of_reader.augmentation(cells, draws), augmentations.Image(size=32)(cells, draws))
-    given = for_reader(StreamedAugmentation(augmentations.Image(size=24), 0), tiny())
+    of_reader = for_reader(StreamedAugmentation(augmentations.ImageAugmentation(), 0), tiny())
+    torch.testing.assert_close(
+        of_reader.augmentation(cells, draws), augmentations.ImageAugmentation(size=32)(cells, draws)
+    )
+    given = for_reader(StreamedAugmentation(augmentations.ImageAugmentation(size=24), 0), tiny())
     assert given.augmentation(cells, draws).shape == (4, 24, 24, 3)
     text = StreamedAugmentation(augmentations.TextCrop(), 0)
     assert for_reader(text, tiny()) is text

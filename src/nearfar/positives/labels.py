@@ -58,8 +58,9 @@ class LabelsAsPositives:
         column: str | None = None,
         label: str | None = None,
         views: Annotated[Sequence[ViewEntry | Mapping[str, Any] | Augmentation], VIEWS] = SIMCSE,
+        encoder: Encoder | None = None,
     ) -> None:
-        self.of = Views(data, column, views, label=label)
+        self.of = Views(data, column, views, label=label, encoder=encoder)
         entries: list[ViewEntry] = registry.build_list(VIEWS, views, "positives.views")
         registry.remember(self, {"column": column, "label": label, "views": entries})
         if self.of.label is None:
