@@ -54,6 +54,8 @@ PARTS = (
 )  # packages whose files are parts
 DYNAMIC = {"nearfar", "nearfar.registry", "nearfar.cli"}  # may import by a computed name
 FORBIDDEN_NAMES = re.compile(r"^_*(?i:utils?|common|helpers?|misc|base)$|^_*Base(?=[A-Z])|(Manager|Handler)$")
+# The one pickle that is opened: a package's file of known content, of which torch reads tensors alone.
+ALLOWED = {"encoders/image_networks/lite0.py: calls torch.load(weights_only=True)"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 
@@ -171,15 +173,18 @@ def unsafe(tree: ast.Module) -> Iterator[str]:
             yield from (f"imports {name}" for name in names if name.split(".")[0] in FORBIDDEN_MODULES)
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if called in ("eval", "exec", "compile", "torch.load", "torch.hub.load", "yaml.load", "yaml.unsafe_load"):
-                yield f"calls {called}"
             words = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if called in ("eval", "exec", "compile", "torch.load", "torch.hub.load", "yaml.load", "yaml.unsafe_load"):
+                only = "(weights_only=True)" if words.get("weights_only") == "True" else ""
+                yield f"calls {called}{only}"
             if any(words.get(word, "False") != "False" for word in ("trust_remote_code", "allow_pickle")):
                 yield f"{called} trusts code it was handed"
 
 
 def test_nothing_runs_code_it_was_handed() -> None:
-    assert [f"{path}: {what}" for path, tree in trees() for what in unsafe(tree)] == []
+    found = [f"{path.as_posix()}: {what}" for path, tree in trees() for what in unsafe(tree)]
+    assert [one for one in found if one not in ALLOWED] == []
+    assert set(found) >= ALLOWED  # an exception that is no longer needed goes
 
 
 @pytest.mark.parametrize(
@@ -217,6 +222,7 @@ def test_what_runs_code_is_seen() -> None:
         "import pickle",
         "from dill import loads",
         "torch.load(f)",
+        "torch.load(f, weights_only=True)",
         "eval(x)",
         "np.load(f, allow_pickle=True)",
     ):

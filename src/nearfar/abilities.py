@@ -198,6 +198,33 @@ def rest_of(augmentation: Any) -> Augmentation | None:
     return rest
 
 
+@runtime_checkable
+class TakesSize(Protocol):
+    """An augmentation of pictures whose results have the size of their reader's, where it has no size of its own."""
+
+    def resized_to(self, size: int | None, cells: Any, draws: Any) -> Any:
+        """Return the augmented cells, as a call does, for a reader of pictures of `size` pixels (None: unknown)."""
+        ...
+
+
+@dataclass(frozen=True)
+class _ForReader:
+    """An augmentation whose results have the size that a side reads whenever it is called."""
+
+    augmentation: TakesSize
+    reader: Any
+
+    def __call__(self, cells: Any, draws: Any) -> Any:
+        return self.augmentation.resized_to(picture_size(self.reader), cells, draws)
+
+
+def for_reader(streamed: StreamedAugmentation, reader: Any) -> StreamedAugmentation:
+    """Return an augmentation whose results have the size that a side reads; most take none, and stay as they are."""
+    if not isinstance(streamed.augmentation, TakesSize):
+        return streamed
+    return StreamedAugmentation(_ForReader(streamed.augmentation, reader), streamed.stream)
+
+
 # --- encoders ---
 
 
@@ -347,6 +374,29 @@ class HasMaxLength(Protocol):
     """An encoder that reads the beginning of a longer text alone."""
 
     max_length: int | None
+
+
+@runtime_checkable
+class ReadsPictures(Protocol):
+    """An encoder that reads pictures of one size, and resizes others."""
+
+    def picture_size(self) -> int | None:
+        """Return the side of the squares that it reads, in pixels; None before it has seen the data (`prepare`)."""
+        ...
+
+
+def picture_size(side: Any) -> int | None:
+    """Return the side of the pictures that a side reads; None where it reads none, or does not know it yet."""
+    return side.picture_size() if isinstance(side, ReadsPictures) else None
+
+
+@runtime_checkable
+class HasPictureForm(Protocol):
+    """An encoder that has a form over pixels, which other runtimes read."""
+
+    def picture_encoder(self) -> tuple[nn.Module, int]:
+        """Return the module (n, size, size, 3) uint8 -> (n, dim), and the size."""
+        ...
 
 
 @runtime_checkable

@@ -225,7 +225,7 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu", bf16: bool = False) -> Self:
-        """Read a model folder of nearfar, sentence-transformers or transformers; or `minilm`, if it is installed.
+        """Read a model folder of nearfar, sentence-transformers, transformers or timm; or an installed minilm or lite0.
 
         Only built-in parts are loaded and only safetensors are read, so no code from the folder is run. device: of the
         encoder. bf16: whether it computes in bfloat16, which is faster on some machines, and exact to about two digits.

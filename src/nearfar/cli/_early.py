@@ -50,13 +50,13 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
 
 
 def refuse_model(model: str) -> None:
-    """Refuse a path that is no folder of a model, of nearfar or other libraries; `minilm` is a model by its name."""
-    from nearfar.storage.description import PRETRAINED_FILES, read_description
+    """Refuse a path that is no folder of a model, of nearfar or other libraries; those of extras are known by name."""
+    from nearfar.storage.description import INSTALLED, PRETRAINED_FILES, read_description
     from nearfar.storage.folders import complete_folder
 
     folder = complete_folder(Path(model))
     of_others = any((folder / name).is_file() for name in PRETRAINED_FILES)
-    if not of_others and (folder.exists() or model != "minilm"):
+    if not of_others and (folder.exists() or model not in INSTALLED):
         read_description(folder)  # raises
 
 

@@ -15,13 +15,13 @@ from nearfar.storage.folders import refuse_place
 
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
-    onnx: Annotated[Path, typer.Option(help="The folder to write model.onnx and tokenizer.json into.")],
+    onnx: Annotated[Path, typer.Option(help="The folder to write model.onnx and what goes with it into.")],
     as_json: Json = False,
 ) -> None:
-    """Write a model of text as an ONNX graph.
+    """Write a model of texts or pictures as an ONNX graph.
 
-    ONNX Runtime runs it without torch: from token ids and their mask to unit vectors. What it gives is compared with
-    the model before it is kept.
+    ONNX Runtime runs it without torch: from token ids and their mask, or from pixels, to unit vectors. What it
+    gives is compared with the model before it is kept.
     """
     refuse_place(onnx)
     refuse_model(model)

@@ -16,6 +16,7 @@ from nearfar.abilities import (
     HasMaxLength,
     HasPaddedForm,
     KnowsLanguages,
+    ReadsPictures,
     Tokenises,
     TwoSided,
     named_prompts_of,
@@ -96,6 +97,8 @@ class FrozenProjection(nn.Module):
         self.named_prompts = named_prompts_of(of)
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
+        if isinstance(of, ReadsPictures):
+            self.picture_size = of.picture_size
         if isinstance(of, KnowsLanguages):
             self.made_for, self.unread_and_fertility = of.made_for, of.unread_and_fertility
 

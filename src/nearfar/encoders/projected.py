@@ -14,6 +14,7 @@ from nearfar import registry
 from nearfar.abilities import (
     HasMaxLength,
     HasTowers,
+    ReadsPictures,
     Tokenises,
     TwoSided,
     named_prompts_of,
@@ -77,6 +78,8 @@ class Projected(nn.Module):
             self.towers = {role: Projected(tower, head) for role, tower in of.towers.items()}
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
+        if isinstance(of, ReadsPictures):
+            self.picture_size = of.picture_size
 
     @property
     def max_length(self) -> int | None:

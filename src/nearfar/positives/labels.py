@@ -12,7 +12,7 @@ import torch
 
 from nearfar import registry
 from nearfar.column import Aliases, Ids, content_id, take
-from nearfar.contracts import Augmentation, Batch, Data
+from nearfar.contracts import Augmentation, Batch, Data, Encoder
 from nearfar.errors import InputError
 from nearfar.positives.relations.labelled import class_name
 from nearfar.positives.relations.view import SIMCSE, ViewEntry
@@ -34,6 +34,7 @@ class LabelsAsPositives:
         label: the column of classes; left out, the one called label or class.
         views: a list of views, as in `views`; the default is one unchanged query and one unchanged key, which an
             encoder's dropout makes differ.
+        encoder: what reads the views, as in `views`.
 
     Errors: `InputError` for data without a column of labels, for a row without a label, and for labels that are all the
     same: nothing would be far. Those of `views`, too.
@@ -57,8 +58,9 @@ class LabelsAsPositives:
         column: str | None = None,
         label: str | None = None,
         views: Annotated[Sequence[ViewEntry | Mapping[str, Any] | Augmentation], VIEWS] = SIMCSE,
+        encoder: Encoder | None = None,
     ) -> None:
-        self.of = Views(data, column, views, label=label)
+        self.of = Views(data, column, views, label=label, encoder=encoder)
         entries: list[ViewEntry] = registry.build_list(VIEWS, views, "positives.views")
         registry.remember(self, {"column": column, "label": label, "views": entries})
         if self.of.label is None:

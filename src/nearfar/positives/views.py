@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import notes_of
+from nearfar.abilities import for_reader, notes_of, side
 from nearfar.column import Aliases, Column, Ids, content_ids, equal_pairs, exact_ids, take
-from nearfar.contracts import Augmentation, Batch, Data, StreamedAugmentation
+from nearfar.contracts import Augmentation, Batch, Data, Encoder, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.augmented import augment_fixed, shown
 from nearfar.positives.relations.documents import Documents
 from nearfar.positives.relations.labelled import LabelledCells, label_column, labels_task
-from nearfar.positives.relations.view import SIMCSE, ViewEntry, batch_views
+from nearfar.positives.relations.view import SIMCSE, BatchView, ViewEntry, batch_views
 from nearfar.positives.relations.view_tasks import documents_to_judge, view_task
 from nearfar.registry import PartsOf
 from nearfar.storage.fingerprint import fingerprint
@@ -46,6 +46,7 @@ class Views:
         chunk: words of a passage, 0 for whole documents. Each passage of a long text is an example; two passages of one
             document are ignored as a pair.
         label: column of classes to judge by, not to train on; left out, the one called label or class, if there is one.
+        encoder: what reads the views, which the recipe's encoder is; views of pictures without a size have its size.
 
     | method | views |
     |---|---|
@@ -78,10 +79,11 @@ class Views:
         views: Annotated[Sequence[ViewEntry | Mapping[str, Any] | Augmentation], VIEWS] = SIMCSE,
         chunk: int = 0,
         label: str | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         if chunk < 0:
             raise InputError(f"positives.chunk is a number of words, 0 for whole documents; it is {chunk}")
-        self.data, self.column, self.chunk = data, column, chunk
+        self.data, self.column, self.chunk, self.encoder = data, column, chunk, encoder
         entries: list[ViewEntry] = registry.build_list(VIEWS, views, "positives.views")
         registry.remember(self, {"column": column, "views": entries, "chunk": chunk, "label": label})
         self.batch_views = batch_views(entries)
@@ -143,7 +145,7 @@ class Views:
         """
         documents, pool, train = documents_to_judge(self.data, split, self.column, self.chunk)
         query = next(view for view in self.batch_views if view.is_query)
-        augmented = query.augmented if documents.are_texts else self._first_augmented()
+        augmented = self._as_read(query) if documents.are_texts else self._first_augmented()
         task = view_task(split, documents, augmented, query.rest, pool=pool, train=train)
         task.notes["split"] = notes_of(self.data)
         return task
@@ -166,14 +168,20 @@ class Views:
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return the views of some examples, augmented as they could be in training, for people to read."""
         cells, ids, rows = take(self.documents.cells, examples), self.ids[examples], self.documents.row[examples]
-        columns = [augment_fixed(view.augmented, cells, ids, view.name, rows) for view in self.batch_views]
+        columns = [augment_fixed(self._as_read(view), cells, ids, view.name, rows) for view in self.batch_views]
         by_example = zip(rows.tolist(), *columns, strict=True)
         return [{"row": row + 1, **dict(zip(self.views, map(shown, views)))} for row, *views in by_example]
 
     def _first_augmented(self) -> StreamedAugmentation | None:
         """Return the augmentation of the first view that has one, of a query rather than of a key."""
         ordered = sorted(self.batch_views, key=lambda view: not view.is_query)
-        return next((view.augmented for view in ordered if view.augmented is not None), None)
+        return next((self._as_read(view) for view in ordered if view.augmented is not None), None)
+
+    def _as_read(self, view: BatchView) -> StreamedAugmentation | None:
+        """Return a view's augmentation, of the size that the encoder's side reads."""
+        if view.augmented is None or self.encoder is None:
+            return view.augmented
+        return for_reader(view.augmented, side(self.encoder, "query" if view.is_query else "key"))
 
     def _passages_of_one_document(self, examples: Ids, queued: Ids) -> Known | None:
         """Return the pairs of different passages of one document, in any two views, as ignored; None without any."""

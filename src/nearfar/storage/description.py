@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 PRETRAINED_FILES = ("modules.json", "config.json")  # either makes a folder a model of other libraries
+INSTALLED = ("minilm", "lite0")  # models by their names, which extras bring: of texts, and of pictures
 # What is written of the encoder; the rest of the file are the model's notes.
 NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms", "sides", "towers")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from nearfar.abilities import HasPaddedForm, towers_of
+from nearfar.abilities import HasPaddedForm, HasPictureForm, towers_of
 from nearfar.contracts import Encoder
 from nearfar.errors import InputError, RunError
 from nearfar.storage.folders import write_folder_atomically, write_text
@@ -29,11 +30,12 @@ REQUIRED_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 def export_onnx(encoder: Encoder, folder: Path, description: Mapping[str, Any]) -> Path:
-    """Write an encoder as model.onnx: (input_ids, attention_mask), right-padded (n, l) -> sentence_embedding (n, dim).
+    """Write an encoder as model.onnx: inputs -> vectors (n, dim), pooled and of unit length.
 
-    The vectors are pooled and of unit length. Beside the graph are tokenizer.json, which cuts texts to the maximum
-    length, and onnx.json with the `description` (the model's prompts, dimension and fingerprint). Two towers get a
-    folder each: query and key.
+    The inputs are, of texts, input_ids and attention_mask, right-padded (n, l); of pictures, pixels (n, size, size, 3)
+    uint8 in red, green, blue, which the graph normalises itself. Beside the
+    graph are, for texts, tokenizer.json, which cuts them to the maximum length, and onnx.json with the `description`
+    (the model's prompts, dimension and fingerprint). Two towers get a folder each: query and key.
 
     Errors: `InputError` where the extra `onnx` is missing, for an encoder that cannot be exported, and for a folder
     that holds other things; `RunError` where ONNX Runtime gives other vectors than the model.
@@ -41,13 +43,7 @@ def export_onnx(encoder: Encoder, folder: Path, description: Mapping[str, Any]) 
     missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         raise InputError(f"export: {', '.join(missing)} is not installed; pip install 'nearfar[onnx]'")
-    towers: dict[str, HasPaddedForm] = {}
-    for role, each in (towers_of(encoder) or {"": encoder}).items():
-        if not isinstance(each, HasPaddedForm):
-            raise InputError(
-                f"export: {type(each).__name__} has no form in ONNX; known: static, transformer, frozen_projection"
-            )
-        towers[role] = each
+    towers = {role: _graph_of(each) for role, each in (towers_of(encoder) or {"": encoder}).items()}
     _check_target(folder)
     with write_folder_atomically(folder) as temporary:
         for role, tower in towers.items():
@@ -66,53 +62,87 @@ def _check_target(folder: Path) -> None:
 
 
 class _UnitVectors(nn.Module):
-    """A padded encoder whose vectors are scaled to unit length."""
+    """An encoder of plain tensors whose vectors are scaled to unit length."""
 
-    def __init__(self, padded: nn.Module) -> None:
+    def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.padded = padded
+        self.inner = inner
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return normalize(self.padded(input_ids, attention_mask), dim=1)  # (n, dim)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return normalize(self.inner(*inputs), dim=1)  # (n, dim)
 
 
-def _write(tower: HasPaddedForm, folder: Path) -> None:
-    padded, tokenizer, max_length = tower.padded_encoder()
-    graph = _UnitVectors(padded).eval()
-    n, length = TRACE_SHAPE[0], min(TRACE_SHAPE[1], max_length)
-    mask = torch.arange(length) < torch.tensor([length, max(1, length - 4), max(1, length // 3)])[:n, None]  # (n, l)
-    example = (torch.ones(mask.shape, dtype=torch.int64), mask.long())  # input_ids and attention_mask, (n, l) each
-    any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    size = sum(p.numel() * p.element_size() for p in graph.parameters())
+@dataclass(frozen=True)
+class _Graph:
+    """What is exported: a module over named inputs, those of the trace, and others to compare with.
+
+    dynamic: the dimensions of each input that may be of any size from 1. files: what goes beside the graph.
+    """
+
+    module: nn.Module
+    inputs: tuple[str, ...]
+    output: str
+    dynamic: int
+    trace: tuple[Tensor, ...]
+    others: Sequence[tuple[Tensor, ...]]
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def _graph_of(encoder: Any) -> _Graph:
+    """Return what is exported of an encoder. Errors: `InputError` for one that has no such form."""
+    if isinstance(encoder, HasPaddedForm):
+        padded, tokenizer, longest = encoder.padded_encoder()
+        trace = _tokens(TRACE_SHAPE[0], min(TRACE_SHAPE[1], longest), rest=(0, 4, 8))
+        others = [_tokens(n, length, rest=range(n)) for n, length in ((1, 1), (2, 5), (5, min(40, longest)))]
+        names = ("input_ids", "attention_mask")
+        return _Graph(padded, names, "sentence_embedding", 2, trace, others, {"tokenizer.json": tokenizer})
+    if isinstance(encoder, HasPictureForm):
+        module, size = encoder.picture_encoder()
+        pixels = (torch.arange(5 * size * size * 3) * 7919 % 65_537 % 256).to(torch.uint8).view(5, size, size, 3)
+        return _Graph(module, ("pixels",), "embedding", 1, (pixels[:3],), [(pixels[:n],) for n in (1, 2, 5)])
+    raise InputError(
+        f"export: {type(encoder).__name__} has no form in ONNX; known: static, transformer, frozen_projection, image"
+    )
+
+
+def _tokens(n: int, length: int, rest: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return token ids and mask (n, length) of n texts, each shorter by its entry of `rest`, of one token at least."""
+    lengths = (length - torch.tensor(list(rest)[:n])).clamp(min=1)
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    return torch.arange(n * length).reshape(n, length) % 7 + 1, mask
+
+
+def _write(graph: _Graph, folder: Path) -> None:
+    module = _UnitVectors(graph.module).eval()
+    any_size = dict.fromkeys(range(graph.dynamic), torch.export.Dim.DYNAMIC)
+    size = sum(p.numel() * p.element_size() for p in module.parameters())
     with _quiet_exporter():
         program: Any = torch.onnx.export(
-            graph,
-            example,
+            module,
+            graph.trace,
             dynamo=True,
             opset_version=OPSET,
-            input_names=["input_ids", "attention_mask"],
-            output_names=["sentence_embedding"],
-            dynamic_shapes=(any_size, any_size),
+            input_names=list(graph.inputs),
+            output_names=[graph.output],
+            dynamic_shapes=(tuple(any_size for _ in graph.inputs),),
             verbose=False,
         )
         program.save(folder / "model.onnx", external_data=size > MAX_PROTOBUF)
-    write_text(folder / "tokenizer.json", tokenizer)
-    _compare(graph, folder / "model.onnx", max_length)
+    for name, content in graph.files.items():
+        write_text(folder / name, content)
+    _compare(module, folder / "model.onnx", graph)
 
 
 @torch.no_grad()
-def _compare(graph: nn.Module, path: Path, max_length: int) -> None:
+def _compare(module: nn.Module, path: Path, graph: _Graph) -> None:
     """Compare ONNX Runtime's vectors with torch's on other batch sizes and lengths than the trace's."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for n, length in ((1, 1), (2, 5), (5, min(40, max_length))):
-        lengths = torch.arange(length, 0, -1)[:n]
-        lengths = torch.cat([lengths, lengths.new_ones(n - len(lengths))])  # (n,)
-        mask = (torch.arange(length) < lengths[:, None]).long()  # (n, l)
-        ids = torch.arange(n * length).reshape(n, length) % 7 + 1  # (n, l)
-        (vectors,) = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})  # (n, dim)
-        difference = float(np.abs(vectors - graph(ids, mask).numpy()).max())
+    for inputs in graph.others:
+        named = {name: each.numpy() for name, each in zip(graph.inputs, inputs, strict=True)}
+        (vectors,) = session.run(None, named)  # (n, dim)
+        difference = float(np.abs(vectors - module(*inputs).numpy()).max())
         if not difference <= TOLERANCE:
             raise RunError(
                 f"export: ONNX Runtime's vectors differ from the model's by {difference:.2g}; this kind of model "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearfar.abilities import augmented_views
+from nearfar.abilities import augmented_views, for_reader
 from nearfar.column import Ids, take
 from nearfar.contracts import Encoder, Inputs, Positives
 from nearfar.positives.relations.augmented import augmented_cells
@@ -13,12 +13,14 @@ from nearfar.text.prompts import prompt, with_prompt
 def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Inputs:
     """Return the augmented inputs of some rows (r,) of a view; seeds (r, 3) are run seed, epoch and example.
 
-    The encoder gets a tensor (r, ...) where the augmentation returns one. Prompts stand before texts only.
+    The encoder gets a tensor (r, ...) where the augmentation returns one. Pictures have the encoder's size, where the
+    augmentation has none. Prompts stand before texts only.
 
     Errors: `InputError` for an augmentation that leaves nothing of a cell, or returns another number of cells.
     """
     cells = take(positives.views[view], rows)
-    augmented = augmented_cells(augmented_views(positives)[view], cells, seeds, view, rows)
+    reader = side_of(encoder, positives, view)
+    augmented = augmented_cells(for_reader(augmented_views(positives)[view], reader), cells, seeds, view, rows)
     if isinstance(augmented, list):
         augmented = with_prompt(prompt(encoder, positives, view), augmented)
-    return side_of(encoder, positives, view).inputs(augmented)
+    return reader.inputs(augmented)

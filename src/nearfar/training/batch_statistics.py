@@ -16,6 +16,9 @@ from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.training.settings import Settings
 
+# Layers whose forward pass is torch's batch norm and then these modules of theirs, by the name of their class.
+THEN = {"timm.layers.norm_act.BatchNormAct2d": ("drop", "act")}
+
 
 def batch_norms(module: Any) -> dict[str, _BatchNorm]:
     """Return the layers whose result depends on the other rows of the batch while they train, by name."""
@@ -48,7 +51,16 @@ def refuse_batch_statistics(part: Any, settings: Settings, world_size: int) -> N
 
 def _computes_itself(layer: _BatchNorm) -> bool:
     """Return whether a layer's class has a forward pass of its own, which may not be that of torch's batch norm."""
-    return type(layer).forward not in (_BatchNorm.forward, SynchronisedBatchNorm.forward)
+    return _owner(layer) not in (_BatchNorm, SynchronisedBatchNorm) and _name(_owner(layer)) not in THEN
+
+
+def _owner(layer: _BatchNorm) -> type:
+    """Return the class that a layer has its forward pass from."""
+    return next(kind for kind in type(layer).__mro__ if "forward" in vars(kind))
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 @contextmanager
@@ -62,7 +74,8 @@ def synchronised(module: nn.Module, ranks: Ranks) -> Iterator[None]:
     try:
         for layer in layers.values():
             kind = type(layer)
-            layer.__class__ = type(kind.__name__, (SynchronisedBatchNorm, kind), {"ranks": ranks})
+            then = THEN.get(_name(_owner(layer)), ())
+            layer.__class__ = type(kind.__name__, (SynchronisedBatchNorm, kind), {"ranks": ranks, "then": then})
         yield
     finally:
         for key, layer in layers.items():
@@ -74,10 +87,11 @@ class SynchronisedBatchNorm(_BatchNorm):
 
     torch's `SyncBatchNorm` needs GPUs. Mean and variance are of all rows, as a single process would compute them, and
     gradients flow through them over the ranks. Running statistics are the same on every rank. In evaluation it is
-    torch's, and no rank waits for another.
+    torch's, and no rank waits for another. then: the names of the layer's modules that come after the norm.
     """
 
     ranks: Ranks = Ranks()
+    then: tuple[str, ...] = ()
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised features, of the shape (n, features, ...) that it takes."""
@@ -96,7 +110,10 @@ class SynchronisedBatchNorm(_BatchNorm):
         result = centred * _over_features((variance + self.eps).rsqrt(), x)
         if self.affine:
             result = result * _over_features(self.weight, x) + _over_features(self.bias, x)
-        return result.to(input.dtype)
+        result = result.to(input.dtype)
+        for name in self.then:
+            result = self.get_submodule(name)(result)
+        return result
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Finding a pretrained model's folder (a path, the hub, the extra `minilm`), and refusing one that would run code."""
+"""Finding a pretrained model's folder (a path, the hub, `minilm`, `lite0`), and refusing one that would run code."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from nearfar.errors import InputError
-from nearfar.storage.description import PRETRAINED_FILES
+from nearfar.storage.description import INSTALLED, PRETRAINED_FILES
 from nearfar.storage.model_files import read_json, refuse_special_files
 
-MINILM = "minilm"
+MINILM, LITE0 = INSTALLED
+SCHEMES = ("hf_hub:", "hf-hub:", "local-dir:")  # how timm writes where a model lies
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "**/config.json", "**/*.safetensors"]  # files from the hub
 TORCH_ATTENTION = (None, "eager", "sdpa")  # implementations of attention that come with torch and transformers
 QUANTIZED = ("quantization_config", "compression_config")  # of weights that only their own library reads
@@ -18,21 +19,24 @@ RUNS_CODE = ("auto_map", "custom_generate", "trust_remote_code")  # settings tha
 
 
 def folder_of(model: str) -> Path:
-    """Return the folder of a model: `model` itself, that of the installed MiniLM, or a snapshot from the hub.
+    """Return the folder of a model: `model` itself, that of an installed extra, or a snapshot from the hub.
 
     Errors: `InputError` for a name that is no folder and not found on the hub, and for files that could run code.
     """
+    model = next((model.removeprefix(scheme) for scheme in SCHEMES if model.startswith(scheme)), model)
     folder = Path(model)
     if not folder.is_dir():
-        folder = _minilm_folder() if model == MINILM else _from_hub(model)
+        installed = {MINILM: _minilm_folder, LITE0: _lite0_folder}
+        folder = installed[model]() if model in installed else _from_hub(model)
     refuse_code(folder)
     return folder
 
 
 def is_pretrained(model: str) -> bool:
-    """Return whether a name is a pretrained model, as other libraries save it: MiniLM, or a folder with a config."""
+    """Return whether a name is a pretrained model of an extra, or a folder as other libraries save it."""
     folder = Path(model)
-    return (model == MINILM and not folder.exists()) or any((folder / name).is_file() for name in PRETRAINED_FILES)
+    of_extra = model in INSTALLED and not folder.exists()
+    return of_extra or any((folder / name).is_file() for name in PRETRAINED_FILES)
 
 
 def _minilm_folder() -> Path:
@@ -42,6 +46,12 @@ def _minilm_folder() -> Path:
             "encoder.model: minilm is not installed; pip install 'nearfar[minilm]' (in a clone, make extras) brings it"
         )
     return Path(found.origin).parent / "model"
+
+
+def _lite0_folder() -> Path:
+    from nearfar.encoders.image_networks.lite0 import lite0_folder  # which needs timm
+
+    return lite0_folder()
 
 
 def _from_hub(model: str) -> Path:

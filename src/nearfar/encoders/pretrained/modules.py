@@ -37,11 +37,14 @@ class Modules:
 
 
 def encoder_spec(model: str) -> dict[str, Any]:
-    """Return the encoder, as a recipe names it, that reads a folder of sentence-transformers or transformers.
+    """Return the encoder, as a recipe names it, that reads a folder of sentence-transformers, transformers or timm.
 
     Errors: `InputError` for modules that no encoder reads.
     """
     folder = folder_of(model)
+    path = folder / "config.json"
+    if path.is_file() and not (folder / "modules.json").is_file() and _reads_pictures(read_settings(path)):
+        return {"name": "image", "model": model}
     sides = {role: {"model": model, "route": route} for route, role in ROUTES.items()}
     if not _is_router(folder):
         return {"name": FIRST[_rows(folder, None)[0][0]], "model": model}
@@ -49,6 +52,16 @@ def encoder_spec(model: str) -> dict[str, Any]:
         "name": "dual",
         **{role: {"name": FIRST[_rows(folder, str(side["route"]))[0][0]], **side} for role, side in sides.items()},
     }
+
+
+def _reads_pictures(config: dict[str, Any]) -> bool:
+    """Return whether a config is of a model of timm, or of one of transformers that reads pictures alone."""
+    return "architecture" in config or is_picture_model(config)
+
+
+def is_picture_model(config: dict[str, Any]) -> bool:
+    """Return whether a config of transformers is of a model that reads pictures alone."""
+    return "num_channels" in config and "vocab_size" not in config and "text_config" not in config
 
 
 def read_modules(folder: Path, kind: str, route: str | None = None) -> Modules:

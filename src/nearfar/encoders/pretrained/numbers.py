@@ -17,7 +17,10 @@ POSITIVE = (  # whole numbers of at least 1, or null, in the configs of all mode
     *("dim", "n_layers", "n_heads", "hidden_dim", "n_embd", "n_layer", "n_head", "n_positions", "d_model", "d_kv"),
     *("num_layers", "num_heads", "max_position_embeddings", "embedding_size", "num_hidden_groups", "inner_group_num"),
 )
-LAYERS = re.compile(r"(^|_)(n_layer|layers?|blocks?)$")  # each is built by itself, so that many of them take for ever
+OF_STAGES = {"num_heads"}  # those that picture models may have a list of, a number for each stage
+LAYERS = re.compile(
+    r"(^|_)(n_layer|layers?|blocks?|depths?)$"
+)  # each is built by itself, so that many of them take for ever
 COUNTED = re.compile(r"(^|_)(n_head|heads?|experts|groups?|group_num|labels|hash_functions)$")
 SIZES = re.compile(r"(size|dim|width|positions?|embeddings|n_embd|d_model|d_ff|d_kv|n_inner|rank)$")
 LEAST_LAYERS = 256  # that are tried whatever the header says: some models use one layer's weights many times
@@ -40,19 +43,25 @@ def _check(path: Path, where: str, config: Mapping[str, Any], layers: int, size:
         if isinstance(value, Mapping):
             _check(path, f"{name}.", value, layers, size)
             continue
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{path}: {name} must be a finite number, it is {value}; copy the model folder again")
-        if key in POSITIVE and value is not None and not (whole and value >= 1):
-            raise InputError(
-                f"{path}: {name} must be a whole number of at least 1, it is {value!r:.60}; copy the model folder again"
-            )
-        most = next((most for kind, most in _limits(layers, size) if kind.search(key)), None)
-        if whole and most is not None and value > most:
-            raise InputError(
-                f"{path}: {name} is {value:.6g}, and the weights are of a model of at most {most}; the folder's files "
-                "do not belong together"
-            )
+        several = isinstance(value, list) and key not in set(POSITIVE) - OF_STAGES
+        for one in value if several else [value]:
+            _check_number(path, name, key, one, layers, size)
+
+
+def _check_number(path: Path, name: str, key: str, value: Any, layers: int, size: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{path}: {name} must be a finite number, it is {value}; copy the model folder again")
+    if key in POSITIVE and value is not None and not (whole and value >= 1):
+        raise InputError(
+            f"{path}: {name} must be a whole number of at least 1, it is {value!r:.60}; copy the model folder again"
+        )
+    most = next((most for kind, most in _limits(layers, size) if kind.search(key)), None)
+    if whole and most is not None and value > most:
+        raise InputError(
+            f"{path}: {name} is {value:.6g}, and the weights are of a model of at most {most}; the folder's files "
+            "do not belong together"
+        )
 
 
 def _limits(layers: int, size: int) -> list[tuple[re.Pattern[str], int]]:

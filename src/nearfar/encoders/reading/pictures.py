@@ -1,0 +1,155 @@
+"""Pictures as the inputs of an encoder: resized to its size, uint8, and a whole column of them made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nearfar.column import Column, Ids, chunks, kind_of, take
+from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
+from nearfar.errors import InputError
+from nearfar.pictures.resize import resized_crops
+
+Fit = Literal["crop", "squash"]
+SIZES = (32, 64, 128)  # pixels of a picture's side that "auto" chooses among
+SAMPLED = 256  # pictures of a column whose sizes are looked at
+BLOCK = 32  # pictures that are read and resized together: photographs are large
+
+
+@dataclass(frozen=True)
+class PictureInputs:
+    """n pictures, uint8 in parts (n_i, h, w, 3), those of one size that follow each other in one part.
+
+    Views of several sizes (large crops, then small ones) are several parts, each of which is one forward pass.
+    """
+
+    parts: tuple[Tensor, ...]
+    padded: bool = False
+
+    @classmethod
+    def of(cls, parts: Sequence[Tensor]) -> Self:
+        """Return the rows of some parts in order; neighbours of one size become one part, empty parts are left out."""
+        kept = [part for part in parts if len(part)] or list(parts[:1])
+        alike = [list(group) for _, group in groupby(kept, key=lambda part: part.shape[1:])]
+        return cls(tuple(group[0] if len(group) == 1 else torch.cat(group) for group in alike))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, rows: slice) -> PictureInputs:
+        start, stop, _ = rows.indices(len(self))
+        found, first = [], 0
+        for part in self.parts:
+            found.append(part[max(start - first, 0) : max(stop - first, 0)])
+            first += len(part)
+        return PictureInputs.of(found)
+
+    def join(self, others: Sequence[PictureInputs]) -> PictureInputs:
+        """Return self followed by the others."""
+        return PictureInputs.of([part for inputs in (self, *others) for part in inputs.parts])
+
+    def costs(self) -> npt.NDArray[np.int64]:
+        """Return the number of pixels of each picture, (n,)."""
+        return np.concatenate([np.full(len(part), part.shape[1] * part.shape[2], np.int64) for part in self.parts])
+
+    def to(self, device: Any) -> PictureInputs:
+        """Return the same on another device."""
+        return PictureInputs(tuple(part.to(device) for part in self.parts))
+
+
+def auto_size(columns: Sequence[Column]) -> int:
+    """Return the largest of 32, 64, 128 that is at most the median short side of the columns' pictures, at least 32.
+
+    Some 256 pictures of each column are looked at, spread evenly.
+    """
+    sides: list[int] = []
+    for column in columns:
+        n = len(column)
+        rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLED)).astype(np.int64))
+        for start in range(0, len(rows), BLOCK):
+            sides += [min(picture.shape[:2]) for picture in as_pictures(take(column, rows[start : start + BLOCK]))]
+    middle = float(np.median(sides)) if sides else 0.0
+    return max((size for size in SIZES if size <= middle), default=SIZES[0])
+
+
+def as_pictures(cells: Sequence[Any]) -> list[Tensor]:
+    """Return cells as pictures (h, w, 3) uint8. Errors: `InputError` naming the first cell that is none."""
+    for row, cell in enumerate(cells):
+        if (kind := kind_of(cell)) != "image":
+            raise InputError(f"encoders.image reads pictures, uint8 (h, w, 3); cell {row + 1} is {kind}")
+    return [cell if isinstance(cell, Tensor) else torch.from_numpy(_writable(cell)) for cell in cells]
+
+
+def _writable(cell: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a picture as torch takes it: in order, and writable (it is not written to)."""
+    return np.require(cell, requirements=["C", "W"])
+
+
+def resized(cells: Sequence[Any], size: int, fit: Fit, *, antialias: bool) -> Tensor:
+    """Return pictures of any sizes as (n, size, size, 3) uint8.
+
+    fit: crop takes the square in the middle, squash the whole picture. The values are rounded.
+    """
+    pictures = as_pictures(cells)
+    found = torch.empty((len(pictures), size, size, 3), dtype=torch.uint8)
+    by_shape: dict[torch.Size, list[int]] = {}
+    for row, picture in enumerate(pictures):
+        by_shape.setdefault(picture.shape, []).append(row)
+    for shape, rows in by_shape.items():
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
+            found[block] = _resized_alike(torch.stack([pictures[row] for row in block]), shape, size, fit, antialias)
+    return found
+
+
+def _resized_alike(pictures: Tensor, shape: torch.Size, size: int, fit: Fit, antialias: bool) -> Tensor:
+    height, width = shape[:2]
+    if (height, width) == (size, size):
+        return pictures
+    side = min(height, width)
+    box = [0, 0, height, width] if fit == "squash" else [(height - side) // 2, (width - side) // 2, side, side]
+    boxes = torch.tensor([box], device=pictures.device).expand(len(pictures), 4)
+    resized = resized_crops(pictures, boxes, size, size, antialias=antialias)  # (n, 3, size, size)
+    return resized.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+class PictureStore:
+    """A whole column of pictures of one size: (n, size, size, 3) uint8, memory-mapped, or the column's own cells."""
+
+    def __init__(self, column: Column, size: int, fit: Fit, *, antialias: bool) -> None:
+        self.column, self.size, self.fit, self.antialias = column, size, fit, antialias
+        self.pixels: npt.NDArray[np.uint8] | None = None
+        if any(picture.shape[:2] != (size, size) for picture in _each(column)):
+            folder = cached_folder(("pictures 1", size, fit, antialias), column, self._write, "pictures")
+            shape = (len(column), size, size, 3)
+            self.pixels = memory_mapped(folder / "pixels", np.uint8, int(np.prod(shape))).reshape(shape)
+
+    def _write(self, folder: Path) -> None:
+        with (folder / "pixels").open("wb") as file:
+            for cells in chunks(self.column, BLOCK):
+                file.write(self._resized(cells).contiguous().numpy().data)
+
+    def _resized(self, cells: Sequence[Any]) -> Tensor:
+        return resized(cells, self.size, self.fit, antialias=self.antialias)
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, rows: Ids) -> PictureInputs:
+        if self.pixels is None:
+            return PictureInputs((self._resized(take(self.column, rows)),))
+        return PictureInputs((torch.from_numpy(np.asarray(self.pixels[rows])),))
+
+
+def _each(column: Column) -> Iterator[Any]:
+    """Yield the pictures of a column; the reader stops at the first of another size."""
+    for cells in chunks(column, BLOCK):
+        yield from as_pictures(cells)
