@@ -9,13 +9,15 @@ import pkgutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nearfar.errors import NearfarError
 from nearfar.printable import printable
-from nearfar.storage.folders import json_safe
+from nearfar.storage.folders import WRONG_PLACE, json_safe
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -72,6 +74,9 @@ def _options(
 
 def main() -> None:
     """Run the command line on the words it was called with, and exit."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to fail
@@ -117,9 +122,10 @@ def _reader_gone() -> int:
 
 def _system(error: OSError) -> int:
     """Say what the system refused: a wrong place is the user's input, a full disk is not."""
-    wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-    where = error.filename or "the system"
-    return _say(f"{where}: {error.strerror or error}; check the place named", 2 if isinstance(error, wrong) else 1)
+    where = error.filename or "standard output, or a file that the system does not name"
+    wrong = error.errno in WRONG_PLACE
+    fix = "check the place named" if wrong else "free space, or choose another place"
+    return _say(f"{where}: {error.strerror or error}; {fix}", 2 if wrong else 1)
 
 
 def _is_memory(error: Exception) -> bool:
@@ -143,13 +149,15 @@ def _usage(error: Exception) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"nearfar: {printable(message)}", file=sys.stderr)
+    with suppress(OSError):  # nobody can be told where standard error is full, too; the code says it
+        print(f"nearfar: {printable(message)}", file=sys.stderr)
     return code
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; the libraries' deprecations are not the user's concern
-        print(f"nearfar: warning: {printable(str(message))}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"nearfar: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def emit(facts: Any, as_json: bool, show: Callable[[], None]) -> None:
