@@ -17,6 +17,7 @@ from nearfar.data.beir import Beir, is_beir
 from nearfar.data.table import Table
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.roles import Roles
+from nearfar.storage.folders import expanded
 
 Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}
@@ -150,7 +151,7 @@ def read_material(
     Errors: `InputError`: those of the data; a column that is missing or holds no text.
     """
     if not isinstance(source, Table):
-        folder = Path(source).expanduser()
+        folder = expanded(source)
         if is_beir(folder):
             return _read_beir(folder)
         return _read_table(Table(source), folder.resolve().name, column=column, query=query, key=key, label=label)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import importlib
 import json
 import os
@@ -12,13 +11,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from nearfar.errors import NearfarError
 from nearfar.printable import printable
-from nearfar.storage.folders import json_safe
+from nearfar.storage.folders import WRONG_PLACE, json_safe
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
@@ -96,7 +96,7 @@ def _end(code: int) -> NoReturn:
             thread.join()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # its reader has gone
+        with suppress(OSError):  # its reader has gone
             stream.flush()
     os._exit(code)
 
@@ -140,9 +140,10 @@ def _reader_gone() -> int:
 
 def _system(error: OSError) -> int:
     """Say what the system refused: a wrong place is the user's input, a full disk is not."""
-    wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-    where = error.filename or "the system"
-    return _say(f"{where}: {error.strerror or error}; check the place named", 2 if isinstance(error, wrong) else 1)
+    where = error.filename or "standard output, or a file that the system does not name"
+    wrong = error.errno in WRONG_PLACE
+    fix = "check the place named" if wrong else "free space, or choose another place"
+    return _say(f"{where}: {error.strerror or error}; {fix}", 2 if wrong else 1)
 
 
 def _is_memory(error: Exception) -> bool:
@@ -166,13 +167,15 @@ def _usage(error: Exception) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"nearfar: {printable(message)}", file=sys.stderr)
+    with suppress(OSError):  # nobody can be told where standard error is full, too; the code says it
+        print(f"nearfar: {printable(message)}", file=sys.stderr)
     return code
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; the libraries' deprecations are not the user's concern
-        print(f"nearfar: warning: {printable(str(message))}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"nearfar: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def emit(facts: Any, as_json: bool, show: Callable[[], None]) -> None:

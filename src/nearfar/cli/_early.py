@@ -37,8 +37,9 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
     from nearfar.data.beir import check_folder, is_beir
     from nearfar.data.tables.files import check_file
     from nearfar.data.tables.read import file_kind, is_file_name
+    from nearfar.storage.folders import expanded
 
-    place = Path(path).expanduser()
+    place = expanded(path)
     if path and is_beir(place):
         check_folder(place, beir_split)
     if path and (place.is_file() or (not place.exists() and is_file_name(path))):

@@ -73,14 +73,13 @@ def _search(done: Experiment, parts: RecipeParts) -> tuple[list[dict[str, Any]],
     import json
 
     from nearfar.index.exact import search
-    from nearfar.storage.folders import explain_write_errors
+    from nearfar.storage.folders import write_text
 
     path = done.run.folder / "corpus.jsonl"
     columns = [parts.data.column(name) for name in ("module", "name", "code")]
     rows = list(zip(*(column.read(0, len(column)) for column in columns), strict=True))
     documents = [{"id": f"{module}.{name}", "text": code} for module, name, code in rows]
-    with explain_write_errors(path), path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+    write_text(path, "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents))
     found = search(done.run.model, documents, list(QUERIES), k=3)
     return [{"query": query, "found": hits} for query, hits in zip(QUERIES, found, strict=True)], path
 

@@ -12,7 +12,7 @@ from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, further_texts, reading
 from nearfar.errors import InputError
 from nearfar.printable import printable
-from nearfar.storage.folders import refuse_place
+from nearfar.storage.folders import refuse_file_place
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -44,7 +44,7 @@ def command(
     """
     if out.suffix not in (".npy", ".parquet"):
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
-    refuse_place(out.parent)
+    refuse_file_place(out)
     refuse_model(model)
     further = None if calibration is None else "calibration"
     read = reading(overrides, delimiter=delimiter, pairs=False, further=further)

@@ -14,7 +14,7 @@ from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, Overrides, further_texts, reading
 from nearfar.errors import InputError, nearest
 from nearfar.printable import printable
-from nearfar.storage.folders import refuse_place
+from nearfar.storage.folders import refuse_file_place
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -59,9 +59,9 @@ def command(
     The keys nearest to each query that are not known positives. No copy of a positive is ever a negative. --corpus is
     read as DATA is, where it has its format, and by its own settings: corpus.column=text corpus.split=test.
     """
-    refuse_place(out.parent)
-    if review is not None:
-        refuse_place(review.parent)
+    for written in (out, review):
+        if written is not None:
+            refuse_file_place(written)
     refuse_model(model)
     further = None if corpus is None else "corpus"
     read = reading(overrides, delimiter=delimiter, query=query, key=key, further=further)

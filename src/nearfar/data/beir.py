@@ -13,6 +13,7 @@ from nearfar.content import canonical
 from nearfar.data.table import Table
 from nearfar.data.tables.files import COMPRESSED, check_file, explain_read_errors, first_bytes
 from nearfar.errors import InputError, nearest
+from nearfar.storage.folders import expanded
 from nearfar.tasks import Retrieval
 from nearfar.text.same_text import NOT_RANKED, folded
 
@@ -40,7 +41,7 @@ class Beir:
     """
 
     def __init__(self, path: str | Path, split: str = "test") -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.split = split
         check_folder(self.path, split)
         self._corpus = Table(_file(self.path, "corpus.jsonl"), split_column=None)
@@ -50,7 +51,7 @@ class Beir:
     @staticmethod
     def corpus(path: str | Path) -> tuple[list[str], Column]:
         """Return ids and texts of a folder's documents, (m,) each; queries and judgements may be missing."""
-        table = Table(_file(Path(path).expanduser(), "corpus.jsonl"), split_column=None)
+        table = Table(_file(expanded(path), "corpus.jsonl"), split_column=None)
         return _ids(table), _Documents(table)
 
     def task(self) -> Retrieval:

@@ -11,6 +11,7 @@ from nearfar.column import Column
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError
 from nearfar.evaluation.verdict import TRAINED_ON
+from nearfar.storage.folders import expanded
 from nearfar.tasks import Retrieval, Task
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def task(path: str, split: str | None, reading: Reading = AS_IT_IS, model: Model
     Errors: those of the data; a split that it does not have; settings for a BEIR folder.
     """
     found, of_several = _task_and_split(path, split, reading)
-    name = path if not Path(path).expanduser().exists() else Path(path).expanduser().resolve().name or path
+    name = path if not expanded(path).exists() else expanded(path).resolve().name or path
     notes = dict(found.notes)
     if model is not None and of_several in (None, "train") and _names_file(model, path):
         notes[TRAINED_ON] = SEEN_FILE
@@ -106,7 +107,7 @@ def _names_file(model: Model, path: str) -> bool:
     sections = recipe.get("data") if isinstance(recipe, Mapping) else None
     parts = sections if isinstance(sections, list) else [sections]
     paths = [part["path"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("path"), str)]
-    return any(Path(one).expanduser().resolve() == Path(path).expanduser().resolve() for one in paths)
+    return any(expanded(one).resolve() == expanded(path).resolve() for one in paths)
 
 
 def pairs(

@@ -22,7 +22,7 @@ from nearfar.mining.hard import COPIES, HardNegatives, PairRows, Scores, hard_ne
 from nearfar.model import Model
 from nearfar.sides import ROLES
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, explain_write_errors, write_folder_atomically
+from nearfar.storage.folders import cache_folder, write_folder_atomically
 from nearfar.tasks import Retrieval
 from nearfar.text.alike import PromptedTokenizer, read_alike
 from nearfar.vectors.embed import Vectors, embed_slices
@@ -226,11 +226,10 @@ def embed_cached(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
     with suppress(OSError, ValueError):
         return _read(folder, shape)
     # a folder that exists here holds a truncated file
-    with write_folder_atomically(folder, overwrite=folder.exists()) as temporary:
-        path = temporary / "vectors"
-        with explain_write_errors(path), path.open("wb") as file:
-            for part in _slices(model, texts, role):
-                file.write(np.ascontiguousarray(part, "<f4").data)
+    whole = write_folder_atomically(folder, overwrite=folder.exists())
+    with whole as temporary, (temporary / "vectors").open("wb") as file:
+        for part in _slices(model, texts, role):
+            file.write(np.ascontiguousarray(part, "<f4").data)
     return _read(folder, shape)
 
 

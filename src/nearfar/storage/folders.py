@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -15,25 +16,57 @@ from typing import Any
 
 import platformdirs
 
-from nearfar.errors import InputError, RunError
+from nearfar.errors import InputError, NearfarError, RunError
+from nearfar.printable import is_encodable
 
+WRONG_PLACE = {  # errors of the system by which another place would do; a full disk is none
+    getattr(errno, name)
+    for name in ("EACCES", "EEXIST", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "ENXIO", "EPERM", "EROFS")
+}
 ABANDONED_AFTER = 86_400  # seconds; an older temporary folder was left by a crash
 
 
 def cache_folder(name: str) -> Path:
     """Return a folder of nearfar's cache, made if need be; the environment variable NEARFAR_CACHE moves the cache."""
-    root = Path(os.environ.get("NEARFAR_CACHE") or platformdirs.user_cache_path("nearfar"))
+    return ensure_folder(cache_root() / name)
+
+
+def cache_root() -> Path:
+    """Return where nearfar's cache lies. Errors: `InputError` where the user has no home folder and names none."""
+    if named := os.environ.get("NEARFAR_CACHE"):
+        return Path(named)
     try:
-        return ensure_folder(root / name)
-    except InputError as error:
-        raise InputError(f"{error}; this is the cache, which NEARFAR_CACHE=FOLDER moves") from error
+        root = platformdirs.user_cache_path("nearfar")
+    except RuntimeError:  # of newer releases of platformdirs; older ones return a name
+        root = Path("~")
+    if root.parts[0] == "~":
+        raise InputError("the cache: there is no home folder; set HOME")
+    return root
+
+
+def _cache_hint(path: Path) -> str:
+    """Return how the cache is moved, for an error about a path in it."""
+    with suppress(InputError):
+        if path.is_relative_to(cache_root()):
+            return "; this is the cache, which NEARFAR_CACHE=FOLDER moves"
+    return ""
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with its ~ replaced by the home folder; one that nobody has stays, and is missing like any name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def ensure_folder(folder: Path) -> Path:
     """Make a folder if need be, check that it can be written to, and return it.
 
-    Errors: `InputError` where a file has its name or permission is denied; `RunError` for other errors (disk full).
+    Errors: `InputError` where a file has its name or permission is denied, and for names that are not UTF-8; `RunError`
+    for other errors (disk full).
     """
+    refuse_undecodable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -49,11 +82,29 @@ def ensure_folder(folder: Path) -> Path:
 
 def refuse_place(folder: Path) -> None:
     """Refuse a folder that could not be made or written to, as `ensure_folder` does, and make nothing."""
+    refuse_undecodable(folder)
     existing = next((place for place in (folder, *folder.absolute().parents) if place.exists()), Path("/"))
     if not existing.is_dir():
         raise _no_folder(folder)
     if not os.access(existing, os.W_OK | os.X_OK):
         raise _not_writable(folder)
+
+
+def refuse_file_place(path: Path) -> None:
+    """Refuse a file that could not be written, and make nothing: a folder or a device there, or a link to nothing."""
+    refuse_place(path.parent)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder stands where a file is to be written; choose another name")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file, and would be replaced by one; choose another name")
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path}: is a link to nothing; remove it, or choose another name")
+
+
+def refuse_undecodable(path: Path) -> None:
+    """Refuse a name whose bytes are not UTF-8: the libraries that read and write weights and pages take no other."""
+    if not is_encodable(str(path)):
+        raise InputError(f"{path}: its name is not UTF-8; rename it, or choose another")
 
 
 def refuse_used_folder(folder: Path, allowed: bool) -> None:
@@ -63,25 +114,28 @@ def refuse_used_folder(folder: Path, allowed: bool) -> None:
 
 
 def _no_folder(folder: Path) -> InputError:
-    return InputError(f"{folder}: a file stands where a folder is needed; choose another place")
+    return InputError(f"{folder}: a file stands where a folder is needed; choose another place{_cache_hint(folder)}")
 
 
 def _not_writable(folder: Path) -> InputError:
-    return InputError(f"{folder}: not writable; choose another folder or change its permissions")
+    return InputError(f"{folder}: not writable; choose another folder or change its permissions{_cache_hint(folder)}")
 
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn an operating system's error while writing (disk full) into a `RunError` that names the path."""
+    """Turn an operating system's error while writing into one that names the path, see `write_error`."""
     try:
         yield
     except OSError as error:
         raise write_error(path, error) from error
 
 
-def write_error(path: Path, error: OSError) -> RunError:
-    """Return what to tell the user where the system could not write."""
-    return RunError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder")
+def write_error(path: Path, error: OSError) -> NearfarError:
+    """Return what to tell the user where the system could not write: `InputError` for a place that cannot be."""
+    why = f"{path}: cannot be written ({error.strerror or error})"
+    if error.errno in WRONG_PLACE:
+        return InputError(f"{why}; choose another place{_cache_hint(path)}")
+    return RunError(f"{why}; free space or choose another folder{_cache_hint(path)}")
 
 
 @contextmanager
@@ -96,6 +150,7 @@ def write_folder_atomically(folder: Path, *, overwrite: bool = True) -> Iterator
     """
     ensure_folder(folder.parent)
     with explain_write_errors(folder):
+        folder = folder.resolve() if folder.is_symlink() else folder  # the link stays
         _remove_abandoned(folder)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
@@ -146,10 +201,12 @@ def _remove_abandoned(folder: Path) -> None:
 def write_file_atomically(path: Path) -> Iterator[Path]:
     """Give an empty temporary file of the same suffix, and rename it to `path` afterwards; after an error, delete it.
 
-    The folder of `path` is made if need be (`ensure_folder`).
+    The folder of `path` is made if need be (`ensure_folder`). Where `path` is a link to a file, that file is replaced.
     """
     ensure_folder(path.parent)
     with explain_write_errors(path):
+        refuse_file_place(path)
+        path = path.resolve() if path.is_symlink() else path
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
@@ -164,9 +221,9 @@ def write_file_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, as UTF-8."""
+    """Write a text file atomically, as UTF-8; of what UTF-8 cannot hold (lone surrogates) the escapes of JSON."""
     with write_file_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _sync_all(folder: Path) -> None:

@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +139,15 @@ def quiet_panics() -> Iterator[None]:
 
     When not to use it: for longer than a file is read, as other threads' messages come late, too.
     """
-    try:
-        before = os.dup(STDERR)
-    except OSError:  # there is no standard error
-        yield
-        return
-    with tempfile.TemporaryFile() as caught:
+    with ExitStack() as opened:
+        try:
+            caught = opened.enter_context(tempfile.TemporaryFile())
+            before = os.dup(STDERR)
+        except OSError:  # there is no standard error, or no place for temporary files
+            caught = None
+        if caught is None:
+            yield
+            return
         panicked = False
         sys.stderr.flush()
         os.dup2(caught.fileno(), STDERR)

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.storage.folders import write_folder_atomically
-from nearfar.storage.weights import write_weights
+from nearfar.storage.weights import in_memory, write_weights
 from nearfar.training.settings import LOWER_IS_BETTER
 from nearfar.training.state import TrainState, strip_prefix
 
@@ -242,7 +241,7 @@ def read_checkpoint(place: Path) -> Checkpoint:
         if _checksum(place / name) != manifest[name]:
             raise ValueError(f"{name} does not match its sum")
     state = json.loads((place / STATE).read_text(encoding="utf-8"))
-    return Checkpoint(int(state.pop("step")), load_file(place / TENSORS), state)
+    return Checkpoint(int(state.pop("step")), in_memory(place / TENSORS), state)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:

@@ -164,7 +164,7 @@ class EventFile:
         self.path = ensure_folder(folder) / "events.jsonl"
         self._tensorboard = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
         with explain_write_errors(self.path):
-            self._file = self.path.open("a" if resumed else "w", encoding="utf-8")
+            self._file = self.path.open("a" if resumed else "w", encoding="utf-8", errors="backslashreplace")
         if resumed and self.path.stat().st_size:
             self._append("\n")  # a killed run may have left half a line; readers skip empty ones
 

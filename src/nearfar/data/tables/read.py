@@ -35,6 +35,7 @@ from nearfar.data.tables.store import arrow_copy, quiet_datasets
 from nearfar.data.tables.stsb import Stsb, is_stsb
 from nearfar.data.tables.text_files import TextFolder, TextLines, documents, split_files
 from nearfar.errors import InputError
+from nearfar.storage.folders import expanded
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def read(path: Any, options: ReadOptions) -> dict[str, LocatedTable]:
 def _read_name(name: str | Path, options: ReadOptions) -> dict[str, LocatedTable]:
     if name == "":
         raise InputError("table: the path is empty; give a file, a folder or a data set's name")
-    path = Path(name).expanduser()
+    path = expanded(name)
     with explain_read_errors(path):
         is_folder, exists = path.is_dir(), path.exists()
     if is_folder:

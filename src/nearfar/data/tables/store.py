@@ -15,12 +15,14 @@ from typing import Any
 import pyarrow as pa
 
 from nearfar.data.tables.files import Reader, RestartReadingError, explain_read_errors, first_line
-from nearfar.errors import InputError, RunError
+from nearfar.errors import InputError, NearfarError, RunError
+from nearfar.storage.folders import WRONG_PLACE
 
 LARGEST_SURE = 1 << 30  # bytes of a copy that any file may have
 MOST_TIMES = (
     200  # times its own size that a file may stand for beyond these; text compresses to a third, logs to a fiftieth
 )
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream in Arrow's format
 _VERSION = 2  # raise it when a reader makes other tables of the same bytes
 
 
@@ -36,7 +38,9 @@ def arrow_copy(reader: Reader, *, of_folder: bool = False) -> pa.Table:
     digest.update(f"{_VERSION} {type(reader).__name__} {reader.cache_key}".encode())
     with quiet_datasets() as datasets:
         path = Path(datasets.config.HF_DATASETS_CACHE) / "nearfar" / f"{digest.hexdigest()}.arrow"
-        if not path.exists():
+        if path.parts[0] == "~":
+            raise InputError(f"{path.parent}: there is no home folder; set HOME, or point HF_DATASETS_CACHE elsewhere")
+        if not _is_whole(path):
             _write(reader, path)
         try:
             table: pa.Table = datasets.Dataset.from_file(str(path)).data.table
@@ -117,9 +121,20 @@ def _check_names(path: Path, table: pa.Table) -> None:
         raise InputError(f"{path}: two columns have the same name ({', '.join(names)}); give each its own")
 
 
-def _cache_error(path: Path, error: OSError) -> RunError:
+def _is_whole(path: Path) -> bool:
+    """Return whether a copy exists and ends as it was written: Arrow reads one that is cut off as fewer rows."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_END), os.SEEK_END)
+            return file.read() == _END
+    except OSError:
+        return False
+
+
+def _cache_error(path: Path, error: OSError) -> NearfarError:
     why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return RunError(f"{path.parent}: cannot keep a copy of the table here ({why}); point HF_DATASETS_CACHE elsewhere")
+    kind = InputError if error.errno in WRONG_PLACE else RunError
+    return kind(f"{path.parent}: cannot keep a copy of the table here ({why}); point HF_DATASETS_CACHE elsewhere")
 
 
 @contextmanager

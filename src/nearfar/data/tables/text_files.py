@@ -28,6 +28,7 @@ from nearfar.data.tables.files import (
     text_lines,
 )
 from nearfar.errors import InputError
+from nearfar.storage.folders import refuse_undecodable
 
 MOST_DOCUMENTS = 1_000_000  # files of a folder
 _BATCH = 64 << 20  # bytes of documents in one table
@@ -90,7 +91,9 @@ class TextFolder:
         self.cache_key = f"documents {content.hexdigest()}"
 
     def _name(self, file: Path) -> str:
-        return file.relative_to(self.path).as_posix()
+        name = file.relative_to(self.path)
+        refuse_undecodable(name)  # it is the document's id
+        return name.as_posix()
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield tables of about 64 MB of text."""

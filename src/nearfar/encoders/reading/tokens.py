@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nearfar.column import Column, Ids, chunks, exact_ids, ranges
-from nearfar.errors import InputError, RunError
+from nearfar.errors import InputError, NearfarError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, write_folder_atomically
 
@@ -115,7 +115,7 @@ def cached_folder(
             write(new)
             sizes = {path.name: path.stat().st_size for path in new.iterdir()}
             (new / SIZES_FILE).write_text(json.dumps(sizes), encoding="utf-8")
-    except RunError:
+    except NearfarError:
         if _is_complete(folder):  # another run on the same data was first
             return folder
         raise
