@@ -9,6 +9,7 @@ import pkgutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from nearfar.storage.folders import json_safe
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+held = ExitStack()  # what a command holds until it ends
 
 
 def app() -> typer.Typer:
@@ -84,6 +86,11 @@ def run(words: Sequence[str] | None = None) -> int:
     An error that the user can cause is one line or two on standard error; any other is a bug, shown with its traceback.
     """
     warnings.showwarning = _warn
+    with held:
+        return _run(words)
+
+
+def _run(words: Sequence[str] | None) -> int:
     try:
         command: Any = typer.main.get_command(app())
         result = command.main(args=words, prog_name="nearfar", standalone_mode=False)
