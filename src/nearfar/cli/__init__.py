@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -22,6 +22,7 @@ from nearfar.storage.folders import WRONG_PLACE, json_safe
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+held = ExitStack()  # what a command holds until it ends
 
 
 def app() -> typer.Typer:
@@ -107,6 +108,11 @@ def run(words: Sequence[str] | None = None) -> int:
     An error that the user can cause is one line or two on standard error; any other is a bug, shown with its traceback.
     """
     warnings.showwarning = _warn
+    with held:
+        return _run(words)
+
+
+def _run(words: Sequence[str] | None) -> int:
     try:
         command: Any = typer.main.get_command(app())
         result = command.main(args=words, prog_name="nearfar", standalone_mode=False)

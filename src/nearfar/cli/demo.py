@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_run
+from nearfar.cli._early import reserve_run
 from nearfar.printable import printable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def command(
 
     It learns from the docstrings and source of the Python packages on this machine: no label, no download.
     """
-    refuse_run(out, allowed=True)
+    reserve_run(out, allowed=True)
     import time
 
     from nearfar import config, experiment

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, TableOverrides, further_texts, reading
 from nearfar.errors import InputError
 from nearfar.printable import printable
-from nearfar.storage.folders import refuse_file_place
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -44,11 +43,11 @@ def command(
     """
     if out.suffix not in (".npy", ".parquet"):
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
-    refuse_file_place(out)
     refuse_model(model)
     further = None if calibration is None else "calibration"
     read = reading(overrides, delimiter=delimiter, pairs=False, further=further)
     refuse_data(texts, delimited="delimiter" in read.data)
+    reserve(out)
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
     from nearfar.model import Model

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_model
+from nearfar.cli._early import refuse_model, reserve
 from nearfar.printable import printable
-from nearfar.storage.folders import refuse_place
 
 
 def command(
@@ -23,8 +22,8 @@ def command(
     ONNX Runtime runs it without torch: from token ids and their mask to unit vectors. What it gives is compared with
     the model before it is kept.
     """
-    refuse_place(onnx)
     refuse_model(model)
+    reserve(onnx)
     from nearfar.model import Model
 
     loaded = Model.load(model)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, Overrides, further_texts, reading
 from nearfar.errors import InputError, nearest
 from nearfar.printable import printable
-from nearfar.storage.folders import refuse_file_place
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -59,13 +58,11 @@ def command(
     The keys nearest to each query that are not known positives. No copy of a positive is ever a negative. --corpus is
     read as DATA is, where it has its format, and by its own settings: corpus.column=text corpus.split=test.
     """
-    for written in (out, review):
-        if written is not None:
-            refuse_file_place(written)
     refuse_model(model)
     further = None if corpus is None else "corpus"
     read = reading(overrides, delimiter=delimiter, query=query, key=key, further=further)
     refuse_data(data, split or "train", delimited="delimiter" in read.data)
+    reserve(out, review)
     import time
 
     from nearfar.evaluation import sources

@@ -223,13 +223,12 @@ def embed_cached(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
         return embed_fresh(model, texts, role)
     folder = cache_folder("vectors") / fingerprint("vectors 2", identity, role, _is_bf16(model), exact_ids(texts))
     shape = (len(texts), int(model.dim))
-    with suppress(OSError, ValueError):
-        return _read(folder, shape)
-    # a folder that exists here holds a truncated file
-    whole = write_folder_atomically(folder, overwrite=folder.exists())
-    with whole as temporary, (temporary / "vectors").open("wb") as file:
-        for part in _slices(model, texts, role):
-            file.write(np.ascontiguousarray(part, "<f4").data)
+    is_whole = partial(_is_whole, size=shape[0] * shape[1] * 4)
+    if not is_whole(folder):
+        whole = write_folder_atomically(folder, keep=is_whole)
+        with whole as temporary, (temporary / "vectors").open("wb") as file:
+            for part in _slices(model, texts, role):
+                file.write(np.ascontiguousarray(part, "<f4").data)
     return _read(folder, shape)
 
 
@@ -257,11 +256,16 @@ def _is_bf16(model: Any) -> bool:
     return (isinstance(model, InBf16) and model.bf16) or torch.is_autocast_enabled("cpu")
 
 
+def _is_whole(folder: Path, size: int) -> bool:
+    """Return whether a folder's vectors are all there, in bytes."""
+    path = folder / "vectors"
+    return path.is_file() and path.stat().st_size == size
+
+
 def _read(folder: Path, shape: tuple[int, int]) -> Vectors:
     path = folder / "vectors"
-    if path.stat().st_size != shape[0] * shape[1] * 4:
-        raise OSError("truncated")
-    os.utime(path)  # the time of the last use, so that the cache can be cleared by age
+    with suppress(OSError):  # where it is another user's
+        os.utime(path)  # the time of the last use, so that the cache can be cleared by age
     # "c": writable, as torch wants its arrays, though the file never changes
     return np.memmap(path, "<f4", "c", shape=shape)
 

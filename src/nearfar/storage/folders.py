@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ WRONG_PLACE = {  # errors of the system by which another place would do; a full 
     getattr(errno, name)
     for name in ("EACCES", "EEXIST", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "ENXIO", "EPERM", "EROFS")
 }
-ABANDONED_AFTER = 86_400  # seconds; an older temporary folder was left by a crash
+ABANDONED_AFTER = 86_400  # seconds; a temporary folder in which nothing was written for so long was left by a crash
 
 
 def cache_folder(name: str) -> Path:
@@ -139,14 +140,14 @@ def write_error(path: Path, error: OSError) -> NearfarError:
 
 
 @contextmanager
-def write_folder_atomically(folder: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def write_folder_atomically(folder: Path, *, keep: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
     """Give a temporary folder to write in, and rename it to `folder` afterwards; after an error, delete it.
 
-    overwrite: whether a `folder` that exists by then is replaced. Use False for a folder that is named by its content:
-    the existing one is equal and may be in use.
+    keep: whether the `folder` that is there by then stays. Give it for a folder that is named by its content: one that
+    another process wrote meanwhile is equal and in use, and stays where it is whole.
 
     The parent of `folder` is made if need be (`ensure_folder`). Killed at any moment, the old or the new one is at
-    `complete_folder(folder)`.
+    `complete_folder(folder)`. Of several processes that write it, the last one's stays, whole.
     """
     ensure_folder(folder.parent)
     with explain_write_errors(folder):
@@ -157,8 +158,7 @@ def write_folder_atomically(folder: Path, *, overwrite: bool = True) -> Iterator
             yield temporary
             temporary.chmod(0o755)
             _sync_all(temporary)
-            if overwrite or not folder.exists():
-                _replace(temporary, folder)
+            _replace(temporary, folder, keep)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -169,20 +169,37 @@ def complete_folder(folder: Path) -> Path:
     return backup if backup.is_dir() and not folder.exists() else folder
 
 
-def _replace(new: Path, folder: Path) -> None:
+def _replace(new: Path, folder: Path, keep: Callable[[Path], bool]) -> None:
     """Rename `new` to `folder`. No portable system call swaps two folders: the old one is first renamed to a backup."""
     backup = _backup(folder)
-    if folder.exists():
-        shutil.rmtree(backup, ignore_errors=True)  # left by a crash after its replacement was complete
-        folder.replace(backup)
+    with _one_at_a_time(folder.parent):
+        if keep(folder):
+            return
+        if folder.exists():
+            shutil.rmtree(backup, ignore_errors=True)  # left by a crash after its replacement was complete
+            folder.replace(backup)
+        try:
+            new.replace(folder)
+        except OSError:
+            if keep(folder):  # where a file system has no locks, another process may come between
+                return
+            if backup.exists():
+                backup.replace(folder)
+            raise
+        _sync_folder(folder.parent)
+        shutil.rmtree(backup, ignore_errors=True)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process at a time rename what lies in a folder; the system's lock ends with its process."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        new.replace(folder)
-    except OSError:
-        if backup.exists():
-            backup.replace(folder)
-        raise
-    _sync_folder(folder.parent)
-    shutil.rmtree(backup, ignore_errors=True)
+        with suppress(OSError):  # of file systems that have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _backup(folder: Path) -> Path:
@@ -193,7 +210,8 @@ def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary folders that crashes left; a recent one may belong to another process at work."""
     for temporary in folder.parent.glob(f".{folder.name}-*"):
         with suppress(FileNotFoundError):  # its process has just ended
-            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER:
+            newest = max(path.stat().st_mtime for path in (temporary, *temporary.rglob("*")))
+            if time.time() - newest > ABANDONED_AFTER:
                 shutil.rmtree(temporary, ignore_errors=True)
 
 
