@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
@@ -136,7 +137,7 @@ def _backup(folder: Path) -> Path:
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary folders that crashes left; a recent one may belong to another process at work."""
-    for temporary in folder.parent.glob(f".{folder.name}-*"):
+    for temporary in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
         with suppress(FileNotFoundError):  # its process has just ended
             if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER:
                 shutil.rmtree(temporary, ignore_errors=True)
