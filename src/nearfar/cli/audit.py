@@ -33,7 +33,8 @@ def command(
     """Find copies, leaks, broken texts and pairs that look wrong.
 
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
-    of each row that was left out.
+    of each row that was left out. It keeps texts as they are: a cell that begins with =, +, - or @ is data, which a
+    spreadsheet would run as a formula, so import a .csv there as text.
     """
     read = reading(overrides, delimiter=delimiter, pairs=False)
     refuse_data(data, delimited="delimiter" in read.data)

@@ -9,7 +9,7 @@ import typer
 
 from nearfar.cli import Json, Quiet, emit
 from nearfar.cli._early import reserve_run
-from nearfar.printable import printable
+from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.config import RecipeParts
@@ -38,7 +38,7 @@ def command(
 
     def say(text: str) -> None:
         if not as_json and not quiet:
-            print(printable(text), flush=True)
+            show(*text.split("\n"), flush=True)
 
     recipe = config.load("python_packages", overrides or [])
     say("1  Harvest docstrings and source of the installed packages")
@@ -88,16 +88,17 @@ def _show(done: Experiment, searches: list[dict[str, Any]], corpus: Path) -> Non
     from nearfar.reports.console import show_results
 
     show_results(done.reports.values(), done.facts)
-    print("\n3  Search all of it, in words")
+    show("", "3  Search all of it, in words")
     for entry in searches:
-        print(f'\n   "{entry["query"]}"')
+        show("", f'   "{entry["query"]}"')
         for hit in entry["found"]:
-            print(f"   {hit['score']:.3f}  {printable(hit['id'])}")
+            show(f"   {hit['score']:.3f}  {hit['id']}")
     model = done.run.folder / "model"
-    print(
-        f"\nNext:\n"
-        f'   nearfar search {model} {corpus} "parse a date"\n'
-        f"   nearfar train static data.path=PAIRS.jsonl --out runs/mine\n"
-        f"   nearfar evaluate runs/mine/model TEST.jsonl --baseline bm25\n"
-        '   (a line of PAIRS.jsonl: {"query": "sort a list", "key": "sorted(items)"})'
+    show(
+        "",
+        "Next:",
+        f'   nearfar search {model} {corpus} "parse a date"',
+        "   nearfar train static data.path=PAIRS.jsonl --out runs/mine",
+        "   nearfar evaluate runs/mine/model TEST.jsonl --baseline bm25",
+        '   (a line of PAIRS.jsonl: {"query": "sort a list", "key": "sorted(items)"})',
     )

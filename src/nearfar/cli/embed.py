@@ -11,7 +11,7 @@ from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, TableOverrides, further_texts, reading
 from nearfar.errors import InputError
-from nearfar.printable import printable
+from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -72,6 +72,4 @@ def command(
         facts["ranges"] = str(form.keep(out))
     suffix = "" if form.precision == "float32" else f" as {form.precision}"
     facts["fingerprint"] = loaded.fingerprint
-    emit(
-        facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {printable(str(out))}")
-    )
+    emit(facts, as_json, lambda: show(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {out}"))

@@ -9,7 +9,7 @@ import typer
 
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_model, reserve
-from nearfar.printable import printable
+from nearfar.printable import show
 
 
 def command(
@@ -32,4 +32,4 @@ def command(
     size = sum((folder / file).stat().st_size for file in files)
     facts = {"out": str(folder), "files": files, "bytes": size, "dim": loaded.dim, "fingerprint": loaded.fingerprint}
     line = f"{', '.join(files)} in {folder}, {size / 1e6:,.1f} MB, {loaded.dim} dimensions"
-    emit(facts, as_json, lambda: print(printable(line)))
+    emit(facts, as_json, lambda: show(line))

@@ -13,7 +13,7 @@ from nearfar.cli import Json, Quiet, emit
 from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, Overrides, further_texts, reading
 from nearfar.errors import InputError, nearest
-from nearfar.printable import printable
+from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -116,18 +116,18 @@ def _facts(hard: MiningResult) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    print(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {printable(facts['out'])}")
+    show(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {facts['out']}")
     for name, count in facts["removed"].items():
         why = (
             "were copies of a positive or of the query" if name == "copies" else f"rejected by {name.replace('_', '-')}"
         )
-        print(f"{count:,} candidates {why}")
+        show(f"{count:,} candidates {why}")
     if facts["skipped"]:
-        print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
+        show(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
         none = facts.get("why_none")
         line = f"{facts['likely_false']:,} are likely false: {none or 'look at ' + facts['review']}"
-        print(printable(textwrap.fill(line, 80) if none else line))
+        show(*(textwrap.wrap(line, 80) if none else [line]))
 
 
 def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearfar.column import Column
 from nearfar.data.beir import is_beir
-from nearfar.errors import InputError
+from nearfar.errors import InputError, listed
 from nearfar.evaluation.verdict import TRAINED_ON
 from nearfar.storage.folders import expanded
 from nearfar.tasks import Retrieval, Task
@@ -190,7 +190,7 @@ def texts(
     names = TEXT_COLUMNS if likely is None else (likely, *TEXT_COLUMNS)
     name = column or next((c for c in names if c in table.columns), None)
     if name is None:
-        raise InputError(f"{path}: which column holds the texts? give --column; columns: {', '.join(table.columns)}")
+        raise InputError(f"{path}: which column holds the texts? give --column; columns: {listed(table.columns)}")
     id_column = next((c for c in ("_id", "id") if c in table.columns), None)
     text_column = table.text(name)
     ids = range(1, len(table) + 1) if id_column is None else table.column(id_column).read(0, len(table))

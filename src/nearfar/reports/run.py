@@ -49,14 +49,10 @@ def write_page(folder: Path) -> Path:
 
     Errors: `InputError`: a folder with none of the three, or whose `results.json` is not a JSON object.
     """
-    results_file, recipe_file, events_file = (folder / name for name in ("results.json", "recipe.yaml", "events.jsonl"))
-    if not any(file.is_file() for file in (results_file, recipe_file, events_file)):
+    recipe_file, events_file = folder / "recipe.yaml", folder / "events.jsonl"
+    if not any(file.is_file() for file in (folder / "results.json", recipe_file, events_file)):
         raise InputError(f"{folder}: no results.json, recipe.yaml or events.jsonl; name the folder of a run")
-    results: dict[str, Any] = {}
-    if results_file.is_file():
-        results = _parse_object(results_file.read_text(encoding="utf-8", errors="replace"))
-        if not results:
-            raise InputError(f"{results_file}: not a JSON object with results; evaluate the run again to write it anew")
+    results = results_of(folder)
     results["run"] = folder.resolve().name
     if recipe_file.is_file():
         results["recipe"] = recipe_file.read_text(encoding="utf-8", errors="replace")
@@ -64,13 +60,31 @@ def write_page(folder: Path) -> Path:
     if events_file.is_file():
         with events_file.open(encoding="utf-8", errors="replace") as file:  # a crash leaves half a line: skipped
             events = [event for line in file if (event := _parse_object(line))]
-    folders.write_text(target := folder / "report.html", page(results, events, use_lines(folder / "model")))
+    try:
+        text = page(results, events, use_lines(folder / "model"))
+    except RecursionError as error:
+        raise InputError(f"{folder}: what results.json holds is nested too deeply; evaluate the run again") from error
+    folders.write_text(target := folder / "report.html", text)
     return target
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    """Return what `results.json` of a run's folder holds; nothing where there is no such file.
+
+    Errors: `InputError`: it is not a JSON object.
+    """
+    file = folder / "results.json"
+    if not file.is_file():
+        return {}
+    results = _parse_object(file.read_text(encoding="utf-8-sig", errors="replace"))
+    if not results:
+        raise InputError(f"{file}: not a JSON object with results; evaluate the run again to write it anew")
+    return results
 
 
 def _parse_object(text: str) -> dict[str, Any]:
     """Return a JSON object; an empty one for anything else."""
     try:
         return mapping(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}

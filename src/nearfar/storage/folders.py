@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import math
 import os
@@ -208,7 +209,7 @@ def _backup(folder: Path) -> Path:
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary folders that crashes left; a recent one may belong to another process at work."""
-    for temporary in folder.parent.glob(f".{folder.name}-*"):
+    for temporary in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
         with suppress(FileNotFoundError):  # its process has just ended
             newest = max(path.stat().st_mtime for path in (temporary, *temporary.rglob("*")))
             if time.time() - newest > ABANDONED_AFTER:

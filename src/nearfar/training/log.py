@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nearfar.errors import InputError, RunError
 from nearfar.pairs import Pairs
-from nearfar.printable import printable
+from nearfar.printable import printable_line
 from nearfar.storage.folders import ensure_folder, explain_write_errors, json_safe, write_error
 from nearfar.training.batches import StepOutput
 from nearfar.training.monitor import Monitor
@@ -249,7 +249,7 @@ class ProgressBar:
 
     def print(self, text: str) -> None:
         """Print a line above the bar, which stays."""
-        self._progress.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+        self._progress.console.print(printable_line(text), highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()

@@ -44,6 +44,7 @@ SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing":
 SPLIT_WORDS |= dict.fromkeys(("dev", "val", "valid", "validation", "development", "eval", "evaluation"), "validation")
 SPLITS = ("train", "validation", "test", "heldout")  # those that the words name, in order
 LONGEST_ROW = 64 << 20  # bytes of a line or record, a cell of text has 10 MB at most; longer ones fill the memory
+MOST_COLUMNS = 10_000  # each is checked and counted by itself, and a hundred thousand take minutes
 _BLOCK = 8 << 20  # bytes that are read at a time
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -198,6 +199,15 @@ def too_long(path: Path, where: str) -> InputError:
     return InputError(
         f"{path}: {where} holds more than {LONGEST_ROW // 10**6} MB, the most of a row; shorten it or split it up"
     )
+
+
+def check_width(where: str | Path, columns: int) -> None:
+    """Raise InputError for a table of more columns than are read. where: what the error calls the table."""
+    if columns > MOST_COLUMNS:
+        raise InputError(
+            f"{where}: has {columns:,} columns, the most are {MOST_COLUMNS:,}; write the few that are needed, or the "
+            "numbers of a vector as a list in one column"
+        )
 
 
 def first_bytes(path: Path) -> bytes:

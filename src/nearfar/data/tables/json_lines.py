@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pajson
 
+from nearfar.column_names import repeated
 from nearfar.data.tables.files import (
     NotTextError,
     RestartReadingError,
+    check_width,
     first_line,
     line_blocks,
     text_lines,
@@ -42,7 +44,7 @@ class JsonLines:
             lines += chunk.count(b"\n")
             if not chunk.strip():
                 continue
-            table = _parse(chunk, self.schema)
+            table = _parse(self.path, chunk, self.schema)
             table.validate(full=True)  # Arrow's JSON parser accepts bytes that are not UTF-8
             rows += table.num_rows
             if rows == 1 and (several := rows_in_one_object(table)):
@@ -77,7 +79,7 @@ class JsonLines:
         return next((number for i, number in enumerate(lines) if i == row), None)
 
 
-def _parse(chunk: bytes, known: pa.Schema) -> pa.Table:
+def _parse(path: Path, chunk: bytes, known: pa.Schema) -> pa.Table:
     """Return some lines as a table of the known schema, or of an inferred one where the known does not fit."""
     source: Any = pa.BufferReader(chunk)
     try:
@@ -89,10 +91,11 @@ def _parse(chunk: bytes, known: pa.Schema) -> pa.Table:
     except pa.ArrowInvalid:
         if not len(known):
             raise
-        return _parse(chunk, pa.schema([]))
+        return _parse(path, chunk, pa.schema([]))
+    check_width(path, table.num_columns)
     # Arrow parses "2020-01-01" as a timestamp, which prints otherwise than it was written.
     as_text = pa.schema([pa.field(field.name, _timestamps_as_text(field.type)) for field in table.schema])
-    return table if as_text == table.schema else _parse(chunk, as_text)
+    return table if as_text == table.schema else _parse(path, chunk, as_text)
 
 
 def _timestamps_as_text(arrow_type: Any) -> Any:
@@ -117,10 +120,8 @@ def _problem(text: str, columns: ColumnKinds, where: str) -> str | None:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = [name for i, name in enumerate(names) if name in names[:i]]
-    if twice:
-        raise ValueError(f"the name {twice[0]!r} occurs twice")
+    if (twice := repeated([name for name, _ in pairs])) is not None:
+        raise ValueError(f"the name {twice[:60]!r} occurs twice")
     return dict(pairs)
 
 
@@ -135,7 +136,10 @@ def table_from_rows(where: str, rows: Sequence[Any]) -> pa.Table:
             raise InputError(f"{where}: row {number} {TOO_DEEP}")
     try:
         names = list(dict.fromkeys(name for row in rows for name in row.keys()))  # noqa: SIM118 (a list has no keys)
+        check_width(where, len(names))
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    except InputError:
+        raise
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
         columns = ColumnKinds()
         for number, row in enumerate(rows, start=1):

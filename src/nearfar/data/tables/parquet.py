@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nearfar.data.tables.cells import is_list
-from nearfar.data.tables.files import COMPRESSED, LONGEST_ROW, first_line, open_bytes, too_long
+from nearfar.data.tables.files import COMPRESSED, LONGEST_ROW, check_width, first_line, open_bytes, too_long
 from nearfar.data.tables.json_nesting import DEEPEST, TOO_DEEP
 from nearfar.errors import InputError
 
@@ -74,6 +74,7 @@ class Parquet:
 
     def _check(self, metadata: Any) -> None:
         """Refuse what the file says of itself, before anything is decompressed."""
+        check_width(self.path, metadata.num_columns)
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         columns = [group.column(i) for group in groups for i in range(group.num_columns)]
         too_much = {

@@ -34,7 +34,7 @@ from nearfar.data.tables.row_locator import LocatedTable, RowOrigin
 from nearfar.data.tables.store import arrow_copy, quiet_datasets
 from nearfar.data.tables.stsb import Stsb, is_stsb
 from nearfar.data.tables.text_files import TextFolder, TextLines, documents, split_files
-from nearfar.errors import InputError
+from nearfar.errors import InputError, listed
 from nearfar.storage.folders import expanded
 
 
@@ -193,8 +193,8 @@ def concatenated(tables: list[LocatedTable]) -> LocatedTable:
     for other in tables[1:]:
         if set(other.table.column_names) != set(first.table.column_names):
             raise InputError(
-                f"{other.where}: has the columns {', '.join(other.table.column_names)}; {first.where} has "
-                f"{', '.join(first.table.column_names)}. Give one file, or files of the same columns"
+                f"{other.where}: has the columns {listed(other.table.column_names)}; {first.where} has "
+                f"{listed(first.table.column_names)}. Give one file, or files of the same columns"
             )
     try:
         whole = pa.concat_tables([table.table for table in tables], promote_options="permissive")

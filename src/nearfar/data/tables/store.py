@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from nearfar.data.tables.files import Reader, RestartReadingError, explain_read_errors, first_line
-from nearfar.errors import InputError, NearfarError, RunError
+from nearfar.errors import InputError, NearfarError, RunError, listed
 from nearfar.storage.folders import WRONG_PLACE
 
 LARGEST_SURE = 1 << 30  # bytes of a copy that any file may have
@@ -118,7 +118,7 @@ def _check_names(path: Path, table: pa.Table) -> None:
     if not names:
         raise InputError(f"{path}: has no columns; write one object with named values on each line")
     if len(set(names)) < len(names):
-        raise InputError(f"{path}: two columns have the same name ({', '.join(names)}); give each its own")
+        raise InputError(f"{path}: two columns have the same name ({listed(names)}); give each its own")
 
 
 def _is_whole(path: Path) -> bool:
