@@ -25,6 +25,7 @@ class Call:
     """One bad input, and the words that meet it.
 
     make: makes it in an empty folder, in which the good things lie beside it. stdin: what is read there.
+    harmless: whether it may pass without a word, as half a line of a run's log, which a crash leaves.
     """
 
     command: str
@@ -33,6 +34,7 @@ class Call:
     words: tuple[str, ...]
     make: Make
     stdin: str = ""
+    harmless: bool = False
 
     @property
     def name(self) -> str:
@@ -150,7 +152,7 @@ PACKAGES: dict[str, str | bytes] = {
 def package_calls() -> Iterator[Call]:
     words = ("data.heldout=0", "data.unseen=0", "data.workers=1", *STATIC, "training.steps=2", "training.batch_size=8")
     for name, content in PACKAGES.items():
-        train = ("train", "python_packages", "data.paths=[packages]", *words, "evaluate=[]", "--out", "out", "--quiet")
+        train = ("train", "python_packages", "data.paths=[packages]", *words, "--out", "out", "--quiet")
         demo = ("demo", "data.paths=[packages]", *words, "--out", "out", "--quiet")
         yield Call("train python_packages", "Python packages", name, train, writes("packages/a.py", content))
         yield Call("demo", "Python packages", name, demo, writes("packages/a.py", content))
@@ -200,23 +202,24 @@ RESULTS: dict[str, Callable[[str], str | bytes]] = {
     "control characters": in_json(task="\x1b[2J\u202e"),
     "a lone surrogate": in_json(task="\ud800"),
 }
+HARMLESS = ("HTML", "control characters", "a lone surrogate")  # a task may be called so
 
 
 def run_calls() -> Iterator[Call]:
     for name, change in RESULTS.items():
-        yield Call("report", "results.json", name, ("report", "run"), in_run("results.json", change))
+        make = in_run("results.json", change)
+        yield Call("report", "results.json", name, ("report", "run"), make, harmless=name in HARMLESS)
     for name, change in RESULTS.items():
-        yield Call(
-            "report --json", "events.jsonl", name, ("report", "run", "--json"), in_run("events.jsonl", _event(change))
-        )
+        make = in_run("events.jsonl", _event(change))
+        yield Call("report --json", "events.jsonl", name, ("report", "run", "--json"), make, harmless=True)
     for name, content in (("no run", None), ("a file", "run")):
-        make: Make = (lambda _: None) if content is None else writes("run", content)
+        make = (lambda _: None) if content is None else writes("run", content)
         yield Call("report", "run", name, ("report", "run"), make)
     resume: tuple[str, ...] = ("train", "static", "data.path=pairs.jsonl", *STATIC, "data.heldout=0.2")
     resume += ("training.batch_size=16", "training.steps=4", "--out", "run", "--quiet", "--resume")
     for name in ("recipe.yaml", "events.jsonl", "results.json"):
         for damage in ("empty", "cut", "zeros", "Latin-1"):
-            yield Call("train --resume", name, damage, resume, in_run(name, RESULTS[damage]))
+            yield Call("train --resume", name, damage, resume, in_run(name, RESULTS[damage]), harmless=True)
 
 
 def _event(change: Callable[[str], str | bytes]) -> Callable[[str], str | bytes]:

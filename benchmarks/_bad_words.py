@@ -28,7 +28,7 @@ RECIPES: dict[str, str | bytes] = {
     "aliases that explode": ALIASES + PLAIN,
     "aliases in a section": PLAIN + ALIASES.replace("a0:", "more:", 1).replace("a11:", "heads:", 1),
     "an alias of itself": PLAIN + "heads: &h {projection: *h}\n",
-    "a merge of itself": PLAIN + "heads: &h\n  <<: *h\n",
+    "a merge of a text": PLAIN + "heads:\n  <<: text\n",
     "an unknown alias": PLAIN + "heads: *nothing\n",
     "Python's own tags": PLAIN + "heads: !!python/object/apply:os.system [touch exploded]\n",
     "an unknown tag": PLAIN + "heads: !nothing 1\n",

@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-LATE = ("transformers.models.bert.modeling_bert", "rich.progress")
+LATE = ("transformers.models.bert.modeling_bert", "datasets", "bm25s", "ir_measures", "jinja2", "rich.progress")
 RARE = ("nearfar.evaluation.mteb_encoder",)  # no command imports it, and it is large
 
 

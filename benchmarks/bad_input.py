@@ -108,6 +108,7 @@ def meet(zygote: Zygote, call: Call, right: Path, place: Path) -> Answer:
     try:
         call.make(folder)
         answer = zygote.run(call.words, folder, call.stdin)
+        answer["harmless"] = call.harmless
         answer["exploded"] = (folder / "exploded").exists()
     finally:
         for path in place.iterdir():
@@ -133,7 +134,7 @@ def faults(answer: Answer) -> list[str]:
         f"exit code {code}": code > 0 and code != 2,
         "more than two lines": code == 2 and not (1 <= len(lines) <= 2 or "".join(lines).startswith("Usage:")),
         "an answer beside the error": code == 2 and bool(answer["stdout"]),
-        "nothing was said": code == 0 and not said(answer),
+        "nothing was said": code == 0 and not said(answer) and not answer.get("harmless"),
         "control characters": bool(re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)),
         f"more than {MEMORY_MB} MB": answer["mb"] > MEMORY_MB,
         f"more than {SECONDS} s": answer["cpu"] > SECONDS,
