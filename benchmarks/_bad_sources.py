@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,8 +257,8 @@ OF_JSON: dict[str, Damage] = {
     "nested 20,000 deep": in_text(lambda text: text.replace('"d2"', "[" * 20_000 + "]" * 20_000)),
     "nested 500 deep": in_text(lambda text: text.replace('"d2"', "[" * 500 + "]" * 500)),
     "no value": in_text(lambda text: text.replace('"d2"', "")),
-    "a type that changes": in_text(lambda text: text.replace('"where is the fox goose number 2"', "5")),
-    "a lone surrogate": in_text(lambda text: text.replace("where is the", "\\ud800", 1)),
+    "a type that changes": in_text(lambda text: re.sub(r'"[^"]* (number 2|2, lies)[^"]*"', "5", text)),
+    "a lone surrogate": in_text(lambda text: text.replace(" lies", " \\ud800 lies", 1)),
     "a number for a row": in_text(lambda text: text.replace("{", "5, {", 1) if text[0] == "[" else "5\n" + text),
     "a row of 70 MB": in_text(lambda text: text.replace('"d2"', '"' + "d" * 70_000_000 + '"')),
     "columns, not rows": in_text(lambda _: json.dumps({"query": ["a", "b"], "key": ["c", "d"]})),

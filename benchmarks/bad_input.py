@@ -76,7 +76,7 @@ class Zygote:
         answer = self._answer()
         answer["mb"] = max(0.0, answer["mb"] - self.mb)
         for name in ("stdout", "stderr"):
-            answer[name] = streams[name].read_text(encoding="utf-8", errors="replace")
+            answer[name] = streams[name].read_text(encoding="utf-8", errors="replace").replace(str(folder), "HERE")
         return answer
 
     def _answer(self) -> Answer:
@@ -108,7 +108,7 @@ def meet(zygote: Zygote, call: Call, right: Path, place: Path) -> Answer:
     try:
         call.make(folder)
         answer = zygote.run(call.words, folder, call.stdin)
-        answer["harmless"] = call.harmless
+        answer["harmless"] = call.harmless or call.words[0] == "audit"  # whose answer says what is wrong
         answer["exploded"] = (folder / "exploded").exists()
     finally:
         for path in place.iterdir():
