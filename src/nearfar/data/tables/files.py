@@ -103,6 +103,8 @@ def check_file(path: Path) -> None:
             f"{path}: {format_suffix(path)} files are not read, because loading one can run code that is hidden in it; "
             f"save the table as {KNOWN_FORMATS}"
         )
+    if not path.exists() and path.is_symlink():
+        raise InputError(f"{path}: a link to {str(path.readlink())!r}, which leads to no file; give the file itself")
     if not path.exists():
         raise InputError(f"{path}: no such file; {_similar(path)}check the path")
     if not path.is_file():
