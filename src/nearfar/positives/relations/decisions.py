@@ -65,7 +65,7 @@ class Decisions:
 def _parsed(line: str, where: str) -> tuple[str, str, str]:
     try:
         row: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error}); each line is one object") from error
     if not isinstance(row, dict):
         raise InputError(f"{where}: not an object; write query, negative and action")
