@@ -136,7 +136,9 @@ def explain_read_errors(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, error: BaseException) -> InputError:
-    return InputError(f"{path}: the compressed file is damaged or cut off ({error}); copy or download it again")
+    return InputError(
+        f"{path}: the compressed file is damaged or cut off ({first_line(error)}); copy or download it again"
+    )
 
 
 def open_bytes(path: Path) -> BinaryIO:
