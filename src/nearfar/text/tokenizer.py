@@ -84,6 +84,15 @@ def read_tokenizer(path: Path) -> Any:
         return tokenizer
 
 
+def check_vocabulary(vocabulary: int, where: str) -> None:
+    """Refuse the size of a vocabulary that cannot be trained: the library reserves memory for it, or ends the process.
+
+    Errors: `InputError` with the bounds: 256, one token for each byte, and ten million.
+    """
+    if not 256 <= vocabulary <= LARGEST_ID:
+        raise InputError(f"{where} must be 256, one token for each byte, to {LARGEST_ID:,}; it is {vocabulary}")
+
+
 def refuse_far_ids(path: Path) -> None:
     """Refuse a tokenizer.json or vocab.json with an id far beyond any vocabulary: each reserves memory.
 
