@@ -20,6 +20,7 @@ from nearfar.data.tables.files import (
     LINES,
     SPLIT_WORDS,
     NotTextError,
+    check_utf8,
     explain_read_errors,
     first_line,
     format_suffix,
@@ -135,8 +136,7 @@ def _document(file: Path) -> str:
         raise InputError(
             f"{file}: holds more than {LONGEST_CELL // 10**6} MB, the most of a document; split it up, or move it away"
         )
-    if b"\0" in data:
-        raise InputError(f"{file}: is no text (a zero byte at {data.index(0)}); move it away, or save it as UTF-8")
+    check_utf8(file, data, "move it away, or save it as UTF-8")
     try:
         return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
