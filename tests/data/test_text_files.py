@@ -66,7 +66,9 @@ def test_any_bytes_are_lines_or_refused_by_line(data: bytes, tmp_path: Path) -> 
     except UnicodeDecodeError:
         wanted = None
     if b"\0" in data or wanted is None:
-        with pytest.raises(InputError, match=r"any.txt: (line \d+ is not UTF-8|is a binary file|its lines end|is UTF-16)"):
+        with pytest.raises(
+            InputError, match=r"any.txt: (line \d+ is not UTF-8|is a binary file|its lines end|is UTF-16)"
+        ):
             Table(path)
     else:
         assert rows(Table(path)) == wanted

@@ -45,6 +45,7 @@ SPLIT_WORDS |= dict.fromkeys(("dev", "val", "valid", "validation", "development"
 SPLITS = ("train", "validation", "test", "heldout")  # those that the words name, in order
 LONGEST_ROW = 64 << 20  # bytes of a line or record, a cell of text has 10 MB at most; longer ones fill the memory
 MOST_COLUMNS = 10_000  # each is checked and counted by itself, and a hundred thousand take minutes
+CHANGED = "was changed or removed while it was read; try again when nothing writes it"  # for errors
 _BLOCK = 8 << 20  # bytes that are read at a time
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WIDE = (  # the marks of other encodings; that of UTF-32 starts like one of UTF-16
@@ -131,6 +132,8 @@ def explain_read_errors(path: Path) -> Iterator[None]:
     """Turn the system's error about an unreadable or damaged file into an InputError that names the path."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: {CHANGED}") from error
     except PermissionError as error:
         raise InputError(f"{path}: permission denied; allow reading it, e.g. chmod u+r {path.name}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -142,7 +145,9 @@ def explain_read_errors(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, error: BaseException) -> InputError:
-    return InputError(f"{path}: the compressed file is damaged or cut off ({error}); copy or download it again")
+    return InputError(
+        f"{path}: the compressed file is damaged or cut off ({first_line(error)}); copy or download it again"
+    )
 
 
 def open_bytes(path: Path) -> BinaryIO:
