@@ -57,9 +57,8 @@ class Zygote:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        with self.process:  # closes its pipes, by which it ends, and waits for that
+            pass
 
     def run(self, words: Sequence[str], folder: Path, stdin: str = "") -> Answer:
         """Run a call in a folder and return its exit code (negative: the signal), streams, memory and seconds."""

@@ -50,11 +50,11 @@ def test_a_path_that_cannot_be_is_the_users_input(name: str, nearfar: Run) -> No
 
 def test_names_that_are_no_text(here: Path, nearfar: Run) -> None:
     (here / f"{NOT_UTF8}.jsonl").write_bytes((here / "pairs.jsonl").read_bytes())
-    assert nearfar("audit", f"{NOT_UTF8}.jsonl", "--out", "a.html", "--quiet").code == 0
+    nearfar("audit", f"{NOT_UTF8}.jsonl", "--out", "a.html", "--quiet").refused("not UTF-8", "rename")
     (here / "texts").mkdir()
     (here / "texts" / f"{NOT_UTF8}.txt").write_text("a fox")
     nearfar("search", "model", "texts", "fox").refused("not UTF-8", "rename")
-    nearfar("train", "static", "data.path=pairs.jsonl", "--out", NOT_UTF8).refused("not UTF-8", "choose another")
+    nearfar("train", "static", "data.path=pairs.jsonl", "--out", NOT_UTF8).refused("not UTF-8")
     (here / "model").rename(here / NOT_UTF8)
     nearfar("search", NOT_UTF8, "pairs.jsonl", "fox").refused("not UTF-8", "rename")
 

@@ -8,6 +8,7 @@ import glob
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -25,6 +26,7 @@ WRONG_PLACE = {  # errors of the system by which another place would do; a full 
     getattr(errno, name)
     for name in ("EACCES", "EEXIST", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "ENXIO", "EPERM", "EROFS")
 }
+_TEMPORARY = re.compile(r"^\.(.+)-[a-z0-9_]{8}(?:\.\w+)?$")  # the names that tempfile gives what is written aside
 ABANDONED_AFTER = 86_400  # seconds; a temporary folder in which nothing was written for so long was left by a crash
 
 
@@ -133,7 +135,11 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 
 def write_error(path: Path, error: OSError) -> NearfarError:
-    """Return what to tell the user where the system could not write: `InputError` for a place that cannot be."""
+    """Return what to tell the user where the system could not write: `InputError` for a place that cannot be.
+
+    Of a path in a temporary folder, it names where that was going to be.
+    """
+    path = Path(*(_TEMPORARY.sub(r"\1", part) for part in path.parts))
     why = f"{path}: cannot be written ({error.strerror or error})"
     if error.errno in WRONG_PLACE:
         return InputError(f"{why}; choose another place{_cache_hint(path)}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from nearfar.errors import InputError
 from nearfar.figures import mapping
-from nearfar.storage.folders import ensure_folder
+from nearfar.storage.folders import WRONG_PLACE, ensure_folder, write_error
 
 _held: set[tuple[str, int, int]] = set()  # lock files, with the process and the thread that hold them
 
@@ -64,6 +64,8 @@ def _taken(place: Path, lock: Path) -> int:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         except OSError as error:
+            if error.errno not in WRONG_PLACE:
+                raise write_error(place, error) from error
             raise InputError(f"{lock}: no lock file ({error.strerror}); delete it, or choose another place") from error
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -73,13 +75,22 @@ def _taken(place: Path, lock: Path) -> int:
                 here = not holder or holder.get("host") == us["host"] or holder.get("boot") == us["boot"]
                 if locked is False or (holder and not (locked and here)):
                     raise _refusal(place, holder, lock if locked is None or not here else None)
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(us).encode(), 0)
+                _write(descriptor, us, place, lock)
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _write(descriptor: int, holder: dict[str, Any], place: Path, lock: Path) -> None:
+    """Write who holds a lock file; delete it where that fails, as on a full disk."""
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    except OSError as error:
+        lock.unlink(missing_ok=True)
+        raise write_error(place, error) from error
 
 
 def _flock(descriptor: int) -> bool | None:
