@@ -44,5 +44,6 @@ def listed(names: Sequence[str]) -> str:
     """Return names for an error text: the first of many, the beginning of long ones, "none" where there are none."""
     left = len(names) - _MOST_LISTED
     more = f" and {left:,} more" if left > 0 else ""
-    shown = (name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names[:_MOST_LISTED])
+    visible = (name if name.strip() else repr(name) for name in names[:_MOST_LISTED])
+    shown = (name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in visible)
     return ", ".join(shown) + more if names else "none"

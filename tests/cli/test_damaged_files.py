@@ -83,11 +83,22 @@ def test_damaged_results_are_refused(results: bytes, run_here: Path, nearfar: Ru
     nearfar("report", "run", "--json").refused("run", "evaluate the run again")
 
 
-@pytest.mark.parametrize("text", [b'{"metrics": {"mrr@10": 0.5}, "task": "\xe9"}', b'\xef\xbb\xbf{"metrics": [1]}'])
+@pytest.mark.parametrize("text", [b'{"metrics": {"mrr@10": 0.5}, "task": "\xe9"}', b'\xef\xbb\xbf{"metrics": {}}'])
 def test_results_that_say_enough_make_a_page(text: bytes, run_here: Path, nearfar: Run) -> None:
     (run_here / "run" / "results.json").write_bytes(text)
     done = nearfar("report", "run", "--json")
     assert done.code == 0 and json.loads(done.out)["report"] == "run/report.html"
+
+
+def test_results_of_the_wrong_type_are_refused_and_the_page_is_kept(run_here: Path, nearfar: Run) -> None:
+    page = (run_here / "run" / "report.html").read_bytes()
+    file = run_here / "run" / "results.json"
+    whole = json.loads(file.read_text())
+    for change, said in ({"metrics": 5}, "metrics holds 5"), ({"protocol": 5}, "protocol holds 5"):
+        file.write_text(json.dumps(whole | change))
+        nearfar("report", "run").refused("results.json", said, "evaluate the run again")
+        nearfar("report", "run", "--json").refused("results.json", said, "evaluate the run again")
+    assert (run_here / "run" / "report.html").read_bytes() == page
 
 
 def test_damaged_events_are_passed_over(run_here: Path, nearfar: Run) -> None:

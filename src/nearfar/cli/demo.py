@@ -41,9 +41,8 @@ def command(
             show(*text.split("\n"), flush=True)
 
     recipe = config.load("python_packages", overrides or [])
-    say("1  Harvest docstrings and source of the installed packages")
-    parts = config.build(recipe)
-    say(_harvested(parts))
+    parts = config.build(recipe)  # first, so that nothing is said before a refusal
+    say(f"1  Harvest docstrings and source of the installed packages\n{_harvested(parts)}")
     say("2  Train a tokenizer and its vectors from nothing; judge beside BM25")
     done = experiment.run(recipe, parts, out, None, resume=False, overwrite=True, quiet=quiet or as_json)
     if done is None:  # a rank that is not the first has nothing to say

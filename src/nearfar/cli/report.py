@@ -20,7 +20,8 @@ def command(
     From what the run recorded: a single page that needs no network.
     """
     from nearfar.errors import InputError
-    from nearfar.reports.run import results_of, write_page
+    from nearfar.reports.results import results_of
+    from nearfar.reports.run import write_page
 
     if not (run / "events.jsonl").is_file():
         raise InputError(f"{run}: no events.jsonl, so this is no run; nearfar train and nearfar demo write one")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from numbers import Number
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pajson
 
+from nearfar.coerce import LARGEST
 from nearfar.column_names import repeated
 from nearfar.data.tables.files import (
     NotTextError,
@@ -23,7 +26,11 @@ from nearfar.data.tables.files import (
 from nearfar.data.tables.json_nesting import DEEPEST, TOO_DEEP, deep_line, depth, rows_in_one_object
 from nearfar.errors import InputError
 
+TOO_MANY_DIGITS = "holds a whole number of too many digits, which would be rounded; write it in quotation marks"
+_EXACT = 2**53  # up to here a float holds every whole number
+_MOST_DIGITS = 400  # no float has as many
 _WHITE_SPACE = " \t\r\n"  # of JSON
+_SPACES = re.compile(f"[{_WHITE_SPACE}]*")
 
 
 class JsonLines:
@@ -46,6 +53,7 @@ class JsonLines:
                 continue
             table = _parse(self.path, chunk, self.schema)
             table.validate(full=True)  # Arrow's JSON parser accepts bytes that are not UTF-8
+            _check_digits(self.path, chunk, table, rows)
             rows += table.num_rows
             if rows == 1 and (several := rows_in_one_object(table)):
                 raise InputError(f"{self.path}: {several}")
@@ -98,6 +106,34 @@ def _parse(path: Path, chunk: bytes, known: pa.Schema) -> pa.Table:
     return table if as_text == table.schema else _parse(path, chunk, as_text)
 
 
+def _check_digits(path: Path, chunk: bytes, table: pa.Table, start: int) -> None:
+    """Raise InputError for a whole number that Arrow has rounded to a float, so that two ids would be one.
+
+    chunk: the bytes of the table; start: how many rows stand before it.
+    """
+    rounded = [name for name in table.column_names if pa.types.is_floating(table.schema.field(name).type)]
+    rounded = [name for name in rounded if (pc.max(pc.abs(table[name])).as_py() or 0) >= _EXACT]
+    if not rounded:
+        return
+    decoder, text, position = json.JSONDecoder(parse_int=_whole), chunk.decode(), 0
+    for row in range(start + 1, start + len(table) + 1):
+        cells, position = decoder.raw_decode(text, _SPACES.match(text, position).end())  # type: ignore[union-attr]
+        for name in rounded:
+            if isinstance(number := cells.get(name), int) and abs(number) > _EXACT and not _is_exact(number):
+                raise InputError(f"{path}: row {row}, column {name!r}: {TOO_MANY_DIGITS}")
+
+
+def _whole(digits: str) -> int:
+    return int(digits[:_MOST_DIGITS])  # Python refuses numbers of more than 4300
+
+
+def _is_exact(number: int) -> bool:
+    try:
+        return float(number) == number
+    except OverflowError:
+        return False
+
+
 def _timestamps_as_text(arrow_type: Any) -> Any:
     if pa.types.is_timestamp(arrow_type):
         return pa.string()
@@ -113,13 +149,14 @@ def _problem(text: str, columns: ColumnKinds, where: str) -> str | None:
     if deep_line(text.encode()) is not None:
         return f" {TOO_DEEP}"
     try:
-        value = json.loads(text, object_pairs_hook=_unique_names)
+        value = json.loads(text, object_pairs_hook=unique_names)
     except ValueError as error:
         return f" is not one JSON object ({first_line(error)}); write one complete object on each line"
     return columns.problem(value, where)
 
 
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; json's hook for one. Errors: ValueError for a name that occurs twice."""
     if (twice := repeated([name for name, _ in pairs])) is not None:
         raise ValueError(f"the name {twice[:60]!r} occurs twice")
     return dict(pairs)
@@ -162,6 +199,8 @@ class ColumnKinds:
             if not isinstance(name, str):
                 return f": the column name {name!r} is not text; use a string"
             for path, kind, text in _values(name, cell):
+                if isinstance(cell, int) and not -LARGEST <= cell < LARGEST:
+                    return f", column {name!r}: {TOO_MANY_DIGITS}"
                 if kind == "text" and _has_surrogate(path + text):
                     return f", column {name!r}: holds half a surrogate pair, which is no Unicode text; remove it"
                 first, other = self.first.setdefault(path, (kind, where))

@@ -20,6 +20,7 @@ from nearfar.data.tables.files import (
     SPLIT_WORDS,
     Reader,
     check_file,
+    check_line_ends,
     explain_read_errors,
     first_bytes,
     first_line,
@@ -104,12 +105,13 @@ def _reader(path: Path, options: ReadOptions) -> Reader:
     if kind == "parquet":
         return Parquet(path)
     head = first_bytes(path)
-    if kind == "lines":
-        return TextLines(path)
     if kind == "json":
         if not head.lstrip().startswith(b"["):
             return JsonLines(path)
-        return ArrayLines(path) if starts_with_texts(head) else JsonArray(path)
+        return ArrayLines(path) if starts_with_texts(path, head) else JsonArray(path)
+    check_line_ends(path, head)
+    if kind == "lines":
+        return TextLines(path)
     if options.delimiter in (None, "\t") and options.header is None and is_stsb(head):
         return Stsb(path)
     usual = "\t" if kind == "tsv" else ","
