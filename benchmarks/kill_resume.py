@@ -1,11 +1,14 @@
 """Is a run that is killed again and again, and resumed, equal to one that never was? To the last bit of its weights.
 
-    python benchmarks/kill_resume.py [--kills 20] [--seed 0] [--threads 1]
+    python benchmarks/kill_resume.py [--of static | finetune] [--kills 20] [--seed 0] [--threads 1]
 
-A small real run: documented functions of some of Python's own packages, a tokenizer and embeddings from nothing. One
-run is left alone. Others are killed (SIGKILL) at moments drawn evenly over a whole run's time, from the first line
-after its imports to the end, so in harvest, tokenisation, steps, checkpoints and while the model is saved; then they
-are resumed. The verdict compares the model folders' weights and fingerprints. Exit code 1 where they differ.
+Small real runs. static: documented functions of some of Python's own packages, a tokenizer and embeddings from nothing.
+finetune: the recipe of that name, with LoRA on a random transformer, negatives mined anew every few steps, weights
+chosen on rows that are kept back, a verdict and a report.
+
+One run is left alone. Others are killed (SIGKILL) at moments drawn evenly over a whole run's time, imports left out: in
+harvest, tokenisation, mining, steps, checkpoints and while the model is saved. Then they are resumed. The verdict
+compares the model folders' weights and fingerprints, and the metrics. Exit code 1 where they differ.
 """
 
 from __future__ import annotations
@@ -13,32 +16,30 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 PACKAGES = ("asyncio", "concurrent", "email", "http", "importlib", "json", "logging", "multiprocessing", "unittest")
 STEPS, EVERY = 240, 10
+PRELOADED = ["nearfar.config", "nearfar.experiment", "transformers.models.bert.modeling_bert", "peft"]
 
 
-def train(folder: Path, threads: int) -> None:
-    """Train, or go on with training, in `folder`; a file says when the imports are done."""
-    import torch
-
+def static(folder: Path) -> None:
+    """Train, or go on with training, in `folder`."""
     from nearfar.data.python_packages import PythonPackages
     from nearfar.encoders.static import Static
     from nearfar.losses.infonce import InfoNCE
     from nearfar.positives.columns import Columns
     from nearfar.training.fit import fit
 
-    folder.parent.joinpath("ready").touch()
-    torch.set_num_threads(threads)
     library = Path(sysconfig.get_paths()["stdlib"])
     data = PythonPackages(paths=[library / name for name in PACKAGES], heldout=0, unseen=0, workers=1, progress=False)
     positives = Columns(data, query="docstring", key="code")
@@ -58,23 +59,64 @@ def train(folder: Path, threads: int) -> None:
     )
 
 
-def start(folder: Path, threads: int) -> subprocess.Popen[bytes]:
-    """Start a run in a process of its own and wait until its imports are done."""
-    ready = folder.parent / "ready"
-    ready.unlink(missing_ok=True)
-    environment = {**os.environ, "NEARFAR_CACHE": str(folder.parent / "cache")}
-    command = [sys.executable, __file__, "--run", str(folder), "--threads", str(threads)]
-    process = subprocess.Popen(command, env=environment)
-    while not ready.exists() and process.poll() is None:
-        time.sleep(0.01)
+def finetune(folder: Path) -> None:
+    """Fine-tune, or go on with it, in `folder`; its model and its pairs are made once."""
+    from nearfar.column import ListColumn
+    from nearfar.encoders.transformer import Transformer
+    from nearfar.experiment import train
+    from nearfar.model import Model
+
+    words = ["near", "far", "pull", "push", "anchor", "vector", "space", "query", "key", "loss", "batch", "step"]
+    rows = [{"query": f"{a} {b} {i}", "key": f"{b} {i} {a} {b}"} for i, a in enumerate(words * 3) for b in words]
+    small = folder.parent / "small"
+    if not small.is_dir():
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+        encoder = Transformer(config={"model_type": "bert", **sizes}, vocabulary=300, max_length=32)
+        encoder.prepare([ListColumn(side, [row[side] for row in rows]) for side in ("query", "key")])
+        Model(encoder).save(small)
+    settings = {
+        "data.path": rows,
+        "encoder.model": str(small),
+        "encoder.max_length": 32,
+        "encoder.lora": {"rank": 4, "dropout": 0.1},
+        "training.batch_size": 32,
+        "training.steps": 40,
+        "training.learning_rate": 1e-3,
+        "training.refresh_every": 6,
+        "training.checkpoint_every": 4,
+        "training.device": "cpu",
+    }
+    train("finetune", settings, out=folder, resume=True, quiet=True)
+
+
+RUNS = {"static": static, "finetune": finetune}
+
+
+def child(folder: Path, of: str, threads: int) -> None:
+    """Run in a process of its own."""
+    import torch
+
+    os.environ["NEARFAR_CACHE"] = str(folder.parent / "cache")
+    torch.set_num_threads(threads)
+    RUNS[of](folder)
+
+
+def start(folder: Path, of: str, threads: int) -> ForkServerProcess:
+    """Start a run in a process of its own, forked from a server that has done the imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=child, args=(folder, of, threads))
+    process.start()
     return process
 
 
-def weights(folder: Path) -> tuple[str, str]:
-    """Return the hash of a model's weights, and its fingerprint."""
+def outcome(folder: Path) -> tuple[str, str, str]:
+    """Return the hash of a model's weights, its fingerprint, and the run's metrics."""
     known = json.loads((folder / "model" / "nearfar.json").read_text(encoding="utf-8"))
-    with (folder / "model" / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16], known["fingerprint"]
+    digest = hashlib.sha256()
+    for path in sorted((folder / "model").rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16], known["fingerprint"], json.dumps(known.get("metrics"))
 
 
 def reached(folder: Path) -> str:
@@ -89,50 +131,45 @@ def reached(folder: Path) -> str:
 def main() -> int:
     """Run the comparison and print the verdict."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--of", choices=RUNS, default="static")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="the last digits depend on their number")
-    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.run:
-        train(chosen.run, chosen.threads)
-        return 0
     draw = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as place:
         alone = Path(place) / "alone" / "run"
         alone.parent.mkdir()
-        process = start(alone, chosen.threads)
+        start(Path(place) / "first" / "run", chosen.of, chosen.threads).join()  # with the imports
         began = time.monotonic()
-        if process.wait() != 0:
+        process = start(alone, chosen.of, chosen.threads)
+        process.join()
+        if process.exitcode != 0:
             return 1
         whole = time.monotonic() - began
-        expected = weights(alone)
-        print(f"left alone: {whole:.1f} s after its imports, {STEPS} steps, weights {expected[0]}", flush=True)
+        expected = outcome(alone)
+        print(f"left alone: {whole:.1f} s, weights {expected[0]}", flush=True)
         kills, runs, equal = 0, 0, True
-        while kills < chosen.kills or process.returncode != 0:
-            if process.returncode == 0:  # the one before ended: the next begins, with an empty cache
+        while kills < chosen.kills or process.exitcode != 0:
+            if process.exitcode == 0:  # the one before ended: the next begins, with an empty cache
                 runs += 1
                 folder = Path(place) / f"killed-{runs}" / "run"
-                folder.parent.mkdir()
-            process = start(folder, chosen.threads)
-            began = time.monotonic()
-            if kills < chosen.kills:
-                try:
-                    process.wait(draw.uniform(0, whole))
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    kills += 1
-            if process.wait() == 0:
-                equal &= weights(folder) == expected
-                whole = min(whole, time.monotonic() - began) if kills == 0 else whole  # the machine is less busy now
-                print(f"run {runs} ended: weights {weights(folder)[0]}", flush=True)
-            elif process.returncode == -signal.SIGKILL:
+            process = start(folder, chosen.of, chosen.threads)
+            if kills < chosen.kills and not (folder / "model").exists():  # what comes then is short, and seen
+                process.join(draw.uniform(0, whole))
+                process.kill()
+            process.join()
+            if process.exitcode == 0:
+                equal &= outcome(folder) == expected
+                print(f"run {runs} ended: weights {outcome(folder)[0]}", flush=True)
+            elif process.exitcode == -signal.SIGKILL:
+                kills += 1
                 print(f"kill {kills}, run {runs}: {reached(folder)}", flush=True)
             else:
-                print(f"run {runs} failed with exit code {process.returncode}")
+                print(f"run {runs} failed with exit code {process.exitcode}")
                 return 1
     verdict = "EQUAL to the last bit" if equal else "DIFFERENT"
-    print(f"{kills} kills over {runs} runs: weights and fingerprints are {verdict}")
+    print(f"{kills} kills over {runs} runs: weights, fingerprints and metrics are {verdict}")
     return 0 if equal else 1
 
 

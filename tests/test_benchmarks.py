@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -243,3 +244,14 @@ def test_coverage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert rows[name]["ours"][0] >= 0.85
     assert rows["even: a"]["ours"][0] > rows["even: a"]["percentile"][0]
     assert rows["even: a"]["narrowest"] > 0.05  # fifteen hits still say no more than that
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_finetuning_that_is_killed_and_resumed_ends_the_same() -> None:
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    words = [sys.executable, str(BENCHMARKS / "kill_resume.py"), "--of", "finetune", "--kills", "2"]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=800, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.count("\nkill ") == 2
+    assert "2 kills over" in found.stdout and "EQUAL to the last bit" in found.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 COLUMN_PAIRS = [  # names of a query and a key column that are recognised
     ("query", "key"),
@@ -42,3 +42,13 @@ def columns_in_use(columns: Sequence[str], named: Sequence[str]) -> list[str]:
     if len(found) == 2:
         found += [name for name in columns if NEGATIVE.fullmatch(name) and name not in found]
     return found
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that was there before, or None; of a hundred thousand names, too, in a moment."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

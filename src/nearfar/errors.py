@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_MOST_LISTED = 40  # names in an error text
+_LONGEST = 60  # characters of a name in it
+_MOST_COMPARED = 5000  # names among which the closest is looked for
 
 
 class NearfarError(Exception):
@@ -31,6 +35,15 @@ class Interrupted(NearfarError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of an error text about an unknown `name`: the closest known name, then all known names."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names) or 'none'}"
+    close = difflib.get_close_matches(name[:_LONGEST], names[:_MOST_COMPARED], n=1, cutoff=0.5)
+    hint = f"did you mean {close[0][:_LONGEST]!r}? " if close else ""
+    return f"{hint}known: {listed(names)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for an error text: the first of many, the beginning of long ones, "none" where there are none."""
+    left = len(names) - _MOST_LISTED
+    more = f" and {left:,} more" if left > 0 else ""
+    visible = (name if name.strip() else repr(name) for name in names[:_MOST_LISTED])
+    shown = (name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in visible)
+    return ", ".join(shown) + more if names else "none"

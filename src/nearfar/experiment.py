@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, json_safe, refuse_used_folder, write_json, write_text
+from nearfar.storage.folders import json_safe, refuse_used_folder, write_json, write_text
+from nearfar.storage.locks import alone, inside
 
 if TYPE_CHECKING:
     from nearfar.config import Recipe, RecipeParts
@@ -84,7 +85,8 @@ def train(
         resume: go on from the newest whole checkpoint. overwrite: replace a run that lies in `out`.
         quiet: no progress bar.
 
-    Errors: `InputError` for a recipe, data or settings that are wrong, or a folder that is used; those of `fit`.
+    Errors: `InputError` for a recipe, data or settings that are wrong, or a folder that is used or in which another
+    process is writing; those of `fit`.
 
     Example:
         >>> import nearfar as nf
@@ -101,8 +103,9 @@ def train(
 
     chosen, folder = config.load(recipe, settings), Path(out)
     peers = chosen_baselines(baselines)
-    refuse_used_folder(ensure_folder(folder), resume or overwrite)  # before the time that reading the data takes
-    return run(chosen, config.build(chosen), folder, peers, resume=resume, overwrite=overwrite, quiet=quiet)
+    with alone(folder, inside(folder)):  # before the time that reading the data takes
+        refuse_used_folder(folder, resume or overwrite)
+        return run(chosen, config.build(chosen), folder, peers, resume=resume, overwrite=overwrite, quiet=quiet)
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import shutil
@@ -116,6 +117,30 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_here: Path, nearfar: Run) -
     done.refused("step 3", "nan", "rows", "step 2", "learning_rate", code=1)
     assert [place.name for place in checkpoints(run_here)] == ["step-000002"]
     assert not (run_here / "run" / "model").exists()
+
+
+@pytest.mark.parametrize("every", [[], ["training.checkpoint_every=2"]], ids=["no checkpoint", "checkpoints"])
+def test_a_run_whose_folder_is_removed_stops(every: list[str], run_here: Path, nearfar: Run) -> None:
+    shutil.rmtree(run_here / "run")
+    own = own_loss(run_here, "import shutil; shutil.rmtree('run')")
+    nearfar(*TRAIN, own, *every).refused("run/events.jsonl", "was removed while the run wrote to it", code=1)
+
+
+@pytest.mark.parametrize("method", ["write", "flush"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's own thread
+def test_a_disk_too_full_for_the_curves_stops_it_by_their_place(
+    method: str, run_here: Path, nearfar: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_writer = pytest.importorskip("tensorboard.summary.writer.record_writer")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shutil.rmtree(run_here / "run")
+    monkeypatch.setattr(record_writer.RecordWriter, method, full)
+    done = nearfar(*TRAIN, "training.tensorboard=true")
+    assert done.code == 1
+    assert "nearfar: run/tensorboard: cannot be written (No space left on device); free space or" in done.err
 
 
 @pytest.mark.usefixtures("default_signals")

@@ -319,3 +319,8 @@ def test_demo_from_harvest_to_search(here: Path, small_demo: list[str], nearfar:
     assert {path.name for path in folder.iterdir()} >= {"model", "report.html", "recipe.yaml", "corpus.jsonl"}
     again = facts(nearfar("search", "runs/demo/model", "runs/demo/corpus.jsonl", "count every river", "--json"))
     assert len(again) == 10
+
+
+@pytest.mark.parametrize("wrong", ["training.epochs=few", "encoder.dim=0", "data.unseen=-1", "evaluate.0.split=held"])
+def test_demo_refuses_a_wrong_setting_before_it_says_anything(wrong: str, small_demo: list[str], nearfar: Run) -> None:
+    nearfar("demo", *small_demo, wrong).refused(wrong.partition("=")[2])

@@ -666,8 +666,9 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         PythonPackages(paths=[tmp_path / "nowhere"])
     with pytest.raises(InputError, match="two folders are called 'a'"):
         PythonPackages(paths=[tree(tmp_path / x / "a", {"a.py": GOOD}) for x in "bc"])
-    with pytest.raises(InputError, match="no documented Python code"):
-        PythonPackages(paths=[tree(tmp_path / "empty", {"a.py": "x = 1"})])
+    said = r"no documented Python code in .*empty: 2 files read of 1 distribution; skipped: 1 not UTF-8; name other"
+    with pytest.raises(InputError, match=said):
+        PythonPackages(paths=[tree(tmp_path / "empty", {"a.py": "x = 1", "b.py": b"\xe9", "c.py": ""})])
     with pytest.raises(InputError, match="heldout: -1 must be at least 0"):
         PythonPackages(heldout=-1)
     with pytest.raises(InputError, match="workers: 0 must be at least 1"):

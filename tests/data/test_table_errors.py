@@ -159,6 +159,14 @@ def test_a_missing_file(tmp_path: Path) -> None:
         says(error, f"{tmp_path / 'question.jsonl'}: no such file; did you mean", "questions.jsonl", "check the path")
 
 
+def test_a_link_that_leads_to_no_file(tmp_path: Path) -> None:
+    for name, target in (("itself.jsonl", "itself.jsonl"), ("gone.csv", "../nothing.csv")):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(InputError) as error:
+            Table(tmp_path / name)
+        says(error, f"{tmp_path / name}: a link to '{target}', which leads to no file", "give the file itself")
+
+
 def test_paths_that_cannot_be() -> None:
     with pytest.raises(InputError, match="the path is empty; give a file"):
         Table("")

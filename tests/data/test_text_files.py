@@ -49,6 +49,10 @@ def test_row_i_is_line_i(text: str, block: int, tmp_path: Path, monkeypatch: pyt
         with pytest.raises(InputError, match="the file is empty"):
             Table(path)
         return
+    if b"\r" in data and b"\n" not in data:
+        with pytest.raises(InputError, match="its lines end with carriage returns alone"):
+            Table(path)
+        return
     assert rows(Table(path)) == expected(data)
 
 
@@ -62,7 +66,9 @@ def test_any_bytes_are_lines_or_refused_by_line(data: bytes, tmp_path: Path) -> 
     except UnicodeDecodeError:
         wanted = None
     if b"\0" in data or wanted is None:
-        with pytest.raises(InputError, match=r"any.txt: (line \d+ is not UTF-8|is a binary file)"):
+        with pytest.raises(
+            InputError, match=r"any.txt: (line \d+ is not UTF-8|is a binary file|its lines end|is UTF-16)"
+        ):
             Table(path)
     else:
         assert rows(Table(path)) == wanted
@@ -163,7 +169,7 @@ def test_folders_called_train_and_test_are_splits_of_documents(tmp_path: Path) -
     ("texts", "said"),
     [
         ({"deep/a.txt": b"x\n\xe9"}, r"deep/a.txt: line 2 is not UTF-8 text \(byte 0xe9\)"),
-        ({"a.txt": b"x\0"}, r"a.txt: is no text \(a zero byte at 1\)"),
+        ({"a.txt": b"x\0"}, r"a.txt: is a binary file, not text \(a zero byte at 1\)"),
         ({"a.txt": b"x" * 101}, "a.txt: holds more than 0 MB, the most of a document; split it up"),
         ({"a.txt": b"x" * 90, "b.txt": gzip.compress(b"x" * 101)}, "b.txt: holds more than 0 MB"),
         ({"a.txt": b"x", "b.txt": b"y", "c.txt": b"z"}, "holds more than 2 text files, the most that are read"),

@@ -9,8 +9,9 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from nearfar.encoders.projected import Projected
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.heads.mlp import Mlp
-from tests.encoders.hostile import HOSTILE, INDEX, LAYER, PANIC, Damage, edited, index, tokens
+from tests.encoders.hostile import HOSTILE, INDEX, LAYER, PANIC, STATIC, Damage, edited, index, tokens
 from tests.encoders.tiny import TEXTS, column, tiny
 
 
@@ -88,6 +89,36 @@ def test_a_hostile_folder_is_one_error(
 @pytest.mark.parametrize("source", ["bert", "static", "dual", "dense", "projected", "modernbert"])
 def test_the_undamaged_folders_are_read(source: str, sources: dict[str, Path]) -> None:
     assert nf.Model.load(sources[source]).embed(TEXTS[:2]).shape[0] == 2
+
+
+BACKTRACKS = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+
+
+@pytest.mark.parametrize(("source", "file"), [("bert", "tokenizer.json"), ("static", STATIC)])
+def test_a_regex_that_backtracks_is_given_up(
+    source: str, file: str, sources: dict[str, Path], tmp_path: Path, capfd: Any
+) -> None:
+    """The library's regular expressions (Oniguruma) stop after ten million steps, by a panic."""
+    folder = tmp_path / "model"
+    shutil.copytree(sources[source], folder)
+    edited(file, lambda known: known.update(pre_tokenizer=BACKTRACKS))(folder)
+    model, text = nf.Model.load(folder), "a" * 60 + "!"
+    calls: list[Callable[[], object]] = [lambda: model.embed([text])]
+    if source == "bert":
+        calls.append(lambda: cast("Any", model.encoder).unread_and_fertility([text]))
+    for call in calls:
+        with pytest.raises(InputError, match=r"the tokenizer cannot read these texts .*retry-limit"):
+            call()
+    capfd.readouterr()  # of the panic, which the library itself prints
+
+
+def test_other_heads_are_refused_where_a_fingerprint_tells(sources: dict[str, Path], tmp_path: Path) -> None:
+    """No tensor has their number: another one that divides the width gives other vectors from the same weights."""
+    assert nf.Model.load(sources["bert"]).embed(TEXTS[:1]).shape == (1, 32)
+    own = nf.Model.load(sources["bert"]).save(tmp_path / "own")
+    edited("config.json", lambda known: known.update(num_attention_heads=2))(own)
+    with pytest.raises(InputError, match="fingerprint"):
+        nf.Model.load(own)
 
 
 def test_a_sharded_model_is_read(sources: dict[str, Path], tmp_path: Path) -> None:

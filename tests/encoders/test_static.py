@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from nearfar.column import ListColumn
 from nearfar.encoders.reading import bags
 from nearfar.encoders.reading.bags import BagStore
 from nearfar.encoders.static import MODULE_FOLDER, Static
+from nearfar.encoders.transformer import Transformer
 from nearfar.errors import InputError, RunError
 from tests.training.runs import files_up_to
 
@@ -149,7 +151,7 @@ def test_only_so_many_tokens_are_read() -> None:
     assert tokens.dtype == np.int32
 
 
-@pytest.mark.parametrize("settings", [{"dim": 0}, {"vocabulary": 255}, {"max_length": 0}, {"max_length": 65_536}])
+@pytest.mark.parametrize("settings", [{"dim": 0}, {"max_length": 0}, {"max_length": 65_536}])
 def test_wrong_settings_are_named(settings: dict[str, Any]) -> None:
     (name,) = settings
     with pytest.raises(InputError, match=rf"encoders.static: .*{name} \({settings[name]}\)"):
@@ -191,3 +193,11 @@ def test_a_store_of_another_kind_is_no_store(cache: Path, monkeypatch: pytest.Mo
     with pytest.raises(FileNotFoundError):
         BagStore.of(COLUMN, lambda texts: (np.empty(0, np.int32), np.empty(0, np.int64)), 9, "name")
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("encoder", [Static, partial(Transformer, config={"model_type": "bert"})])
+@pytest.mark.parametrize("vocabulary", [255, 10_000_001, 10**15])
+def test_a_vocabulary_that_no_memory_holds_is_refused(encoder: Any, vocabulary: int) -> None:
+    """The library that trains it would end the process."""
+    with pytest.raises(InputError, match=rf"encoder.vocabulary must be 256, .* to 10,000,000; it is {vocabulary}"):
+        encoder(vocabulary=vocabulary)

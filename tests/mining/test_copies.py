@@ -138,6 +138,13 @@ def test_a_model_that_gives_all_texts_one_vector_is_named() -> None:
         mine(Collapsed(), table([("a", "one"), ("b", "two"), ("c", "three")]))
 
 
+def test_a_bound_that_rejects_what_is_no_copy_is_not_called_one_vector() -> None:
+    pairs = [("what is near", "near and far"), ("and what is far", "pull then push"), ("more", "far and near")]
+    hard = mine(Bags(), table(pairs), Controls(negatives=9, min_score=2))
+    assert hard.mined.removed["copies"] and hard.mined.removed["min_score"]
+    assert not (hard.mined.rows >= 0).any()
+
+
 def test_more_copies_than_are_spare_hold_no_rank() -> None:
     draw = np.random.default_rng(0)
     keys = draw.standard_normal((60, 8)).astype(np.float32)

@@ -75,8 +75,30 @@ def test_refused(tmp_path: Path) -> None:
         CrossEncoder(modules)
     pickled = shutil.copytree(good, tmp_path / "pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
-    with pytest.raises(InputError, match="not readable as a cross-encoder"):
+    with pytest.raises(InputError, match=r"model\.safetensors"):
         CrossEncoder(pickled)
     (good / "config.json").write_text("{")
     with pytest.raises(InputError, match="copy the model folder again"):
         CrossEncoder(good)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("config.json", {"hidden_size": "a"}, "hidden_size"),
+        ("config.json", {"num_attention_heads": 0}, "num_attention_heads"),
+        ("config.json", {"num_hidden_layers": 100_000_000}, "num_hidden_layers"),
+        ("config.json", None, "config.json"),
+        ("config.json", [1], "config.json"),
+        ("model.safetensors", "x", "model.safetensors"),
+        ("tokenizer.json", {"model": 5}, "not readable as a cross-encoder"),
+        ("model.safetensors.index.json", {"weight_map": {"a": "weights.bin"}}, "'weights.bin'"),
+    ],
+)
+def test_a_damaged_folder_is_refused_in_one_line(file: str, change: object, said: str, tmp_path: Path) -> None:
+    path = tiny(tmp_path / "ce") / file
+    old = json.loads(path.read_text()) if isinstance(change, dict) and path.is_file() else {}
+    path.write_text(json.dumps({**old, **change} if isinstance(change, dict) else change))
+    with pytest.raises(InputError) as error:
+        CrossEncoder(path.parent)
+    assert said in str(error.value) and str(path.parent) in str(error.value) and "\n" not in str(error.value)

@@ -74,6 +74,7 @@ def test_read(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("{", "line 2: not JSON"),
+        ("[" * 10**5, "line 2: not JSON"),
         ("[]", "line 2: not an object"),
         ('{"query": "a", "negative": 1, "action": "drop"}', "'negative' must be a text"),
         ('{"query": "a", "negative": "b", "action": "dropp"}', "did you mean 'drop'"),

@@ -54,5 +54,19 @@ def test_a_name_from_data_is_no_markup() -> None:
     text = card(
         8, "f", {"reports": {hostile: {"metrics": {"mrr@10": 0.5}}}, "data": {hostile: "```"}}, [], {"query": ()}
     )
-    assert "## Evaluation: \\<img src=x\\>\\\\u001b\\[31m\\\\u202e" in text
+    assert "## Evaluation: \\<img src=x\\>\\\\u001b[31m\\\\u202e" in text
     assert "\x1b" not in text and "\u202e" not in text and '"```"' not in text
+
+
+def test_a_baseline_named_by_data_is_no_markup_anywhere() -> None:
+    name = "<script>|[a](j:x)![b](c)`*\x1b\n# forged\n---\nlicense: mit"
+    report = Report(
+        "heldout", {"mrr@10": 0.7}, {}, {name: {"mrr@10": 0.6}}, {}, protocol={"queries": 20, "intervals": name}
+    )
+    text = card(8, "f", {"reports": {name: report.to_json()}, "data": {name: name}}, [], {"query": ()})
+    prose = text.split("```json")[0]
+    assert "\n# forged" not in text and "\nlicense" not in text and "\x1b" not in text
+    assert prose.count("\\<script\\>\\|[a]\\(j:x)\\![b]\\(c)\\`\\*") >= 4
+    assert prose.count("<script>") == 0
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in table} == {5}

@@ -85,8 +85,12 @@ def test_what_a_crash_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
     for name, age in ((".a-old", old), (".a-young", 0), (".b-old", old)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    (tmp_path / ".a-at work").mkdir()
+    (tmp_path / ".a-at work" / "vectors").touch()  # of which one was written just now
+    for name, age in ((".a-at work", old), (".a-young", -old)):  # and the clock has jumped back since
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
     write(tmp_path / "a", "one")
-    assert names(tmp_path) == [".a-young", ".b-old", "a"]
+    assert names(tmp_path) == [".a-at work", ".a-young", ".b-old", "a"]
 
 
 def test_the_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

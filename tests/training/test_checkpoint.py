@@ -68,12 +68,25 @@ def nonsense(path: Path) -> None:
     path.write_text('["no manifest"]')
 
 
+def deep(path: Path) -> None:
+    path.write_text("[" * 10**5)
+
+
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
-@pytest.mark.parametrize("harm", [truncate, alter, empty, nonsense, Path.unlink])
+@pytest.mark.parametrize("harm", [truncate, alter, empty, nonsense, deep, Path.unlink])
 def test_one_that_is_not_whole_is_passed_over(tmp_path: Path, file: str, harm: Any) -> None:
     write_checkpoint(tmp_path, at(1))
     harm(write_checkpoint(tmp_path, at(2)) / file)
     with pytest.warns(UserWarning, match="step-000002 is not whole"):
+        found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.step == 1
+
+
+def test_one_under_the_name_of_another_step_is_passed_over(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, at(1))
+    write_checkpoint(tmp_path, at(2)).rename(tmp_path / "step-000003")
+    with pytest.warns(UserWarning, match=r"step-000003 is not whole \(state.json is of step 2\)"):
         found = newest_checkpoint(tmp_path)
     assert found is not None
     assert found.step == 1

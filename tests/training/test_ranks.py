@@ -24,7 +24,9 @@ from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model
 from nearfar.pairs import Pairs
 from nearfar.positives.columns import Columns
+from nearfar.storage.locks import alone, inside
 from nearfar.training.fit import fit
+from tests.contracts.samples import write_lines
 from tests.training.floats import FEATURES, Perceptron
 from tests.training.runs import Rows, in_ranks, rows, train
 from tests.training.test_log import lines
@@ -235,3 +237,33 @@ def test_torchrun_trains_by_a_recipe(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
     assert next(iter(lines(tmp_path / "run")))["ranks"] == 2
     assert Model.load(tmp_path / "run" / "model").dim == 8
+
+
+def refused(ranks: Ranks, folder: Path, cache: Path) -> None:
+    os.environ["NEARFAR_CACHE"] = str(cache)
+    with pytest.raises(InputError, match=r"run: process \d+ on .* has been writing here since"):
+        train(folder)
+
+
+def test_a_folder_that_another_run_writes_in_is_refused_on_every_rank(tmp_path: Path, cache: Path) -> None:
+    with alone(tmp_path / "run", inside(tmp_path / "run")):
+        in_ranks(2, refused, tmp_path / "run", cache)
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock"]
+
+
+@pytest.mark.slow
+def test_torchrun_ends_where_another_run_writes_in_the_folder(tmp_path: Path) -> None:
+    table = write_lines(tmp_path / "pairs.jsonl", [{"query": f"question {i}", "key": f"answer {i}"} for i in range(20)])
+    words = ["train", "static", f"data.path={table}", "training.batch_size=4", "--out", str(tmp_path / "run")]
+    with alone(tmp_path / "run", inside(tmp_path / "run")):
+        found = subprocess.run(
+            [*TORCHRUN, "--no-python", str(Path(sys.executable).parent / "nearfar"), *words],
+            env={**os.environ, "NEARFAR_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert found.returncode != 0
+        assert f"nearfar: {tmp_path / 'run'}: process {os.getpid()} on" in found.stderr
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock"]

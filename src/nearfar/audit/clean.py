@@ -21,7 +21,7 @@ from nearfar.data.table import Table
 from nearfar.data.tables.columns import ChunkedColumn
 from nearfar.data.tables.files import SPLITS
 from nearfar.errors import InputError
-from nearfar.storage.folders import explain_write_errors, write_file_atomically, write_folder_atomically
+from nearfar.storage.folders import write_file_atomically, write_folder_atomically, write_text
 
 KINDS = (".jsonl", ".parquet", ".csv")
 _BLOCK = 50_000  # rows converted together
@@ -155,5 +155,4 @@ def _write_log(dropped: dict[int, Drop], split: str, positions: Ids, log: Path) 
         {"split": split, "row": int(positions[row]) + 1, "what": drop.what, "why": drop.why}
         for row, drop in dropped.items()
     ]
-    with explain_write_errors(log):
-        log.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    write_text(log, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

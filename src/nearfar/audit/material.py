@@ -15,8 +15,9 @@ from nearfar.column import Column, Ids, ListColumn, chunks, content_ids, is_empt
 from nearfar.content import canonical
 from nearfar.data.beir import Beir, is_beir
 from nearfar.data.table import Table
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError, listed, nearest
 from nearfar.positives.relations.roles import Roles
+from nearfar.storage.folders import expanded
 
 Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}
@@ -150,7 +151,7 @@ def read_material(
     Errors: `InputError`: those of the data; a column that is missing or holds no text.
     """
     if not isinstance(source, Table):
-        folder = Path(source).expanduser()
+        folder = expanded(source)
         if is_beir(folder):
             return _read_beir(folder)
         return _read_table(Table(source), folder.resolve().name, column=column, query=query, key=key, label=label)
@@ -190,7 +191,7 @@ def _read_table(
         if label is not None and label in rows.columns:
             labels[split] = [cell for cells in chunks(rows.column(label)) for cell in cells]
     if sum(len(part.texts) for part in parts) == 0:
-        raise InputError(f"{table.where()}: no text in {', '.join(name for _, name in columns)}; name another column")
+        raise InputError(f"{table.where()}: no text in {listed([name for _, name in columns])}; name another column")
     return Material(name, kind, main, parts, labels, label if main in labels else None)
 
 
@@ -217,7 +218,7 @@ def _longest_column(table: Table) -> str:
     """Return the column "text", or else the column with the longest texts in the first rows."""
     sizes = {name: np.mean([len(text) for text in texts]) for name, texts in _first_texts(table) if texts}
     if not sizes:
-        raise InputError(f"{table.where()}: no column of text; columns: {', '.join(table.columns)}")
+        raise InputError(f"{table.where()}: no column of text; columns: {listed(table.columns)}")
     return "text" if "text" in sizes else max(sizes, key=lambda name: float(sizes[name]))
 
 

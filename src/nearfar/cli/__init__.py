@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import importlib
 import json
 import os
@@ -12,16 +11,19 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from nearfar.errors import NearfarError
-from nearfar.printable import printable
-from nearfar.storage.folders import json_safe
+from nearfar.printable import is_encodable, show
+from nearfar.storage.folders import WRONG_PLACE, json_safe
 
+LONGEST_MESSAGE = 1200  # characters of an error
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+held = ExitStack()  # what a command holds until it ends
 
 
 def app() -> typer.Typer:
@@ -60,7 +62,7 @@ def _show_version(asked: bool) -> None:
             torch = f"torch {version('torch')}"
         except PackageNotFoundError:
             torch = "torch not found"
-        print(f"nearfar {version('nearfar')}, Python {platform.python_version()}, {torch}")
+        show(f"nearfar {version('nearfar')}, Python {platform.python_version()}, {torch}")
         raise typer.Exit
 
 
@@ -96,7 +98,7 @@ def _end(code: int) -> NoReturn:
             thread.join()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # its reader has gone
+        with suppress(OSError):  # its reader has gone
             stream.flush()
     os._exit(code)
 
@@ -107,6 +109,14 @@ def run(words: Sequence[str] | None = None) -> int:
     An error that the user can cause is one line or two on standard error; any other is a bug, shown with its traceback.
     """
     warnings.showwarning = _warn
+    for word in sys.argv[1:] if words is None else words:
+        if not is_encodable(word):
+            return _say(f"{word}: has bytes that are not UTF-8, so no file could name it; rename it, e.g. mv -i", 2)
+    with held:
+        return _run(words)
+
+
+def _run(words: Sequence[str] | None) -> int:
     try:
         command: Any = typer.main.get_command(app())
         result = command.main(args=words, prog_name="nearfar", standalone_mode=False)
@@ -140,9 +150,10 @@ def _reader_gone() -> int:
 
 def _system(error: OSError) -> int:
     """Say what the system refused: a wrong place is the user's input, a full disk is not."""
-    wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-    where = error.filename or "the system"
-    return _say(f"{where}: {error.strerror or error}; check the place named", 2 if isinstance(error, wrong) else 1)
+    where = error.filename or "standard output, or a file that the system does not name"
+    wrong = error.errno in WRONG_PLACE
+    fix = "check the place named" if wrong else "free space, or choose another place"
+    return _say(f"{where}: {error.strerror or error}; {fix}", 2 if wrong else 1)
 
 
 def _is_memory(error: Exception) -> bool:
@@ -159,25 +170,29 @@ def _usage(error: Exception) -> int:
     context: Any = getattr(error, "ctx", None)
     message = str(form())
     if message.startswith("Usage:"):  # no command at all: that is its whole help
-        print(printable(message), file=sys.stderr)
+        show(*message.splitlines(), error=True)
         return int(code)
     command = "nearfar" if context is None else context.command_path
     return _say(f"{message.rstrip('.')}; see {command} --help", int(code))
 
 
 def _say(message: str, code: int) -> int:
-    print(f"nearfar: {printable(message)}", file=sys.stderr)
+    if len(message) > LONGEST_MESSAGE:  # it quotes what has no end
+        message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 2 :]}"
+    with suppress(OSError):  # nobody can be told where standard error is full, too; the code says it
+        show(f"nearfar: {message}", error=True)
     return code
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; the libraries' deprecations are not the user's concern
-        print(f"nearfar: warning: {printable(str(message))}", file=sys.stderr)
+        with suppress(OSError):
+            show(f"nearfar: warning: {message}", error=True)
 
 
-def emit(facts: Any, as_json: bool, show: Callable[[], None]) -> None:
-    """Print facts as JSON, or show them to people; `show` makes texts from data printable."""
+def emit(facts: Any, as_json: bool, show_facts: Callable[[], None]) -> None:
+    """Print facts as JSON, or show them to people; in both, what comes from data is `printable`."""
     if as_json:
-        print(printable(json.dumps(json_safe(facts), ensure_ascii=False, default=str)))
+        show(json.dumps(json_safe(facts), ensure_ascii=False, default=str))
     else:
-        show()
+        show_facts()

@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nearfar.cli import held
+from nearfar.storage.folders import refuse_file_place, refuse_place, refuse_used_folder
+from nearfar.storage.locks import alone, beside, inside
+
 
 def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
     """Refuse an unknown recipe or override, a part that no package has, and data whose file is missing.
@@ -38,8 +42,9 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
     from nearfar.data.beir import check_folder, is_beir
     from nearfar.data.tables.files import check_file
     from nearfar.data.tables.read import file_kind, is_file_name
+    from nearfar.storage.folders import expanded
 
-    place = Path(path).expanduser()
+    place = expanded(path)
     if path and is_beir(place):
         check_folder(place, beir_split)
     if is_archive_name(place):
@@ -60,11 +65,25 @@ def refuse_model(model: str) -> None:
         read_description(folder)  # raises
 
 
-def refuse_run(out: Path, *, allowed: bool) -> None:
-    """Refuse the folder of a run that cannot be one, or holds one, unless that is allowed."""
-    from nearfar.storage.folders import refuse_place, refuse_used_folder
+def reserve(*places: Path | None) -> None:
+    """Hold files, or folders written as a whole, until the command ends; refuse those that another process writes."""
+    for place in places:
+        if place is not None:
+            if place.suffix:
+                refuse_file_place(place)
+            refuse_place(place.parent)
+            held.enter_context(alone(place, beside(place)))
 
-    refuse_place(out)
+
+def reserve_folder(folder: Path) -> None:
+    """Hold a folder into which files are written one by one until the command ends; refuse it as `reserve` does."""
+    refuse_place(folder)
+    held.enter_context(alone(folder, inside(folder)))
+
+
+def reserve_run(out: Path, *, allowed: bool) -> None:
+    """Hold the folder of a run; refuse one that holds a run, unless that is allowed."""
+    reserve_folder(out)
     refuse_used_folder(out, allowed)
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
-from nearfar.storage.folders import json_safe, refuse_place
+from nearfar.storage.folders import json_safe
 
 
 def command(
@@ -33,15 +33,14 @@ def command(
     """Find copies, leaks, broken texts and pairs that look wrong.
 
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
-    of each row that was left out.
+    of each row that was left out. It keeps texts as they are: a cell that begins with =, +, - or @ is data, which a
+    spreadsheet would run as a formula, so import a .csv there as text.
     """
-    refuse_place(out.parent)
-    if fix is not None:
-        refuse_place(fix.parent)
     read = reading(overrides, delimiter=delimiter, pairs=False)
     refuse_data(data, delimited="delimiter" in read.data)
     if model is not None:
         refuse_model(model)
+    reserve(out, fix)
     from nearfar.audit.audit import audit
     from nearfar.errors import InputError
     from nearfar.evaluation import sources

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_run
-from nearfar.printable import printable
+from nearfar.cli._early import reserve_run
+from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.config import RecipeParts
@@ -29,7 +29,7 @@ def command(
 
     It learns from the docstrings and source of the Python packages on this machine: no label, no download.
     """
-    refuse_run(out, allowed=True)
+    reserve_run(out, allowed=True)
     import time
 
     from nearfar import config, experiment
@@ -38,12 +38,11 @@ def command(
 
     def say(text: str) -> None:
         if not as_json and not quiet:
-            print(printable(text), flush=True)
+            show(*text.split("\n"), flush=True)
 
     recipe = config.load("python_packages", overrides or [])
-    say("1  Harvest docstrings and source of the installed packages")
-    parts = config.build(recipe)
-    say(_harvested(parts))
+    parts = config.build(recipe)  # first, so that nothing is said before a refusal
+    say(f"1  Harvest docstrings and source of the installed packages\n{_harvested(parts)}")
     say("2  Train a tokenizer and its vectors from nothing; judge beside BM25")
     done = experiment.run(recipe, parts, out, None, resume=False, overwrite=True, quiet=quiet or as_json)
     if done is None:  # a rank that is not the first has nothing to say
@@ -73,14 +72,13 @@ def _search(done: Experiment, parts: RecipeParts) -> tuple[list[dict[str, Any]],
     import json
 
     from nearfar.index.exact import search
-    from nearfar.storage.folders import explain_write_errors
+    from nearfar.storage.folders import write_text
 
     path = done.run.folder / "corpus.jsonl"
     columns = [parts.data.column(name) for name in ("module", "name", "code")]
     rows = list(zip(*(column.read(0, len(column)) for column in columns), strict=True))
     documents = [{"id": f"{module}.{name}", "text": code} for module, name, code in rows]
-    with explain_write_errors(path), path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+    write_text(path, "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents))
     found = search(done.run.model, documents, list(QUERIES), k=3)
     return [{"query": query, "found": hits} for query, hits in zip(QUERIES, found, strict=True)], path
 
@@ -89,16 +87,17 @@ def _show(done: Experiment, searches: list[dict[str, Any]], corpus: Path) -> Non
     from nearfar.reports.console import show_results
 
     show_results(done.reports.values(), done.facts)
-    print("\n3  Search all of it, in words")
+    show("", "3  Search all of it, in words")
     for entry in searches:
-        print(f'\n   "{entry["query"]}"')
+        show("", f'   "{entry["query"]}"')
         for hit in entry["found"]:
-            print(f"   {hit['score']:.3f}  {printable(hit['id'])}")
+            show(f"   {hit['score']:.3f}  {hit['id']}")
     model = done.run.folder / "model"
-    print(
-        f"\nNext:\n"
-        f'   nearfar search {model} {corpus} "parse a date"\n'
-        f"   nearfar train static data.path=PAIRS.jsonl --out runs/mine\n"
-        f"   nearfar evaluate runs/mine/model TEST.jsonl --baseline bm25\n"
-        '   (a line of PAIRS.jsonl: {"query": "sort a list", "key": "sorted(items)"})'
+    show(
+        "",
+        "Next:",
+        f'   nearfar search {model} {corpus} "parse a date"',
+        "   nearfar train static data.path=PAIRS.jsonl --out runs/mine",
+        "   nearfar evaluate runs/mine/model TEST.jsonl --baseline bm25",
+        '   (a line of PAIRS.jsonl: {"query": "sort a list", "key": "sorted(items)"})',
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nearfar.cli import Json, emit
-from nearfar.printable import printable
+from nearfar.printable import show
 
 EXTRAS = {  # of pyproject.toml: the modules that each brings, and what it is for
     "audit": (("lingua",), "languages of texts in an audit"),
@@ -68,11 +68,11 @@ def _show(facts: dict[str, Any]) -> None:
         if name == "extras":
             for extra, about in value.items():
                 state = "installed" if about["installed"] else f"not installed: {about['install']}"
-                print(f"{'extra ' + extra:18} {state} ({about['for']})")
+                show(f"{'extra ' + extra:18} {state} ({about['for']})")
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{key} {inner}" for key, inner in value.items())
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         line = f"{name.replace('_', ' ').replace(' gb', ' (GB)'):18} {'none' if value in (None, []) else value}"
-        print(printable(line))
+        show(line)

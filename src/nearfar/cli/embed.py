@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, TableOverrides, further_texts, reading
 from nearfar.errors import InputError
-from nearfar.printable import printable
-from nearfar.storage.folders import refuse_place
+from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -44,11 +43,11 @@ def command(
     """
     if out.suffix not in (".npy", ".parquet"):
         raise InputError(f"{out}: unknown kind of file; write to a name that ends in .npy or .parquet")
-    refuse_place(out.parent)
     refuse_model(model)
     further = None if calibration is None else "calibration"
     read = reading(overrides, delimiter=delimiter, pairs=False, further=further)
     refuse_data(texts, delimited="delimiter" in read.data)
+    reserve(out)
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
     from nearfar.model import Model
@@ -73,6 +72,4 @@ def command(
         facts["ranges"] = str(form.keep(out))
     suffix = "" if form.precision == "float32" else f" as {form.precision}"
     facts["fingerprint"] = loaded.fingerprint
-    emit(
-        facts, as_json, lambda: print(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {printable(str(out))}")
-    )
+    emit(facts, as_json, lambda: show(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {out}"))

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, Overrides, reading
-from nearfar.storage.folders import refuse_place
 
 BASELINE = "bm25, majority, ... (those of the task by default), a model's folder, or none."
 
@@ -34,11 +33,10 @@ def command(
     On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, a table of pairs, or a
     folder or archive of pictures, in classes or not.
     """
-    if out is not None:
-        refuse_place(out.parent)
     refuse_model(model)
     read = reading(overrides, delimiter=delimiter, query=query, key=key)
     refuse_data(data, split or "test", delimited="delimiter" in read.data)
+    reserve(out)
     from nearfar.evaluation import sources
     from nearfar.evaluation.baselines import chosen_baselines
     from nearfar.evaluation.evaluate import evaluate

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_model
-from nearfar.printable import printable
-from nearfar.storage.folders import refuse_place
+from nearfar.cli._early import refuse_model, reserve
+from nearfar.printable import show
 
 
 def command(
@@ -23,8 +22,8 @@ def command(
     ONNX Runtime runs it without torch: from token ids and their mask, or from pixels, to unit vectors. What it
     gives is compared with the model before it is kept.
     """
-    refuse_place(onnx)
     refuse_model(model)
+    reserve(onnx)
     from nearfar.model import Model
 
     loaded = Model.load(model)
@@ -33,4 +32,4 @@ def command(
     size = sum((folder / file).stat().st_size for file in files)
     facts = {"out": str(folder), "files": files, "bytes": size, "dim": loaded.dim, "fingerprint": loaded.fingerprint}
     line = f"{', '.join(files)} in {folder}, {size / 1e6:,.1f} MB, {loaded.dim} dimensions"
-    emit(facts, as_json, lambda: print(printable(line)))
+    emit(facts, as_json, lambda: show(line))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, reserve_folder
 from nearfar.cli._table_settings import Delimiter, Overrides, reading
-from nearfar.storage.folders import json_safe, refuse_place
+from nearfar.storage.folders import json_safe
 
 if TYPE_CHECKING:
     from nearfar.lab.measure import LabPairs, ShortTraining
@@ -55,10 +55,10 @@ def temperature(
     Curves over the temperature: on which negatives the gradient falls. Then a short training at each of some
     temperatures, and what becomes of the space. Writes a page with figures.
     """
-    refuse_place(out)
     refuse_model(model)
     read = reading(overrides, delimiter=delimiter, query=query, key=key)
     refuse_data(data, split or "test", delimited="delimiter" in read.data)
+    reserve_folder(out)
     from nearfar.lab import measure
     from nearfar.lab.page import page, show_lab
     from nearfar.model import Model

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.printable import printable
+from nearfar.printable import show
 
 
 def command(
@@ -66,4 +66,4 @@ def _show(rows: dict[str, str]) -> None:
     for name, text in rows.items():
         lines = [line for part in text.splitlines() or ["none"] for line in textwrap.wrap(part, width)] or ["none"]
         for i, line in enumerate(lines):
-            print(printable(f"{name if i == 0 else '':{left}}{line}").rstrip())
+            show(f"{name if i == 0 else '':{left}}{line}".rstrip())

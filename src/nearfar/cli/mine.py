@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, Overrides, further_texts, reading
 from nearfar.errors import InputError, nearest
-from nearfar.printable import printable
-from nearfar.storage.folders import refuse_place
+from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.column import Column
@@ -59,13 +58,11 @@ def command(
     The keys nearest to each query that are not known positives. No copy of a positive is ever a negative. --corpus is
     read as DATA is, where it has its format, and by its own settings: corpus.column=text corpus.split=test.
     """
-    refuse_place(out.parent)
-    if review is not None:
-        refuse_place(review.parent)
     refuse_model(model)
     further = None if corpus is None else "corpus"
     read = reading(overrides, delimiter=delimiter, query=query, key=key, further=further)
     refuse_data(data, split or "train", delimited="delimiter" in read.data)
+    reserve(out, review)
     import time
 
     from nearfar.evaluation import sources
@@ -119,18 +116,18 @@ def _facts(hard: MiningResult) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    print(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {printable(facts['out'])}")
+    show(f"{facts['negatives']:,} negatives for {facts['examples']:,} pairs in {facts['out']}")
     for name, count in facts["removed"].items():
         why = (
             "were copies of a positive or of the query" if name == "copies" else f"rejected by {name.replace('_', '-')}"
         )
-        print(f"{count:,} candidates {why}")
+        show(f"{count:,} candidates {why}")
     if facts["skipped"]:
-        print(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
+        show(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
         none = facts.get("why_none")
         line = f"{facts['likely_false']:,} are likely false: {none or 'look at ' + facts['review']}"
-        print(printable(textwrap.fill(line, 80) if none else line))
+        show(*(textwrap.wrap(line, 80) if none else [line]))
 
 
 def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:

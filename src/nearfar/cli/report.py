@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.printable import printable
+from nearfar.printable import show
 
 
 def command(
@@ -19,14 +19,11 @@ def command(
 
     From what the run recorded: a single page that needs no network.
     """
-    import json
-
     from nearfar.errors import InputError
+    from nearfar.reports.results import results_of
     from nearfar.reports.run import write_page
 
     if not (run / "events.jsonl").is_file():
         raise InputError(f"{run}: no events.jsonl, so this is no run; nearfar train and nearfar demo write one")
     page = write_page(run)
-    results = run / "results.json"
-    facts = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
-    emit({"report": str(page), "metrics": facts.get("metrics", {})}, as_json, lambda: print(printable(str(page))))
+    emit({"report": str(page), "metrics": results_of(run).get("metrics", {})}, as_json, lambda: show(str(page)))

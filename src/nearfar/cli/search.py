@@ -11,7 +11,7 @@ from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.errors import InputError, nearest
-from nearfar.printable import printable
+from nearfar.printable import printable, show
 
 if TYPE_CHECKING:
     from nearfar.index.exact import Mode
@@ -87,26 +87,25 @@ def _queries(query: str) -> dict[int, str]:
 def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]]) -> None:
     """Print each query under its line's number, and what was found."""
     for i, (number, query) in enumerate(queries.items()):
-        print(("\n" if i else "") + f"{number}: {printable(query)}\n")
+        show(*[""] * (i > 0), f"{number}: {query}", "")
         _show(found[i])
 
 
 def _show(hits: list[dict[str, Any]]) -> None:
     for hit in hits:
-        print(f"{hit['score']:.3f}  {printable(hit['id'])}")
-        if "text" in hit:  # a picture has none
-            print(_excerpt(hit["text"]))
+        text = _excerpt(hit["text"]) if "text" in hit else []  # a picture has none
+        show(f"{hit['score']:.3f}  {hit['id']}", *text)
     if not hits:
-        print("nothing found: no document shares a word with the query")
+        show("nothing found: no document shares a word with the query")
 
 
-def _excerpt(text: str) -> str:
+def _excerpt(text: str) -> list[str]:
     """Return a text's beginning, two lines that fit the terminal, indented."""
     import shutil
     import textwrap
 
     width = min(shutil.get_terminal_size().columns, 120)
-    return textwrap.fill(
+    return textwrap.wrap(
         printable(text[:1000]),
         width,
         initial_indent=" " * 7,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nearfar.cli import Json, Quiet, emit
-from nearfar.cli._early import refuse_recipe, refuse_run
+from nearfar.cli._early import refuse_recipe, reserve_run
 from nearfar.cli.evaluate import BASELINE
 
 
@@ -34,7 +34,7 @@ def command(
         raise InputError("--resume goes on with a run, --overwrite throws it away; give one of them")
     refuse_recipe(recipe, overrides or [])
     if not dry_run:
-        refuse_run(out, allowed=resume or overwrite)
+        reserve_run(out, allowed=resume or overwrite)
     if dry_run:
         from nearfar import config
         from nearfar.reports.console import show_estimate

@@ -13,10 +13,12 @@ from nearfar.content import canonical
 from nearfar.data.table import Table
 from nearfar.data.tables.files import COMPRESSED, check_file, explain_read_errors, first_bytes
 from nearfar.errors import InputError, nearest
+from nearfar.storage.folders import expanded
 from nearfar.tasks import Retrieval
 from nearfar.text.same_text import NOT_RANKED, folded
 
 _TREC = ["query-id", "iteration", "corpus-id", "score"]  # the columns of TREC's judgements, which have no header
+_LARGEST_GRADE = 1_000_000  # metrics add grades up
 Relevance = dict[int, dict[int, int]]  # by position of the query: grade by position of the document
 
 
@@ -40,7 +42,7 @@ class Beir:
     """
 
     def __init__(self, path: str | Path, split: str = "test") -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.split = split
         check_folder(self.path, split)
         self._corpus = Table(_file(self.path, "corpus.jsonl"), split_column=None)
@@ -50,7 +52,7 @@ class Beir:
     @staticmethod
     def corpus(path: str | Path) -> tuple[list[str], Column]:
         """Return ids and texts of a folder's documents, (m,) each; queries and judgements may be missing."""
-        table = Table(_file(Path(path).expanduser(), "corpus.jsonl"), split_column=None)
+        table = Table(_file(expanded(path), "corpus.jsonl"), split_column=None)
         return _ids(table), _Documents(table)
 
     def task(self) -> Retrieval:
@@ -137,6 +139,11 @@ def _ids(table: Table) -> list[str]:
             row = len(seen)
             if cell is None or str(cell) == "":
                 raise InputError(f"{table.where(row)}, column '_id': is empty; give each row an id")
+            if type(cell) not in (str, int, float) or (type(cell) is float and abs(cell) >= 2**53):
+                raise InputError(
+                    f"{table.where(row)}, column '_id': {str(cell)[:60]} is no text and no whole number of 64 bits; "
+                    "write the id in quotation marks"
+                )
             first = seen.setdefault(canonical(str(cell)), row)
             if first != row:
                 written = "" if ids[first] == str(cell) else ", written in another Unicode form,"
@@ -192,10 +199,9 @@ def _judgements(qrels: Table, query_ids: list[str], document_ids: list[str]) -> 
     documents = _positions(qrels, "corpus-id", document_ids, "documents")
     relevance: Relevance = {}
     for row, (query, document, grade) in enumerate(zip(queries, documents, grades)):
-        if not float(grade).is_integer():
-            raise InputError(
-                f"{qrels.where(row)}, column 'score': {grade:g} is no whole number; grades are 0, 1, 2 ..."
-            )
+        if not float(grade).is_integer() or abs(grade) > _LARGEST_GRADE:
+            what = "too large" if float(grade).is_integer() else "no whole number"
+            raise InputError(f"{qrels.where(row)}, column 'score': {grade:g} is {what}; grades are 0, 1, 2 ...")
         if relevance.setdefault(query, {}).setdefault(document, int(grade)) != grade:
             raise InputError(
                 f"{qrels.where(row)}: judges query {query_ids[query]!r} and document {document_ids[document]!r} again, "

@@ -12,6 +12,7 @@ import pyarrow as pa
 from nearfar.column import Column, Ids, cell_ids
 from nearfar.data.harvest.arrow_buffers import column_values, take_rows
 from nearfar.errors import InputError, nearest
+from nearfar.figures import counted
 from nearfar.storage.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -135,8 +136,17 @@ class PythonPackages:
             self.notes["cache"] = "its folder could not be written; set NEARFAR_CACHE to one that can"
         if not len(harvest.table):
             where = "the environment" if paths is None else ", ".join(map(os.fspath, paths))
-            raise InputError(f"paths: no documented Python code in {where} ({self.notes}); name other folders")
+            raise InputError(
+                f"data.paths: no documented Python code in {where}: {self._looked_at()}; name other folders, whose "
+                "functions or classes have docstrings"
+            )
         return harvest.table
+
+    def _looked_at(self) -> str:
+        """Return in words what was read and skipped: "2 files read of 1 distribution; 1 skipped (not UTF-8)"."""
+        files, kinds = self.notes["files read"], self.notes["files skipped"]
+        skipped = f"; skipped: {', '.join(f'{count:,} {why}' for why, count in kinds.items())}" if kinds else ""
+        return f"{counted(files, 'files')} read of {counted(self.notes['distributions'], 'distributions')}{skipped}"
 
     def _split(self, table: pa.Table, sizes: dict[str, int], seed: int) -> dict[str, _Split]:
         from nearfar.data.harvest.distributions import STANDARD_LIBRARY

@@ -36,7 +36,6 @@ from nearfar.errors import InputError
 from nearfar.registry import PartOf
 from nearfar.requirements import refuse_incomplete
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import explain_write_errors
 from nearfar.storage.foreign import SENTENCE_TRANSFORMERS, sentence_transformers
 from nearfar.text.prompts import checked_prompts
 
@@ -143,7 +142,7 @@ class FrozenProjection(nn.Module):
 
         def write(new: Path) -> None:
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-            with autocast, explain_write_errors(new), (new / "vectors").open("wb") as file:
+            with autocast, (new / "vectors").open("wb") as file:
                 for start, cells in zip(range(0, size, CHUNK), chunks(column, CHUNK)):
                     vectors = self.inputs(cells).vectors.cpu().numpy().astype("<f4")
                     if not (nonzero := vectors.any(1)).all():

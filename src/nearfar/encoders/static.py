@@ -24,7 +24,7 @@ from nearfar.encoders.reading.pooling import Dense, PaddedEncoder, TokenLookup
 from nearfar.errors import InputError
 from nearfar.storage.foreign import sentence_transformers
 from nearfar.storage.weights import read_weights, write_weights
-from nearfar.text.tokenizer import library_errors, read_tokenizer, table_size, train_tokenizer
+from nearfar.text.tokenizer import check_vocabulary, library_errors, read_tokenizer, table_size, train_tokenizer
 
 DIM, MAX_LENGTH = 512, 512  # of a new one
 INITIAL_STD = 0.05  # of the weights. With 1, Adam's steps are small beside them: MRR@10 0.44 on code search, not 0.55
@@ -80,10 +80,11 @@ class Static(nn.Module):
         width = after_dim(str(model), modules.after, width)
         self.dim = width if dim is None else dim
         self.max_length = longest if max_length is None else max_length
-        if self.dim < 1 or vocabulary < 256 or not 1 <= self.max_length <= MAX_TOKENS:
+        check_vocabulary(vocabulary, "encoder.vocabulary")
+        if self.dim < 1 or not 1 <= self.max_length <= MAX_TOKENS:
             raise InputError(
-                f"encoders.static: dim ({self.dim}) must be at least 1, max_length ({self.max_length}) 1 to "
-                f"{MAX_TOKENS}, and vocabulary ({vocabulary}) at least 256, one for each byte"
+                f"encoders.static: dim ({self.dim}) must be at least 1, and max_length ({self.max_length}) 1 to "
+                f"{MAX_TOKENS}"
             )
         if read is not None and (self.dim != width or tokenizer is not None):
             raise InputError(f"encoders.static: {model} has a tokenizer and {width} dimensions; leave out your own")

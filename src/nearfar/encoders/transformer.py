@@ -32,7 +32,7 @@ from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder,
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError
 from nearfar.text.prompts import checked_prompts
-from nearfar.text.tokenizer import library_errors
+from nearfar.text.tokenizer import check_vocabulary, library_errors
 
 CHUNK = 4_096  # tokens of one forward pass without gradients on a CPU: its activations stay in the cache
 
@@ -91,6 +91,7 @@ class Transformer(nn.Module):
         super().__init__()
         if (model is None) == (config is None):
             raise InputError("encoders.transformer: give encoder.model=... (minilm, a folder), or encoder.config={...}")
+        check_vocabulary(vocabulary, "encoder.vocabulary")
         if dropout is not None and not 0 <= dropout < 1:
             raise InputError(f"encoders.transformer: dropout must be 0 to below 1, it is {dropout}")
         if not 0 < layer_decay <= 1:

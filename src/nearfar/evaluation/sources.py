@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from nearfar.column import Column, column_kind
 from nearfar.data.beir import is_beir
 from nearfar.data.picture_sets.members import is_picture_set
-from nearfar.errors import InputError
+from nearfar.errors import InputError, listed
 from nearfar.evaluation.verdict import TRAINED_ON
+from nearfar.storage.folders import expanded
 from nearfar.tasks import Retrieval, Task
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def task(path: str, split: str | None, reading: Reading = AS_IT_IS, model: Model
     Errors: those of the data; a split that it does not have; settings for a BEIR folder.
     """
     found, of_several = _task_and_split(path, split, reading)
-    name = path if not Path(path).expanduser().exists() else Path(path).expanduser().resolve().name or path
+    name = path if not expanded(path).exists() else expanded(path).resolve().name or path
     notes = dict(found.notes)
     if model is not None and of_several in (None, "train") and _names_file(model, path):
         notes[TRAINED_ON] = SEEN_FILE
@@ -140,7 +141,7 @@ def _names_file(model: Model, path: str) -> bool:
     sections = recipe.get("data") if isinstance(recipe, Mapping) else None
     parts = sections if isinstance(sections, list) else [sections]
     paths = [part["path"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("path"), str)]
-    return any(Path(one).expanduser().resolve() == Path(path).expanduser().resolve() for one in paths)
+    return any(expanded(one).resolve() == expanded(path).resolve() for one in paths)
 
 
 def pairs(
@@ -230,7 +231,7 @@ def texts(
     names = TEXT_COLUMNS if likely is None else (likely, *TEXT_COLUMNS)
     name = column or next((c for c in names if c in table.columns), None)
     if name is None:
-        raise InputError(f"{path}: which column holds the texts? give --column; columns: {', '.join(table.columns)}")
+        raise InputError(f"{path}: which column holds the texts? give --column; columns: {listed(table.columns)}")
     id_column = next((c for c in ("_id", "id") if c in table.columns), None)
     text_column = table.text(name)
     ids = range(1, len(table) + 1) if id_column is None else table.column(id_column).read(0, len(table))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from nearfar.evaluation import sources
 from nearfar.lab.temperature import GRID, LANDMARKS, penalties, tolerance
 from nearfar.model import Model
 from nearfar.positives.columns import Columns
+from nearfar.printable import show
 from nearfar.tasks import Retrieval
 
 HARDEST = (1, 10, 100)  # numbers of hardest negatives whose share of the gradient is measured
@@ -126,7 +126,7 @@ def trainings(
     results = []
     for number, tau in enumerate(temperatures, 1):
         if not quiet:
-            print(f"training {number} of {len(temperatures)}: temperature {tau:g}", file=sys.stderr, flush=True)
+            show(f"training {number} of {len(temperatures)}: temperature {tau:g}", error=True, flush=True)
         model = _trained(Model.load(folder), sample, tau, settings)
         results.append({"temperature": tau, **_metrics(model, sample, settings.seed)})
     return {"start": start, "trainings": results}

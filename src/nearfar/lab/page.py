@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from nearfar.lab.temperature import LANDMARKS
-from nearfar.printable import printable
+from nearfar.printable import show
 from nearfar.reports import curves
 from nearfar.reports.curves import Curve, TrainedPoint
 from nearfar.reports.page import template
@@ -31,16 +31,15 @@ def page(results: dict[str, Any]) -> str:
 def show_lab(results: dict[str, Any]) -> None:
     """Print the penalties at some temperatures, the metrics after the trainings, and the path of the page."""
     counts = results["sample"]["negatives"]
-    print(f"{results['sample']['queries']:,} queries, {counts['least']:,} to {counts['most']:,} negatives each")
-    print("share of the gradient on the hardest negatives, entropy of the shares (of its")
-    print("maximum), probability of the positive; means over queries\n")
+    show(f"{results['sample']['queries']:,} queries, {counts['least']:,} to {counts['most']:,} negatives each")
+    show("share of the gradient on the hardest negatives, entropy of the shares (of its")
+    show("maximum), probability of the positive; means over queries", "")
     _print_curves(results)
     if results.get("trainings"):
         steps = results["protocol"]["short trainings"]["steps"]
-        print(f"\nafter {steps} steps at each temperature; tolerance: mean cosine of")
-        print(printable(f"{results['tolerance_of']}\n"))
+        show("", f"after {steps} steps at each temperature; tolerance: mean cosine of", results["tolerance_of"], "")
         _print_trainings(results)
-    print(printable(f"\npage  {results['page']}"))
+    show("", f"page  {results['page']}")
 
 
 def _share_curves(results: dict[str, Any]) -> list[Curve]:
@@ -99,21 +98,21 @@ def _training_charts(results: dict[str, Any]) -> dict[str, Any]:
 def _print_curves(results: dict[str, Any]) -> None:
     values, limits = results["curves"], results["limits"]
     ks = list(values["hardest"])
-    print(f"{'tau':>8}" + "".join(f"{'hardest ' + k:>13}" for k in ks) + f"{'entropy':>11}{'positive':>11}")
+    show(f"{'tau':>8}" + "".join(f"{'hardest ' + k:>13}" for k in ks) + f"{'entropy':>11}{'positive':>11}")
     rows = [("-> 0", limits["zero"], None)]
     rows += [(f"{tau:g}", values, values["temperature"].index(tau)) for tau in LANDMARKS]
     for name, row, i in [*rows, ("-> inf", limits["infinity"], None)]:
         columns = [*(row["hardest"][k] for k in ks), row["entropy_share"], row["positive"]]
         numbers = [column if i is None else column[i] for column in columns]
         widths = [13] * len(ks) + [11, 11]
-        print(f"{name:>8}" + "".join(f"{100 * value:>{width - 2}.1f} %" for value, width in zip(numbers, widths)))
+        show(f"{name:>8}" + "".join(f"{100 * value:>{width - 2}.1f} %" for value, width in zip(numbers, widths)))
 
 
 def _print_trainings(results: dict[str, Any]) -> None:
     metrics = ("uniformity", "tolerance", "random_cosine", "alignment", "mrr@10")
     widths = (12, 12, 16, 12, 9)
-    print(f"{'tau':>8}" + "".join(f"{m.replace('_', ' '):>{w}}" for m, w in zip(metrics, widths)))
+    show(f"{'tau':>8}" + "".join(f"{m.replace('_', ' '):>{w}}" for m, w in zip(metrics, widths)))
     for row in [results["start"], *results["trainings"]]:
         name = f"{row['temperature']:g}" if "temperature" in row else "before"
         values = [row[metric] if row[metric] is not None else float("nan") for metric in metrics]
-        print(f"{name:>8}" + "".join(f"{v:>{w}.3f}" for v, w in zip(values, widths)))
+        show(f"{name:>8}" + "".join(f"{v:>{w}.3f}" for v, w in zip(values, widths)))

@@ -75,7 +75,8 @@ def mine(
             ignored=np.concatenate([pairs.ignored, np.stack(decisions.dropped, 1)]),
         )
     hard = mine_pairs(pairs, model, embed_cached, controls, corpus=corpus, rescore=rescore, advance=advance)
-    if hard.mined.removed.get(COPIES) and not (hard.mined.rows >= 0).any():
+    reasons = {reason for reason, count in hard.mined.removed.items() if count}
+    if reasons == {COPIES} and not (hard.mined.rows >= 0).any():
         raise InputError(
             f"mining: all candidates of all {len(hard.queries)} queries are copies of a positive or of the query: the "
             f"model gives these {len(hard.keys)} texts the same vector. Take a model that tells them apart, or give "

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.encoders.pretrained.backbone import quiet
 from nearfar.encoders.pretrained.folder import refuse_code
+from nearfar.encoders.pretrained.numbers import check_numbers
+from nearfar.encoders.pretrained.shards import shapes_of
 from nearfar.errors import InputError
+from nearfar.storage.model_files import read_settings
+from nearfar.text.tokenizer import library_errors
 
 
 class CrossEncoder:
@@ -32,12 +37,10 @@ class CrossEncoder:
             from sentence_transformers import CrossEncoder as SentenceTransformersCrossEncoder
         except ImportError as error:
             raise InputError("--rescore needs sentence-transformers: pip install 'nearfar[rescore]'") from error
-        try:
+        with library_errors(f"{folder}: not readable as a cross-encoder", "copy the model folder again"), quiet():
             self._model: Any = SentenceTransformersCrossEncoder(
                 str(folder), local_files_only=True, model_kwargs={"use_safetensors": True}
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise InputError(f"{folder}: not readable as a cross-encoder ({str(error).splitlines()[0]})") from error
         if self._model.num_labels != 1:
             raise InputError(f"{folder}: gives {self._model.num_labels} scores a pair; one is needed, of relevance")
 
@@ -57,3 +60,5 @@ def _check(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: no folder of a cross-encoder, config.json is missing; give a local folder")
     refuse_code(folder)
+    # By its index transformers would follow any name, to a pickle, too; and build whatever the config says.
+    check_numbers(folder / "config.json", read_settings(folder / "config.json"), shapes_of(folder))

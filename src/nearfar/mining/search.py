@@ -22,7 +22,7 @@ from nearfar.mining.hard import COPIES, HardNegatives, PairRows, Scores, hard_ne
 from nearfar.model import Model
 from nearfar.sides import ROLES
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, explain_write_errors, write_folder_atomically
+from nearfar.storage.folders import cache_folder, write_folder_atomically
 from nearfar.tasks import Retrieval
 from nearfar.text.alike import PromptedTokenizer, read_alike
 from nearfar.vectors.embed import Vectors, embed_slices
@@ -223,12 +223,10 @@ def embed_cached(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
         return embed_fresh(model, texts, role)
     folder = cache_folder("vectors") / fingerprint("vectors 2", identity, role, _is_bf16(model), exact_ids(texts))
     shape = (len(texts), int(model.dim))
-    with suppress(OSError, ValueError):
-        return _read(folder, shape)
-    # a folder that exists here holds a truncated file
-    with write_folder_atomically(folder, overwrite=folder.exists()) as temporary:
-        path = temporary / "vectors"
-        with explain_write_errors(path), path.open("wb") as file:
+    is_whole = partial(_is_whole, size=shape[0] * shape[1] * 4)
+    if not is_whole(folder):
+        whole = write_folder_atomically(folder, keep=is_whole)
+        with whole as temporary, (temporary / "vectors").open("wb") as file:
             for part in _slices(model, texts, role):
                 file.write(np.ascontiguousarray(part, "<f4").data)
     return _read(folder, shape)
@@ -258,11 +256,16 @@ def _is_bf16(model: Any) -> bool:
     return (isinstance(model, InBf16) and model.bf16) or torch.is_autocast_enabled("cpu")
 
 
+def _is_whole(folder: Path, size: int) -> bool:
+    """Return whether a folder's vectors are all there, in bytes."""
+    path = folder / "vectors"
+    return path.is_file() and path.stat().st_size == size
+
+
 def _read(folder: Path, shape: tuple[int, int]) -> Vectors:
     path = folder / "vectors"
-    if path.stat().st_size != shape[0] * shape[1] * 4:
-        raise OSError("truncated")
-    os.utime(path)  # the time of the last use, so that the cache can be cleared by age
+    with suppress(OSError):  # where it is another user's
+        os.utime(path)  # the time of the last use, so that the cache can be cleared by age
     # "c": writable, as torch wants its arrays, though the file never changes
     return np.memmap(path, "<f4", "c", shape=shape)
 

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from nearfar.errors import InputError
-from nearfar.pictures.resize import resized
 
 Picture = npt.NDArray[np.uint8]
 MOST_BYTES = 128 << 20  # of a file; a photograph of 80 megapixels without compression has 240 MB, as JPEG 40
@@ -214,6 +212,10 @@ def _reduced(picture: Picture, side: int | None) -> Picture:
     height, width = stored_size(picture.shape[0], picture.shape[1], side)
     if (height, width) == picture.shape[:2]:
         return picture
+    import torch  # late: what lists pictures need not wait for it
+
+    from nearfar.pictures.resize import resized
+
     planes = resized(torch.from_numpy(picture)[None], height, width)[0]  # (3, height, width)
     small: Picture = planes.mul_(255).round_().to(torch.uint8).permute(1, 2, 0).numpy()
     return small

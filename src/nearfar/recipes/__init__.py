@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from nearfar.column_names import repeated
 from nearfar.errors import InputError, nearest
 
 SECTIONS = ("data", "positives", "encoder", "heads", "loss", "objective", "ship", "training", "mining", "evaluate")
@@ -25,6 +26,8 @@ PACKAGES = {  # the sections that are parts, and the package of each
 SEVERAL = ("data", "positives")  # may be lists: several data sets
 # What stands beside a part's own settings, by section or list, and stays when the part is replaced by another.
 BESIDE = {"evaluate": ("split",), "views": ("times", "side"), "objective": ("weight",)}
+LARGEST = 1 << 20  # characters of a recipe, aliases written out; ours have some hundred
+DEEPEST = 32  # levels of lists and mappings
 Recipe = dict[str, Any]
 
 
@@ -37,7 +40,7 @@ class _RecipeLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping. Errors: `yaml.YAMLError` for a key that is there twice: the last would silently count."""
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for twice in (name for i, name in enumerate(names) if name in names[:i]):
+        if (twice := repeated(names)) is not None:
             raise yaml.constructor.ConstructorError(None, None, f"{twice!r} is there twice", node.start_mark)
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
@@ -128,7 +131,8 @@ def _text(recipe: str | Path) -> str:
         if Path(recipe, "recipe.yaml").is_file():
             raise InputError(f"{recipe}: a folder; to run its recipe again name {recipe}/recipe.yaml")
         if Path(recipe).is_file():
-            return Path(recipe).read_text(encoding="utf-8")
+            with Path(recipe).open(encoding="utf-8") as file:
+                return file.read(LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{str(recipe)[:200]}: not readable as a recipe ({error}); a recipe is a YAML file") from error
     raise InputError(f"{recipe}: no recipe of that name and no such file; {nearest(str(recipe), known)}")
@@ -137,9 +141,43 @@ def _text(recipe: str | Path) -> str:
 def _yaml(text: str) -> Any:
     """Return what a YAML text says. Errors: `ValueError`, for all that can be wrong with it."""
     try:
+        _refuse_explosion(text)
         return _RecipeLoader(text).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from error
+
+
+def _refuse_explosion(text: str) -> None:
+    """Refuse a text that stands for too much, before any of it is built: aliases that repeat aliases, deep nesting.
+
+    Errors: `ValueError`, and `yaml.YAMLError` for what is no YAML.
+    """
+    if len(text) > LARGEST:
+        raise ValueError(f"more than {LARGEST:,} characters, the most that are read")
+    sizes: dict[str, int] = {}  # of what each anchor stands for: values and their characters, aliases written out
+    inside: list[tuple[str | None, int]] = [(None, 0)]  # the anchors and sizes of the collections that are open
+    for event in yaml.parse(text, Loader=_RecipeLoader):
+        where = "" if event.start_mark is None else f"line {event.start_mark.line + 1}: "
+        if isinstance(event, yaml.CollectionStartEvent):
+            inside.append((event.anchor, 1))
+            if len(inside) > DEEPEST:
+                raise ValueError(f"{where}nested more than {DEEPEST} levels deep")
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = inside.pop()
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, size = event.anchor, 1 + len(event.value)
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise ValueError(f"{where}*{event.anchor:.60} stands for nothing that is whole before it")
+            anchor, size = None, sizes[event.anchor]
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        inside[-1] = inside[-1][0], inside[-1][1] + size
+        if inside[-1][1] > LARGEST:
+            raise ValueError(f"{where}its aliases stand for more than {LARGEST:,} characters, the most that are read")
 
 
 def _parsed(where: str, text: str) -> Recipe:

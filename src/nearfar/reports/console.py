@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from nearfar.printable import printable
+from nearfar.printable import printable, show
 from nearfar.reports.tables import show_tables
 
 if TYPE_CHECKING:
@@ -28,15 +28,16 @@ _ROWS = 5  # row numbers shown for each finding
 def show_estimate(facts: Mapping[str, Any]) -> None:
     """Print the batch and the estimate of a dry run."""
     for example in facts["batch"]:
-        print(printable(json.dumps(example, ensure_ascii=False)[:400]))
+        show(json.dumps(example, ensure_ascii=False)[:400])
     for name, note in facts["notes"].items():
-        print(printable(f"{name}: {note}"))
+        show(f"{name}: {note}")
     mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
-    print(
-        f"\n{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "
+    show(
+        "",
+        f"{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "
         f"{facts['seconds']:,.0f} s at {facts['pairs_per_second']:,.0f} pairs a second, "
         f"{facts['reading_seconds']:,.0f} s before that for reading, and {facts['memory_mb']:,.0f} MB of "
-        f"memory{mined}. Nothing was trained, and nothing written but the cache."
+        f"memory{mined}. Nothing was trained, and nothing written but the cache.",
     )
 
 
@@ -44,17 +45,18 @@ def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:
     """Print the reports of a run, its speed and where its files lie; `results`: the content of results.json."""
     for report in reports:
         show_report(report)
-    print(
+    show(
         f"{results['pairs']:,} pairs, {results['train_pairs_per_second']:,.0f} a second in training; "
-        f"{results['seconds']:.0f} s in all, {results['peak_memory_mb']:,.0f} MB at most\n"
-        + printable(f"model   {results['model']}\nreport  {results['run']}/report.html")
+        f"{results['seconds']:.0f} s in all, {results['peak_memory_mb']:,.0f} MB at most",
+        f"model   {results['model']}",
+        f"report  {results['run']}/report.html",
     )
 
 
 def show_report(report: Report, console: Console | None = None) -> None:
     """Print what is judged, the verdict, and the tables beside the baselines, on standard output by default."""
     show_tables(report.to_json(), console or Console(highlight=False))
-    print()
+    show("")
 
 
 @contextmanager
@@ -77,24 +79,24 @@ def show_audit(audit: dict[str, Any]) -> None:
     single = len(audit["splits"]) == 1 and audit["kind"] != "BEIR folder"
     note = "; one split, so no leaks to look for" if single else ""
     _print_wrapped(console, "", f"{audit['data']}: {audit['kind']}, {splits}{note}")
-    print()
+    show("")
     for finding in audit["findings"]:
         _print_wrapped(console, finding["level"], f"{finding['check']}: {finding['what']}")
         if finding["examples"]:
             _print_wrapped(console, "", f"rows: {_row_names(finding['examples'])}")
         if finding["fix"]:
             _print_wrapped(console, "", f"fix: {finding['fix']}")
-        print()
+        show("")
     for finding in audit["fine"]:
         _print_wrapped(console, "fine", f"{finding['check']}: {finding['what']}")
     fixed = audit.get("fixed")
     if fixed:
         dropped = ", ".join(f"{count:,} {what}" for what, count in fixed["dropped"].items()) or "none dropped"
-        print()
+        show("")
         _print_wrapped(console, "cleaned", f"{fixed['kept']:,} of {fixed['rows']:,} training rows kept ({dropped})")
-        print(printable(f"{'':{_LEVEL_WIDTH}}{fixed['out']}\n{'log':{_LEVEL_WIDTH}}{fixed['log']}"))
+        show(f"{'':{_LEVEL_WIDTH}}{fixed['out']}", f"{'log':{_LEVEL_WIDTH}}{fixed['log']}")
     seconds = sum(audit["seconds"].values())
-    print(printable(f"\n{'page':{_LEVEL_WIDTH}}{audit['page']}  ({seconds:.0f} s)"))
+    show("", f"{'page':{_LEVEL_WIDTH}}{audit['page']}  ({seconds:.0f} s)")
 
 
 def _row_names(examples: list[dict[str, Any]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import yaml
 
 from nearfar.errors import InputError
-from nearfar.figures import finite, mapping
+from nearfar.figures import finite
 from nearfar.reports.course import course_of
 from nearfar.reports.page import template
+from nearfar.reports.results import further_splits, parsed_object, results_of
 from nearfar.reports.section import listed, section_of
 from nearfar.reports.use import use_lines
 from nearfar.storage import folders
@@ -35,8 +35,7 @@ def page(results: dict[str, Any], events: list[dict[str, Any]], use: Sequence[tu
     # Only the rows of installed packages are modules and functions; anything else is data and answers.
     packages = "unseen" in results or "name: python_packages" in text
     sections = [section_of(results, str(results.get("task") or ""))]
-    splits = {key: value for key, value in results.items() if key != "protocol" and "metrics" in mapping(value)}
-    sections += [section_of(split_results, split) for split, split_results in splits.items()]
+    sections += [section_of(split_results, split) for split, split_results in further_splits(results).items()]
     log = course_of(events)
     log["warnings"] = log["warnings"] or [(None, message) for message in listed(results.get("warnings"))]
     run = {"name": Path(str(results.get("run") or "")).name, "recipe": text, "packages": packages}
@@ -47,30 +46,22 @@ def page(results: dict[str, Any], events: list[dict[str, Any]], use: Sequence[tu
 def write_page(folder: Path) -> Path:
     """Write `report.html` into a run's folder from its results, recipe and events, and return its path.
 
-    Errors: `InputError`: a folder with none of the three, or whose `results.json` is not a JSON object.
+    Errors: `InputError`: a folder with none of the three, or whose `results.json` is damaged (`results_of`).
     """
-    results_file, recipe_file, events_file = (folder / name for name in ("results.json", "recipe.yaml", "events.jsonl"))
-    if not any(file.is_file() for file in (results_file, recipe_file, events_file)):
+    recipe_file, events_file = folder / "recipe.yaml", folder / "events.jsonl"
+    if not any(file.is_file() for file in (folder / "results.json", recipe_file, events_file)):
         raise InputError(f"{folder}: no results.json, recipe.yaml or events.jsonl; name the folder of a run")
-    results: dict[str, Any] = {}
-    if results_file.is_file():
-        results = _parse_object(results_file.read_text(encoding="utf-8", errors="replace"))
-        if not results:
-            raise InputError(f"{results_file}: not a JSON object with results; evaluate the run again to write it anew")
+    results = results_of(folder)
     results["run"] = folder.resolve().name
     if recipe_file.is_file():
         results["recipe"] = recipe_file.read_text(encoding="utf-8", errors="replace")
     events: list[dict[str, Any]] = []
     if events_file.is_file():
         with events_file.open(encoding="utf-8", errors="replace") as file:  # a crash leaves half a line: skipped
-            events = [event for line in file if (event := _parse_object(line))]
-    folders.write_text(target := folder / "report.html", page(results, events, use_lines(folder / "model")))
-    return target
-
-
-def _parse_object(text: str) -> dict[str, Any]:
-    """Return a JSON object; an empty one for anything else."""
+            events = [event for line in file if (event := parsed_object(line))]
     try:
-        return mapping(json.loads(text))
-    except ValueError:
-        return {}
+        text = page(results, events, use_lines(folder / "model"))
+    except RecursionError as error:
+        raise InputError(f"{folder}: what results.json holds is nested too deeply; evaluate the run again") from error
+    folders.write_text(target := folder / "report.html", text)
+    return target

@@ -15,7 +15,7 @@ from rich.text import Text
 from nearfar.abilities import EXPECT
 from nearfar.evaluation.verdict import GEOMETRY, in_order
 from nearfar.figures import bounds, counted, difference, finite, label_of, number, outcome, pair_of
-from nearfar.printable import printable
+from nearfar.printable import printable, printable_line
 from nearfar.text.same_text import ANSWERS_ELSEWHERE, NOT_RANKED
 
 NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer one, such as a path, is broken
@@ -66,7 +66,7 @@ def tables(report: Mapping[str, Any], console: Console) -> list[Table]:
     A baseline's value and the difference to it stay together. Where even they do not fit, cells take several lines.
     """
     metrics = [*in_order(report["metrics"]), *(name for name in GEOMETRY if name in report["metrics"])]
-    names = TableColumn("metric", [Text(printable(name)) for name in metrics])
+    names = TableColumn("metric", [Text(printable_line(name)) for name in metrics])
     fitting: list[list[TableColumn]] = []
     for group in _groups(report, metrics):
         last = fitting[-1] if fitting else []
@@ -84,7 +84,7 @@ def _groups(report: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[list[
     own = [Text(f"{number(finite(values[name]))} {bounds(intervals.get(name))}".rstrip()) for name in metrics]
     yield [TableColumn("model [low, high]", own)]
     for name, theirs in report["baseline"].items():
-        label = printable(label_of(name, protocol))
+        label = printable_line(label_of(name, protocol))
         gaps = report["difference"].get(name, {})
         beside = "difference [low, high]"
         yield [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nearfar.contracts import ForeignForm
 from nearfar.figures import bounds, difference, finite, label_of, number, pair_of
-from nearfar.printable import printable
+from nearfar.printable import printable, printable_line
 from nearfar.storage.examples import examples, reads_texts
 
 
@@ -60,6 +61,7 @@ _SHIPPED = {  # what of a run with a projection head is the model
     "encoder": "The model is the encoder; the projection that it was trained with is not part of it.\n",
     "projection": "The model is the encoder with the projection that it was trained with.\n",
 }
+_MARKUP = re.compile(r"[\\`*<>|&]|!(?=\[)|(?<=\])[(\[:]")  # of Markdown inside a line; links by what follows a bracket
 _LIMITS = """## Limits
 
 The figures above hold for the data and the protocol named with them, and for nothing else. Judge the model on your own
@@ -71,21 +73,21 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
     """Return a report's verdict, its sizes, and its table: metric, value, each baseline, difference to each."""
     protocol, gaps = report.get("protocol", {}), report.get("difference", {})
     intervals, baselines = report.get("intervals", {}), report.get("baseline", {})
-    labels = [label_of(baseline, protocol) for baseline in baselines]
+    labels = [_inline(label_of(baseline, protocol)) for baseline in baselines]
     rows = [["metric", "model", *labels, *(f"model - {label}" for label in labels)]]
     rows.append(["---"] * len(rows[0]))
     for metric, value in report.get("metrics", {}).items():
-        row = [metric, f"{_number(value)} {bounds(intervals.get(metric))}".rstrip()]
+        row = [_inline(metric), f"{_number(value)} {bounds(intervals.get(metric))}".rstrip()]
         row += [_number(values.get(metric)) for values in baselines.values()]
         beside = [gaps.get(baseline, {}).get(metric) for baseline in baselines]
         rows.append([*row, *("" if gap is None else difference(gap) for gap in beside)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     verdict = report.get("verdict", {})
-    said = [verdict.get(part) for part in ("sentence", "advice")]
+    said = [_inline(verdict.get(part) or "") for part in ("sentence", "advice")]
     parts = [
-        f"## Evaluation: {_heading(name)}",
+        f"## Evaluation: {_inline(name)}",
         " ".join(part for part in said if part),
-        verdict.get("sizes"),
+        _inline(verdict.get("sizes") or ""),
         table,
         _about_intervals(intervals, protocol),
         _section("Protocol", protocol, level=3),
@@ -93,17 +95,20 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _heading(name: str) -> str:
-    """Return a name that comes from data, such as a split's, as Markdown shows it: no markup, no control characters."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!&" else c for c in printable(name))
+def _inline(text: str) -> str:
+    """Return a text that holds names from data, such as a split's or a folder's, as it shows in a line of Markdown.
+
+    It makes no markup, no cell of a table, no link and no line of its own, and holds no control character.
+    """
+    return _MARKUP.sub(r"\\\g<0>", printable_line(text))
 
 
 def _about_intervals(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
     """Return what the intervals are, or why there are none; nothing where neither is known."""
     about, why = protocol.get("interval"), protocol.get("intervals")
     if about and any(pair_of(interval) for interval in intervals.values()):
-        return f"[low, high]: {about['confidence']:.0%} intervals, by a {about['method']}."
-    return f"No intervals: {why}." if why else ""
+        return f"[low, high]: {about['confidence']:.0%} intervals, by a {_inline(str(about['method']))}."
+    return f"No intervals: {_inline(str(why))}." if why else ""
 
 
 def _section(title: str, content: Any, level: int = 2) -> str:

@@ -2,38 +2,75 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import glob
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from nearfar.errors import InputError, RunError
+from nearfar.errors import InputError, NearfarError, RunError
+from nearfar.printable import is_encodable
 
-ABANDONED_AFTER = 86_400  # seconds; an older temporary folder was left by a crash
+WRONG_PLACE = {  # errors of the system by which another place would do; a full disk is none
+    getattr(errno, name)
+    for name in ("EACCES", "EEXIST", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "ENXIO", "EPERM", "EROFS")
+}
+_TEMPORARY = re.compile(r"^\.(.+)-[a-z0-9_]{8}(?:\.\w+)?$")  # the names that tempfile gives what is written aside
+ABANDONED_AFTER = 86_400  # seconds; a temporary folder in which nothing was written for so long was left by a crash
 
 
 def cache_folder(name: str) -> Path:
     """Return a folder of nearfar's cache, made if need be; the environment variable NEARFAR_CACHE moves the cache."""
-    root = Path(os.environ.get("NEARFAR_CACHE") or platformdirs.user_cache_path("nearfar"))
+    return ensure_folder(cache_root() / name)
+
+
+def cache_root() -> Path:
+    """Return where nearfar's cache lies. Errors: `InputError` where the user has no home folder and names none."""
+    if named := os.environ.get("NEARFAR_CACHE"):
+        return Path(named)
     try:
-        return ensure_folder(root / name)
-    except InputError as error:
-        raise InputError(f"{error}; this is the cache, which NEARFAR_CACHE=FOLDER moves") from error
+        root = platformdirs.user_cache_path("nearfar")
+    except RuntimeError:  # of newer releases of platformdirs; older ones return a name
+        root = Path("~")
+    if root.parts[0] == "~":
+        raise InputError("the cache: there is no home folder; set HOME")
+    return root
+
+
+def _cache_hint(path: Path) -> str:
+    """Return how the cache is moved, for an error about a path in it."""
+    with suppress(InputError):
+        if path.is_relative_to(cache_root()):
+            return "; this is the cache, which NEARFAR_CACHE=FOLDER moves"
+    return ""
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with its ~ replaced by the home folder; one that nobody has stays, and is missing like any name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def ensure_folder(folder: Path) -> Path:
     """Make a folder if need be, check that it can be written to, and return it.
 
-    Errors: `InputError` where a file has its name or permission is denied; `RunError` for other errors (disk full).
+    Errors: `InputError` where a file has its name or permission is denied, and for names that are not UTF-8; `RunError`
+    for other errors (disk full).
     """
+    refuse_undecodable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -49,11 +86,29 @@ def ensure_folder(folder: Path) -> Path:
 
 def refuse_place(folder: Path) -> None:
     """Refuse a folder that could not be made or written to, as `ensure_folder` does, and make nothing."""
+    refuse_undecodable(folder)
     existing = next((place for place in (folder, *folder.absolute().parents) if place.exists()), Path("/"))
     if not existing.is_dir():
         raise _no_folder(folder)
     if not os.access(existing, os.W_OK | os.X_OK):
         raise _not_writable(folder)
+
+
+def refuse_file_place(path: Path) -> None:
+    """Refuse a file that could not be written, and make nothing: a folder or a device there, or a link to nothing."""
+    refuse_place(path.parent)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder stands where a file is to be written; choose another name")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file, and would be replaced by one; choose another name")
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path}: is a link to nothing; remove it, or choose another name")
+
+
+def refuse_undecodable(path: Path) -> None:
+    """Refuse a name whose bytes are not UTF-8: the libraries that read and write weights and pages take no other."""
+    if not is_encodable(str(path)):
+        raise InputError(f"{path}: its name is not UTF-8; rename it, or choose another")
 
 
 def refuse_used_folder(folder: Path, allowed: bool) -> None:
@@ -63,47 +118,54 @@ def refuse_used_folder(folder: Path, allowed: bool) -> None:
 
 
 def _no_folder(folder: Path) -> InputError:
-    return InputError(f"{folder}: a file stands where a folder is needed; choose another place")
+    return InputError(f"{folder}: a file stands where a folder is needed; choose another place{_cache_hint(folder)}")
 
 
 def _not_writable(folder: Path) -> InputError:
-    return InputError(f"{folder}: not writable; choose another folder or change its permissions")
+    return InputError(f"{folder}: not writable; choose another folder or change its permissions{_cache_hint(folder)}")
 
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn an operating system's error while writing (disk full) into a `RunError` that names the path."""
+    """Turn an operating system's error while writing into one that names the path, see `write_error`."""
     try:
         yield
     except OSError as error:
         raise write_error(path, error) from error
 
 
-def write_error(path: Path, error: OSError) -> RunError:
-    """Return what to tell the user where the system could not write."""
-    return RunError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder")
+def write_error(path: Path, error: OSError) -> NearfarError:
+    """Return what to tell the user where the system could not write: `InputError` for a place that cannot be.
+
+    Of a path in a temporary folder, it names where that was going to be.
+    """
+    path = Path(*(_TEMPORARY.sub(r"\1", part) for part in path.parts))
+    why = f"{path}: cannot be written ({error.strerror or error})"
+    if error.errno in WRONG_PLACE:
+        return InputError(f"{why}; choose another place{_cache_hint(path)}")
+    return RunError(f"{why}; free space or choose another folder{_cache_hint(path)}")
 
 
 @contextmanager
-def write_folder_atomically(folder: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def write_folder_atomically(folder: Path, *, keep: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
     """Give a temporary folder to write in, and rename it to `folder` afterwards; after an error, delete it.
 
-    overwrite: whether a `folder` that exists by then is replaced. Use False for a folder that is named by its content:
-    the existing one is equal and may be in use.
+    keep: whether the `folder` that is there by then stays. Give it for a folder that is named by its content: one that
+    another process wrote meanwhile is equal and in use, and stays where it is whole.
 
     The parent of `folder` is made if need be (`ensure_folder`). Killed at any moment, the old or the new one is at
-    `complete_folder(folder)`.
+    `complete_folder(folder)`. Of several processes that write it, the last one's stays, whole.
     """
     ensure_folder(folder.parent)
     with explain_write_errors(folder):
+        folder = folder.resolve() if folder.is_symlink() else folder  # the link stays
         _remove_abandoned(folder)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
             yield temporary
             temporary.chmod(0o755)
             _sync_all(temporary)
-            if overwrite or not folder.exists():
-                _replace(temporary, folder)
+            _replace(temporary, folder, keep)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -114,20 +176,37 @@ def complete_folder(folder: Path) -> Path:
     return backup if backup.is_dir() and not folder.exists() else folder
 
 
-def _replace(new: Path, folder: Path) -> None:
+def _replace(new: Path, folder: Path, keep: Callable[[Path], bool]) -> None:
     """Rename `new` to `folder`. No portable system call swaps two folders: the old one is first renamed to a backup."""
     backup = _backup(folder)
-    if folder.exists():
-        shutil.rmtree(backup, ignore_errors=True)  # left by a crash after its replacement was complete
-        folder.replace(backup)
+    with _one_at_a_time(folder.parent):
+        if keep(folder):
+            return
+        if folder.exists():
+            shutil.rmtree(backup, ignore_errors=True)  # left by a crash after its replacement was complete
+            folder.replace(backup)
+        try:
+            new.replace(folder)
+        except OSError:
+            if keep(folder):  # where a file system has no locks, another process may come between
+                return
+            if backup.exists():
+                backup.replace(folder)
+            raise
+        _sync_folder(folder.parent)
+        shutil.rmtree(backup, ignore_errors=True)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process at a time rename what lies in a folder; the system's lock ends with its process."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        new.replace(folder)
-    except OSError:
-        if backup.exists():
-            backup.replace(folder)
-        raise
-    _sync_folder(folder.parent)
-    shutil.rmtree(backup, ignore_errors=True)
+        with suppress(OSError):  # of file systems that have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _backup(folder: Path) -> Path:
@@ -136,9 +215,10 @@ def _backup(folder: Path) -> Path:
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary folders that crashes left; a recent one may belong to another process at work."""
-    for temporary in folder.parent.glob(f".{folder.name}-*"):
+    for temporary in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
         with suppress(FileNotFoundError):  # its process has just ended
-            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER:
+            newest = max(path.stat().st_mtime for path in (temporary, *temporary.rglob("*")))
+            if time.time() - newest > ABANDONED_AFTER:
                 shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -146,10 +226,12 @@ def _remove_abandoned(folder: Path) -> None:
 def write_file_atomically(path: Path) -> Iterator[Path]:
     """Give an empty temporary file of the same suffix, and rename it to `path` afterwards; after an error, delete it.
 
-    The folder of `path` is made if need be (`ensure_folder`).
+    The folder of `path` is made if need be (`ensure_folder`). Where `path` is a link to a file, that file is replaced.
     """
     ensure_folder(path.parent)
     with explain_write_errors(path):
+        refuse_file_place(path)
+        path = path.resolve() if path.is_symlink() else path
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
@@ -164,9 +246,9 @@ def write_file_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, as UTF-8."""
+    """Write a text file atomically, as UTF-8; of what UTF-8 cannot hold (lone surrogates) the escapes of JSON."""
     with write_file_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _sync_all(folder: Path) -> None:

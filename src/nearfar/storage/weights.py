@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import explain_write_errors
+from nearfar.storage.folders import refuse_undecodable
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")  # first bytes of pickles, and of torch.save's zip
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors. Errors: `RunError` where the path cannot be written (disk full)."""
-    with explain_write_errors(path):
-        try:
-            plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-            first = {_memory(tensor): name for name, tensor in reversed(plain.items())}
-            tied = {name for name, tensor in plain.items() if tensor.numel() and first[_memory(tensor)] != name}
-            save_file({name: tensor.clone() if name in tied else tensor for name, tensor in plain.items()}, path)
-        except SafetensorError as error:  # how the library reports the operating system's errors
-            raise OSError(str(error)) from error
+    """Write tensors as safetensors. Errors: `OSError` where the path cannot be written (disk full)."""
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    first = {_memory(tensor): name for name, tensor in reversed(plain.items())}
+    tied = {name for name, tensor in plain.items() if tensor.numel() and first[_memory(tensor)] != name}
+    with system_errors():
+        save_file({name: tensor.clone() if name in tied else tensor for name, tensor in plain.items()}, path)
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Make an `OSError` again of what safetensors makes of the operating system's errors while it writes."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def _memory(tensor: Tensor) -> int:
@@ -38,6 +45,7 @@ def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
     Errors: `InputError` for a missing or damaged file, and a pickle under this name.
     """
+    refuse_undecodable(path)
     if not path.is_file():
         others = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
         why = f" ({', '.join(others)} is a pickle, which can run code and is never read)" if others else ""
@@ -57,11 +65,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return all tensors of a safetensors file. Errors: those of `weight_shapes`; values that are not finite."""
     weight_shapes(path)
     try:
-        tensors = load_file(path)
+        tensors = in_memory(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _not_whole(path, error) from error
     refuse_not_finite(path, tensors.items())
     return tensors
+
+
+def in_memory(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file that is not mapped: what cuts a mapped file off kills the process."""
+    return load(path.read_bytes())
 
 
 def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:

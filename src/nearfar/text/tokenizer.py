@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,15 @@ def read_tokenizer(path: Path) -> Any:
         return tokenizer
 
 
+def check_vocabulary(vocabulary: int, where: str) -> None:
+    """Refuse the size of a vocabulary that cannot be trained: the library reserves memory for it, or ends the process.
+
+    Errors: `InputError` with the bounds: 256, one token for each byte, and ten million.
+    """
+    if not 256 <= vocabulary <= LARGEST_ID:
+        raise InputError(f"{where} must be 256, one token for each byte, to {LARGEST_ID:,}; it is {vocabulary}")
+
+
 def refuse_far_ids(path: Path) -> None:
     """Refuse a tokenizer.json or vocab.json with an id far beyond any vocabulary: each reserves memory.
 
@@ -139,12 +148,15 @@ def quiet_panics() -> Iterator[None]:
 
     When not to use it: for longer than a file is read, as other threads' messages come late, too.
     """
-    try:
-        before = os.dup(STDERR)
-    except OSError:  # there is no standard error
-        yield
-        return
-    with tempfile.TemporaryFile() as caught:
+    with ExitStack() as opened:
+        try:
+            caught = opened.enter_context(tempfile.TemporaryFile())
+            before = os.dup(STDERR)
+        except OSError:  # there is no standard error, or no place for temporary files
+            caught = None
+        if caught is None:
+            yield
+            return
         panicked = False
         sys.stderr.flush()
         os.dup2(caught.fileno(), STDERR)

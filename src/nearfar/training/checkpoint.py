@@ -18,19 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.storage.folders import write_folder_atomically
-from nearfar.storage.weights import write_weights
+from nearfar.storage.weights import in_memory, write_weights
 from nearfar.training.settings import LOWER_IS_BETTER
 from nearfar.training.state import TrainState, strip_prefix
 
-TENSORS, STATE = "state.safetensors", "state.json"
+FILES = TENSORS, STATE = "state.safetensors", "state.json"
 LENGTH = ("epochs", "steps")  # settings that may grow where no number of a step depends on the run's length
-FILES = (TENSORS, STATE)
+NOT_WHOLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)  # of reading
 
 
 class Checkpointer:
@@ -200,7 +199,7 @@ class Checkpointer:
         place = self.folder / f"step-{step:06d}"
         try:
             self.train_state.restore_module(read_checkpoint(place).tensors)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except NOT_WHOLE as error:
             warnings.warn(f"{place}, the best, is not whole ({error}): the last weights are kept", stacklevel=3)
             return False
         return True
@@ -236,13 +235,13 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def read_checkpoint(place: Path) -> Checkpoint:
-    """Return the checkpoint in a folder. Errors: `ValueError` for wrong checksums, `OSError` for missing files."""
-    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-    for name in FILES:
-        if _checksum(place / name) != manifest[name]:
-            raise ValueError(f"{name} does not match its sum")
-    state = json.loads((place / STATE).read_text(encoding="utf-8"))
-    return Checkpoint(int(state.pop("step")), load_file(place / TENSORS), state)
+    """Return the checkpoint in a folder. Errors: those of `NOT_WHOLE`."""
+    manifest, state = (json.loads((place / name).read_text(encoding="utf-8")) for name in ("manifest.json", STATE))
+    if wrong := [name for name in FILES if _checksum(place / name) != manifest[name]]:
+        raise ValueError(f"{wrong[0]} does not match its sum")
+    if (step := int(state.pop("step"))) != _step(place):
+        raise ValueError(f"{STATE} is of step {step}")
+    return Checkpoint(step, in_memory(place / TENSORS), state)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -254,7 +253,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     for place in reversed(checkpoint_folders(folder)):
         try:
             return read_checkpoint(place)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except NOT_WHOLE as error:
             broken.append(place.name)
             warnings.warn(f"{place} is not whole ({error}) and is passed over", stacklevel=2)
     if broken:

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -23,7 +23,8 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
 from nearfar.errors import Interrupted
 from nearfar.model import Model
 from nearfar.sides import prepare_sides, side_of
-from nearfar.storage.folders import ensure_folder, refuse_used_folder
+from nearfar.storage.folders import refuse_used_folder
+from nearfar.storage.locks import alone, inside
 from nearfar.text.alike import aliases_of
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
@@ -110,9 +111,9 @@ def fit(
     Started by `torchrun`, each process encodes its share of every batch; the model is that of one process but for the
     last digits. Rank 0 evaluates and writes files; every rank returns a run.
 
-    Errors: `InputError` for settings, a used folder, or a checkpoint of another run; `RunError` for a loss that is not
-    finite (the batch's rows and the last good checkpoint are named) or a full disk; `Interrupted` after a signal, with
-    a checkpoint written.
+    Errors: `InputError` for settings, a folder that is used or that another process writes in, or a checkpoint of
+    another run; `RunError` for a loss that is not finite (the batch's rows and the last good checkpoint are named) or a
+    full disk; `Interrupted` after a signal, with a checkpoint written.
 
     Example: `run = nf.fit(nf.encoders.Static(), faq, nf.losses.InfoNCE(), out="runs/a", epochs=3)`
     """
@@ -129,81 +130,83 @@ def fit(
     device = hardware.device(training.device, ranks)
     precision = hardware.precision(training.precision, device)
     ranks.open(device)
-    ranks.on_first_rank(lambda: refuse_used_folder(ensure_folder(folder), resume or overwrite))
-    # Data: the inputs of every view, and the examples of every step.
-    stores = _prepare_data(encoder, positives, heldout, before, device, ranks)
-    aliases = aliases_of(encoder, positives)
-    positives = with_aliases(positives, aliases)
-    kept = kept_back(positives, loss, training, aliases)
-    sampler = Sampler.of(positives, training, None if kept is None else kept.train)
-    steps = training.steps or sampler.steps(training.epochs)
-    read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
-    # State: new, or that of a checkpoint.
-    train_state = _initial_state(trained, training, device, ranks)
-    identity = run_identity(trained, positives, training, refresh)
-    machine = _machine(training, device, precision, ranks)
-    schedules = Schedules(training, train_state.optimiser, loss, steps)
-    grows, place = may_grow(training, refresh, scheduled=schedules.are_any), folder / "checkpoints"
-    checkpointer = Checkpointer(
-        place, train_state, identity, machine, training.keep, ranks, may_grow=grows, started=started
-    )
-    steps_done = checkpointer.begin(resume=resume)
-    learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
-    threads = torch.get_num_threads()
-    plan = RunPlan(steps, steps_done, sampler.n, sampler.batch_size, precision, threads, ranks.world_size)
-    logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
-    # What happens in a step, and between steps.
-    gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
-    train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
-    negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks, kept)
-    heldout_loss = HeldoutLoss.of(heldout, gradient_step)
-    curve = None if heldout_loss is None else HeldoutCurve(heldout_loss, training, logger)
-    judge = with_heldout_loss(evaluate, heldout_loss, logger)
-    selection = None if kept is None else WeightSelection(gradient_step, shipped, kept, checkpointer, logger)
-    evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve, selects=selection is None)
-    had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
-    last_step = steps_done if had_stopped else steps
-    of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
-    reading = closing(negatives.batches(read_batch, steps_done, last_step))
-    with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
-        logger.say(auto_settings(given, training, len(positives)))
-        logger.warn(steps_done, too_short(steps, given, sampler.n))
-        logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
-        if selection is not None:
-            selection.begin(steps_done)
-        for step, batch in enumerate(batches, steps_done + 1):
-            loss_value, gradient_norm = train_step(step, batch)
-            signal_name = interrupts.on_any_rank(ranks)  # asked once a step: a later signal stops the next step
-            save = signal_name is not None or step == steps or due(step, training.checkpoint_every)
-            is_judged = due(step, training.evaluate_every) or (selection is not None and selection.due(step))
-            if save or is_judged or negatives.due(step):
-                train_step.refuse_infinite_weights(step, batch, loss_value, gradient_norm)
-            is_best = evaluator(step, ranks)
-            is_best |= selection is not None and selection(step)
-            out_of_patience = checkpointer.memory["stopped"]
-            if signal_name is None and not out_of_patience:
-                negatives.refresh(step)
-            if save or is_best or out_of_patience:
-                checkpointer.save(step)  # after evaluation and mining, whose results a resumed run needs
-            if signal_name is not None:
-                logger.log("interrupted", step=step, signal=signal_name)
-                raise Interrupted(f"stopped by {signal_name} at step {step} of {steps}; go on with --resume")
-            if out_of_patience:
-                break
-        selected = None
-        if selection is not None:
-            selected = selection.finish()
-            evaluator.now(selected, ranks)
-        elif training.patience:
-            checkpointer.restore_best()
-        of_heads = {"shipped": ship} if heads else {}
-        model = Model(shipped, notes={"data": {"pairs": len(positives)}, **of_heads, **(notes or {})})
-        ranks.on_first_rank(lambda: str(model.save(folder / "model")))
-        seconds = checkpointer.seconds()
-        logger.log_end(seconds)
-    metrics, speed = checkpointer.memory["metrics"], logger.pairs_per_second
-    memory, earlier = hardware.peak_memory_mb(), checkpointer.seconds_before
-    return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, earlier, selected)
+    with ExitStack() as stack:
+        ranks.on_first_rank(lambda: stack.enter_context(alone(folder, inside(folder))))
+        ranks.on_first_rank(lambda: refuse_used_folder(folder, resume or overwrite))
+        # Data: the inputs of every view, and the examples of every step.
+        stores = _prepare_data(encoder, positives, heldout, before, device, ranks)
+        aliases = aliases_of(encoder, positives)
+        positives = with_aliases(positives, aliases)
+        kept = kept_back(positives, loss, training, aliases)
+        sampler = Sampler.of(positives, training, None if kept is None else kept.train)
+        steps = training.steps or sampler.steps(training.epochs)
+        read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
+        # State: new, or that of a checkpoint.
+        train_state = _initial_state(trained, training, device, ranks)
+        identity = run_identity(trained, positives, training, refresh)
+        machine = _machine(training, device, precision, ranks)
+        schedules = Schedules(training, train_state.optimiser, loss, steps)
+        grows, place = may_grow(training, refresh, scheduled=schedules.are_any), folder / "checkpoints"
+        checkpointer = Checkpointer(
+            place, train_state, identity, machine, training.keep, ranks, may_grow=grows, started=started
+        )
+        steps_done = checkpointer.begin(resume=resume)
+        learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
+        threads = torch.get_num_threads()
+        plan = RunPlan(steps, steps_done, sampler.n, sampler.batch_size, precision, threads, ranks.world_size)
+        logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
+        # What happens in a step, and between steps.
+        gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
+        train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
+        negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks, kept)
+        heldout_loss = HeldoutLoss.of(heldout, gradient_step)
+        curve = None if heldout_loss is None else HeldoutCurve(heldout_loss, training, logger)
+        judge = with_heldout_loss(evaluate, heldout_loss, logger)
+        selection = None if kept is None else WeightSelection(gradient_step, shipped, kept, checkpointer, logger)
+        evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve, selects=selection is None)
+        had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
+        last_step = steps_done if had_stopped else steps
+        of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
+        reading = closing(negatives.batches(read_batch, steps_done, last_step))
+        with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
+            logger.say(auto_settings(given, training, len(positives)))
+            logger.warn(steps_done, too_short(steps, given, sampler.n))
+            logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
+            if selection is not None:
+                selection.begin(steps_done)
+            for step, batch in enumerate(batches, steps_done + 1):
+                loss_value, gradient_norm = train_step(step, batch)
+                signal_name = interrupts.on_any_rank(ranks)  # asked once a step: a later signal stops the next step
+                save = signal_name is not None or step == steps or due(step, training.checkpoint_every)
+                is_judged = due(step, training.evaluate_every) or (selection is not None and selection.due(step))
+                if save or is_judged or negatives.due(step):
+                    train_step.refuse_infinite_weights(step, batch, loss_value, gradient_norm)
+                is_best = evaluator(step, ranks)
+                is_best |= selection is not None and selection(step)
+                out_of_patience = checkpointer.memory["stopped"]
+                if signal_name is None and not out_of_patience:
+                    negatives.refresh(step)
+                if save or is_best or out_of_patience:
+                    checkpointer.save(step)  # after evaluation and mining, whose results a resumed run needs
+                if signal_name is not None:
+                    logger.log("interrupted", step=step, signal=signal_name)
+                    raise Interrupted(f"stopped by {signal_name} at step {step} of {steps}; go on with --resume")
+                if out_of_patience:
+                    break
+            selected = None
+            if selection is not None:
+                selected = selection.finish()
+                evaluator.now(selected, ranks)
+            elif training.patience:
+                checkpointer.restore_best()
+            of_heads = {"shipped": ship} if heads else {}
+            model = Model(shipped, notes={"data": {"pairs": len(positives)}, **of_heads, **(notes or {})})
+            ranks.on_first_rank(lambda: str(model.save(folder / "model")))
+            seconds = checkpointer.seconds()
+            logger.log_end(seconds)
+        metrics, speed = checkpointer.memory["metrics"], logger.pairs_per_second
+        memory, earlier = hardware.peak_memory_mb(), checkpointer.seconds_before
+        return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, earlier, selected)
 
 
 class Interrupts:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nearfar.errors import InputError, RunError
 from nearfar.pairs import Pairs
-from nearfar.printable import printable
+from nearfar.printable import printable_line
 from nearfar.storage.folders import ensure_folder, explain_write_errors, json_safe, write_error
 from nearfar.training.batches import StepOutput
 from nearfar.training.monitor import Monitor
@@ -162,9 +162,10 @@ class EventFile:
 
     def __init__(self, folder: Path, *, resumed: bool, tensorboard: bool) -> None:
         self.path = ensure_folder(folder) / "events.jsonl"
-        self._tensorboard = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
+        self._curves = folder / "tensorboard"
+        self._tensorboard = _tensorboard_writer(self._curves) if tensorboard else None
         with explain_write_errors(self.path):
-            self._file = self.path.open("a" if resumed else "w", encoding="utf-8")
+            self._file = self.path.open("a" if resumed else "w", encoding="utf-8", errors="backslashreplace")
         if resumed and self.path.stat().st_size:
             self._append("\n")  # a killed run may have left half a line; readers skip empty ones
 
@@ -177,11 +178,14 @@ class EventFile:
             text = json.dumps(json_safe(line), ensure_ascii=False)
         self._append(text + "\n")
         if self._tensorboard is not None and "step" in facts:
-            for name, value in (facts.get("metrics") or facts).items():
-                if isinstance(value, int | float) and name != "step":
-                    self._tensorboard.add_scalar(f"{event}/{name}", value, facts["step"])
+            with explain_write_errors(self._curves):
+                for name, value in (facts.get("metrics") or facts).items():
+                    if isinstance(value, int | float) and name != "step":
+                        self._tensorboard.add_scalar(f"{event}/{name}", value, facts["step"])
 
     def _append(self, text: str) -> None:
+        if not self.path.exists():  # the system would take the lines, and nobody could read them
+            raise RunError(f"{self.path}: was removed while the run wrote to it; train again, and leave the folder")
         try:
             self._file.write(text)
             self._file.flush()
@@ -197,7 +201,11 @@ class EventFile:
         with suppress(OSError):  # of a line that could not be written; `write` has raised it already
             self._file.close()
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            try:
+                self._tensorboard.close()
+            except OSError as problem:
+                if error is None:
+                    raise write_error(self._curves, problem) from problem
 
 
 class NoEvents:
@@ -218,7 +226,8 @@ def _tensorboard_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError("training.tensorboard needs an extra: pip install 'nearfar[tensorboard]'") from error
-    return SummaryWriter(str(folder))
+    with explain_write_errors(folder):
+        return SummaryWriter(str(folder))
 
 
 class ProgressBar:
@@ -249,7 +258,7 @@ class ProgressBar:
 
     def print(self, text: str) -> None:
         """Print a line above the bar, which stays."""
-        self._progress.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+        self._progress.console.print(printable_line(text), highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import explain_write_errors
+from nearfar.storage.folders import write_file_atomically
 
 Vectors = npt.NDArray[np.float32]
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -55,8 +55,8 @@ class Ranges:
 
     def save(self, path: Path) -> None:
         """Write a .npy file, (2, d): `low`, then `high`."""
-        with explain_write_errors(path):
-            np.save(path, np.stack([self.low, self.high]))
+        with write_file_atomically(path) as aside:
+            np.save(aside, np.stack([self.low, self.high]))
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nearfar.data.harvest.distributions import Distribution, File
 from nearfar.data.harvest.parse import Limits
 from nearfar.data.harvest.worker import MAX_FILE, SCHEMA, Job, harvest
-from nearfar.errors import RunError
+from nearfar.errors import InputError, RunError
 from nearfar.storage.fingerprint import fingerprint
+from nearfar.storage.folders import cache_root
 
 _CACHE_FORMAT = 1  # raise it whenever the same files would give other rows
 _TEMPORARY_OUTCOMES = ("missing", "unreadable")  # a later run may read these files, so without them nothing is cached
@@ -177,9 +177,7 @@ def _cache_file(distribution: Distribution, limits: Limits) -> Path:
     )
     stem = re.sub(r"[^\w.+-]", "_", f"{distribution.name}-{distribution.version}")
     # Not `cache_folder`, which raises an error where the cache cannot be written: the harvest works without.
-    named = os.environ.get("NEARFAR_CACHE")
-    root = Path(named) if named else platformdirs.user_cache_path("nearfar")
-    return root / "python_packages" / f"{stem}-{digest[:16]}.parquet"
+    return cache_root() / "python_packages" / f"{stem}-{digest[:16]}.parquet"
 
 
 def _load(distribution: Distribution, limits: Limits) -> tuple[pa.Table, Counter[str]] | None:
@@ -199,16 +197,16 @@ def _store(distribution: Distribution, limits: Limits, table: pa.Table, outcomes
     """Write a distribution's rows to a temporary file, then rename it; return False where the cache is unwritable."""
     if any(outcomes[kind] for kind in _TEMPORARY_OUTCOMES):
         return True
-    target = _cache_file(distribution, limits)
     temporary: Path | None = None
     try:
+        target = _cache_file(distribution, limits)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
             temporary = Path(file.name)
             with_outcomes = table.replace_schema_metadata({"nearfar": json.dumps(outcomes)})
             pq.write_table(with_outcomes, file, compression="zstd", use_dictionary=False, write_page_checksum=True)
         temporary.replace(target)
-    except OSError:  # a full disk, a folder without permission: the next harvest is slower, nothing worse
+    except (OSError, InputError):  # no home, a full disk, no permission: the next harvest is slower, nothing worse
         if temporary:
             temporary.unlink(missing_ok=True)
         return False

@@ -80,7 +80,7 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
     if not archive.any_order or (known is None and fits):
         try:
             with (
-                write_folder_atomically(stored, overwrite=stored.exists()) as folder,
+                write_folder_atomically(stored, keep=lambda at: bool(_whole(lambda: StoredPictures(at)))) as folder,
                 (folder / PIXELS).open("wb") as file,
             ):
                 _pass(archive, settings, said, file).write(folder)
@@ -92,7 +92,7 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
                     "tar can only be read in order; unpack it and give the folder, or raise data.store_gb"
                 ) from None
     if known is None:
-        with write_folder_atomically(indexed, overwrite=indexed.exists()) as folder:
+        with write_folder_atomically(indexed) as folder:
             said = f"looking at pictures too large to keep, about {size / 1e6:,.0f} MB"
             _pass(archive, settings, said, None).write(folder)
     return known or DecodedWhenRead(archive, indexed, settings)

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from nearfar.data.tables.files import LONGEST_ROW, NotTextError, first_line, line_blocks, too_long
+from nearfar.column_names import repeated
+from nearfar.data.tables.files import LONGEST_ROW, NotTextError, check_width, first_line, line_blocks, too_long
 from nearfar.data.tables.records import Form, read_records
 from nearfar.errors import InputError
 
@@ -49,10 +50,10 @@ class Delimited:
         """
         with closing(read_records(self.path, self.form)) as first:
             names = list(self.header) if self.header is not None else next(first, (0, []))[1]
+        check_width(self.path, len(names))
         names = [name.strip() or f"column_{i}" for i, name in enumerate(names, start=1)]
-        twice = [name for i, name in enumerate(names) if name in names[:i]]
-        if twice:
-            raise InputError(f"{self.path}: line 1: column {twice[0]!r} occurs twice; give each column its own name")
+        if (twice := repeated(names)) is not None:
+            raise InputError(f"{self.path}: line 1: column {twice[:60]!r} occurs twice; give each column its own name")
         if len(names) == 1 and self.guessed and self.header is None and (mark := _other_delimiter(names[0])):
             raise InputError(
                 f"{self.path}: line 1: {mark!r} seems to part the fields of {names[0][:60]!r}: give "

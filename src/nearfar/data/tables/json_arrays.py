@@ -9,8 +9,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from nearfar.data.tables.files import NotTextError, RestartReadingError, first_line, line_blocks, open_bytes, text_lines
-from nearfar.data.tables.json_lines import table_from_rows
+from nearfar.data.tables.files import (
+    LONGEST_ROW,
+    NotTextError,
+    RestartReadingError,
+    check_line_ends,
+    explain_read_errors,
+    first_bytes,
+    first_line,
+    line_blocks,
+    open_bytes,
+    text_lines,
+)
+from nearfar.data.tables.json_lines import table_from_rows, unique_names
 from nearfar.data.tables.json_nesting import TOO_DEEP, deep_line
 from nearfar.errors import InputError
 
@@ -36,12 +47,13 @@ class JsonArray:
             )
         if (deep := deep_line(data)) is not None:
             raise InputError(f"{self.path}: line {deep + 1} {TOO_DEEP}")
-        rows = json.loads(data)
+        rows = json.loads(data, object_pairs_hook=unique_names)
         if rows:
             yield table_from_rows(str(self.path), rows)
 
     def diagnose(self, error: Exception) -> InputError:
         """Return what is wrong, with its line where JSON itself is broken."""
+        check_line_ends(self.path, first_bytes(self.path))  # of arrays of texts
         return InputError(f"{self.path}: is not a JSON array of objects ({first_line(error)}); repair it there")
 
     def line_of(self, row: int) -> None:
@@ -109,9 +121,18 @@ class ArrayLines:
         return next((number for i, number in enumerate(lines) if i == row), None)
 
 
-def starts_with_texts(head: bytes) -> bool:
-    """Say whether the first line of a file that starts with an array is one of texts by itself, whole."""
-    first = head.lstrip().split(b"\n", 1)[0].strip()
+def starts_with_texts(path: Path, head: bytes) -> bool:
+    """Say whether the first line of a file that starts with an array is one of texts by itself, whole.
+
+    head: the file's first bytes; a longer line is read.
+    """
+    first, end, _ = head.lstrip().partition(b"\n")
+    if first[1:].lstrip().startswith(b"{"):
+        return False
+    if not end:
+        with explain_read_errors(path), open_bytes(path) as stream:
+            first = next((line for line in iter(lambda: stream.readline(LONGEST_ROW), b"") if line.strip()), b"")
+    first = first.strip()
     if not first.endswith(b"]") or deep_line(first) is not None:
         return False
     try:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from numbers import Number
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pajson
 
+from nearfar.coerce import LARGEST
+from nearfar.column_names import repeated
 from nearfar.data.tables.files import (
     NotTextError,
     RestartReadingError,
+    check_width,
     first_line,
     line_blocks,
     text_lines,
@@ -21,7 +26,11 @@ from nearfar.data.tables.files import (
 from nearfar.data.tables.json_nesting import DEEPEST, TOO_DEEP, deep_line, depth, rows_in_one_object
 from nearfar.errors import InputError
 
+TOO_MANY_DIGITS = "holds a whole number of too many digits, which would be rounded; write it in quotation marks"
+_EXACT = 2**53  # up to here a float holds every whole number
+_MOST_DIGITS = 400  # no float has as many
 _WHITE_SPACE = " \t\r\n"  # of JSON
+_SPACES = re.compile(f"[{_WHITE_SPACE}]*")
 
 
 class JsonLines:
@@ -42,8 +51,9 @@ class JsonLines:
             lines += chunk.count(b"\n")
             if not chunk.strip():
                 continue
-            table = _parse(chunk, self.schema)
+            table = _parse(self.path, chunk, self.schema)
             table.validate(full=True)  # Arrow's JSON parser accepts bytes that are not UTF-8
+            _check_digits(self.path, chunk, table, rows)
             rows += table.num_rows
             if rows == 1 and (several := rows_in_one_object(table)):
                 raise InputError(f"{self.path}: {several}")
@@ -77,7 +87,7 @@ class JsonLines:
         return next((number for i, number in enumerate(lines) if i == row), None)
 
 
-def _parse(chunk: bytes, known: pa.Schema) -> pa.Table:
+def _parse(path: Path, chunk: bytes, known: pa.Schema) -> pa.Table:
     """Return some lines as a table of the known schema, or of an inferred one where the known does not fit."""
     source: Any = pa.BufferReader(chunk)
     try:
@@ -89,10 +99,39 @@ def _parse(chunk: bytes, known: pa.Schema) -> pa.Table:
     except pa.ArrowInvalid:
         if not len(known):
             raise
-        return _parse(chunk, pa.schema([]))
+        return _parse(path, chunk, pa.schema([]))
+    check_width(path, table.num_columns)
     # Arrow parses "2020-01-01" as a timestamp, which prints otherwise than it was written.
     as_text = pa.schema([pa.field(field.name, _timestamps_as_text(field.type)) for field in table.schema])
-    return table if as_text == table.schema else _parse(chunk, as_text)
+    return table if as_text == table.schema else _parse(path, chunk, as_text)
+
+
+def _check_digits(path: Path, chunk: bytes, table: pa.Table, start: int) -> None:
+    """Raise InputError for a whole number that Arrow has rounded to a float, so that two ids would be one.
+
+    chunk: the bytes of the table; start: how many rows stand before it.
+    """
+    rounded = [name for name in table.column_names if pa.types.is_floating(table.schema.field(name).type)]
+    rounded = [name for name in rounded if (pc.max(pc.abs(table[name])).as_py() or 0) >= _EXACT]
+    if not rounded:
+        return
+    decoder, text, position = json.JSONDecoder(parse_int=_whole), chunk.decode(), 0
+    for row in range(start + 1, start + len(table) + 1):
+        cells, position = decoder.raw_decode(text, _SPACES.match(text, position).end())  # type: ignore[union-attr]
+        for name in rounded:
+            if isinstance(number := cells.get(name), int) and abs(number) > _EXACT and not _is_exact(number):
+                raise InputError(f"{path}: row {row}, column {name!r}: {TOO_MANY_DIGITS}")
+
+
+def _whole(digits: str) -> int:
+    return int(digits[:_MOST_DIGITS])  # Python refuses numbers of more than 4300
+
+
+def _is_exact(number: int) -> bool:
+    try:
+        return float(number) == number
+    except OverflowError:
+        return False
 
 
 def _timestamps_as_text(arrow_type: Any) -> Any:
@@ -110,17 +149,16 @@ def _problem(text: str, columns: ColumnKinds, where: str) -> str | None:
     if deep_line(text.encode()) is not None:
         return f" {TOO_DEEP}"
     try:
-        value = json.loads(text, object_pairs_hook=_unique_names)
+        value = json.loads(text, object_pairs_hook=unique_names)
     except ValueError as error:
         return f" is not one JSON object ({first_line(error)}); write one complete object on each line"
     return columns.problem(value, where)
 
 
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = [name for i, name in enumerate(names) if name in names[:i]]
-    if twice:
-        raise ValueError(f"the name {twice[0]!r} occurs twice")
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; json's hook for one. Errors: ValueError for a name that occurs twice."""
+    if (twice := repeated([name for name, _ in pairs])) is not None:
+        raise ValueError(f"the name {twice[:60]!r} occurs twice")
     return dict(pairs)
 
 
@@ -135,7 +173,10 @@ def table_from_rows(where: str, rows: Sequence[Any]) -> pa.Table:
             raise InputError(f"{where}: row {number} {TOO_DEEP}")
     try:
         names = list(dict.fromkeys(name for row in rows for name in row.keys()))  # noqa: SIM118 (a list has no keys)
+        check_width(where, len(names))
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    except InputError:
+        raise
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
         columns = ColumnKinds()
         for number, row in enumerate(rows, start=1):
@@ -158,6 +199,8 @@ class ColumnKinds:
             if not isinstance(name, str):
                 return f": the column name {name!r} is not text; use a string"
             for path, kind, text in _values(name, cell):
+                if isinstance(cell, int) and not -LARGEST <= cell < LARGEST:
+                    return f", column {name!r}: {TOO_MANY_DIGITS}"
                 if kind == "text" and _has_surrogate(path + text):
                     return f", column {name!r}: holds half a surrogate pair, which is no Unicode text; remove it"
                 first, other = self.first.setdefault(path, (kind, where))

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from nearfar.data.tables.cells import is_list
+from nearfar.errors import listed
 
 DEEPEST = 32  # levels of lists and objects in a row; Arrow has 64 for a schema, and a few hundred end the process
 TOO_DEEP = f"is nested more than {DEEPEST} levels deep; flatten it"
@@ -66,10 +67,11 @@ def rows_in_one_object(table: pa.Table) -> str | None:
         return f"is one JSON object that holds rows as {one!r}; write one object a line, as jq -c '.{one}[]' does"
     if len(types) < 2 or not (all(map(is_list, types)) or all(map(pa.types.is_struct, types))):
         return None
+    shown = listed([repr(name) for name in names])
     lengths = {len(cell or ()) for cell in table.to_pylist()[0].values()}
     if len(lengths) != 1 or min(lengths) < 2:
         return None
     return (
-        f"is one JSON object of columns ({', '.join(map(repr, names))}, {lengths.pop()} cells each), not one object a "
-        "row; write rows, as pandas.read_json(FILE).to_json('rows.jsonl', orient='records', lines=True) does"
+        f"is one JSON object of columns ({shown}, {lengths.pop()} cells each), not one object a row; "
+        "write rows, as pandas.read_json(FILE).to_json('rows.jsonl', orient='records', lines=True) does"
     )

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nearfar.data.tables.cells import is_list
-from nearfar.data.tables.files import COMPRESSED, LONGEST_ROW, first_line, open_bytes, too_long
+from nearfar.data.tables.files import COMPRESSED, LONGEST_ROW, check_width, first_line, open_bytes, too_long
 from nearfar.data.tables.json_nesting import DEEPEST, TOO_DEEP
 from nearfar.errors import InputError
 
@@ -74,6 +74,7 @@ class Parquet:
 
     def _check(self, metadata: Any) -> None:
         """Refuse what the file says of itself, before anything is decompressed."""
+        check_width(self.path, metadata.num_columns)
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         columns = [group.column(i) for group in groups for i in range(group.num_columns)]
         too_much = {
@@ -96,7 +97,14 @@ class Parquet:
         parts = (np.cumsum(sizes) // _BATCH).tolist()  # (n,) ascending
         bounds = [0, *(i for i in range(1, len(parts)) if parts[i] != parts[i - 1]), len(table)]
         for low, high in pairwise(bounds):
-            yield _without_dictionaries(table.slice(low, high - low))
+            part = _without_dictionaries(table.slice(low, high - low))
+            if _fault(part):
+                row = next(i for i in range(len(part)) if _fault(part.take([i])))  # a slice has all nested cells
+                raise InputError(
+                    f"{self.path}: row {start + low + row + 1} has a bad cell ({_fault(part.take([row]))}); write text "
+                    "as UTF-8, or copy the file again if it is damaged"
+                )
+            yield part
 
     def diagnose(self, error: Exception) -> InputError:
         """Return what is wrong; a damaged file has no rows to point at."""
@@ -133,6 +141,15 @@ def _sizes(array: Any) -> Any:
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # numbers, dates: some bytes each
         return np.full(len(array), 8, np.int64)
     return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _fault(table: pa.Table) -> str | None:
+    """Return what is wrong with a table's cells, such as bytes that are not UTF-8, which Arrow's reader leaves."""
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        return first_line(error)
+    return None
 
 
 def _without_dictionaries(table: pa.Table) -> pa.Table:

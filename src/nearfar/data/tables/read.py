@@ -20,6 +20,7 @@ from nearfar.data.tables.files import (
     SPLIT_WORDS,
     Reader,
     check_file,
+    check_line_ends,
     explain_read_errors,
     first_bytes,
     first_line,
@@ -34,7 +35,8 @@ from nearfar.data.tables.row_locator import LocatedTable, RowOrigin
 from nearfar.data.tables.store import arrow_copy, quiet_datasets
 from nearfar.data.tables.stsb import Stsb, is_stsb
 from nearfar.data.tables.text_files import TextFolder, TextLines, documents, split_files
-from nearfar.errors import InputError
+from nearfar.errors import InputError, listed
+from nearfar.storage.folders import expanded
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def read(path: Any, options: ReadOptions) -> dict[str, LocatedTable]:
 def _read_name(name: str | Path, options: ReadOptions) -> dict[str, LocatedTable]:
     if name == "":
         raise InputError("table: the path is empty; give a file, a folder or a data set's name")
-    path = Path(name).expanduser()
+    path = expanded(name)
     with explain_read_errors(path):
         is_folder, exists = path.is_dir(), path.exists()
     if is_folder:
@@ -103,12 +105,13 @@ def _reader(path: Path, options: ReadOptions) -> Reader:
     if kind == "parquet":
         return Parquet(path)
     head = first_bytes(path)
-    if kind == "lines":
-        return TextLines(path)
     if kind == "json":
         if not head.lstrip().startswith(b"["):
             return JsonLines(path)
-        return ArrayLines(path) if starts_with_texts(head) else JsonArray(path)
+        return ArrayLines(path) if starts_with_texts(path, head) else JsonArray(path)
+    check_line_ends(path, head)
+    if kind == "lines":
+        return TextLines(path)
     if options.delimiter in (None, "\t") and options.header is None and is_stsb(head):
         return Stsb(path)
     usual = "\t" if kind == "tsv" else ","
@@ -192,8 +195,8 @@ def concatenated(tables: list[LocatedTable]) -> LocatedTable:
     for other in tables[1:]:
         if set(other.table.column_names) != set(first.table.column_names):
             raise InputError(
-                f"{other.where}: has the columns {', '.join(other.table.column_names)}; {first.where} has "
-                f"{', '.join(first.table.column_names)}. Give one file, or files of the same columns"
+                f"{other.where}: has the columns {listed(other.table.column_names)}; {first.where} has "
+                f"{listed(first.table.column_names)}. Give one file, or files of the same columns"
             )
     try:
         whole = pa.concat_tables([table.table for table in tables], promote_options="permissive")

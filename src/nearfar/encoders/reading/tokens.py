@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nearfar.column import Column, Ids, chunks, exact_ids, ranges
-from nearfar.errors import InputError, RunError
+from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import cache_folder, write_folder_atomically
 
@@ -108,17 +108,11 @@ def cached_folder(
     identity: all that the files depend on, beside the column's content. cache: the name of nearfar's cache folder.
     """
     folder = cache_folder(cache) / fingerprint(*identity, exact_ids(column))
-    if _is_complete(folder):
-        return folder
-    try:
-        with write_folder_atomically(folder, overwrite=folder.exists()) as new:  # one that exists is incomplete
+    if not _is_complete(folder):
+        with write_folder_atomically(folder, keep=_is_complete) as new:
             write(new)
             sizes = {path.name: path.stat().st_size for path in new.iterdir()}
             (new / SIZES_FILE).write_text(json.dumps(sizes), encoding="utf-8")
-    except RunError:
-        if _is_complete(folder):  # another run on the same data was first
-            return folder
-        raise
     return folder
 
 

@@ -65,7 +65,7 @@ class Decisions:
 def _parsed(line: str, where: str) -> tuple[str, str, str]:
     try:
         row: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error}); each line is one object") from error
     if not isinstance(row, dict):
         raise InputError(f"{where}: not an object; write query, negative and action")
@@ -73,5 +73,5 @@ def _parsed(line: str, where: str) -> tuple[str, str, str]:
         if not isinstance(row.get(name), str):
             raise InputError(f"{where}: {name!r} must be a text; write query, negative and action")
     if row["action"] not in ACTIONS:
-        raise InputError(f"{where}: no action {row['action']!r}; {nearest(row['action'], ACTIONS)}")
+        raise InputError(f"{where}: no action {row['action'][:60]!r}; {nearest(row['action'], ACTIONS)}")
     return row["query"], row["negative"], row["action"]

@@ -12,7 +12,7 @@ import numpy as np
 from nearfar.column import Column, Ids, cell_ids, chunks, column_kind, content_ids, take
 from nearfar.column_names import DOCUMENT_COLUMNS
 from nearfar.contracts import Data
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError, listed, nearest
 from nearfar.positives.relations.roles import flatten
 
 _WORD = re.compile(r"\S+")
@@ -24,8 +24,7 @@ def documents_column(data: Data, column: str | None) -> str:
     name = data.columns[0] if name is None and len(data.columns) == 1 else name
     if name is None:
         raise InputError(
-            f"positives: which column holds the documents? give positives.column=...; columns: "
-            f"{', '.join(data.columns) or 'none'}"
+            f"positives: which column holds the documents? give positives.column=...; columns: {listed(data.columns)}"
         )
     if name not in data.columns:
         raise InputError(f"positives.column: no column {name!r}; {nearest(name, data.columns)}")

@@ -11,7 +11,7 @@ from nearfar.abilities import ARRAYS, HasLists
 from nearfar.column import Column, Ids, ListColumn, chunks, column_kind, content_id, content_ids, is_empty, ranges
 from nearfar.column_names import COLUMN_PAIRS, NEGATIVE
 from nearfar.contracts import Data
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError, listed, nearest
 
 MISSING = [content_id(None), content_id(""), content_id([])]
 GRADE_COLUMNS = ("score", "label", "similarity", "similarity_score")
@@ -38,13 +38,10 @@ class Roles:
         if query is None and key is None:
             names = next((names for names in COLUMN_PAIRS if set(names) <= set(columns)), None)
             if names is None:
-                raise InputError(
-                    "positives (columns): which column holds the queries and which the keys? give positives.query=... "
-                    f"and positives.key=...; columns: {', '.join(columns) or 'none'}"
-                )
+                raise _no_names(data)
             query, key = names
         if query is None or key is None:
-            raise InputError(f"positives (columns): give both query and key; columns: {', '.join(columns)}")
+            raise InputError(f"positives (columns): give both query and key; columns: {listed(columns)}")
         grade = next((name for name in GRADE_COLUMNS if name in columns), None)
         if query.startswith("sentence") and grade is not None:
             raise InputError(
@@ -59,6 +56,25 @@ class Roles:
             if name is not None and name not in columns:
                 raise InputError(f"positives.{role}: no column {name!r}; {nearest(name, columns)}")
         return cls(query, key, negatives, cluster)
+
+
+def _no_names(data: Data) -> InputError:
+    """Return the error of columns whose names do not say which the queries and the keys are.
+
+    Where none but one holds texts, in lists, no name helps: who is near whom inside a list is for the user to say.
+    """
+    texts = [name for name in data.columns if column_kind(data.column(name)) in ("text", "texts")]
+    if len(texts) == 1 and column_kind(data.column(texts[0])) == "texts":
+        name = texts[0]
+        return InputError(
+            f"positives (columns): the column {name!r} holds lists of texts, and no column a query or a key. Write "
+            f"query and key as columns of their own, or, where all texts of a list are near each other, give "
+            f"positives.query={name} positives.key={name}; columns: {listed(data.columns)}"
+        )
+    return InputError(
+        "positives (columns): which column holds the queries and which the keys? give positives.query=... and "
+        f"positives.key=...; columns: {listed(data.columns)}"
+    )
 
 
 @dataclass(frozen=True)
