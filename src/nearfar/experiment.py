@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import json_safe, refuse_used_folder, write_json, write_text
+from nearfar.storage.folders import json_safe, write_json, write_text
 from nearfar.storage.locks import alone, inside
+from nearfar.storage.places import refuse_used_folder
 
 if TYPE_CHECKING:
     from nearfar.config import Recipe, RecipeParts

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nearfar.cli import held
-from nearfar.storage.folders import refuse_file_place, refuse_place, refuse_used_folder
+from nearfar.storage.folders import complete_folder
 from nearfar.storage.locks import alone, beside, inside
+from nearfar.storage.places import expanded, refuse_file_place, refuse_place, refuse_used_folder
 
 
 def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
@@ -41,7 +42,6 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
     from nearfar.data.beir import check_folder, is_beir
     from nearfar.data.tables.files import check_file
     from nearfar.data.tables.read import file_kind, is_file_name
-    from nearfar.storage.folders import expanded
 
     place = expanded(path)
     if path and is_beir(place):
@@ -54,7 +54,6 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
 def refuse_model(model: str) -> None:
     """Refuse a path that is no folder of a model, of nearfar or other libraries; `minilm` is a model by its name."""
     from nearfar.storage.description import PRETRAINED_FILES, read_description
-    from nearfar.storage.folders import complete_folder
 
     folder = complete_folder(Path(model))
     of_others = any((folder / name).is_file() for name in PRETRAINED_FILES)

@@ -13,7 +13,7 @@ from nearfar.content import canonical
 from nearfar.data.table import Table
 from nearfar.data.tables.files import COMPRESSED, check_file, explain_read_errors, first_bytes
 from nearfar.errors import InputError, nearest
-from nearfar.storage.folders import expanded
+from nearfar.storage.places import expanded
 from nearfar.tasks import Retrieval
 from nearfar.text.same_text import NOT_RANKED, folded
 

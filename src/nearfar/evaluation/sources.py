@@ -11,7 +11,7 @@ from nearfar.column import Column
 from nearfar.data.beir import is_beir
 from nearfar.errors import InputError, listed
 from nearfar.evaluation.verdict import TRAINED_ON
-from nearfar.storage.folders import expanded
+from nearfar.storage.places import expanded
 from nearfar.tasks import Retrieval, Task
 
 if TYPE_CHECKING:

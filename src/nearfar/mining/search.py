@@ -22,7 +22,8 @@ from nearfar.mining.hard import COPIES, HardNegatives, PairRows, Scores, hard_ne
 from nearfar.model import Model
 from nearfar.sides import ROLES
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, write_folder_atomically
+from nearfar.storage.folders import write_folder_atomically
+from nearfar.storage.places import cache_folder
 from nearfar.tasks import Retrieval
 from nearfar.text.alike import PromptedTokenizer, read_alike
 from nearfar.vectors.embed import Vectors, embed_slices

@@ -16,7 +16,7 @@ from typing import Any
 
 from nearfar.errors import InputError
 from nearfar.figures import mapping
-from nearfar.storage.folders import WRONG_PLACE, ensure_folder, write_error
+from nearfar.storage.places import WRONG_PLACE, ensure_folder, write_error
 
 _held: set[tuple[str, int, int]] = set()  # lock files, with the process and the thread that hold them
 

@@ -23,8 +23,8 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
 from nearfar.errors import Interrupted
 from nearfar.model import Model
 from nearfar.sides import prepare_sides, side_of
-from nearfar.storage.folders import refuse_used_folder
 from nearfar.storage.locks import alone, inside
+from nearfar.storage.places import refuse_used_folder
 from nearfar.text.alike import aliases_of
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised

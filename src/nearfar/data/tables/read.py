@@ -36,7 +36,7 @@ from nearfar.data.tables.store import arrow_copy, quiet_datasets
 from nearfar.data.tables.stsb import Stsb, is_stsb
 from nearfar.data.tables.text_files import TextFolder, TextLines, documents, split_files
 from nearfar.errors import InputError, listed
-from nearfar.storage.folders import expanded
+from nearfar.storage.places import expanded
 
 
 @dataclass(frozen=True)

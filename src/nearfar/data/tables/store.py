@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from nearfar.data.tables.files import CHANGED, Reader, RestartReadingError, explain_read_errors, first_line
 from nearfar.errors import InputError, NearfarError, RunError, listed
-from nearfar.storage.folders import WRONG_PLACE
+from nearfar.storage.places import WRONG_PLACE
 
 LARGEST_SURE = 1 << 30  # bytes of a copy that any file may have
 MOST_TIMES = (

@@ -30,7 +30,7 @@ from nearfar.data.tables.files import (
     text_lines,
 )
 from nearfar.errors import InputError
-from nearfar.storage.folders import refuse_undecodable
+from nearfar.storage.places import refuse_undecodable
 
 MOST_DOCUMENTS = 1_000_000  # files of a folder
 _BATCH = 64 << 20  # bytes of documents in one table
