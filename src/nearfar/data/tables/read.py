@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from nearfar.data.tables.delimited import Delimited
+from nearfar.data.tables.encodings import check_line_ends, first_bytes
 from nearfar.data.tables.files import (
     COMPRESSED,
     DOCUMENTS,
@@ -20,9 +21,7 @@ from nearfar.data.tables.files import (
     SPLIT_WORDS,
     Reader,
     check_file,
-    check_line_ends,
     explain_read_errors,
-    first_bytes,
     first_line,
     format_suffix,
     split_name,

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from nearfar.column import is_empty
 from nearfar.data.tables.cells import LONGEST_CELL
+from nearfar.data.tables.encodings import check_utf8
 from nearfar.data.tables.files import (
     CHANGED,
     DOCUMENTS,
@@ -21,7 +22,6 @@ from nearfar.data.tables.files import (
     LINES,
     SPLIT_WORDS,
     NotTextError,
-    check_utf8,
     explain_read_errors,
     first_line,
     format_suffix,
