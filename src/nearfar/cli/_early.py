@@ -8,8 +8,8 @@ from typing import Any
 
 from nearfar.cli import held
 from nearfar.storage.folders import complete_folder
-from nearfar.storage.locks import alone, beside, inside
-from nearfar.storage.places import expanded, refuse_file_place, refuse_place, refuse_used_folder
+from nearfar.storage.locks import alone, beside, inside, run_folder
+from nearfar.storage.places import expanded, refuse_file_place, refuse_place
 
 
 def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
@@ -67,7 +67,8 @@ def reserve(*places: Path | None) -> None:
         if place is not None:
             if place.suffix:
                 refuse_file_place(place)
-            refuse_place(place.parent)
+            else:
+                refuse_place(place.parent)
             held.enter_context(alone(place, beside(place)))
 
 
@@ -79,8 +80,8 @@ def reserve_folder(folder: Path) -> None:
 
 def reserve_run(out: Path, *, allowed: bool) -> None:
     """Hold the folder of a run; refuse one that holds a run, unless that is allowed."""
-    reserve_folder(out)
-    refuse_used_folder(out, allowed)
+    refuse_place(out)
+    held.enter_context(run_folder(out, allowed=allowed))
 
 
 def _specs(section: Any) -> list[Mapping[str, Any]]:

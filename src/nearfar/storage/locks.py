@@ -58,6 +58,15 @@ def alone(place: Path, lock: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def run_folder(folder: Path, *, allowed: bool) -> Iterator[None]:
+    """Hold the folder of a run, as `alone` does; refuse one that holds a run, unless that may go on or be replaced."""
+    with alone(folder, inside(folder)):
+        if not allowed and (folder / "events.jsonl").exists():
+            raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
+        yield
+
+
 def _taken(place: Path, lock: Path) -> int:
     """Return the descriptor of a lock file that this process now holds."""
     while True:

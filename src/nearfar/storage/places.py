@@ -103,12 +103,6 @@ def refuse_undecodable(path: Path) -> None:
         raise InputError(f"{path}: its name is not UTF-8; rename it, or choose another")
 
 
-def refuse_used_folder(folder: Path, allowed: bool) -> None:
-    """Refuse a folder that holds a run, unless that is to be resumed or replaced. Errors: `InputError`."""
-    if not allowed and (folder / "events.jsonl").exists():
-        raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
-
-
 def _no_folder(folder: Path) -> InputError:
     return InputError(f"{folder}: a file stands where a folder is needed; choose another place{_cache_hint(folder)}")
 
