@@ -17,6 +17,7 @@ from nearfar.contracts import Data, Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.mining.scheduled import ScheduledMiner
 from nearfar.recipes import PACKAGES, Recipe, load
+from nearfar.recipes.yaml_text import as_yaml
 from nearfar.training.mixture import mix
 from nearfar.training.settings import Settings
 from nearfar.training.ship import Ship, refuse_unknown_ship
@@ -249,7 +250,7 @@ def _metrics(entries: list[Any]) -> list[dict[str, Any]]:
 
 def dumped(recipe: Recipe, versions: Mapping[str, str]) -> str:
     """Return a recipe as YAML, with the versions that ran it."""
-    return recipes.dumped({**plain(recipe), "versions": dict(versions)})
+    return as_yaml({**plain(recipe), "versions": dict(versions)})
 
 
 def plain(value: Any) -> Any:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import json_safe, refuse_used_folder, write_json, write_text
-from nearfar.storage.locks import alone, inside
+from nearfar.storage.folders import json_safe, write_json, write_text
+from nearfar.storage.locks import run_folder
 
 if TYPE_CHECKING:
     from nearfar.config import Recipe, RecipeParts
@@ -103,8 +103,7 @@ def train(
 
     chosen, folder = config.load(recipe, settings), Path(out)
     peers = chosen_baselines(baselines)
-    with alone(folder, inside(folder)):  # before the time that reading the data takes
-        refuse_used_folder(folder, resume or overwrite)
+    with run_folder(folder, allowed=resume or overwrite):  # before the time that reading the data takes
         return run(chosen, config.build(chosen), folder, peers, resume=resume, overwrite=overwrite, quiet=quiet)
 
 

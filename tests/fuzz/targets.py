@@ -30,7 +30,7 @@ from nearfar.heads.mlp import Mlp
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
 from nearfar.positives.relations.decisions import Decisions
-from nearfar.training import checkpoint
+from nearfar.training.checkpoint_files import checkpoint_folders
 from nearfar.training.fit import fit
 from tests.encoders.tiny import TEXTS, column, tiny
 
@@ -181,7 +181,7 @@ def write_runs(root: Path) -> None:
     pairs = f"data.path={root / 'tables' / 'pairs.jsonl'}"
     command("train", "static", pairs, *small, "--out", root / "run", "--quiet")
     train(root / "resumed", resume=False)
-    for older in checkpoint.checkpoint_folders(root / "resumed" / "checkpoints")[:-1]:
+    for older in checkpoint_folders(root / "resumed" / "checkpoints")[:-1]:
         shutil.rmtree(older)
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ import pytest
 
 from nearfar.errors import InputError, RunError
 from nearfar.storage import folders
-from nearfar.storage.folders import cache_folder, complete_folder, ensure_folder, write_folder_atomically, write_text
-
-unprivileged = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+from nearfar.storage.folders import complete_folder, write_folder_atomically, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -129,35 +126,3 @@ def test_writers_make_the_folder_that_they_write_into(tmp_path: Path) -> None:
     assert (tmp_path / "c" / "d" / "deep" / "file").read_text() == "two"
     with pytest.raises(InputError, match="text: a file stands where a folder is needed"):
         write_text(tmp_path / "a" / "b" / "text" / "more", "three")
-
-
-def test_a_file_of_the_folders_name_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InputError, match="a file stands where a folder is needed"):
-            ensure_folder(folder)
-
-
-def test_a_denied_permission_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.raises(InputError, match="not writable"):
-        ensure_folder(tmp_path)
-    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(InputError, match="this is the cache, which NEARFAR_CACHE=FOLDER moves"):
-        cache_folder("tokens")
-
-
-@unprivileged
-def test_a_really_denied_permission(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="not writable"):
-        ensure_folder(tmp_path)
-
-
-def test_the_cache_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "elsewhere"))
-    assert cache_folder("tokens") == tmp_path / "elsewhere" / "tokens"
-    assert (tmp_path / "elsewhere" / "tokens").is_dir()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nearfar.errors import InputError, RunError
-from nearfar.training import checkpoint
-from nearfar.training.checkpoint import (
+from nearfar.training import checkpoint_files
+from nearfar.training.checkpoint_files import (
     Checkpoint,
     checkpoint_folders,
     newest_checkpoint,
@@ -116,7 +116,7 @@ def test_an_error_at_any_moment_leaves_nothing(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     write_checkpoint(tmp_path, at(1))
-    monkeypatch.setattr(checkpoint, moment, fail)
+    monkeypatch.setattr(checkpoint_files, moment, fail)
     with pytest.raises(RunError, match="No space left on device"):
         write_checkpoint(tmp_path, at(2))
     assert names(tmp_path) == ["step-000001"]
@@ -151,5 +151,5 @@ def test_the_manifest_has_sums_and_sizes(tmp_path: Path) -> None:
     place = write_checkpoint(tmp_path, at(7))
     sums = json.loads((place / "manifest.json").read_text())
     assert {name: entry["bytes"] for name, entry in sums.items()} == {
-        name: (place / name).stat().st_size for name in checkpoint.FILES
+        name: (place / name).stat().st_size for name in checkpoint_files.FILES
     }

@@ -24,7 +24,7 @@ from nearfar.positives.columns import Columns
 from nearfar.reports.console import show_estimate
 from nearfar.storage import fingerprint
 from nearfar.training import checkpoint
-from nearfar.training.checkpoint import checkpoint_folders
+from nearfar.training.checkpoint_files import checkpoint_folders, newest_checkpoint
 from nearfar.training.dry_run import dry_run
 from nearfar.training.order import Sampler
 from tests.training.runs import SETTINGS, Rows, files_up_to, rows, train, weights
@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     assert [e["loss"] for e in lines(tmp_path) if e["event"] == "step"][-1] is None
     assert left(tmp_path) == [4]
     assert not (tmp_path / "model").exists()
-    good = checkpoint.newest_checkpoint(tmp_path / "checkpoints")
+    good = newest_checkpoint(tmp_path / "checkpoints")
     assert good is not None
     assert all(tensor.isfinite().all() for tensor in good.tensors.values())
     assert np.array_equal(weights(train(tmp_path, resume=True, loss=Breaks())), weights(train(tmp_path / "b")))
@@ -348,8 +348,6 @@ def test_a_dry_run_shows_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_best_that_is_not_whole_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = checkpoint.read_checkpoint
-
     def broken(place: Path) -> Any:
         raise ValueError("state.json does not match its sum")
 
@@ -358,7 +356,6 @@ def test_best_that_is_not_whole_leaves_the_last(tmp_path: Path, monkeypatch: pyt
     with pytest.warns(UserWarning, match="step-000006, the best, is not whole"):
         run = train(tmp_path, evaluate=scores, evaluate_every=6, patience=5)
     assert np.array_equal(weights(run), scores.weights[1])
-    assert load is not broken
 
 
 def test_data_of_one_pair_has_no_negatives(tmp_path: Path) -> None:

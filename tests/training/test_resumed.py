@@ -13,7 +13,7 @@ import pytest
 from nearfar.compute.scheduled import Scheduled
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
-from nearfar.training.checkpoint import read_checkpoint, write_checkpoint
+from nearfar.training.checkpoint_files import read_checkpoint, write_checkpoint
 from tests.training.runs import train, weights
 from tests.training.test_log import lines
 

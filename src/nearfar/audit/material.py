@@ -17,7 +17,7 @@ from nearfar.data.beir import Beir, is_beir
 from nearfar.data.table import Table
 from nearfar.errors import InputError, listed, nearest
 from nearfar.positives.relations.roles import Roles
-from nearfar.storage.folders import expanded
+from nearfar.storage.places import expanded
 
 Role = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}

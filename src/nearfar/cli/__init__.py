@@ -18,7 +18,8 @@ import typer
 
 from nearfar.errors import NearfarError
 from nearfar.printable import is_encodable, show
-from nearfar.storage.folders import WRONG_PLACE, json_safe
+from nearfar.storage.folders import json_safe
+from nearfar.storage.places import WRONG_PLACE
 
 LONGEST_MESSAGE = 1200  # characters of an error
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON value on standard output.")]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nearfar.cli import held
-from nearfar.storage.folders import refuse_file_place, refuse_place, refuse_used_folder
-from nearfar.storage.locks import alone, beside, inside
+from nearfar.storage.folders import complete_folder
+from nearfar.storage.locks import alone, beside, inside, run_folder
+from nearfar.storage.places import expanded, refuse_file_place, refuse_place
 
 
 def refuse_recipe(recipe: str, overrides: Sequence[str]) -> None:
@@ -42,7 +43,6 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
     from nearfar.data.beir import check_folder, is_beir
     from nearfar.data.tables.files import check_file
     from nearfar.data.tables.read import file_kind, is_file_name
-    from nearfar.storage.folders import expanded
 
     place = expanded(path)
     if path and is_beir(place):
@@ -57,7 +57,6 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
 def refuse_model(model: str) -> None:
     """Refuse a path that is no folder of a model, of nearfar or other libraries; those of extras are known by name."""
     from nearfar.storage.description import INSTALLED, PRETRAINED_FILES, read_description
-    from nearfar.storage.folders import complete_folder
 
     folder = complete_folder(Path(model))
     of_others = any((folder / name).is_file() for name in PRETRAINED_FILES)
@@ -71,7 +70,8 @@ def reserve(*places: Path | None) -> None:
         if place is not None:
             if place.suffix:
                 refuse_file_place(place)
-            refuse_place(place.parent)
+            else:
+                refuse_place(place.parent)
             held.enter_context(alone(place, beside(place)))
 
 
@@ -83,8 +83,8 @@ def reserve_folder(folder: Path) -> None:
 
 def reserve_run(out: Path, *, allowed: bool) -> None:
     """Hold the folder of a run; refuse one that holds a run, unless that is allowed."""
-    reserve_folder(out)
-    refuse_used_folder(out, allowed)
+    refuse_place(out)
+    held.enter_context(run_folder(out, allowed=allowed))
 
 
 def _specs(section: Any) -> list[Mapping[str, Any]]:

@@ -29,7 +29,7 @@ def command(as_json: Json = False) -> None:
     import torch
 
     from nearfar.compute import hardware
-    from nearfar.storage.folders import cache_folder
+    from nearfar.storage.places import cache_folder
 
     cache = cache_folder("tokens").parent
     free = shutil.disk_usage(cache).free / 2**30

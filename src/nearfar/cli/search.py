@@ -87,7 +87,9 @@ def _queries(query: str) -> dict[int, str]:
 def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]]) -> None:
     """Print each query under its line's number, and what was found."""
     for i, (number, query) in enumerate(queries.items()):
-        show(*[""] * (i > 0), f"{number}: {query}", "")
+        if i:
+            show("")
+        show(f"{number}: {query}", "")
         _show(found[i])
 
 

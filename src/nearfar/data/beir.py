@@ -11,9 +11,10 @@ import numpy as np
 from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, content_ids, is_empty, take
 from nearfar.content import canonical
 from nearfar.data.table import Table
-from nearfar.data.tables.files import COMPRESSED, check_file, explain_read_errors, first_bytes
+from nearfar.data.tables.encodings import first_bytes
+from nearfar.data.tables.files import COMPRESSED, check_file, explain_read_errors
 from nearfar.errors import InputError, nearest
-from nearfar.storage.folders import expanded
+from nearfar.storage.places import expanded
 from nearfar.tasks import Retrieval
 from nearfar.text.same_text import NOT_RANKED, folded
 

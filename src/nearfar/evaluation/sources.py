@@ -12,7 +12,7 @@ from nearfar.data.beir import is_beir
 from nearfar.data.picture_sets.members import is_picture_set
 from nearfar.errors import InputError, listed
 from nearfar.evaluation.verdict import TRAINED_ON
-from nearfar.storage.folders import expanded
+from nearfar.storage.places import expanded
 from nearfar.tasks import Retrieval, Task
 
 if TYPE_CHECKING:

@@ -14,15 +14,14 @@ import numpy as np
 import torch
 
 from nearfar.abilities import InBf16, Minable, Tokenises, fingerprint_of, side
-from nearfar.column import Aliases, Column, Ids, content_id, content_ids, equal_pairs, exact_ids, take
+from nearfar.column import Aliases, Column, Ids, content_id, content_ids, equal_pairs, take
 from nearfar.contracts import MiningPairs
+from nearfar.encoders.reading.tokens import cached_folder
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
 from nearfar.mining.hard import COPIES, HardNegatives, PairRows, Scores, hard_negatives
 from nearfar.model import Model
 from nearfar.sides import ROLES
-from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, write_folder_atomically
 from nearfar.tasks import Retrieval
 from nearfar.text.alike import PromptedTokenizer, read_alike
 from nearfar.vectors.embed import Vectors, embed_slices
@@ -221,15 +220,17 @@ def embed_cached(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
     identity = fingerprint_of(model)
     if identity is None:
         return embed_fresh(model, texts, role)
-    folder = cache_folder("vectors") / fingerprint("vectors 2", identity, role, _is_bf16(model), exact_ids(texts))
-    shape = (len(texts), int(model.dim))
-    is_whole = partial(_is_whole, size=shape[0] * shape[1] * 4)
-    if not is_whole(folder):
-        whole = write_folder_atomically(folder, keep=is_whole)
-        with whole as temporary, (temporary / "vectors").open("wb") as file:
+
+    def write(new: Path) -> None:
+        with (new / "vectors").open("wb") as file:
             for part in _slices(model, texts, role):
                 file.write(np.ascontiguousarray(part, "<f4").data)
-    return _read(folder, shape)
+
+    path = cached_folder(("vectors 2", identity, role, _is_bf16(model)), texts, write, "vectors") / "vectors"
+    with suppress(OSError):  # where it is another user's
+        os.utime(path)  # the time of the last use, so that the cache can be cleared by age
+    # "c": writable, as torch wants its arrays, though the file never changes
+    return np.memmap(path, "<f4", "c", shape=(len(texts), int(model.dim)))
 
 
 def embed_fresh(model: Any, texts: DistinctTexts, role: Role) -> Vectors:
@@ -254,20 +255,6 @@ def _rows(contents: Ids, queries: DistinctTexts, keys: DistinctTexts) -> PairRow
 def _is_bf16(model: Any) -> bool:
     """Say whether vectors are computed in bf16: they differ in the third digit."""
     return (isinstance(model, InBf16) and model.bf16) or torch.is_autocast_enabled("cpu")
-
-
-def _is_whole(folder: Path, size: int) -> bool:
-    """Return whether a folder's vectors are all there, in bytes."""
-    path = folder / "vectors"
-    return path.is_file() and path.stat().st_size == size
-
-
-def _read(folder: Path, shape: tuple[int, int]) -> Vectors:
-    path = folder / "vectors"
-    with suppress(OSError):  # where it is another user's
-        os.utime(path)  # the time of the last use, so that the cache can be cleared by age
-    # "c": writable, as torch wants its arrays, though the file never changes
-    return np.memmap(path, "<f4", "c", shape=shape)
 
 
 def _slices(model: Any, texts: DistinctTexts, role: Role) -> Iterator[Vectors]:

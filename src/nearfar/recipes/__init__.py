@@ -10,10 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from nearfar.column_names import repeated
 from nearfar.errors import InputError, nearest
+from nearfar.recipes.yaml_text import LARGEST, read_yaml
 
 SECTIONS = ("data", "positives", "encoder", "heads", "loss", "objective", "ship", "training", "mining", "evaluate")
 PACKAGES = {  # the sections that are parts, and the package of each
@@ -26,44 +24,7 @@ PACKAGES = {  # the sections that are parts, and the package of each
 SEVERAL = ("data", "positives")  # may be lists: several data sets
 # What stands beside a part's own settings, by section or list, and stays when the part is replaced by another.
 BESIDE = {"evaluate": ("split",), "views": ("times", "side"), "objective": ("weight",)}
-LARGEST = 1 << 20  # characters of a recipe, aliases written out; ours have some hundred
-DEEPEST = 32  # levels of lists and mappings
 Recipe = dict[str, Any]
-
-
-class _RecipeLoader(yaml.SafeLoader):
-    """YAML 1.2's reading of plain words: 2e-3 is a number; yes, no, on, off, 010, 1:30 and 2024-01-01 are texts.
-
-    YAML 1.1, PyYAML's own, reads 2e-3 as text, and a column called `on` as true.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping. Errors: `yaml.YAMLError` for a key that is there twice: the last would silently count."""
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if (twice := repeated(names)) is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} is there twice", node.start_mark)
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
-
-
-class _RecipeDumper(yaml.SafeDumper):
-    """Puts quotes around the texts that `_RecipeLoader` or YAML 1.1 would read as something else."""
-
-
-PLAIN_WORDS = {
-    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    "float": (
-        r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
-        list("-+.0123456789"),
-    ),
-    "merge": (r"<<", ["<"]),
-}
-_RecipeLoader.yaml_implicit_resolvers = {}  # none of YAML 1.1's; the dumper adds to them
-for _tag, (_words, _first) in PLAIN_WORDS.items():
-    for _reader in (_RecipeLoader, _RecipeDumper):
-        _reader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_words})$"), _first)
 
 
 def catalogue() -> dict[str, str]:
@@ -95,11 +56,6 @@ def load(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) 
     for path, (value, text) in sorted(by_path(overrides).items(), key=lambda one: _outer_first(one[0])):
         _set(result, path, value, text)
     return result
-
-
-def dumped(recipe: Mapping[str, Any]) -> str:
-    """Return a recipe, or any plain values, as YAML that `load` reads back as the same values."""
-    return str(yaml.dump(dict(recipe), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True))
 
 
 def by_path(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
@@ -138,51 +94,9 @@ def _text(recipe: str | Path) -> str:
     raise InputError(f"{recipe}: no recipe of that name and no such file; {nearest(str(recipe), known)}")
 
 
-def _yaml(text: str) -> Any:
-    """Return what a YAML text says. Errors: `ValueError`, for all that can be wrong with it."""
-    try:
-        _refuse_explosion(text)
-        return _RecipeLoader(text).get_single_data()
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
-
-
-def _refuse_explosion(text: str) -> None:
-    """Refuse a text that stands for too much, before any of it is built: aliases that repeat aliases, deep nesting.
-
-    Errors: `ValueError`, and `yaml.YAMLError` for what is no YAML.
-    """
-    if len(text) > LARGEST:
-        raise ValueError(f"more than {LARGEST:,} characters, the most that are read")
-    sizes: dict[str, int] = {}  # of what each anchor stands for: values and their characters, aliases written out
-    inside: list[tuple[str | None, int]] = [(None, 0)]  # the anchors and sizes of the collections that are open
-    for event in yaml.parse(text, Loader=_RecipeLoader):
-        where = "" if event.start_mark is None else f"line {event.start_mark.line + 1}: "
-        if isinstance(event, yaml.CollectionStartEvent):
-            inside.append((event.anchor, 1))
-            if len(inside) > DEEPEST:
-                raise ValueError(f"{where}nested more than {DEEPEST} levels deep")
-            continue
-        if isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = inside.pop()
-        elif isinstance(event, yaml.ScalarEvent):
-            anchor, size = event.anchor, 1 + len(event.value)
-        elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in sizes:
-                raise ValueError(f"{where}*{event.anchor:.60} stands for nothing that is whole before it")
-            anchor, size = None, sizes[event.anchor]
-        else:
-            continue
-        if anchor is not None:
-            sizes[anchor] = size
-        inside[-1] = inside[-1][0], inside[-1][1] + size
-        if inside[-1][1] > LARGEST:
-            raise ValueError(f"{where}its aliases stand for more than {LARGEST:,} characters, the most that are read")
-
-
 def _parsed(where: str, text: str) -> Recipe:
     try:
-        result = _yaml(text)
+        result = read_yaml(text)
     except ValueError as error:
         raise InputError(f"{where}: not YAML ({error}); mend the place named") from error
     if not isinstance(result, dict):
@@ -262,6 +176,6 @@ def _value(text: str) -> Any:
     if text[:1] in ("|", ">", "#", "!"):  # a delimiter: YAML would see a block, a comment or a tag, and no text
         return text
     try:
-        return _yaml(text) if text else ""
+        return read_yaml(text) if text else ""
     except ValueError:
         return text  # a text with YAML's own signs in it

@@ -13,7 +13,7 @@ from nearfar.figures import finite
 from nearfar.reports.course import course_of
 from nearfar.reports.page import template
 from nearfar.reports.results import further_splits, parsed_object, results_of
-from nearfar.reports.section import listed, section_of
+from nearfar.reports.section import entries, section_of
 from nearfar.reports.use import use_lines
 from nearfar.storage import folders
 
@@ -37,7 +37,7 @@ def page(results: dict[str, Any], events: list[dict[str, Any]], use: Sequence[tu
     sections = [section_of(results, str(results.get("task") or ""))]
     sections += [section_of(split_results, split) for split, split_results in further_splits(results).items()]
     log = course_of(events)
-    log["warnings"] = log["warnings"] or [(None, message) for message in listed(results.get("warnings"))]
+    log["warnings"] = log["warnings"] or [(None, message) for message in entries(results.get("warnings"))]
     run = {"name": Path(str(results.get("run") or "")).name, "recipe": text, "packages": packages}
     run |= {key: finite(results.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
     return template("page.html.j2").render(run=run, sections=sections, log=log, use=use)

@@ -50,11 +50,11 @@ def section_of(results: dict[str, Any], task: str) -> dict[str, Any]:
         "space": numbers(mapping(protocol.get("model")).get("space")),
         "sizes": _sizes(numbers(protocol)),
         "histogram": _histogram(mapping(results.get("histogram"))),
-        "worst": [row for row in listed(results.get("worst")) if isinstance(row, dict)][:10],
+        "worst": [row for row in entries(results.get("worst")) if isinstance(row, dict)][:10],
         "worst_first": order if isinstance(order := protocol.get("worst"), str) else None,
         "wrong": wrong,
         "queries": finite(protocol.get("queries")),
-        "samples": [row for row in listed(results.get("samples")) if isinstance(row, dict)][:3],
+        "samples": [row for row in entries(results.get("samples")) if isinstance(row, dict)][:3],
         "projection_map": _projection_map(mapping(results.get("projection_map"))),
         "protocol": results.get("protocol"),
     }
@@ -101,7 +101,7 @@ def _forest(rows: list[dict[str, Any]], i: int) -> list[tuple[str, float, float,
 def _histogram(histogram: dict[str, Any]) -> dict[str, Any] | None:
     """Return the edges and the shares of both distributions; None unless both are complete."""
     edges, *counts = (
-        [finite(value) for value in listed(histogram.get(key))] for key in ("edges", "positive", "random")
+        [finite(value) for value in entries(histogram.get(key))] for key in ("edges", "positive", "random")
     )
     known = [[value for value in values if value is not None] for values in counts]
     if None in edges or any(len(values) + 1 != len(edges) or not sum(values) for values in known):
@@ -111,18 +111,18 @@ def _histogram(histogram: dict[str, Any]) -> dict[str, Any] | None:
 
 def _projection_map(given: dict[str, Any]) -> dict[str, Any] | None:
     """Return the points of a map with their styles and its legend; None unless it is complete."""
-    names = [str(name) for name in listed(given.get("groups"))]
-    points = list(zip(*(map(finite, listed(given.get(key))) for key in ("x", "y", "group")), strict=False))
+    names = [str(name) for name in entries(given.get("groups"))]
+    points = list(zip(*(map(finite, entries(given.get(key))) for key in ("x", "y", "group")), strict=False))
     points = points[:_POINTS]
-    shares = [finite(share) for share in listed(given.get("shares"))]
+    shares = [finite(share) for share in entries(given.get("shares"))]
     if len(points) < 3 or len(shares) != 2 or None in shares or any(None in point for point in points):
         return None
     groups = [int(group or 0) for _, _, group in points]
     if not all(0 <= group < len(names) for group in groups):
         return None
     legend, styles = grouped(names, groups)
-    texts = [*map(str, listed(given.get("text"))), *[""] * len(points)]
-    linked = [pair for pair in listed(given.get("pairs")) if isinstance(pair, list) and len(pair) == 2]
+    texts = [*map(str, entries(given.get("text"))), *[""] * len(points)]
+    linked = [pair for pair in entries(given.get("pairs")) if isinstance(pair, list) and len(pair) == 2]
     known = [(i, j) for i, j in linked if all(type(end) is int and 0 <= end < len(points) for end in (i, j))]
     tips = [": ".join(part for part in (names[group][:60], text[:100]) if part) for group, text in zip(groups, texts)]
     return {
@@ -137,6 +137,6 @@ def _projection_map(given: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def listed(value: Any) -> list[Any]:
+def entries(value: Any) -> list[Any]:
     """Return a list as it is; an empty one for anything else."""
     return value if isinstance(value, list) else []

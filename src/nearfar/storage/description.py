@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import ensure_folder, write_text
+from nearfar.storage.folders import write_text
+from nearfar.storage.places import ensure_folder
 
 if TYPE_CHECKING:
     from nearfar.contracts import ForeignForm

@@ -16,7 +16,7 @@ from typing import Any
 
 from nearfar.errors import InputError
 from nearfar.figures import mapping
-from nearfar.storage.folders import WRONG_PLACE, ensure_folder, write_error
+from nearfar.storage.places import WRONG_PLACE, ensure_folder, write_error
 
 _held: set[tuple[str, int, int]] = set()  # lock files, with the process and the thread that hold them
 
@@ -56,6 +56,15 @@ def alone(place: Path, lock: Path) -> Iterator[None]:
             if os.fstat(descriptor).st_nlink:  # while it is held: who opened it meanwhile sees that it is deleted
                 lock.unlink()
         os.close(descriptor)
+
+
+@contextmanager
+def run_folder(folder: Path, *, allowed: bool) -> Iterator[None]:
+    """Hold the folder of a run, as `alone` does; refuse one that holds a run, unless that may go on or be replaced."""
+    with alone(folder, inside(folder)):
+        if not allowed and (folder / "events.jsonl").exists():
+            raise InputError(f"{folder}: a run lies there already; go on with --resume, or choose another --out")
+        yield
 
 
 def _taken(place: Path, lock: Path) -> int:

@@ -11,7 +11,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.storage.folders import refuse_undecodable
+from nearfar.storage.places import refuse_undecodable
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")  # first bytes of pickles, and of torch.save's zip

@@ -17,7 +17,8 @@ import numpy as np
 from nearfar.column import Column, exact_ids
 from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, write_text
+from nearfar.storage.folders import write_text
+from nearfar.storage.places import cache_folder
 
 FORMAT = 1  # of the cache: raise it when the same texts give another tokenizer
 SAMPLE = 100_000_000  # characters to train on: more does not improve a vocabulary

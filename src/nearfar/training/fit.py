@@ -23,8 +23,7 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
 from nearfar.errors import Interrupted
 from nearfar.model import Model
 from nearfar.sides import prepare_sides, side_of
-from nearfar.storage.folders import refuse_used_folder
-from nearfar.storage.locks import alone, inside
+from nearfar.storage.locks import run_folder
 from nearfar.text.alike import aliases_of
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
@@ -131,8 +130,7 @@ def fit(
     precision = hardware.precision(training.precision, device)
     ranks.open(device)
     with ExitStack() as stack:
-        ranks.on_first_rank(lambda: stack.enter_context(alone(folder, inside(folder))))
-        ranks.on_first_rank(lambda: refuse_used_folder(folder, resume or overwrite))
+        ranks.on_first_rank(lambda: stack.enter_context(run_folder(folder, allowed=resume or overwrite)))
         # Data: the inputs of every view, and the examples of every step.
         stores = _prepare_data(encoder, positives, heldout, before, device, ranks)
         aliases = aliases_of(encoder, positives)

@@ -19,7 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from nearfar.errors import InputError, RunError
 from nearfar.pairs import Pairs
 from nearfar.printable import printable_line
-from nearfar.storage.folders import ensure_folder, explain_write_errors, json_safe, write_error
+from nearfar.storage.folders import json_safe
+from nearfar.storage.places import ensure_folder, explain_write_errors, write_error
 from nearfar.training.batches import StepOutput
 from nearfar.training.monitor import Monitor
 from nearfar.training.settings import Settings

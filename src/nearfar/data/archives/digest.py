@@ -9,7 +9,8 @@ from pathlib import Path
 
 from nearfar.data.tables.files import explain_read_errors
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, write_text
+from nearfar.storage.folders import write_text
+from nearfar.storage.places import cache_folder
 
 _SETTLED = 2.0  # seconds; a file that changed later than that before it was read may have changed twice in one tick
 

@@ -27,7 +27,7 @@ from nearfar.data.harvest.parse import Limits
 from nearfar.data.harvest.worker import MAX_FILE, SCHEMA, Job, harvest
 from nearfar.errors import InputError, RunError
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_root
+from nearfar.storage.places import cache_root
 
 _CACHE_FORMAT = 1  # raise it whenever the same files would give other rows
 _TEMPORARY_OUTCOMES = ("missing", "unreadable")  # a later run may read these files, so without them nothing is cached

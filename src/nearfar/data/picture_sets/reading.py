@@ -21,7 +21,8 @@ from nearfar.data.picture_sets.store import PIXELS, Found, Pictures, StoredPictu
 from nearfar.errors import InputError
 from nearfar.pictures.decode import BadPictureError, decoded, size_of, stored_size
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, write_folder_atomically
+from nearfar.storage.folders import write_folder_atomically
+from nearfar.storage.places import cache_folder
 
 _T = TypeVar("_T")
 _VERSION = 1  # raise it whenever the same files would give other pixels

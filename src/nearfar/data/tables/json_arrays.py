@@ -9,13 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from nearfar.data.tables.encodings import check_line_ends, first_bytes
 from nearfar.data.tables.files import (
     LONGEST_ROW,
     NotTextError,
     RestartReadingError,
-    check_line_ends,
     explain_read_errors,
-    first_bytes,
     first_line,
     line_blocks,
     open_bytes,

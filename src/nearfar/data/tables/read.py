@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from nearfar.data.tables.delimited import Delimited
+from nearfar.data.tables.encodings import check_line_ends, first_bytes
 from nearfar.data.tables.files import (
     COMPRESSED,
     DOCUMENTS,
@@ -20,9 +21,7 @@ from nearfar.data.tables.files import (
     SPLIT_WORDS,
     Reader,
     check_file,
-    check_line_ends,
     explain_read_errors,
-    first_bytes,
     first_line,
     format_suffix,
     split_name,
@@ -36,7 +35,7 @@ from nearfar.data.tables.store import arrow_copy, quiet_datasets
 from nearfar.data.tables.stsb import Stsb, is_stsb
 from nearfar.data.tables.text_files import TextFolder, TextLines, documents, split_files
 from nearfar.errors import InputError, listed
-from nearfar.storage.folders import expanded
+from nearfar.storage.places import expanded
 
 
 @dataclass(frozen=True)

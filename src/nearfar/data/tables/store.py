@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from nearfar.data.tables.files import CHANGED, Reader, RestartReadingError, explain_read_errors, first_line
 from nearfar.errors import InputError, NearfarError, RunError, listed
-from nearfar.storage.folders import WRONG_PLACE
+from nearfar.storage.places import WRONG_PLACE
 
 LARGEST_SURE = 1 << 30  # bytes of a copy that any file may have
 MOST_TIMES = (
@@ -92,19 +92,21 @@ def _unchanged(path: Path, content: bytes | None) -> Iterator[None]:
 
     Else its copy would be taken for one of the old content by every later run.
     """
-    failure: Exception | None = None
     try:
         yield
     except (InputError, OSError) as error:
-        failure = error
+        if _has_changed(path, content):
+            raise InputError(f"{path}: {CHANGED}") from error
+        raise
+    if _has_changed(path, content):
+        raise InputError(f"{path}: {CHANGED}")
+
+
+def _has_changed(path: Path, content: bytes | None) -> bool:
     try:
-        changed = content is not None and _file_digest(path).digest() != content
-    except InputError:
-        changed = True
-    if changed:
-        raise InputError(f"{path}: {CHANGED}") from failure
-    if failure is not None:
-        raise failure
+        return content is not None and _file_digest(path).digest() != content
+    except InputError:  # it is gone
+        return True
 
 
 def _write_tables(reader: Reader, file: Any) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from nearfar.column import is_empty
 from nearfar.data.tables.cells import LONGEST_CELL
+from nearfar.data.tables.encodings import check_utf8
 from nearfar.data.tables.files import (
     CHANGED,
     DOCUMENTS,
@@ -21,7 +22,6 @@ from nearfar.data.tables.files import (
     LINES,
     SPLIT_WORDS,
     NotTextError,
-    check_utf8,
     explain_read_errors,
     first_line,
     format_suffix,
@@ -30,7 +30,7 @@ from nearfar.data.tables.files import (
     text_lines,
 )
 from nearfar.errors import InputError
-from nearfar.storage.folders import refuse_undecodable
+from nearfar.storage.places import refuse_undecodable
 
 MOST_DOCUMENTS = 1_000_000  # files of a folder
 _BATCH = 64 << 20  # bytes of documents in one table

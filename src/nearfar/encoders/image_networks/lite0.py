@@ -11,7 +11,8 @@ import torch
 
 from nearfar.encoders.image_networks.timm_network import timm_models
 from nearfar.errors import InputError
-from nearfar.storage.folders import cache_folder, write_folder_atomically, write_text
+from nearfar.storage.folders import write_folder_atomically, write_text
+from nearfar.storage.places import cache_folder
 from nearfar.storage.weights import write_weights
 
 LITE0, ARCHITECTURE = "lite0", "tf_efficientnet_lite0"

@@ -16,8 +16,9 @@ from nearfar.encoders.pretrained.backbone import VECTOR_SETTINGS, quiet
 from nearfar.encoders.pretrained.modules import is_picture_model
 from nearfar.encoders.pretrained.read import read_backbone
 from nearfar.errors import InputError
-from nearfar.storage.folders import explain_write_errors, write_text
+from nearfar.storage.folders import write_text
 from nearfar.storage.model_files import read_settings
+from nearfar.storage.places import explain_write_errors
 
 SETTINGS = "preprocessor_config.json"
 EXAMPLE = """

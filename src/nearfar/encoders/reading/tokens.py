@@ -16,7 +16,8 @@ from torch import Tensor
 from nearfar.column import Column, Ids, chunks, exact_ids, ranges
 from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import cache_folder, write_folder_atomically
+from nearfar.storage.folders import write_folder_atomically
+from nearfar.storage.places import cache_folder
 
 Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]  # texts to token ids (t,) and lengths (n,)
 SIZES_FILE = "sizes.json"  # written last: the other files' sizes in bytes
