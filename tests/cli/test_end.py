@@ -69,3 +69,16 @@ cli.main()
 def test_closed_streams_change_no_exit_code(words: str, code: int, closed: str) -> None:
     command = f"{sys.executable} -c 'from nearfar.cli import main; main()' {words} {closed}"
     assert subprocess.run(["sh", "-c", command], capture_output=True, timeout=120, check=False).returncode == code
+
+
+def test_the_idle_threads_of_a_pool_hold_nothing_up() -> None:
+    found = ended("""
+from concurrent.futures import ThreadPoolExecutor
+from nearfar import cli
+
+pool = ThreadPoolExecutor(2)
+pool.submit(int, 1).result()
+cli.run = lambda: 0
+cli.main()
+""")
+    assert (found.returncode, found.stderr) == (0, "")

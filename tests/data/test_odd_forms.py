@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nearfar.data.beir import Beir
@@ -176,3 +178,30 @@ def test_folders_in_the_place_of_files_of_a_beir_folder_are_refused(tmp_path: Pa
     (tmp_path / "qrels.tsv").mkdir()
     with pytest.raises(InputError, match=r"qrels\.tsv: is not a regular file"):
         Beir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"query": "a", "key": "b", "ids": [18446744073709551614, 18446744073709551615]},
+        {"query": "a", "key": "b", "of": {"id": 18446744073709551614}},
+        {"query": "a", "key": "b", "of": [{"ids": [18446744073709551614]}]},
+    ],
+)
+def test_whole_numbers_inside_lists_and_objects_are_not_rounded(line: dict[str, Any], tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", json.dumps({"query": "c", "key": "d"}) + "\n" + json.dumps(line) + "\n")
+    with pytest.raises(InputError, match=r"a.jsonl: row 2, column '(ids|of)'"):
+        Table(path)
+
+
+def test_large_floats_inside_objects_are_read(tmp_path: Path) -> None:
+    cell = {"id": 9007199254740993, "weight": 1e300}
+    path = write(tmp_path, "a.jsonl", json.dumps({"query": "a", "key": "b", "of": cell}) + "\n")
+    assert Table(path).column("of").read(0, 1) == [cell]
+
+
+def test_the_fields_of_an_object_are_no_columns(tmp_path: Path) -> None:
+    fields = {f"f{i}": pa.array([i]) for i in range(10_001)}
+    table = pa.table({"query": ["a"], "key": ["b"], "of": pa.StructArray.from_arrays(fields.values(), fields.keys())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert Table(tmp_path / "a.parquet").column("query").read(0, 1) == ["a"]

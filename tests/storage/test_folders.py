@@ -79,15 +79,18 @@ def test_killed_at_any_moment_the_old_or_the_new_folder_is_complete(tmp_path: Pa
 
 def test_what_a_crash_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
     old = 2 * folders.ABANDONED_AFTER  # seconds
-    for name, age in ((".a-old", old), (".a-young", 0), (".b-old", old)):
+    for name, age in ((".a.new-aaaaaold", old), (".a.new-aaayoung", 0), (".b.new-aaaaaold", old)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age, time.time() - age))
-    (tmp_path / ".a-at work").mkdir()
-    (tmp_path / ".a-at work" / "vectors").touch()  # of which one was written just now
-    for name, age in ((".a-at work", old), (".a-young", -old)):  # and the clock has jumped back since
+    (tmp_path / ".a.new-aaaawork").mkdir()
+    (tmp_path / ".a.new-aaaawork" / "vectors").touch()  # of which one was written just now
+    for name, age in ((".a.new-aaaawork", old), (".a.new-aaayoung", -old)):  # and the clock has jumped back since
         os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    own = tmp_path / ".a-backup"  # somebody's own folder
+    own.mkdir()
+    os.utime(own, (time.time() - old, time.time() - old))
     write(tmp_path / "a", "one")
-    assert names(tmp_path) == [".a-at work", ".a-young", ".b-old", "a"]
+    assert names(tmp_path) == [".a-backup", ".a.new-aaaawork", ".a.new-aaayoung", ".b.new-aaaaaold", "a"]
 
 
 def test_the_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +98,7 @@ def test_the_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeyp
     replace = Path.replace
 
     def fail(self: Path, target: Path) -> Any:
-        if self.name.startswith(".a-"):
+        if self.name.startswith(".a.new-"):
             raise OSError(5, "Input/output error")
         return replace(self, target)
 

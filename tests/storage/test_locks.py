@@ -127,16 +127,21 @@ def test_without_locks_of_the_system_the_file_alone_decides(
         pass
 
 
-@pytest.mark.parametrize("content", ["", "{", "[" * 900, "[1]", "null", "{}", '{"process": 1}', "\0\xff" * 800])
-def test_a_damaged_lock_file_holds_nobody_up_or_says_what_to_delete(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["{", "[" * 900, "[1]", "null", "{}", '{"process": 1}', "\0\xff" * 800])
+def test_a_damaged_lock_file_is_refused_with_what_to_delete(tmp_path: Path, content: str) -> None:
+    """It may be a file of somebody else's, or of a machine that nobody can name."""
     lock = tmp_path / "lock"
     lock.write_text(content)
-    if content == '{"process": 1}':  # of which machine?
-        with pytest.raises(InputError, match=f"delete {lock}"), alone(tmp_path, lock):
-            pass
-        return
-    with alone(tmp_path, lock):
-        assert json.loads(lock.read_text())["process"] == os.getpid()
+    with pytest.raises(InputError, match=rf"{lock}: no lock file .* delete it|delete {lock}"), alone(tmp_path, lock):
+        pass
+    assert lock.read_text() == content
+
+
+def test_an_empty_lock_file_holds_nobody_up(tmp_path: Path) -> None:
+    """Its process ended before it wrote who it was."""
+    (tmp_path / "lock").touch()
+    with alone(tmp_path, tmp_path / "lock"):
+        assert json.loads((tmp_path / "lock").read_text())["process"] == os.getpid()
 
 
 def test_what_is_no_plain_file_is_refused_and_stays(tmp_path: Path) -> None:
@@ -189,3 +194,28 @@ def test_a_lock_that_was_deleted_meanwhile_is_none(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(locks, "_flock", late)
     with alone(tmp_path, lock):
         assert lock.exists()
+
+
+@pytest.mark.parametrize("content", ["notes of somebody's", '{"a": 1}'])
+def test_a_file_of_somebody_elses_is_no_lock_file_and_stays(tmp_path: Path, content: str) -> None:
+    place = tmp_path / "mine.jsonl"
+    beside(place).write_text(content)
+    with pytest.raises(InputError, match=r"no lock file .* move or delete it"), alone(place, beside(place)):
+        pass
+    assert beside(place).read_text() == content
+
+
+def test_a_link_to_another_file_is_no_lock_file(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.touch()
+    os.link(victim, inside(tmp_path))
+    with pytest.raises(InputError, match="no lock file"), alone(tmp_path, inside(tmp_path)):
+        pass
+    assert victim.read_text() == ""
+
+
+def test_a_link_and_what_it_leads_to_are_one_place(tmp_path: Path) -> None:
+    (tmp_path / "real.npy").touch()
+    link = tmp_path / "link.npy"
+    link.symlink_to("real.npy")
+    assert beside(link) == beside(tmp_path / "real.npy")

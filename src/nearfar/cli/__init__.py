@@ -94,10 +94,9 @@ def _end(code: int) -> NoReturn:
     """
     if sys.getprofile() or sys.gettrace():
         sys.exit(code)  # a profiler or debugger has its own things to do at the end
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join()
-    atexit._run_exitfuncs()
+    with suppress(KeyboardInterrupt):
+        threading._shutdown()  # type: ignore[attr-defined]  # as Python does: it wakes the idle threads of pools, too
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # its reader has gone
             stream.flush()

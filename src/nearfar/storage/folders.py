@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nearfar.storage.places import ensure_folder, explain_write_errors, refuse_file_place
+from nearfar.storage.places import ASIDE, ensure_folder, explain_write_errors, refuse_file_place
 
 ABANDONED_AFTER = 86_400  # seconds; a temporary folder in which nothing was written for so long was left by a crash
 
@@ -34,7 +34,7 @@ def write_folder_atomically(folder: Path, *, keep: Callable[[Path], bool] = lamb
     with explain_write_errors(folder):
         folder = folder.resolve() if folder.is_symlink() else folder  # the link stays
         _remove_abandoned(folder)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}{ASIDE}"))
         try:
             yield temporary
             temporary.chmod(0o755)
@@ -89,7 +89,7 @@ def _backup(folder: Path) -> Path:
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary folders that crashes left; a recent one may belong to another process at work."""
-    for temporary in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
+    for temporary in folder.parent.glob(f".{glob.escape(folder.name)}{ASIDE}????????"):
         with suppress(FileNotFoundError):  # its process has just ended
             newest = max(path.stat().st_mtime for path in (temporary, *temporary.rglob("*")))
             if time.time() - newest > ABANDONED_AFTER:
@@ -106,7 +106,7 @@ def write_file_atomically(path: Path) -> Iterator[Path]:
     with explain_write_errors(path):
         refuse_file_place(path)
         path = path.resolve() if path.is_symlink() else path
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{ASIDE}", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         try:

@@ -28,6 +28,7 @@ def inside(folder: Path) -> Path:
 
 def beside(place: Path) -> Path:
     """Return the lock file of a file, or of a folder that is replaced as a whole."""
+    place = place.resolve() if place.is_symlink() else place  # which is where it is written
     return place.parent / f".{place.name}.lock"
 
 
@@ -77,10 +78,12 @@ def _taken(place: Path, lock: Path) -> int:
                 raise write_error(place, error) from error
             raise InputError(f"{lock}: no lock file ({error.strerror}); delete it, or choose another place") from error
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError(f"{lock}: no lock file (not a plain file); delete it, or choose another place")
-            locked, holder, us = _flock(descriptor), _holder(descriptor), _this_process()
-            if os.fstat(descriptor).st_nlink:  # else its holder has ended since it was opened
+            locked, holder, us, found = _flock(descriptor), _holder(descriptor), _this_process(), os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or (found.st_size and not holder):
+                raise InputError(
+                    f"{lock}: no lock file (it is something else); move or delete it, or choose another place"
+                )
+            if found.st_nlink:  # else its holder has ended since it was opened
                 here = not holder or holder.get("host") == us["host"] or holder.get("boot") == us["boot"]
                 if locked is False or (holder and not (locked and here)):
                     raise _refusal(place, holder, lock if locked is None or not here else None)
@@ -112,9 +115,10 @@ def _flock(descriptor: int) -> bool | None:
 
 
 def _holder(descriptor: int) -> dict[str, Any]:
-    """Return what a lock file says of its last holder; {} where it says nothing."""
+    """Return what a lock file says of its last holder; {} where it says nothing of one."""
     with suppress(OSError, ValueError, RecursionError):
-        return mapping(json.loads(os.pread(descriptor, 1000, 0)))
+        found = mapping(json.loads(os.pread(descriptor, 1000, 0)))
+        return found if "process" in found else {}
     return {}
 
 

@@ -19,7 +19,8 @@ WRONG_PLACE = {  # errors of the system by which another place would do; a full 
     getattr(errno, name)
     for name in ("EACCES", "EEXIST", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "ENXIO", "EPERM", "EROFS")
 }
-_TEMPORARY = re.compile(r"^\.(.+)-[a-z0-9_]{8}(?:\.\w+)?$")  # the names that tempfile gives what is written aside
+ASIDE = ".new-"  # in the names of what is written aside; tempfile adds eight characters
+_TEMPORARY = re.compile(rf"^\.(.+){re.escape(ASIDE)}[a-z0-9_]{{8}}(?:\.\w+)?$")
 
 
 def cache_folder(name: str) -> Path:

@@ -111,16 +111,36 @@ def _check_digits(path: Path, chunk: bytes, table: pa.Table, start: int) -> None
 
     chunk: the bytes of the table; start: how many rows stand before it.
     """
-    rounded = [name for name in table.column_names if pa.types.is_floating(table.schema.field(name).type)]
-    rounded = [name for name in rounded if (pc.max(pc.abs(table[name])).as_py() or 0) >= _EXACT]
+    rounded = {name: table.schema.field(name).type for name in table.column_names if _has_large(table[name])}
     if not rounded:
         return
     decoder, text, position = json.JSONDecoder(parse_int=_whole), chunk.decode(), 0
     for row in range(start + 1, start + len(table) + 1):
         cells, position = decoder.raw_decode(text, _SPACES.match(text, position).end())  # type: ignore[union-attr]
-        for name in rounded:
-            if isinstance(number := cells.get(name), int) and abs(number) > _EXACT and not _is_exact(number):
+        for name, arrow_type in rounded.items():
+            if _is_rounded(arrow_type, cells.get(name)):
                 raise InputError(f"{path}: row {row}, column {name!r}: {TOO_MANY_DIGITS}")
+
+
+def _has_large(array: Any) -> bool:
+    """Return whether a column holds floats, at any depth, so large that not all whole numbers are among them."""
+    if pa.types.is_floating(array.type):
+        return (pc.max(pc.abs(array)).as_py() or 0) >= _EXACT
+    if pa.types.is_list(array.type):
+        return _has_large(pc.list_flatten(array))
+    if pa.types.is_struct(array.type):
+        return any(_has_large(pc.struct_field(array, [i])) for i in range(array.type.num_fields))
+    return False
+
+
+def _is_rounded(arrow_type: Any, cell: Any) -> bool:
+    """Return whether a cell has a whole number that Arrow keeps as another one."""
+    if pa.types.is_list(arrow_type):
+        return isinstance(cell, list) and any(_is_rounded(arrow_type.value_type, inner) for inner in cell)
+    if pa.types.is_struct(arrow_type):
+        return isinstance(cell, dict) and any(_is_rounded(field.type, cell.get(field.name)) for field in arrow_type)
+    whole = pa.types.is_floating(arrow_type) and isinstance(cell, int)
+    return whole and abs(cell) > _EXACT and not _is_exact(cell)
 
 
 def _whole(digits: str) -> int:

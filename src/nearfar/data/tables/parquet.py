@@ -74,7 +74,8 @@ class Parquet:
 
     def _check(self, metadata: Any) -> None:
         """Refuse what the file says of itself, before anything is decompressed."""
-        check_width(self.path, metadata.num_columns)
+        leaves = (metadata.schema.column(i).path for i in range(metadata.num_columns))
+        check_width(self.path, len({path.partition(".")[0] for path in leaves}))
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         columns = [group.column(i) for group in groups for i in range(group.num_columns)]
         too_much = {

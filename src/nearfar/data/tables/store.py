@@ -23,7 +23,7 @@ MOST_TIMES = (
     200  # times its own size that a file may stand for beyond these; text compresses to a third, logs to a fiftieth
 )
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream in Arrow's format
-_VERSION = 2  # raise it when a reader makes other tables of the same bytes
+_VERSION = 3  # raise it when a reader makes other tables of the same bytes
 
 
 def arrow_copy(reader: Reader, *, of_folder: bool = False) -> pa.Table:
