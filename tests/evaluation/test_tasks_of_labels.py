@@ -26,8 +26,9 @@ def labels(times: int = 1) -> Labels:
 
 def test_labels_have_metrics_intervals_and_a_floor() -> None:
     report = evaluate(MODEL, labels(10), ["probe", {"name": "knn", "k": 1}], **QUICK)
-    assert list(report.metrics)[:4] == ["probe", "probe_macro_f1", "knn@1", "knn_macro_f1@1"]
-    assert set(report.metrics) == {"probe", "probe_macro_f1", "knn@1", "knn_macro_f1@1"} | SPACE
+    names = ["probe", "probe_balanced", "probe_macro_f1", "knn@1", "knn_balanced@1", "knn_macro_f1@1"]
+    assert list(report.metrics)[:6] == names
+    assert set(report.metrics) == {*names} | SPACE
     assert report.metrics["knn@1"] == 0.75
     assert report.metrics["knn_macro_f1@1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert set(report.intervals) == set(report.metrics) - SPACE
@@ -36,8 +37,10 @@ def test_labels_have_metrics_intervals_and_a_floor() -> None:
     majority = report.baseline["majority"]
     assert majority == {
         "probe": 0.75,
+        "probe_balanced": 0.5,
         "probe_macro_f1": pytest.approx(6 / 7 / 2),
         "knn@1": 0.75,
+        "knn_balanced@1": 0.5,
         "knn_macro_f1@1": pytest.approx(3 / 7),
     }
     assert report.difference["majority"]["knn@1"]["value"] == 0
@@ -74,11 +77,11 @@ def test_the_protocol_of_labels_says_how() -> None:
 
 def test_the_usual_metrics_and_those_with_settings() -> None:
     assert set(evaluate(MODEL, labels(), baselines=[], **QUICK).metrics) == SPACE | {
-        *("knn@20", "knn_macro_f1@20", "probe", "probe_macro_f1"),
+        *("knn@20", "knn_balanced@20", "knn_macro_f1@20", "probe", "probe_balanced", "probe_macro_f1"),
     }
     given = [nf.metrics.Knn(k=1), nf.metrics.Uniformity(t=1.0)]
     report = evaluate(MODEL, labels(), given, **QUICK)
-    assert set(report.metrics) == SPACE | {"knn@1", "knn_macro_f1@1"}
+    assert set(report.metrics) == SPACE | {"knn@1", "knn_balanced@1", "knn_macro_f1@1"}
     usual = evaluate(MODEL, labels(), ["knn"], **QUICK)
     assert report.metrics["uniformity"] > usual.metrics["uniformity"]  # t is 2 usually
 

@@ -49,9 +49,9 @@ class Nursery:
     def __init__(self, root: Path) -> None:
         call = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.children", str(root)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        place = Path(__file__).parents[2]  # where `tests` is found, wherever other tests have gone
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(call, cwd=place, env=environment, **pipes)
 
     def read(self, target: str, inputs: Sequence[Sequence[Mutation]]) -> Answer:
         """Return what happens to a target's damaged forms."""
