@@ -202,6 +202,8 @@ def test_large_floats_inside_objects_are_read(tmp_path: Path) -> None:
 
 def test_the_fields_of_an_object_are_no_columns(tmp_path: Path) -> None:
     fields = {f"f{i}": pa.array([i]) for i in range(10_001)}
-    table = pa.table({"query": ["a"], "key": ["b"], "of": pa.StructArray.from_arrays(fields.values(), fields.keys())})
+    table = pa.table(
+        {"query": ["a"], "key": ["b"], "of": pa.StructArray.from_arrays(list(fields.values()), list(fields))}
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     assert Table(tmp_path / "a.parquet").column("query").read(0, 1) == ["a"]
