@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nearfar.data.table import Table
-from nearfar.data.tables import json_arrays, parquet, store
+from nearfar.data.tables import files, json_arrays, parquet, store
 from nearfar.errors import InputError
 
 READ = """
@@ -147,3 +147,18 @@ def test_a_json_array_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "a.json").write_text('[{"text": "a"}, {"text": "b"}]')
     with pytest.raises(InputError, match=r"the JSON array holds more than 0 MB.*write one object a line"):
         Table(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("length", [99, 101])
+def test_the_bound_of_a_row_counts_what_was_read_before(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line whose beginning lies in one block and whose end in the next."""
+    monkeypatch.setattr(files, "LONGEST_ROW", 100)
+    monkeypatch.setattr(files, "_BLOCK", 60)
+    (tmp_path / "a.tsv").write_bytes(b"short\n" + b"x" * (length - 1) + b"\n")
+    if length > 100:
+        with pytest.raises(InputError, match=r"a\.tsv: line 2 holds more than"):
+            list(files.line_blocks(tmp_path / "a.tsv"))
+    else:
+        assert b"".join(files.line_blocks(tmp_path / "a.tsv")).count(b"\n") == 2

@@ -193,8 +193,8 @@ def line_blocks(path: Path) -> Iterator[bytes]:
         while block := stream.read(_BLOCK):
             if not block.endswith(b"\n"):
                 rest = stream.readline(LONGEST_ROW + 1)
-                line = lines + block.count(b"\n") + 1
-                if len(rest) > LONGEST_ROW:
+                line, begun = lines + block.count(b"\n") + 1, len(block) - block.rfind(b"\n") - 1
+                if begun + len(rest) > LONGEST_ROW:
                     raise too_long(path, f"line {line}")
                 block += rest
             lines += block.count(b"\n")
