@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nearfar.data.table import Table
+from nearfar.data.tables.parquet import _sizes
 from nearfar.errors import InputError
 
 BYTES = pa.array([b"near", b"far \xd2\xd2", b"key"])
@@ -38,3 +39,9 @@ def test_a_damaged_page_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="damaged") as caught:
         Table(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_index_beyond_the_dictionary_is_damage() -> None:
+    values = pa.DictionaryArray.from_arrays(pa.array([0, 5]), pa.array(["a", "b"]), safe=False)
+    with pytest.raises(pa.ArrowInvalid, match="beyond the dictionary"):
+        _sizes(values)

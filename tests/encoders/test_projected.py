@@ -86,6 +86,17 @@ def test_it_is_loaded_with_the_head_that_was_saved(tmp_path: Path, by_hand: bool
     np.testing.assert_array_equal(Model.load(folder).embed(TEXTS), model.embed(TEXTS))
 
 
+def test_a_head_of_a_size_that_nothing_has_is_named(tmp_path: Path) -> None:
+    encoder = build()
+    encoder.prepare([ListColumn("text", TEXTS)])
+    described = Model(encoder).save(tmp_path / "model") / "nearfar.json"
+    facts = json.loads(described.read_text())
+    facts["encoder"]["head"]["sizes"] = [99999999999999999999]
+    described.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"nearfar.json: .*head"):
+        Model.load(tmp_path / "model")
+
+
 class Unkept(nn.Module):
     """A head that does not keep its setting."""
 

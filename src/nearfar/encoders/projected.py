@@ -30,6 +30,7 @@ from nearfar.errors import InputError
 from nearfar.registry import PartOf
 from nearfar.requirements import refuse_incomplete
 from nearfar.storage.weights import read_tensors, weight_shapes, write_weights
+from nearfar.text.tokenizer import library_errors
 
 INNER, HEAD = "encoder", "head.safetensors"
 
@@ -137,7 +138,9 @@ class Projected(nn.Module):
         of = load_inner(folder, INNER, settings.get("of"))
         spec = {"name": registry.name_of(cls), "of": of, "head": settings.get("head") or {}}
         shapes = weight_shapes(folder / HEAD)
-        with torch.device("meta"):  # whatever sizes nearfar.json names, they take no memory
+        failed = f"{folder / 'nearfar.json'}: the head that it describes cannot be built"
+        # Whatever sizes nearfar.json names, they take no memory.
+        with library_errors(failed, "copy the model folder again"), torch.device("meta"):
             result: Self = registry.build("encoders", spec, section=f"{folder / 'nearfar.json'}: encoder")
         for name, weight in result.head.state_dict().items():
             if shapes.get(name) != tuple(weight.shape):

@@ -125,11 +125,17 @@ def _dictionary_coded(metadata: Any) -> list[str]:
 
 
 def _sizes(array: Any) -> Any:
-    """Return the bytes of text in each cell of an array, (n,) int64, dictionaries written out."""
+    """Return the bytes of text in each cell of an array, (n,) int64, dictionaries written out.
+
+    Errors: `pa.ArrowInvalid` for an index beyond the dictionary, as damaged files have.
+    """
     kind = array.type
     if pa.types.is_dictionary(kind):
         of_value = np.append(_sizes(array.dictionary), 0)  # the last one for null
-        return of_value[pc.fill_null(array.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)]
+        places = pc.fill_null(array.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+        if len(places) and not -1 <= places.min() <= places.max() < len(of_value) - 1:
+            raise pa.ArrowInvalid("a cell's index is beyond the dictionary")
+        return of_value[places]
     if pa.types.is_struct(kind):
         return sum((_sizes(field) for field in array.flatten()), np.zeros(len(array), np.int64))
     if is_list(kind):
