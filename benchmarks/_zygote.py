@@ -1,7 +1,7 @@
 """A process that imports the libraries once and forks a child for each call of the command line.
 
-A child ends as a real process does: it leaves the loop and runs `nearfar.cli.main`, which ends the process. Calls come in
-as lines of JSON, answers go out so.
+A child ends as a real process does: it leaves the loop and runs `nearfar.cli.main`, which ends the process. Calls
+come in as lines of JSON, answers go out so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def serve() -> dict[str, Any] | None:
 
 
 def idle_mb() -> float:
-    """Return the memory of a child that does nothing: what a call needs beyond it is its own, and library pages it touched.
+    """Return the memory of a child that does nothing; what a call has beyond it is its own, or pages of the libraries.
 
     Not the memory of this process: its peak, while it imported, is above what its children begin with.
     """
