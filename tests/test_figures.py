@@ -36,6 +36,8 @@ def test_names() -> None:
     assert figures.title("mrr@10") == "MRR@10" and figures.title("ndcg@10") == "nDCG@10"
     assert figures.title("map") == "MAP" and figures.title("knn@20") == "kNN@20"
     assert figures.title("knn_macro_f1@20") == "kNN@20 macro-F1" and figures.title("hits@3") == "hits@3"
+    assert figures.title("knn_balanced@5") == "kNN@5 balanced" and figures.title("fewshot@20x1") == "Few-shot@20x1"
+    assert figures.title("probe_balanced") == "Linear probe balanced"
 
 
 def test_json_of_any_shape_is_read() -> None:

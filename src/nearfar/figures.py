@@ -12,10 +12,12 @@ from typing import Any
 MOST_DECIMALS = 6
 ALL_BUT_ONE = 0.9995  # from here on three decimals show 1.000
 _LEAST, _MOST = 1e-5, 1e15  # beyond these a number is only compared with them
-METRICS = {
+METRICS = {  # where "@" stands comes the depth, else behind the name
     "mrr": "MRR", "ndcg": "nDCG", "map": "MAP", "recall": "Recall", "knn": "kNN", "spearman": "Spearman",
-    "pearson": "Pearson", "knn_macro_f1@20": "kNN@20 macro-F1", "knn_macro_f1@200": "kNN@200 macro-F1",
-    "probe": "Linear probe", "probe_macro_f1": "Linear probe macro-F1", "pair_ap": "Average precision",
+    "pearson": "Pearson", "knn_macro_f1": "kNN@ macro-F1", "knn_balanced": "kNN@ balanced", "fewshot": "Few-shot",
+    "probe": "Linear probe", "probe_macro_f1": "Linear probe macro-F1", "probe_balanced": "Linear probe balanced",
+    "knn_unknown_auroc": "kNN@ AUROC of unknown", "probe_unknown_auroc": "Linear probe AUROC of unknown",
+    "pair_ap": "Average precision",
     "pair_f1": "F1", "pair_accuracy": "Accuracy", "heldout_loss": "Held-out loss", "alignment": "Alignment",
     "uniformity": "Uniformity", "effective_rank": "Effective rank", "random_cosine": "Random cosine",
 }  # fmt: skip
@@ -56,7 +58,8 @@ def pair_of(interval: Any) -> tuple[float, float] | None:
 def title(metric: str) -> str:
     """Return a metric's name as papers write it: MRR@10."""
     name, at, depth = metric.partition("@")
-    return METRICS.get(metric) or METRICS.get(name, name) + at + depth
+    written = METRICS.get(name, name)
+    return written.replace("@", at + depth) if "@" in written else written + at + depth
 
 
 def label_of(name: str, protocol: Mapping[str, Any]) -> str:

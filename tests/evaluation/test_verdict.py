@@ -190,6 +190,7 @@ def test_advice_is_by_facts() -> None:
     assert "or a pretrained model to start from (the recipe finetune)" in verdict(fused)["advice"]
     begun = content(start=(0.6, (0.09, 0.13)), bm25=(0.8, (-0.1, -0.07)))
     assert "or another model to start from may" in verdict(begun)["advice"]
+    assert "Longer training, more data or a pretrained model" in verdict(content(pixels=(0.8, (-0.1, -0.07))))["advice"]
     gain = {"value": 0.05, "low": 0.02, "high": 0.08}
     fused |= {"fusion": {"bm25": {"mrr@10": 0.85}}, "fusion_difference": {"bm25": {"mrr@10": gain}}}
     assert verdict(fused)["advice"] == "The fusion of the two rankings is better than BM25 alone: MRR@10 0.850."

@@ -69,7 +69,7 @@ def _beside_floor(own: ModelValue, baseline: BaselineValue, report: Mapping[str,
         return f"The fusion of the two rankings is better than {baseline.label} alone: {figure}."
     began = START in mapping(report.get("baseline"))
     other = "another model to start from" if began else "a pretrained model to start from (the recipe finetune)"
-    return (
-        f"As it stands, {baseline.label} is the better choice here. More training pairs, mined negatives or {other} "
-        "may change that."
-    )
+    tries = f"More training pairs, mined negatives or {other}"
+    if baseline.name == "pixels":  # of cells that are no text
+        tries = "Longer training, more data or a pretrained model to start from"
+    return f"As it stands, {baseline.label} is the better choice here. {tries} may change that."
