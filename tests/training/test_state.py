@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
+from nearfar.storage.weights import write_weights
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState, build_optimizer, build_schedule
 
@@ -80,6 +83,32 @@ def test_each_optimiser_comes_back_from_its_state(name: Any) -> None:
     step(other)
     for p, q in zip(one.module.parameters(), other.module.parameters(), strict=True):
         assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_moments_of_weights_with_channels_last_come_back_to_their_own_weights(name: Any, tmp_path: Path) -> None:
+    """A file has no memory layout, and a fused optimiser reads memory in order, whatever the layout."""
+
+    def steps(train_state: TrainState, numbers: range) -> None:
+        for number in numbers:
+            draw = torch.Generator().manual_seed(number)
+            torch.autograd.backward(train_state.module(torch.randn(2, 3, 8, 8, generator=draw)).square().mean())
+            train_state.step()
+
+    def train_state() -> TrainState:
+        torch.manual_seed(0)
+        module = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return TrainState.of(module, Settings(optimizer=name, learning_rate=0.1))
+
+    whole, before, after = (train_state() for _ in range(3))
+    steps(whole, range(6))
+    steps(before, range(3))
+    write_weights(tmp_path / "state.safetensors", before.collect())
+    after.restore(load_file(tmp_path / "state.safetensors"), Ranks())
+    steps(after, range(3, 6))
+    assert torch.equal(after.module.weight, whole.module.weight)
+    for parameter, state in after.optimiser.state.items():
+        assert all(value.stride() == parameter.stride() for value in state.values() if value.shape == parameter.shape)
 
 
 def test_a_tied_tensor_is_kept_once_and_stays_tied() -> None:

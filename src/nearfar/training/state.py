@@ -97,8 +97,8 @@ class TrainState:
         self.restore_module(tensors)
         for name, parameter in self.parameters.items():
             state: dict[str, Any] = strip_prefix(f"optimizer/{name}/", tensors)
-            if state:  # copied: they are views of the file; a fused optimiser wants its step count beside the parameter
-                self.optimiser.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in state.items()}
+            if state:
+                self.optimiser.state[parameter] = {key: _beside(parameter, value) for key, value in state.items()}
         if f"random/cpu/{ranks.rank}" in tensors:  # else the run had fewer ranks
             torch.set_rng_state(tensors[f"random/cpu/{ranks.rank}"])
         if self.device.type == "cuda" and f"random/cuda/{ranks.rank}" in tensors:
@@ -111,6 +111,17 @@ class TrainState:
         except RuntimeError as error:
             last = str(error).splitlines()[-1].strip()
             raise InputError(f"the checkpoint's weights do not fit this model: {last}") from error
+
+
+def _beside(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """Return a copy of an optimiser's tensor on the parameter's device, in its memory layout if it has its shape.
+
+    Files hold no layout, and a fused optimiser reads memory in order: moments in another layout (channels last) than
+    the weights would silently belong to other weights.
+    """
+    if value.shape != parameter.shape:
+        return value.to(parameter.device, copy=True)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
