@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,16 @@ def write_pictures(folder: Path, n: int = 48) -> Path:
     return folder
 
 
-def train(recipe: str, pictures: Path, out: Path, *, resume: bool = False, **more: Any) -> Experiment | None:
-    """Train a recipe made small. more: settings of `training`."""
+def train(
+    recipe: str,
+    pictures: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    changes: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Experiment | None:
+    """Train a recipe made small. changes: settings by path; more: settings of `training`."""
     known = recipes.load(recipe)
     settings = {**SMALL, "data.path": str(pictures)}
     for head in known.get("heads", {}):
@@ -47,6 +56,9 @@ def train(recipe: str, pictures: Path, out: Path, *, resume: bool = False, **mor
     if "queue" in known["training"]:
         settings["training.queue"] = QUEUE
     settings |= {f"training.{name}": value for name, value in {**SETTINGS, **more}.items()}
+    if "loss.name" in (changes or {}):
+        settings = {name: value for name, value in settings.items() if not name.startswith("loss.")}
+    settings |= changes or {}
     return nf.train(recipe, settings, out=out, baselines=[], quiet=True, resume=resume)
 
 

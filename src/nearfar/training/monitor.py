@@ -52,4 +52,7 @@ class Monitor:
             if point
             else f"the effective rank fell from {first['effective_rank']:.0f} to {facts['effective_rank']:.1f}"
         )
-        return f"the space is collapsing: {what}; lower the learning rate, use more negatives or a higher temperature"
+        return (
+            f"the space is collapsing: {what}; lower the learning rate; with negatives, use more of them or a higher "
+            "temperature; without, give heads.prediction, and training.keys=stopped or momentum"
+        )
