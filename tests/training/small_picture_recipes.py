@@ -37,6 +37,19 @@ def write_pictures(folder: Path, n: int = 48) -> Path:
     return folder
 
 
+def small_settings(recipe: str, pictures: Path, **more: Any) -> dict[str, Any]:
+    """Return the settings by path that make a recipe small. more: settings of `training`."""
+    known = recipes.load(recipe)
+    settings = {**SMALL, "data.path": str(pictures)}
+    for head in known.get("heads", {}):
+        settings[f"heads.{head}.sizes"] = [24, 12]
+    if known["loss"]["name"] == "cluster_swap":
+        settings["loss.clusters"] = 10
+    if "queue" in known["training"]:
+        settings["training.queue"] = QUEUE
+    return settings | {f"training.{name}": value for name, value in {**SETTINGS, **more}.items()}
+
+
 def train(
     recipe: str,
     pictures: Path,
@@ -47,18 +60,7 @@ def train(
     **more: Any,
 ) -> Experiment | None:
     """Train a recipe made small. changes: settings by path; more: settings of `training`."""
-    known = recipes.load(recipe)
-    settings = {**SMALL, "data.path": str(pictures)}
-    for head in known.get("heads", {}):
-        settings[f"heads.{head}.sizes"] = [24, 12]
-    if known["loss"]["name"] == "cluster_swap":
-        settings["loss.clusters"] = 10
-    if "queue" in known["training"]:
-        settings["training.queue"] = QUEUE
-    settings |= {f"training.{name}": value for name, value in {**SETTINGS, **more}.items()}
-    if "loss.name" in (changes or {}):
-        settings = {name: value for name, value in settings.items() if not name.startswith("loss.")}
-    settings |= changes or {}
+    settings = small_settings(recipe, pictures, **more) | (changes or {})
     return nf.train(recipe, settings, out=out, baselines=[], quiet=True, resume=resume)
 
 
