@@ -32,6 +32,23 @@ from nearfar.contracts import (
 from nearfar.pairs import Pairs
 from nearfar.tasks import Task
 
+# --- any part ---
+
+
+@runtime_checkable
+class SaysAtStart(Protocol):
+    """A part that says what it chose by the data, when training begins: an encoder its stem, an augmentation less."""
+
+    def says(self, size: int | None = None) -> Sequence[str]:
+        """Return a line for each choice; size: the side of the pictures that the reader of its results takes."""
+        ...
+
+
+def said_by(part: Any, size: int | None = None) -> Sequence[str]:
+    """Return the lines that a part says when training begins; most say nothing."""
+    return part.says(size) if isinstance(part, SaysAtStart) else ()
+
+
 # --- data and positives ---
 
 

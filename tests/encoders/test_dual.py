@@ -32,8 +32,8 @@ from nearfar.sides import ROLES, prepare_sides
 from nearfar.training.augment import augment
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
+from nearfar.training.optimizers import build_optimizer
 from nearfar.training.settings import Settings
-from nearfar.training.state import build_optimizer
 from tests.encoders.tiny import TEXTS, tiny
 from tests.training.runs import Rows, in_ranks, rows, train
 

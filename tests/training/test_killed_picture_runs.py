@@ -1,4 +1,4 @@
-"""Runs of the recipes of pictures that are killed, and resumed: views, heads, queue, copies and statistics bit-equal."""
+"""Runs of the recipes of pictures that are killed and resumed: views, heads, queue, copies, statistics bit-equal."""
 
 from __future__ import annotations
 

@@ -64,6 +64,19 @@ def test_few_directions_set_it_off() -> None:
     assert look(flat, monitor) is None  # it warns once
 
 
+def test_a_rank_that_falls_far_and_stays_of_many_directions_does_not() -> None:
+    torch.manual_seed(0)
+    monitor = Monitor()
+    assert look(torch.randn(400, 400), monitor) is None
+    fallen = torch.zeros(400, 400)
+    fallen[:, :20] = torch.randn(400, 20)
+    facts = monitor.look(normalize(fallen, dim=1), normalize(fallen, dim=1), Pairs.aligned(400))
+    assert 15 < facts["effective_rank"] < 0.1 * monitor.memory["first_look"]["effective_rank"]
+    assert look(fallen, monitor) is None
+    fallen[:, 4:] = 0
+    assert "effective rank fell from" in str(look(fallen, monitor))
+
+
 def test_a_narrow_cone_at_the_start_is_no_collapse_but_a_point_is() -> None:
     torch.manual_seed(0)
     cone = torch.randn(200, 32) + 2.0 * torch.ones(32)

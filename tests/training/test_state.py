@@ -12,8 +12,9 @@ from torch import nn
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.storage.weights import write_weights
+from nearfar.training.optimizers import build_optimizer
 from nearfar.training.settings import Settings
-from nearfar.training.state import TrainState, build_optimizer, build_schedule
+from nearfar.training.state import TrainState, build_schedule
 
 
 def rates(settings: Settings, steps: int, first: int = 0) -> list[float]:
@@ -55,7 +56,7 @@ def test_only_matrices_decay() -> None:
     assert [decay[id(p)] for p in (module[0].bias, module[1].weight, module[1].bias, scale)] == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "lars", "muon"])
 def test_each_optimiser_comes_back_from_its_state(name: Any) -> None:
     settings = Settings(optimizer=name, learning_rate=0.1)
 
@@ -85,7 +86,7 @@ def test_each_optimiser_comes_back_from_its_state(name: Any) -> None:
         assert torch.equal(p, q)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "lars", "muon"])
 def test_moments_of_weights_with_channels_last_come_back_to_their_own_weights(name: Any, tmp_path: Path) -> None:
     """A file has no memory layout, and a fused optimiser reads memory in order, whatever the layout."""
 

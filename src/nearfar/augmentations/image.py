@@ -103,6 +103,13 @@ class ImageAugmentation:
         found = [by_row[row] for row in range(len(by_row))]
         return torch.stack(found) if len({view.shape for view in found}) == 1 else found
 
+    def says(self, size: int | None = None) -> list[str]:
+        """Return a line about what small results change less, for a reader of pictures of side `size`."""
+        side = self.size or (0 if size is None else _part(size, self.changes.part))
+        facts = ["blur is off"] * bool(self.changes.blur and not self.blur)
+        facts += ["colours change half as much"] * bool(self.changes.jitter and self.strength is None)
+        return [f"{' and '.join(facts)}, because they have {side} px"] if 0 < side <= SMALL and facts else []
+
     def _view(self, pictures: Tensor, draws: Draws, side: int) -> Tensor:
         """Return views (n, 3, side, side) in 0 to 1 of pictures (n, h, w, 3)."""
         changes, n = self.changes, len(pictures)

@@ -161,6 +161,18 @@ class Image(nn.Module):
                 layer.eval()
         return self
 
+    def says(self, size: int | None = None) -> list[str]:
+        """Return a line about the stem, and why it is so."""
+        first = next((layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)), None)
+        if first is None:
+            return []
+        (height, width), stride, pixels = first.kernel_size, first.stride[0], f"pictures have {self._size()} px"
+        shape = f"stem: {height} x {width} {f'with stride {stride}' if stride > 1 else 'without stride'}"
+        if self.network.stem == "own":
+            return [f"{shape}, which is {self.model}'s own; {pixels}"]
+        why = f"because {pixels}" if self.stem == "auto" else "as encoder.stem says"
+        return [f"{shape} and without pooling, {why}"]
+
     def inputs(self, cells: Sequence[Any] | Tensor) -> PictureInputs:
         """Return pictures as inputs: a list resized, a tensor (n, h, w, 3) of an augmentation's as it comes."""
         size = self._size()

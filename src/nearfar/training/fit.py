@@ -40,6 +40,7 @@ from nearfar.training.schedules import Schedules
 from nearfar.training.selection import WeightSelection
 from nearfar.training.settings import Settings
 from nearfar.training.ship import Ship, shipped_encoder
+from nearfar.training.start_lines import start_lines
 from nearfar.training.state import TrainState, build_schedule
 from nearfar.training.step import GradientStep, TrainStep
 from nearfar.training.train_module import Trained, refuse_incompatible
@@ -167,7 +168,8 @@ def fit(
         of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
         reading = closing(negatives.batches(read_batch, steps_done, last_step))
         with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
-            logger.say(auto_settings(given, training, len(positives)))
+            for line in (auto_settings(given, training, len(positives)), *start_lines(encoder, positives)):
+                logger.say(line)
             logger.warn(steps_done, too_short(steps, given, sampler.n))
             logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
             if selection is not None:

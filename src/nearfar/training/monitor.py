@@ -13,7 +13,8 @@ from nearfar.vectors import geometry
 SAMPLE = 512  # rows that are measured: effective rank costs a singular value decomposition
 COSINE_ALARM = 0.7  # mean cosine of random pairs: an even space has 0, a point 1
 POINT = 0.01  # one minus that cosine: below, the vectors are nearly one point, whatever the first measurement was
-RANK_ALARM = 0.1  # of the first measured effective rank
+RANK_ALARM = 0.1  # of the first measured effective rank,
+FEW = 8  # and below this: SimSiam as it ships goes from 213 of random weights to 20, and learns
 
 
 class Monitor:
@@ -43,7 +44,7 @@ class Monitor:
         first = self.memory.setdefault("first_look", facts)
         spread, before = 1 - facts["random_cosine"], 1 - first["random_cosine"]
         point = spread < POINT or (facts["random_cosine"] > COSINE_ALARM and spread < before / 2)
-        few = facts["effective_rank"] < RANK_ALARM * first["effective_rank"]
+        few = facts["effective_rank"] < min(FEW, RANK_ALARM * first["effective_rank"])
         if self.memory.get("warned") or not (point or few):
             return None
         self.memory["warned"] = True

@@ -28,7 +28,8 @@ class Settings:
     epochs: over the data; steps: of the optimiser, instead of epochs. batch_size: examples a step, at most all.
     learning_rate: the highest. epochs and learning_rate may be "auto": a number by that of the pairs (`by_pairs`).
     warmup: share of the steps over which the rate rises; schedule: how it falls to zero after that, or "constant".
-    optimizer: sgd has momentum 0.9. weight_decay: on matrices only, never on biases and scales. momentum and
+    optimizer: sgd and lars have momentum 0.9; lars, for batches of thousands, wants rates of 0.1 and more; muon steps
+    along a matrix's singular vectors, at AdamW's rates, and AdamW takes what is no matrix. weight_decay: on matrices only, never on biases and scales. momentum and
     weight_decay may change during the run: {from: 0.99, to: 1, shape: cosine} (`Scheduled`).
     clip: maximal norm of the gradient over all parameters; a longer one is scaled down to it, 0 for no clipping.
     micro_batch: rows encoded together, 0 for all; with fewer, memory is that of so many rows and the gradient still
@@ -64,7 +65,7 @@ class Settings:
     steps: int | None = None
     batch_size: int = 1024
     learning_rate: float | Auto = 0.01
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    optimizer: Literal["adam", "adamw", "sgd", "lars", "muon"] = "adamw"
     weight_decay: float | Scheduled = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.0

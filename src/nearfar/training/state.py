@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nearfar.abilities import rates_of
 from nearfar.compute.ranks import Ranks
-from nearfar.compute.scheduled import bounds, value_at
 from nearfar.errors import InputError
+from nearfar.training.optimizers import build_optimizer, table_names
 from nearfar.training.settings import Settings
 
 NamedParameters = dict[str, nn.Parameter]
@@ -41,7 +40,7 @@ class TrainState:
         }
         for parameter in parameters.values():
             parameter.grad = None  # of whatever was computed before
-        return cls(module, parameters, build_optimizer(parameters, settings, rates))
+        return cls(module, parameters, build_optimizer(parameters, settings, rates, table_names(module)))
 
     @property
     def device(self) -> torch.device:
@@ -127,30 +126,6 @@ def _beside(parameter: nn.Parameter, value: Tensor) -> Tensor:
 def strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors whose names have this prefix, by the rest of their names."""
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def build_optimizer(
-    parameters: NamedParameters, settings: Settings, rates: Mapping[str, float] | None = None
-) -> torch.optim.Optimizer:
-    """Return the optimiser, with weight decay on matrices only.
-
-    rates: factors on the learning rate by parameter name; 1 for those that are not named. Each group of parameters says
-    whether it is `decayed`.
-    """
-    high = bounds(settings.weight_decay)[1]
-    first = value_at(settings.weight_decay, 0, 1)
-    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for name, parameter in parameters.items():
-        decayed = high > 0 and parameter.ndim >= 2  # decay would shift, not shrink, biases and scales
-        members.setdefault(((rates or {}).get(name, 1.0), decayed), []).append(parameter)
-    groups = [
-        {"params": group, "lr": settings.rate * rate, "weight_decay": first * decayed, "decayed": decayed}
-        for (rate, decayed), group in sorted(members.items(), key=lambda entry: entry[0], reverse=True)
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, settings.rate, momentum=0.9)
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, settings.rate, fused=True)  # fused: eight times faster on CPU
 
 
 def build_schedule(optimiser: torch.optim.Optimizer, settings: Settings, steps: int, first: int) -> LambdaLR:

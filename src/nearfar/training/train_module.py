@@ -20,6 +20,7 @@ from nearfar.errors import InputError, nearest
 from nearfar.requirements import refuse_incomplete
 from nearfar.training.batch_statistics import refuse_batch_statistics
 from nearfar.training.mixture import Mixture
+from nearfar.training.optimizers import refuse_missing_optimizer
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 
@@ -129,6 +130,7 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
     """
     trained.refuse_incomplete()
     trained.refuse_unfit_heads()
+    refuse_missing_optimizer(settings)
     batch_size, world_size = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.world_size
     if batch_size < world_size:
         raise InputError(
