@@ -161,7 +161,7 @@ class Image(nn.Module):
                 layer.eval()
         return self
 
-    def says(self, size: int | None = None) -> list[str]:
+    def says(self, size: int | None = None) -> list[str]:  # noqa: ARG002 (it reads its own size)
         """Return a line about the stem, and why it is so."""
         first = next((layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)), None)
         if first is None:

@@ -29,8 +29,9 @@ class Settings:
     learning_rate: the highest. epochs and learning_rate may be "auto": a number by that of the pairs (`by_pairs`).
     warmup: share of the steps over which the rate rises; schedule: how it falls to zero after that, or "constant".
     optimizer: sgd and lars have momentum 0.9; lars, for batches of thousands, wants rates of 0.1 and more; muon steps
-    along a matrix's singular vectors, at AdamW's rates, and AdamW takes what is no matrix. weight_decay: on matrices only, never on biases and scales. momentum and
-    weight_decay may change during the run: {from: 0.99, to: 1, shape: cosine} (`Scheduled`).
+    along a matrix's singular vectors, at AdamW's rates, and AdamW takes what is no matrix; both need timm (extra
+    `images`). weight_decay: on matrices only, never on biases and scales. momentum and weight_decay may change during
+    the run: {from: 0.99, to: 1, shape: cosine} (`Scheduled`).
     clip: maximal norm of the gradient over all parameters; a longer one is scaled down to it, 0 for no clipping.
     micro_batch: rows encoded together, 0 for all; with fewer, memory is that of so many rows and the gradient still
     that of the whole batch, at the price of a second forward pass (the gradient cache). micro_cost: tokens or pixels
