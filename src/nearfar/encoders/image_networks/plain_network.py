@@ -112,7 +112,7 @@ def read_plain(folder: Path, args: Mapping[str, Any]) -> PlainNetwork:
             f"{folder}: {wrong} is {found.get(wrong, 'nothing')}, the network of config.json asks for "
             f"{expected.get(wrong, 'nothing')}; the folder's files do not belong together, copy it again"
         )
-    network = PlainNetwork(widths, saved.size, 0)
+    network = PlainNetwork(widths, saved.size, seed=0)
     network.network.load_state_dict(read_shards(folder))
     network.made = saved
     return network
