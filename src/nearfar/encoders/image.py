@@ -29,11 +29,12 @@ class Image(nn.Module):
     standard deviation, size and order of the channels are part of the model.
 
     Args:
-        model: small, a network that is fast on CPUs (FasterNet; Chen et al. 2023, arXiv:2303.03667); the name of an
-            architecture of timm, with random weights; a folder, or a name on the hub, of timm or of a picture model of
-            transformers (ViT, DINOv2, ConvNeXt, ResNet); or `lite0`, EfficientNet-Lite0 with weights from ImageNet,
-            which the extra of that name installs. Only safetensors are read, and no code from a folder is run.
-        model_args: timm's own arguments of the architecture: {drop_path_rate: 0.1}.
+        model: small, four convolutions that learn fast on CPUs, and that no other library has (`plain_network`); the
+            name of an architecture of timm, with random weights; a folder, or a name on the hub, of timm or of a
+            picture model of transformers (ViT, DINOv2, ConvNeXt, ResNet); or `lite0`, EfficientNet-Lite0 with weights
+            from ImageNet, which the extra of that name installs. Only safetensors are read, and no code from a folder
+            is run.
+        model_args: timm's own arguments of the architecture: {drop_path_rate: 0.1}; of small, {widths: [32, 64]}.
         size: side of the pictures in pixels. auto is what a pretrained model was made for; else the largest of 32, 64,
             128 that is at most the median short side of the data's pictures, and at least 32.
         stem: small makes a ResNet's first convolution 3 x 3 without stride, and leaves out its pooling, so that small
@@ -150,7 +151,7 @@ class Image(nn.Module):
         self.preprocessing = replace(self.preprocessing, size=auto_size(columns))
         known = self.network
         made = make_network(self.model, self.model_args, self._size(), self.stem, self.seed)
-        if known.fixed or made.stem != known.stem:
+        if known.fixed or made.described() != known.described():
             self._set_network(made.to(self.mean.device))
 
     def train(self, mode: bool = True) -> Self:

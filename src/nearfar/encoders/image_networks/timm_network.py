@@ -22,13 +22,6 @@ from nearfar.storage.weights import write_weights
 from nearfar.text.tokenizer import library_errors
 
 Stem = Literal["auto", "small", "own"]
-OWN = {  # names of nearfar's own: an architecture of timm, and its arguments
-    # Mostly 1 x 1 convolutions, batch norm and ReLU: 0.7 million parameters, 8 million multiplications at 32 pixels.
-    "small": (
-        "fasternet_t0",
-        {"patch_size": 2, "embed_dim": 32, "depths": [1, 1, 2, 1], "feature_dim": 256, "drop_path_rate": 0.0},
-    ),
-}
 SMALL_STEM = 64  # pixels up to which a ResNet's stem keeps the size of the picture
 EXAMPLE = """
 import timm, torch

@@ -1,0 +1,129 @@
+"""A stack of 3 x 3 convolutions: nearfar's own network, which learns most in a minute of a CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nearfar.contracts import ForeignForm
+from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, made_for
+from nearfar.encoders.pretrained.shards import read_shards, shapes_of
+from nearfar.errors import InputError
+from nearfar.storage.folders import write_text
+from nearfar.storage.model_files import read_settings
+from nearfar.storage.weights import write_weights
+
+NAME = "small"  # as recipes call it
+WIDTHS = (32, 64, 128, 256)
+FIRST = 16  # channels of the convolutions that halve larger pictures first
+SIDE = 48  # pixels up to which a picture goes to the first of `WIDTHS` as it is
+WIDEST, MOST_STAGES = 4096, 16
+
+
+class PlainNetwork(nn.Module):
+    """Convolution, batch norm, ReLU, again and again; the mean over places: pixels (n, 3, h, w) -> features (n, d).
+
+    Every convolution is 3 x 3; all but the last halve the sides, in the place of pooling (the all convolutional net;
+    Springenberg et al. 2015, arXiv:1412.6806, section 2). On a CPU a step costs what its convolutions cost, and those
+    of few channels and 1 x 1 ones wait for the memory: FasterNet of as many parameters takes several times as long.
+
+    Args:
+        widths: channels of each convolution; the last are the features.
+        size: side of the pictures; at more than 48 pixels, convolutions to 16 channels halve them first.
+        seed: of the initial weights (He et al. 2015, arXiv:1502.01852).
+    """
+
+    fixed, stem, has_states = False, "own", False
+
+    def __init__(self, widths: tuple[int, ...], size: int, seed: int) -> None:
+        super().__init__()
+        self.widths, self.made = widths, Made(size=32)
+        halvings = 0
+        while size > SIDE << halvings:
+            halvings += 1
+        channels = [3, *[FIRST] * halvings, *widths]
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            stages = [_stage(before, after, stride=2) for before, after in pairwise(channels[:-1])]
+            self.network = nn.Sequential(*stages, _stage(channels[-2], channels[-1], stride=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (n, d)."""
+        found: Tensor = self.network(x).mean((2, 3))
+        return found
+
+    def states(self, x: Tensor) -> Tensor:
+        """Never called: `has_states` is False."""
+        raise NotImplementedError
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of each convolution with its batch norm."""
+        return [list(stage.parameters()) for stage in self.network]
+
+    def described(self) -> str:
+        """Return what the vectors depend on and the weights do not show."""
+        return json.dumps([NAME, len(self.network)])
+
+    def write(self, folder: Path, preprocessing: Preprocessing) -> list[ForeignForm]:
+        """Write config.json and model.safetensors; no other library has this network."""
+        size = preprocessing.size or self.made.size
+        config = {"network": NAME, "widths": list(self.widths), "input_size": size}
+        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+        write_weights(folder / "model.safetensors", dict(self.network.state_dict()))
+        return []
+
+
+def _stage(before: int, after: int, stride: int) -> nn.Sequential:
+    conv = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+
+
+def make_plain(args: Mapping[str, Any], size: int, seed: int) -> PlainNetwork:
+    """Return a new network. args: those of the recipe, `widths`. Errors: `InputError` for others."""
+    unknown = sorted(args.keys() - {"widths"})
+    if unknown:
+        raise InputError(f"encoder.model_args: {NAME} has widths, it has no {unknown[0]}")
+    return PlainNetwork(_checked_widths("encoder.model_args", args.get("widths", WIDTHS)), size, seed)
+
+
+def read_plain(folder: Path, args: Mapping[str, Any]) -> PlainNetwork:
+    """Read what `write` wrote. Errors: `InputError` naming what does not fit, and for arguments."""
+    path = folder / "config.json"
+    config = read_settings(path)
+    if args or config.get("network") != NAME:
+        what = "a saved network takes no encoder.model_args" if args else "it names no network of nearfar"
+        raise InputError(f"{path}: {what}; leave them out, or copy the model folder again")
+    widths = _checked_widths(str(path), config.get("widths"))
+    saved = made_for(str(path), config, size="input_size", mean="", std="")
+    with torch.device("meta"):
+        expected = {
+            name: tuple(t.shape) for name, t in PlainNetwork(widths, saved.size, 0).network.state_dict().items()
+        }
+    if (found := shapes_of(folder)) != expected:
+        wrong = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        raise InputError(
+            f"{folder}: {wrong} is {found.get(wrong, 'nothing')}, the network of config.json asks for "
+            f"{expected.get(wrong, 'nothing')}; the folder's files do not belong together, copy it again"
+        )
+    network = PlainNetwork(widths, saved.size, seed=0)
+    network.network.load_state_dict(read_shards(folder))
+    network.made = saved
+    return network
+
+
+def _checked_widths(where: str, widths: Any) -> tuple[int, ...]:
+    """Return channels of at least two convolutions. Errors: `InputError` for what is none."""
+    whole = isinstance(widths, list | tuple) and all(isinstance(w, int) and not isinstance(w, bool) for w in widths)
+    if not whole or not 2 <= len(widths) <= MOST_STAGES or not all(1 <= width <= WIDEST for width in widths):
+        raise InputError(
+            f"{where}: widths must be 2 to {MOST_STAGES} numbers of channels, 1 to {WIDEST}, such as {list(WIDTHS)}; "
+            f"it is {widths!r:.80}"
+        )
+    return tuple(widths)
