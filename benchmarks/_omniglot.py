@@ -31,7 +31,9 @@ from nearfar.vectors.embed import Embedder
 BACKGROUND = ("images_background_small1.zip", "images_background_small2.zip")
 Picture = npt.NDArray[np.uint8]
 RUNS = 20  # drawn from each alphabet that is kept back
-SETTINGS = [  # chosen on three background alphabets that were kept back from training
+SETTINGS = [
+    "ship=projection",  # 61 % wrong instead of 65 % on three alphabets that were kept back, after 15 epochs
+    "training.epochs=150",  # about ten minutes on two cores
     "positives.views=[{name: image, preset: handwriting, times: 2}]",
     "data.heldout=0",
     "data.side=64",

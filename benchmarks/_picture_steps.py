@@ -1,7 +1,8 @@
 """A whole training step of SimCLR on small pictures: nearfar's loop, and lightly's as its documentation writes it.
 
 The network is the same, nearfar's `small` or timm's ResNet-18 with a small stem, and so are the projection's sizes, the
-batch and the optimiser. Timed is from the end of the first step to that of the last, views and reading included.
+batch and the optimiser. The first third of the steps is not timed, in which workers fill their queues; the rest is,
+views and reading included.
 """
 
 from __future__ import annotations
@@ -54,7 +55,13 @@ def _ours(model: str, batch: int, steps: int, data: str, limit: int, precision: 
         )
         lines = (run.folder / "events.jsonl").read_text("utf-8").splitlines()
     ends = [event["time"] for event in map(json.loads, lines) if event["event"] == "step"]
-    return (len(ends) - 1) * batch / (ends[-1] - ends[0])
+    first = untimed(steps)
+    return (steps - first) * batch / (ends[-1] - ends[first - 1])
+
+
+def untimed(steps: int) -> int:
+    """Return the number of steps before the clock begins, at least one."""
+    return max(1, steps // 3)
 
 
 class _Pictures(torch.utils.data.Dataset[Any]):
@@ -117,10 +124,11 @@ def _lightly(
             optimizer.step()
             optimizer.zero_grad()
             done += 1
-            began = began or time.perf_counter()  # the end of the first step
+            if done == untimed(steps):
+                began = time.perf_counter()
             if done == steps:
                 break
-    return (steps - 1) * batch / (time.perf_counter() - began)
+    return (steps - untimed(steps)) * batch / (time.perf_counter() - began)
 
 
 def _autocast(precision: str) -> Any:

@@ -41,6 +41,7 @@ def trained(recipe: str, settings: Sequence[str], out: Path, judge: Callable[[Mo
         out=out,
         before=before,
         heads=parts.heads,
+        ship=parts.ship,
         overwrite=True,
         quiet=True,
         **parts.training,

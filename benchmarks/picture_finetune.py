@@ -86,7 +86,15 @@ def written(pictures: Named, to: Path) -> Path:
 
 
 def study(
-    name: str, data: str, number: int, seed: int, threads: int, choose: bool, judge_own: bool, overrides: list[str]
+    name: str,
+    data: str,
+    number: int,
+    size: int,
+    seed: int,
+    threads: int,
+    choose: bool,
+    judge_own: bool,
+    overrides: list[str],
 ) -> dict[str, Any]:
     """Fine-tune lite0 in this process; return the hits of the judged pictures before and after."""
     import torch
@@ -103,7 +111,8 @@ def study(
     task, k = labels_task(name, columns[0], names[0], columns[1], names[1]), NEIGHBOURS.get(name, 20)
     with tempfile.TemporaryDirectory() as folder:
         path = written(train, Path(folder) / "pictures")
-        settings = [f"data.path={path}", "data.heldout=0", f"training.seed={seed}", *OF_SET.get(name, []), *overrides]
+        settings = [f"data.path={path}", "data.heldout=0", f"training.seed={seed}", f"encoder.size={size}"]
+        settings += [*OF_SET.get(name, []), *overrides]
         found = trained("picture_finetune", settings, Path(folder) / "run", lambda model: hits(model, task, k))
     own = hits(Model(Encoder("lite0", size=OWN_SIZE)), task, k) if judge_own else {}
     return {**found, "own": own}
@@ -153,7 +162,8 @@ def table(rows: list[dict[str, Any]], seeds: int) -> Table:
 def measure(given: argparse.Namespace) -> None:
     machine, console, began, left = facts(), Console(width=max(Console().width, 110)), time.perf_counter(), 0
     runs: dict[str, list[dict[str, Any]]] = {}
-    shared = {"data": str(given.data), "number": given.number, "threads": given.threads, "choose": given.choose}
+    shared: dict[str, Any] = {"data": str(given.data), "number": given.number, "size": given.size}
+    shared |= {"threads": given.threads, "choose": given.choose}
     shared |= {"judge_own": given.own, "overrides": given.set}
     with tempfile.TemporaryDirectory() as scratch:
         work = given.work or Path(scratch)
@@ -177,7 +187,7 @@ def measure(given: argparse.Namespace) -> None:
     rows = rows_of(runs)
     held = bounds_of(rows)
     console.print(table(rows, given.seeds), *bound_lines(held), sep="\n", highlight=False)
-    settings = {name: getattr(given, name) for name in ("number", "seeds", "threads", "choose", "set")}
+    settings = {name: getattr(given, name) for name in ("number", "size", "seeds", "threads", "choose", "set")}
     measured = {"machine": machine, "settings": settings, "rows": rows, "bounds": held}
     console.print(f"kept in {keep(given.out, 'picture_finetune', measured).name}", highlight=False)
 
@@ -186,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--number", type=int, default=200, help="training pictures of a class of CIFAR-10")
+    parser.add_argument("--size", type=int, default=128, help="pixels of a picture's side in training; 224 is slow")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--choose", action="store_true", help="judge on a fifth of the training pictures")
