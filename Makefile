@@ -58,6 +58,7 @@ bench: $(VENV)/.installed-dev  ## ours and the peers, side by side in one run
 	$(RUN)/python benchmarks/transformer_training.py
 	$(RUN)/python benchmarks/encode.py
 	$(RUN)/python benchmarks/mining.py
+	$(RUN)/python benchmarks/images.py
 
 docs: $(VENV)/.installed-dev  ## the reference, from the docstrings, into site/
 	$(RUN)/pdoc -o site nearfar

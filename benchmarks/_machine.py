@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +25,9 @@ PACKAGES = (
     "sentence-transformers",
     "open-clip-torch",
     "lightly",
+    "kornia",
+    "torchvision",
+    "timm",
     "pytorch-metric-learning",
     "transformers",
     "accelerate",
@@ -74,6 +78,24 @@ def fresh(script: str, task: dict[str, Any]) -> dict[str, Any]:
         raise SystemExit(f"{Path(script).name} failed for {task}:\n{done.stderr.strip()[-3000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
+
+
+def once(work: Path, name: str, task: dict[str, Any], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what was found for a task and kept in `work`, else find it and keep it: a run can go on where it ended."""
+    path = kept_at(work, name, task)
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(find()), encoding="utf-8")
+        part.replace(path)  # a file that is there is whole
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def kept_at(work: Path, name: str, task: dict[str, Any]) -> Path:
+    """Return where `once` keeps what was found for a task."""
+    told = hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:8]
+    return work / f"{name}-{told}.json"
 
 
 class PeakMemory:

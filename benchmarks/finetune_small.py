@@ -13,16 +13,16 @@ of its answer) is Perl's own, where its documentation is installed (Debian: perl
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, tell
+from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, once, tell
 from rich.console import Console
 from rich.table import Table
 
@@ -45,16 +45,12 @@ def difference(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def run(task: dict[str, Any], work: Path) -> dict[str, Any]:
     """Train and judge in a fresh process, or read what was found before."""
-    told = hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:8]
-    path = work / f"{task['name']}-{task['pairs']}-{task['seed']}-{told}.json"
-    if not path.exists():
-        found = fresh(__file__, task)
-        path.write_text(json.dumps(found), encoding="utf-8")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    name = f"{Path(task['name']).stem}-{task['pairs']}-{task['seed']}"
+    found = once(work, name, task, partial(fresh, __file__, task))
     if "absent" not in found:
         before, after = np.mean(found["before"]), np.mean(found["after"])
         tell(f"{task['name']} {task['pairs']} seed {task['seed']}: {before:.4f} to {after:.4f}, {found['said']}")
-    return dict(found)
+    return found
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -66,7 +62,6 @@ def measure(given: argparse.Namespace) -> None:
         shown.add_column(name)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(given.jobs) as pool:
         work = given.work or Path(scratch)
-        work.mkdir(parents=True, exist_ok=True)
         asked = {
             "data": str(given.data),
             "overrides": given.set,

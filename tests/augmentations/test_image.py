@@ -97,6 +97,38 @@ def test_grey_solarised_and_blurred_are_torchvisions() -> None:
     torch.testing.assert_close(blur.blurred(x, sigmas, 5), expected, **CLOSE)
 
 
+def test_a_bent_picture_is_sampled_where_the_bend_says() -> None:
+    """Against a naive bilinear sample in float64, at each pixel, of what lies inside."""
+    h, w = 6, 7
+    x, bend = torch.rand(2, 3, h, w), torch.rand(2, 2, h, w) * 2 - 1
+    still = torch.zeros(2), torch.zeros(2, 2), torch.ones(2), torch.zeros(2, 2), torch.zeros(2, 3)
+    found = affine.warped(x, *still, bend)
+    for n, i, j in np.ndindex(2, h, w):
+        down, right = i + float(bend[n, 1, i, j]), j + float(bend[n, 0, i, j])
+        top, left = math.floor(down), math.floor(right)
+        expected = np.zeros(3)
+        for y, x_ in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+            if 0 <= y < h and 0 <= x_ < w:
+                expected += x[n, :, y, x_].double().numpy() * (1 - abs(down - y)) * (1 - abs(right - x_))
+        assert found[n, :, i, j].numpy() == pytest.approx(expected, abs=1e-5)
+    coarse = affine.warped(x, *still, torch.full((2, 2, 4, 4), 0.5))  # the same everywhere: moved
+    move = torch.full((2, 2), -0.5)
+    assert torch.allclose(coarse, affine.warped(x, still[0], move, *still[2:]), atol=1e-5)
+
+
+def test_lines_are_bent_by_at_most_a_share_of_the_side_each_row_its_own() -> None:
+    cells = torch.full((3, 32, 32, 3), 255, dtype=torch.uint8)
+    cells[:, :, 14:18] = 0  # an upright line
+    still = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grey": 0.0}
+    same = torch.as_tensor(ImageAugmentation(size=32, **still)(cells, drawn(3)))
+    bent = torch.as_tensor(ImageAugmentation(size=32, bend=0.1, **still)(cells, drawn(3)))
+    assert torch.equal(same, cells)
+    assert not torch.equal(bent[0], cells[0]) and not torch.equal(bent[0], bent[1])
+    dark = (bent[..., 0] < 128).nonzero()  # (p, 3)
+    assert dark[:, 2].min() >= 14 - 5 and dark[:, 2].max() <= 17 + 5  # 3.2 pixels, and what cubics overshoot
+    assert torch.equal(bent[1], torch.as_tensor(ImageAugmentation(size=32, bend=0.1, **still)(cells, drawn(3)))[1])
+
+
 def test_an_affine_change_is_torchvisions() -> None:
     x = floats(3, 24, 24)
     angle, scale = torch.tensor([10.0, -25.0, 0.0]), torch.tensor([1.0, 0.8, 1.3])
@@ -223,6 +255,7 @@ def test_the_size_is_that_of_the_setting_the_reader_or_the_picture() -> None:
         ({"flip": 1.5}, "flip is a probability, 0 to 1; it is 1.5"),
         ({"scale": (0.0, 1.0)}, "scale must be a range within 0 and 1"),
         ({"size": 0}, "size must be at least 1"),
+        ({"bend": 1.0}, "bend is a share of the side, 0 to below 1; it is 1.0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given: dict[str, Any], said: str) -> None:

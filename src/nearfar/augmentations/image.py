@@ -20,9 +20,10 @@ from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
 from nearfar.pictures.resize import resized_crops
 
-CROP, FLIP, JITTER, FACTORS, ORDER, GREY, BLUR, SOLARISE, BLANK, WARP = (10 * number for number in range(10))  # lanes
+CROP, FLIP, JITTER, FACTORS, ORDER, GREY, BLUR, SOLARISE, BLANK, WARP, BEND = range(0, 110, 10)  # lanes
 SMALL = 64  # pixels of the result's side up to which colours change half as much, and nothing is blurred
 BLOCK = 1 << 19  # numbers of a block of pictures that are changed together: they fit the cache
+BENT = 4  # places along a side that are moved on their own, where lines are bent
 LARGEST = 224  # pixels of the result's side where none is said
 
 
@@ -37,6 +38,7 @@ class ImageAugmentation:
         size: side of the result in pixels; left out, the encoder's, times the preset's part.
         scale: range of the crop's share of the area. ratio: of width over height.
         flip, jitter, grey, blur, solarise, blank: probabilities of being mirrored, of changed colours, ...
+        bend: share of the side by which lines are bent at most, smoothly; 0 in every preset.
         strength: factor on the changes of colour; left out, 1, and a half for results of up to 64 pixels (SimCLR,
             appendix B.9).
 
@@ -70,14 +72,16 @@ class ImageAugmentation:
         blur: float | None = None,
         solarise: float | None = None,
         blank: float | None = None,
+        bend: float | None = None,
         strength: float | None = None,
     ) -> None:
         if preset not in PRESETS:
             raise InputError(f"augmentations.image: there is no preset {preset!r}; there are {', '.join(PRESETS)}")
         chances = {"flip": flip, "jitter": jitter, "grey": grey, "blur": blur, "solarise": solarise, "blank": blank}
-        settings: dict[str, Any] = {**chances, "scale": scale, "ratio": ratio}
+        settings: dict[str, Any] = {**chances, "scale": scale, "ratio": ratio, "bend": bend}
         given = {name: value for name, value in settings.items() if value is not None}
         self.preset, self.size, self.scale, self.ratio, self.strength = preset, size, scale, ratio, strength
+        self.bend = bend
         self.flip, self.jitter, self.grey, self.blur, self.solarise, self.blank = chances.values()
         self.changes: Preset = replace(PRESETS[preset], **given)
         _check(self.changes, size, strength)
@@ -146,16 +150,19 @@ class ImageAugmentation:
         return low + (high - low) * draws.uniform(4, lane=FACTORS)
 
     def _warped(self, x: Tensor, draws: Draws) -> Tensor:
-        """Return pictures turned, moved, zoomed and sheared, on the colour of their edge."""
+        """Return pictures turned, moved, zoomed, sheared and bent, on the colour of their edge."""
         changes = self.changes
-        if not (changes.turn or changes.move or changes.shear or changes.zoom != (1.0, 1.0)):
+        if not (changes.turn or changes.move or changes.shear or changes.bend or changes.zoom != (1.0, 1.0)):
             return x
+        most = changes.bend * x.shape[3]
+        bend = draws.uniform(2 * BENT * BENT, -most, most, lane=BEND).view(-1, 2, BENT, BENT) if changes.bend else None
         drawn = draws.uniform(6, -1, 1, lane=WARP)  # (n, 6)
         low, high = changes.zoom
         zoom = low + (high - low) * (drawn[:, 5] + 1) / 2
         move = drawn[:, 1:3] * changes.move * x.shape[3]
         edge = torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, :, 0], x[:, :, :, -1]], 2)  # (n, 3, 4 * side)
-        return warped(x, drawn[:, 0] * changes.turn, move, zoom, drawn[:, 3:5] * changes.shear, edge.median(2).values)
+        turn, shear = drawn[:, 0] * changes.turn, drawn[:, 3:5] * changes.shear
+        return warped(x, turn, move, zoom, shear, edge.median(2).values, bend)
 
     def _blank(self, x: Tensor, draws: Draws, rows: Tensor) -> None:
         """Blank out a box of some pictures, in place."""
@@ -218,5 +225,7 @@ def _check(changes: Preset, size: int | None, strength: float | None) -> None:
             "augmentations.image: scale must be a range within 0 and 1, and ratio one above 0; they are "
             f"{changes.scale} and {changes.ratio}"
         )
+    if not 0 <= changes.bend < 1:
+        raise InputError(f"augmentations.image.bend is a share of the side, 0 to below 1; it is {changes.bend}")
     if (size is not None and size < 1) or (strength is not None and strength < 0):
         raise InputError(f"augmentations.image: size must be at least 1 and strength at least 0: {size}, {strength}")
