@@ -139,7 +139,8 @@ def _told(tasks: Sequence[Labels], predict: Callable[[Labels], Predictions]) -> 
 def ink(cell: Picture) -> npt.NDArray[np.float64]:
     """Return the places of the dark pixels less their mean, (p, 2)."""
     places = np.argwhere(cell[..., 0] < 128).astype(np.float64)
-    return places - places.mean(0)
+    centred: npt.NDArray[np.float64] = places - places.mean(0)
+    return centred
 
 
 def modified_hausdorff(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:

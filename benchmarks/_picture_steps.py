@@ -54,7 +54,7 @@ def _ours(model: str, batch: int, steps: int, data: str, limit: int, precision: 
             **parts.training,
         )
         lines = (run.folder / "events.jsonl").read_text("utf-8").splitlines()
-    ends = [event["time"] for event in map(json.loads, lines) if event["event"] == "step"]
+    ends: list[float] = [event["time"] for event in map(json.loads, lines) if event["event"] == "step"]
     first = untimed(steps)
     return (steps - first) * batch / (ends[-1] - ends[first - 1])
 
@@ -105,7 +105,7 @@ def _lightly(
 ) -> float:
     """Train as in lightly's example of SimCLR. layout: "channels last" of weights and pictures, or "contiguous"."""
     from lightly.loss import NTXentLoss
-    from lightly.transforms import SimCLRTransform
+    from lightly.transforms.simclr_transform import SimCLRTransform
 
     form = torch.channels_last if layout == "channels last" else torch.contiguous_format
     network = _SimCLR(model).to(memory_format=form)

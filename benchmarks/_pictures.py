@@ -67,7 +67,8 @@ def some(column: Column, rows: npt.NDArray[np.int64]) -> Column:
 def hits(model: Embedder, task: Labels, k: int, *, probe: bool = True) -> dict[str, list[float]]:
     """Return whether each cell's class is told, (n,), by the k nearest training cells and by a probe."""
     predictions, found = predictions_of(model, task, 0), dict[str, list[float]]()
-    for name, metric in ((f"knn@{k}", Knn(k)), *([("probe", Probe())] if probe else [])):
+    metrics: dict[str, Any] = {f"knn@{k}": Knn(k), **({"probe": Probe()} if probe else {})}
+    for name, metric in metrics.items():
         value: Any = metric(task, predictions)[name]
         found[name] = np.asarray(value, np.float64).tolist()
     return found

@@ -40,7 +40,7 @@ def _ours() -> Form:
 
 
 def _lightly(source: str, normalize: bool) -> Form:
-    from lightly.transforms import SimCLRTransform
+    from lightly.transforms.simclr_transform import SimCLRTransform
     from PIL import Image
 
     given: dict[str, Any] = {} if normalize else {"normalize": None}
@@ -49,7 +49,8 @@ def _lightly(source: str, normalize: bool) -> Form:
     def views(pictures: Tensor) -> Views:
         for picture in pictures:
             cell = Image.fromarray(picture.numpy()) if source == "pil" else picture.permute(2, 0, 1)
-            yield from change(cell)
+            views: Any = change(cell)
+            yield from views
 
     return views
 

@@ -44,11 +44,14 @@ def contestants(part: str) -> dict[str, dict[str, Any]]:
     if part == "views":
         return {form: {"form": form} for form in FORMS if find_spec(form.split()[0].rstrip(",")) is not None}
     batch, steps, _ = STEP[part]
-    peers = {"lightly, as documented": DOCUMENTED, "lightly, 2 workers": {**DOCUMENTED, "workers": 2}}
+    peers: dict[str, dict[str, Any]] = {
+        "lightly, as documented": DOCUMENTED,
+        "lightly, 2 workers": {**DOCUMENTED, "workers": 2},
+    }
     best = {"layout": "channels last", "workers": 2}
     peers["lightly, 2 workers, channels last"] = {**best, "precision": "fp32"}
     peers["lightly, 2 workers, channels last, bf16"] = {**best, "precision": "bf16"}
-    every = {"nearfar, fp32": {"precision": "fp32"}, "nearfar, bf16": {"precision": "bf16"}}
+    every: dict[str, dict[str, Any]] = {"nearfar, fp32": {"precision": "fp32"}, "nearfar, bf16": {"precision": "bf16"}}
     every |= peers if find_spec("lightly") is not None else {}
     return {
         name: {"contestant": name.split(",")[0], "model": part, "batch": batch, "steps": steps, **variant}

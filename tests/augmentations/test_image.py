@@ -119,7 +119,7 @@ def test_a_bent_picture_is_sampled_where_the_bend_says() -> None:
 def test_lines_are_bent_by_at_most_a_share_of_the_side_each_row_its_own() -> None:
     cells = torch.full((3, 32, 32, 3), 255, dtype=torch.uint8)
     cells[:, :, 14:18] = 0  # an upright line
-    still = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grey": 0.0}
+    still: dict[str, Any] = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grey": 0.0}
     same = torch.as_tensor(ImageAugmentation(size=32, **still)(cells, drawn(3)))
     bent = torch.as_tensor(ImageAugmentation(size=32, bend=0.1, **still)(cells, drawn(3)))
     assert torch.equal(same, cells)

@@ -60,8 +60,9 @@ def train(
     **more: Any,
 ) -> Experiment | None:
     """Train a recipe made small. changes: settings by path; more: settings of `training`."""
-    settings = small_settings(recipe, pictures, **more) | (changes or {})
-    return nf.train(recipe, settings, out=out, baselines=[], quiet=True, resume=resume)
+    settings = {**small_settings(recipe, pictures, **more), **(changes or {})}
+    found: Experiment | None = nf.train(recipe, settings, out=out, baselines=[], quiet=True, resume=resume)
+    return found
 
 
 def state(run: Path) -> dict[str, Tensor]:

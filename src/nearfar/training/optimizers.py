@@ -55,7 +55,8 @@ def build_optimizer(
         for (rate, decayed, special), group in sorted(members.items(), key=lambda entry: entry[0], reverse=True)
     ]
     if settings.optimizer in OF_TIMM:
-        return _timm(settings.optimizer)(groups, lr=settings.rate)
+        found: torch.optim.Optimizer = _timm(settings.optimizer)(groups, lr=settings.rate)
+        return found
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, settings.rate, momentum=0.9)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
@@ -81,7 +82,8 @@ def _of_group(optimizer: str, special: bool) -> dict[str, Any]:
 def _timm(name: str) -> Any:
     """Return an optimiser of timm. Errors: `InputError` where timm is not installed, with the line to type."""
     try:
-        from timm import optim
+        from timm.optim.lars import Lars
+        from timm.optim.muon import Muon
     except ImportError as error:
         raise InputError(f"training.optimizer={name} needs timm: pip install 'nearfar[images]'") from error
-    return optim.Lars if name == "lars" else optim.Muon
+    return Lars if name == "lars" else Muon
