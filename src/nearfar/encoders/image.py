@@ -21,6 +21,8 @@ from nearfar.encoders.reading.pictures import Fit, PictureInputs, PictureStore, 
 from nearfar.errors import InputError
 from nearfar.text.tokenizer import library_errors
 
+_PIXELS = 1 << 18  # of pictures that are encoded together: 256 of 32 x 32
+
 
 class Image(nn.Module):
     """The pooled features of a network over a picture: x = f((p - mean) / std), p its pixels in 0 to 1, resized.
@@ -176,10 +178,20 @@ class Image(nn.Module):
 
     def forward(self, inputs: PictureInputs) -> Tensor:
         """Return raw vectors (n, dim) of n pictures."""
-        found = [self.network(self.normalised(part)) for part in inputs.parts if len(part)]
+        found = [self.network(self.normalised(block)) for part in inputs.parts for block in self._blocks(part)]
         if not found:
             return torch.zeros(0, self.dim, device=self.mean.device)
         return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _blocks(self, part: Tensor) -> Sequence[Tensor]:
+        """Return pictures (n, h, w, 3) in blocks that fit the cache; in one while training, whose statistics are all's.
+
+        On a GPU they are one block, too.
+        """
+        if not len(part):
+            return []
+        whole = self.training or part.device.type != "cpu"
+        return [part] if whole else part.split(max(1, _PIXELS // (part.shape[1] * part.shape[2])))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Return pixels (n, h, w, 3) uint8 as the network takes them, (n, 3, h, w), channels last in memory."""
