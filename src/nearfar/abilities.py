@@ -335,6 +335,20 @@ def start_of(encoder: Any) -> str | None:
 
 
 @runtime_checkable
+class HasUntrained(Protocol):
+    """An encoder that can be made anew with random weights, all else the same: what training has to beat."""
+
+    def untrained(self) -> Encoder | None:
+        """Return it; None where the architecture cannot be made without its weights."""
+        ...
+
+
+def untrained_of(encoder: Any) -> Encoder | None:
+    """Return an encoder's architecture with random weights; None, as of most, where it cannot be made."""
+    return encoder.untrained() if isinstance(encoder, HasUntrained) else None
+
+
+@runtime_checkable
 class Tokenises(Protocol):
     """An encoder that cuts texts into tokens."""
 

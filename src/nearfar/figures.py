@@ -23,7 +23,8 @@ METRICS = {  # where "@" stands comes the depth, else behind the name
 }  # fmt: skip
 BASELINES = {
     "bm25": "BM25", "bm25-stems": "BM25 with stems", "word-overlap": "word overlap", "random-order": "chance",
-    "majority": "the most frequent class", "pixels": "raw pixels", "model": "the model alone",
+    "majority": "the most frequent class", "pixels": "raw pixels", "untrained": "the untrained network",
+    "model": "the model alone",
 }  # fmt: skip
 SIZES = {
     "queries": "query",

@@ -17,6 +17,7 @@ from nearfar.column import Column
 from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.image_networks.choose import PROVISIONAL, Network, has_weights, make_network
 from nearfar.encoders.image_networks.preprocessing import Channels, Preprocessing, checked_size, checked_three
+from nearfar.encoders.image_networks.timm_network import TimmNetwork
 from nearfar.encoders.reading.pictures import Fit, PictureInputs, PictureStore, auto_size, resized
 from nearfar.errors import InputError
 from nearfar.text.tokenizer import library_errors
@@ -135,6 +136,15 @@ class Image(nn.Module):
     def starts_from(self) -> str | None:
         """The model that it began from; None for a new one."""
         return self.model if has_weights(self.model) else None
+
+    def untrained(self) -> Image | None:
+        """Return the same architecture of timm with random weights; None for one of transformers."""
+        if not isinstance(self.network, TimmNetwork):
+            return None
+        other, own = copy.deepcopy(self), self.network
+        network = TimmNetwork(own.architecture, own.args, self._size(), own.stem, self.seed)
+        other._set_network(network.to(self.mean.device))
+        return other
 
     def picture_size(self) -> int | None:
         """Return the side of the pictures that it reads, in pixels; None before `prepare`, where it is auto."""

@@ -9,7 +9,14 @@ from typing import Any
 from nearfar.abilities import tasks_of
 from nearfar.contracts import Metric, Positives
 from nearfar.errors import InputError
-from nearfar.evaluation.baselines import Baseline, Start, cannot_serve, chosen_baselines, floors_serving
+from nearfar.evaluation.baselines import (
+    Baseline,
+    Start,
+    cannot_serve,
+    chosen_baselines,
+    floors_serving,
+    has_untrained_floor,
+)
 from nearfar.evaluation.choose import build_metric, metrics_of, task_for
 from nearfar.evaluation.evaluate import evaluate, judged_start
 from nearfar.evaluation.report import Report
@@ -31,8 +38,12 @@ class Judgement:
     metrics: list[Metric]
     baselines: Sequence[str | Embedder] | None = None
 
-    def start(self, model: Embedder, name: str) -> Start:
-        """Return what a model makes of the task before it is trained; name: of what it began from."""
+    def has_start(self, name: str | None) -> bool:
+        """Return whether a model is judged before training; name: of what it began from, None for random weights."""
+        return name is not None or has_untrained_floor(self.task)
+
+    def start(self, model: Embedder, name: str | None) -> Start:
+        """Return what a model makes of the task before it is trained; name: as above."""
         return judged_start(model, self.task, self.metrics, name=name)
 
     def report(self, model: Embedder, start: Start | None = None, training: Mapping[str, Any] | None = None) -> Report:
