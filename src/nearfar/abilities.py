@@ -160,6 +160,28 @@ def tasks_of(positives: Positives, split: str) -> Sequence[Task]:
     return positives.tasks(split) if isinstance(positives, ManyTasks) else [positives.task(split)]
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """The cells of all examples, and the class of each as a number (n,), -1 where it has none; None without classes."""
+
+    cells: Column
+    classes: Ids | None
+
+
+@runtime_checkable
+class HasLabels(Protocol):
+    """Positives that know which column holds classes, to judge by."""
+
+    def labelled(self) -> Labelled:
+        """Return the cells and the classes of the examples, in order."""
+        ...
+
+
+def labels_of(positives: Any) -> Labelled | None:
+    """Return the cells and classes of the examples; None, as of most positives, where they are pairs of columns."""
+    return positives.labelled() if isinstance(positives, HasLabels) else None
+
+
 @runtime_checkable
 class PreparedLate(Protocol):
     """Positives whose batches take long to prepare: a teacher scores them, which is the encoder before training."""

@@ -227,6 +227,7 @@ def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> 
         "peak_memory_mb": round(run.peak_memory_mb, 1),
         "seconds": round(seconds, 2),
         "warnings": run.warnings,
+        **({"online": run.online} if run.online else {}),
     }
     for i, (name, report) in enumerate(reports.items()):
         content = report.to_json()

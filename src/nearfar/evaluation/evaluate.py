@@ -142,7 +142,8 @@ def judged_start(
     """Return what a model makes of a task before it is trained, for `evaluate(..., start=...)` after that.
 
     Only its values are kept: training may then change the model in place. name: of what it began from ("minilm", a
-    folder), None where its weights are random. Give metrics and seed as to `evaluate`; the errors are those of `evaluate`, too.
+    folder), None where its weights are random. Give metrics and seed as to `evaluate`; the errors are those of
+    `evaluate`, too.
     """
     chosen = metrics_of(task, metrics)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
