@@ -36,6 +36,7 @@ SIZES = {
     "dev pairs": "dev pair",
 }  # with their singular: the sizes of a task in its protocol, in the order in which they are said
 ROWS = ("queries", "cells", "pairs")  # what is judged, one of these in each kind of task
+NO_CLASSES = "no classes"  # the name in a protocol of what could not be judged by, in a line
 SEEN_DOCUMENTS = "documents seen in training"  # the name in a protocol of how many of them there are
 
 

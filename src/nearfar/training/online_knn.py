@@ -58,20 +58,16 @@ class KnnRows:
             return None, None
         cells, classes = labelled.cells, labelled.classes
         if classes is None or (classes < 0).any():
-            return (
-                None,
-                f"no kNN while training: {'there are no' if classes is None else 'some pictures have no'} classes",
-            )
+            which = "the" if classes is None else "some"
+            return None, f"no kNN while training: {which} pictures have no classes"
         among = np.arange(len(classes)) if among is None else among
         ids, n, size = content_ids(cells)[among], len(among), picture_size(side(encoder, "key"))
         most = math.inf if size is None else BYTES / (3 * size * size)
         wanted = int(min(QUERIES, SHARE * n, most / 5))
         out = drawn(ids, classes[among], wanted / n, settings.seed, leave=True)
         if wanted < FEWEST or out.sum() > 2 * wanted:
-            why = (
-                f"{SHARE:.0%} of {n:,} pictures are too few to judge by" if wanted < FEWEST else "the classes are small"
-            )
-            return None, f"no kNN while training: {why}"
+            few = f"{SHARE:.0%} of {n:,} pictures are too few to judge by"
+            return None, f"no kNN while training: {few if wanted < FEWEST else 'the classes are too small'}"
         train = among[~out]
         share = min(BANK, n / 2, most * 4 / 5) / len(train)
         votes = drawn(ids[~out], classes[train], share, settings.seed, leave=False)
