@@ -214,7 +214,7 @@ def fit(
             logger.log_end(seconds)
         metrics, speed = checkpointer.memory["metrics"], logger.pairs_per_second
         memory, earlier = hardware.peak_memory_mb(), checkpointer.seconds_before
-        of_knn = {} if online is None else {**online.last, **online.of}
+        of_knn = {**online.last, **online.of} if online is not None and online.last else {}
         return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, earlier, selected, of_knn)
 
 
