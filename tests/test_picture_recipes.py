@@ -10,6 +10,7 @@ import pytest
 
 import nearfar as nf
 from nearfar import recipes
+from nearfar.reports.console import show_report
 
 pillow = pytest.importorskip("PIL.Image", reason="the extra images is not installed")
 pytest.importorskip("timm", reason="the extra images is not installed")
@@ -36,6 +37,26 @@ def test_there_is_a_recipe_for_each_method() -> None:
     assert {"barlow_twins", "vicreg", "swav", "picture_finetune"} <= set(NAMES)
 
 
+def test_without_classes_it_is_judged_by_finding_the_other_view(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in pictures.rglob("*.png"):
+        (flat / f"{file.parent.name}{file.name}").write_bytes(file.read_bytes())
+    run = nf.train("simclr", {"data.path": str(flat), **FEW}, out=tmp_path / "run", quiet=True)
+    report = run.reports["heldout"]
+    assert report.protocol["kind"] == "retrieval" and "mrr@10" in report.metrics and "knn@20" not in report.metrics
+    assert list(report.baseline) == ["untrained", "pixels"] and "mrr@10" in report.difference["untrained"]
+    why = "left out, as the pictures have no classes: knn@20, knn@200, probe"
+    assert report.protocol["no classes"] == why
+    show_report(report)
+    assert why in " ".join(capsys.readouterr().out.split())
+    events = (tmp_path / "run" / "events.jsonl").read_text()
+    assert "no kNN while training: the pictures have no classes" in events
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains_and_is_judged(name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +68,7 @@ def test_it_trains_and_is_judged(name: str, pictures: Path, tmp_path: Path, monk
         small["training.queue"] = 8
     run = nf.train(name, {"data.path": str(pictures), **FEW, **small}, out=tmp_path / "run", baselines=[], quiet=True)
     assert {"knn@20", "probe"} <= set(run.metrics)
+    assert "untrained" in run.reports["heldout"].baseline or name == "picture_finetune"
     assert all(math.isfinite(value) for value in run.metrics.values())
     vectors = nf.Model.load(run.folder / "model").embed([np.full((32, 32, 3), 200, np.uint8)])
     assert vectors.shape[0] == 1 and np.isfinite(vectors).all()

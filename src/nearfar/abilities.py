@@ -177,6 +177,28 @@ def tasks_of(positives: Positives, split: str) -> Sequence[Task]:
     return positives.tasks(split) if isinstance(positives, ManyTasks) else [positives.task(split)]
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """The cells of all examples, and the class of each as a number (n,), -1 where it has none; None without classes."""
+
+    cells: Column
+    classes: Ids | None
+
+
+@runtime_checkable
+class HasLabels(Protocol):
+    """Positives that know which column holds classes, to judge by."""
+
+    def labelled(self) -> Labelled:
+        """Return the cells and the classes of the examples, in order."""
+        ...
+
+
+def labels_of(positives: Any) -> Labelled | None:
+    """Return the cells and classes of the examples; None, as of most positives, where they are pairs of columns."""
+    return positives.labelled() if isinstance(positives, HasLabels) else None
+
+
 @runtime_checkable
 class PreparedLate(Protocol):
     """Positives whose batches take long to prepare: a teacher scores them, which is the encoder before training."""
@@ -349,6 +371,20 @@ def start_of(encoder: Any) -> str | None:
         return encoder.starts_from
     names = [start_of(tower) for tower in towers_of(encoder).values()]
     return " and ".join(dict.fromkeys(name for name in names if name)) if names and all(names) else None
+
+
+@runtime_checkable
+class HasUntrained(Protocol):
+    """An encoder that can be made anew with random weights, all else the same: what training has to beat."""
+
+    def untrained(self) -> Encoder | None:
+        """Return it; None where the architecture cannot be made without its weights."""
+        ...
+
+
+def untrained_of(encoder: Any) -> Encoder | None:
+    """Return an encoder's architecture with random weights; None, as of most, where it cannot be made."""
+    return encoder.untrained() if isinstance(encoder, HasUntrained) else None
 
 
 @runtime_checkable

@@ -318,7 +318,8 @@ class Predictions:
     vectors: the vectors (n, d) of each of the task's columns, by the names of `tasks.columns_of`. ranking: of the
     documents for each query (Retrieval). scores (n,): of the pairs, higher for the more similar (Similarity,
     PairLabels); dev_scores: of the dev pairs. answers (n,): the class of each cell (Labels), from a system that answers
-    without vectors. sample: of the space of the vectors. about: facts for the protocol.
+    without vectors. sample: of the space of the vectors. about: facts for the protocol. shared: what one metric made of
+    the vectors and others read, too.
     """
 
     vectors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
@@ -328,6 +329,7 @@ class Predictions:
     answers: Ids | None = None
     sample: Sample | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def parts(self) -> set[str]:
         """Return the names of the parts that there are, as `Metric.needs` has them."""

@@ -81,7 +81,8 @@ def train(
         out: the run's folder.
         baselines: what the model is compared with: floors by name ("bm25", "bm25-stems", "majority", ...), folders
             of models, or models, one or a list; "none" or [] for none. By default the usual floors of each task.
-            The model that training began from, where it began from one, is always among them ("start").
+            What the model was before training is always among them: the model that it began from ("start"), or over
+            classes and cells that are no text its network with random weights ("untrained").
         resume: go on from the newest whole checkpoint. overwrite: replace a run that lies in `out`.
         quiet: no progress bar.
 
@@ -138,16 +139,17 @@ def run(
             (out / stale).unlink(missing_ok=True)
     starts: dict[str, Start] = {}
     began_from = start_of(parts.encoder)
+    started = [one for one in judged if one.has_start(began_from)]
 
     def before(model: Model) -> None:
-        starts.update({one.name: one.start(model, str(began_from)) for one in judged})
+        starts.update({one.name: one.start(model, began_from) for one in started})
 
     done = fit(
         parts.encoder,
         parts.positives,
         parts.loss,
         out=out,
-        before=before if began_from is not None and judged else None,
+        before=before if started else None,
         evaluate=partial(_metrics, main) if judged else None,
         heads=parts.heads,
         objective=parts.objective,
@@ -225,6 +227,7 @@ def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> 
         "peak_memory_mb": round(run.peak_memory_mb, 1),
         "seconds": round(seconds, 2),
         "warnings": run.warnings,
+        **({"online": run.online} if run.online else {}),
     }
     for i, (name, report) in enumerate(reports.items()):
         content = report.to_json()

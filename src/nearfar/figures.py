@@ -23,7 +23,8 @@ METRICS = {  # where "@" stands comes the depth, else behind the name
 }  # fmt: skip
 BASELINES = {
     "bm25": "BM25", "bm25-stems": "BM25 with stems", "word-overlap": "word overlap", "random-order": "chance",
-    "majority": "the most frequent class", "pixels": "raw pixels", "model": "the model alone",
+    "majority": "the most frequent class", "pixels": "raw pixels", "untrained": "the untrained network",
+    "model": "the model alone",
 }  # fmt: skip
 SIZES = {
     "queries": "query",
@@ -35,6 +36,7 @@ SIZES = {
     "dev pairs": "dev pair",
 }  # with their singular: the sizes of a task in its protocol, in the order in which they are said
 ROWS = ("queries", "cells", "pairs")  # what is judged, one of these in each kind of task
+NO_CLASSES = "no classes"  # the name in a protocol of what could not be judged by, in a line
 SEEN_DOCUMENTS = "documents seen in training"  # the name in a protocol of how many of them there are
 
 

@@ -134,16 +134,16 @@ class Model:
         empty = quantize(np.empty((0, dim), np.float32), precision, ranges)  # raises before any cell is encoded
         vectors = np.empty((len(cells), empty.shape[1]), empty.dtype)
         module = cast("torch.nn.Module", self.encoder)
-        training = module.training
-        if training:  # else the mode is not touched, so that several threads may embed in parallel
+        modes = [(part, part.training) for part in module.modules()] if module.training else []
+        if modes:  # else the mode is not touched, so that several threads may embed in parallel
             module.eval()
         try:
             for start in range(0, len(cells), batch_size):
                 part = shorten(self._unit(cells[start : start + batch_size], role, first + start), dim, first + start)
                 vectors[start : start + batch_size] = quantize(part, precision, ranges)
         finally:
-            if training:
-                module.train()
+            for part, training in modes:  # each as it was: some layers may be frozen
+                part.training = training
         return vectors
 
     def _ranges(self, calibration: Calibration, role: Role, dim: int) -> Ranges | None:

@@ -137,7 +137,7 @@ def test_the_probe_finds_the_minimum_of_its_loss() -> None:
     """At the minimum, the gradient of the naive loss in float64 is zero."""
     import torch
 
-    from nearfar.metrics.probe import fit_logistic
+    from nearfar.metrics.answers.logistic import fit_logistic
 
     x, y, _, _ = blobs(2)
     weights = fit_logistic(torch.from_numpy(x), torch.from_numpy(y), 3, 0.05, 500).double().numpy()
@@ -209,7 +209,7 @@ def test_votes_of_a_small_temperature_are_compared_without_overflow() -> None:
 def test_the_probe_tells_the_unknown_by_the_highest_known_probability(taught: bool) -> None:
     import torch
 
-    from nearfar.metrics.probe import fit_logistic
+    from nearfar.metrics.answers.logistic import fit_logistic
 
     x, y, cells, labels = blobs(5, n=120)
     x, y = (x, y) if taught else (x[y != 2], y[y != 2])

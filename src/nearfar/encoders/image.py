@@ -17,9 +17,12 @@ from nearfar.column import Column
 from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.image_networks.choose import PROVISIONAL, Network, has_weights, make_network
 from nearfar.encoders.image_networks.preprocessing import Channels, Preprocessing, checked_size, checked_three
+from nearfar.encoders.image_networks.timm_network import TimmNetwork
 from nearfar.encoders.reading.pictures import Fit, PictureInputs, PictureStore, auto_size, resized
 from nearfar.errors import InputError
 from nearfar.text.tokenizer import library_errors
+
+_PIXELS = 1 << 18  # of pictures that are encoded together: 256 of 32 x 32
 
 
 class Image(nn.Module):
@@ -135,6 +138,15 @@ class Image(nn.Module):
         """The model that it began from; None for a new one."""
         return self.model if has_weights(self.model) else None
 
+    def untrained(self) -> Image | None:
+        """Return the same architecture of timm with random weights; None for one of transformers."""
+        if not isinstance(self.network, TimmNetwork):
+            return None
+        other, own = copy.deepcopy(self), self.network
+        network = TimmNetwork(own.architecture, own.args, self._size(), own.stem, self.seed)
+        other._set_network(network.to(self.mean.device))
+        return other
+
     def picture_size(self) -> int | None:
         """Return the side of the pictures that it reads, in pixels; None before `prepare`, where it is auto."""
         return self.preprocessing.size
@@ -189,10 +201,20 @@ class Image(nn.Module):
 
     def forward(self, inputs: PictureInputs) -> Tensor:
         """Return raw vectors (n, dim) of n pictures."""
-        found = [self.network(self.normalised(part)) for part in inputs.parts if len(part)]
+        found = [self.network(self.normalised(block)) for part in inputs.parts for block in self._blocks(part)]
         if not found:
             return torch.zeros(0, self.dim, device=self.mean.device)
         return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _blocks(self, part: Tensor) -> Sequence[Tensor]:
+        """Return pictures (n, h, w, 3) in blocks that fit the cache; in one while training, whose statistics are all's.
+
+        On a GPU they are one block, too.
+        """
+        if not len(part):
+            return []
+        whole = self.training or part.device.type != "cpu"
+        return [part] if whole else part.split(max(1, _PIXELS // (part.shape[1] * part.shape[2])))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Return pixels (n, h, w, 3) uint8 as the network takes them, (n, 3, h, w), channels last in memory."""

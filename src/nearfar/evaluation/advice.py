@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nearfar.evaluation.baseline_values import START, BaselineValue, ModelValue
+from nearfar.evaluation.baseline_values import BEFORE, START, UNTRAINED, BaselineValue, ModelValue
 from nearfar.figures import ALL_BUT_ONE, SEEN_DOCUMENTS, finite, mapping, number, outcome, pair_of, title
 
 ENOUGH_PAIRS = 10_000  # with fewer, more training pairs are worth a try
@@ -18,10 +18,12 @@ def advice_of(own: ModelValue, baseline: BaselineValue, report: Mapping[str, Any
         return "The task is too easy to tell models apart: judge among more documents, or on harder rows."
     if baseline.outcome == "unknown":
         return f"Hold out more {own.rows} (data.heldout=..., or a larger file): a few hundred tell small differences."
+    if baseline.name == UNTRAINED and (own.kept_start or baseline.outcome == "worse"):
+        return "Look whether the space has collapsed; then try another training.learning_rate, or longer training."
     if own.kept_start and baseline.name == START:
         return _after_training(own.protocol)
     if baseline.outcome == "undecided":
-        return _more_rows(own, baseline) + (" More pairs or steps may help." if baseline.name == START else "")
+        return _more_rows(own, baseline) + (" More pairs or steps may help." if baseline.name in BEFORE else "")
     if baseline.outcome == "worse":
         return _after_training(own.protocol) if baseline.name == START else _beside_floor(own, baseline, report)
     documents, seen = own.protocol.get("documents"), own.protocol.get(SEEN_DOCUMENTS)

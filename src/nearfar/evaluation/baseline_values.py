@@ -21,6 +21,8 @@ from nearfar.figures import (
 )
 
 START = "start"  # the name, in a report, of the model that training began from
+UNTRAINED = "untrained"  # and of the network with random weights, where it began from none
+BEFORE = (START, UNTRAINED)  # what it was before training
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def baseline_values(report: Mapping[str, Any], metric: str) -> list[BaselineValu
 
 def _spoken(name: str, protocol: Mapping[str, Any]) -> str:
     """Return what sentences call a baseline."""
-    if name != START:
+    if name != START:  # the untrained network has a name of its own
         return label_of(name, protocol)
     began_from = mapping(mapping(protocol.get("baselines")).get(START)).get("name")
     return f"the model it began from ({began_from})" if began_from else "the model it began from"

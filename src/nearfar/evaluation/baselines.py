@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfar import registry
-from nearfar.abilities import folder_of
+from nearfar.abilities import folder_of, untrained_of
 from nearfar.column import column_kind
 from nearfar.contracts import Floor
 from nearfar.errors import InputError, nearest
-from nearfar.evaluation.baseline_values import START
+from nearfar.evaluation.baseline_values import BEFORE, START, UNTRAINED
 from nearfar.evaluation.measure import MODEL, Measured
-from nearfar.tasks import Task, columns_of, kind_of_task
+from nearfar.tasks import Labels, Task, columns_of, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 FLOORS = "evaluation.floors"
@@ -22,9 +22,13 @@ Baseline = str | Path | Embedder
 
 @dataclass(frozen=True)
 class Start:
-    """The model that training began from, judged on a task before training; see `evaluate.judged_start`."""
+    """What a model was before training, judged on a task then; see `evaluate.judged_start`.
+
+    name: of the baseline, "start" where it began from trained weights, "untrained" where they were random.
+    """
 
     measured: Measured
+    name: str = START
 
 
 def chosen_baselines(given: Baseline | Sequence[Baseline] | None) -> list[str | Embedder] | None:
@@ -90,6 +94,24 @@ def usual_floors(task: Task) -> dict[str, Floor]:
     return usual or dict(list(able.items())[:1])
 
 
+def has_untrained_floor(task: Task) -> bool:
+    """Return whether the untrained network is a floor of a task: of classes, and wherever cells are no text.
+
+    Random convolutions tell pictures apart to a degree, so what is not above that was not learnt.
+    """
+    return isinstance(task, Labels) or "text" not in _kinds(task)
+
+
+def untrained_floor(model: Embedder, task: Task) -> dict[str, Embedder]:
+    """Return a model's network with random weights, by its name; {} where there is none or it is no floor here."""
+    from nearfar.model import Model  # slow to import
+
+    if not has_untrained_floor(task) or not isinstance(model, Model):
+        return {}
+    encoder = untrained_of(model.encoder)
+    return {} if encoder is None else {UNTRAINED: Model(encoder)}
+
+
 def baselines_of(task: Task, given: Baseline | Sequence[Baseline] | None) -> dict[str, Floor | Embedder]:
     """Return what a model is compared with, under distinct names: the given floors and models, or the usual floors.
 
@@ -107,7 +129,7 @@ def baselines_of(task: Task, given: Baseline | Sequence[Baseline] | None) -> dic
             by_name[one] = able[one]  # given twice, it counts once
             continue
         stem = name = str(folder_of(one) or "model")
-        taken, number = {MODEL, START, *by_name}, 2  # "model" is the one under evaluation
+        taken, number = {MODEL, *BEFORE, *by_name}, 2  # "model" is the one under evaluation
         while name in taken:
             name, number = f"{stem} {number}", number + 1
         by_name[name] = one

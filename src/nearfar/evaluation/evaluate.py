@@ -12,8 +12,8 @@ from nearfar.column import ListColumn, take
 from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
-from nearfar.evaluation.baseline_values import START
-from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving
+from nearfar.evaluation.baseline_values import START, UNTRAINED
+from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving, untrained_floor
 from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.languages import language_facts
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
@@ -64,8 +64,10 @@ def evaluate(
             or a list; by default the usual ones of its type. Those of the embedding space go along.
         baselines: floors by name ("bm25", "bm25-stems", "majority", "pixels", "word-overlap", "random-order"), other
             models, or folders of models, one or a list; "none" or [] for none. A model is named by its folder, or
-            "model 2" and so on. By default the usual floors of the task.
-        start: what the model was before it was trained (`judged_start`), the first of the baselines, called "start".
+            "model 2" and so on. By default the usual floors of the task and, over classes and over cells that are no
+            text, the same network with random weights, "untrained", where it can be made (`abilities.HasUntrained`).
+        start: what the model was before it was trained (`judged_start`), the first of the baselines: "start" where it
+            began from trained weights, else "untrained", in the place of random weights drawn anew.
         fusion: also evaluate the reciprocal rank fusion of the model with each baseline (retrieval); of the usual
             floors, with the first alone.
         resamples: number of bootstrap resamples, at least 1; the time is proportional to it.
@@ -91,6 +93,8 @@ def evaluate(
     whole, chosen = task, metrics_of(task, metrics)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     compared_with = baselines_of(task, baselines)
+    if baselines is None and start is None:
+        compared_with = {**untrained_floor(model, task), **compared_with}
     predictions = predictions_of(model, task, seed)
     histogram, points = _histogram(predictions, task, seed), projection_map(task, predictions, seed)
     systems = {MODEL: measure(task, predictions, chosen)}
@@ -98,7 +102,7 @@ def evaluate(
     others, failed = _measured(task, compared_with, chosen, seed, named=baselines is not None)
     if baselines is None and not others and (chance := floors_serving(task).get(CHANCE)) is not None:
         compared_with, others = {CHANCE: chance}, {CHANCE: measure(task, chance(task, seed), chosen)}
-    systems |= ({START: start.measured} if start is not None else {}) | others
+    systems |= ({start.name: start.measured} if start is not None else {}) | others
     names = [name for name in systems if name != MODEL]
     compared_with = {name: one for name, one in compared_with.items() if name in others}
     fused = _fused(task, systems, compared_with, chosen, first_only=baselines is None) if fusion else {}
@@ -133,18 +137,23 @@ def evaluate(
 
 
 def judged_start(
-    model: Embedder, task: Task, metrics: Spec | Sequence[Spec] | None = None, *, name: str, seed: int = 0
+    model: Embedder, task: Task, metrics: Spec | Sequence[Spec] | None = None, *, name: str | None, seed: int = 0
 ) -> Start:
     """Return what a model makes of a task before it is trained, for `evaluate(..., start=...)` after that.
 
     Only its values are kept: training may then change the model in place. name: of what it began from ("minilm", a
-    folder). Give metrics and seed as to `evaluate`; the errors are those of `evaluate`, too.
+    folder), None where its weights are random. Give metrics and seed as to `evaluate`; the errors are those of
+    `evaluate`, too.
     """
     chosen = metrics_of(task, metrics)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     measured = measure(task, predictions_of(model, task, seed), chosen)
-    about = {"name": name, "label": f"{name} before training", "what": "the model that training began from"}
-    return Start(replace(measured, ranking=None, about={**about, **measured.about}))
+    if name is None:
+        about, key = {"what": "the network with the random weights that training began from"}, UNTRAINED
+    else:
+        about = {"name": name, "label": f"{name} before training", "what": "the model that training began from"}
+        key = START
+    return Start(replace(measured, ranking=None, about={**about, **measured.about}), key)
 
 
 def _measured(

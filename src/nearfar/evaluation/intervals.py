@@ -100,7 +100,8 @@ def statistic_intervals(
         chosen = np.sort(np.random.default_rng(seed).permutation(c)[:_LEFT_OUT])
 
     def values(batches: Iterator[Values]) -> dict[Name, Values]:
-        found = [[statistic(copies[:, of_row]) for statistic in statistics.values()] for copies in batches]
+        of_rows = (copies[:, of_row] for copies in batches)  # (b, n) each
+        found = [[statistic(copies) for statistic in statistics.values()] for copies in of_rows]
         return dict(zip(statistics, map(np.concatenate, zip(*found))))
 
     whole = values(iter([np.ones((1, c))]))  # (1,) each

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nearfar.abilities import tasks_of
+from nearfar.abilities import labels_of, tasks_of
+from nearfar.column import column_kind
 from nearfar.contracts import Metric, Positives
 from nearfar.errors import InputError
-from nearfar.evaluation.baselines import Baseline, Start, cannot_serve, chosen_baselines, floors_serving
+from nearfar.evaluation.baselines import (
+    Baseline,
+    Start,
+    cannot_serve,
+    chosen_baselines,
+    floors_serving,
+    has_untrained_floor,
+)
 from nearfar.evaluation.choose import build_metric, metrics_of, task_for
 from nearfar.evaluation.evaluate import evaluate, judged_start
 from nearfar.evaluation.report import Report
-from nearfar.tasks import Task, kind_of_task
+from nearfar.figures import NO_CLASSES
+from nearfar.tasks import Labels, Task, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 
@@ -22,7 +31,8 @@ class Judgement:
     """One task of a split, with the metrics that the recipe names for it.
 
     name: of its report: that of the split, or for a second task of it also the task's kind, "heldout labels".
-    baselines: floors by name, and models; None for the usual ones.
+    baselines: floors by name, and models; None for the usual ones. left_out: what the recipe names and pictures without
+    classes cannot be judged by.
     """
 
     name: str
@@ -30,15 +40,23 @@ class Judgement:
     task: Task
     metrics: list[Metric]
     baselines: Sequence[str | Embedder] | None = None
+    left_out: list[str] = field(default_factory=list)
 
-    def start(self, model: Embedder, name: str) -> Start:
-        """Return what a model makes of the task before it is trained; name: of what it began from."""
+    def has_start(self, name: str | None) -> bool:
+        """Return whether a model is judged before training; name: of what it began from, None for random weights."""
+        return name is not None or has_untrained_floor(self.task)
+
+    def start(self, model: Embedder, name: str | None) -> Start:
+        """Return what a model makes of the task before it is trained; name: as above."""
         return judged_start(model, self.task, self.metrics, name=name)
 
     def report(self, model: Embedder, start: Start | None = None, training: Mapping[str, Any] | None = None) -> Report:
         """Return the report on a model, beside what it was before; training: facts of it for the protocol."""
         report = evaluate(model, self.task, self.metrics, baselines=self.baselines, start=start)
-        return replace(report, protocol={**report.protocol, **({"training": dict(training)} if training else {})})
+        facts: dict[str, Any] = {"training": dict(training)} if training else {}
+        if self.left_out:
+            facts[NO_CLASSES] = f"left out, as the pictures have no classes: {', '.join(self.left_out)}"
+        return replace(report, protocol={**report.protocol, **facts})
 
     def numbers(self, model: Embedder) -> dict[str, float]:
         """Return the metrics of a model alone, as while it trains."""
@@ -53,15 +71,23 @@ def judgements(
     Each metric gets the first of its split's tasks that it takes. A floor that is named is used for the tasks that it
     serves; a task that none of the named ones serves has its usual floors.
 
+    Pictures without classes are judged by finding each by another view of it, where the recipe names metrics of classes
+    alone; those are left out, by name.
+
     Errors: `InputError`: a metric for which the split has no task, with those that would do; a floor that is unknown or
     serves no task; those of the metrics' constructors.
     """
     splits: dict[str, Sequence[Task]] = {}
     found: dict[str, Judgement] = {}
+    left_out: dict[str, list[str]] = {}
     for i, entry in enumerate(entries):
         where, split = f"evaluate.{i}", str(entry["split"])
         metric = build_metric({k: v for k, v in entry.items() if k != "split"}, where, outside=True)
         tasks = splits.setdefault(split, tasks_of(positives, split))
+        fits = any(isinstance(task, metric.takes) for task in tasks)
+        if not fits and Labels in metric.takes and _lacks_classes(positives):
+            left_out.setdefault(split, []).append(next(iter(metric.meaning)))
+            continue
         task = task_for(metric, tasks, f"{where}: split {split!r}")
         mine = (one for one in found.values() if one.task is task)
         judgement = next(mine, None)
@@ -72,11 +98,20 @@ def judgements(
                 name += "'"
             judgement = found[name] = Judgement(name, split, task, [])
         judgement.metrics.append(metric)
+    for split, names in left_out.items():
+        if split not in found:
+            found[split] = Judgement(split, split, splits[split][0], metrics_of(splits[split][0], None))
+        found[split].left_out = names
     serving = _serving(chosen_baselines(baselines), [one.task for one in found.values()])
     for judgement, own in zip(found.values(), serving, strict=True):
         judgement.baselines = own
         metrics_of(judgement.task, judgement.metrics)  # two with a value of one name are an error before training
     return list(found.values())
+
+
+def _lacks_classes(positives: Positives) -> bool:
+    labelled = labels_of(positives)
+    return labelled is not None and labelled.classes is None and column_kind(labelled.cells) == "image"
 
 
 def _serving(baselines: list[str | Embedder] | None, tasks: Sequence[Task]) -> list[list[str | Embedder] | None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nearfar.evaluation.advice import advice_of
-from nearfar.evaluation.baseline_values import START, BaselineValue, ModelValue, baseline_values
+from nearfar.evaluation.baseline_values import BEFORE, BaselineValue, ModelValue, baseline_values
 from nearfar.figures import difference, distance, finite, mapping, number, pair_of, sizes, title
 
 # The order of metrics. The first one that was measured carries the verdict, so that none is picked for its result;
@@ -58,7 +58,7 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         sentence = f"Nothing can be said: {title(metric)} cannot be computed, as where all vectors are alike."
         return found | {"sentence": sentence, "metric": metric, "advice": COLLAPSED, "sizes": sizes(protocol)}
     baselines = baseline_values(report, metric)
-    start = next((baseline for baseline in baselines if baseline.name == START), None)
+    start = next((baseline for baseline in baselines if baseline.name in BEFORE), None)
     strongest = max(baselines, key=lambda baseline: baseline.value, default=None)  # of equal ones the first
     own = ModelValue(metric, float(metrics[metric]), mapping(mapping(report.get("intervals")).get(metric)), protocol)
     if strongest is None:
@@ -125,7 +125,7 @@ def _beside_start(own: ModelValue, start: BaselineValue) -> str:
 
 def _beside(own: ModelValue, baselines: Sequence[BaselineValue], strongest: BaselineValue) -> str:
     """Return the sentence of a model beside the strongest baseline."""
-    if strongest.name == START and (strongest.outcome != "better" or len(baselines) == 1):
+    if strongest.name in BEFORE and (strongest.outcome != "better" or len(baselines) == 1):
         if strongest.outcome != "better":
             return _beside_start(own, strongest)
         return f"Training made it better: {own.figure}, {distance(strongest.gap)} above {strongest.label}{own.among}."

@@ -11,8 +11,8 @@ from nearfar import tasks
 from nearfar.column import Ids
 from nearfar.contracts import Measurement, Predictions, Values
 from nearfar.errors import InputError
+from nearfar.metrics.answers.neighbours import neighbours
 from nearfar.metrics.answers.scores import answer_scores, unknown_auroc
-from nearfar.vectors.topk import topk
 
 _BLOCK = 20_000_000  # votes held at a time: cells x classes
 
@@ -80,7 +80,7 @@ class Knn:
 
     def _voted(self, task: tasks.Labels, predictions: Predictions) -> tuple[Ids, Values]:
         """Return the class that each cell's neighbours vote for, and the log of the known classes' votes, (n,)."""
-        ranking = topk(predictions.vectors["cells"], predictions.vectors["train"], self.k)
+        ranking = neighbours(predictions, self.k)
         classes = task.train_labels[ranking.rows]  # (n, k)
         cosines = ranking.scores.astype(np.float64)
         # The largest cosine is taken off: the order of votes is the same, and exp cannot overflow.

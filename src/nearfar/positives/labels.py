@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
+from nearfar.abilities import Labelled
 from nearfar.column import Aliases, Ids, content_id, take
 from nearfar.contracts import Augmentation, Batch, Data, Encoder
 from nearfar.errors import InputError
@@ -112,6 +113,10 @@ class LabelsAsPositives:
     def task(self, split: str) -> Task:
         """Return a split as a task: tell the class of each document from the training documents."""
         return self.of.tasks(split)[-1]
+
+    def labelled(self) -> Labelled:
+        """Return the documents and their classes, to judge by while training."""
+        return self.of.labelled()
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return the views of some examples and their classes, for people to read."""

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import for_reader, notes_of, side
+from nearfar.abilities import Labelled, for_reader, notes_of, side
 from nearfar.column import Aliases, Column, Ids, content_ids, equal_pairs, exact_ids, take
 from nearfar.contracts import Augmentation, Batch, Data, Encoder, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.augmented import augment_fixed, shown
 from nearfar.positives.relations.documents import Documents
-from nearfar.positives.relations.labelled import LabelledCells, label_column, labels_task
+from nearfar.positives.relations.labelled import LabelledCells, class_numbers, label_column, labels_task
 from nearfar.positives.relations.view import SIMCSE, BatchView, ViewEntry, batch_views
 from nearfar.positives.relations.view_tasks import documents_to_judge, view_task
 from nearfar.registry import PartsOf
@@ -164,6 +164,13 @@ class Views:
         labels = labels_task(split, train, of_split, label, notes_of(self.data))
         finds = self.documents.are_texts or self._first_augmented() is not None
         return [self.task(split), labels] if finds else [labels]
+
+    def labelled(self) -> Labelled:
+        """Return the documents and their classes, to judge by while training."""
+        cells, label = self.documents.cells, self.label
+        if label is None:
+            return Labelled(cells, None)
+        return Labelled(cells, class_numbers(self.data.column(label))[self.documents.row])
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return the views of some examples, augmented as they could be in training, for people to read."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from nearfar.figures import number, title
 from nearfar.printable import printable, show
 from nearfar.reports.tables import show_tables
 
@@ -48,9 +49,18 @@ def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:
     show(
         f"{results['pairs']:,} pairs, {results['train_pairs_per_second']:,.0f} a second in training; "
         f"{results['seconds']:.0f} s in all, {results['peak_memory_mb']:,.0f} MB at most",
+        *_online(results.get("online")),
         f"model   {results['model']}",
         f"report  {results['run']}/report.html",
     )
+
+
+def _online(online: Mapping[str, float] | None) -> Iterator[str]:
+    """Yield the last kNN while training, in a line, where there is one."""
+    if online:
+        metric = next(iter(online))
+        kept = f"{online['queries']:,} pictures"
+        yield f"{title(metric)} {number(online[metric])} while training, on {kept} kept back from it"
 
 
 def show_report(report: Report, console: Console | None = None) -> None:

@@ -22,7 +22,7 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
     start: dict[str, Any] = {}
     end: dict[str, Any] = {}
     kinds: dict[Any, dict[Any, dict[str, Any]]] = {
-        kind: {} for kind in ("step", "monitor", "evaluate", "heldout", "warning")
+        kind: {} for kind in ("step", "monitor", "evaluate", "heldout", "online", "warning")
     }
     for event in events:
         kind, step = str(event.get("event")), finite(event.get("step"))
@@ -37,6 +37,7 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
     steps, monitors, evaluations = kinds["step"], kinds["monitor"], kinds["evaluate"]
     metrics = {step: mapping(event.get("metrics")) for step, event in evaluations.items()}
     quality = {name: _points(metrics, name) for name in in_order(name for found in metrics.values() for name in found)}
+    online = {step: mapping(event.get("metrics")) for step, event in kinds["online"].items()}
     alignment = dict(_points(monitors, "alignment"))
     plan = {key: finite(start.get(key)) for key in ("steps", "pairs", "batch_size")}
     last = max(steps, default=None)
@@ -53,6 +54,10 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
         "held_out_of": next((numbers(event.get("of")) for event in kinds["heldout"].values()), {}),
         "geometry": {key: (_points(monitors, key), _points(metrics, key)) for key in GEOMETRY},
         "space": [(u, alignment[step], step) for step, u in _points(monitors, "uniformity") if step in alignment],
+        "online": {
+            name: _points(online, name) for name in in_order(name for found in online.values() for name in found)
+        },
+        "online_of": next((numbers(event.get("of")) for event in kinds["online"].values()), {}),
         "evaluated": {name: points for name, points in quality.items() if len(points) > 1},
     }
 

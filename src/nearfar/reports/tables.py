@@ -14,7 +14,7 @@ from rich.text import Text
 
 from nearfar.abilities import EXPECT
 from nearfar.evaluation.verdict import GEOMETRY, in_order
-from nearfar.figures import bounds, counted, difference, finite, label_of, number, outcome, pair_of
+from nearfar.figures import NO_CLASSES, bounds, counted, difference, finite, label_of, number, outcome, pair_of
 from nearfar.printable import printable, printable_line
 from nearfar.text.same_text import ANSWERS_ELSEWHERE, NOT_RANKED
 
@@ -123,6 +123,8 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
         yield f"[low, high]: {about['confidence']:.0%} interval{over}"
     if isinstance(why := protocol.get("intervals"), str):
         yield f"no intervals: {why}"
+    if isinstance(why := protocol.get(NO_CLASSES), str):
+        yield why
     notes = protocol.get("notes", {})
     yield from (f"{notes[what]:,} {what}" for what in (NOT_RANKED, ANSWERS_ELSEWHERE) if notes.get(what))
     split = notes.get("split", {})

@@ -22,6 +22,7 @@ from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.by_pairs import without_auto
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
+from nearfar.training.online_knn import KnnRows
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, refresh_steps, refuse_unminable
 from nearfar.training.settings import Settings
@@ -76,7 +77,9 @@ def dry_run(
     aliases = aliases_of(encoder, positives)
     positives = with_aliases(positives, aliases)
     kept = kept_back(positives, loss, training, aliases)
-    sampler = Sampler.of(positives, training, None if kept is None else kept.train)
+    trained_on = None if kept is None else kept.train
+    knn_rows, _ = KnnRows.of(positives, encoder, training, trained_on)
+    sampler = Sampler.of(positives, training, trained_on if knn_rows is None else knn_rows.train)
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()
     read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder, hidden)

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, cast
@@ -34,6 +35,7 @@ from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
 from nearfar.training.mixture import mix, parts_of
 from nearfar.training.objective_terms import hidden_views
+from nearfar.training.online_knn import KnnRows, OnlineKnn
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
 from nearfar.training.schedules import Schedules
@@ -55,7 +57,8 @@ class Run:
     train_pairs_per_second: examples a second between the first and the last step, with all that happened in between.
     Of a resumed run, of its last part alone. peak_memory_mb: of the process, or of the GPU where one is used. seconds:
     of all of `fit`, tokenisation included, and of all parts of a resumed run; seconds_before: of those before the last.
-    selected: the step whose weights validation chose, 0 for those of the start; None without validation.
+    selected: the step whose weights validation chose, 0 for those of the start; None without validation. online: the
+    last kNN while training, and of how many pictures it is; {} without it.
     """
 
     model: Model
@@ -67,6 +70,7 @@ class Run:
     warnings: list[str]
     seconds_before: float = 0.0
     selected: int | None = None
+    online: dict[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -137,12 +141,14 @@ def fit(
         aliases = aliases_of(encoder, positives)
         positives = with_aliases(positives, aliases)
         kept = kept_back(positives, loss, training, aliases)
-        sampler = Sampler.of(positives, training, None if kept is None else kept.train)
+        trained_on = None if kept is None else kept.train
+        knn_rows, no_knn = KnnRows.of(positives, encoder, training, trained_on)
+        sampler = Sampler.of(positives, training, trained_on if knn_rows is None else knn_rows.train)
         steps = training.steps or sampler.steps(training.epochs)
         read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
         # State: new, or that of a checkpoint.
         train_state = _initial_state(trained, training, device, ranks)
-        identity = run_identity(trained, positives, training, refresh)
+        identity = run_identity(trained, positives, training, refresh, None if knn_rows is None else knn_rows.queries)
         machine = _machine(training, device, precision, ranks)
         schedules = Schedules(training, train_state.optimiser, loss, steps)
         grows, place = may_grow(training, refresh, scheduled=schedules.are_any), folder / "checkpoints"
@@ -162,6 +168,7 @@ def fit(
         curve = None if heldout_loss is None else HeldoutCurve(heldout_loss, training, logger)
         judge = with_heldout_loss(evaluate, heldout_loss, logger)
         selection = None if kept is None else WeightSelection(gradient_step, shipped, kept, checkpointer, logger)
+        online = None if knn_rows is None else OnlineKnn(knn_rows, gradient_step, shipped, logger)
         evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve, selects=selection is None)
         had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
         last_step = steps_done if had_stopped else steps
@@ -170,6 +177,7 @@ def fit(
         with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
             for line in (auto_settings(given, training, len(positives)), *start_lines(encoder, positives)):
                 logger.say(line)
+            logger.say(no_knn)
             logger.warn(steps_done, too_short(steps, given, sampler.n))
             logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
             if selection is not None:
@@ -182,6 +190,8 @@ def fit(
                 if save or is_judged or negatives.due(step):
                     train_step.refuse_infinite_weights(step, batch, loss_value, gradient_norm)
                 is_best = evaluator(step, ranks)
+                if online is not None and online.due(step):
+                    ranks.on_first_rank(partial(online.log, step))
                 is_best |= selection is not None and selection(step)
                 out_of_patience = checkpointer.memory["stopped"]
                 if signal_name is None and not out_of_patience:
@@ -206,7 +216,8 @@ def fit(
             logger.log_end(seconds)
         metrics, speed = checkpointer.memory["metrics"], logger.pairs_per_second
         memory, earlier = hardware.peak_memory_mb(), checkpointer.seconds_before
-        return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, earlier, selected)
+        of_knn = {**online.last, **online.of} if online is not None and online.last else {}
+        return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, earlier, selected, of_knn)
 
 
 class Interrupts:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nearfar import registry
+from nearfar.column import Ids
 from nearfar.contracts import Positives
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.training.mixture import Mixture, parts_of
@@ -23,9 +24,16 @@ OF_MIXTURES = ("mixing", "mixing_temperature", "one_data_set", "apart")  # witho
 
 
 def run_identity(
-    trained: Trained, positives: Positives, settings: Settings, miner: Miner | None = None
+    trained: Trained,
+    positives: Positives,
+    settings: Settings,
+    miner: Miner | None = None,
+    kept_back: Ids | None = None,
 ) -> dict[str, Any]:
-    """Return a run's settings and the fingerprints of its data and initial encoder, nested under the recipe's names."""
+    """Return a run's settings and the fingerprints of its data and initial encoder, nested under the recipe's names.
+
+    kept_back: the examples that `online_knn` keeps from training, which depend on their classes, too.
+    """
     encoder = trained.encoder
     heads = {name: registry.settings_of(head) for name, head in trained.heads.items()}
     space = {name: fingerprint(value) for name, value in encoder.identity() if not isinstance(value, np.ndarray)}
@@ -37,6 +45,7 @@ def run_identity(
         "positives": {
             "name": ", ".join(registry.name_of(type(part)) for part in parts),
             "data": positives.fingerprint,
+            **({} if kept_back is None else {"kept back for kNN": fingerprint(kept_back)}),
         },
         "encoder": {**space, **encoder.settings(), **registry.settings_of(encoder)},
         **({} if trained.loss is None else {"loss": registry.settings_of(trained.loss)}),

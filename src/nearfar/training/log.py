@@ -253,7 +253,7 @@ class ProgressBar:
         """Show a step with new values; values that are not given stay as they were."""
         self.facts |= facts
         formats = {"loss": "loss {:.3f}", "pairs_per_second": "{:,.0f} pairs/s"}
-        formats |= {"alignment": "alignment {:.2f}", "uniformity": "uniformity {:.2f}"}
+        formats |= {"online_knn": "kNN {:.3f}", "alignment": "alignment {:.2f}", "uniformity": "uniformity {:.2f}"}
         texts = [form.format(self.facts[name]) for name, form in formats.items() if name in self.facts]
         self._progress.update(self._task, completed=step, description="  ".join(texts))
 

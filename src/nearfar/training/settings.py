@@ -58,6 +58,8 @@ class Settings:
     validate_every: steps between validations, 0 for half a run; the start and the end are validated, too.
     refresh_every: steps after which negatives are mined anew with the current weights, 0 for never (how: the recipe's
     section mining); refresh_first: also before the first step.
+    online_knn: whether some of the pictures that have classes are kept back from training, and their kNN accuracy is
+    measured while it runs (`online_knn`: at most 1,000, or 5 %). It decides nothing.
     monitor_every: steps between measurements of the vectors' geometry. tensorboard: write event files, too (extra
     `tensorboard`).
     """
@@ -93,6 +95,7 @@ class Settings:
     validate_every: int = 0
     refresh_every: int = 0
     refresh_first: bool = False
+    online_knn: bool = True
     monitor_every: int = 25
     tensorboard: bool = False
 

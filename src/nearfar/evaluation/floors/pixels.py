@@ -18,6 +18,7 @@ from nearfar.vectors.embed import Vectors
 
 _SIDE = 32  # pixels of a picture's side
 _TIME = 128  # frames of a recording
+_BLOCK = 64  # cells read together: photographs are large
 
 
 class PixelsFloor:
@@ -40,26 +41,36 @@ class PixelsFloor:
 
 class _Pixels:
     def embed(self, cells: list[Any], /, role: str | None = None) -> Vectors:  # noqa: ARG002  both sides are alike
-        rows = [_values(cell) for cell in cells]
-        if len({len(row) for row in rows}) > 1:
-            sizes = sorted({len(row) for row in rows})
+        alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        for row, cell in enumerate(cells):
+            alike.setdefault((kind_of(cell), tuple(np.shape(cell))), []).append(row)
+        found = {key: _values(key[0], [cells[row] for row in rows]) for key, rows in alike.items()}
+        if len(sizes := sorted({values.shape[1] for values in found.values()})) > 1:
             raise InputError(f"pixels: cells must have equally many values, they have {sizes[0]} to {sizes[-1]}")
-        vectors = np.stack(rows)  # (n, d)
+        vectors = np.empty((len(cells), *sizes), np.float32)  # (n, d)
+        for key, rows in alike.items():
+            vectors[rows] = found[key]
         vectors -= vectors.mean(1, keepdims=True)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-        return unit
+        return np.divide(vectors, lengths, out=vectors, where=lengths > 0)
 
 
-def _values(cell: Any) -> Vectors:
-    """Return the values of one cell, (d,)."""
-    kind = kind_of(cell)
-    values = cell.detach().float().cpu() if isinstance(cell, Tensor) else torch.from_numpy(np.array(cell, np.float32))
-    if not values.numel() or not bool(values.isfinite().all()):
-        raise InputError(f"pixels: a {kind} has {'no values' if not values.numel() else 'values that are not finite'}")
-    if kind == "image":
-        values = adaptive_avg_pool2d(values.permute(2, 0, 1), (_SIDE, _SIDE))  # (3, 32, 32)
-    elif kind == "recording":
-        values = adaptive_avg_pool1d(values.T, _TIME)  # (channels, 128)
-    flat: Vectors = values.flatten().numpy()
-    return flat
+def _values(kind: str, cells: list[Any]) -> Vectors:
+    """Return the values of n cells of one kind and shape, (n, d)."""
+    blocks = []
+    for start in range(0, len(cells), _BLOCK):
+        block = [
+            cell.detach().float().cpu() if isinstance(cell, Tensor) else torch.from_numpy(np.array(cell, np.float32))
+            for cell in cells[start : start + _BLOCK]
+        ]
+        values = torch.stack(block)  # (b, ...)
+        if not values.numel() or not bool(values.isfinite().all()):
+            why = "values that are not finite" if values.numel() else "no values"
+            raise InputError(f"pixels: a {kind} has {why}")
+        if kind == "image":
+            values = adaptive_avg_pool2d(values.permute(0, 3, 1, 2), (_SIDE, _SIDE))  # (b, 3, 32, 32)
+        elif kind == "recording":
+            values = adaptive_avg_pool1d(values.transpose(1, 2), _TIME)  # (b, channels, 128)
+        blocks.append(values.flatten(1).numpy())
+    found: Vectors = np.concatenate(blocks)
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Column, take
+from nearfar.column import Column, Ids, take
 from nearfar.contracts import Data
 from nearfar.errors import InputError, nearest
 from nearfar.positives.relations.documents import Documents, SelectedCells
@@ -87,6 +87,13 @@ def class_name(label: Any) -> str | None:
     if isinstance(label, float | np.floating) and float(label).is_integer():
         label = int(label)  # a column of whole numbers with gaps is read as floats
     return str(label).strip() or None
+
+
+def class_numbers(labels: Column) -> Ids:
+    """Return the class of each row of a column of labels as a number, (n,); -1 where the label is missing."""
+    names = [class_name(label) for label in take(labels, np.arange(len(labels)))]
+    known = {name: number for number, name in enumerate(sorted({name for name in names if name is not None}))}
+    return np.array([-1 if name is None else known[name] for name in names], np.int64)
 
 
 def _order(name: str) -> tuple[bool, float, str]:
