@@ -444,6 +444,15 @@ def picture_size(side: Any) -> int | None:
 
 
 @runtime_checkable
+class ShowsPictures(Protocol):
+    """Inputs that can be looked at: pictures in the very pixels that the encoder gets."""
+
+    def pictures(self) -> list[npt.NDArray[np.uint8]]:
+        """Return the pictures, (h, w, 3) each, in order."""
+        ...
+
+
+@runtime_checkable
 class HasPictureForm(Protocol):
     """An encoder that has a form over pixels, which other runtimes read."""
 

@@ -123,6 +123,7 @@ def run(
     from nearfar.compute.ranks import Ranks
     from nearfar.config import plain, resolved
     from nearfar.evaluation.splits import judgements
+    from nearfar.reports.sheets import remove_pictures
     from nearfar.training import by_pairs
     from nearfar.training.fit import fit
 
@@ -137,6 +138,7 @@ def run(
         _write_recipe(out, whole)
         for stale in ("results.json", "report.html"):  # of the run that is replaced
             (out / stale).unlink(missing_ok=True)
+        remove_pictures(out)
     starts: dict[str, Start] = {}
     began_from = start_of(parts.encoder)
     started = [one for one in judged if one.has_start(began_from)]
@@ -169,8 +171,9 @@ def run(
     training = _about_training(parts, numbers) | ({} if done.selected is None else {"selected step": done.selected})
     reports = {one.name: one.report(done.model, starts.get(one.name), training) for one in judged}
     seconds = time.perf_counter() - began + done.seconds_before  # of all parts of a resumed run
-    facts = _facts(done, reports, len(parts.positives), seconds)
-    write_results(done, reports, facts)
+    views, pictures = _views(parts)
+    facts = _facts(done, reports, len(parts.positives), seconds) | ({"views": views} if views else {})
+    write_results(done, reports, facts, pictures)
     return Experiment(done, reports, facts)
 
 
@@ -184,6 +187,21 @@ def _about_training(parts: RecipeParts, numbers: Mapping[str, Any]) -> dict[str,
     """Return what a verdict must know of training to say what to try; numbers: the settings, none of them "auto"."""
     settings = {name: numbers[name] for name in ("learning_rate", "epochs", "steps", "batch_size")}
     return {"pairs": len(parts.positives), **settings, "mined negatives": parts.refresh is not None}
+
+
+def _views(parts: RecipeParts) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return a sheet of pictures that training saw, and the file of its tiles; nothing where it saw no pictures."""
+    from nearfar.abilities import PreparedLate
+    from nearfar.column import column_kind
+    from nearfar.reports.views import names_of, sheet_facts
+    from nearfar.training.seen_views import seen_views
+
+    shown = any(column_kind(column) == "image" for column in parts.positives.views.values())
+    if not shown or isinstance(parts.positives, PreparedLate):
+        return {}, {}
+    seen = seen_views(parts.encoder, parts.positives, parts.loss, **parts.training)
+    facts, pictures = sheet_facts(seen, names_of(parts.data, seen), most=64)
+    return (facts, pictures) if pictures else ({}, {})
 
 
 def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:
@@ -200,14 +218,21 @@ def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:
         return None
 
 
-def write_results(run: Run, reports: dict[str, Report], facts: dict[str, Any]) -> None:
-    """Write results.json, the model card and report.html into the run's folder."""
+def write_results(
+    run: Run, reports: dict[str, Report], facts: dict[str, Any], pictures: Mapping[str, bytes] | None = None
+) -> None:
+    """Write results.json, the model card, the pictures to look at and report.html into the run's folder.
+
+    pictures: by file, besides those of the reports.
+    """
     from nearfar.reports.run import write_page
+    from nearfar.reports.sheets import write_pictures
 
     brief = {split: {k: v for k, v in report.to_json().items() if k in BRIEF} for split, report in reports.items()}
     run.model.notes |= {"metrics": facts.get("metrics", {}), "reports": json_safe(brief)}
     run.model.describe(run.folder / "model")
     write_json(run.folder / "results.json", facts)
+    write_pictures(run.folder, {**(pictures or {}), **{k: v for one in reports.values() for k, v in one.pictures.items()}})
     write_page(run.folder)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ def audit(
         began = time.perf_counter()
         results.append(check())
         seconds[name] = time.perf_counter() - began
-    findings = sorted((f for result in results for f in result.findings), key=lambda finding: _ORDER[finding.level])
+    findings = ordered(f for result in results for f in result.findings)
     profile: dict[str, Any] = {}
     for result in results:
         profile |= result.profile
@@ -80,13 +80,19 @@ def audit(
     )
 
 
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings, the worst first."""
+    return sorted(findings, key=lambda finding: _ORDER[finding.level])
+
+
 @dataclass(frozen=True)
 class Audit:
     """The result of an audit.
 
-    data: the name of the data. kind: "pairs", "graded pairs", "texts" or "BEIR folder". main: the split that is trained
+    data: the name of the data. kind: "pairs", "graded pairs", "texts", "BEIR folder" or "pictures". main: the split that is trained
     on. splits: rows by split. columns: each text column's role. findings: the worst first. profile: measurements by
-    check. drops: training rows that cleaning may leave out. seconds: duration by stage.
+    check. drops: training rows that cleaning may leave out. seconds: duration by stage. sheet, pictures: of the pictures
+    that examples show, the layout of their sprite, and its file's bytes, which are no part of the JSON.
     """
 
     data: str
@@ -98,6 +104,8 @@ class Audit:
     profile: dict[str, Any]
     drops: list[Drop]
     seconds: dict[str, float]
+    sheet: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the audit as plain values."""
@@ -111,6 +119,7 @@ class Audit:
             "fine": [{"check": f.check, "what": f.what} for f in self.findings if f.level == "fine"],
             "profile": self.profile,
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+            **({"sheet": self.sheet} if self.sheet else {}),
         }
 
 

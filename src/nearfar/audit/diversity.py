@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -84,16 +85,21 @@ def _clusters(vectors: Vectors, k: int, seed: int) -> tuple[Ids, Vectors]:
 
 
 def classes(material: Material) -> CheckResult:
-    """Count the labels of each split; the effective number of classes is exp(entropy) of their shares."""
+    """Count the labels of each split, if there are any."""
     if material.label is None:
         return CheckResult()
-    counts = {split: Counter(_labels(cells)) for split, cells in material.labels.items()}
-    main = counts[material.main]
+    return class_counts(material.label, material.labels, material.main)
+
+
+def class_counts(column: str, labels: Mapping[str, list[Any]], main_split: str) -> CheckResult:
+    """Count the labels of each split; the effective number of classes is exp(entropy) of their shares."""
+    counts = {split: Counter(_labels(cells)) for split, cells in labels.items()}
+    main = counts[main_split]
     total = sum(main.values())
     entropy = -sum(n / total * math.log(n / total) for n in main.values()) if total else 0.0
     effective = math.exp(entropy)
     profile: dict[str, Any] = {
-        "column": material.label,
+        "column": column,
         "classes": len(main),
         "effective": effective,
         "counts": {split: dict(count.most_common()) for split, count in counts.items()},
@@ -109,7 +115,7 @@ def classes(material: Material) -> CheckResult:
         fix = "A class of a row or two has no positive in most batches: draw them by class, merge or drop the rarest."
         result.findings.append(Finding("classes", "notice", what, len(rare), len(main), fix=fix))
     else:
-        result.findings.append(fine("classes", f"{balance} (column {material.label!r})."))
+        result.findings.append(fine("classes", f"{balance} (column {column!r})."))
     if unknown:
         what = f"{counted(len(unknown), 'label is', 'labels are')} in other splits but never in training: "
         what += ", ".join(unknown[:8]) + ("." if len(unknown) <= 8 else ", \u2026")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +12,12 @@ from nearfar.cli._early import refuse_data, refuse_model, reserve
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.storage.folders import json_safe
 
+if TYPE_CHECKING:
+    from nearfar.evaluation.sources import Reading
+
 
 def command(
-    data: Annotated[str, typer.Argument(help="A table, a folder of train.jsonl and test.jsonl, or a BEIR folder.")],
+    data: Annotated[str, typer.Argument(help="A table, a folder of train.jsonl and test.jsonl, a BEIR folder, or pictures.")],
     overrides: TableOverrides = None,
     column: Annotated[str | None, typer.Option(help="Audit this column alone, as texts.")] = None,
     query: Annotated[str | None, typer.Option(help="Column of queries, where names do not say so.")] = None,
@@ -26,21 +29,29 @@ def command(
     fix: Annotated[Path | None, typer.Option(help="Write a cleaned copy: a .jsonl, .parquet, .csv, or folder.")] = None,
     fix_near: Annotated[bool, typer.Option("--fix-near", help="Leave out near copies and near leaks, too.")] = False,
     fix_outliers: Annotated[bool, typer.Option("--fix-outliers", help="... and pairs that look unrelated.")] = False,
+    mirrored: Annotated[bool, typer.Option("--mirrored", help="Pictures: mirrored ones are copies, too.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of samples.", min=0)] = 0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find copies, leaks, broken texts and pairs that look wrong.
+    """Find copies, leaks, what is broken and pairs that look wrong.
 
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
     of each row that was left out. It keeps texts as they are: a cell that begins with =, +, - or @ is data, which a
-    spreadsheet would run as a formula, so import a .csv there as text.
+    spreadsheet would run as a formula, so import a .csv there as text. Of pictures, in a folder or an archive, it finds
+    and shows copies and near copies: saved again, resized, brightened.
     """
     read = reading(overrides, delimiter=delimiter, pairs=False)
     refuse_data(data, delimited="delimiter" in read.data)
     if model is not None:
         refuse_model(model)
     reserve(out, fix)
+    from nearfar.data.picture_sets.members import is_picture_set
+
+    if is_picture_set(data):
+        given = {"--column": column, "--query": query, "--key": key, "--label": label, "--model": model, "--fix": fix}
+        _audit_pictures(data, read, out, mirrored=mirrored, given=given, quiet=quiet, as_json=as_json)
+        return
     from nearfar.audit.audit import audit
     from nearfar.errors import InputError
     from nearfar.evaluation import sources
@@ -48,6 +59,8 @@ def command(
     from nearfar.reports.audit import page
     from nearfar.storage.folders import write_text
 
+    if mirrored:
+        raise InputError(f"{data}: holds texts; --mirrored is for pictures, leave it out")
     if fix is None and (fix_near or fix_outliers):
         raise InputError("--fix-near and --fix-outliers say what to leave out; say where to write: --fix OUT")
     if fix is not None:
@@ -67,4 +80,30 @@ def command(
         facts["fixed"] = clean(source, found, fix, near=fix_near, outliers=fix_outliers)
     facts = json_safe(facts)
     write_text(out, page(facts))
+    emit(facts, as_json, lambda: console.show_audit(facts))
+
+
+def _audit_pictures(
+    data: str,
+    read: Reading,
+    out: Path,
+    *,
+    mirrored: bool,
+    given: dict[str, Any],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from nearfar.audit.pictures import audit_pictures
+    from nearfar.errors import InputError
+    from nearfar.reports import console
+    from nearfar.reports.audit import page
+    from nearfar.storage.folders import write_text
+
+    wrong = next((name for name, value in given.items() if value is not None), None)
+    if wrong is not None:
+        raise InputError(f"{data}: holds pictures; {wrong} is for tables of texts, leave it out")
+    with console.progress(quiet=quiet or as_json) as progress:
+        found = audit_pictures(read.images(data), mirrored=mirrored, progress=progress)
+    facts = json_safe(found.to_json() | {"model": None, "page": str(out)})
+    write_text(out, page(facts, found.pictures))
     emit(facts, as_json, lambda: console.show_audit(facts))

@@ -26,6 +26,7 @@ def command(
     delimiter: Delimiter = None,
     split: Annotated[str | None, typer.Option(help="Split of data with several; test or heldout, if there.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the whole report as JSON in this file.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write a page to look at: FILE.html.")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a model, beside baselines, with intervals.
@@ -36,18 +37,21 @@ def command(
     refuse_model(model)
     read = reading(overrides, delimiter=delimiter, query=query, key=key)
     refuse_data(data, split or "test", delimited="delimiter" in read.data)
-    reserve(out)
+    reserve(out, page)
     from nearfar.evaluation import sources
     from nearfar.evaluation.baselines import chosen_baselines
     from nearfar.evaluation.evaluate import evaluate
     from nearfar.model import Model
     from nearfar.reports import console
-    from nearfar.storage.folders import write_json
+    from nearfar.storage.folders import write_json, write_text
 
     loaded, others = Model.load(model), chosen_baselines(baseline or None)
     report = evaluate(loaded, sources.task(data, split, read, loaded), baselines=others)
     facts = report.to_json()
     if out is not None:
         write_json(out, facts)
+    if page is not None:
+        from nearfar.reports import run
 
+        write_text(page, run.page(facts | {"run": model.removesuffix("/model")}, [], pictures=report.pictures))
     emit(facts, as_json, lambda: console.show_report(report))

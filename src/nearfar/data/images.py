@@ -138,6 +138,11 @@ class Images:
         return len(self._rows)
 
     @property
+    def found(self) -> Labelled:
+        """All pictures of the path, also those that are left out of training because another split has them."""
+        return self._all
+
+    @property
     def splits(self) -> list[str]:
         """The names that `split` knows."""
         return list(self._splits)

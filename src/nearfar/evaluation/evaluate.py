@@ -14,6 +14,7 @@ from nearfar.errors import InputError
 from nearfar.evaluation import space
 from nearfar.evaluation.baseline_values import START, UNTRAINED
 from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving, untrained_floor
+from nearfar.evaluation.contact_sheet import contact_sheet
 from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.languages import language_facts
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
@@ -40,6 +41,7 @@ def evaluate(
     fusion: bool = True,
     resamples: int = 2000,
     seed: int = 0,
+    look: bool = True,
 ) -> Report:
     """Return a model's metrics on a task with 95 % intervals, beside those of baselines.
 
@@ -72,6 +74,7 @@ def evaluate(
             floors, with the first alone.
         resamples: number of bootstrap resamples, at least 1; the time is proportional to it.
         seed: seed of the resamples and samples; the same seed gives the same report.
+        look: also make what is to be looked at: the map and, of pictures, the contact sheet.
 
     Errors: `InputError`: a metric or baseline that is unknown or does not fit the task; an empty query; vectors that
     are not finite, by row; not a task.
@@ -96,7 +99,9 @@ def evaluate(
     if baselines is None and start is None:
         compared_with = {**untrained_floor(model, task), **compared_with}
     predictions = predictions_of(model, task, seed)
-    histogram, points = _histogram(predictions, task, seed), projection_map(task, predictions, seed)
+    histogram = _histogram(predictions, task, seed)
+    points, thumbnails = projection_map(task, predictions, seed) if look else ({}, {})
+    sheet, tiles = contact_sheet(task, predictions, seed) if look else ({}, {})
     systems = {MODEL: measure(task, predictions, chosen)}
     del predictions  # its vectors may be large
     others, failed = _measured(task, compared_with, chosen, seed, named=baselines is not None)
@@ -133,6 +138,8 @@ def evaluate(
         worst=worst,
         projection_map=points,
         samples=_samples(task, systems, seed),
+        sheet=sheet,
+        pictures=thumbnails | tiles,
     )
 
 

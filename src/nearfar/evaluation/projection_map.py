@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from nearfar.column import Column, Ids
+from nearfar.column import Column, Ids, column_kind, take
 from nearfar.contracts import Predictions, Values
 from nearfar.evaluation.predictions import positive_pairs
 from nearfar.evaluation.worst import shown_texts
+from nearfar.pictures.sprite import sprite
 from nearfar.tasks import Labels, Retrieval, Task, columns_of
 from nearfar.vectors.embed import Vectors
 
 MOST = 300  # points
+KEPT = 10  # nearest neighbours of each point that are compared in space and on the map
+WHAT = "map"  # the file of its thumbnails begins so
+_THUMBNAIL = 40  # pixels
 _LONGEST = 80  # characters of a point's text
 
 
@@ -40,12 +45,13 @@ def principal_axes(vectors: Values) -> tuple[Values, Values]:
     return points * np.where(signs == 0, 1.0, signs), shares
 
 
-def projection_map(task: Task, predictions: Predictions, seed: int) -> dict[str, Any]:
-    """Return the map of a sample of held-out vectors: at most 300 points, in two groups or by class.
+def projection_map(task: Task, predictions: Predictions, seed: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the map of a sample of held-out vectors, at most 300 points, in two groups or by class; and its pictures.
 
-    {"dim", "shares" (2), "of", "groups": names, "x", "y", "group", "text": of each point, "pairs": of point numbers}.
-    Retrieval: queries and documents, with relevant pairs joined; pairs: first and second, joined where they are
-    positive; Labels: the cells by class. Zero vectors (empty documents) are left out; {} for fewer than three points.
+    {"dim", "shares" (2), "kept", "of", "groups": names, "x", "y", "group", "text": of each point, "pairs": of point
+    numbers}. kept: see `neighbours_kept`. Where all points are pictures, a sprite of their thumbnails goes along by
+    its file's name, with "file", "tile", "columns" and "rows" in the map. Retrieval: queries and documents, with relevant pairs joined; pairs: first and second, joined where they are
+    positive; Labels: the cells by class. Zero vectors (empty documents) are left out; nothing for fewer than three points.
 
     When not to use it: to measure. Two of d axes hold a part of the variance, and points that lie apart in space may
     lie on each other here.
@@ -55,8 +61,9 @@ def projection_map(task: Task, predictions: Predictions, seed: int) -> dict[str,
     generator = np.random.default_rng(seed)
     if isinstance(task, Labels):
         rows = _drawn(_usable(predictions.vectors[left_name]), MOST, generator)
-        return _map(predictions.vectors[left_name][rows], task.labels[rows], list(task.classes),
-                    shown_texts(columns[left_name], rows.tolist(), _LONGEST), [], len(task.cells))  # fmt: skip
+        found = _map(predictions.vectors[left_name][rows], task.labels[rows], list(task.classes),
+                     _texts(columns[left_name], rows), [], len(task.cells))  # fmt: skip
+        return _with_thumbnails(found, [(columns[left_name], rows)])
     left, right = predictions.vectors[left_name], predictions.vectors[right_name]
     i, j = _few_positives(task, left, right, seed, generator)
     a, b = _with(i, _usable(left), generator), _with(j, _usable(right), generator)
@@ -64,7 +71,42 @@ def projection_map(task: Task, predictions: Predictions, seed: int) -> dict[str,
     groups = ["queries", "documents"] if isinstance(task, Retrieval) else ["first of a pair", "second of a pair"]
     texts = _texts(columns[left_name], a) + _texts(columns[right_name], b)
     group = np.repeat([0, 1], [len(a), len(b)])
-    return _map(np.concatenate([left[a], right[b]]), group, groups, texts, pairs, len(left) + len(right))
+    found = _map(np.concatenate([left[a], right[b]]), group, groups, texts, pairs, len(left) + len(right))
+    return _with_thumbnails(found, [(columns[left_name], a), (columns[right_name], b)])
+
+
+def neighbours_kept(vectors: Values, points: Values, most: int = KEPT) -> float:
+    """Return the mean share of the `most` nearest of n vectors (n, d) that are among the nearest points (n, 2), too.
+
+    Both by Euclidean distance, which orders vectors of unit length as the cosine does; fewer than `most` others are all
+    counted. 1 is a map that keeps them all; most / (n - 1) is chance.
+
+    Source: Lee and Verleysen 2009, "Quality assessment of dimensionality reduction: rank-based criteria", Q_NX.
+    """
+    k = min(most, len(vectors) - 1)
+    near, shown = (_nearest(array, k) for array in (vectors, points))
+    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(near, shown)]))
+
+
+def _nearest(array: Values, k: int) -> Ids:
+    """Return the k rows nearest to each of n rows (n, d), without itself, (n, k); of equal ones the earlier."""
+    squares = (array**2).sum(1)
+    distance = squares[:, None] + squares[None, :] - 2 * array @ array.T  # (n, n)
+    np.fill_diagonal(distance, np.inf)
+    nearest: Ids = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    return nearest
+
+
+def _with_thumbnails(
+    found: dict[str, Any], parts: Sequence[tuple[Column, Ids]]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return a map, and its thumbnails where all its points are pictures; parts: the rows of columns, in order."""
+    if not found or any(column_kind(column) != "image" for column, _ in parts):
+        return found, {}
+    made = sprite([np.asarray(cell) for column, rows in parts for cell in take(column, rows)], _THUMBNAIL)
+    if made is None:
+        return found, {}
+    return {**found, **made.layout(WHAT)}, {made.file(WHAT): made.data}
 
 
 def _map(
@@ -78,6 +120,7 @@ def _map(
         "dim": vectors.shape[1],
         "of": of,
         "shares": np.round(shares, 4).tolist(),
+        "kept": round(neighbours_kept(vectors.astype(np.float64), points), 4),
         "groups": groups,
         "x": x,
         "y": y,
@@ -114,4 +157,5 @@ def _drawn(rows: Ids, most: int, generator: np.random.Generator) -> Ids:
 
 
 def _texts(column: Column, rows: Ids) -> list[str]:
-    return shown_texts(column, rows.tolist(), _LONGEST)
+    """Return the texts of some rows; pictures have none."""
+    return [""] * len(rows) if column_kind(column) == "image" else shown_texts(column, rows.tolist(), _LONGEST)

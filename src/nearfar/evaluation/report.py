@@ -39,6 +39,8 @@ class Report:
     first metric that has one for each query, which `protocol["worst"]` names: {"query", "value", "rank", "expected",
     "found"}. samples: three searches, drawn by the seed: {"query", "rank", "found", "others"}.
     projection_map: a sample of the vectors on their first two principal axes (`evaluation.projection_map`).
+    sheet: where pictures are searched, some queries beside their nearest neighbours (`evaluation.contact_sheet`).
+    pictures: the bytes of the files that the map and the sheet name; they are no part of the JSON.
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
     In JSON there is also the verdict, what these numbers allow to say (`verdict.verdict`).
     """
@@ -55,10 +57,12 @@ class Report:
     worst: list[dict[str, Any]] = field(default_factory=list)
     projection_map: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    sheet: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values that `json.dumps` writes; numbers that are not finite become None."""
-        content = {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+        content = {part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.name != "pictures"}
         return {"task": content.pop("task"), "verdict": verdict(content), **content}
 
 

@@ -60,7 +60,7 @@ class Judgement:
 
     def numbers(self, model: Embedder) -> dict[str, float]:
         """Return the metrics of a model alone, as while it trains."""
-        return evaluate(model, self.task, self.metrics, baselines=[], resamples=2).metrics
+        return evaluate(model, self.task, self.metrics, baselines=[], resamples=2, look=False).metrics
 
 
 def judgements(

@@ -61,7 +61,7 @@ def decoded(data: bytes, side: int | None = None) -> Picture:
 
 def size_of(data: bytes) -> tuple[int, int]:
     """Return height and width as a picture's header says them, before it is turned. Errors: as `decoded`."""
-    pillow = _pillow()
+    pillow = pillow_module()
     try:
         with pillow.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size
@@ -100,7 +100,7 @@ def missing_extra(error: ImportError) -> InputError:
 
 
 @cache
-def _pillow() -> ModuleType:
+def pillow_module() -> ModuleType:
     """Return Pillow's module `Image`: a picture far beyond the limit is an error in it, and it warns of nothing else.
 
     Its other warnings are of metadata, and would be many lines for a folder of photographs.
@@ -127,7 +127,7 @@ def _simplejpeg() -> ModuleType:
 @cache
 def _formats() -> tuple[str, ...]:
     """Return the formats that this Pillow was built with, of those that are read."""
-    pillow = _pillow()
+    pillow = pillow_module()
     pillow.init()
     return tuple(name for name in FORMATS if name in pillow.OPEN)
 
@@ -152,7 +152,7 @@ def _by_simplejpeg(data: bytes, side: int | None) -> tuple[Picture, int] | None:
 
 def _by_pillow(data: bytes, side: int | None) -> tuple[Picture, int]:
     """Return the first picture of a file and the orientation that is still to be applied."""
-    pillow = _pillow()
+    pillow = pillow_module()
     try:
         with pillow.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size
@@ -193,7 +193,7 @@ def _in_8_bits(values: npt.NDArray[Any]) -> Picture:
 def _orientation_of(data: bytes) -> int:
     """Return the orientation of a JPEG's file."""
     try:
-        with _pillow().open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+        with pillow_module().open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
             return _orientation(image)
     except Exception:  # damaged EXIF says nothing, and the pixels are whole
         return 1
@@ -234,7 +234,7 @@ def _upright(picture: Picture, orientation: int) -> Picture:
 
 def _bad(error: Exception) -> BadPictureError:
     """Return an error of a decoder as one that says what is wrong with the file."""
-    pillow = _pillow()
+    pillow = pillow_module()
     if isinstance(error, BadPictureError):
         return error
     if isinstance(error, pillow.DecompressionBombError | pillow.DecompressionBombWarning):

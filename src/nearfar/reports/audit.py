@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from nearfar.reports.page import template
+from nearfar.reports.sheets import Sprites
 
 _CLASSES = 12  # that the table of classes shows
 
 
-def page(audit: dict[str, Any]) -> str:
+def page(audit: dict[str, Any], pictures: Mapping[str, bytes] | None = None) -> str:
     """Return the HTML page of an audit, given in the shape of the JSON of `nearfar audit`; it loads nothing.
 
-    Every text is untrusted and escaped.
+    pictures: the file that the JSON's sheet names. Every text is untrusted and escaped.
     """
+    sprites = Sprites(pictures or {})
+    tiles = sprites.of(audit.get("sheet", {}))
     by_level = {level: [f for f in audit["findings"] if f["level"] == level] for level in ("problem", "notice")}
     profile = audit["profile"]
     lengths = profile.get("lengths", {})
     return template("audit.html.j2").render(
         audit=audit,
         **by_level,
+        tiles=tiles,
+        sprites=sprites,
         rows=sum(audit["splits"].values()),
         lengths={role: length | {"shares": _shares(length["histogram"]["counts"])} for role, length in lengths.items()},
         tokens=profile.get("tokens", {}),

@@ -211,9 +211,9 @@ def stretched(*content: Markup) -> Markup:
     return tag("svg", *content, **frame, overflow="visible")
 
 
-def dot(x: float, y: float, style: str, tip: str = "") -> Markup:
-    """Return a dot at a place; a tip is shown when the pointer is over it."""
-    data = {"data_tip": tip} if tip else {}
+def dot(x: float, y: float, style: str, tip: str = "", **data: str) -> Markup:
+    """Return a dot at a place; a tip is shown when the pointer is over it, with the picture that `data` names."""
+    data |= {"data_tip": tip} if tip else {}
     return tag(
         "circle", cx=percent(x), cy=percent(1 - y), r=2 if "small" in style else 4, class_=f"dot {style}", **data
     )

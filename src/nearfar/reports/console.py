@@ -110,7 +110,10 @@ def show_audit(audit: dict[str, Any]) -> None:
 
 
 def _row_names(examples: list[dict[str, Any]]) -> str:
-    names = dict.fromkeys(f"{example['split']} {example['row']}" for example in examples)
+    """Return the rows of examples, those of pictures by their paths."""
+    names = dict.fromkeys(
+        example["text"] if "of" in example else f"{example['split']} {example['row']}" for example in examples
+    )
     return ", ".join(list(names)[:_ROWS])
 
 

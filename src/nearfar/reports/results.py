@@ -44,6 +44,7 @@ class _Judged(TypedDict, total=False):
     worst: list[dict[str, Any]]
     samples: list[dict[str, Any]]
     projection_map: dict[str, Any]
+    sheet: dict[str, Any]
 
 
 class _Results(_Judged, total=False):
@@ -54,6 +55,7 @@ class _Results(_Judged, total=False):
     peak_memory_mb: float | None
     seconds: float | None
     warnings: list[str]
+    views: dict[str, Any]
 
 
 def results_of(folder: Path) -> dict[str, Any]:

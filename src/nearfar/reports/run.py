@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from nearfar.errors import InputError
-from nearfar.figures import finite
+from nearfar.figures import finite, mapping
 from nearfar.reports.course import course_of
 from nearfar.reports.page import template
 from nearfar.reports.results import further_splits, parsed_object, results_of
 from nearfar.reports.section import entries, section_of
+from nearfar.reports.sheets import Sprites, pictures_of, view_sheet
 from nearfar.reports.use import use_lines
 from nearfar.storage import folders
 
 
-def page(results: dict[str, Any], events: list[dict[str, Any]], use: Sequence[tuple[str, str]] = ()) -> str:
+def page(
+    results: dict[str, Any],
+    events: list[dict[str, Any]],
+    use: Sequence[tuple[str, str]] = (),
+    pictures: Mapping[str, bytes] | None = None,
+) -> str:
     """Return the HTML page of a run.
 
     Every text is untrusted: it is escaped, and cut where it is very long.
@@ -29,18 +35,23 @@ def page(results: dict[str, Any], events: list[dict[str, Any]], use: Sequence[tu
             shown too. A number that is null or not finite shows as a dash.
         events: the lines of `events.jsonl`, in the order written; of a repeated step the later line counts.
         use: lines to copy, each with what it is for (`use_lines`).
+        pictures: the files that contact sheets, maps and views name; what is not there is not shown.
     """
     recipe = results.get("recipe") or ""
     text = recipe if isinstance(recipe, str) else yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     # Only the rows of installed packages are modules and functions; anything else is data and answers.
     packages = "unseen" in results or "name: python_packages" in text
-    sections = [section_of(results, str(results.get("task") or ""))]
-    sections += [section_of(split_results, split) for split, split_results in further_splits(results).items()]
+    sprites = Sprites(pictures or {})
+    views = view_sheet(mapping(results.get("views")), sprites)
+    sections = [section_of(results, str(results.get("task") or ""), sprites)]
+    sections += [section_of(of_split, split, sprites) for split, of_split in further_splits(results).items()]
     log = course_of(events)
     log["warnings"] = log["warnings"] or [(None, message) for message in entries(results.get("warnings"))]
     run = {"name": Path(str(results.get("run") or "")).name, "recipe": text, "packages": packages}
     run |= {key: finite(results.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
-    return template("page.html.j2").render(run=run, sections=sections, log=log, use=use)
+    return template("page.html.j2").render(
+        run=run, sections=sections, log=log, use=use, views=views, sprites=sprites
+    )
 
 
 def write_page(folder: Path) -> Path:
@@ -60,7 +71,7 @@ def write_page(folder: Path) -> Path:
         with events_file.open(encoding="utf-8", errors="replace") as file:  # a crash leaves half a line: skipped
             events = [event for line in file if (event := parsed_object(line))]
     try:
-        text = page(results, events, use_lines(folder / "model"))
+        text = page(results, events, use_lines(folder / "model"), pictures_of(folder))
     except RecursionError as error:
         raise InputError(f"{folder}: what results.json holds is nested too deeply; evaluate the run again") from error
     folders.write_text(target := folder / "report.html", text)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from nearfar.reports.charts import Axis, Point, dot, line, plot, stretched
+from nearfar.reports.charts import Axis, Point, dot, line, percent, plot, stretched
+from nearfar.reports.sheets import Tile, apart
 
+_THUMBNAIL = 0.042, 0.082  # of the width and height of a map: its size, and a gap
 COLOURS = 7  # groups with a colour of their own; further ones are grey
 
 
@@ -45,9 +47,28 @@ def scatter(
     tips: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     description: str,
+    pictures: Sequence[Tile] | None = None,
 ) -> Markup:
-    """Draw points, each with its style and tip; a thin line joins the two points of a pair, by number."""
-    x, y = Axis.over((p[0] for p in points), 8), Axis.over((p[1] for p in points), 8)
+    """Draw points, each with its style and tip; a thin line joins the two points of a pair, by number.
+
+    pictures: of each point, which its tip shows.
+    """
+    x, y = _axes(points)
     joins = [line([points[i], points[j]], x, y, "join") for i, j in pairs]
-    dots = [dot(x.at(u), y.at(v), f"point {style}", tip) for (u, v), style, tip in zip(points, styles, tips)]
+    data = [{"data_sprite": tile.style, "data_at": tile.at} for tile in pictures] if pictures else [{}] * len(points)
+    dots = [
+        dot(x.at(u), y.at(v), f"point {style}", tip or ("a picture" if more else ""), **more)
+        for (u, v), style, tip, more in zip(points, styles, tips, data)
+    ]
     return plot(title, description, x, y, [stretched(*joins), *dots], "first axis")
+
+
+def pictured(points: Sequence[Point]) -> list[tuple[int, str, str]]:
+    """Return the points that have a thumbnail on a map, so that none covers another: number, left and top of each."""
+    x, y = _axes(points)
+    places = [(x.at(u), 1 - y.at(v)) for u, v in points]
+    return [(i, percent(places[i][0]), percent(places[i][1])) for i in apart(places, *_THUMBNAIL)]
+
+
+def _axes(points: Sequence[Point]) -> tuple[Axis, Axis]:
+    return Axis.over((p[0] for p in points), 8), Axis.over((p[1] for p in points), 8)

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nearfar.evaluation.projection_map import KEPT
 from nearfar.evaluation.verdict import GEOMETRY, HELDOUT_LOSS, in_order, verdict
 from nearfar.figures import SEEN_DOCUMENTS, SIZES, finite, label_of, mapping, outcome, pair_of
 from nearfar.reports.course import numbers
 from nearfar.reports.scatter import grouped
+from nearfar.reports.sheets import Sprites, contact_sheet, thumbnails
 
 _FORESTS = 3  # baselines with a chart of the differences
 _POINTS = 500  # of a map
 
 
-def section_of(results: dict[str, Any], task: str) -> dict[str, Any]:
-    """Return one split's numbers for the template: a row for each metric, compared with every baseline."""
+def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = None) -> dict[str, Any]:
+    """Return one split's numbers for the template: a row for each metric, compared with every baseline.
+
+    sprites: of the pictures that the contact sheet and the map name; without them they show none.
+    """
+    sprites = sprites or Sprites({})
     keys = ("metrics", "intervals", "baseline", "difference", "fusion", "fusion_difference")
     metrics, intervals, baseline, difference, fusion, gain = (mapping(results.get(key)) for key in keys)
     judged, others = verdict(results), list(baseline | difference)
@@ -55,7 +61,8 @@ def section_of(results: dict[str, Any], task: str) -> dict[str, Any]:
         "wrong": wrong,
         "queries": finite(protocol.get("queries")),
         "samples": [row for row in entries(results.get("samples")) if isinstance(row, dict)][:3],
-        "projection_map": _projection_map(mapping(results.get("projection_map"))),
+        "sheet": contact_sheet(mapping(results.get("sheet")), sprites),
+        "projection_map": _projection_map(mapping(results.get("projection_map")), sprites),
         "protocol": results.get("protocol"),
     }
 
@@ -109,7 +116,7 @@ def _histogram(histogram: dict[str, Any]) -> dict[str, Any] | None:
     return {"edges": edges, "shares": [[value / sum(values) for value in values] for values in known]}
 
 
-def _projection_map(given: dict[str, Any]) -> dict[str, Any] | None:
+def _projection_map(given: dict[str, Any], sprites: Sprites) -> dict[str, Any] | None:
     """Return the points of a map with their styles and its legend; None unless it is complete."""
     names = [str(name) for name in entries(given.get("groups"))]
     points = list(zip(*(map(finite, entries(given.get(key))) for key in ("x", "y", "group")), strict=False))
@@ -131,6 +138,9 @@ def _projection_map(given: dict[str, Any]) -> dict[str, Any] | None:
         "tips": tips,
         "legend": legend,
         "pairs": known[:_POINTS],
+        "kept": finite(given.get("kept")),
+        "chance": min(1.0, KEPT / (len(points) - 1)),
+        "thumbnails": thumbnails(given, sprites, len(points)),
         "shares": shares,
         "dim": finite(given.get("dim")),
         "of": finite(given.get("of")),

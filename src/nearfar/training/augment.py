@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from nearfar.abilities import augmented_views, for_reader
 from nearfar.column import Ids, take
 from nearfar.contracts import Encoder, Inputs, Positives
@@ -11,16 +14,18 @@ from nearfar.text.prompts import prompt, with_prompt
 
 
 def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Inputs:
-    """Return the augmented inputs of some rows (r,) of a view; seeds (r, 3) are run seed, epoch and example.
+    """Return the inputs of some rows (r,) of a view, augmented (`augmented`)."""
+    return side_of(encoder, positives, view).inputs(augmented(positives, encoder, view, rows, seeds))
 
-    The encoder gets a tensor (r, ...) where the augmentation returns one. Pictures have the encoder's size, where the
-    augmentation has none. Prompts stand before texts only.
+
+def augmented(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Sequence[Any]:
+    """Return the augmented cells of some rows (r,) of a view; seeds (r, 3) are run seed, epoch and example.
+
+    A tensor (r, ...) where the augmentation returns one. Pictures have the encoder's size, where the augmentation has
+    none. Prompts stand before texts only.
 
     Errors: `InputError` for an augmentation that leaves nothing of a cell, or returns another number of cells.
     """
-    cells = take(positives.views[view], rows)
-    reader = side_of(encoder, positives, view)
-    augmented = augmented_cells(for_reader(augmented_views(positives)[view], reader), cells, seeds, view, rows)
-    if isinstance(augmented, list):
-        augmented = with_prompt(prompt(encoder, positives, view), augmented)
-    return reader.inputs(augmented)
+    cells, reader = take(positives.views[view], rows), side_of(encoder, positives, view)
+    changed = augmented_cells(for_reader(augmented_views(positives)[view], reader), cells, seeds, view, rows)
+    return with_prompt(prompt(encoder, positives, view), changed) if isinstance(changed, list) else changed

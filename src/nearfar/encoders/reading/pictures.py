@@ -60,6 +60,10 @@ class PictureInputs:
         """Return the number of pixels of each picture, (n,)."""
         return np.concatenate([np.full(len(part), part.shape[1] * part.shape[2], np.int64) for part in self.parts])
 
+    def pictures(self) -> list[npt.NDArray[np.uint8]]:
+        """Return the pictures, each (h, w, 3), in order."""
+        return [picture for part in self.parts for picture in part.cpu().numpy()]
+
     def to(self, device: Any) -> PictureInputs:
         """Return the same on another device."""
         return PictureInputs(tuple(part.to(device) for part in self.parts))

@@ -3,14 +3,24 @@
   tip.className = "tip";
   tip.hidden = true;
   document.body.append(tip);
-  const show = (event, text) => {
+  const show = (event, text, picture = {}) => {
     tip.textContent = text;
+    if (picture.sprite) {
+      const tile = document.createElement("span");
+      tile.className = "tile " + picture.sprite;
+      tile.style.backgroundPosition = picture.at;
+      tip.prepend(tile);
+    }
     tip.hidden = false;
     const rightmost = document.documentElement.clientWidth - tip.offsetWidth - 8;
     tip.style.left = Math.max(8, Math.min(event.clientX + 14, rightmost)) + scrollX + "px";
     tip.style.top = event.clientY + scrollY + 20 + "px";
   };
   const text = value => value.toLocaleString("en", { maximumSignificantDigits: 4 }).replace("-", "\u2212");
+  for (const thumb of document.querySelectorAll(".thumb")) {
+    thumb.addEventListener("pointermove", event => show(event, thumb.dataset.tip, thumb.dataset));
+    thumb.addEventListener("pointerleave", () => { tip.hidden = true; });
+  }
   for (const plot of document.querySelectorAll("svg.plot")) {
     const title = plot.querySelector("title");
     plot.setAttribute("aria-label", title.textContent);
@@ -22,7 +32,7 @@
     });
     plot.addEventListener("pointermove", event => {
       const markTip = event.target.dataset.tip;
-      if (markTip) return show(event, markTip);
+      if (markTip) return show(event, markTip, event.target.dataset);
       if (!lines.length) return void (tip.hidden = true);
       const box = plot.getBoundingClientRect();
       const at = (event.clientX - box.left) / box.width;

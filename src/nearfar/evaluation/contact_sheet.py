@@ -1,0 +1,179 @@
+"""A contact sheet: some pictures as queries, each beside its nearest neighbours, right and wrong ones told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nearfar.column import Column, Ids, column_kind, take
+from nearfar.contracts import Predictions, Values
+from nearfar.evaluation.worst import first_relevant, shown_texts
+from nearfar.pictures.decode import Picture
+from nearfar.pictures.sprite import sprite
+from nearfar.tasks import Labels, Retrieval, Task
+from nearfar.vectors.topk import topk
+
+NEIGHBOURS = 8  # of each query that are shown
+DRAWN, BEST, WORST = 4, 4, 4  # queries of a sheet
+SEARCHED = 2_000  # labelled cells among which the best and the worst are looked for
+_TEXT = 80  # characters beside a tile
+WHAT = "neighbours"  # the sprite's file begins so
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """Queries (n,) with their k nearest neighbours: rows (n, k), -1 for none, cosines, and which of them are right.
+
+    expected (n,): a right answer of each query, shown where none of its neighbours is right; -1 for none. rank (n,): of
+    the first right one, from 1, infinity where it is not known.
+    """
+
+    queries: Ids
+    rows: Ids
+    cosines: Values
+    right: np.ndarray[Any, np.dtype[np.bool_]]
+    expected: Ids
+    rank: Values
+
+
+def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the sheet of a task whose documents, or training cells, are pictures, and the file of its tiles.
+
+    {"file", "tile", "columns", "rows", "kind", "searched", "of", "groups": [{"name", "queries": [{"tile", "text",
+    "right", "rank", "expected", "found": [{"tile", "text", "right", "score"}]}]}]}; ({}, {}) for other tasks. Groups:
+    queries drawn by the seed; the best, whose neighbours are all right and nearest; the worst, whose neighbours are
+    wrong and near all the same. Best and worst are of different classes, as long as there are any. The same vectors
+    give the same sheet.
+
+    Labels: neighbours are training cells, right where they are of the query's class. Retrieval: neighbours are
+    documents, right where they are relevant; queries may be texts.
+
+    When not to use it: to judge a model. Twelve queries are an impression.
+    """
+    if not isinstance(task, Labels | Retrieval) or predictions.ranking is None and not predictions.vectors:
+        return {}, {}
+    queries, documents = (task.cells, task.train) if isinstance(task, Labels) else (task.queries, task.documents)
+    if column_kind(documents) != "image" or column_kind(queries) not in ("image", "text"):
+        return {}, {}
+    found = _labelled(task, predictions, seed) if isinstance(task, Labels) else _ranked(task, predictions)
+    if found is None:
+        return {}, {}
+    groups = _groups(found, task.labels if isinstance(task, Labels) else None, seed)
+    tiles = _Tiles(queries, documents, task)
+    content = [
+        {"name": name, "queries": [tiles.query(found, place) for place in places]}
+        for name, places in groups.items()
+        if places
+    ]
+    if (made := sprite(tiles.pictures())) is None:
+        return {}, {}
+    facts = {"kind": "labels" if isinstance(task, Labels) else "retrieval", "groups": content}
+    facts |= {"searched": len(found.queries), "of": len(queries)}
+    return {**made.layout(WHAT), **facts}, {made.file(WHAT): made.data}
+
+
+class _Tiles:
+    """The tiles of a sheet, numbered as they are asked for: a picture that is shown twice has one tile."""
+
+    def __init__(self, queries: Column, documents: Column, task: Labels | Retrieval) -> None:
+        self.columns, self.task = (queries, documents), task
+        self.places: dict[tuple[int, int], int] = {}
+
+    def query(self, found: _Searched, place: int) -> dict[str, Any]:
+        """Return one query with its neighbours for a reader."""
+        row, right = int(found.queries[place]), found.right[place]
+        neighbours = zip(found.rows[place].tolist(), found.cosines[place].tolist(), right.tolist())
+        shown: dict[str, Any] = {"tile": self._tile(0, row), "text": self._text(0, row), "right": int(right.sum())}
+        shown["rank"] = int(found.rank[place]) if np.isfinite(found.rank[place]) else None
+        if (expected := int(found.expected[place])) >= 0 and not right.any():
+            shown["expected"] = {"tile": self._tile(1, expected), "text": self._text(1, expected)}
+        shown["found"] = [
+            {"tile": self._tile(1, of), "text": self._text(1, of), "right": is_right, "score": round(cosine, 4)}
+            for of, cosine, is_right in neighbours
+            if of >= 0
+        ]
+        return shown
+
+    def _tile(self, column: int, row: int) -> int | None:
+        if column_kind(self.columns[column]) != "image":
+            return None
+        return self.places.setdefault((column, row), len(self.places))
+
+    def _text(self, column: int, row: int) -> str:
+        if isinstance(self.task, Labels):
+            return self.task.classes[int((self.task.labels, self.task.train_labels)[column][row])][:_TEXT]
+        if column_kind(self.columns[column]) == "image":
+            return ""
+        return shown_texts(self.columns[column], [row], _TEXT)[0]
+
+    def pictures(self) -> list[Picture]:
+        """Return the pictures of all tiles, in order."""
+        read: list[dict[int, Picture]] = []
+        for number, column in enumerate(self.columns):
+            rows = np.unique(np.array([row for at, row in self.places if at == number], np.int64))
+            read.append(dict(zip(rows.tolist(), take(column, rows))) if len(rows) else {})
+        return [np.asarray(read[number][row]) for number, row in self.places]
+
+
+def _labelled(task: Labels, predictions: Predictions, seed: int) -> _Searched | None:
+    """Return labelled cells, at most 2,000 drawn by the seed, with their nearest training cells."""
+    if not {"cells", "train"} <= predictions.vectors.keys():
+        return None
+    n = len(task.cells)
+    chosen = np.arange(n)
+    if n > SEARCHED:
+        chosen = np.sort(np.random.default_rng(seed).choice(n, SEARCHED, replace=False))
+    ranking = topk(predictions.vectors["cells"][chosen], predictions.vectors["train"], NEIGHBOURS)
+    right = task.train_labels[ranking.rows] == task.labels[chosen, None]
+    classes, first = np.unique(task.train_labels, return_index=True)
+    example = np.full(len(task.classes), -1)
+    example[classes] = first
+    rank = np.where(right.any(1), right.argmax(1) + 1.0, np.inf)
+    return _Searched(chosen, ranking.rows, ranking.scores.astype(np.float64), right, example[task.labels[chosen]], rank)
+
+
+def _ranked(task: Retrieval, predictions: Predictions) -> _Searched | None:
+    """Return all queries with their first documents."""
+    if predictions.ranking is None:
+        return None
+    rows = np.asarray(predictions.ranking.rows[:, :NEIGHBOURS])
+    cosines = np.asarray(predictions.ranking.scores[:, :NEIGHBOURS], np.float64)
+    right = np.array(
+        [[task.relevance[q].get(row, 0) > 0 for row in found] for q, found in enumerate(rows.tolist())], bool
+    ).reshape(rows.shape)
+    expected = [max(grades, key=lambda row: (grades[row], -row)) for _, grades in sorted(task.relevance.items())]
+    rank = np.array([first_relevant(task, predictions.ranking, query) for query in range(len(rows))])
+    return _Searched(np.arange(len(rows)), rows, cosines, right, np.array(expected, np.int64), rank)
+
+
+def _groups(found: _Searched, classes: Ids | None, seed: int) -> dict[str, list[int]]:
+    """Return the places of the queries of each group; a query is in one group alone."""
+    n = len(found.queries)
+    drawn = np.sort(np.random.default_rng(seed).choice(n, min(DRAWN, n), replace=False)).tolist()
+    nearest = np.where(found.rows >= 0, found.cosines, 0.0).mean(1)  # (n,)
+    if classes is None:  # of one relevant document there is one right neighbour at most: its rank counts
+        best = np.lexsort((-found.cosines[:, 0], found.rank))
+        worst = np.lexsort((-found.cosines[:, 0], -found.rank))
+        failed = found.rank > 1
+    else:
+        best = np.lexsort((-nearest, -found.right.sum(1)))
+        worst = np.lexsort((-nearest, found.right.sum(1)))
+        failed = found.right.sum(1) < found.right.shape[1]
+    of = None if classes is None else classes[found.queries]
+    bad = _different(worst[failed[worst]].tolist(), of, drawn, WORST)
+    good = _different(best[(found.rank <= 1)[best]].tolist(), of, [*drawn, *bad], BEST)
+    return {"drawn": drawn, "best": good, "worst": bad}
+
+
+def _different(order: Sequence[int], classes: Ids | None, taken: Sequence[int], most: int) -> list[int]:
+    """Return the first places of an order that are not taken, of classes that differ as long as there are any."""
+    free = [place for place in order if place not in set(taken)]
+    if classes is None:
+        return free[:most]
+    first: dict[int, int] = {}
+    for place in free:
+        first.setdefault(int(classes[place]), place)
+    return [*first.values(), *(place for place in free if place not in set(first.values()))][:most]

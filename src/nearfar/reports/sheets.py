@@ -1,0 +1,183 @@
+"""Sheets of pictures on pages: which tile of which sprite stands where, from results that anyone may have written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearfar.figures import finite, mapping
+from nearfar.pictures.sprite import MOST_BYTES, data_uri, is_sprite_file
+from nearfar.storage.folders import write_file_atomically
+
+FOLDER = "pictures"  # of a run, in which the sprites lie
+_MOST_TILES = 4_096  # of a sprite
+_BUDGET = 3_200_000  # bytes of the sprites of a page, which as text are a third more: a page has less than 5 MB
+_GROUPS = {  # of a contact sheet, in the order shown: name, title, what they are
+    "drawn": ("Drawn by the seed", "Not picked: so it usually goes."),
+    "best": ("Among the best", "Most of what was found is right, and near."),
+    "worst": ("Among the worst", "Most of what was found is wrong, and near all the same."),
+}
+_QUERIES, _FOUND = 8, 12  # of a group, and of a query, that are shown
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of a sprite: the CSS class of the sprite, and its place in per cent of what the sprite is wider."""
+
+    style: str
+    x: float
+    y: float
+    text: str = ""
+
+    @property
+    def at(self) -> str:
+        """The place in CSS."""
+        return f"{self.x}% {self.y}%"
+
+
+class Sprites:
+    """The sprites of a page, as data URIs by file; each becomes a CSS class once it is asked for, while there is room.
+
+    So a page stays below 5 MB, whatever lies in a run's folder.
+    """
+
+    def __init__(self, pictures: Mapping[str, bytes]) -> None:
+        uris = {name: data_uri(name, data) for name, data in pictures.items() if is_sprite_file(name)}
+        self._uris = {name: uri for name, uri in uris.items() if uri is not None}
+        self._bytes = 0
+        self.used: dict[str, dict[str, Any]] = {}  # by file: "style", "uri", "columns", "rows", "tile"
+
+    def of(self, facts: Mapping[str, Any]) -> Tiles | None:
+        """Return the tiles of {"file", "tile", "columns", "rows"}; None where anything of that is missing or odd."""
+        file, sizes = facts.get("file"), [facts.get(key) for key in ("tile", "columns", "rows")]
+        if not isinstance(file, str) or file not in self._uris or any(type(size) is not int for size in sizes):
+            return None
+        tile, columns, rows = (int(size or 0) for size in sizes)
+        new = 0 if file in self.used else len(self._uris[file]) * 3 // 4
+        if min(tile, columns, rows) < 1 or columns * rows > _MOST_TILES or self._bytes + new > _BUDGET:
+            return None
+        self._bytes += new
+        style = f"sprite-{len(self.used) + 1}"
+        known = self.used.setdefault(
+            file, {"style": style, "uri": self._uris[file], "columns": columns, "rows": rows, "tile": tile}
+        )
+        return Tiles(str(known["style"]), columns, rows, tile)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of one sprite, by number."""
+
+    style: str
+    columns: int
+    rows: int
+    tile: int
+
+    def __call__(self, number: Any, text: str = "") -> Tile | None:
+        """Return a tile; None for a number that the sprite does not have."""
+        if type(number) is not int or not 0 <= number < self.columns * self.rows:
+            return None
+        row, column = divmod(number, self.columns)
+        x, y = (100 * at / max(1, most - 1) for at, most in ((column, self.columns), (row, self.rows)))
+        return Tile(self.style, round(x, 4), round(y, 4), text)
+
+
+def pictures_of(folder: Path) -> dict[str, bytes]:
+    """Return the sprites of a run's folder by file; none where there are none. A link, or a larger file, is none."""
+    found = sorted((folder / FOLDER).glob("*-*.*")) if (folder / FOLDER).is_dir() else []
+    good = [file for file in found if is_sprite_file(file.name) and file.is_file() and not file.is_symlink()]
+    return {file.name: file.read_bytes() for file in good if file.stat().st_size <= MOST_BYTES}
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> None:
+    """Write sprites into the folder of a run."""
+    for name, data in pictures.items():
+        with write_file_atomically(folder / FOLDER / name) as new:
+            new.write_bytes(data)
+
+
+def remove_pictures(folder: Path) -> None:
+    """Remove the sprites of a run that is replaced."""
+    for name in pictures_of(folder):
+        (folder / FOLDER / name).unlink()
+
+
+def contact_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] | None:
+    """Return a contact sheet (`evaluation.contact_sheet`) for the template; None unless there is one with its tiles."""
+    tiles = sprites.of(given)
+    if tiles is None:
+        return None
+    by_name = {str(group.get("name")): group for group in _objects(given.get("groups"))}
+    groups = []
+    for name, (title, about) in _GROUPS.items():
+        queries = [_query(one, tiles) for one in _objects(mapping(by_name.get(name)).get("queries"))[:_QUERIES]]
+        if queries := [query for query in queries if query["found"]]:
+            groups.append({"title": title, "about": about, "queries": queries})
+    numbers = {key: finite(given.get(key)) for key in ("searched", "of")}
+    return {"groups": groups, "labels": given.get("kind") == "labels", "small": tiles.tile <= 40, **numbers}
+
+
+def _query(given: Mapping[str, Any], tiles: Tiles) -> dict[str, Any]:
+    expected = mapping(given.get("expected"))
+    found = [
+        {
+            "tile": tile,
+            "text": str(one.get("text") or ""),
+            "right": one.get("right") is True,
+            "score": finite(one.get("score")),
+        }
+        for one in _objects(given.get("found"))[:_FOUND]
+        if (tile := tiles(one.get("tile"))) is not None
+    ]
+    return {
+        "tile": tiles(given.get("tile")),
+        "text": str(given.get("text") or ""),
+        "rank": finite(given.get("rank")),
+        "right": sum(one["right"] for one in found),
+        "expected": tiles(expected.get("tile"), str(expected.get("text") or "")),
+        "found": found,
+    }
+
+
+def view_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] | None:
+    """Return the sheet of views (`training.seen_views`) for the template; None unless there is one with its tiles."""
+    tiles = sprites.of(given)
+    if tiles is None:
+        return None
+    examples = []
+    for one in _objects(given.get("examples"))[:24]:
+        views = [
+            {"name": str(view.get("name") or "")[:60], "tile": tile, "text": str(view.get("text") or "")}
+            for view in _objects(one.get("views"))[:64]
+            if (tile := tiles(view.get("tile"))) is not None or view.get("text")
+        ]
+        source = tiles(one.get("tile"))
+        name = str(one.get("name") or "")
+        examples.append({"row": one.get("row"), "name": name, "tile": source, "views": views})
+    known = [f"{size} x {size}" for size in given.get("sizes") or [] if type(size) is int]
+    return {"examples": examples, "sizes": known, "small": tiles.tile <= 40, "said": str(given.get("said") or "")}
+
+
+def thumbnails(given: Mapping[str, Any], sprites: Sprites, points: int) -> list[Tile] | None:
+    """Return the thumbnail of each point of a map; None unless there is one for each."""
+    tiles = sprites.of(given)
+    found = [] if tiles is None else [tile for i in range(points) if (tile := tiles(i)) is not None]
+    return found if tiles is not None and len(found) == points else None
+
+
+def apart(points: Iterable[tuple[float, float]], wide: float, tall: float) -> list[int]:
+    """Return which places (x, y), in fractions of a map, can have a thumbnail so large that none covers another.
+
+    In order: a point has one where no earlier thumbnail is in the way. wide, tall: of one, in fractions of the map.
+    """
+    chosen: list[tuple[int, float, float]] = []
+    for i, (x, y) in enumerate(points):
+        if all(abs(x - u) >= wide or abs(y - v) >= tall for _, u, v in chosen):
+            chosen.append((i, x, y))
+    return [i for i, *_ in chosen]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
