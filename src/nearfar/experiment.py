@@ -232,7 +232,9 @@ def write_results(
     run.model.notes |= {"metrics": facts.get("metrics", {}), "reports": json_safe(brief)}
     run.model.describe(run.folder / "model")
     write_json(run.folder / "results.json", facts)
-    write_pictures(run.folder, {**(pictures or {}), **{k: v for one in reports.values() for k, v in one.pictures.items()}})
+    write_pictures(
+        run.folder, {**(pictures or {}), **{k: v for one in reports.values() for k, v in one.pictures.items()}}
+    )
     write_page(run.folder)
 
 

@@ -33,6 +33,15 @@ class Words:
         return unit
 
 
+class Means:
+    """A picture's mean colour, beside a constant."""
+
+    def embed(self, cells: list[Any], /, role: str | None = None) -> np.ndarray:
+        vectors = np.stack([[*np.asarray(cell, float).mean((0, 1)), 60.0] for cell in cells]).astype(np.float32)
+        unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+
 class Table:
     """Given vectors for given texts."""
 

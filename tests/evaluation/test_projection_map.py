@@ -5,8 +5,8 @@ import pytest
 
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.predictions import predictions_of
-from nearfar.evaluation.projection_map import MOST, principal_axes, projection_map
-from tests.evaluation.models import Table, Words, labelled, pairs, retrieval
+from nearfar.evaluation.projection_map import MOST, neighbours_kept, principal_axes, projection_map
+from tests.evaluation.models import Means, Table, Words, labelled, pairs, retrieval
 
 
 def test_the_axes_are_those_of_the_largest_variance_with_a_fixed_sign() -> None:
@@ -30,10 +30,36 @@ def test_one_point_has_no_variance() -> None:
     assert principal_axes(np.array([[1.0], [2.0], [4.0]]))[1].tolist() == [1, 0]
 
 
+def test_neighbours_kept_are_counted_one_by_one() -> None:
+    draw = np.random.default_rng(0)
+    vectors = draw.standard_normal((40, 6))
+    points = vectors[:, :2]
+    shares = []
+    for i in range(40):
+        others = [j for j in range(40) if j != i]
+        near = sorted(others, key=lambda j: float(np.linalg.norm(vectors[i] - vectors[j])))[:10]
+        shown = sorted(others, key=lambda j: float(np.linalg.norm(points[i] - points[j])))[:10]
+        shares.append(len(set(near) & set(shown)) / 10)
+    assert neighbours_kept(vectors, points) == pytest.approx(np.mean(shares))
+    assert neighbours_kept(points, points) == 1
+    assert neighbours_kept(vectors[:4], points[:4]) == 1  # of three others all are nearest
+
+
+def test_the_map_of_pictures_has_a_thumbnail_for_each_point() -> None:
+    pytest.importorskip("PIL.Image", reason="the extra images is not installed")
+    pictures = [np.full((6, 8, 3), value, np.uint8) for value in range(0, 200, 20)]
+    task = labelled(pictures, [i % 2 for i in range(10)], pictures[:2], [0, 1])
+    found, files = projection_map(task, predictions_of(Means(), task, 0), 0)
+    assert list(files) == [found["file"]]
+    assert found["columns"] * found["rows"] >= len(found["x"]) == 10
+    assert (found["tile"], set(found["text"])) == (8, {""})
+    assert 0 <= found["kept"] <= 1
+
+
 def test_retrieval_shows_queries_documents_and_their_pairs() -> None:
     model = Table({"p": [1, 0], "q": [0, 1], "a": [1, 0.1], "b": [0.1, 1], "c": [1, 0.5]})
     task = retrieval(["p", "q"], ["a", "b", "c", ""], {0: {2: 1}, 1: {1: 2, 3: 1}})
-    found = projection_map(task, predictions_of(model, task, 0), 0)
+    found = projection_map(task, predictions_of(model, task, 0), 0)[0]
     assert found["groups"] == ["queries", "documents"]
     assert found["group"] == [0, 0, 1, 1, 1]
     assert found["text"] == ["p", "q", "a", "b", "c"]  # the empty document has no vector
@@ -47,25 +73,25 @@ def test_a_large_task_is_a_sample_drawn_by_the_seed_with_short_texts() -> None:
     documents = [f"w{i} w{i % 7} " + "x" * 200 for i in range(900)]
     task = retrieval([f"w{i}" for i in range(400)], documents, {i: {2 * i: 1} for i in range(400)})
     predictions = predictions_of(Words(), task, 0)
-    found = projection_map(task, predictions, 0)
+    found = projection_map(task, predictions, 0)[0]
     assert {len(found[key]) for key in ("x", "y", "group", "text")} == {MOST}
     assert (found["group"].count(0), found["group"].count(1), len(found["pairs"])) == (150, 150, 75)
     for i, j in found["pairs"]:
         query, document = found["text"][i], found["text"][j]
         assert document.startswith(f"w{2 * int(query[1:])} ")
     assert max(map(len, found["text"])) == 80
-    assert projection_map(task, predictions, 0) == found != projection_map(task, predictions, 1)
+    assert projection_map(task, predictions, 0)[0] == found != projection_map(task, predictions, 1)[0]
 
 
 def test_cells_are_shown_by_class_and_pairs_joined_where_they_are_the_same() -> None:
     model = Table({"a": [1, 0, 0], "b": [0, 1, 0], "c": [0, 0, 1], "d": [1, 1, 0], "e": [0, 1, 1]})
     task = labelled(["a", "b", "c"], [0, 1, 1], ["d", "e"], [0, 1])
-    found = projection_map(task, predictions_of(model, task, 0), 0)
+    found = projection_map(task, predictions_of(model, task, 0), 0)[0]
     assert (found["text"], found["group"], found["pairs"]) == (["a", "b", "c"], [0, 1, 1], [])
     assert found["groups"] == task.classes
     both = pairs([1.0, 2.0, 1.0, 5.0])
     model = Table({"p": [1, 0], "q": [0, 1], "a": [1, 1], "b": [1, 2], "c": [2, 1]})
-    drawn = projection_map(both, predictions_of(model, both, 0), 0)
+    drawn = projection_map(both, predictions_of(model, both, 0), 0)[0]
     assert ("".join(drawn["text"]), drawn["pairs"]) == ("pppqabcb", [[3, 7]])
     assert drawn["groups"] == ["first of a pair", "second of a pair"]
 

@@ -102,7 +102,9 @@ def audit_pictures(
     made = sprite([found.pictures.read_rows(found.rows[[row]])[0] for row in shown.rows])
     sheet, files = ({}, {}) if made is None else (made.layout(WHAT), {made.file(WHAT): made.data})
     name = found.where.rstrip("/").rpartition("/")[2]
-    return Audit(name, "pictures", main, splits, {"image": "picture"}, ordered(findings), profile, [], seconds, sheet, files)
+    return Audit(
+        name, "pictures", main, splits, {"image": "picture"}, ordered(findings), profile, [], seconds, sheet, files
+    )
 
 
 def _all_copies(found: Labelled, near: NearCopies) -> Copies:
@@ -156,7 +158,9 @@ def _leaks(copies: Copies, splits: dict[str, int], main: str, shown: _Shown) -> 
     if len(others):
         what = f"{counted(len(others), 'pair')} of copies between splits outside {main}."
         fix = "Remove them from the pictures that settings are chosen on."
-        found.append(Finding("leaks outside training", "problem", what, len(others), rows, _examples(others, shown), fix))
+        found.append(
+            Finding("leaks outside training", "problem", what, len(others), rows, _examples(others, shown), fix)
+        )
     return found
 
 

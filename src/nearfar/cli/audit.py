@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    data: Annotated[str, typer.Argument(help="A table, a folder of train.jsonl and test.jsonl, a BEIR folder, or pictures.")],
+    data: Annotated[
+        str, typer.Argument(help="A table, a folder of train.jsonl and test.jsonl, a BEIR folder, or pictures.")
+    ],
     overrides: TableOverrides = None,
     column: Annotated[str | None, typer.Option(help="Audit this column alone, as texts.")] = None,
     query: Annotated[str | None, typer.Option(help="Column of queries, where names do not say so.")] = None,

@@ -42,9 +42,7 @@ def command(
             f"{recipe}: no view is changed by an augmentation, so there is nothing to see before training; nearfar "
             "train RECIPE --dry-run shows a batch"
         )
-    seen = seen_views(
-        parts.encoder, parts.positives, parts.loss, most=n, in_epochs=range(epochs), **parts.training
-    )
+    seen = seen_views(parts.encoder, parts.positives, parts.loss, most=n, in_epochs=range(epochs), **parts.training)
     names = views.names_of(parts.data, seen)
     sheet, pictures = views.sheet_facts(seen, names)
     where: Any = chosen["data"].get("path") if isinstance(chosen["data"], dict) else None

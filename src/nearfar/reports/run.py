@@ -49,9 +49,7 @@ def page(
     log["warnings"] = log["warnings"] or [(None, message) for message in entries(results.get("warnings"))]
     run = {"name": Path(str(results.get("run") or "")).name, "recipe": text, "packages": packages}
     run |= {key: finite(results.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
-    return template("page.html.j2").render(
-        run=run, sections=sections, log=log, use=use, views=views, sprites=sprites
-    )
+    return template("page.html.j2").render(run=run, sections=sections, log=log, use=use, views=views, sprites=sprites)
 
 
 def write_page(folder: Path) -> Path:

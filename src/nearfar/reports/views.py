@@ -93,7 +93,9 @@ def drawn(examples: Sequence[SeenExample]) -> bytes:
     return png(canvas)
 
 
-def write(path: Path, facts: dict[str, Any], pictures: dict[str, bytes], examples: Sequence[SeenExample], recipe: str) -> None:
+def write(
+    path: Path, facts: dict[str, Any], pictures: dict[str, bytes], examples: Sequence[SeenExample], recipe: str
+) -> None:
     """Write the sheet: a PNG where the name ends in .png, else a page."""
     from nearfar.storage.folders import write_file_atomically, write_text
 
@@ -119,7 +121,9 @@ def _cut(text: str, most: int = 400) -> str:
 
 
 def _name(view: SeenView, several: bool) -> str:
-    return f"{view.name}, epoch {view.epoch + 1}" if several else view.name
+    """Return what stands below a view: its epoch where there are several, and its name where that says a side."""
+    own = "" if several and view.name.startswith("view") else view.name
+    return ", ".join(part for part in (f"epoch {view.epoch + 1}" if several else "", own) if part)
 
 
 def _enlarged(picture: Picture, side: int) -> Picture:
