@@ -199,7 +199,11 @@ def _views(parts: RecipeParts) -> tuple[dict[str, Any], dict[str, bytes]]:
     shown = any(column_kind(column) == "image" for column in parts.positives.views.values())
     if not shown or isinstance(parts.positives, PreparedLate):
         return {}, {}
-    seen = seen_views(parts.encoder, parts.positives, parts.loss, **parts.training)
+    try:
+        seen = seen_views(parts.encoder, parts.positives, parts.loss, **parts.training)
+    except InputError as error:  # a picture is no longer there: the run is worth more than the sheet
+        warnings.warn(f"no sheet of what training saw: {error}", stacklevel=2)
+        return {}, {}
     facts, pictures = sheet_facts(seen, names_of(parts.data, seen), most=64)
     return (facts, pictures) if pictures else ({}, {})
 

@@ -23,8 +23,12 @@ pytest.importorskip("PIL.Image", reason="the extra images is not installed")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pictures of two classes in two splits, with one copy of each kind, and a broken one."""
     monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
-    own = {f"{split}/{kind}/{i}.png": photograph(100 * a + 10 * b + i)
-           for a, split in enumerate(("train", "test")) for b, kind in enumerate(("cat", "dog")) for i in range(5)}  # fmt: skip
+    own = {
+        f"{split}/{kind}/{i}.png": photograph(100 * a + 10 * b + i)
+        for a, split in enumerate(("train", "test"))
+        for b, kind in enumerate(("cat", "dog"))
+        for i in range(5)
+    }
     own["train/cat/exact.png"] = own["train/cat/0.png"]
     own["train/cat/near.png"] = saved(own["train/cat/1.png"])
     own["test/dog/leak.png"] = own["train/dog/2.png"]

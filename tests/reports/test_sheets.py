@@ -94,9 +94,7 @@ def test_what_comes_from_data_is_escaped() -> None:
 
 def test_views_and_map_of_pictures() -> None:
     cells = noise(3, 32)
-    examples = [
-        SeenExample(4, 5, [SeenView("view", 0, cells[1], cells[0]), SeenView("view 2", 0, cells[2], cells[0])])
-    ]
+    examples = [SeenExample(4, 5, [SeenView("view", 0, cells[1], cells[0]), SeenView("view 2", 0, cells[2], cells[0])])]
     facts, files = sheet_facts(examples, ["cat/1.png"])
     made = tiles(5)
     points = {"x": [0.1, 0.2, -0.3], "y": [0.0, 0.5, 0.1], "group": [0, 1, 1], "text": ["", "", ""], "kept": 0.42}

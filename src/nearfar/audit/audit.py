@@ -89,10 +89,10 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 class Audit:
     """The result of an audit.
 
-    data: the name of the data. kind: "pairs", "graded pairs", "texts", "BEIR folder" or "pictures". main: the split that is trained
-    on. splits: rows by split. columns: each text column's role. findings: the worst first. profile: measurements by
-    check. drops: training rows that cleaning may leave out. seconds: duration by stage. sheet, pictures: of the pictures
-    that examples show, the layout of their sprite, and its file's bytes, which are no part of the JSON.
+    data: the name of the data. kind: "pairs", "graded pairs", "texts", "BEIR folder", "pictures". main: the split that
+    is trained on. splits: rows by split. columns: each column's role. findings: the worst first. profile: measurements
+    by check. drops: training rows that cleaning may leave out. seconds: duration by stage. sheet, pictures: of the
+    pictures that examples show, the layout of their sprite, and its file's bytes, which are no part of the JSON.
     """
 
     data: str

@@ -104,6 +104,9 @@ def _audit_pictures(
     wrong = next((name for name, value in given.items() if value is not None), None)
     if wrong is not None:
         raise InputError(f"{data}: holds pictures; {wrong} is for tables of texts, leave it out")
+    part = next((name for name in ("limit", "heldout", "seed") if name in read.data), None)
+    if part is not None:
+        raise InputError(f"{data}: an audit compares all pictures; leave data.{part} out")
     with console.progress(quiet=quiet or as_json) as progress:
         found = audit_pictures(read.images(data), mirrored=mirrored, progress=progress)
     facts = json_safe(found.to_json() | {"model": None, "page": str(out)})

@@ -53,7 +53,7 @@ def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict
 
     When not to use it: to judge a model. Twelve queries are an impression.
     """
-    if not isinstance(task, Labels | Retrieval) or predictions.ranking is None and not predictions.vectors:
+    if not isinstance(task, Labels | Retrieval) or (predictions.ranking is None and not predictions.vectors):
         return {}, {}
     queries, documents = (task.cells, task.train) if isinstance(task, Labels) else (task.queries, task.documents)
     if column_kind(documents) != "image" or column_kind(queries) not in ("image", "text"):

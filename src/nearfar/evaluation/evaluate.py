@@ -14,8 +14,8 @@ from nearfar.errors import InputError
 from nearfar.evaluation import space
 from nearfar.evaluation.baseline_values import START, UNTRAINED
 from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving, untrained_floor
-from nearfar.evaluation.contact_sheet import contact_sheet
 from nearfar.evaluation.choose import Spec, metrics_of
+from nearfar.evaluation.contact_sheet import contact_sheet
 from nearfar.evaluation.languages import language_facts
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
 from nearfar.evaluation.predictions import positive_pairs, predictions_of

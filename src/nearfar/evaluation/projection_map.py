@@ -50,8 +50,10 @@ def projection_map(task: Task, predictions: Predictions, seed: int) -> tuple[dic
 
     {"dim", "shares" (2), "kept", "of", "groups": names, "x", "y", "group", "text": of each point, "pairs": of point
     numbers}. kept: see `neighbours_kept`. Where all points are pictures, a sprite of their thumbnails goes along by
-    its file's name, with "file", "tile", "columns" and "rows" in the map. Retrieval: queries and documents, with relevant pairs joined; pairs: first and second, joined where they are
-    positive; Labels: the cells by class. Zero vectors (empty documents) are left out; nothing for fewer than three points.
+    its file's name, with "file", "tile", "columns" and "rows" in the map.
+    Retrieval: queries and documents, with relevant pairs joined; pairs: first and second, joined where they are
+    positive; Labels: the cells by class. Zero vectors (empty documents) are left out; nothing for fewer than three
+    points.
 
     When not to use it: to measure. Two of d axes hold a part of the variance, and points that lie apart in space may
     lie on each other here.

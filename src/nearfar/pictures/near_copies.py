@@ -73,9 +73,9 @@ def grey_forms(pictures: Sequence[Picture]) -> tuple[Floats, Floats]:
 
     Details are what is left without the coarse form, which is enlarged smoothly. Neither has a mean of zero.
     """
-    grey = torch.cat([_grey(block) for block in _alike(pictures)]) if len(pictures) else torch.zeros(0, 1, SIDE, SIDE)
-    order = np.argsort(np.concatenate([rows for rows in _rows_alike(pictures)])) if len(pictures) else []
-    grey = grey[torch.as_tensor(np.asarray(order, np.int64))]  # (n, 1, 32, 32)
+    grey = torch.empty(len(pictures), 1, SIDE, SIDE)
+    for rows in _alike(pictures):
+        grey[rows] = _grey(np.stack([pictures[row] for row in rows]))
     coarse = avg_pool2d(grey, SIDE // GRID)
     detail = grey - interpolate(coarse, (SIDE, SIDE), mode="bilinear", align_corners=False)
     return coarse.flatten(1).numpy(), detail.flatten(1).numpy()
@@ -139,17 +139,12 @@ def _unit(forms: Floats) -> Floats:
     return unit
 
 
-def _rows_alike(pictures: Sequence[Picture]) -> Iterator[Ids]:
+def _alike(pictures: Sequence[Picture]) -> Iterator[list[int]]:
     """Yield the numbers of pictures of one shape together."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for row, picture in enumerate(pictures):
         by_shape.setdefault(picture.shape, []).append(row)
-    yield from (np.array(rows) for rows in by_shape.values())
-
-
-def _alike(pictures: Sequence[Picture]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield pictures of one shape together, (b, h, w, 3)."""
-    yield from (np.stack([pictures[row] for row in rows]) for rows in _rows_alike(pictures))
+    yield from by_shape.values()
 
 
 def _grey(pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
