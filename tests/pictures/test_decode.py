@@ -198,14 +198,14 @@ def test_what_damaged_exif_says_is_passed_over() -> None:
 
 
 def test_without_the_extra_the_line_to_type_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    decode._pillow.cache_clear()
+    decode.pillow_module.cache_clear()
     decode._simplejpeg.cache_clear()
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
     monkeypatch.setitem(sys.modules, "PIL", None)
     for data in (encoded_without_pillow(), png(4, 4)):
         with pytest.raises(InputError, match=r"pip install 'nearfar\[images\]'"):
             decoded(data)
-    decode._pillow.cache_clear()
+    decode.pillow_module.cache_clear()
     decode._simplejpeg.cache_clear()
 
 

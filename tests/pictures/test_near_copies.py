@@ -23,7 +23,8 @@ def photograph(seed: int, height: int = 48, width: int = 48) -> Picture:
         field = pillow.fromarray(draw.integers(0, 256, (side, side, 3), np.uint8))
         total += np.asarray(field.resize((width, height), pillow.Resampling.BICUBIC), float) / side**0.7
     total -= total.min()
-    return (20 + 200 * total / total.max()).astype(np.uint8)
+    picture: Picture = (20 + 200 * total / total.max()).astype(np.uint8)
+    return picture
 
 
 def resized(picture: Picture, factor: float) -> Picture:
