@@ -63,7 +63,7 @@ def near_copies(read: Read, n: int, *, mirrored: bool = False) -> NearCopies:
     is_mirrored = np.repeat([False, True][: len(found)], [len(pairs) for pairs, _ in found])
     order = np.lexsort((is_mirrored, pairs[:, 1], pairs[:, 0]))
     pairs, similarity, is_mirrored = pairs[order], similarity[order], is_mirrored[order]
-    first = np.ones(len(pairs), bool)  # a symmetric picture is a copy in both ways
+    first = np.ones(len(pairs), bool)  # a symmetric picture is found twice
     first[1:] = (pairs[1:] != pairs[:-1]).any(1)
     return NearCopies(pairs[first], similarity[first], is_mirrored[first])
 

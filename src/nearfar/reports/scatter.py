@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from nearfar.reports.charts import Axis, Point, dot, line, percent, plot, stretched
-from nearfar.reports.sheets import Tile, apart
+from nearfar.reports.sheets import PictureTile, apart
 
 _THUMBNAIL = 0.042, 0.082  # of the width and height of a map: its size, and a gap
 COLOURS = 7  # groups with a colour of their own; further ones are grey
@@ -47,7 +47,7 @@ def scatter(
     tips: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     description: str,
-    pictures: Sequence[Tile] | None = None,
+    pictures: Sequence[PictureTile] | None = None,
 ) -> Markup:
     """Draw points, each with its style and tip; a thin line joins the two points of a pair, by number.
 

@@ -23,7 +23,7 @@ _QUERIES, _FOUND = 8, 12  # of a group, and of a query, that are shown
 
 
 @dataclass(frozen=True)
-class Tile:
+class PictureTile:
     """A picture of a sprite: the CSS class of the sprite, and its place in per cent of what the sprite is wider."""
 
     style: str
@@ -38,7 +38,7 @@ class Tile:
 
 
 class Sprites:
-    """The sprites of a page, as data URIs by file; each becomes a CSS class once it is asked for, while there is room.
+    """The sprites of a page, as data URIs by file; each becomes a CSS class once it is asked for, as far as the budget goes.
 
     So a page stays below 5 MB, whatever lies in a run's folder.
     """
@@ -75,13 +75,13 @@ class Tiles:
     rows: int
     tile: int
 
-    def __call__(self, number: Any, text: str = "") -> Tile | None:
+    def __call__(self, number: Any, text: str = "") -> PictureTile | None:
         """Return a tile; None for a number that the sprite does not have."""
         if type(number) is not int or not 0 <= number < self.columns * self.rows:
             return None
         row, column = divmod(number, self.columns)
         x, y = (100 * at / max(1, most - 1) for at, most in ((column, self.columns), (row, self.rows)))
-        return Tile(self.style, round(x, 4), round(y, 4), text)
+        return PictureTile(self.style, round(x, 4), round(y, 4), text)
 
 
 def pictures_of(folder: Path) -> dict[str, bytes]:
@@ -160,7 +160,7 @@ def view_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] | N
     return {"examples": examples, "sizes": known, "small": tiles.tile <= 40, "said": str(given.get("said") or "")}
 
 
-def thumbnails(given: Mapping[str, Any], sprites: Sprites, points: int) -> list[Tile] | None:
+def thumbnails(given: Mapping[str, Any], sprites: Sprites, points: int) -> list[PictureTile] | None:
     """Return the thumbnail of each point of a map; None unless there is one for each."""
     tiles = sprites.of(given)
     found = [] if tiles is None else [tile for i in range(points) if (tile := tiles(i)) is not None]
