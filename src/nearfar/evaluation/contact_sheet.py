@@ -70,7 +70,7 @@ def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict
     ]
     if (made := sprite(tiles.pictures())) is None:
         return {}, {}
-    facts = {"kind": "labels" if isinstance(task, Labels) else "retrieval", "groups": content}
+    facts: dict[str, Any] = {"kind": "labels" if isinstance(task, Labels) else "retrieval", "groups": content}
     facts |= {"searched": len(found.queries), "of": len(queries)}
     return {**made.layout(WHAT), **facts}, {made.file(WHAT): made.data}
 

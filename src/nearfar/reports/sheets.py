@@ -38,7 +38,7 @@ class PictureTile:
 
 
 class Sprites:
-    """The sprites of a page, as data URIs by file; each becomes a CSS class once it is asked for, as far as the budget goes.
+    """The sprites of a page, as data URIs by file; each becomes a CSS class once it is asked for, within a budget.
 
     So a page stays below 5 MB, whatever lies in a run's folder.
     """
