@@ -15,7 +15,7 @@ import nearfar as nf
 from nearfar import recipes
 from nearfar.experiment import Experiment
 
-NETWORK: dict[str, Any] = {"patch_size": 2, "embed_dim": 8, "depths": [1, 1], "feature_dim": 16}
+NETWORK: dict[str, Any] = {"widths": [8, 8, 16]}
 SMALL: dict[str, Any] = {"data.heldout": 0.2, "encoder.size": 32, "encoder.model_args": NETWORK}
 SETTINGS: dict[str, Any] = {"batch_size": 16, "epochs": 8, "checkpoint_every": 4, "precision": "fp32", "device": "cpu"}
 QUEUE = 40  # keys, not a multiple of the batch

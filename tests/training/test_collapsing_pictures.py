@@ -23,7 +23,10 @@ BOTH_SIDES_LEARN: dict[str, Any] = {
 COLLAPSING = {
     "simsiam without stop-gradient": ("simsiam", BOTH_SIDES_LEARN),
     "byol without stop-gradient and running average": ("byol", BOTH_SIDES_LEARN),
-    "simclr at a learning rate far too high": ("simclr", {"training.learning_rate": 3.0}),
+    "simclr at a learning rate far too high": (
+        "simclr",
+        {"training.learning_rate": 3.0, "training.optimizer": "adamw"},  # Muon's steps are orthogonal: none collapses
+    ),
 }
 
 

@@ -158,7 +158,7 @@ def test_a_stopped_run_ends_bit_equal(name: Any, tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"training\.optimizer.*muom"):
         registry.coerced_settings(Settings, {"optimizer": "muom"}, "training")
-    monkeypatch.setitem(sys.modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm.optim.lars", None)
     with pytest.raises(InputError, match=r"training\.optimizer=muon needs timm: pip install 'nearfar\[images\]'"):
         train(tmp_path / "run", optimizer="muon")
     assert not (tmp_path / "run").exists()

@@ -43,7 +43,7 @@ class Monitor:
         """Return a warning if the space collapses to a point or to few directions; once in a run."""
         first = self.memory.setdefault("first_look", facts)
         spread, before = 1 - facts["random_cosine"], 1 - first["random_cosine"]
-        point = spread < POINT or (facts["random_cosine"] > COSINE_ALARM and spread < before / 2)
+        point = spread < POINT or (facts["random_cosine"] > COSINE_ALARM and spread < before / 3)
         few = facts["effective_rank"] < min(FEW, RANK_ALARM * first["effective_rank"])
         if self.memory.get("warned") or not (point or few):
             return None
