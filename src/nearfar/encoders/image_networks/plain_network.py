@@ -56,8 +56,8 @@ class PlainNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features (n, d)."""
-        found: Tensor = self.network(x).mean((2, 3))
-        return found
+        found: Tensor = self.network(x)
+        return found.permute(0, 2, 3, 1).flatten(1, 2).mean(1)  # in the order of the memory, so that gradients are, too
 
     def states(self, x: Tensor) -> Tensor:
         """Never called: `has_states` is False."""
