@@ -37,7 +37,7 @@ from nearfar.tasks import Task
 
 @runtime_checkable
 class SaysAtStart(Protocol):
-    """A part that says what it chose by the data, when training begins: an encoder its stem, an augmentation less."""
+    """A part that says, when training begins, what it chose by the data: a stem, or changes that are left out."""
 
     def says(self, size: int | None = None) -> Sequence[str]:
         """Return a line for each choice; size: the side of the pictures that the reader of its results takes."""

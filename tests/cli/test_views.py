@@ -93,6 +93,7 @@ def test_pictures_are_audited_and_shown(pictures: Path, nearfar: Run) -> None:
     assert "equal pixels" in text(html) and "17 pictures compared" in text(html)
     assert "again.png" in nearfar("audit", "set", "--out", "a.html").out
     nearfar("audit", "set", "--fix", "clean").refused("set: holds pictures; --fix is for tables")
+    nearfar("audit", "set", "--fix-near").refused("set: holds pictures; --fix-near is for tables")
     nearfar("audit", "set", "data.limit=5").refused("set: an audit compares all pictures; leave data.limit out")
     write_lines(Path("faq.jsonl"), [{"query": f"q {i}", "key": f"k {i}"} for i in range(30)])
     nearfar("audit", "faq.jsonl", "--mirrored").refused("--mirrored is for pictures")

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearfar import Model
+from nearfar.abilities import untrained_of
 from nearfar.encoders import Image
 from nearfar.encoders.image_networks.plain_network import PlainNetwork
 from nearfar.errors import InputError
@@ -59,6 +60,11 @@ def test_a_folder_gives_the_same_vectors_and_promises_no_other_library(tmp_path:
     assert again.fingerprint == model.fingerprint
     np.testing.assert_array_equal(again.embed(pictures(5, size)), model.embed(pictures(5, size)))
     assert "timm" not in (folder / "README.md").read_text()
+    encoder, fresh = again.encoder, untrained_of(again.encoder)
+    assert isinstance(encoder, Image) and isinstance(fresh, Image)
+    own, new = encoder.state_dict(), fresh.state_dict()
+    assert {name: tensor.shape for name, tensor in own.items()} == {name: tensor.shape for name, tensor in new.items()}
+    assert not torch.equal(own["network.network.0.0.weight"], new["network.network.0.0.weight"])
 
 
 def test_the_number_of_halvings_follows_the_pictures() -> None:
@@ -79,7 +85,7 @@ def test_the_number_of_halvings_follows_the_pictures() -> None:
         ({"model_args": {"widths": [8, True]}}, "widths must be"),
         ({"model_args": {"widths": [8, 10**9]}}, "widths"),
         ({"model_args": {"depth": 3}}, "small has widths, it has no depth"),
-        ({"stem": "small"}, "small is for timm's ResNets, small is none"),
+        ({"stem": "small"}, "small is for timm's ResNets, the model small is none"),
     ],
     ids=str,
 )

@@ -14,9 +14,11 @@ from nearfar.encoders.image import Image
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
 from nearfar.positives.views import Views
+from nearfar.training import online_knn
 from nearfar.training.fit import fit
 from nearfar.training.seen_views import seen_views
 from tests.training.runs import Rows
+from tests.training.small_pictures import Pictures, Shifted, SmallConvolution
 
 TINY: dict[str, Any] = {"patch_size": 2, "embed_dim": 8, "depths": [1, 1], "feature_dim": 16}
 SETTINGS: dict[str, Any] = {"batch_size": 6, "device": "cpu", "seed": 5, "precision": "fp32"}
@@ -67,3 +69,24 @@ def test_views_that_nothing_changes_are_the_cells_themselves() -> None:
     for one in shown:
         assert [view.cell for view in one.views] == [f"where is {one.example}", f"{one.example} is here"]
         assert {view.source for view in one.views} == {None}
+
+
+def test_they_are_of_the_first_batch_also_where_pictures_are_kept_back_for_knn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(online_knn, "SHARE", 0.2)
+    monkeypatch.setattr(online_knn, "FEWEST", 10)
+    encoder, positives = SmallConvolution(), Views(Pictures(), views=[{"augmentation": Shifted(), "times": 2}])
+    settings = {**SETTINGS, "batch_size": 32}
+    shown = seen_views(encoder, positives, InfoNCE(), most=99, **settings)
+    trained: list[np.ndarray[Any, Any]] = []
+    batch = positives.batch
+
+    def noted(examples: np.ndarray[Any, Any], queued: np.ndarray[Any, Any] | None = None) -> Any:
+        trained.append(examples)
+        return batch(examples, queued)
+
+    monkeypatch.setattr(positives, "batch", noted)
+    run = fit(encoder, positives, InfoNCE(), out=tmp_path / "run", quiet=True, steps=1, **settings)
+    assert run.online["queries"] > 10
+    assert [one.example for one in shown] == trained[0].tolist()

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from nearfar.audit.audit import Audit, ordered
 from nearfar.audit.diversity import class_counts
 from nearfar.audit.findings import Finding, counted, fine, share
+from nearfar.column import Ids
 from nearfar.data.images import TRAIN, Images
-from nearfar.data.picture_sets.members import Labelled
+from nearfar.data.picture_sets.members import LabelledPictures
 from nearfar.errors import InputError
 from nearfar.pictures.near_copies import NearCopies, near_copies
 from nearfar.pictures.sprite import sprite
@@ -25,15 +26,14 @@ LISTED = 10_000  # pairs of copies in the JSON, at most
 WHAT = "copies"  # the file of their tiles begins so
 _FIX = "Remove them from training, never from the test; data.images leaves out exact ones by itself."
 
-
-Ids, Mask = npt.NDArray[np.int64], npt.NDArray[np.bool_]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Copies:
     """Pairs (e, 2) of pictures that are one, i < j in the order of their paths, exact or near; similarity (e,)."""
 
-    found: Labelled
+    found: LabelledPictures
     pairs: Ids
     similarity: npt.NDArray[np.float32]
     exact: Mask
@@ -107,7 +107,7 @@ def audit_pictures(
     )
 
 
-def _all_copies(found: Labelled, near: NearCopies) -> Copies:
+def _all_copies(found: LabelledPictures, near: NearCopies) -> Copies:
     """Return exact copies, each with the first of its content, and near ones between distinct contents."""
     _, first, inverse = np.unique(found.ids, return_index=True, return_inverse=True)
     leader = first[inverse]  # (n,)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids, ListColumn
-from nearfar.data.picture_sets.members import Labelled, labelled_pictures
+from nearfar.data.picture_sets.members import LabelledPictures, labelled_pictures
 from nearfar.data.picture_sets.reading import ReadSettings
 from nearfar.data.picture_sets.split import codes, drawn
 from nearfar.data.picture_sets.store import Pictures
@@ -127,7 +127,7 @@ class Images:
         if abs(reached - share) > 0.1 * share:
             self.notes["held out"] = f"asked {share:.1%}, reached {reached:.1%}, at least one picture of each class"
 
-    def _count(self, found: Labelled) -> None:
+    def _count(self, found: LabelledPictures) -> None:
         """Note how many pictures and classes there are."""
         counts: dict[str, Any] = {name: len(rows) for name, rows in self._splits.items()}
         if found.has_classes:
@@ -138,7 +138,7 @@ class Images:
         return len(self._rows)
 
     @property
-    def found(self) -> Labelled:
+    def found(self) -> LabelledPictures:
         """All pictures of the path, also those that are left out of training because another split has them."""
         return self._all
 
@@ -184,7 +184,7 @@ class Images:
         return fingerprint("images 1", self._all.ids[rows], str(labels), str([self._all.paths[row] for row in rows]))
 
 
-def _without_copies(found: Labelled) -> tuple[dict[str, Ids], dict[str, Any]]:
+def _without_copies(found: LabelledPictures) -> tuple[dict[str, Ids], dict[str, Any]]:
     """Return the rows of each split, and notes; no training picture is equal to one of another split."""
     names = sorted(set(found.splits), key=lambda name: (name != TRAIN, name))
     of_row = np.array([names.index(name) for name in found.splits])

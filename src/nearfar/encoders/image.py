@@ -17,7 +17,6 @@ from nearfar.column import Column
 from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.image_networks.choose import PROVISIONAL, Network, has_weights, make_network
 from nearfar.encoders.image_networks.preprocessing import Channels, Preprocessing, checked_size, checked_three
-from nearfar.encoders.image_networks.timm_network import TimmNetwork
 from nearfar.encoders.reading.pictures import Fit, PictureInputs, PictureStore, auto_size, resized
 from nearfar.errors import InputError
 from nearfar.text.tokenizer import library_errors
@@ -139,11 +138,11 @@ class Image(nn.Module):
         return self.model if has_weights(self.model) else None
 
     def untrained(self) -> Image | None:
-        """Return the same architecture of timm with random weights; None for one of transformers."""
-        if not isinstance(self.network, TimmNetwork):
+        """Return the same architecture with random weights; None for one of transformers."""
+        network = self.network.untrained(self._size(), self.seed)
+        if network is None:
             return None
-        other, own = copy.deepcopy(self), self.network
-        network = TimmNetwork(own.architecture, own.args, self._size(), own.stem, self.seed)
+        other = copy.deepcopy(self)
         other._set_network(network.to(self.mean.device))
         return other
 
@@ -249,7 +248,7 @@ class Image(nn.Module):
             yield name, tensor.detach().float().cpu().numpy()
 
     def save(self, folder: Path) -> list[ForeignForm]:
-        """Write the network as timm or transformers reads it, with equal features of pictures of its size."""
+        """Write the network as its library reads it, with equal features of pictures of its size; small has none."""
         self._size()
         return self.network.write(folder, self.preprocessing)
 

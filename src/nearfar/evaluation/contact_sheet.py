@@ -44,12 +44,12 @@ def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict
 
     {"file", "tile", "columns", "rows", "kind", "searched", "of", "groups": [{"name", "queries": [{"tile", "text",
     "right", "rank", "expected", "found": [{"tile", "text", "right", "score"}]}]}]}; ({}, {}) for other tasks. Groups:
-    queries drawn by the seed; the best, whose neighbours are all right and nearest; the worst, whose neighbours are
-    wrong and near all the same. Best and worst are of different classes, as long as there are any. The same vectors
-    give the same sheet.
+    queries drawn by the seed; the best, whose first neighbour is right; the worst, with a wrong one. Best and worst are
+    of different classes, as long as there are any. The same vectors give the same sheet.
 
-    Labels: neighbours are training cells, right where they are of the query's class. Retrieval: neighbours are
-    documents, right where they are relevant; queries may be texts.
+    Labels: neighbours are training cells, right where they are of the query's class; the best have most of these, the
+    worst fewest, and of equally many the nearer neighbours go first. Retrieval: neighbours are documents, right where
+    they are relevant; the worst are those whose first right one comes latest. Queries may be texts.
 
     When not to use it: to judge a model. Twelve queries are an impression.
     """

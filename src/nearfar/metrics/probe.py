@@ -112,7 +112,7 @@ class Probe:
         """Return the strength with the best accuracy on the first fifth of the cells, and its weights, to start from.
 
         Each fit starts where the one before ended, and the search ends after two strengths in a row that are no better:
-        weaker ones are fitted closer to the rest, and take longest. With under five cells it is the middle strength.
+        weaker ones are fitted closer to the rest, and take longest. With one or two cells it is the middle strength.
         """
         held = round(len(y) * _CHOSEN_ON)
         if held < 1:

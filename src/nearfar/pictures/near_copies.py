@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
+from nearfar.column import Ids
 from nearfar.pictures.decode import Picture
 from nearfar.pictures.resize import resized
 
@@ -21,7 +22,6 @@ _BLOCK = 1_024  # pictures that are read together
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
 
 Floats = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
 Read = Callable[[Ids], Sequence[Picture]]
 
 

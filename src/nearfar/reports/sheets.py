@@ -16,15 +16,15 @@ _MOST_TILES = 4_096  # of a sprite
 _BUDGET = 3_200_000  # bytes of the sprites of a page, which as text are a third more: a page has less than 5 MB
 _GROUPS = {  # of a contact sheet, in the order shown: name, title, what they are
     "drawn": ("Drawn by the seed", "Not picked: so it usually goes."),
-    "best": ("Among the best", "Most of what was found is right, and near."),
-    "worst": ("Among the worst", "Most of what was found is wrong, and near all the same."),
+    "best": ("Among the best", "What was found first is right, and near."),
+    "worst": ("Among the worst", "Right answers are the fewest, or the latest, though what was found is near."),
 }
 _QUERIES, _FOUND = 8, 12  # of a group, and of a query, that are shown
 
 
 @dataclass(frozen=True)
 class PictureTile:
-    """A picture of a sprite: the CSS class of the sprite, and its place in per cent of what the sprite is wider."""
+    """A picture of a sprite: the CSS class of the sprite, and its `background-position` in per cent."""
 
     style: str
     x: float
@@ -116,7 +116,7 @@ def contact_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] 
         if queries := [query for query in queries if query["found"]]:
             groups.append({"title": title, "about": about, "queries": queries})
     numbers = {key: finite(given.get(key)) for key in ("searched", "of")}
-    return {"groups": groups, "labels": given.get("kind") == "labels", "small": tiles.tile <= 40, **numbers}
+    return {"groups": groups, "labels": given.get("kind") == "labels", **numbers}
 
 
 def _query(given: Mapping[str, Any], tiles: Tiles) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def view_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] | N
         name = str(one.get("name") or "")
         examples.append({"row": one.get("row"), "name": name, "tile": source, "views": views})
     known = [f"{size} x {size}" for size in given.get("sizes") or [] if type(size) is int]
-    return {"examples": examples, "sizes": known, "small": tiles.tile <= 40, "said": str(given.get("said") or "")}
+    return {"examples": examples, "sizes": known}
 
 
 def thumbnails(given: Mapping[str, Any], sprites: Sprites, points: int) -> list[PictureTile] | None:

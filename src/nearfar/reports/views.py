@@ -44,9 +44,9 @@ def sheet_facts(
     several = len({view.epoch for one in examples for view in one.views}) > 1
     content = []
     for one, name in zip(examples, names, strict=True):
-        source = next((view.source for view in one.views if view.source is not None), None)
         views = [{"name": _name(view, several), "epoch": view.epoch + 1, **shown(view.cell)} for view in one.views]
-        content.append({"row": one.row, "name": name, **({} if source is None else shown(source)), "views": views})
+        source = {} if one.source is None else shown(one.source)
+        content.append({"row": one.row, "name": name, **source, "views": views})
     cells = [view.cell for one in examples for view in one.views if kind_of(view.cell) == "image"]
     facts: dict[str, Any] = {"sizes": sorted({int(cell.shape[0]) for cell in cells}, reverse=True), "examples": content}
     made = sprite(pictures, most)
@@ -71,10 +71,7 @@ def page(facts: dict[str, Any], pictures: dict[str, bytes], recipe: str) -> str:
 
 def drawn(examples: Sequence[SeenExample]) -> bytes:
     """Return the sheet as a PNG: an example a line, its source first, then its views. Cells must be pictures."""
-    lines = []
-    for one in examples:
-        source = next((view.source for view in one.views if view.source is not None), None)
-        lines.append(([] if source is None else [source], [view.cell for view in one.views]))
+    lines = [([] if one.source is None else [one.source], [view.cell for view in one.views]) for one in examples]
     largest = max(max(reduced(np.asarray(c), _MOST).shape[:2]) for first, rest in lines for c in (*first, *rest))
     side = largest * max(1, -(-_LEAST // largest))
     tiles = max(len(rest) for _, rest in lines)

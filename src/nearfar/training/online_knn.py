@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from nearfar.training.encode import RowEncoder, micro_batches
 from nearfar.training.log import RunLogger
 from nearfar.training.settings import Settings
 from nearfar.training.step import GradientStep
+from nearfar.vectors.embed import Vectors
 
 QUERIES, SHARE = 1_000, 0.05  # kept back: at most so many pictures, and at most this share
 FEWEST = 40  # with fewer queries a point says nothing
@@ -121,10 +122,12 @@ class OnlineKnn:
         both = {"cells": self.rows.queries, "train": self.rows.bank}
         return {name: reader.inputs(take(self.rows.cells, rows)) for name, rows in both.items()}
 
-    def _vectors(self, inputs: Any) -> Any:
+    def _vectors(self, inputs: Any) -> Vectors:
         settings = self.step.settings
-        parts = micro_batches(inputs, settings) if settings.micro_batch or settings.micro_cost else _blocks(len(inputs))
-        return self.encode.without_graph(inputs, parts).float().cpu().numpy()
+        if not (settings.micro_batch or settings.micro_cost):
+            settings = replace(settings, micro_batch=BLOCK)
+        vectors: Vectors = self.encode.without_graph(inputs, micro_batches(inputs, settings)).float().cpu().numpy()
+        return vectors
 
     @cached_property
     def _task(self) -> Labels:
@@ -133,7 +136,3 @@ class OnlineKnn:
         names = [str(code) for code in range(int(classes.max()) + 1)]
         labels = classes[rows.queries], classes[rows.bank]
         return Labels("kept back", cells, labels[0], train, labels[1], names, np.arange(len(rows.queries)))
-
-
-def _blocks(n: int) -> list[slice]:
-    return [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]

@@ -71,7 +71,7 @@ def table_names(module: nn.Module) -> set[str]:
 
 
 def _of_group(optimizer: str, special: bool) -> dict[str, Any]:
-    """Return what timm's optimisers take beside the learning rate and weight decay; special: of matrices."""
+    """Return what timm's optimisers take beside rate and weight decay; special: of what LARS scales or Muon takes."""
     if optimizer == "lars":
         return {"momentum": 0.9, "always_adapt": special}
     if optimizer == "muon":

@@ -18,6 +18,7 @@ from nearfar.text.prompts import prompted
 from nearfar.training.augment import augmented
 from nearfar.training.by_pairs import without_auto
 from nearfar.training.mixture import mix
+from nearfar.training.online_knn import KnnRows
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.validation_rows import kept_back
@@ -43,6 +44,11 @@ class SeenExample:
     example: int
     row: int | str
     views: list[SeenView]
+
+    @property
+    def source(self) -> Any:
+        """The cell before any augmentation; None where no view is augmented."""
+        return next((view.source for view in self.views if view.source is not None), None)
 
 
 def seen_views(
@@ -73,9 +79,12 @@ def seen_views(
     aliases = aliases_of(encoder, positives)
     positives = with_aliases(positives, aliases)
     kept = kept_back(positives, loss, training, aliases)
-    sampler = Sampler.of(positives, training, None if kept is None else kept.train)
-    examples = np.unique(sampler.batch(0), return_index=True)[1]
-    examples = sampler.batch(0)[np.sort(examples)][:most]  # a batch larger than the data holds some twice
+    trained_on = None if kept is None else kept.train
+    knn_rows, _ = KnnRows.of(positives, encoder, training, trained_on)
+    sampler = Sampler.of(positives, training, trained_on if knn_rows is None else knn_rows.train)
+    first_batch = sampler.batch(0)
+    places = np.sort(np.unique(first_batch, return_index=True)[1])  # of a mixture it may hold some twice
+    examples = first_batch[places][:most]
     batch = batch_of(positives, examples, None)
     views = dict.fromkeys([*positives.query_views, *positives.key_views])
     found: dict[int, list[SeenView]] = {place: [] for place in range(len(examples))}
@@ -98,15 +107,14 @@ def _seen(
     index = batch.example_index.get(view, np.arange(len(examples)) if len(rows) == len(examples) else None)
     if index is None:  # further keys, which are of no one example
         return []
-    if view in augmented_views(positives):
+    cells: Sequence[Any] = sources
+    is_augmented = view in augmented_views(positives)
+    if is_augmented:
         seeds = np.stack([np.full(len(index), seed), np.full(len(index), epoch), examples[index]], 1)  # (r, 3)
         cells = augmented(positives, encoder, view, rows, seeds)
-    else:
-        cells = sources
     inputs = reader.inputs(cells)
     shown = inputs.pictures() if isinstance(inputs, ShowsPictures) else list(cells)
-    is_changed = view in augmented_views(positives)
     return [
-        (int(place), SeenView(view, epoch, cell, source if is_changed else None))
+        (int(place), SeenView(view, epoch, cell, source if is_augmented else None))
         for place, cell, source in zip(index, shown, sources, strict=True)
     ]

@@ -29,7 +29,7 @@ WANTED = Wanted(is_picture_name, MOST_BYTES, too_many_bytes)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledPictures:
     """Pictures (n,) in the order of their paths: `rows` (n,) of `pictures`, and the split, class and path of each.
 
     ids (n,): of their contents. warning: what is broken, or nothing.
@@ -77,7 +77,7 @@ def is_picture_set(path: str | Path) -> bool:
     return pictures > texts
 
 
-def labelled_pictures(path: Path, settings: ReadSettings, label: str | None, broken: float) -> Labelled:
+def labelled_pictures(path: Path, settings: ReadSettings, label: str | None, broken: float) -> LabelledPictures:
     """Return the pictures of a path. label, broken: see `data.Images`.
 
     Errors: `InputError` for a path without pictures, and where more are broken than may be.
@@ -102,7 +102,7 @@ def labelled_pictures(path: Path, settings: ReadSettings, label: str | None, bro
     if saved is None:
         kept.sort(key=lambda found: found[0].path)
     labels = [None if label is None else place.label for place, _ in kept]
-    return Labelled(
+    return LabelledPictures(
         str(path),
         pictures,
         np.array([row for _, row in kept], np.int64),

@@ -1,1 +1,1 @@
-"""The networks under `encoders.image`: those of timm and of transformers, new, from a folder, or from a package."""
+"""The networks under `encoders.image`: nearfar's own and those of timm and transformers, new or with weights."""

@@ -33,7 +33,7 @@ def make_network(model: str, args: Mapping[str, Any], size: int | None, stem: St
     args = checked_args("encoder.model_args", args)
     if model == NAME:
         if stem == "small":
-            raise InputError(f"encoder.stem: small is for timm's ResNets, {NAME} is none; leave stem out")
+            raise InputError(f"encoder.stem: small is for timm's ResNets, the model {NAME} is none; leave stem out")
         return make_plain(args, size or PROVISIONAL, seed)
     if not has_weights(model):
         with library_errors(f"encoder: timm cannot build {model} of {args}", "change encoder.model_args"):

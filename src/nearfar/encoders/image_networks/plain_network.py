@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.contracts import ForeignForm
-from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, made_for
+from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, checked_size
 from nearfar.encoders.pretrained.shards import read_shards, shapes_of
 from nearfar.errors import InputError
 from nearfar.storage.folders import write_text
@@ -43,7 +43,7 @@ class PlainNetwork(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], size: int, seed: int) -> None:
         super().__init__()
-        self.widths, self.made = widths, Made(size=32)
+        self.widths, self.made = widths, Made(size=size)
         halvings = 0
         while size > SIDE << halvings:
             halvings += 1
@@ -66,6 +66,10 @@ class PlainNetwork(nn.Module):
     def layers(self) -> list[list[nn.Parameter]]:
         """Return the parameters of each convolution with its batch norm."""
         return [list(stage.parameters()) for stage in self.network]
+
+    def untrained(self, size: int, seed: int) -> PlainNetwork:  # noqa: ARG002 (as many halvings as it has)
+        """Return it with random weights."""
+        return PlainNetwork(self.widths, self.made.size, seed)
 
     def described(self) -> str:
         """Return what the vectors depend on and the weights do not show."""
@@ -98,24 +102,23 @@ def read_plain(folder: Path, args: Mapping[str, Any]) -> PlainNetwork:
     """Read what `write` wrote. Errors: `InputError` naming what does not fit, and for arguments."""
     path = folder / "config.json"
     config = read_settings(path)
-    if args or config.get("network") != NAME:
-        what = "a saved network takes no encoder.model_args" if args else "it names no network of nearfar"
-        raise InputError(f"{path}: {what}; leave them out, or copy the model folder again")
+    if args:
+        raise InputError(f"{path}: a saved network takes no encoder.model_args; leave them out")
+    if config.get("network") != NAME:
+        raise InputError(f"{path}: it names no network of nearfar; copy the model folder again")
     widths = _checked_widths(str(path), config.get("widths"))
-    saved = made_for(str(path), config, size="input_size", mean="", std="")
+    size = checked_size(config.get("input_size"), f"{path}: input_size")
     with torch.device("meta"):
-        expected = {
-            name: tuple(t.shape) for name, t in PlainNetwork(widths, saved.size, 0).network.state_dict().items()
-        }
+        planned = PlainNetwork(widths, size, seed=0).network.state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in planned.items()}
     if (found := shapes_of(folder)) != expected:
         wrong = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise InputError(
             f"{folder}: {wrong} is {found.get(wrong, 'nothing')}, the network of config.json asks for "
             f"{expected.get(wrong, 'nothing')}; the folder's files do not belong together, copy it again"
         )
-    network = PlainNetwork(widths, saved.size, seed=0)
+    network = PlainNetwork(widths, size, seed=0)
     network.network.load_state_dict(read_shards(folder))
-    network.made = saved
     return network
 
 

@@ -104,6 +104,10 @@ class TimmNetwork(nn.Module):
         args = {name: value for name, value in self.args.items() if "drop" not in name}  # those are of training
         return json.dumps([self.architecture, args, self.stem], sort_keys=True)
 
+    def untrained(self, size: int, seed: int) -> TimmNetwork:
+        """Return it with random weights, for pictures of this size."""
+        return TimmNetwork(self.architecture, self.args, size, self.stem, seed)
+
     def refuse_other_shapes(self, folder: Path, shapes: Shapes) -> None:
         """Refuse a folder with tensors too few, too many, or of other shapes. Errors: `InputError` naming one."""
         expected = {name: tuple(tensor.shape) for name, tensor in self.network.state_dict().items()}

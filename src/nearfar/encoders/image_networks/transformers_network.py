@@ -91,6 +91,10 @@ class TransformersNetwork(nn.Module):
         stages = next((child for child in self.network.modules() if isinstance(child, nn.ModuleList)), nn.ModuleList())
         return [list(part.parameters()) for part in (stem, *stages)]
 
+    def untrained(self, size: int, seed: int) -> TransformersNetwork | None:  # noqa: ARG002
+        """Return None: it is read with its weights alone."""
+        return None
+
     def described(self) -> str:
         """Return what the vectors depend on and the weights do not show."""
         network: Any = self.network
