@@ -29,7 +29,7 @@ pytest.importorskip("timm", reason="the extra images is not installed")
             {"model": "resnet18", "size": 96, "stem": "small"},
             "stem: 3 x 3 without stride and without pooling, as encoder.stem says",
         ),
-        ({"size": 32}, "stem: 2 x 2 with stride 2, which is small's own; pictures have 32 px"),
+        ({"size": 32}, "stem: 3 x 3 with stride 2, which is small's own; pictures have 32 px"),
     ],
 )
 def test_an_encoder_says_its_stem(settings: dict[str, Any], line: str) -> None:
@@ -51,7 +51,7 @@ def test_a_run_says_it_once_a_line(tmp_path: Path, capsys: pytest.CaptureFixture
     pictures = write_pictures(tmp_path / "pictures")
     train("simclr", pictures, tmp_path / "run", steps=1)
     said = [event["message"] for event in lines(tmp_path / "run") if event["event"] == "said"]
-    stem = "stem: 2 x 2 with stride 2, which is small's own; pictures have 32 px"
+    stem = "stem: 3 x 3 with stride 2, which is small's own; pictures have 32 px"
     assert said[0] == stem and len(said) == 2
     assert said[1].startswith("augmentation of ")
     assert said[1].endswith(": blur is off and colours change half as much, because they have 32 px")

@@ -13,6 +13,7 @@ from nearfar.vectors import geometry
 SAMPLE = 512  # rows that are measured: effective rank costs a singular value decomposition
 COSINE_ALARM = 0.7  # mean cosine of random pairs: an even space has 0, a point 1
 POINT = 0.01  # one minus that cosine: below, the vectors are nearly one point, whatever the first measurement was
+NARROWER = 1 / 3  # of the first spread, and below: what ReLU gives is all positive, and learns at cosines above 0.7
 RANK_ALARM = 0.1  # of the first measured effective rank,
 FEW = 8  # and below this: SimSiam as it ships goes from 213 of random weights to 20, and learns
 
@@ -43,7 +44,7 @@ class Monitor:
         """Return a warning if the space collapses to a point or to few directions; once in a run."""
         first = self.memory.setdefault("first_look", facts)
         spread, before = 1 - facts["random_cosine"], 1 - first["random_cosine"]
-        point = spread < POINT or (facts["random_cosine"] > COSINE_ALARM and spread < before / 3)
+        point = spread < POINT or (facts["random_cosine"] > COSINE_ALARM and spread < NARROWER * before)
         few = facts["effective_rank"] < min(FEW, RANK_ALARM * first["effective_rank"])
         if self.memory.get("warned") or not (point or few):
             return None
