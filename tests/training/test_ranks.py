@@ -231,7 +231,7 @@ def test_torchrun_trains_by_a_recipe(tmp_path: Path) -> None:
         env={**os.environ, "NEARFAR_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert found.returncode == 0, found.stderr
@@ -261,7 +261,7 @@ def test_torchrun_ends_where_another_run_writes_in_the_folder(tmp_path: Path) ->
             env={**os.environ, "NEARFAR_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert found.returncode != 0

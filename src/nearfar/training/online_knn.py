@@ -118,9 +118,14 @@ class OnlineKnn:
     @cached_property
     def _inputs(self) -> dict[str, Any]:
         """The pictures as the encoder reads them, read once."""
+        return {"cells": self._read(self.rows.queries), "train": self._read(self.rows.bank)}
+
+    def _read(self, rows: Ids) -> Any:
+        """Return the inputs of some pictures, of which few are in memory at a time in their own size."""
         reader = side(cast("Encoder", self.encode.encoder), "key")
-        both = {"cells": self.rows.queries, "train": self.rows.bank}
-        return {name: reader.inputs(take(self.rows.cells, rows)) for name, rows in both.items()}
+        blocks = (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+        first, *others = [reader.inputs(take(self.rows.cells, block)) for block in blocks]
+        return first.join(others)
 
     def _vectors(self, inputs: Any) -> Vectors:
         settings = self.step.settings
