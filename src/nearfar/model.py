@@ -134,7 +134,7 @@ class Model:
         empty = quantize(np.empty((0, dim), np.float32), precision, ranges)  # raises before any cell is encoded
         vectors = np.empty((len(cells), empty.shape[1]), empty.dtype)
         module = cast("torch.nn.Module", self.encoder)
-        modes = [(part, part.training) for part in module.modules()] if module.training else []
+        modes = [(layer, layer.training) for layer in module.modules()] if module.training else []
         if modes:  # else the mode is not touched, so that several threads may embed in parallel
             module.eval()
         try:
@@ -142,8 +142,8 @@ class Model:
                 part = shorten(self._unit(cells[start : start + batch_size], role, first + start), dim, first + start)
                 vectors[start : start + batch_size] = quantize(part, precision, ranges)
         finally:
-            for part, training in modes:  # each as it was: some layers may be frozen
-                part.training = training
+            for layer, training in modes:  # each as it was: some may be frozen
+                layer.training = training
         return vectors
 
     def _ranges(self, calibration: Calibration, role: Role, dim: int) -> Ranges | None:

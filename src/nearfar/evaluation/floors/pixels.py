@@ -52,7 +52,8 @@ class _Pixels:
             vectors[rows] = found[key]
         vectors -= vectors.mean(1, keepdims=True)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+        np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+        return vectors
 
 
 def _values(kind: str, cells: list[Any]) -> Vectors:
