@@ -15,6 +15,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def main() -> None:
         for seed in range(given.seeds):
             task: dict[str, Any] = {"recipe": given.recipe, "data": str(given.data), "seed": seed}
             task |= {"run": str(work / f"seed-{seed}"), "overrides": given.set}
-            runs.append(once(work, f"seed-{seed}", task, lambda task=task: study(**task, floors=task["seed"] == 0)))
+            runs.append(once(work, f"seed-{seed}", task, partial(study, **task, floors=seed == 0)))
             tell(f"seed {seed}: {runs[-1]['metrics']}")
     held = bounds_of(runs)
     console.print(table(runs, given.recipe), *bound_lines(held), sep="\n", highlight=False)

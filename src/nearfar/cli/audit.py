@@ -51,7 +51,14 @@ def command(
     from nearfar.data.picture_sets.members import is_picture_set
 
     if is_picture_set(data):
-        given = {"--column": column, "--query": query, "--key": key, "--label": label, "--model": model, "--fix": fix}
+        given: dict[str, object] = {
+            "--column": column,
+            "--query": query,
+            "--key": key,
+            "--label": label,
+            "--model": model,
+            "--fix": fix,
+        }
         given |= {"--fix-near": fix_near or None, "--fix-outliers": fix_outliers or None}
         _audit_pictures(data, read, out, mirrored=mirrored, given=given, quiet=quiet, as_json=as_json)
         return

@@ -122,7 +122,7 @@ class OnlineKnn:
 
     def _read(self, rows: Ids) -> Any:
         """Return the inputs of some pictures, of which few are in memory at a time in their own size."""
-        reader = side(cast("Encoder", self.encode.encoder), "key")
+        reader = side(self.encode.encoder, "key")
         blocks = (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
         first, *others = [reader.inputs(take(self.rows.cells, block)) for block in blocks]
         return first.join(others)

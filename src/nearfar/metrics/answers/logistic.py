@@ -76,7 +76,7 @@ def fit_logistic(
     first = np.zeros(shape).ravel()
     if start is not None:
         first = _flat(start.T if root is None else torch.cat([start[:-1].T @ root, start[-1:].T], 1))
-    options = {"maxiter": iterations, "maxcor": _MEMORY, "ftol": _ENOUGH, "gtol": 1e-6}
+    options: Any = {"maxiter": iterations, "maxcor": _MEMORY, "ftol": _ENOUGH, "gtol": 1e-6}
     found: Any = minimize(loss, first, jac=True, method="L-BFGS-B", options=options)
     return outward(torch.from_numpy(found.x).to(x).view(shape)).T
 
