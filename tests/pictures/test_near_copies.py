@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from nearfar.pictures.near_copies import COARSE, DETAIL, Ids, grey_forms, near_copies
+from nearfar.column import Ids
+from nearfar.pictures.near_copies import COARSE, DETAIL, grey_forms, near_copies
 from tests.pictures.samples import encoded
 
 pillow = pytest.importorskip("PIL.Image", reason="the extra images is not installed")
