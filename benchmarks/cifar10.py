@@ -53,7 +53,7 @@ def study(recipe: str, data: str, seed: int, run: str, overrides: list[str], *, 
         baselines=None if floors else [],
         fusion=False,
         look=False,
-    ).plain()
+    ).to_json()
     floors_found = {name: dict(values) for name, values in report.get("baseline", {}).items()}
     return {
         "metrics": {name: report["metrics"][name] for name in PLAINLY},
