@@ -69,6 +69,7 @@ def of_data(source: str) -> dict[str, tuple[str, ...]]:
         "embed": ("embed", "model", source, "--out", "vectors.npy"),
         "search": ("search", "model", source, "a red fox"),
         "audit": ("audit", source, "--out", "audit.html"),
+        "views": ("views", "finetune", path, "--out", "views.html"),
         "mine": ("mine", "model", source, "--out", "mined.jsonl", "--quiet"),
         "lab": ("lab", "temperature", "model", source, "--steps", "2", "--taus", "0.1", "--out", "lab", "--quiet"),
     }

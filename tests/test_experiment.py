@@ -120,7 +120,8 @@ evaluate: [{name: knn, k: 3, split: heldout}, {name: probe}, {name: retrieval, s
     assert written[1] == {"name": "probe", "strength": None, "iterations": 200, "seed": 0, "split": "heldout"}
     page = text((tmp_path / "run" / "report.html").read_text())
     for words in (
-        "Cannot be told from the most frequent class: kNN@3",
+        "Training did not make it better, as far as can be told: kNN@3",
+        "the most frequent class",
         "the 3 nearest training cells vote for",
         "MRR@10",
     ):

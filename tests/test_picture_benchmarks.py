@@ -193,7 +193,7 @@ def test_picture_finetune(
         data = tmp_path / "data"
         data.mkdir()
         _omniglot(data / "A-omniglot-small")
-    few = ["--number", "8", "--size", "32", "--set", "training.steps=2", "--no-own", "--seeds", "1"]
+    few = ["--number", "8", "--size", "96", "--set", "training.steps=2", "--no-own", "--seeds", "1"]
     kept = run("picture_finetune", "picture_finetune:study", [*few, "--sets", name, "--data", str(data)])
     assert [row["metric"].split("@")[0] for row in kept["rows"]] == ["knn", "probe"]
     assert all(0 <= row["difference"]["after"] <= 1 for row in kept["rows"])

@@ -52,11 +52,11 @@ def test_a_run_says_it_once_a_line(tmp_path: Path, capsys: pytest.CaptureFixture
     train("simclr", pictures, tmp_path / "run", steps=1)
     said = [event["message"] for event in lines(tmp_path / "run") if event["event"] == "said"]
     stem = "stem: 3 x 3 with stride 2, which is small's own; pictures have 32 px"
-    assert said[0] == stem and len(said) == 2
+    assert said[0] == stem and len(said) == 3 and said[2].startswith("no kNN while training: ")
     assert said[1].startswith("augmentation of ")
     assert said[1].endswith(": blur is off and colours change half as much, because they have 32 px")
     shown = capsys.readouterr().err
     assert all(shown.count(line) == 1 for line in said)
     train("byol", pictures, tmp_path / "byol", steps=1)
     said = [event["message"] for event in lines(tmp_path / "byol") if event["event"] == "said"]
-    assert [line.rpartition(": ")[2].startswith("blur is off") for line in said] == [False, True, False]
+    assert [line.rpartition(": ")[2].startswith("blur is off") for line in said] == [False, True, False, False]
