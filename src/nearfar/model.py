@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from nearfar import registry
 from nearfar.abilities import NamedPrompts, TwoSided, named_prompts_of, prompts_of, reads, side
+from nearfar.column import kind_of
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
 from nearfar.encoders.pretrained.modules import encoder_spec
@@ -169,10 +170,11 @@ class Model:
         broken = ~((norm > 1e-12) & norm.isfinite())  # (b,) zero, as for a text of unknown tokens, or not a number
         if bool(broken.any()):
             row = int(broken.nonzero()[0])
-            raise InputError(
-                f"embed: row {first + row + 1} has no vector ({str(cells[row])[:40]!r}): the encoder knows no token of "
-                "it; leave it out"
-            )
+            cell = cells[row]
+            shown, what = kind_of(cell), "features of it are all zero, or no numbers"
+            if isinstance(cell, str):
+                shown, what = repr(cell[:40]), "encoder knows no token of it"
+            raise InputError(f"embed: row {first + row + 1} has no vector ({shown}): the {what}; leave it out")
         vectors: npt.NDArray[np.float32] = normalize(raw, dim=1).cpu().numpy()  # (b, d)
         return vectors
 

@@ -109,3 +109,12 @@ def test_a_folder_whose_files_do_not_belong_together_is_refused(tmp_path: Path) 
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(InputError, match=message):
             Model.load(folder)
+
+
+def test_a_picture_whose_features_are_all_zero_is_named() -> None:
+    encoder = Image(model_args={"widths": [4, 8]}, size=32)
+    with torch.no_grad():
+        for layer in encoder.network.network:
+            layer[1].bias.fill_(-100.0)
+    with pytest.raises(InputError, match=r"row 1 has no vector \(image\): the features of it are all zero"):
+        Model(encoder).embed(pictures(2))
