@@ -222,10 +222,11 @@ class Image(nn.Module):
 
     def _states(self, inputs: PictureInputs) -> States:
         """Return the states of the patches, in rows from the top left; a state's place is its patch's number."""
+        network: Any = self.network  # one that has states
         values, counts, places = [], [0], []
         for part in inputs.parts:
             if len(part):
-                found = self.network.states(self.normalised(part))  # (n, p, d)
+                found = network.states(self.normalised(part))  # (n, p, d)
                 n, patches, width = found.shape
                 values.append(found.reshape(n * patches, width))
                 counts += [patches] * n

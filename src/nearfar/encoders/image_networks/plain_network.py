@@ -31,7 +31,7 @@ class PlainNetwork(nn.Module):
 
     Every convolution is 3 x 3. One that widens halves the sides, in the place of pooling, but for the last (the all
     convolutional net; Springenberg et al. 2015, arXiv:1412.6806, section 2). On a CPU 1 x 1 convolutions and those of
-    few channels wait for the memory: FasterNet of as many parameters takes three times as long.
+    few channels wait for the memory: a FasterNet of as many parameters takes one and a half times as long.
 
     Args:
         widths: channels of each convolution; the last are the features.
@@ -58,10 +58,6 @@ class PlainNetwork(nn.Module):
         """Return features (n, d)."""
         found: Tensor = self.network(x)
         return found.permute(0, 2, 3, 1).flatten(1, 2).mean(1)  # in the order of the memory, so that gradients are, too
-
-    def states(self, x: Tensor) -> Tensor:
-        """Never called: `has_states` is False."""
-        raise NotImplementedError
 
     def layers(self) -> list[list[nn.Parameter]]:
         """Return the parameters of each convolution with its batch norm."""
