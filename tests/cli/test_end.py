@@ -38,7 +38,7 @@ def ended(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_librarys_thread_at_work_does_not_abort_the_process() -> None:
-    assert ended(f"{SLOW_READER}\nraise SystemExit(run())").returncode == -6  # what Python alone makes of it
+    """Python alone aborts here (code -6), or waits for ever for the thread: which of them is chance, so not asked."""
     found = ended(f"{SLOW_READER}\ncli.run = run\ncli.main()")
     assert (found.returncode, found.stdout, found.stderr) == (2, "said\n", "")
 
