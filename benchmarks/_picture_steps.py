@@ -42,6 +42,7 @@ def _ours(model: str, batch: int, steps: int, data: str, limit: int, precision: 
 
     settings = [f"data.path={data}", f"data.limit={limit}", "data.heldout=0", f"encoder.model={model}"]
     settings += [f"encoder.size={SIDE}", f"training.steps={steps}", f"training.batch_size={batch}"]
+    settings += ["training.optimizer=adamw", f"training.learning_rate={RATE}"]  # lightly's; the recipe's is Muon
     parts = config.build(config.load("simclr", [*settings, f"training.precision={precision}"]))
     with tempfile.TemporaryDirectory() as folder:
         run = fit(

@@ -18,7 +18,7 @@ from nearfar.augmentations.image_changes.presets import PRESETS, Preset
 from nearfar.column import kind_of
 from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
-from nearfar.pictures.resize import resized_crops
+from nearfar.pictures.resize import by_shape, resized_crops
 
 CROP, FLIP, JITTER, FACTORS, ORDER, GREY, BLUR, SOLARISE, BLANK, WARP, BEND = range(0, 110, 10)  # lanes
 SMALL = 64  # pixels of the result's side up to which colours change half as much, and nothing is blurred
@@ -197,10 +197,7 @@ def _of_one_size(pictures: Tensor | list[Tensor]) -> Iterator[tuple[list[int], T
     if isinstance(pictures, Tensor):
         yield list(range(len(pictures))), pictures
         return
-    groups: dict[torch.Size, list[int]] = {}
-    for row, picture in enumerate(pictures):
-        groups.setdefault(picture.shape, []).append(row)
-    for rows in groups.values():
+    for rows in by_shape(pictures):
         yield rows, torch.stack([pictures[row] for row in rows])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from nearfar.column import Ids
 from nearfar.pictures.decode import Picture
-from nearfar.pictures.resize import resized
+from nearfar.pictures.resize import by_shape, resized
 
 COARSE, DETAIL = 0.96, 0.7  # least correlations of two pictures that are one, see `near_copies`
 SIDE, GRID = 32, 8  # pixels of a side at which details are compared, and of the coarse form
@@ -74,7 +74,7 @@ def grey_forms(pictures: Sequence[Picture]) -> tuple[Floats, Floats]:
     Details are what is left without the coarse form, which is enlarged smoothly. Neither has a mean of zero.
     """
     grey = torch.empty(len(pictures), 1, SIDE, SIDE)
-    for rows in _alike(pictures):
+    for rows in by_shape(pictures):
         grey[rows] = _grey(np.stack([pictures[row] for row in rows]))
     coarse = avg_pool2d(grey, SIDE // GRID)
     detail = grey - interpolate(coarse, (SIDE, SIDE), mode="bilinear", align_corners=False)
@@ -137,14 +137,6 @@ def _unit(forms: Floats) -> Floats:
     centred = forms - forms.mean(1, keepdims=True)
     unit: Floats = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
     return unit
-
-
-def _alike(pictures: Sequence[Picture]) -> Iterator[list[int]]:
-    """Yield the numbers of pictures of one shape together."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for row, picture in enumerate(pictures):
-        by_shape.setdefault(picture.shape, []).append(row)
-    yield from by_shape.values()
 
 
 def _grey(pictures: npt.NDArray[np.uint8]) -> torch.Tensor:

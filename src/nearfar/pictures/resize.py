@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,6 +69,14 @@ def resized(pictures: Tensor | Sequence[Tensor], height: int, width: int) -> Ten
     if not pictures:
         return torch.zeros((0, 3, height, width))
     return torch.cat([resized(picture[None], height, width) for picture in pictures])
+
+
+def by_shape(pictures: Sequence[Any]) -> list[list[int]]:
+    """Return the rows of pictures, tensors or arrays, those of one shape together, in the order of their firsts."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for row, picture in enumerate(pictures):
+        found.setdefault(tuple(picture.shape), []).append(row)
+    return list(found.values())
 
 
 def _cut(picture: Tensor, box: Sequence[int], height: int, width: int, antialias: bool) -> Tensor:

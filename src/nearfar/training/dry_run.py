@@ -22,14 +22,13 @@ from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.by_pairs import without_auto
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
-from nearfar.training.online_knn import KnnRows
 from nearfar.training.order import Sampler
 from nearfar.training.refresh import Miner, refresh_steps, refuse_unminable
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
 from nearfar.training.train_module import Trained, refuse_incompatible
-from nearfar.training.validation_rows import kept_back
+from nearfar.training.trained_rows import TrainedRows
 
 STEPS = 3  # measured, after one to warm up
 
@@ -76,10 +75,7 @@ def dry_run(
         positives, late_seconds = positives.sample(Sampler.of(positives, training).batch_size * (STEPS + 1))
     aliases = aliases_of(encoder, positives)
     positives = with_aliases(positives, aliases)
-    kept = kept_back(positives, loss, training, aliases)
-    trained_on = None if kept is None else kept.train
-    knn_rows, _ = KnnRows.of(positives, encoder, training, trained_on)
-    sampler = Sampler.of(positives, training, trained_on if knn_rows is None else knn_rows.train)
+    sampler = TrainedRows.of(positives, encoder, loss, training, aliases).sampler
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()
     read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder, hidden)

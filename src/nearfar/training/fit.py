@@ -35,8 +35,7 @@ from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
 from nearfar.training.mixture import mix, parts_of
 from nearfar.training.objective_terms import hidden_views
-from nearfar.training.online_knn import KnnRows, OnlineKnn
-from nearfar.training.order import Sampler
+from nearfar.training.online_knn import OnlineKnn
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
 from nearfar.training.schedules import Schedules
 from nearfar.training.selection import WeightSelection
@@ -46,8 +45,9 @@ from nearfar.training.start_lines import start_lines
 from nearfar.training.state import TrainState, build_schedule
 from nearfar.training.step import GradientStep, TrainStep
 from nearfar.training.train_module import Trained, refuse_incompatible
+from nearfar.training.trained_rows import TrainedRows
 from nearfar.training.validation import Evaluate, Evaluator, HeldoutCurve, HeldoutLoss, due, with_heldout_loss
-from nearfar.training.validation_rows import NO_VALIDATION, kept_back
+from nearfar.training.validation_rows import NO_VALIDATION
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ def fit(
     refuse_unminable(refresh, positives, training)
     device = hardware.device(training.device, ranks)
     precision = hardware.precision(training.precision, device)
+    hardware.keep_freed_memory()
     ranks.open(device)
     with ExitStack() as stack:
         ranks.on_first_rank(lambda: stack.enter_context(run_folder(folder, allowed=resume or overwrite)))
@@ -140,10 +141,8 @@ def fit(
         stores = _prepare_data(encoder, positives, heldout, before, device, ranks)
         aliases = aliases_of(encoder, positives)
         positives = with_aliases(positives, aliases)
-        kept = kept_back(positives, loss, training, aliases)
-        trained_on = None if kept is None else kept.train
-        knn_rows, no_knn = KnnRows.of(positives, encoder, training, trained_on)
-        sampler = Sampler.of(positives, training, trained_on if knn_rows is None else knn_rows.train)
+        trained_rows = TrainedRows.of(positives, encoder, loss, training, aliases)
+        kept, knn_rows, sampler = trained_rows.kept, trained_rows.knn, trained_rows.sampler
         steps = training.steps or sampler.steps(training.epochs)
         read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
         # State: new, or that of a checkpoint.
@@ -177,7 +176,7 @@ def fit(
         with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
             for line in (auto_settings(given, training, len(positives)), *start_lines(encoder, positives)):
                 logger.say(line)
-            logger.say(no_knn)
+            logger.say(trained_rows.no_knn)
             logger.warn(steps_done, too_short(steps, given, sampler.n))
             logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
             if selection is not None:

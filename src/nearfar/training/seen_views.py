@@ -18,10 +18,8 @@ from nearfar.text.prompts import prompted
 from nearfar.training.augment import augmented
 from nearfar.training.by_pairs import without_auto
 from nearfar.training.mixture import mix
-from nearfar.training.online_knn import KnnRows
-from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
-from nearfar.training.validation_rows import kept_back
+from nearfar.training.trained_rows import TrainedRows
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,7 @@ def seen_views(
     prepare_sides(encoder, positives)
     aliases = aliases_of(encoder, positives)
     positives = with_aliases(positives, aliases)
-    kept = kept_back(positives, loss, training, aliases)
-    trained_on = None if kept is None else kept.train
-    knn_rows, _ = KnnRows.of(positives, encoder, training, trained_on)
-    sampler = Sampler.of(positives, training, trained_on if knn_rows is None else knn_rows.train)
-    first_batch = sampler.batch(0)
+    first_batch = TrainedRows.of(positives, encoder, loss, training, aliases).sampler.batch(0)
     places = np.sort(np.unique(first_batch, return_index=True)[1])  # of a mixture it may hold some twice
     examples = first_batch[places][:most]
     batch = batch_of(positives, examples, None)

@@ -16,7 +16,7 @@ from torch import Tensor
 from nearfar.column import Column, Ids, chunks, kind_of, take
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
 from nearfar.errors import InputError
-from nearfar.pictures.resize import resized_crops
+from nearfar.pictures.resize import by_shape, resized_crops
 
 Fit = Literal["crop", "squash"]
 SIZES = (32, 64, 128)  # pixels of a picture's side that "auto" chooses among
@@ -104,18 +104,15 @@ def resized(cells: Sequence[Any], size: int, fit: Fit, *, antialias: bool) -> Te
     """
     pictures = as_pictures(cells)
     found = torch.empty((len(pictures), size, size, 3), dtype=torch.uint8)
-    by_shape: dict[torch.Size, list[int]] = {}
-    for row, picture in enumerate(pictures):
-        by_shape.setdefault(picture.shape, []).append(row)
-    for shape, rows in by_shape.items():
+    for rows in by_shape(pictures):
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
-            found[block] = _resized_alike(torch.stack([pictures[row] for row in block]), shape, size, fit, antialias)
+            found[block] = _resized_alike(torch.stack([pictures[row] for row in block]), size, fit, antialias)
     return found
 
 
-def _resized_alike(pictures: Tensor, shape: torch.Size, size: int, fit: Fit, antialias: bool) -> Tensor:
-    height, width = shape[:2]
+def _resized_alike(pictures: Tensor, size: int, fit: Fit, antialias: bool) -> Tensor:
+    height, width = pictures.shape[1:3]
     if (height, width) == (size, size):
         return pictures
     side = min(height, width)
