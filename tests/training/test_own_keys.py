@@ -85,7 +85,8 @@ def test_neighbours_are_those_of_a_slow_search_among_other_things(size: int, cla
 def test_the_things_of_keys_are_the_contents_of_positives_in_any_data_set() -> None:
     """A negative column's keys are of their own contents; a mixture has copies across its data sets."""
     columns, views = pictures(20, negatives=True), Views(with_copies(), "image", views=TWICE)
-    for positives in (columns, views, Mixture([views, Views(with_copies(15, 1), "image", views=TWICE), views])):
+    cases: list[Any] = [columns, views, Mixture([views, Views(with_copies(15, 1), "image", views=TWICE), views])]
+    for positives in cases:
         n = len(positives)
         draw = np.random.default_rng(0)
         examples, queued = draw.permutation(n)[:6], draw.permutation(n)[:9]

@@ -32,7 +32,7 @@ class OwnKeys:
 
     def _of_keys(self, batch: Batch, examples: Ids) -> Ids:
         """Return the thing that each key of a batch is of, (m,)."""
-        things = batch.pairs.key_item.numpy().copy()
+        things: Ids = batch.pairs.key_item.numpy().copy()
         start = 0
         for view in self.positives.key_views:
             rows = len(batch.rows[view])
