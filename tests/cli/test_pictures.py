@@ -62,6 +62,15 @@ def test_classes_are_judged_on_the_test_folder(tmp_path: Path, model: nf.Model, 
     assert (len(task.cells), len(task.train), task.classes) == (30, 30, ["blue", "green", "red"])
 
 
+def test_pictures_are_not_judged_by_themselves(tmp_path: Path, model: nf.Model, nearfar: Run) -> None:
+    """By their pixels all would be right: each is its own nearest neighbour."""
+    in_folder(tmp_path / "set", coloured("train/") | coloured("test/", start=100))
+    nearfar("evaluate", "model", "set", "--split", "train").refused("split 'train' itself", "test", "data.heldout=0.2")
+    nearfar("evaluate", "model", "set/train", "data.heldout=0").refused("split 'train' itself")
+    found = sources.task("set", "train", sources.Reading({"label": None}))
+    assert isinstance(found, Retrieval)  # a view of each is not the picture itself
+
+
 def test_without_a_test_folder_a_fifth_is_held_out(tmp_path: Path, model: nf.Model) -> None:
     in_zip(tmp_path / "set.zip", coloured())
     task = sources.task("set.zip", None)

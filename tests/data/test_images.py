@@ -126,6 +126,13 @@ def test_nothing_can_be_held_out_of_one_picture_of_each_class(tmp_path: Path) ->
     with pytest.raises(InputError, match="none can be held out, as no class has two distinct ones"):
         Images(folder, heldout=0.5)
     assert len(Images(folder, heldout=0.5, label=None).split("heldout")) in (1, 2)
+    files = dict.fromkeys(files, files["a/000.png"])
+    for kept, words in (
+        (files, "all are equal; add other"),
+        ({"1.png": files["a/000.png"]}, "it is the only one; add"),
+    ):
+        with pytest.raises(InputError, match=f"none can be held out, as {words} pictures"):
+            Images(in_folder(tmp_path / str(len(kept)), kept), heldout=0.5)
 
 
 def test_a_sample_has_its_share_of_each_class(tmp_path: Path) -> None:

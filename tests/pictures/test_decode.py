@@ -47,6 +47,11 @@ GOOD: dict[str, tuple[Callable[[], bytes], Any, float]] = {  # the file, what it
     "grey png": (lambda: encoded(GREY), GREY[..., None].repeat(3, 2), 0),
     "1-bit png": (lambda: encoded(Image.fromarray(GREY).convert("1", dither=Image.Dither.NONE)), None, 0),
     "16-bit grey png": (lambda: encoded(WIDE), GREY[..., None].repeat(3, 2), 0),
+    "16-bit grey png, transparent": (
+        lambda: encoded(Image.fromarray(np.full((6, 8), 9 * 257, np.uint16)), transparency=9 * 257),
+        (255, 255, 255),
+        0,
+    ),
     "16-bit grey tiff": (lambda: encoded(WIDE, "TIFF"), GREY[..., None].repeat(3, 2), 0),
     "16-bit colour png": (
         lambda: png(2, 2, bits=16, rows=(b"\0" + b"\xff\xff\0\0\x80\x80" * 2) * 2),

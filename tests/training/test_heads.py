@@ -108,7 +108,7 @@ MODES: dict[str, dict[str, Any]] = {
     "simsiam": {"keys": "stopped"},
     "byol": {"keys": "momentum", "momentum": Scheduled(0.5, 1.0, "cosine")},
     "moco": {"keys": "momentum", "momentum": 0.9, "queue": 20},
-    "nnclr": {"keys": "neighbours", "queue": 20},
+    "nnclr": {"keys": "neighbours", "queue": 60},  # more than the data has
 }
 
 
@@ -164,8 +164,11 @@ def test_neighbours_are_the_nearest_queued_keys(tmp_path: Path) -> None:
     queue = Queue(5, 2, torch.float64)
     queue.put(0, torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]]).double())
     keys = torch.tensor([[0.9, 0.1], [-3.0, 1.0], [0.1, 0.5]]).double()
-    assert queue.neighbours(keys, 3).tolist() == [[1, 0], [-1, 0], [0, 2]]
-    assert queue.neighbours(keys, 0).tolist() == keys.tolist()
+    none = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    assert queue.neighbours(keys, 3, none).tolist() == [[1, 0], [-1, 0], [0, 2]]
+    assert queue.neighbours(keys, 0, none).tolist() == keys.tolist()
+    own = np.array([0, 1, 1, 1]), np.array([0, 0, 1, 2])  # of the second key's thing are all
+    assert queue.neighbours(keys, 3, own).tolist() == [[0, 2], [-3, 1], [0, 2]]
     run = train(tmp_path, **MODES["nnclr"])
     assert np.isfinite(next(event["loss"] for event in lines(run.folder) if event["event"] == "step"))
 

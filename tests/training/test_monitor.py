@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from nearfar.pairs import Pairs
 from nearfar.training.monitor import Monitor
@@ -95,3 +95,52 @@ def test_what_it_compares_with_outlives_a_stop() -> None:
     flat[:, :2] = torch.randn(200, 2)
     assert look(flat, Monitor(memory)) is not None
     assert look(flat, Monitor(memory)) is None
+
+
+def of_classes(labels: Tensor) -> Pairs:
+    """Return the pairs of rows of some classes with themselves."""
+    rows = torch.arange(len(labels))
+    return Pairs(query_group=labels, query_item=rows, key_group=labels, key_item=rows)
+
+
+def test_few_classes_that_are_told_apart_are_no_collapse() -> None:
+    """Supervised vectors of c classes end in c points (Papyan et al. 2020, arXiv:2008.08186): c - 1 directions."""
+    torch.manual_seed(0)
+    for classes in (2, 3, 5):
+        monitor, labels = Monitor(), torch.arange(200) % classes
+        labels[: 200 - 20 * classes] = 0  # one class is most of them
+        pairs, points = of_classes(labels), pad(torch.eye(classes) - 1 / classes, (0, 64 - classes))
+        start, end = normalize(torch.randn(200, 64), dim=1), normalize(points[labels], dim=1)
+        assert monitor.alarm(monitor.look(start, start, pairs)) is None
+        for _ in range(2):
+            facts = monitor.look(end, end, pairs)
+            assert monitor.alarm(facts) is None
+        assert facts["groups"] == classes
+        one = normalize(torch.ones(200, 64) + 0.01 * torch.randn(200, 64), dim=1)
+        assert "have cosine 1.00" in str(monitor.alarm(monitor.look(one, one, pairs)))
+
+
+def test_the_cosine_of_negatives_is_that_of_a_loop_and_alignment_of_many_positives_too() -> None:
+    torch.manual_seed(0)
+    labels, x = torch.tensor([0] * 40 + [1] * 30 + [2] * 10), normalize(torch.randn(80, 8), dim=1)
+    facts = Monitor().look(x, x, of_classes(labels))
+    different = [float(x[i] @ x[j]) for i in range(80) for j in range(80) if labels[i] != labels[j]]
+    alike = [
+        float((x[i] - x[j]).square().sum()) for i in range(80) for j in range(80) if labels[i] == labels[j] and i != j
+    ]
+    assert facts["negative_cosine"] == pytest.approx(sum(different) / len(different), abs=1e-6)
+    assert facts["alignment"] == pytest.approx(sum(alike) / len(alike), rel=0.05)  # of 512 of them
+    one_group = Monitor().look(x, x, of_classes(torch.zeros(80, dtype=torch.int64)))
+    assert "negative_cosine" not in one_group
+    assert Monitor().alarm(one_group | {"random_cosine": 1.0}) is None
+
+
+def test_vectors_without_a_direction_are_measured_without_an_error() -> None:
+    torch.manual_seed(0)
+    x = normalize(torch.randn(50, 8), dim=1)
+    some = x.clone()
+    some[3] = 0
+    expected = Monitor().look(x[torch.arange(50) != 3], x[torch.arange(50) != 3], Pairs.aligned(49))
+    found = Monitor().look(some, some, Pairs.aligned(50))
+    assert found["random_cosine"] == pytest.approx(expected["random_cosine"], abs=1e-6)
+    assert look(torch.zeros(50, 8), Monitor()) is not None

@@ -117,9 +117,12 @@ class Images:
         share = heldout if heldout < 1 else size / len(rows)
         out = drawn(self._all.ids[rows], self._codes[rows], share, seed, leave=True)
         if not out.any():
+            distinct = len(np.unique(self._all.ids[rows]))
+            why = "as no class has two distinct ones; add pictures, or leave the classes out (label=null)"
+            if distinct == 1:
+                why = "as all are equal; add other pictures" if len(rows) > 1 else "as it is the only one; add pictures"
             raise InputError(
-                f"{self.where()}: heldout={heldout:g} of {len(rows)} pictures: none can be held out, as no class has "
-                "two distinct ones; add pictures, or leave the classes out (label=null)"
+                f"{self.where()}: heldout={heldout:g} of {len(rows)} pictures: none can be held out, {why}"
             )
         self._splits |= {self._name: rows[~out], HELD: rows[out]}
         self._select(self._name)

@@ -120,6 +120,8 @@ def _picture_task(path: str, split: str | None, reading: Reading) -> tuple[Task,
 
     Where no split is there to judge by, a fifth is held out, and the split is None: a model that was trained on the
     pictures may have seen it.
+
+    Errors: those of the data; `InputError` for classes of the pictures that they are told from.
     """
     from nearfar import positives, registry
 
@@ -128,6 +130,11 @@ def _picture_task(path: str, split: str | None, reading: Reading) -> tuple[Task,
     if whole:
         images = reading.images(path, heldout=HELD_OUT)
     split = split or next((name for name in JUDGED if name in images.splits), images.splits[0])
+    if "label" in images.columns and images.split(split).fingerprint == images.fingerprint:
+        raise InputError(
+            f"{path}: classes are told from split {split!r} itself, where each picture is its own nearest neighbour; "
+            f"judge by another split ({listed(images.splits)}), or hold pictures out: data.heldout={HELD_OUT:g}"
+        )
     settings = registry.coerced_settings(positives.Views, reading.positives, "positives", but=("data",))
     if "label" not in images.columns:
         settings = {"views": [{"name": "image", "times": 2}], **settings}

@@ -174,7 +174,10 @@ def _by_pillow(data: bytes, side: int | None) -> tuple[Picture, int]:
 def _in_rgb(pillow: ModuleType, image: Any) -> Any:
     """Return a picture of any of Pillow's modes in RGB: 16 bits rounded to 8, and what is transparent on white."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return pillow.fromarray(_in_8_bits(np.asarray(image))).convert("RGB")
+        values = np.asarray(image)
+        clear = image.info.get("transparency")  # one grey value
+        grey = np.where(values == clear, 255, _in_8_bits(values)) if isinstance(clear, int) else _in_8_bits(values)
+        return pillow.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise BadPictureError("has pixels of 32 bits, of which nothing says what is white; save it with 8 bits")
     if image.has_transparency_data:

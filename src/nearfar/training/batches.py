@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from nearfar.sides import side_of
 from nearfar.text.prompts import prompted
 from nearfar.training.augment import augment
 from nearfar.training.order import Sampler
+from nearfar.training.own_keys import OwnKeys
 from nearfar.training.settings import Settings
 from nearfar.training.train_module import queued_examples
 
@@ -60,9 +62,10 @@ class BatchReader:
     def __call__(self, step: int) -> PreparedBatch:
         """Return the batch of a step (from 0)."""
         examples, settings = self.sampler.batch(step), self.settings
-        has_queue = settings.queue and settings.keys != "neighbours"  # whose queue holds no further keys
-        queued = queued_examples(self.sampler, step, settings.queue) if has_queue else None
-        batch = batch_of(self.positives, examples, queued)
+        queued = queued_examples(self.sampler, step, settings.queue) if settings.queue else None
+        further = None if settings.keys == "neighbours" else queued  # neighbours are in the place of keys
+        batch = batch_of(self.positives, examples, further)
+        own = None if queued is further or queued is None else self._own_keys(batch, examples, queued)
         query_views, key_views = self.positives.query_views, self.positives.key_views
         read = dict.fromkeys([*query_views, *key_views, *self.hidden_views])
         sizes = {view: size for view in read if (size := len(batch.rows[view]))}
@@ -71,10 +74,14 @@ class BatchReader:
         trained = _stacked_inputs(inputs, query_views if momentum else [*query_views, *key_views])
         hidden = _stacked_inputs(inputs, self.hidden_views)
         draws = self._draws(batch, hidden, step) if hidden else None
-        n_queued = 0 if queued is None else len(queued)
+        n_queued = 0 if further is None else len(further)
         return PreparedBatch(
-            step, examples, trained, momentum, sizes, n_queued, batch.pairs, batch.positive_index, hidden, draws
+            step, examples, trained, momentum, sizes, n_queued, batch.pairs, batch.positive_index, hidden, draws, own
         )
+
+    @cached_property
+    def _own_keys(self) -> OwnKeys:
+        return OwnKeys(self.positives)
 
     def _draws(self, batch: Batch, hidden: StackedInputs, step: int) -> Draws:
         """Return the random numbers of this rank's rows of the hidden views, by (seed, step, row) and view."""
@@ -105,7 +112,7 @@ class PreparedBatch:
     step: from 0. examples (b,). trained: the inputs of the trained encoder; momentum: those of the momentum encoder, if
     there is one. sizes: the number of rows of each view that has any, on all ranks. queued: how many of the keys, the
     last ones, are in the queue. positive_index: see `Batch`. hidden: the inputs that the objective hides a part of,
-    draws: their random numbers.
+    draws: their random numbers. own: the keys and the queued keys of one thing (`OwnKeys`), where keys are neighbours.
     """
 
     step: int
@@ -118,6 +125,7 @@ class PreparedBatch:
     positive_index: Ids | None = None
     hidden: StackedInputs | None = None
     draws: Draws | None = None
+    own: tuple[Ids, Ids] | None = None
 
 
 @dataclass(frozen=True)

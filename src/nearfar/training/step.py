@@ -222,8 +222,9 @@ class GradientStep:
                 keys = self._to_unit(keys) if self.has_heads else keys
         if self.settings.keys == "stopped":
             keys = keys.detach()
-        if self.settings.keys == "neighbours" and self.queue is not None:
-            return self.queue.neighbours(keys, min(prepared.step * len(prepared.examples), len(self.queue.vectors)))
+        if prepared.own is not None and self.queue is not None:
+            filled = min(prepared.step * len(prepared.examples), len(self.queue.vectors))
+            return self.queue.neighbours(keys, filled, prepared.own)
         if prepared.queued and self.queue is not None:
             return torch.cat([keys, self.queue.vectors[: prepared.queued]])
         return keys  # where queries are the keys, the very same tensor: a loss computes half of the similarity matrix

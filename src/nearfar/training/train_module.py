@@ -192,13 +192,20 @@ class Queue(nn.Module):
         self.vectors.index_copy_(0, places, newest)
 
     @torch.no_grad()
-    def neighbours(self, keys: Tensor, filled: int) -> Tensor:
-        """Return the queued key with the highest cosine to each key, (m, d); while nothing is queued, the key."""
+    def neighbours(self, keys: Tensor, filled: int, own: tuple[Ids, Ids]) -> Tensor:
+        """Return the queued key with the highest cosine to each key, (m, d); where there is none to choose, the key.
+
+        own: all (i, j) where key i and the queued key j are of one thing (`OwnKeys`): j is no neighbour of i. In a
+        queue that outlasts an epoch, every key would find the earlier one of its own example.
+        """
         if not filled:
             return keys.detach()
         queued = self.vectors[:filled]
         cosines = normalize(keys.to(queued.dtype), dim=1) @ normalize(queued, dim=1).T  # (m, filled)
-        return queued[cosines.argmax(1)]
+        rows, columns = (torch.from_numpy(places).to(cosines.device) for places in own)
+        cosines[rows, columns] = -torch.inf
+        highest, nearest = cosines.max(1)
+        return torch.where(highest[:, None] == -torch.inf, keys.detach().to(queued.dtype), queued[nearest])
 
 
 def queued_examples(sampler: Sampler, step: int, size: int) -> Ids:
