@@ -257,3 +257,13 @@ def test_an_augmentation_without_a_size_takes_the_encoder_s() -> None:
     assert given.augmentation(cells, draws).shape == (4, 24, 24, 3)
     text = StreamedAugmentation(augmentations.TextCrop(), 0)
     assert for_reader(text, tiny()) is text
+
+
+def test_frozen_norm_keeps_all_statistics_while_its_parameters_learn() -> None:
+    encoder = Image("resnet10t", size=32, frozen_norm=True).train()
+    before = {name: buffer.clone() for name, buffer in encoder.network.named_buffers() if "running" in name}
+    encoder(encoder.inputs(pictures(4))).square().sum().backward()
+    assert before and all(torch.equal(encoder.network.get_buffer(name), value) for name, value in before.items())
+    assert all(parameter.grad is not None for parameter in encoder.network.parameters())
+    alone = encoder(encoder.inputs(pictures(4)[:1]))
+    torch.testing.assert_close(encoder(encoder.inputs(pictures(4)))[:1], alone)  # no row depends on the others

@@ -48,6 +48,8 @@ class Image(nn.Module):
         antialias: whether pictures that shrink are smoothed; False is for models that were trained without.
         frozen: number of first layers or stages that are frozen, and with them the stem; their batch norm keeps its
             statistics.
+        frozen_norm: whether all batch norm keeps its statistics while its parameters learn: those of the many pictures
+            of its pretraining, where there are few.
         seed: of the initial weights.
 
     Call: `PictureInputs` of n pictures -> (n, dim), not normalised. Vision transformers have `states` of patches.
@@ -81,6 +83,7 @@ class Image(nn.Module):
         channels: Channels = "rgb",
         antialias: bool = True,
         frozen: int = 0,
+        frozen_norm: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -92,6 +95,7 @@ class Image(nn.Module):
             if value not in known:
                 raise InputError(f"encoder.{name} must be {' or '.join(filter(None, known))}, it is {value!r}")
         self.model, self.model_args, self.stem, self.frozen, self.seed = model, model_args or {}, stem, frozen, seed
+        self.frozen_norm = frozen_norm
         pixels = None if size == "auto" else checked_size(size, "encoder.size")
         network = make_network(model, self.model_args, pixels, stem, seed)
         made = network.made
@@ -166,10 +170,12 @@ class Image(nn.Module):
             self._set_network(made.to(self.mean.device))
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; batch norm whose parameters are frozen keeps its statistics."""
+        """Set the mode; batch norm that is frozen, or whose parameters are, keeps its statistics."""
         super().train(mode)
-        for layer in self.modules() if mode and self.frozen else ():
-            if isinstance(layer, _BatchNorm) and not any(p.requires_grad for p in layer.parameters()):
+        for layer in self.modules() if mode and (self.frozen or self.frozen_norm) else ():
+            if isinstance(layer, _BatchNorm) and (
+                self.frozen_norm or not any(p.requires_grad for p in layer.parameters())
+            ):
                 layer.eval()
         return self
 
