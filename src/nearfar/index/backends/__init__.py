@@ -1,1 +1,1 @@
-"""Where the rows of an index lie: `exact`, `lance`, `pgvector`."""
+"""What keeps an index's rows: the project's own files, LanceDB, PostgreSQL."""

@@ -1,0 +1,17 @@
+"""The backends that the contract tests run over, and what makes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nearfar.index.backend import Backend
+from nearfar.index.backends.exact import Exact
+
+Made = tuple[type[Backend], dict[str, Any]]  # the class, and settings that are its own for one index
+# A name for each backend and setting that must hold the contract to the id; a callable, as some start a server.
+BACKENDS: dict[str, Callable[[Path], Made]] = {
+    "exact": lambda _: (Exact, {}),
+    "exact-int8": lambda _: (Exact, {"precision": "int8"}),
+}
