@@ -38,7 +38,8 @@ def again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
 
 def unit(rng: np.random.Generator, n: int, dim: int = DIM) -> Vectors:
     vectors = rng.standard_normal((n, dim), np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 def rows_of(rng: np.random.Generator, ids: list[str], fields: dict[str, list[Value]] | None = None) -> Rows:

@@ -15,7 +15,8 @@ from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, column_kin
 from nearfar.errors import InputError, nearest
 from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder, embed_slices
-from nearfar.vectors.topk import Ranking, TopK
+from nearfar.vectors.ranking import Ranking
+from nearfar.vectors.topk import TopK
 
 Hit = dict[str, Any]  # "id", "score" and, of a document of text, "text"
 Corpus = Sequence[Any] | Column

@@ -194,13 +194,14 @@ def _kind(field: str, fields: Kinds) -> Kind:
     return fields[field]
 
 
-def _fitted(field: str, kind: Kind, value: Any) -> str | int | float | bool:
+def _fitted(field: str, kind: Kind, given: str | int | float | bool) -> str | int | float | bool:
     """Return a value as one of a kind, or refuse it."""
+    value: Any = given
     if kind == "number" and type(value) is int:
         value = float(value) if abs(value) < _LARGEST else math.inf
     elif kind == "integer" and type(value) is float and value.is_integer():
         value = int(value)
-    if type(value) is not KINDS[kind]:
+    if not is_of(kind, value):
         raise InputError(f"where: {field} is {_a(kind)}, and {_literal(value):.60} is none")
     if (kind == "number" and not math.isfinite(value)) or (kind == "integer" and abs(value) >= _LARGEST):
         raise InputError(f"where: {field}: the number {value!s:.40} is out of range; numbers are finite, of 64 bits")
@@ -208,6 +209,11 @@ def _fitted(field: str, kind: Kind, value: Any) -> str | int | float | bool:
         refuse_unstorable(value, f"where: {field}")
     fitted: str | int | float | bool = value
     return fitted
+
+
+def is_of(kind: Kind, value: Any) -> bool:
+    """Return whether a value is of a kind, in its very type: True is no integer here."""
+    return type(value) is KINDS[kind]
 
 
 def refuse_unstorable(text: str, what: str) -> None:

@@ -16,7 +16,9 @@ from nearfar.index.rows import Nearest, Vectors
 
 def exact_scores(query: Vectors, vectors: Vectors) -> npt.NDArray[np.float32]:
     """Return the inner products (m,) of a query (d,) with vectors (m, d), summed in float64 and rounded to float32."""
-    return (vectors.astype(np.float64) * query).sum(1).astype(np.float32)  # by rows, each in the same order
+    products = vectors.astype(np.float64) * query  # (m, d)
+    scores: npt.NDArray[np.float32] = products.sum(1).astype(np.float32)  # each row in the same order
+    return scores
 
 
 def best(ids: Sequence[str], scores: npt.NDArray[np.float32], k: int) -> Nearest:

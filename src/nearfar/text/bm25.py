@@ -13,7 +13,7 @@ from nearfar.column import Column, Ids, ListColumn, chunks
 from nearfar.errors import InputError
 from nearfar.text.analyser import words
 from nearfar.text.stems import describe, stemmer_of, stop_words
-from nearfar.vectors.topk import Ranking
+from nearfar.vectors.ranking import Ranking
 
 
 class Bm25:

@@ -43,7 +43,8 @@ def decoded(codes: Codes, coding: Coding, dim: int) -> Vectors:
     if coding == "float16":
         return codes.view("<f2").astype(np.float32)
     if coding == "int8":
-        return codes[:, :dim].view(np.int8) * np.ascontiguousarray(codes[:, dim:]).view("<f4")
+        scales: Vectors = np.ascontiguousarray(codes[:, dim:]).view("<f4")  # (n, 1)
+        return np.multiply(codes[:, :dim].view(np.int8), scales, dtype=np.float32)
     signs = np.unpackbits(codes, axis=1, count=dim).astype(np.float32)
     one = np.float32(1 / np.sqrt(dim))
     signs *= 2 * one

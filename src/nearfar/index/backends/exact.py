@@ -198,8 +198,8 @@ class Exact:
             allowed = self._living(state)
         for start in range(0, len(keys), scan.block):
             stop = start + scan.block
-            part = None if allowed is None else allowed[start:stop]
-            scan.add(decoded(keys[start:stop], self._scanned, self.dim), start, part)
+            found = None if allowed is None else allowed[start:stop]
+            scan.add(decoded(keys[start:stop], self._scanned, self.dim), start, found)
 
     def _living(self, state: State) -> npt.NDArray[np.bool_]:
         """Return which slots have a row, (next_slot,)."""
