@@ -158,6 +158,22 @@ class Postings:
         with self._file.reading():
             return dict(self._file.do("SELECT id, hash FROM docs"))
 
+    def disagreement(self) -> str | None:
+        """Return what is wrong within the file, in words; None where totals, rows and terms say the same."""
+        with self.reading() as totals:
+            lengths = self.lengths(totals)
+            counted = np.zeros(totals.next_slot, np.int64)
+            for slots, counts in self._file.do("SELECT slots, counts FROM postings"):
+                np.add.at(counted, *_joined([(slots, counts)]))
+            living = lengths >= 0
+            (rows,) = self._file.do("SELECT count(*) FROM docs").fetchone()
+        if (rows, living.sum(), lengths[living].sum()) != (totals.rows, totals.texts, totals.tokens):
+            return (
+                f"words.db has not the {totals.rows:,} rows, {totals.texts:,} texts, {totals.tokens:,} terms it counts"
+            )
+        wrong = np.flatnonzero(counted[living] != lengths[living])
+        return f"words.db has lost or doubled terms of {len(wrong):,} rows" if len(wrong) else None
+
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()

@@ -1,0 +1,106 @@
+"""An index that is open: it follows what other processes write, and writes alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from nearfar.errors import InputError
+from nearfar.index.filters import Filter, checked
+from nearfar.index.folder import Folder, Generation
+from nearfar.index.rows import Kinds
+from nearfar.index.store import Store
+
+
+class Opened:
+    """A generation of a folder and its store. number: of the generation; None is always the current one."""
+
+    def __init__(self, folder: Folder, number: int | None = None) -> None:
+        self.folder, self._pinned = folder, number
+        self._turn = threading.RLock()
+        self._opened: tuple[int, Generation, Store] | None = None
+        self._closed = False
+        with self.reading():
+            pass  # raises where it cannot be opened
+
+    @contextmanager
+    def reading(self) -> Iterator[tuple[Generation, Store]]:
+        """Give the generation as it is now, and its store; threads take turns."""
+        with self._turn:
+            yield self._refreshed()
+
+    @contextmanager
+    def writing(self) -> Iterator[tuple[Generation, Store]]:
+        """Be the only writer; what another has left undone is done first, and `index.json` is brought up to date after.
+
+        Errors: `RunError` where another writer does not end.
+        """
+        with self._turn, self.folder.lock():
+            generation, store = self._refreshed()
+            store.recover()
+            yield generation, store
+            self._describe(store)
+
+    def add_fields(self, fields: Kinds) -> None:
+        """Give rows further fields, while writing."""
+        generation, store = self._refreshed()
+        if fields:
+            store.add_fields(fields)
+            self.update(replace(generation, fields={**generation.fields, **fields}))
+
+    def update(self, generation: Generation) -> None:
+        """Write what `index.json` says of this generation, while writing."""
+        number, _, store = self._opened or self._missing()
+        self.folder.write(self.folder.contents().with_one(number, generation))
+        self._opened = number, generation, store
+
+    def filter(self, where: str | Filter | None) -> Filter | None:
+        """Return a checked filter. Errors: `InputError` for what is none, or for none of these fields."""
+        fields = self._refreshed()[1].fields
+        if isinstance(where, str):
+            from nearfar.index.parse_filter import parse  # its parser takes a tenth of a second to be made
+
+            return parse(where, fields)
+        return None if where is None else checked(where, fields)
+
+    @property
+    def number(self) -> int:
+        """The number of the generation."""
+        return (self._opened or self._missing())[0]
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        with self._turn:
+            if self._opened is not None:
+                self._opened[2].close()
+            self._opened, self._closed = None, True
+
+    def _refreshed(self) -> tuple[Generation, Store]:
+        """Return what is current; open it anew where another process swapped it or added fields."""
+        if self._closed:
+            self._missing()
+        contents = self.folder.contents()
+        number = contents.current if self._pinned is None else self._pinned
+        generation = contents.generations.get(number)
+        if generation is None:
+            raise InputError(f"{self.folder.path}: generation {number} is not there any more; open the index again")
+        before, self._opened = self._opened, None
+        if before is not None and before[0] == number and before[1].fields == generation.fields:
+            self._opened = number, generation, before[2]
+        else:
+            if before is not None:
+                before[2].close()
+            self._opened = number, generation, Store(self.folder.place(number), generation)
+        return self._opened[1:]
+
+    def _describe(self, store: Store) -> None:
+        _, generation, _ = self._opened or self._missing()
+        totals = store.totals()
+        now = replace(generation, rows=totals.rows, digest=totals.digest, language=totals.language)
+        if now != generation:
+            self.update(now)
+
+    def _missing(self) -> tuple[int, Generation, Store]:
+        raise InputError(f"{self.folder.path}: the index is closed; open it again")
