@@ -15,3 +15,9 @@ BACKENDS: dict[str, Callable[[Path], Made]] = {
     "exact": lambda _: (Exact, {}),
     "exact-int8": lambda _: (Exact, {"precision": "int8"}),
 }
+# The same for `nf.Index.create`: its arguments.
+SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "exact": lambda _: {},
+    "exact-float16": lambda _: {"precision": "float16"},
+    "exact-int8": lambda _: {"precision": "int8"},
+}

@@ -43,7 +43,7 @@ def agree(words: Words, rows: dict[str, str | None], query: str, k: int, languag
     assert found.ids == expected
     assert np.allclose(found.scores, ranking.scores[0, : len(expected)], atol=1e-5)
     if expected:
-        assert np.allclose(sum(found.terms.values()), found.scores, atol=1e-5)  # type: ignore[arg-type]
+        assert np.allclose(sum(found.terms.values()), found.scores, atol=1e-5)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)

@@ -17,7 +17,7 @@ from nearfar.index.generations import begin, swap, waiting
 from nearfar.index.hybrid import Fusion, Hit, Mode
 from nearfar.index.incoming import checked_fields, checked_id, checked_rows, checked_vectors
 from nearfar.index.opened import Opened
-from nearfar.index.rows import Row, Rows, Vectors
+from nearfar.index.rows import Kinds, Row, Rows, Vectors
 from nearfar.index.searching import asked, similar, vectors_of
 from nearfar.index.store import Store
 
@@ -50,6 +50,7 @@ class Index:
         self._opened, self._embedding = opened, embedding
         with opened.reading() as (generation, _):
             embedding.check(generation)
+            self._space = generation.fingerprint, generation.dim
 
     @classmethod
     def create(
@@ -131,6 +132,18 @@ class Index:
         return self._opened.folder.path
 
     @property
+    def place(self) -> Path:
+        """The folder of the generation that is searched."""
+        with self._opened.reading():
+            return self._opened.folder.place(self._opened.number)
+
+    @property
+    def fields(self) -> Kinds:
+        """The kinds of the fields that rows may have, by name."""
+        with self._opened.reading() as (_, store):
+            return dict(store.fields)
+
+    @property
     def description(self) -> Generation:
         """What `index.json` says of the generation that is searched, as of the last write that ended."""
         with self._opened.reading() as (generation, _):
@@ -150,6 +163,7 @@ class Index:
         given = list(rows) if not isinstance(rows, Mapping | str) else rows
         embedded = vectors is not None
         with self._opened.reading() as (generation, store):
+            self._refuse_another(generation)
             known = dict(store.fields)
         incoming = checked_rows(given, known, embedded=embedded)
         if not embedded:
@@ -158,7 +172,7 @@ class Index:
         if generation.backend.get("precision") == "float16":  # as it is kept, so that hashes agree
             unit = unit.astype(np.float16).astype(np.float32)
         with self._opened.writing() as (now, store):
-            self._refuse_another(now, generation)
+            self._refuse_another(now)
             if store.fields != known:  # another process added some meanwhile
                 incoming = checked_rows(given, store.fields, embedded=embedded)
             self._opened.add_fields({name: kind for name, kind in incoming.kinds.items() if name not in store.fields})
@@ -182,7 +196,7 @@ class Index:
             return store.delete(names) if names else 0
 
     @overload
-    def get(self, ids: str) -> Row | None: ...
+    def get(self, ids: str) -> Row | None: ...  # type: ignore[overload-overlap]  # a text is a sequence of texts, too
 
     @overload
     def get(self, ids: Sequence[str]) -> list[Row | None]: ...
@@ -246,6 +260,7 @@ class Index:
         if (query is None) == (like is None):
             raise InputError("search: give a query, or ids with like=; one of the two")
         with self._opened.reading() as (generation, store):
+            self._refuse_another(generation)
             condition, is_single = self._opened.filter(where), True
             if like is not None:
                 search = similar(like, k, mode, store, explain=explain)
@@ -253,7 +268,7 @@ class Index:
                 search, is_single = asked(query, k, mode, fusion, store, generation.dim, explain=explain)
         search.embed(self._embedding, generation)  # without holding up other threads
         with self._opened.reading() as (now, store):
-            self._refuse_another(now, generation)
+            self._refuse_another(now)
             found: list[list[Hit]] = search.run(store, condition, now.approximate)
         return found[0] if is_single else found
 
@@ -287,9 +302,10 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _refuse_another(self, now: Generation, before: Generation) -> None:
-        """Refuse vectors of a model whose generation was swapped meanwhile."""
-        if now.fingerprint != before.fingerprint or now.dim != before.dim:
+    def _refuse_another(self, now: Generation) -> None:
+        """Refuse rows and queries where a generation of another model was swapped in since this one was opened."""
+        if (now.fingerprint, now.dim) != self._space:
             raise InputError(
-                f"{self.folder}: a generation of another model has taken its place; open it with that model"
+                f"{self.folder}: a generation of another model has taken its place ({now.model or now.fingerprint}); "
+                "open it again with that model"
             )

@@ -211,7 +211,9 @@ class Postings:
     def _totals(self) -> Totals:
         names = ", ".join(field.name for field in fields(Totals))
         values = self._file.do(f"SELECT {names} FROM totals").fetchone()
-        return Totals(*values[:-1], settled=bool(values[-1]))
+        found = Totals(*values)
+        found.settled = bool(found.settled)
+        return found
 
 
 class _Inverted:

@@ -65,7 +65,8 @@ class Search:
             chosen = [i for i, each in enumerate(self.modes) if each == mode]
             if chosen:
                 vectors = np.stack([cast("Vectors", self.vectors[i]) for i in chosen])
-                found |= zip(chosen, store.backend.nearest(vectors, depth, where, approximate=approximate))
+                nearest_rows = store.backend.nearest(vectors, depth, where, approximate=approximate)
+                found.update(zip(chosen, nearest_rows))
         return found
 
     def _ranked(self, store: Store, i: int, near: Mapping[int, Nearest], where: Filter | None) -> Ranked:
@@ -152,5 +153,6 @@ def _given_vector(query: Any, dim: int, where: str) -> Vectors | None:
     """Return a query that is a vector as one of unit length; None for what is to be embedded."""
     numbers = isinstance(query, list | tuple) and isinstance(query[0], int | float | np.number)
     if numbers or (isinstance(query, np.ndarray) and query.ndim == 1 and query.dtype.kind in "fiu"):
-        return checked_vectors([query] if numbers else query[None], 1, dim, None, where)[0]
+        vector: Vectors = checked_vectors([query] if numbers else query[None], 1, dim, None, where)[0]
+        return vector
     return None
