@@ -14,10 +14,10 @@ import pytest
 import nearfar as nf
 from nearfar.errors import InputError
 from nearfar.index.filters import Compare
-from nearfar.index.folder import Folder
+from nearfar.index.folder import IndexFolder
 from nearfar.index.index import Index
 from nearfar.index.rows import Row
-from nearfar.index.store import Store
+from nearfar.index.store import RowStore
 from tests.index.backends import SETTINGS
 from tests.index.word_model import WordModel
 
@@ -356,12 +356,12 @@ def test_a_generation_of_another_model_takes_its_place(make: Make, animals: Inde
         assert now.search("red fox", k=1)[0].id == "fox"
         assert now.info()["generation"] == 2
         assert now.info()["others"] == [1]
-        assert Folder(folder).place(1).exists()
+        assert IndexFolder(folder).place(1).exists()
     with Index.beside(folder, WordModel()) as third:
         third.add([{"id": "x", "text": "y"}])
     Index.swap(folder, drop_old=True)
-    assert not Folder(folder).place(1).exists()
-    assert not Folder(folder).place(2).exists()
+    assert not IndexFolder(folder).place(1).exists()
+    assert not IndexFolder(folder).place(2).exists()
     assert animals.search("y", k=1)[0].id == "x"  # the model that it was opened with is the right one again
 
 
@@ -370,7 +370,7 @@ def test_what_a_killed_writer_left_is_followed_up(make: Make, animals: Index, mo
         raise KeyboardInterrupt
 
     for name in ("upsert", "delete"):
-        monkeypatch.setattr(Store, "_follow", dies)
+        monkeypatch.setattr(RowStore, "_follow", dies)
         with pytest.raises(KeyboardInterrupt):
             if name == "upsert":
                 animals.add([{"id": "owl", "text": "an owl hoots"}, {"id": "fox", "text": "a brown fox"}])

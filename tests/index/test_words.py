@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nearfar.index.digest import row_hash
-from nearfar.index.postings import Document
+from nearfar.index.postings import IndexedRow
 from nearfar.index.words import Words
 from nearfar.text.bm25 import Bm25
 
@@ -21,8 +21,8 @@ IDS = st.sampled_from([f"{n}" for n in range(12)])
 CALLS = st.lists(st.dictionaries(IDS, st.just("delete") | TEXTS, min_size=1, max_size=6), max_size=25)
 
 
-def document(name: str, text: str | None) -> Document:
-    return Document(name, text, row_hash(name, text, {}, np.zeros(1, np.float32)))
+def document(name: str, text: str | None) -> IndexedRow:
+    return IndexedRow(name, text, row_hash(name, text, {}, np.zeros(1, np.float32)))
 
 
 def replace(words: Words, rows: dict[str, str | None], gone: list[str] | None = None) -> None:

@@ -69,7 +69,7 @@ class Contents:
         return Contents(self.current, {**self.generations, number: generation})
 
 
-class Folder:
+class IndexFolder:
     """The folder's files. Errors: `InputError` for one that is missing or damaged."""
 
     def __init__(self, path: Path) -> None:

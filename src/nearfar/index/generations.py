@@ -6,11 +6,25 @@ import shutil
 
 from nearfar.errors import InputError
 from nearfar.index.embedding import Embedding
-from nearfar.index.folder import Contents, Folder, Generation
-from nearfar.index.store import Store
+from nearfar.index.folder import Contents, Generation, IndexFolder
+from nearfar.index.store import RowStore
+from nearfar.text.stems import stemmer_of
 
 
-def begin(folder: Folder, embedding: Embedding, *, language: str | None, dim: int | None) -> int:
+def create(folder: IndexFolder, embedding: Embedding, generation: Generation, language: str | None) -> None:
+    """Make an index of one empty generation. Errors: `InputError` where there is one, and for an unknown language."""
+    if language != "auto":
+        stemmer_of(language)  # raises
+    with folder.lock():
+        if folder.is_there():
+            raise InputError(f"{folder.path}: an index is there already; open it, or choose another place")
+        shutil.rmtree(folder.place(1), ignore_errors=True)  # of one whose making was broken off
+        described = embedding.described(generation)
+        RowStore.create(folder.place(1), described, language).close()
+        folder.write(Contents(1, {1: described}))
+
+
+def begin(folder: IndexFolder, embedding: Embedding, *, language: str | None, dim: int | None) -> int:
     """Make an empty generation beside the current one, of its backend and fields; return its number.
 
     One that was begun before and never took its place is dropped.
@@ -23,12 +37,12 @@ def begin(folder: Folder, embedding: Embedding, *, language: str | None, dim: in
         _leave(folder, contents, Contents(contents.current, kept))
         number = contents.current + 1
         shutil.rmtree(folder.place(number), ignore_errors=True)  # of one whose making was broken off
-        Store.create(folder.place(number), generation, language).close()
+        RowStore.create(folder.place(number), generation, language).close()
         folder.write(folder.contents().with_one(number, generation))
         return number
 
 
-def waiting(folder: Folder) -> int:
+def waiting(folder: IndexFolder) -> int:
     """Return the number of the generation beside the current one. Errors: `InputError` where there is none."""
     contents = folder.contents()
     number = max(contents.generations)
@@ -39,7 +53,7 @@ def waiting(folder: Folder) -> int:
     return number
 
 
-def swap(folder: Folder, *, drop_old: bool) -> Contents:
+def swap(folder: IndexFolder, *, drop_old: bool) -> Contents:
     """Let the generation that was filled beside take the current one's place: readers see it at their next search.
 
     The old one stays until another is begun, unless it is dropped.
@@ -57,7 +71,7 @@ def swap(folder: Folder, *, drop_old: bool) -> Contents:
     return swapped
 
 
-def _leave(folder: Folder, before: Contents, after: Contents) -> Contents:
+def _leave(folder: IndexFolder, before: Contents, after: Contents) -> Contents:
     """Drop what is not in the contents after: first from `index.json`, then its files."""
     gone = set(before.generations) - set(after.generations)
     if gone:

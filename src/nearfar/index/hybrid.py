@@ -14,7 +14,7 @@ from nearfar.index.backend import Backend
 from nearfar.index.filters import Filter, meets
 from nearfar.index.rescore import best, exact_scores
 from nearfar.index.rows import Nearest, Value, Vectors
-from nearfar.index.words import Found, Words
+from nearfar.index.words import FoundByWords, Words
 from nearfar.text.bm25 import reciprocal_rank_fusion
 from nearfar.vectors.ranking import Ranking
 
@@ -42,7 +42,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedHits:
     """The ids of one query, best first, their scores (k,), and what each may say of itself."""
 
     ids: list[str]
@@ -62,7 +62,7 @@ def checked_fusion(fusion: Any) -> Fusion:
     return dict(fusion)
 
 
-def by_words(words: Words, backend: Backend, query: str, k: int, where: Filter | None) -> Found:
+def by_words(words: Words, backend: Backend, query: str, k: int, where: Filter | None) -> FoundByWords:
     """Return the k best rows by words among those that match a filter, and that the backend has."""
     if where is not None:
         first = words.search(query, max(_FIRST_LOOK, k))
@@ -74,16 +74,16 @@ def by_words(words: Words, backend: Backend, query: str, k: int, where: Filter |
     return words.search(query, k)
 
 
-def explained_vectors(found: Nearest) -> Ranked:
+def explained_vectors(found: Nearest) -> RankedHits:
     """Return a ranking by vectors alone."""
     explain = [{"vectors": _leg(found.scores[i], i), "words": None} for i in range(len(found.ids))]
-    return Ranked(found.ids, found.scores, explain)
+    return RankedHits(found.ids, found.scores, explain)
 
 
-def explained_words(found: Found) -> Ranked:
+def explained_words(found: FoundByWords) -> RankedHits:
     """Return a ranking by words alone."""
     explain = [{"vectors": None, "words": _words_leg(found, i)} for i in range(len(found.ids))]
-    return Ranked(found.ids, found.scores, explain)
+    return RankedHits(found.ids, found.scores, explain)
 
 
 def hybrid(
@@ -94,7 +94,7 @@ def hybrid(
     k: int,
     where: Filter | None,
     fusion: Fusion,
-) -> Ranked:
+) -> RankedHits:
     """Return the k best rows by words and vectors together; as many as match, where that is fewer.
 
     query: its text and its vector (d,). near: what is nearest to it, to a depth of k or DEPTH, where k is less.
@@ -105,7 +105,7 @@ def hybrid(
     return fused(near, found, k, fusion, _Exact(backend, words, query[1], query[0]))
 
 
-def fused(vectors: Nearest, words: Found, k: int, fusion: Fusion, exact: _Exact) -> Ranked:
+def fused(vectors: Nearest, words: FoundByWords, k: int, fusion: Fusion, exact: _Exact) -> RankedHits:
     """Return the k best rows of two rankings together."""
     union = sorted({*vectors.ids, *words.ids})
     if fusion == "rrf":
@@ -127,7 +127,7 @@ def fused(vectors: Nearest, words: Found, k: int, fusion: Fusion, exact: _Exact)
                 "fused": {**_leg(together.scores[rank], rank), "by": how},
             }
         )
-    return Ranked(together.ids, together.scores, explain)
+    return RankedHits(together.ids, together.scores, explain)
 
 
 class _Exact:
@@ -140,12 +140,12 @@ class _Exact:
         """Return all rows by their cosine."""
         return best(ids, exact_scores(self._vector, self._backend.vectors(ids)), len(ids))
 
-    def words(self, ids: Sequence[str]) -> Found:
+    def words(self, ids: Sequence[str]) -> FoundByWords:
         """Return those rows that share a term with the query."""
         return self._words.search(self._query, max(len(ids), 1), ids)
 
 
-def _weighted(union: list[str], vectors: Nearest, words: Found, k: int, weights: Mapping[str, float]) -> Nearest:
+def _weighted(union: list[str], vectors: Nearest, words: FoundByWords, k: int, weights: Mapping[str, float]) -> Nearest:
     """Return the k best of rows by the weighted mean of their scores, each from its least possible one to 0, most to 1.
 
     Source: Bruch, Gai & Ingber 2023, "An analysis of fusion functions for hybrid retrieval", arXiv:2210.11934 (the
@@ -168,17 +168,17 @@ def _ranking(union: list[str], ids: list[str]) -> Ranking:
     return Ranking(np.asarray(rows, np.int64)[None], np.zeros((1, len(ids)), np.float32))
 
 
-def _part(found: Found, kept: list[int]) -> Found:
+def _part(found: FoundByWords, kept: list[int]) -> FoundByWords:
     if len(kept) == len(found.ids):
         return found
     terms = {term: values[kept] for term, values in found.terms.items()}
-    return Found([found.ids[i] for i in kept], found.scores[kept], terms)
+    return FoundByWords([found.ids[i] for i in kept], found.scores[kept], terms)
 
 
 def _leg(score: Any, rank: int) -> dict[str, Any]:
     return {"score": float(score), "rank": rank + 1}
 
 
-def _words_leg(found: Found, i: int) -> dict[str, Any]:
+def _words_leg(found: FoundByWords, i: int) -> dict[str, Any]:
     terms = {term: float(values[i]) for term, values in found.terms.items() if values[i] > 0}
     return {**_leg(found.scores[i], i), "terms": terms}

@@ -12,14 +12,13 @@ from nearfar.errors import InputError
 from nearfar.index import inspection
 from nearfar.index.embedding import Embedding
 from nearfar.index.filters import Filter
-from nearfar.index.folder import Contents, Folder, Generation
-from nearfar.index.generations import begin, swap, waiting
+from nearfar.index.folder import Generation, IndexFolder
+from nearfar.index.generations import begin, create, swap, waiting
 from nearfar.index.hybrid import Fusion, Hit, Mode
 from nearfar.index.incoming import checked_fields, checked_id, checked_rows, checked_vectors
 from nearfar.index.opened import Opened
 from nearfar.index.rows import Kinds, Row, Rows, Vectors
 from nearfar.index.searching import asked, similar, vectors_of
-from nearfar.index.store import Store
 
 
 class Index:
@@ -83,19 +82,9 @@ class Index:
 
         Errors: `InputError` where an index is there already, for an unknown backend, precision, kind or language.
         """
-        from nearfar.text.stems import stemmer_of
-
-        embedding = Embedding(model)
-        place, kinds = Folder(Path(folder)), checked_fields(fields or {})
-        if language != "auto":
-            stemmer_of(language)  # raises
-        with place.lock():
-            if place.is_there():
-                raise InputError(f"{folder}: an index is there already; open it, or choose another place")
-            kept = {"name": backend, "precision": precision, **(settings or {})}
-            generation = embedding.described(Generation(kept, embedding.dim(dim), fields=kinds))
-            Store.create(place.place(1), generation, language).close()
-            place.write(Contents(1, {1: generation}))
+        place, embedding, kinds = IndexFolder(Path(folder)), Embedding(model), checked_fields(fields or {})
+        kept = {"name": backend, "precision": precision, **(settings or {})}
+        create(place, embedding, Generation(kept, embedding.dim(dim), fields=kinds), language)
         return cls(Opened(place), embedding)
 
     @classmethod
@@ -104,7 +93,7 @@ class Index:
 
         Errors: `InputError` where there is none, it is damaged, or its vectors are of another model.
         """
-        return cls(Opened(Folder(Path(folder))), Embedding(model))
+        return cls(Opened(IndexFolder(Path(folder))), Embedding(model))
 
     @classmethod
     def beside(
@@ -114,7 +103,7 @@ class Index:
 
         new: make it, and drop one that was begun before; otherwise open that one. Arguments and errors: as of `create`.
         """
-        place, embedding = Folder(Path(folder)), Embedding(model)
+        place, embedding = IndexFolder(Path(folder)), Embedding(model)
         number = begin(place, embedding, language=language, dim=dim) if new else waiting(place)
         return cls(Opened(place, number), embedding)
 
@@ -124,7 +113,7 @@ class Index:
 
         Errors: `InputError` where there is none, or it is empty.
         """
-        swap(Folder(Path(folder)), drop_old=drop_old)
+        swap(IndexFolder(Path(folder)), drop_old=drop_old)
 
     @property
     def folder(self) -> Path:

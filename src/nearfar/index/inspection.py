@@ -9,13 +9,13 @@ import numpy as np
 
 from nearfar.errors import listed
 from nearfar.index.digest import total
-from nearfar.index.folder import Folder, Generation
-from nearfar.index.store import Store, documents
+from nearfar.index.folder import Generation, IndexFolder
+from nearfar.index.store import RowStore, documents
 
 _AT_ONCE = 4096  # rows that are read at a time
 
 
-def info(folder: Folder, number: int, generation: Generation, store: Store) -> dict[str, Any]:
+def info(folder: IndexFolder, number: int, generation: Generation, store: RowStore) -> dict[str, Any]:
     """Return what an index is."""
     others = sorted(set(folder.contents().generations) - {number})
     size = sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
@@ -23,7 +23,7 @@ def info(folder: Folder, number: int, generation: Generation, store: Store) -> d
     return {**asdict(generation), "generation": number, "others": others, "texts": totals.texts, "bytes": size}
 
 
-def check(generation: Generation, store: Store) -> dict[str, Any]:
+def check(generation: Generation, store: RowStore) -> dict[str, Any]:
     """Return whether counts and digests of the parts agree, without reading every row."""
     totals, rows = store.totals(), store.backend.count()
     problems = []
@@ -34,7 +34,7 @@ def check(generation: Generation, store: Store) -> dict[str, Any]:
     return {"rows": rows, "texts": totals.texts, "digest": totals.digest, "problems": problems}
 
 
-def verify(generation: Generation, store: Store) -> dict[str, Any]:
+def verify(generation: Generation, store: RowStore) -> dict[str, Any]:
     """Return whether every row, its vector and its words are those that were written."""
     known, problems, hashes, changed, doubled = (
         store.words.postings.hashes(),

@@ -9,30 +9,30 @@ from dataclasses import replace
 
 from nearfar.errors import InputError
 from nearfar.index.filters import Filter, checked
-from nearfar.index.folder import Folder, Generation
+from nearfar.index.folder import Generation, IndexFolder
 from nearfar.index.rows import Kinds
-from nearfar.index.store import Store
+from nearfar.index.store import RowStore
 
 
 class Opened:
     """A generation of a folder and its store. number: of the generation; None is always the current one."""
 
-    def __init__(self, folder: Folder, number: int | None = None) -> None:
+    def __init__(self, folder: IndexFolder, number: int | None = None) -> None:
         self.folder, self._pinned = folder, number
         self._turn = threading.RLock()
-        self._opened: tuple[int, Generation, Store] | None = None
+        self._opened: tuple[int, Generation, RowStore] | None = None
         self._closed = False
         with self.reading():
             pass  # raises where it cannot be opened
 
     @contextmanager
-    def reading(self) -> Iterator[tuple[Generation, Store]]:
+    def reading(self) -> Iterator[tuple[Generation, RowStore]]:
         """Give the generation as it is now, and its store; threads take turns."""
         with self._turn:
             yield self._refreshed()
 
     @contextmanager
-    def writing(self) -> Iterator[tuple[Generation, Store]]:
+    def writing(self) -> Iterator[tuple[Generation, RowStore]]:
         """Be the only writer; what another has left undone is done first, and `index.json` is brought up to date after.
 
         Errors: `RunError` where another writer does not end.
@@ -77,7 +77,7 @@ class Opened:
                 self._opened[2].close()
             self._opened, self._closed = None, True
 
-    def _refreshed(self) -> tuple[Generation, Store]:
+    def _refreshed(self) -> tuple[Generation, RowStore]:
         """Return what is current; open it anew where another process swapped it or added fields."""
         if self._closed:
             self._missing()
@@ -92,15 +92,15 @@ class Opened:
         else:
             if before is not None:
                 before[2].close()
-            self._opened = number, generation, Store(self.folder.place(number), generation)
+            self._opened = number, generation, RowStore(self.folder.place(number), generation)
         return self._opened[1:]
 
-    def _describe(self, store: Store) -> None:
+    def _describe(self, store: RowStore) -> None:
         _, generation, _ = self._opened or self._missing()
         totals = store.totals()
         now = replace(generation, rows=totals.rows, digest=totals.digest, language=totals.language)
         if now != generation:
             self.update(now)
 
-    def _missing(self) -> tuple[int, Generation, Store]:
+    def _missing(self) -> tuple[int, Generation, RowStore]:
         raise InputError(f"{self.folder.path}: the index is closed; open it again")

@@ -50,7 +50,7 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Document:
+class IndexedRow:
     """A row as it counts here. text: None where it has none."""
 
     id: str
@@ -98,7 +98,7 @@ class Postings:
             return [name for (name,) in self._file.do("SELECT id FROM pending ORDER BY id")]
 
     def replace(
-        self, totals: Totals, ids: Sequence[str], documents: Sequence[Document], terms: Callable[[str], list[str]]
+        self, totals: Totals, ids: Sequence[str], documents: Sequence[IndexedRow], terms: Callable[[str], list[str]]
     ) -> None:
         """Replace what is known of ids by documents, some of which may be gone, and end their writes."""
         gone = list(self._file.among("SELECT slot, length, hash FROM docs WHERE id IN", ids))

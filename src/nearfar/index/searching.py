@@ -19,7 +19,7 @@ from nearfar.index.hybrid import (
     Fusion,
     Hit,
     Mode,
-    Ranked,
+    RankedHits,
     by_words,
     checked_fusion,
     explained_vectors,
@@ -28,7 +28,7 @@ from nearfar.index.hybrid import (
 )
 from nearfar.index.incoming import checked_vectors
 from nearfar.index.rows import Nearest, Vectors
-from nearfar.index.store import Store
+from nearfar.index.store import RowStore
 
 
 @dataclass
@@ -53,12 +53,12 @@ class Search:
         for i, vector in zip(left, found):
             self.vectors[i] = vector
 
-    def run(self, store: Store, where: Filter | None, approximate: Mapping[str, Any] | None) -> list[list[Hit]]:
+    def run(self, store: RowStore, where: Filter | None, approximate: Mapping[str, Any] | None) -> list[list[Hit]]:
         """Return the hits of each query."""
         near = self._near(store, where, approximate)
         return [self._hits(store, self._ranked(store, i, near, where)) for i in range(len(self.queries))]
 
-    def _near(self, store: Store, where: Filter | None, approximate: Mapping[str, Any] | None) -> dict[int, Nearest]:
+    def _near(self, store: RowStore, where: Filter | None, approximate: Mapping[str, Any] | None) -> dict[int, Nearest]:
         """Return what is nearest to each query that has a vector, all queries of a mode at once."""
         found: dict[int, Nearest] = {}
         for mode, depth in (("vectors", self.k + len(self.without)), ("hybrid", max(self.k, DEPTH))):
@@ -69,7 +69,7 @@ class Search:
                 found.update(zip(chosen, nearest_rows))
         return found
 
-    def _ranked(self, store: Store, i: int, near: Mapping[int, Nearest], where: Filter | None) -> Ranked:
+    def _ranked(self, store: RowStore, i: int, near: Mapping[int, Nearest], where: Filter | None) -> RankedHits:
         if self.modes[i] == "words":
             return explained_words(by_words(store.words, store.backend, self.queries[i], self.k, where))
         if self.modes[i] == "hybrid":
@@ -78,7 +78,7 @@ class Search:
         kept = [place for place, name in enumerate(near[i].ids) if name not in self.without][: self.k]
         return explained_vectors(Nearest([near[i].ids[place] for place in kept], near[i].scores[kept]))
 
-    def _hits(self, store: Store, ranked: Ranked) -> list[Hit]:
+    def _hits(self, store: RowStore, ranked: RankedHits) -> list[Hit]:
         rows = store.backend.get(ranked.ids)
         return [
             Hit(row.id, float(score), row.text, row.fields, explain if self.explain else None)
@@ -87,7 +87,9 @@ class Search:
         ]
 
 
-def asked(query: Any, k: int, mode: Any, fusion: Any, store: Store, dim: int, *, explain: bool) -> tuple[Search, bool]:
+def asked(
+    query: Any, k: int, mode: Any, fusion: Any, store: RowStore, dim: int, *, explain: bool
+) -> tuple[Search, bool]:
     """Return a checked search of a query or of several, and whether it was one.
 
     Errors: `InputError` for an empty query, a wrong vector by number, k < 1, an unknown mode or fusion.
@@ -111,7 +113,7 @@ def asked(query: Any, k: int, mode: Any, fusion: Any, store: Store, dim: int, *,
     return search, is_single
 
 
-def similar(ids: str | Sequence[str], k: int, mode: Any, store: Store, *, explain: bool) -> Search:
+def similar(ids: str | Sequence[str], k: int, mode: Any, store: RowStore, *, explain: bool) -> Search:
     """Return a search for rows like those of ids, by the mean of their vectors, without them.
 
     Errors: `InputError` for an id that is not there, none at all, or vectors that cancel out.
@@ -127,7 +129,7 @@ def similar(ids: str | Sequence[str], k: int, mode: Any, store: Store, *, explai
     return Search([None], ["vectors"], [mean[0]], k, without=names, explain=explain)
 
 
-def vectors_of(store: Store, ids: Sequence[str], what: str) -> Vectors:
+def vectors_of(store: RowStore, ids: Sequence[str], what: str) -> Vectors:
     """Return the vectors (n, d) of rows. Errors: `InputError` for an id that is not there."""
     try:
         return store.backend.vectors(ids)

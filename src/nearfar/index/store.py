@@ -12,7 +12,7 @@ from nearfar.errors import InputError, nearest
 from nearfar.index.backend import Backend
 from nearfar.index.digest import row_hash
 from nearfar.index.folder import Generation
-from nearfar.index.postings import Document, Totals
+from nearfar.index.postings import IndexedRow, Totals
 from nearfar.index.rows import Kinds, Row, Rows
 from nearfar.index.words import Words
 from nearfar.text.language import detect
@@ -31,7 +31,7 @@ def backend_class(name: str) -> type[Backend]:
     raise InputError(f"backend {name!r:.60}: no such one; {nearest(name, BACKENDS)}")
 
 
-class Store:
+class RowStore:
     """A generation's rows. Whoever writes holds the index's lock.
 
     Before rows are written their ids are noted in `words.db`; then the backend writes; then words and hashes follow
@@ -123,20 +123,20 @@ class Store:
             self.words.settle(totals, language, map(documents, self.backend.scan(_AT_ONCE)))
             totals.settled = settled
 
-    def _follow(self, ids: Sequence[str], found: Sequence[Document]) -> None:
+    def _follow(self, ids: Sequence[str], found: Sequence[IndexedRow]) -> None:
         with self.words.postings.writing() as totals:
             self.words.replace(totals, ids, found)
 
 
-def documents(rows: Rows) -> list[Document]:
+def documents(rows: Rows) -> list[IndexedRow]:
     """Return rows as their words and hashes count them."""
     fields = [{name: values[i] for name, values in rows.fields.items()} for i in range(len(rows))]
     return [
-        Document(name, text, row_hash(name, text, of_row, vector))
+        IndexedRow(name, text, row_hash(name, text, of_row, vector))
         for name, text, of_row, vector in zip(rows.ids, rows.texts, fields, rows.vectors)
     ]
 
 
-def document(row: Row, vector: Any) -> Document:
+def document(row: Row, vector: Any) -> IndexedRow:
     """Return a row as its words and hash count it."""
-    return Document(row.id, row.text, row_hash(row.id, row.text, row.fields, np.asarray(vector, np.float32)))
+    return IndexedRow(row.id, row.text, row_hash(row.id, row.text, row.fields, np.asarray(vector, np.float32)))

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.index.postings import Document, Postings, Slots, Totals
+from nearfar.index.postings import IndexedRow, Postings, Slots, Totals
 from nearfar.text.bm25 import K1, B
-from nearfar.text.terms import Terms
+from nearfar.text.terms import TermAnalyser
 
 Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundByWords:
     """Rows that share a term with a query, best first, equal scores by id, and what each term gave each (terms, k)."""
 
     ids: list[str]
@@ -36,9 +36,9 @@ class Words:
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.postings = Postings(path, create=create)
-        self._terms: tuple[str | None, Terms] | None = None
+        self._terms: tuple[str | None, TermAnalyser] | None = None
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> Found:
+    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> FoundByWords:
         """Return the k best rows of a query. among: ids that may be found; None is all."""
         with self.postings.reading() as totals:
             parts = self._parts(query, totals)
@@ -56,13 +56,13 @@ class Words:
         values_of = scores[found].tolist()
         order = sorted(range(len(ids)), key=lambda i: (-values_of[i], ids[i]))[:k]
         chosen = found[order]
-        return Found([ids[i] for i in order], scores[chosen], _by_term(parts, chosen, len(scores)))
+        return FoundByWords([ids[i] for i in order], scores[chosen], _by_term(parts, chosen, len(scores)))
 
-    def replace(self, totals: Totals, ids: Sequence[str], documents: Sequence[Document]) -> None:
+    def replace(self, totals: Totals, ids: Sequence[str], documents: Sequence[IndexedRow]) -> None:
         """Replace what is known of ids by documents (`Postings.replace`)."""
         self.postings.replace(totals, ids, documents, self._cut(totals))
 
-    def settle(self, totals: Totals, language: str | None, parts: Iterable[Sequence[Document]]) -> None:
+    def settle(self, totals: Totals, language: str | None, parts: Iterable[Sequence[IndexedRow]]) -> None:
         """Cut all texts anew, by a language that stays."""
         totals.language, totals.settled = language, True
         self.postings.clear(totals)
@@ -85,9 +85,9 @@ class Words:
                 known[term] = term, slots, _weights(counts, lengths[slots], totals)
         return [known[term] for term in terms]
 
-    def _cut(self, totals: Totals) -> Terms:
+    def _cut(self, totals: Totals) -> TermAnalyser:
         if self._terms is None or self._terms[0] != totals.language:
-            self._terms = totals.language, Terms(totals.language)
+            self._terms = totals.language, TermAnalyser(totals.language)
         return self._terms[1]
 
 

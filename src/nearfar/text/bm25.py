@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nearfar.column import Column, Ids, ListColumn, chunks
 from nearfar.errors import InputError
-from nearfar.text.terms import Terms
+from nearfar.text.terms import TermAnalyser
 from nearfar.vectors.ranking import Ranking
 
 K1, B = 1.2, 0.9  # see `Bm25`
@@ -66,7 +66,7 @@ class Bm25:
         if not (k1 >= 0 and 0 <= b <= 1):
             raise InputError(f"bm25: k1 must be at least 0 and b within 0 to 1, they are {k1} and {b}")
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # the library sets DEBUG when it is imported
-        self._terms = Terms(language, identifiers)
+        self._terms = TermAnalyser(language, identifiers)
         self.settings: dict[str, Any] = {"k1": k1, "b": b, "identifiers": identifiers, "words": self._terms.described}
         self._vocabulary: dict[str, int] = {}
         column = documents if not isinstance(documents, Sequence) else ListColumn("document", documents)

@@ -6,7 +6,7 @@ from nearfar.text.analyser import words
 from nearfar.text.stems import describe, stemmer_of, stop_words
 
 
-class Terms:
+class TermAnalyser:
     """Cuts texts into terms.
 
     language: of the texts, "german": its stems and stop words; None, and those without, change nothing. identifiers:
