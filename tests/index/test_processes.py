@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def test_killed_writers_lose_nothing_that_was_acknowledged(index: Index) -> None
         writer = start("-m", "tests.index.writer", str(index.folder), f"t{turn}", "1000", "40")
         assert writer.stdout is not None
         lines = [writer.stdout.readline() for _ in range(int(rng.integers(2, 9)))]
+        time.sleep(rng.uniform(0, 0.05))  # it is somewhere in its next call
         os.kill(writer.pid, signal.SIGKILL)
         lines += writer.stdout.readlines()  # what it had said before it died
         writer.wait(timeout=60)

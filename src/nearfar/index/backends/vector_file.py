@@ -24,7 +24,7 @@ class VectorFile:
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
-                left, place = np.ascontiguousarray(rows).data.cast("B"), first * self.width
+                left, place = memoryview(rows.tobytes()), first * self.width
                 while len(left):
                     done = os.pwrite(descriptor, left, place)
                     left, place = left[done:], place + done
