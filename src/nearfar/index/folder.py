@@ -30,7 +30,8 @@ class Generation:
     """What `index.json` says of a generation.
 
     backend: its name and settings. model: the path as it was given. fingerprint: of the model's space; None where rows
-    came as vectors of a model that is not known. rows, digest, language: as of the last write that ended. approximate:
+    came as vectors of a model that is not known. rows, digest, language: as
+    of when a writer closed it last. approximate:
     settings of an approximate index with what was measured. built_from: of documents, what they came from.
     """
 

@@ -62,13 +62,21 @@ def swap(folder: IndexFolder, *, drop_old: bool) -> Contents:
     """
     with folder.lock():
         number, contents = waiting(folder), folder.contents()
-        if not contents.generations[number].rows and contents.generations[contents.current].rows:
+        if not _rows(folder, number) and _rows(folder, contents.current):
             raise InputError(f"{folder.path}: generation {number} has no rows yet; fill it first")
         swapped = Contents(number, contents.generations)
         folder.write(swapped)
         if drop_old:
             swapped = _leave(folder, swapped, Contents(number, {number: swapped.generations[number]}))
     return swapped
+
+
+def _rows(folder: IndexFolder, number: int) -> int:
+    store = RowStore(folder.place(number), folder.contents().generations[number])
+    try:
+        return store.backend.count()
+    finally:
+        store.close()
 
 
 def _leave(folder: IndexFolder, before: Contents, after: Contents) -> Contents:

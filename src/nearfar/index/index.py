@@ -16,7 +16,7 @@ from nearfar.index.folder import Generation, IndexFolder
 from nearfar.index.generations import begin, create, swap, waiting
 from nearfar.index.hybrid import Fusion, Hit, Mode
 from nearfar.index.incoming import checked_fields, checked_id, checked_rows, checked_vectors
-from nearfar.index.opened import Opened
+from nearfar.index.opened import Opened, counted
 from nearfar.index.rows import Kinds, Row, Rows, Vectors
 from nearfar.index.searching import asked, similar, vectors_of
 
@@ -134,9 +134,9 @@ class Index:
 
     @property
     def description(self) -> Generation:
-        """What `index.json` says of the generation that is searched, as of the last write that ended."""
-        with self._opened.reading() as (generation, _):
-            return generation
+        """What `index.json` says of the generation that is searched, with rows and digest as of the last write."""
+        with self._opened.reading() as (generation, store):
+            return counted(generation, store)
 
     def add(self, rows: Iterable[Any], vectors: Any = None) -> int:
         """Add rows, or replace those of their ids; return how many. All of them are there when it returns, or none is.
@@ -269,17 +269,17 @@ class Index:
     def info(self) -> dict[str, Any]:
         """Return what the index is: model, backend, fields, rows, generations, bytes."""
         with self._opened.reading() as (generation, store):
-            return inspection.info(self._opened.folder, self._opened.number, generation, store)
+            return inspection.info(self._opened.folder, self._opened.number, counted(generation, store), store)
 
     def check(self) -> dict[str, Any]:
         """Return whether its parts agree, "problems" in words, without reading every row."""
-        with self._opened.writing() as (generation, store):
-            return inspection.check(generation, store)
+        with self._opened.writing() as (_, store):
+            return inspection.check(store)
 
     def verify(self) -> dict[str, Any]:
         """Read every row, and return whether each is as it was written, "problems" in words."""
-        with self._opened.writing() as (generation, store):
-            return inspection.verify(generation, store)
+        with self._opened.writing() as (_, store):
+            return inspection.verify(store)
 
     def close(self) -> None:
         """Let go of files and connections."""

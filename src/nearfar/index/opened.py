@@ -21,7 +21,7 @@ class Opened:
         self.folder, self._pinned = folder, number
         self._turn = threading.RLock()
         self._opened: tuple[int, Generation, RowStore] | None = None
-        self._closed = False
+        self._closed = self._has_written = False
         with self.reading():
             pass  # raises where it cannot be opened
 
@@ -33,7 +33,7 @@ class Opened:
 
     @contextmanager
     def writing(self) -> Iterator[tuple[Generation, RowStore]]:
-        """Be the only writer; what another has left undone is done first, and `index.json` is brought up to date after.
+        """Be the only writer; what another has left undone is done first.
 
         Errors: `RunError` where another writer does not end.
         """
@@ -41,7 +41,7 @@ class Opened:
             generation, store = self._refreshed()
             store.recover()
             yield generation, store
-            self._describe(store)
+            self._has_written = True
 
     def add_fields(self, fields: Kinds) -> None:
         """Give rows further fields, while writing."""
@@ -71,11 +71,15 @@ class Opened:
         return (self._opened or self._missing())[0]
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Let go of files and connections; say in `index.json` what was written."""
         with self._turn:
-            if self._opened is not None:
-                self._opened[2].close()
-            self._opened, self._closed = None, True
+            try:
+                if self._has_written and self._opened is not None:
+                    self._describe()
+            finally:
+                if self._opened is not None:
+                    self._opened[2].close()
+                self._opened, self._closed = None, True
 
     def _refreshed(self) -> tuple[Generation, RowStore]:
         """Return what is current; open it anew where another process swapped it or added fields."""
@@ -95,12 +99,21 @@ class Opened:
             self._opened = number, generation, RowStore(self.folder.place(number), generation)
         return self._opened[1:]
 
-    def _describe(self, store: RowStore) -> None:
-        _, generation, _ = self._opened or self._missing()
-        totals = store.totals()
-        now = replace(generation, rows=totals.rows, digest=totals.digest, language=totals.language)
-        if now != generation:
-            self.update(now)
+    def _describe(self) -> None:
+        """Bring `index.json` up to date, which `words.db` always is."""
+        with self.folder.lock():
+            number, _, store = self._opened or self._missing()
+            contents = self.folder.contents()
+            if number in contents.generations:
+                now = counted(contents.generations[number], store)
+                if now != contents.generations[number]:
+                    self.folder.write(contents.with_one(number, now))
 
     def _missing(self) -> tuple[int, Generation, RowStore]:
         raise InputError(f"{self.folder.path}: the index is closed; open it again")
+
+
+def counted(generation: Generation, store: RowStore) -> Generation:
+    """Return what holds for a generation as of the last write that ended."""
+    totals = store.totals()
+    return replace(generation, rows=totals.rows, digest=totals.digest, language=totals.language)

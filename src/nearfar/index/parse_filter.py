@@ -81,7 +81,7 @@ def parse(text: str, fields: Kinds) -> Filter:
     except UnexpectedInput as error:
         expected: set[str] = set()
         if isinstance(error, UnexpectedToken):
-            expected = error.accepts or error.expected
+            expected = error.expected
         elif isinstance(error, UnexpectedCharacters):
             expected = error.allowed or set()
         ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"

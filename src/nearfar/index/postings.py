@@ -79,8 +79,11 @@ class Postings:
 
     @contextmanager
     def writing(self) -> Iterator[Totals]:
-        """Write in one transaction, with what the caller makes of the totals."""
-        with self._file.writing():
+        """Write in one transaction, with what the caller makes of the totals.
+
+        It need not be flushed: a power cut that undoes it leaves the note that these writes have begun.
+        """
+        with self._file.writing(flush=False):
             totals = self._totals()
             yield totals
             totals.version += 1

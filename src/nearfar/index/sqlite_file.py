@@ -18,7 +18,8 @@ _PATIENCE = 60  # seconds to wait for another process's write
 class SqliteFile:
     """A file of tables. What is read in one transaction belongs together; what is written is there whole or not.
 
-    A commit is flushed to the disk (WAL, synchronous=FULL), so that it survives a power cut, too.
+    A commit is flushed to the disk (WAL, synchronous=FULL), so that it survives a power cut, too. One that is not may
+    be undone by that, as if it had not been, but not by the end of the process.
 
     Errors: `InputError` for a file that is missing (unless it is made) or damaged; `RunError` for a full disk.
     """
@@ -31,7 +32,6 @@ class SqliteFile:
         with self._explained():
             self._base = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
             self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=FULL")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -40,10 +40,12 @@ class SqliteFile:
             yield
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Write in one transaction, which an exception undoes."""
-        with self._transaction("IMMEDIATE"):
-            yield
+    def writing(self, *, flush: bool = True) -> Iterator[None]:
+        """Write in one transaction, which an exception undoes. flush: to the disk, before it ends."""
+        with self._turn:
+            self.do(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
+            with self._transaction("IMMEDIATE"):
+                yield
 
     def do(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run a statement, in a transaction."""
