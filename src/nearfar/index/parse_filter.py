@@ -53,6 +53,7 @@ INTEGER: /[+-]?\d+(?![\w.])/
 %ignore /\s+/
 """
 _LONGEST = 200_000  # characters
+_MOST_TRIED = 1000  # opening brackets
 _WHAT = {  # terminals in an error, as people know them
     "WORD": "a field",
     "QUOTED": 'a "field"',
@@ -81,7 +82,8 @@ def parse(text: str, fields: Kinds) -> Filter:
     except UnexpectedInput as error:
         expected: set[str] = set()
         if isinstance(error, UnexpectedToken):
-            expected = error.expected
+            deep = text.count("(") > _MOST_TRIED  # each terminal would be tried on a copy of the stack
+            expected = error.expected if deep else error.accepts
         elif isinstance(error, UnexpectedCharacters):
             expected = error.allowed or set()
         ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"
