@@ -241,12 +241,17 @@ def texts(
 def query(given: str, corpus: Column) -> Any:
     """Return a query as a model reads it: a path, where pictures are searched, is the picture there; else the words.
 
-    Errors: `InputError` for a picture that is not there, or cannot be used.
+    Errors: those of `picture`.
     """
-    from nearfar.pictures.decode import BadPictureError, decoded, is_picture_name
+    from nearfar.pictures.decode import is_picture_name
 
-    if column_kind(corpus) != "image" or not is_picture_name(given):
-        return given
+    return picture(given) if column_kind(corpus) == "image" and is_picture_name(given) else given
+
+
+def picture(given: str) -> Any:
+    """Return the picture in a file. Errors: `InputError` for one that is not there, or cannot be used."""
+    from nearfar.pictures.decode import BadPictureError, decoded
+
     place = Path(given).expanduser()
     try:
         return decoded(place.read_bytes())
