@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.column import Column, column_kind
+from nearfar.column_names import TEXT_COLUMNS
 from nearfar.data.beir import is_beir
 from nearfar.data.picture_sets.members import is_picture_set
 from nearfar.errors import InputError, listed
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from nearfar.positives.columns import Columns
 
 
-TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")  # the first one counts
 OPTIONS = ("query", "key", "delimiter")  # settings of a table that are options of commands, too
 GRADED = {"sentence1", "sentence2", "score"}  # columns of graded sentence pairs
 JUDGED = ("test", "heldout", "validation")  # the split to judge by where none is named: the first one that there is
