@@ -101,7 +101,7 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a build is: bytes of changed files that are done, of all of them, and passages embedded."""
+    """How far a build is: bytes of changed files that are read, of all of them, and passages embedded."""
 
     done: int
     total: int
@@ -120,7 +120,8 @@ def build(
     """Bring an index to what a file, or a folder of documents, holds now.
 
     place: the folder of the generation, in which the manifest lies. Whenever the process ends, the next call goes on,
-    and no row is lost or double. progress: is called after each part.
+    and no row is lost or double. progress: is called after each part that is
+    written.
 
     Errors: `InputError`: nothing there to read, documents of another place than before, settings, another build at
     work; and what the index and the model refuse.
@@ -142,15 +143,10 @@ def build(
         )
         changed = _changed(found, manifest)
         report.unchanged = len(found.files) - len(changed)
-        total, done, passages = sum(file.size for file in changed), 0, 0
-
-        def advance(size: int, more: int) -> None:
-            nonlocal done, passages
-            done, passages = done + size, passages + more
-            progress(Progress(done, total, passages))
-
-        for part in embed_files(found, changed, model, cutter, reading, known=manifest.rows_of, advance=advance):
+        total = sum(file.size for file in changed)
+        for part in embed_files(found, changed, model, cutter, reading, known=manifest.rows_of):
             writer.write(part)
+            progress(Progress(part.read, total, report.embedded))
         _conclude(report, found, manifest, writer.problems)
     report.seconds = time.monotonic() - began
     return report

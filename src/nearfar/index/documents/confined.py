@@ -51,7 +51,8 @@ class ConfinedReader:
                 left -= time.monotonic() - began
                 found = json.loads(pipe.recv_bytes())
                 if "text" in found:
-                    yield Document(found["text"], found["starts"], found["lines"], found["page"])
+                    place = found["starts"], found["lines"], found["page"]
+                    yield Document(found["text"], *place, share=found["share"])
                 elif "note" in found:
                     note(found["note"])
                 else:
@@ -104,7 +105,8 @@ def _answer(kind: str, content: bytes, send: Callable[[dict[str, Any]], None]) -
     """Send what a file holds; return what is wrong with it, or nothing."""
     try:
         for one in _documents(kind, content, lambda line: send({"note": line})):
-            send({"text": one.cell, "starts": one.starts, "lines": one.lines, "page": one.page})
+            place = {"starts": one.starts, "lines": one.lines, "page": one.page}
+            send({"text": one.cell, **place, "share": one.share})
     except BadDocumentError as error:
         return str(error)
     except MemoryError:

@@ -27,6 +27,7 @@ class Document:
 
     starts, lines: ascending offsets in the text, the first of them 0, and the line of the file, from 1, that begins at
     each; both are empty where the format has no lines. page: from 1, where it has pages. fields: of a table's row.
+    share: of the file that is read with it, 0 to 1.
     """
 
     cell: Any
@@ -34,6 +35,7 @@ class Document:
     lines: Sequence[int] = ()
     page: int | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    share: float = 1.0
 
     def line(self, offset: int = 0) -> int | None:
         """Return the line of the file in which a character of the text stands."""

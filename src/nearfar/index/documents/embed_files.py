@@ -34,7 +34,8 @@ class FileOutcome:
 
     kind: of `FileReader.kind`, or "unreadable now". digest: of its content, "" where it changed meanwhile. ids: of its
     passages that have a row, in order. characters_in, characters_out: not white space, of the text that was read and of
-    its passages with a row. retry: the file is to be read again although it did not change.
+    its passages with a row. share: of the file that is read so far. retry: the file is to be read again although it did
+    not change.
     """
 
     file: FoundFile
@@ -45,6 +46,7 @@ class FileOutcome:
     characters_out: int = 0
     problems: list[str] = field(default_factory=list)
     further: int = 0
+    share: float = 0.0
     retry: bool = False
 
     def note(self, problem: str) -> None:
@@ -64,13 +66,14 @@ class FileOutcome:
 class EmbeddedRows:
     """A part: rows to write with their vectors (n, d), rows of which only the fields changed, and files that ended.
 
-    The rows of a file that ended lie in this part and in those before it. of_files: the file of each row, by its name.
+    The rows of a file that ended lie in this part and in those before it. read: bytes of files that were read so far.
     """
 
     rows: list[Passage]
     vectors: Vectors
     moved: list[Passage]
     ended: list[FileOutcome]
+    read: int
 
     def owners(self) -> dict[str, str]:
         """Return the file of each row and of each that was moved, by id."""
@@ -97,14 +100,13 @@ def embed_files(
     settings: ReadingSettings,
     *,
     known: Callable[[str], Known] = lambda _: {},
-    advance: Callable[[int, int], object] = lambda *_: None,
 ) -> Iterator[EmbeddedRows]:
     """Yield the rows of files, in their order, in parts of some seconds of work.
 
     known: of a file, by its name, the rows that are stored, which need no vector; whatever is written later than it is
-    asked does not matter. advance: is called with the bytes of files that ended, and the passages of a part.
+    asked does not matter.
     """
-    part = _Part(model, advance)
+    part, read = _Part(model), 0
     reader = FileReader(settings)
     try:
         for file in files:
@@ -112,12 +114,13 @@ def embed_files(
             for passage in _passages(found.path(file), outcome, reader, cutter):
                 part.take(passage, outcome, stored)
                 if part.is_full:
-                    yield part.embedded()
+                    yield part.embedded(read + int(outcome.share * file.size))
+            read += file.size
             part.ended.append(outcome)
             if part.is_late:
-                yield part.embedded()
+                yield part.embedded(read)
         if part.ended:
-            yield part.embedded()
+            yield part.embedded(read)
     finally:
         reader.close()
 
@@ -132,6 +135,7 @@ def _passages(path: Path, outcome: FileOutcome, reader: FileReader, cutter: Pass
         if outcome.kind in DOCUMENT_KINDS:
             for document in reader.documents(path, outcome.kind, outcome.note):
                 outcome.characters_in += _characters(document.cell)
+                outcome.share = document.share
                 for passage in passages_of(document, ids, outcome.file.name, cutter):
                     some = True
                     yield passage
@@ -179,8 +183,8 @@ def _characters(cell: Any) -> int:
 class _Part:
     """Gathers passages until they are worth a call of the model."""
 
-    def __init__(self, model: Model, advance: Callable[[int, int], object]) -> None:
-        self._model, self._advance = model, advance
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._new: list[tuple[Passage, FileOutcome]] = []
         self._moved: list[Passage] = []
         self.ended: list[FileOutcome] = []
@@ -209,8 +213,8 @@ class _Part:
             self._new.append((passage, outcome))
             self._bytes += getattr(passage.cell, "nbytes", 0)
 
-    def embedded(self) -> EmbeddedRows:
-        """Return what was gathered, embedded, and begin anew."""
+    def embedded(self, read: int) -> EmbeddedRows:
+        """Return what was gathered, embedded, and begin anew. read: bytes of files, so far."""
         began = time.monotonic()
         vectors = self._embed([passage.cell for passage, _ in self._new])
         rows = []
@@ -220,9 +224,9 @@ class _Part:
             else:
                 _count(passage, outcome)
                 rows.append(passage)
-        array = np.array([vector for vector in vectors if vector is not None], np.float32).reshape(len(rows), -1)
-        part = EmbeddedRows(rows, array, self._moved, self.ended)
-        self._advance(sum(outcome.file.size for outcome in self.ended), len(self._new))
+        known = [vector for vector in vectors if vector is not None]
+        array: Vectors = np.array(known, np.float32) if known else np.empty((0, self._model.dim), np.float32)
+        part = EmbeddedRows(rows, array, self._moved, self.ended, read)
         if len(self._new) >= self._size and time.monotonic() - began < _QUICK:
             self._size = min(2 * self._size, _LARGEST)
         self._new, self._moved, self.ended = [], [], []

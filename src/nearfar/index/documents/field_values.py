@@ -10,10 +10,13 @@ from functools import lru_cache
 from typing import Any
 
 from nearfar.coerce import LARGEST, fitted
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError
+from nearfar.index.incoming import checked_fields
 from nearfar.index.rows import KINDS, Kind, Kinds, Value
 
 OWN = ("file", "line", "page", "row_id")  # fields that every document has, and what tables call by these names is not
+RESERVED = ("id", "_id", "text", "image", "vector")  # what rows of an index call other things
+_MOST = 200  # fields, of tables of many columns
 _TIMES = (date, time, timedelta)  # datetime is a date
 
 
@@ -22,6 +25,15 @@ class FieldKinds:
 
     def __init__(self, known: Mapping[str, Kind]) -> None:
         self.known: Kinds = dict(known)
+
+    def takes(self, name: str) -> bool:
+        """Return whether a new field can have this name beside those that are known."""
+        clashing = {other: kind for other, kind in self.known.items() if other.lower() == name.lower()}
+        try:
+            checked_fields({**clashing, name: "text"})
+        except InputError:
+            return False
+        return name in self.known or len(self.known) < _MOST
 
     def fit(self, name: str, cell: Any) -> Value:
         """Return a cell as a value of the field's kind; None where it is empty or no number.
@@ -74,9 +86,7 @@ def _turned(kind: Kind, value: Any, of: type) -> Value:
 
 def checked_kinds(given: Mapping[str, str]) -> Kinds:
     """Return declared kinds of fields. Errors: `InputError` for an unknown kind, and for a field of nearfar's own."""
-    for name, kind in given.items():
+    for name in given:
         if name in OWN:
             raise InputError(f"field {name!r}: is set for every document; give the column another name")
-        if kind not in KINDS:
-            raise InputError(f"field {name!r}: no kind {kind!r}; {nearest(kind, KINDS)}")
-    return {name: kind for name, kind in given.items() if kind in KINDS}  # type: ignore[misc]
+    return checked_fields(given)

@@ -17,6 +17,9 @@ from nearfar.printable import is_encodable
 from nearfar.storage.places import expanded
 
 
+_LONGEST = 1900  # bytes of a name, which is part of ids
+
+
 @dataclass(frozen=True)
 class FoundFile:
     """A file as it was found: its name below the folder, with "/" between the parts; size in bytes, time in ns."""
@@ -133,7 +136,9 @@ def _take(found: FoundFiles, entry: os.DirEntry[str], name: str) -> None:
         found.unread.append(name)
         found.problems.append(f"{name}: cannot be read ({error.strerror})")
         return
-    if not is_encodable(name):
+    if len(os.fsencode(name)) > _LONGEST:
+        found.problems.append(f"{name[:80]}...: its name below the folder has more than {_LONGEST:,} bytes; shorten it")
+    elif not is_encodable(name):
         found.problems.append(f"{name}: its name is not UTF-8; rename it")
     elif stat.S_ISREG(about.st_mode):
         found.files.append(FoundFile(name, about.st_size, about.st_mtime_ns))

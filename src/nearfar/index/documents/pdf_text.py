@@ -44,7 +44,7 @@ def pdf_pages(path: Path, note: Callable[[str], None]) -> Iterator[Document]:
                 continue
             empty += not text.strip()
             if text.strip():
-                yield Document(text, page=number)
+                yield Document(text, page=number, share=number / count)
     more = [f"{len(damaged):,} pages cannot be read"] if len(damaged) > _SHOWN else []
     wrong = [*damaged[:_SHOWN], *more]
     if damaged and empty + len(damaged) == count:

@@ -14,7 +14,7 @@ from nearfar.data.table import Table
 from nearfar.data.tables.read import ReadOptions, reader_of
 from nearfar.errors import InputError
 from nearfar.index.documents.document import BadDocumentError, Document, storable
-from nearfar.index.documents.field_values import OWN, FieldKinds, is_value
+from nearfar.index.documents.field_values import OWN, RESERVED, FieldKinds, is_value
 
 _ID_COLUMNS = ("_id", "id")
 _TITLE = "title"
@@ -58,7 +58,7 @@ def table_documents(
             empty += not whole
             if whole:
                 place = ((0,), (line,)) if line is not None else ((), ())
-                yield Document(whole, *place, fields=values)
+                yield Document(whole, *place, fields=values, share=stop / len(table))
     if empty:
         note(f"{empty:,} of {len(table):,} rows have no text")
     fields.tell(note)
@@ -73,15 +73,16 @@ class _Fields:
         self._columns: dict[str, Any] = {}
         self._left_out: list[str] = []
         for name in table.columns:
-            field = "row_id" if name == identity else f"table_{name}" if name in (*OWN, "id", "text") else name
-            column = table.column(name)
             if name in used:
                 continue
-            cells = chain.from_iterable(_blocks(column))
-            if is_value(next((cell for cell in cells if cell is not None), None)):
+            field = "row_id" if name == identity else f"table_{name}" if name.lower() in (*OWN, *RESERVED) else name
+            cells = chain.from_iterable(_blocks(column := table.column(name)))
+            if field in self._columns or not self._kinds.takes(field):
+                self._left_out.append(f"{name!r} (its name)")
+            elif is_value(next((cell for cell in cells if cell is not None), None)):
                 self._columns[field] = column
             else:
-                self._left_out.append(name)
+                self._left_out.append(f"{name!r} (lists, objects or bytes)")
 
     def rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """Yield the values of rows by field; a cell without a value has none."""
@@ -107,9 +108,7 @@ class _Fields:
                 f"column {name!r}: {count:,} cells are no {kind}, as the field is (the first: {first}); left out there"
             )
         if self._left_out:
-            note(
-                f"columns that cannot be fields (lists, objects, bytes) are left out: {', '.join(self._left_out)[:200]}"
-            )
+            note(f"columns that cannot be fields: {', '.join(self._left_out):.300}; left out")
 
 
 def _blocks(column: Any) -> Iterator[list[Any]]:
