@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 
 import nearfar as nf
 from nearfar.column import ListColumn
-from nearfar.index.rows import KINDS, Kinds, Vectors
+from nearfar.errors import InputError
+from nearfar.index.folder import Generation
+from nearfar.index.rows import KINDS, Kinds, Row, Vectors
 from nearfar.model import Model
 
 TEXTS = ["pull near what is alike, push far what is not", "a red fox and a grey goose", "0 1 2 3 4 5 6 7 8 9"]
@@ -26,13 +28,17 @@ class MemoryStore:
         self.rows: dict[str, dict[str, Any]] = {}
         self.of_id: dict[str, Any] = {}
         self._fields: Kinds = {}
-        self.calls = 0
 
     @property
-    def fields(self) -> Kinds:
-        return self._fields
+    def place(self) -> Path:
+        return self.folder
 
-    def add(self, rows: Sequence[Mapping[str, Any]], *, vectors: Vectors) -> None:
+    @property
+    def description(self) -> Generation:
+        return Generation({"name": "memory"}, 8, fields=self._fields)
+
+    def add(self, rows: Iterable[Any], vectors: Any = None) -> int:
+        rows = list(rows)
         ids = [row["id"] for row in rows]
         assert len(set(ids)) == len(ids) == len(vectors)
         assert np.isfinite(vectors).all()
@@ -43,14 +49,20 @@ class MemoryStore:
                     assert self._fields.setdefault(name, kind) == kind, (name, value)
             self.rows[row["id"]] = dict(row)
             self.of_id[row["id"]] = vector
-        self.calls += 1
+        return len(rows)
 
-    def delete(self, ids: Sequence[str]) -> None:
-        for one in ids:
-            self.rows.pop(one, None)
-            self.of_id.pop(one, None)
+    def delete(self, ids: Sequence[str] | None = None) -> int:
+        there = [one for one in ids or () if self.rows.pop(one, None) is not None]
+        for one in there:
+            del self.of_id[one]
+        return len(there)
+
+    def get(self, ids: Sequence[str]) -> list[Row | None]:
+        return [Row(one, self.rows[one].get("text"), {}) if one in self.rows else None for one in ids]
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
+        if not self.rows.keys() >= set(ids):
+            raise InputError("vectors: an id is not there")
         return np.stack([self.of_id[one] for one in ids])
 
     def texts_of(self, name: str) -> list[str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +51,7 @@ class Built:
 
     def build(self, **how: object) -> BuildReport:
         MODEL.embedded.clear()
-        report = build(self.store, MODEL, self.docs, self.store.folder, BuildSettings(**how))  # type: ignore[arg-type]
+        report = build(self.store, MODEL, self.docs, BuildSettings(**how))  # type: ignore[arg-type]
         self.check()
         return report
 
@@ -67,7 +65,7 @@ class Built:
             assert np.allclose(self.store.of_id[identity], vector, atol=1e-6)
 
 
-def rows_of(top: Path, files: list[FoundFile]) -> dict[str, tuple[dict[str, object], object]]:
+def rows_of(top: Path, files: list[FoundFile]) -> dict[str, tuple[dict[str, object], Any]]:
     """Return the rows of files by the pure function."""
     found = find_files(top)
     parts = embed_files.embed_files(found, files, CountingModel(), PassageCutter.of(MODEL), ReadingSettings())
@@ -140,7 +138,7 @@ def test_equal_texts_of_two_files_are_two_rows(built: Built) -> None:
 
 
 def test_the_report_counts_and_says_what_is_wrong(built: Built) -> None:
-    for name, content in {
+    files: dict[str, str | bytes] = {
         "a.txt": "ten letters",
         "white.txt": " \n\n",
         "empty.txt": "",
@@ -151,7 +149,8 @@ def test_the_report_counts_and_says_what_is_wrong(built: Built) -> None:
         "f.jsonl": '{"text": "row one"}\n{"text": ""}\n',
         "g.html": "<p>two words",
         "h.txt": "\u200b",
-    }.items():
+    }
+    for name, content in files.items():
         built.write(name, content)
     (built.docs / ".hidden").write_text("x")
     expected = [
@@ -163,7 +162,7 @@ def test_the_report_counts_and_says_what_is_wrong(built: Built) -> None:
         "white.txt: holds no text: white space alone",
     ]
     for read in (10, 0):  # the second build says it again, without reading
-        report = build(built.store, MODEL, built.docs, built.store.folder)
+        report = build(built.store, MODEL, built.docs)
         assert (report.read, report.problems) == (read, expected)
         assert report.files == {"html": 1, "pdf": 1, "table": 1, "text": 4}
         assert report.passed_over == {
@@ -193,10 +192,10 @@ def test_a_text_of_which_the_model_knows_no_token_is_one_line(built: Built, monk
     def picky(self: CountingModel, cells: list[str], *args: object, **settings: object) -> object:
         if "far" in cells:
             raise InputError("embed: row 1 has no vector")
-        return embed(self, cells, *args, **settings)  # type: ignore[arg-type]
+        return embed(self, cells, *args, **settings)
 
     monkeypatch.setattr(CountingModel, "embed", picky)
-    report = build(built.store, MODEL, built.docs, built.store.folder)
+    report = build(built.store, MODEL, built.docs)
     assert report.problems == ["b.txt: line 1: the model has no vector for a passage ('far')"]
     assert [row["file"] for row in built.store.rows.values()] == ["a.txt"]
     assert (report.characters_in, report.characters_out) == (7, 4)
@@ -208,25 +207,36 @@ def test_documents_of_another_place_and_none_are_refused(built: Built, tmp_path:
     other = tmp_path / "other"
     built.docs.rename(other)
     with pytest.raises(InputError, match=r"was built from .*docs; give that path"):
-        build(built.store, MODEL, other, built.store.folder)
-    report = build(built.store, MODEL, other, built.store.folder, BuildSettings(moved=True))
+        build(built.store, MODEL, other)
+    report = build(built.store, MODEL, other, BuildSettings(moved=True))
     assert (report.read, report.unchanged) == (0, 1)
     (other / path.name).unlink()
     with pytest.raises(InputError, match="holds no file to index; if the documents are gone, delete the index"):
-        build(built.store, MODEL, other, built.store.folder)
+        build(built.store, MODEL, other)
     assert len(built.store.rows) == 1
 
 
 def test_other_settings_read_every_file_again(built: Built) -> None:
     built.write("a.txt", "near and far " * 40)
     assert built.build().embedded > 1
-    report = build(built.store, MODEL, built.docs, built.store.folder, BuildSettings(tokens=20))
+    report = build(built.store, MODEL, built.docs, BuildSettings(tokens=20))
     assert report.read == 1
     assert report.embedded == report.passages == len(built.store.rows) > 5
-    report = build(built.store, MODEL, built.docs, built.store.folder, BuildSettings(tokens=20, again=True))
+    report = build(built.store, MODEL, built.docs, BuildSettings(tokens=20, again=True))
     assert (report.read, report.embedded) == (1, 0)
     with pytest.raises(InputError, match="field 'line'"):
         built.build(kinds={"line": "text"})
+
+
+def test_rows_that_someone_deleted_come_back_when_all_is_read_again(built: Built) -> None:
+    built.write("a.txt", "near")
+    built.write("b.txt", "\n\nfar")
+    built.build()
+    built.store.delete(list(built.store.rows))
+    built.write("b.txt", "far")  # on another line: its vector is gone, too
+    report = build(built.store, MODEL, built.docs)
+    assert (report.updated, [row["file"] for row in built.store.rows.values()]) == (1, ["b.txt"])
+    assert built.build(again=True).embedded == 1
 
 
 def test_a_second_build_at_the_same_time_is_refused(built: Built) -> None:
@@ -236,62 +246,12 @@ def test_a_second_build_at_the_same_time_is_refused(built: Built) -> None:
 
     def nested(_: object) -> None:
         with ThreadPoolExecutor(1) as other:
-            refused.append(other.submit(build, built.store, MODEL, built.docs, built.store.folder).exception())
+            refused.append(other.submit(build, built.store, MODEL, built.docs).exception())
 
-    build(built.store, MODEL, built.docs, built.store.folder, progress=nested)
+    build(built.store, MODEL, built.docs, progress=nested)
     [error] = refused
     assert isinstance(error, InputError)
     assert "has been writing here since" in str(error)
-
-
-class DiskStore(MemoryStore):
-    """A store whose calls survive the process, each whole: rows in SQLite."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._disk = sqlite3.connect(folder / "rows.db", isolation_level=None)
-        self._disk.execute("CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, row TEXT, vector BLOB)")
-        for identity, row, vector in self._disk.execute("SELECT * FROM rows"):
-            self.rows[identity], self.of_id[identity] = __import__("json").loads(row), np.frombuffer(vector, np.float32)
-
-    def add(self, rows, *, vectors):  # type: ignore[no-untyped-def]
-        import json
-
-        super().add(rows, vectors=vectors)
-        content = [(row["id"], json.dumps(dict(row)), vector.tobytes()) for row, vector in zip(rows, vectors)]
-        self._disk.execute("BEGIN")
-        self._disk.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", content)
-        self._disk.execute("COMMIT")
-
-    def delete(self, ids):  # type: ignore[no-untyped-def]
-        super().delete(ids)
-        self._disk.executemany("DELETE FROM rows WHERE id = ?", [(one,) for one in ids])
-
-
-def child(place: str) -> None:
-    """Build, in a process that may be killed; parts are small, and each takes a moment."""
-    embed_files._SMALLEST = embed_files._LARGEST = 20
-    build(DiskStore(Path(place) / "docs.index"), CountingModel(), Path(place) / "docs", Path(place) / "docs.index",
-          progress=lambda _: (print("part", flush=True), time.sleep(0.02)))  # fmt: skip
-
-
-def test_killed_it_goes_on(built: Built) -> None:
-    for i in range(150):
-        built.write(f"{i}.txt", f"document {i} near and far\n")
-    built.write("table.jsonl", "".join(f'{{"text": "row {i}"}}\n' for i in range(200)))
-    code = "import sys; from tests.index.documents.test_build import child; child(sys.argv[1])"
-    with subprocess.Popen([sys.executable, "-c", code, str(built.docs.parent)], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        for _ in range(3):
-            assert process.stdout.readline() == b"part\n"
-        process.send_signal(signal.SIGKILL)
-    (built.docs / "3.txt").unlink()
-    built.write("4.txt", "changed meanwhile")
-    built.store = DiskStore(built.store.folder)
-    written = len(built.store.rows)
-    assert 50 <= written < 300
-    report = built.build()
-    assert report.embedded <= 350 - written + 20 + 1
 
 
 NAMES = st.sampled_from(["a.txt", "b/c.md", "t.jsonl"])
@@ -302,8 +262,6 @@ BODIES = st.sampled_from(["near", "far", "near\n\nfar", "near " * 200, "\n\nfar"
 @settings(max_examples=10, deadline=None)
 def test_any_changes_broken_off_anywhere_end_alike(changes: list[tuple[str, str | None, int]]) -> None:
     """Files are written or deleted, builds end at any call of the index; in the end all is as built from nothing."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         built = Built(Path(folder))
         built.write("stays.txt", "this one stays")
@@ -317,7 +275,7 @@ def test_any_changes_broken_off_anywhere_end_alike(changes: list[tuple[str, str 
             else:
                 built.write(name, body)
             with Breaking(built.store, ends):
-                build(built.store, MODEL, built.docs, built.store.folder)
+                build(built.store, MODEL, built.docs)
         built.build()
 
 
@@ -344,7 +302,7 @@ class Breaking:
         return call
 
     def __exit__(self, kind: object, *_: object) -> bool:
-        del self.store.add, self.store.delete  # type: ignore[method-assign]
+        del self.store.add, self.store.delete
         return kind is KeyboardInterrupt
 
 
@@ -357,7 +315,7 @@ def test_shards_are_all_files_and_give_the_rows_of_one_machine(tmp_path: Path) -
     assert all(shards)
     assert shard(found.files[5:], 1, 3) == [file for file in shards[1] if file in found.files[5:]]
     whole = rows_of(tmp_path, found.files)
-    parts: Iterator[dict[str, tuple[dict[str, object], object]]] = (rows_of(tmp_path, one) for one in shards)
+    parts: Iterator[dict[str, tuple[dict[str, object], Any]]] = (rows_of(tmp_path, one) for one in shards)
     merged = {identity: row for part in parts for identity, row in part.items()}
     assert {identity: row for identity, (row, _) in merged.items()} == {i: row for i, (row, _) in whole.items()}
 
@@ -367,5 +325,5 @@ def test_a_damaged_manifest_is_named(built: Built) -> None:
     built.build()
     (built.store.folder / MANIFEST).write_bytes(b"no database" * 500)
     with pytest.raises(InputError, match=r"documents\.db: is damaged"):
-        build(built.store, MODEL, built.docs, built.store.folder)
+        build(built.store, MODEL, built.docs)
     assert builder.MANIFEST == "documents.db"

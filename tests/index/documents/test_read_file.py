@@ -87,7 +87,7 @@ def test_rows_of_tables_have_lines_and_fields(tmp_path: Path) -> None:
     assert kind == "table"
     assert (first.cell, first.line(), dict(first.fields)) == ("T one", 1, {"row_id": "7", "year": 2020})
     assert (second.cell, second.line(), dict(second.fields)) == ("two", 3, {"row_id": "8"})
-    assert notes == ["columns that cannot be fields (lists, objects, bytes) are left out: tags"]
+    assert notes == ["columns that cannot be fields: 'tags' (lists, objects or bytes); left out"]
     _, [first, second], _ = read(write(tmp_path / "a.csv", 'lang,text,file\nde,"eins\nzwei",x\nen,two,\n'))
     assert (first.cell, first.line(), dict(first.fields)) == ("eins\nzwei", 2, {"lang": "de", "table_file": "x"})
     assert (second.line(), dict(second.fields)) == (4, {"lang": "en", "table_file": ""})
@@ -159,7 +159,7 @@ def test_a_value_of_another_kind_is_turned_where_nothing_is_lost(first: Any, the
 
 
 def test_kinds_of_fields_are_checked() -> None:
-    with pytest.raises(InputError, match="no kind 'int'; did you mean 'integer'"):
+    with pytest.raises(InputError, match=r"of no kind that there is \('int'\); known: text, integer"):
         checked_kinds({"year": "int"})
     with pytest.raises(InputError, match="'line': is set for every document"):
         checked_kinds({"line": "text"})

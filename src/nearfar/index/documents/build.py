@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from nearfar.index.documents.find_files import FoundFile, FoundFiles, find_files
 from nearfar.index.documents.manifest import Manifest
 from nearfar.index.documents.passages import TOKENS, Passage, PassageCutter
 from nearfar.index.documents.read_file import DOCUMENT_KINDS, ReadingSettings
-from nearfar.index.rows import Kinds, Vectors
+from nearfar.index.rows import Kinds, Row, Vectors
 from nearfar.model import Model
 from nearfar.storage.locks import alone
 from nearfar.storage.places import expanded
@@ -25,6 +25,15 @@ from nearfar.storage.places import expanded
 MANIFEST = "documents.db"
 _LEAST_SIDE = 256  # pixels of a picture's shorter side, at most, where the model reads smaller ones
 _REMOVED = 1000  # rows that are removed in one call
+
+
+class Described(Protocol):
+    """What a build reads of an index's description."""
+
+    @property
+    def fields(self) -> Kinds:
+        """The kinds of the fields that rows have."""
+        ...
 
 
 class DocumentStore(Protocol):
@@ -36,20 +45,29 @@ class DocumentStore(Protocol):
         ...
 
     @property
-    def fields(self) -> Kinds:
-        """The kinds of the fields that rows have."""
+    def place(self) -> Path:
+        """The folder of the generation, in which the manifest lies."""
         ...
 
-    def add(self, rows: Sequence[Mapping[str, Any]], *, vectors: Vectors) -> Any:
+    @property
+    def description(self) -> Described:
+        """What the index says of itself."""
+        ...
+
+    def add(self, rows: Iterable[Any], vectors: Any = None) -> int:
         """Write rows with "id", "text" and fields; one whose id is there is replaced."""
         ...
 
-    def delete(self, ids: Sequence[str]) -> Any:
+    def delete(self, ids: Sequence[str] | None = None) -> int:
         """Remove rows; ids that are not there are passed over."""
         ...
 
+    def get(self, ids: Sequence[str]) -> list[Row | None]:
+        """Return rows; None for an id that is not there."""
+        ...
+
     def vectors(self, ids: Sequence[str]) -> Vectors:
-        """Return the vectors (n, d) of rows that are there. Errors: `KeyError` naming one that is not."""
+        """Return the vectors (n, d) of rows that are there."""
         ...
 
 
@@ -59,7 +77,8 @@ class BuildSettings:
 
     column: of tables, their texts; by default one of a usual name. kinds: of fields, by name ("integer", "number",
     "boolean", "text"), where the first value should not decide. tokens: of a passage, at most. exclude: patterns of
-    names that are not read. again: read every file again. moved: the documents lie in another place than they did.
+    names that are not read. again: read every file again, and write rows that someone has deleted. moved: the documents
+    lie in another place than they did.
     """
 
     column: str | None = None
@@ -100,7 +119,7 @@ class BuildReport:
 
 
 @dataclass(frozen=True)
-class Progress:
+class BuildProgress:
     """How far a build is: bytes of changed files that are read, of all of them, and passages embedded."""
 
     done: int
@@ -112,16 +131,14 @@ def build(
     index: DocumentStore,
     model: Model,
     path: str | Path,
-    place: Path,
     settings: BuildSettings | None = None,
     *,
-    progress: Callable[[Progress], object] = lambda _: None,
+    progress: Callable[[BuildProgress], object] = lambda _: None,
 ) -> BuildReport:
     """Bring an index to what a file, or a folder of documents, holds now.
 
-    place: the folder of the generation, in which the manifest lies. Whenever the process ends, the next call goes on,
-    and no row is lost or double. progress: is called after each part that is
-    written.
+    Whenever the process ends, the next call goes on, and no row is lost or double. progress: is called after each part
+    that is written.
 
     Errors: `InputError`: nothing there to read, documents of another place than before, settings, another build at
     work; and what the index and the model refuse.
@@ -129,7 +146,7 @@ def build(
     began, settings, source = time.monotonic(), settings or BuildSettings(), expanded(path)
     cutter = PassageCutter.of(model, settings.tokens)
     reading = _reading(index, model, settings)
-    with alone(index.folder, index.folder / ".build.lock"), Manifest.open(place / MANIFEST) as manifest:
+    with alone(index.folder, index.folder / ".build.lock"), Manifest.open(index.place / MANIFEST) as manifest:
         found = find_files(source, settings.exclude, but=index.folder)
         _check_source(manifest, source, found, settings)
         made_with = {"tokens": cutter.size, "column": settings.column, "kinds": dict(settings.kinds)}
@@ -137,16 +154,17 @@ def build(
         if settings.again:
             manifest.forget_files()
         report = BuildReport(source)
-        writer = _Writer(index, manifest, report)
+        writer = _Writer(index, model, manifest, report)
         writer.remove_files(
             sorted(name for name in manifest.names() - {f.name for f in found.files} if not found.is_unread(name))
         )
         changed = _changed(found, manifest)
         report.unchanged = len(found.files) - len(changed)
         total = sum(file.size for file in changed)
-        for part in embed_files(found, changed, model, cutter, reading, known=manifest.rows_of):
+        known = writer.stored if settings.again else manifest.rows_of
+        for part in embed_files(found, changed, model, cutter, reading, known=known):
             writer.write(part)
-            progress(Progress(part.read, total, report.embedded))
+            progress(BuildProgress(part.read, total, report.embedded))
         _conclude(report, found, manifest, writer.problems)
     report.seconds = time.monotonic() - began
     return report
@@ -155,11 +173,11 @@ def build(
 def _reading(index: DocumentStore, model: Model, settings: BuildSettings) -> ReadingSettings:
     declared = checked_kinds(settings.kinds)
     for name, kind in declared.items():
-        if (known := index.fields.get(name, kind)) != kind:
+        if (known := index.description.fields.get(name, kind)) != kind:
             raise InputError(f"field {name!r}: is {known} in {index.folder}, not {kind}; build another index for that")
     reader = side(model.encoder, "key")
     pixels = max(picture_size(reader) or 0, _LEAST_SIDE)
-    return ReadingSettings(settings.column, {**index.fields, **declared}, reads(reader), pixels)
+    return ReadingSettings(settings.column, {**index.description.fields, **declared}, reads(reader), pixels)
 
 
 def _check_source(manifest: Manifest, source: Path, found: FoundFiles, settings: BuildSettings) -> None:
@@ -216,8 +234,8 @@ def _conclude(report: BuildReport, found: FoundFiles, manifest: Manifest, proble
 class _Writer:
     """Writes parts into the index and the manifest, in the order that keeps both true."""
 
-    def __init__(self, index: DocumentStore, manifest: Manifest, report: BuildReport) -> None:
-        self._index, self._manifest, self._report = index, manifest, report
+    def __init__(self, index: DocumentStore, model: Model, manifest: Manifest, report: BuildReport) -> None:
+        self._index, self._model, self._manifest, self._report = index, model, manifest, report
         self.problems: list[str] = []  # of files that are read again next time
 
     def write(self, part: EmbeddedRows) -> None:
@@ -227,8 +245,7 @@ class _Writer:
         if part.rows:
             self._index.add([_row(passage) for passage in part.rows], vectors=part.vectors)
         if part.moved:
-            vectors = self._index.vectors([passage.id for passage in part.moved])
-            self._index.add([_row(passage) for passage in part.moved], vectors=vectors)
+            self._index.add([_row(passage) for passage in part.moved], vectors=self._stored_vectors(part.moved))
         self._manifest.written((owners[p.id], p.id, fields_digest(p)) for p in [*part.rows, *part.moved])
         self._report.embedded += len(part.rows)
         self._report.updated += len(part.moved)
@@ -242,6 +259,19 @@ class _Writer:
             self._remove(outcome.file.name, sorted(former))
             ended.append(outcome)
         self._manifest.done(ended)
+
+    def stored(self, name: str) -> dict[str, str]:
+        """Return the rows of a file that the index has; someone may have deleted others."""
+        known = self._manifest.rows_of(name)
+        there = self._index.get(list(known)) if known else []
+        return {row.id: known[row.id] for row in there if row is not None}
+
+    def _stored_vectors(self, passages: Sequence[Passage]) -> Vectors:
+        try:
+            return self._index.vectors([passage.id for passage in passages])
+        except InputError:  # someone has deleted a row
+            found: Vectors = self._model.embed([passage.cell for passage in passages], "key")
+            return found
 
     def remove_files(self, names: Sequence[str]) -> None:
         """Remove the rows of files that are gone."""

@@ -14,7 +14,8 @@ from nearfar.errors import InputError
 from nearfar.index.incoming import checked_fields
 from nearfar.index.rows import KINDS, Kind, Kinds, Value
 
-OWN = ("file", "line", "page", "row_id")  # fields that every document has, and what tables call by these names is not
+OF_DOCUMENTS: Kinds = {"file": "text", "line": "integer", "page": "integer"}  # the fields of every row
+OWN = (*OF_DOCUMENTS, "row_id")  # what tables call by these names is something else
 RESERVED = ("id", "_id", "text", "image", "vector")  # what rows of an index call other things
 _MOST = 200  # fields, of tables of many columns
 _TIMES = (date, time, timedelta)  # datetime is a date
@@ -49,7 +50,7 @@ class FieldKinds:
             return value
         if type(value) is KINDS[kind]:
             return value
-        return None if value == "" else _turned(kind, value, type(value))
+        return None if value == "" else _turned(kind, value, type(value).__name__)
 
 
 def is_value(cell: Any) -> bool:
@@ -75,8 +76,8 @@ def _plain(cell: Any) -> Value:
 
 
 @lru_cache(maxsize=65536)
-def _turned(kind: Kind, value: Any, of: type) -> Value:
-    """Return a value as another kind. of: its type, as 1 and 1.0 and True are equal."""
+def _turned(kind: Kind, value: Any, of: str) -> Value:
+    """Return a value as another kind. of: the name of its type, as 1 and 1.0 and True are equal."""
     del of
     if kind == "text":
         return str(value).lower() if isinstance(value, bool) else str(value)

@@ -16,7 +16,6 @@ from nearfar.errors import InputError
 from nearfar.printable import is_encodable
 from nearfar.storage.places import expanded
 
-
 _LONGEST = 1900  # bytes of a name, which is part of ids
 
 

@@ -57,8 +57,8 @@ def table_documents(
             whole = storable(f"{front} {text}".strip())
             empty += not whole
             if whole:
-                place = ((0,), (line,)) if line is not None else ((), ())
-                yield Document(whole, *place, fields=values, share=stop / len(table))
+                starts, known_lines = ((0,), (line,)) if line is not None else ((), ())
+                yield Document(whole, starts, known_lines, fields=values, share=stop / len(table))
     if empty:
         note(f"{empty:,} of {len(table):,} rows have no text")
     fields.tell(note)
@@ -68,7 +68,8 @@ class _Fields:
     """The columns of a table that become fields."""
 
     def __init__(self, table: Table, used: set[str], kinds: FieldKinds) -> None:
-        self._kinds, self._misfits, self._first = kinds, Counter[str](), {}
+        self._kinds, self._misfits = kinds, Counter[str]()
+        self._first: dict[str, str] = {}
         identity = next((name for name in _ID_COLUMNS if name in table.columns), None)
         self._columns: dict[str, Any] = {}
         self._left_out: list[str] = []
