@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -261,11 +260,6 @@ class Index:
             self._refuse_another(now)
             found: list[list[Hit]] = search.run(store, condition, now.approximate)
         return found[0] if is_single else found
-
-    def set_source(self, built_from: Mapping[str, Any]) -> None:
-        """Keep in `index.json` what the rows come from: plain values."""
-        with self._opened.writing() as (generation, _):
-            self._opened.update(replace(generation, built_from=dict(built_from)))
 
     def optimise(self) -> None:
         """Do what keeps it fast after many writes: drop what was deleted, join what is small."""

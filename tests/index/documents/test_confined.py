@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from nearfar.index.documents.confined import ConfinedReader
-from nearfar.index.documents.document import BadDocumentError, Document
+from nearfar.index.documents.document import BadDocumentError, FileDocument
 from tests.index.documents.parts import pdf
 
 
-def read_pdf(reader: ConfinedReader, path: Path, data: bytes) -> tuple[list[Document], list[str]]:
+def read_pdf(reader: ConfinedReader, path: Path, data: bytes) -> tuple[list[FileDocument], list[str]]:
     path.write_bytes(data)
     notes: list[str] = []
     return list(reader.read("pdf", os.fsencode(path), notes.append)), notes

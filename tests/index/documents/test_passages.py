@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import nearfar as nf
 from nearfar.errors import InputError
 from nearfar.index.documents import passages
-from nearfar.index.documents.document import Document
+from nearfar.index.documents.document import FileDocument
 from nearfar.index.documents.passages import PassageCutter, PassageIds, passages_of
 from tests.index.documents.parts import CountingModel
 
@@ -95,7 +95,7 @@ def test_long_texts_are_cut_at_lines() -> None:
 
 
 def test_a_prompt_as_long_as_the_model_reads_is_refused() -> None:
-    with pytest.raises(InputError, match=r"prompt.*leaves no passage room"):
+    with pytest.raises(InputError, match=r"prompt.*leaves none for a passage"):
         PassageCutter.of(CountingModel(prompts={"key": "0 1 2 3 4 5 6 7 8 9 " * 4}, max_length=16))
     with pytest.raises(InputError, match="at least 8"):
         PassageCutter.of(MODEL, 3)
@@ -110,7 +110,7 @@ def test_ids_stay_where_other_passages_change() -> None:
     cutter = PassageCutter(lambda part: len(part.split()), 8)
 
     def ids(text: str, name: str = "a.txt") -> list[str]:
-        found = passages_of(Document(text), PassageIds(name), name, cutter)
+        found = passages_of(FileDocument(text), PassageIds(name), name, cutter)
         return [passage.id for passage in found]
 
     lines = [f"the line number {i} of the text here" for i in range(6)]
@@ -127,9 +127,9 @@ def test_lines_and_pages_are_those_of_the_file() -> None:
     text = "\n\nfirst\nstill first\n\n\nsecond of them all is here"
     cutter = PassageCutter(lambda part: len(part.split()), 5)
     starts = [0] + [i + 1 for i, letter in enumerate(text) if letter == "\n"]
-    document = Document(text, starts, range(1, len(starts) + 1), fields={"lang": "en"})
+    document = FileDocument(text, starts, range(1, len(starts) + 1), fields={"lang": "en"})
     found = list(passages_of(document, PassageIds("a"), "a", cutter))
     assert [passage.fields["line"] for passage in found] == [3, 7, 7]
     assert found[0].fields == {"file": "a", "line": 3, "lang": "en"}
-    [page] = passages_of(Document("text", page=4), PassageIds("a"), "a", cutter)
+    [page] = passages_of(FileDocument("text", page=4), PassageIds("a"), "a", cutter)
     assert page.fields == {"file": "a", "page": 4}

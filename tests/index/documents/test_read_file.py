@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nearfar.errors import InputError
-from nearfar.index.documents.document import BadDocumentError, Document
+from nearfar.index.documents.document import BadDocumentError, FileDocument
 from nearfar.index.documents.field_values import FieldKinds, checked_kinds
 from nearfar.index.documents.find_files import find_files
 from nearfar.index.documents.read_file import FileReader, ReadingSettings
@@ -22,7 +22,7 @@ from nearfar.index.documents.read_file import FileReader, ReadingSettings
 MINE = os.geteuid() == 0  # root reads everything
 
 
-def read(path: Path, settings: ReadingSettings | None = None) -> tuple[str, list[Document], list[str]]:
+def read(path: Path, settings: ReadingSettings | None = None) -> tuple[str, list[FileDocument], list[str]]:
     """Return the kind that was read, the documents and the notes."""
     reader, notes = FileReader(settings or ReadingSettings()), list[str]()
     try:

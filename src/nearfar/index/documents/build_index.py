@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from nearfar.errors import InputError
 from nearfar.index.documents.build import BuildProgress, BuildReport, BuildSettings, build
 from nearfar.index.documents.field_values import OF_DOCUMENTS, checked_kinds
 from nearfar.index.documents.find_files import find_files
 from nearfar.index.documents.passages import PassageCutter
-from nearfar.index.folder import Folder
+from nearfar.index.folder import IndexFolder
 from nearfar.index.index import Index
 from nearfar.model import Model
 
@@ -43,7 +42,7 @@ def build_index(
     Errors: those of `build`, `Index.create` and `Index.open`.
     """
     settings = settings or BuildSettings()
-    if (place := Folder(folder)).is_there():
+    if (place := IndexFolder(folder)).is_there():
         index, waits = _opened(place, model)
     else:
         _check(model, path, settings)
@@ -51,7 +50,7 @@ def build_index(
         index, waits = Index.create(folder, model, fields=fields, **asdict(new or NewIndex())), False
     with index:
         report = build(index, model, path, settings, progress=progress)
-        index.set_source(_source(path, settings))
+        _keep_source(place, index, path, settings)
         return report, waits
 
 
@@ -62,7 +61,7 @@ def _check(model: Model, path: Path, settings: BuildSettings) -> None:
         raise InputError(f"{path}: holds no file to index")
 
 
-def _opened(folder: Folder, model: Model) -> tuple[Index, bool]:
+def _opened(folder: IndexFolder, model: Model) -> tuple[Index, bool]:
     """Return the generation of a model, made if need be, and whether it is not the one that is searched."""
     contents = folder.contents()
     if contents.generations[contents.current].fingerprint in (None, model.fingerprint):
@@ -72,5 +71,11 @@ def _opened(folder: Folder, model: Model) -> tuple[Index, bool]:
     return Index.beside(folder.path, model, new=not waits), True
 
 
-def _source(path: Path, settings: BuildSettings) -> dict[str, Any]:
-    return {"path": str(path), "column": settings.column, "tokens": settings.tokens}
+def _keep_source(folder: IndexFolder, index: Index, path: Path, settings: BuildSettings) -> None:
+    """Keep in `index.json` what the rows come from, if it is new."""
+    source = {"path": str(path), "column": settings.column, "tokens": settings.tokens}
+    if index.description.built_from != source:
+        with folder.lock():
+            number, contents = int(index.place.name), folder.contents()
+            described = replace(contents.generations[number], built_from=source)
+            folder.write(contents.with_one(number, described))

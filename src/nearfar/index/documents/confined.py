@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from nearfar.index.documents.document import BadDocumentError, Document
+from nearfar.index.documents.document import BadDocumentError, FileDocument
 
 SILENCE = 60.0  # seconds without a page after which a file is given up
 LONGEST = 900.0  # seconds for a whole file
@@ -33,7 +33,7 @@ class ConfinedReader:
         self._process: Any = None
         self._pipe: Connection | None = None
 
-    def read(self, kind: str, content: bytes, note: Callable[[str], None]) -> Iterator[Document]:
+    def read(self, kind: str, content: bytes, note: Callable[[str], None]) -> Iterator[FileDocument]:
         """Yield the documents of a file. kind: "html", of which `content` is the bytes, or "pdf", its path.
 
         note: is told what is wrong with a part of the file.
@@ -52,7 +52,7 @@ class ConfinedReader:
                 found = json.loads(pipe.recv_bytes())
                 if "text" in found:
                     place = found["starts"], found["lines"], found["page"]
-                    yield Document(found["text"], *place, share=found["share"])
+                    yield FileDocument(found["text"], *place, share=found["share"])
                 elif "note" in found:
                     note(found["note"])
                 else:
@@ -120,7 +120,7 @@ def _answer(kind: str, content: bytes, send: Callable[[dict[str, Any]], None]) -
     return ""
 
 
-def _documents(kind: str, content: bytes, note: Callable[[str], None]) -> Iterator[Document]:
+def _documents(kind: str, content: bytes, note: Callable[[str], None]) -> Iterator[FileDocument]:
     if kind == "pdf":
         from nearfar.index.documents.pdf_text import pdf_pages
 

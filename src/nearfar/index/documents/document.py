@@ -22,7 +22,7 @@ class BadDocumentError(ValueError):
 
 
 @dataclass(frozen=True)
-class Document:
+class FileDocument:
     """A text, or a picture (h, w, 3), with its place in a file.
 
     starts, lines: ascending offsets in the text, the first of them 0, and the line of the file, from 1, that begins at

@@ -9,7 +9,7 @@ import codecs
 import re
 from html.parser import HTMLParser
 
-from nearfar.index.documents.document import BadDocumentError, Document, storable
+from nearfar.index.documents.document import BadDocumentError, FileDocument, storable
 
 SUFFIXES = (".html", ".htm", ".xhtml", ".xht")
 _HIDDEN = {"script", "style", "template"}  # what stands in these is never shown
@@ -28,7 +28,7 @@ _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40}
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-def html_document(data: bytes) -> Document:
+def html_document(data: bytes) -> FileDocument:
     """Return the visible text of a page.
 
     Runs of white space are one space, but for those in `pre`; a block begins a line, a paragraph, heading, list or
@@ -39,7 +39,7 @@ def html_document(data: bytes) -> Document:
     parser = _VisibleText()
     parser.feed(_decoded(data))
     parser.close()
-    return Document("".join(parser.parts), parser.starts, parser.lines)
+    return FileDocument("".join(parser.parts), parser.starts, parser.lines)
 
 
 def _decoded(data: bytes) -> str:
@@ -61,7 +61,7 @@ def _decoded(data: bytes) -> str:
 
 
 class _VisibleText(HTMLParser):
-    """Gathers the text outside of tags; `starts` and `lines` are those of `Document`."""
+    """Gathers the text outside of tags; `starts` and `lines` are those of `FileDocument`."""
 
     def __init__(self) -> None:
         super().__init__()

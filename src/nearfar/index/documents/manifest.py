@@ -45,7 +45,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
-class Totals:
+class FileTotals:
     """What all files give together: their number by kind, passages, characters, and lines about problems."""
 
     kinds: Counter[str]
@@ -179,7 +179,7 @@ class Manifest:
             for table, column in (("files", "name"), ("passages", "file")):
                 self._connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(name,) for name in names])
 
-    def totals(self) -> Totals:
+    def totals(self) -> FileTotals:
         """Return what all files give together."""
         kinds = Counter(dict(self._connection.execute("SELECT kind, count(*) FROM files GROUP BY kind")))
         (passages,) = self._connection.execute("SELECT count(*) FROM passages WHERE fields != ''").fetchone()
@@ -187,4 +187,4 @@ class Manifest:
         read, kept = self._connection.execute(sums).fetchone()
         texts = self._connection.execute("SELECT problems FROM files WHERE problems != '[]' ORDER BY name")
         problems = [line for (text,) in texts for line in json.loads(text)]
-        return Totals(kinds, passages, int(read), int(kept), problems)
+        return FileTotals(kinds, passages, int(read), int(kept), problems)

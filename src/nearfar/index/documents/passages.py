@@ -12,7 +12,7 @@ import numpy as np
 
 from nearfar.abilities import HasMaxLength, Tokenises, towers_of
 from nearfar.errors import InputError
-from nearfar.index.documents.document import Document
+from nearfar.index.documents.document import FileDocument
 from nearfar.index.rows import Value
 from nearfar.model import Model
 from nearfar.text.spans import Span, words
@@ -73,7 +73,7 @@ class PassageCutter:
         if size - added < LEAST:
             raise InputError(
                 f"the model's prompt ({prompt[:40]!r}) takes {added} of the {size + 1} tokens that it reads, and "
-                "leaves no passage room; give another model"
+                "leaves none for a passage; give another model"
             )
         return cls(count, size)
 
@@ -137,7 +137,7 @@ class PassageIds:
         return f"{self._name}#{digest.hex()}" + (f"-{times}" if times > 1 else "")
 
 
-def passages_of(document: Document, ids: PassageIds, name: str, cutter: PassageCutter) -> Iterator[Passage]:
+def passages_of(document: FileDocument, ids: PassageIds, name: str, cutter: PassageCutter) -> Iterator[Passage]:
     """Yield the passages of a document. name: of its file."""
     fields: dict[str, Value] = {**document.fields, "file": name}
     if document.page is not None:

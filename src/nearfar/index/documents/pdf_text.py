@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from nearfar.index.documents.document import BadDocumentError, Document, storable
+from nearfar.index.documents.document import BadDocumentError, FileDocument, storable
 
 MOST_PAGES = 20_000
 _SHOWN = 3  # damaged pages that are named
 
 
-def pdf_pages(path: Path, note: Callable[[str], None]) -> Iterator[Document]:
+def pdf_pages(path: Path, note: Callable[[str], None]) -> Iterator[FileDocument]:
     """Yield the pages that have text. note: is told of those that have none, or cannot be read.
 
     Errors: `BadDocumentError` for a file that is no PDF, damaged or encrypted, has too many pages, or no text layer.
@@ -44,7 +44,7 @@ def pdf_pages(path: Path, note: Callable[[str], None]) -> Iterator[Document]:
                 continue
             empty += not text.strip()
             if text.strip():
-                yield Document(text, page=number, share=number / count)
+                yield FileDocument(text, page=number, share=number / count)
     more = [f"{len(damaged):,} pages cannot be read"] if len(damaged) > _SHOWN else []
     wrong = [*damaged[:_SHOWN], *more]
     if damaged and empty + len(damaged) == count:

@@ -14,7 +14,7 @@ from nearfar.data.tables.files import FORMATS, explain_read_errors, format_suffi
 from nearfar.data.tables.text_files import read_document
 from nearfar.errors import InputError
 from nearfar.index.documents.confined import ConfinedReader
-from nearfar.index.documents.document import BadDocumentError, Document, storable
+from nearfar.index.documents.document import BadDocumentError, FileDocument, storable
 from nearfar.index.documents.field_values import FieldKinds
 from nearfar.index.documents.html_text import SUFFIXES as HTML
 from nearfar.index.documents.table_rows import NoTextColumnError, table_documents
@@ -73,7 +73,7 @@ class FileReader:
             return f"{'pictures' if cell == 'image' else 'texts'}, which the model does not read"
         return kind
 
-    def documents(self, path: Path, kind: str, note: Callable[[str], None]) -> Iterator[Document]:
+    def documents(self, path: Path, kind: str, note: Callable[[str], None]) -> Iterator[FileDocument]:
         """Yield the documents of a file of a kind that holds some. note: is told what is wrong with a part of it.
 
         Errors: `BadDocumentError`.
@@ -101,12 +101,12 @@ class FileReader:
         """End what was started."""
         self._confined.close()
 
-    def _pdf(self, path: Path, note: Callable[[str], None]) -> Iterator[Document]:
+    def _pdf(self, path: Path, note: Callable[[str], None]) -> Iterator[FileDocument]:
         if path.stat().st_size > _LARGEST_PDF:
             raise BadDocumentError(f"holds more than {_LARGEST_PDF >> 20} MB, the most of a PDF; split it up")
         yield from self._confined.read("pdf", os.fsencode(path.absolute()), note)
 
-    def _rows(self, path: Path, note: Callable[[str], None]) -> Iterator[Document]:
+    def _rows(self, path: Path, note: Callable[[str], None]) -> Iterator[FileDocument]:
         """Yield the rows of a table; a file of text that is no table with a column of texts is one text.
 
         That are the JSON files of a project that hold settings, CSV files of numbers and the like.
@@ -140,14 +140,14 @@ def _by_name(path: Path) -> str:
     return "table" if format_suffix(path) in FORMATS else "text"
 
 
-def _text(path: Path) -> Document:
+def _text(path: Path) -> FileDocument:
     """Return a text file: UTF-8, compressed or not, at most 10 MB."""
     text = storable(read_document(path))
     starts, position = [0], text.find("\n")
     while position >= 0:
         starts.append(position + 1)
         position = text.find("\n", position + 1)
-    return Document(text, starts, range(1, len(starts) + 1))
+    return FileDocument(text, starts, range(1, len(starts) + 1))
 
 
 def _content(path: Path) -> bytes:
@@ -158,7 +158,7 @@ def _content(path: Path) -> bytes:
     return data
 
 
-def _picture(path: Path, side: int) -> Document:
+def _picture(path: Path, side: int) -> FileDocument:
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -166,4 +166,4 @@ def _picture(path: Path, side: int) -> Document:
         picture: Any = decoded(path.read_bytes(), side)
     except BadPictureError as error:
         raise BadDocumentError(str(error)) from error
-    return Document(picture)
+    return FileDocument(picture)

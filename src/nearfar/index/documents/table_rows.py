@@ -13,7 +13,7 @@ from nearfar.column_names import TEXT_COLUMNS
 from nearfar.data.table import Table
 from nearfar.data.tables.read import ReadOptions, reader_of
 from nearfar.errors import InputError
-from nearfar.index.documents.document import BadDocumentError, Document, storable
+from nearfar.index.documents.document import BadDocumentError, FileDocument, storable
 from nearfar.index.documents.field_values import OWN, RESERVED, FieldKinds, is_value
 
 _ID_COLUMNS = ("_id", "id")
@@ -26,7 +26,7 @@ class NoTextColumnError(BadDocumentError):
 
 def table_documents(
     path: Path, column: str | None, kinds: FieldKinds, note: Callable[[str], None]
-) -> Iterator[Document]:
+) -> Iterator[FileDocument]:
     """Yield the rows of a table that have text, each a document.
 
     The text is the column named, or the first of `TEXT_COLUMNS`; a column "title" stands in front of it, as in a BEIR
@@ -58,7 +58,7 @@ def table_documents(
             empty += not whole
             if whole:
                 starts, known_lines = ((0,), (line,)) if line is not None else ((), ())
-                yield Document(whole, starts, known_lines, fields=values, share=stop / len(table))
+                yield FileDocument(whole, starts, known_lines, fields=values, share=stop / len(table))
     if empty:
         note(f"{empty:,} of {len(table):,} rows have no text")
     fields.tell(note)
