@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nearfar as nf
+from nearfar.column import ListColumn
 from nearfar.errors import InputError
 from nearfar.index.documents import embed_files
 from nearfar.index.documents.build import BuildSettings
@@ -71,6 +73,25 @@ def test_another_model_fills_a_generation_beside(tmp_path: Path) -> None:
     with Index.open(folder, other) as index:
         assert index.count() == 4
     assert build_index(folder, other, docs)[0].unchanged == 3
+
+
+def test_pictures_are_found_by_a_picture(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    draws, docs = np.random.default_rng(0), tmp_path / "docs"
+    docs.mkdir()
+    pictures = {f"{i}.png": draws.integers(0, 256, (40, 40, 3), np.uint8) for i in range(5)}
+    for name, picture in pictures.items():
+        image.fromarray(picture).save(docs / name)
+    (docs / "a.txt").write_text("no picture")
+    encoder = nf.encoders.Image(size=32)
+    encoder.prepare([ListColumn("image", list(pictures.values()))])
+    model = nf.Model(encoder)
+    report, _ = build_index(tmp_path / "docs.index", model, docs)
+    assert (report.files, report.passed_over) == ({"picture": 5}, {"texts, which the model does not read": 1})
+    with Index.open(tmp_path / "docs.index", model) as index:
+        [hit] = index.search(pictures["3.png"], k=1)
+        assert (hit.fields, hit.text) == ({"file": "3.png"}, None)
+    assert build_index(tmp_path / "docs.index", model, docs)[0].read == 0
 
 
 def test_rows_of_others_stay(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,19 @@ def test_pictures_are_decoded_for_a_model_that_reads_them(tmp_path: Path) -> Non
     assert FileReader(settings).kind(write(tmp_path / "a.txt", "text")) == "texts, which the model does not read"
     with pytest.raises(BadDocumentError, match=r"damaged|no picture"):
         read(write(tmp_path / "b.png", b"no picture at all"), settings)
+
+
+def test_archives_of_pictures_are_read_by_members(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.full((8, 6, 3), 200, np.uint8)).save(tmp_path / "a.png")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "red/a.png")
+        archive.writestr("b.png", "no picture")
+        archive.writestr("c.txt", "no picture")
+    kind, [document], [note] = read(tmp_path / "all.zip", ReadingSettings(reads=("image",)))
+    assert (kind, document.cell.shape, document.fields) == ("archive of pictures", (8, 6, 3), {"member": "red/a.png"})
+    assert note.startswith("b.png: is no picture")
+    assert FileReader(ReadingSettings()).kind(tmp_path / "all.zip") == "binary"
 
 
 def test_a_folder_is_walked_without_what_leads_elsewhere(tmp_path: Path) -> None:

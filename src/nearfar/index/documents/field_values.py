@@ -15,7 +15,7 @@ from nearfar.index.incoming import checked_fields
 from nearfar.index.rows import KINDS, Kind, Kinds, Value
 
 OF_DOCUMENTS: Kinds = {"file": "text", "line": "integer", "page": "integer"}  # the fields of every row
-OWN = (*OF_DOCUMENTS, "row_id")  # what tables call by these names is something else
+OWN = (*OF_DOCUMENTS, "row_id", "member")  # what tables call by these names is something else
 RESERVED = ("id", "_id", "text", "image", "vector")  # what rows of an index call other things
 _MOST = 200  # fields, of tables of many columns
 _TIMES = (date, time, timedelta)  # datetime is a date

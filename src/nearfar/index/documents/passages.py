@@ -43,11 +43,12 @@ class Passage:
 class PassageCutter:
     """Cuts texts into passages of at most `size` tokens, as `count` counts them.
 
-    count: a text's tokens with all that the model adds; more than `size` may be any larger number.
+    count: a text's tokens with all that the model adds; more than `size` may be any larger number. added: how many that
+    are at most.
     """
 
-    def __init__(self, count: Callable[[str], int], size: int) -> None:
-        self.count, self.size = count, size
+    def __init__(self, count: Callable[[str], int], size: int, added: int = 0) -> None:
+        self.count, self.size, self._added = count, size, added
 
     @classmethod
     def of(cls, model: Model, tokens: int = TOKENS) -> Self:
@@ -75,7 +76,7 @@ class PassageCutter:
                 f"the model's prompt ({prompt[:40]!r}) takes {added} of the {size + 1} tokens that it reads, and "
                 "leaves none for a passage; give another model"
             )
-        return cls(count, size)
+        return cls(count, size, max(added, 0))
 
     def spans(self, text: str) -> list[Span]:
         """Return the passages as (start, end) in the text, in order; they cover all that is no white space."""
@@ -98,7 +99,9 @@ class PassageCutter:
         return found
 
     def _fits(self, text: str) -> bool:
-        return self._tokens(text) <= self.size
+        """Return whether a text is one passage; a token has a letter of ASCII at least, or is the mark of a word."""
+        short = text.isascii() and len(text) + self._added < self.size
+        return short or self._tokens(text) <= self.size
 
     def _tokens(self, text: str) -> int:
         least = len(text) // LONGEST_TOKEN

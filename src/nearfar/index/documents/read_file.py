@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nearfar.data.archives.open_archive import is_archive_name, open_archive
+from nearfar.data.picture_sets.members import WANTED
 from nearfar.data.tables.cells import LONGEST_CELL
 from nearfar.data.tables.encodings import is_binary
 from nearfar.data.tables.files import FORMATS, explain_read_errors, format_suffix, open_bytes
@@ -21,7 +23,7 @@ from nearfar.index.documents.table_rows import NoTextColumnError, table_document
 from nearfar.index.rows import Kind
 from nearfar.pictures.decode import MOST_BYTES, BadPictureError, decoded, is_picture_name, too_many_bytes
 
-DOCUMENT_KINDS = ("text", "html", "pdf", "table", "picture")
+DOCUMENT_KINDS = ("text", "html", "pdf", "table", "picture", "archive of pictures")
 _HEAD = 8192  # bytes by which a binary file is known
 _LARGEST_PDF = 512 << 20  # bytes
 _SIDE = 256  # pixels of the shorter side of a decoded picture
@@ -53,8 +55,8 @@ class FileReader:
     def kind(self, path: Path) -> str:
         """Return the kind of a file.
 
-        "text", "html", "pdf", "table" and "picture" hold documents; "empty", "binary", "pictures, which the model does
-        not read" and "texts, ..." do not.
+        Those of `DOCUMENT_KINDS` hold documents; "empty", "binary", "pictures, which the model does not read" and
+        "texts, ..." do not.
 
         Errors: `BadDocumentError` for a file that cannot be read now.
         """
@@ -68,8 +70,11 @@ class FileReader:
                         kind = "binary" if is_binary(stream.read(_HEAD)) else "text"
         except InputError as error:
             raise _bad(path, error) from error
+        reads = self._settings.reads or ("text",)
+        if kind == "binary" and "image" in reads and is_archive_name(path):
+            return "archive of pictures"
         cell = "image" if kind == "picture" else "text"
-        if kind != "binary" and cell not in (self._settings.reads or ("text",)):
+        if kind != "binary" and cell not in reads:
             return f"{'pictures' if cell == 'image' else 'texts'}, which the model does not read"
         return kind
 
@@ -88,6 +93,8 @@ class FileReader:
                 yield from self._confined.read("html", _content(path), note)
             elif kind == "picture":
                 yield _picture(path, self._settings.side)
+            elif kind == "archive of pictures":
+                yield from _members(path, self._settings.side, note)
             elif kind == "table":
                 yield from self._rows(path, note)
             else:
@@ -167,3 +174,15 @@ def _picture(path: Path, side: int) -> FileDocument:
     except BadPictureError as error:
         raise BadDocumentError(str(error)) from error
     return FileDocument(picture)
+
+
+def _members(path: Path, side: int, note: Callable[[str], None]) -> Iterator[FileDocument]:
+    """Yield the pictures of an archive, with their names in it as the field `member`."""
+    for member in open_archive(path, WANTED).members():
+        name = storable(member.name)
+        try:
+            if member.problem:
+                raise BadPictureError(member.problem)
+            yield FileDocument(decoded(member.data, side), fields={"member": name}, share=0.0)
+        except BadPictureError as error:
+            note(f"{name}: {error}")
