@@ -53,7 +53,7 @@ def test_what_is_wrong_is_refused(docs: Path, here: Path, nearfar: Run) -> None:
     nearfar(*build, "docs", "--backend", "none").refused("none")
     (here / "empty").mkdir()
     nearfar(*build, "empty").refused("empty", "holds no file to index")
-    assert not (here / "docs.index").exists()
+    assert not (here / "docs.index" / "index.json").exists()
     assert nearfar(*build, "docs").code == 0
     docs.rename(here / "other")
     nearfar(*build, "other").refused("was built from", "--moved")
@@ -65,8 +65,8 @@ def test_broken_off_it_says_how_to_go_on(docs: Path, nearfar: Run, monkeypatch: 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build_index, "build", interrupted)
-    done = nearfar("index", "build", "docs.index", "model", "docs")
+    with monkeypatch.context() as patch:
+        patch.setattr(build_index, "build", interrupted)
+        done = nearfar("index", "build", "docs.index", "model", "docs")
     done.refused("docs.index: interrupted", "the same command goes on", code=130)
-    monkeypatch.undo()
     assert nearfar("index", "build", "docs.index", "model", "docs").code == 0
