@@ -75,11 +75,9 @@ def test_a_file_that_needs_too_much_memory_is_one_line() -> None:
 def test_a_file_that_takes_too_long_is_given_up() -> None:
     reader = ConfinedReader(silence=0.5)
     try:
-        list(ConfinedReader.read(reader, "html", b"", lambda _: None))  # the process has started
         slow = b"<!--" * 2_500_000  # each is looked for an end of, in the rest of the file
         with pytest.raises(BadDocumentError, match="took too long"):
             list(reader.read("html", slow, lambda _: None))
-        reader.silence = 60
         [page] = reader.read("html", b"goes on", lambda _: None)
         assert page.cell == "goes on"
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -162,9 +163,10 @@ def build(
         report.unchanged = len(found.files) - len(changed)
         total = sum(file.size for file in changed)
         known = writer.stored if settings.again else manifest.rows_of
-        for part in embed_files(found, changed, model, cutter, reading, known=known):
-            writer.write(part)
-            progress(BuildProgress(part.read, total, report.embedded))
+        with closing(embed_files(found, changed, model, cutter, reading, known=known)) as parts:
+            for part in parts:
+                writer.write(part)
+                progress(BuildProgress(part.read, total, report.embedded))
         _conclude(report, found, manifest, writer.problems)
     report.seconds = time.monotonic() - began
     return report

@@ -19,9 +19,10 @@ from typing import Any
 
 from nearfar.index.documents.document import BadDocumentError, FileDocument
 
-SILENCE = 60.0  # seconds without a page after which a file is given up
-LONGEST = 900.0  # seconds for a whole file
+SILENCE = 60.0  # seconds of the processor for a page, after which a file is given up
+LONGEST = 900.0  # seconds of the processor for a whole file
 MEMORY = 3 << 30  # bytes of address space of the process
+_WAITED = 20  # times as long by the clock, on a busy machine
 _GIVEN_UP = "the process that read it {} (see the limits of time and memory); it may be damaged, or made to do harm"
 
 
@@ -40,15 +41,13 @@ class ConfinedReader:
 
         Errors: `BadDocumentError`, also where the process crashed or took too long.
         """
-        pipe, left, whole = self._started(), self.longest, False
+        pipe, whole = self._started(), False
         try:
             pipe.send_bytes(kind.encode())
             pipe.send_bytes(content)
             while True:
-                began = time.monotonic()
-                if left <= 0 or not pipe.poll(min(self.silence, left)):
+                if not pipe.poll(_WAITED * self.silence):
                     raise BadDocumentError(_GIVEN_UP.format("took too long"))
-                left -= time.monotonic() - began
                 found = json.loads(pipe.recv_bytes())
                 if "text" in found:
                     place = found["starts"], found["lines"], found["page"]
@@ -61,10 +60,15 @@ class ConfinedReader:
             if found["problem"]:
                 raise BadDocumentError(found["problem"])
         except (EOFError, OSError) as error:
-            raise BadDocumentError(_GIVEN_UP.format("ended")) from error
+            raise BadDocumentError(_GIVEN_UP.format(self._end())) from error
         finally:
             if not whole:
                 self.close()
+
+    def _end(self) -> str:
+        """Return what became of the process."""
+        self._process.join(_WAITED)
+        return "took too long" if self._process.exitcode == -signal.SIGPROF else "ended"
 
     def close(self) -> None:
         """End the process."""
@@ -82,22 +86,37 @@ class ConfinedReader:
         if self._pipe is None:
             context = multiprocessing.get_context("spawn")  # a fork of a process that runs threads may hang
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self.memory), daemon=True)
+            self._process = context.Process(
+                target=_serve, args=(theirs, self.silence, self.longest, self.memory), daemon=True
+            )
             with hidden_main():
                 self._process.start()
             theirs.close()
         return self._pipe
 
 
-def _serve(pipe: Connection, memory: int) -> None:
-    """Read files until the other end of the pipe is closed."""
+def _serve(pipe: Connection, silence: float, longest: float, memory: int) -> None:
+    """Read files until the other end of the pipe is closed.
+
+    The system ends the process by SIGPROF when a page has taken too much time of the processor, whatever it is doing.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     _limit_memory(memory)
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     with suppress(EOFError, OSError):
         while True:
-            kind = pipe.recv_bytes().decode()
-            problem = _answer(kind, pipe.recv_bytes(), lambda found: pipe.send_bytes(json.dumps(found).encode()))
+            kind, content = pipe.recv_bytes().decode(), pipe.recv_bytes()
+            until = time.process_time() + longest
+
+            def send(found: dict[str, Any], until: float = until) -> None:
+                signal.setitimer(signal.ITIMER_PROF, silence)
+                if time.process_time() > until:
+                    raise BadDocumentError(f"takes more than {longest:,.0f} s to be read; split it up")
+                pipe.send_bytes(json.dumps(found).encode())
+
+            signal.setitimer(signal.ITIMER_PROF, silence)
+            problem = _answer(kind, content, send)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             pipe.send_bytes(json.dumps({"problem": problem}).encode())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def embed_files(
     settings: ReadingSettings,
     *,
     known: Callable[[str], Known] = lambda _: {},
-) -> Iterator[EmbeddedRows]:
+) -> Generator[EmbeddedRows]:
     """Yield the rows of files, in their order, in parts of some seconds of work.
 
     known: of a file, by its name, the rows that are stored, which need no vector; whatever is written later than it is
@@ -151,6 +151,9 @@ def _passages(path: Path, outcome: FileOutcome, reader: FileReader, cutter: Pass
         outcome.retry = not error.lasting
         if error.lasting:
             outcome.digest = _digest_or_nothing(path)
+    except InputError as error:  # the model's tokenizer cannot read it
+        outcome.note(str(error))
+        outcome.digest = _digest_or_nothing(path)
     except OSError as error:
         outcome.note(f"cannot be read ({error.strerror})")
         outcome.retry = True

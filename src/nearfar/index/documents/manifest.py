@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from nearfar.errors import InputError
+from nearfar.errors import InputError, RunError
 from nearfar.index.documents.embed_files import FileOutcome
 from nearfar.index.documents.find_files import FoundFile
 
@@ -64,19 +64,26 @@ class Manifest:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Self]:
-        """Open or make it. Errors: `InputError` where it is damaged, or of another version."""
+        """Open or make it.
+
+        Errors: `InputError` where it is damaged, or of another version; `RunError` where it cannot be written.
+        """
+        connection: sqlite3.Connection | None = None
         try:
-            connection = sqlite3.connect(path, isolation_level=None)
             try:
+                connection = sqlite3.connect(path, isolation_level=None)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.executescript(_TABLES)
                 manifest = cls(path, connection)
                 manifest._check_format()
-                yield manifest
-            finally:
+            except sqlite3.OperationalError as error:
+                raise RunError(f"{path}: cannot be written ({error}); free space, or allow writing there") from error
+            except sqlite3.DatabaseError as error:
+                raise InputError(f"{path}: is damaged ({error}); build the index anew, in another folder") from error
+            yield manifest
+        finally:
+            if connection is not None:
                 connection.close()
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"{path}: is damaged ({error}); build the index anew, in another folder") from error
 
     def _check_format(self) -> None:
         self._connection.execute("INSERT OR IGNORE INTO settings VALUES ('format', ?)", (json.dumps(FORMAT),))
