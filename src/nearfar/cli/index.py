@@ -9,6 +9,7 @@ import typer
 
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._index_build import build
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.errors import InputError, NearfarError
 from nearfar.figures import mapping
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(build)
 
 
 @app.command()
