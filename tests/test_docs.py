@@ -113,7 +113,7 @@ def test_every_name_in_a_script_is_there(script: Path) -> None:
     [
         ("nearfar serch model corpus query", "no command serch"),
         ("nearfar train RECIPE [key=value ...] --out DIR [--resum]", "no option --resum"),
-        ("nearfar search model", "Missing"),
+        ("nearfar embed model", "Missing"),
         ("nearfar lab temprature model data", "no command temprature"),
         ("nearfar lab temperature model data --step 3", "no option --step"),
         ("nearfar search model corpus query --top 3", "no option --top"),
@@ -144,7 +144,7 @@ def test_a_line_that_can_be_typed_is_not(line: str) -> None:
 
 
 def test_the_design_and_the_help_know_the_same_commands() -> None:
-    known = ["audit", "demo", "doctor", "embed", "evaluate", "export"]
+    known = ["audit", "demo", "doctor", "embed", "evaluate", "export", "index"]
     assert sorted(GROUP.commands) == [*known, "lab", "list", "mine", "report", "search", "train", "views"]
 
 

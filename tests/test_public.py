@@ -24,6 +24,8 @@ NEARFAR = Path(sys.executable).parent / "nearfar"
 HEAVY = ("torch", "numpy", "datasets", "pyarrow", "pydantic", "scipy", "rich", "tokenizers", "yaml", "jinja2")
 PUBLIC = [
     "Experiment",
+    "Hit",
+    "Index",
     "InputError",
     "Known",
     "Model",

@@ -8,6 +8,8 @@ from typing import Any
 __version__ = "0.1.0"
 _HOMES = {  # heavy imports wait until a name is asked for
     "Experiment": "nearfar.experiment",
+    "Hit": "nearfar.index.hybrid",
+    "Index": "nearfar.index.index",
     "Model": "nearfar.model",
     "Pairs": "nearfar.pairs",
     "Known": "nearfar.pairs",

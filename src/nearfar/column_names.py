@@ -20,6 +20,8 @@ DOCUMENT_COLUMNS = (  # names of a column that holds documents, the likeliest fi
     *("text", "document", "passage", "sentence", "content", "body", "code", "key"),
     *("image", "picture", "array", "recording", "series"),
 )
+# Names of the column that is embedded and searched, the likeliest first.
+TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")
 # Columns that describe a row. Rows that share such a value have no text in common.
 METADATA = re.compile(
     r"((.*_)?ids?|categor(y|ies)|class(es)?|labels?|sources?|lang(uage)?s?|splits?|topics?|tags?|types?|kinds?|domains?"

@@ -298,7 +298,7 @@ class Sample:
 
 
 class RankedDocuments(Protocol):
-    """The best documents of each query, best first, in the form of `vectors.topk.Ranking`; row -1 is none."""
+    """The best documents of each query, best first, in the form of `vectors.ranking.Ranking`; row -1 is none."""
 
     @property
     def rows(self) -> Ids:

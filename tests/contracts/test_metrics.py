@@ -18,7 +18,7 @@ from nearfar.column import ListColumn
 from nearfar.contracts import Measurement, Metric, Predictions, Sample, Statistic
 from nearfar.errors import InputError
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task
-from nearfar.vectors.topk import Ranking
+from nearfar.vectors.ranking import Ranking
 from tests.test_experiment import SMALL
 
 NAMES = registry.names("metrics")

@@ -10,7 +10,7 @@ from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.predictions import predictions_of
 from nearfar.tasks import Retrieval
 from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
-from nearfar.vectors.topk import Ranking
+from nearfar.vectors.ranking import Ranking
 from tests.evaluation.models import Words, retrieval
 
 TEXTS = ["red fox", "grey goose", "red fox runs", "stones"]

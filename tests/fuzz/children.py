@@ -31,7 +31,15 @@ from tests.fuzz.mutations import Mutation, mutated
 
 MEMORY = 3 << 30  # bytes of address space beyond what the libraries take
 SECONDS = 120  # without an answer; a good file takes a fifth of one
-LOADED = ("datasets", "pyarrow.csv", "pyarrow.json", "transformers.models.bert.modeling_bert", "typer", "rich.progress")
+LOADED = (
+    "datasets",
+    "pypdf",
+    "pyarrow.csv",
+    "pyarrow.json",
+    "transformers.models.bert.modeling_bert",
+    "typer",
+    "rich.progress",
+)
 
 
 @dataclass(frozen=True)

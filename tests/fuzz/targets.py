@@ -27,12 +27,16 @@ from nearfar.encoders.projected import Projected
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.heads.mlp import Mlp
+from nearfar.index.documents.document import BadDocumentError
+from nearfar.index.documents.html_text import html_document
+from nearfar.index.documents.pdf_text import pdf_pages
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.training.checkpoint_files import checkpoint_folders
 from nearfar.training.fit import fit
 from tests.encoders.tiny import TEXTS, column, tiny
+from tests.index.documents.parts import pdf
 
 ROWS = [
     {"query": f"what is {text[:30]} \u00fc{i}", "key": f"it is {text}", "negative": [text[:9], "far"], "score": i % 5}
@@ -98,6 +102,17 @@ def read_checkpoint(path: Path) -> None:
     train(path.parent.parent.parent, resume=True)
 
 
+def read_document(path: Path) -> None:
+    """Read a document as the process does that reads those of strangers."""
+    try:
+        if path.suffix == ".pdf":
+            list(pdf_pages(path, print))
+        else:
+            html_document(path.read_bytes())
+    except BadDocumentError as error:
+        raise InputError(str(error)) from error
+
+
 def reader(name: str) -> Callable[[Path], None]:
     """Return what reads a target: a file of a folder of good files, "folder/file"."""
     folder = name.split("/")[0]
@@ -106,6 +121,7 @@ def reader(name: str) -> Callable[[Path], None]:
 
 READERS = {
     "tables": read_table,
+    "documents": read_document,
     "similarity": read_similarity,
     "beir": read_beir,
     "notes": read_note,
@@ -170,6 +186,14 @@ def write_beir(folder: Path) -> None:
     (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]))
 
 
+def write_documents(root: Path) -> None:
+    """Write a PDF and a page."""
+    (root / "documents").mkdir()
+    (root / "documents" / "a.pdf").write_bytes(pdf([TEXTS[0], None, TEXTS[1]]))
+    tags = "".join(f"<p class='x'>{text} &amp; <b>more</b><pre>\n as  it is</pre>" for text in TEXTS)
+    (root / "documents" / "a.html").write_text(f"<!DOCTYPE html><meta charset=utf-8><script>1 < 2</script>{tags}")
+
+
 def write_runs(root: Path) -> None:
     """Write what people and runs leave: a recipe, decisions, a run with its results, one with a checkpoint."""
     (root / "notes").mkdir()
@@ -215,6 +239,7 @@ def write_all(root: Path) -> None:
     """Write all good files."""
     write_tables(root)
     write_beir(root / "beir")
+    write_documents(root)
     write_runs(root)
     write_models(root)
 
@@ -222,6 +247,7 @@ def write_all(root: Path) -> None:
 TARGETS = [
     *(f"tables/a.{kind}" for kind in ("jsonl", "json", "csv", "tsv", "parquet", "txt")),
     *(f"tables/a.{kind}" for kind in ("jsonl.gz", "csv.bz2", "tsv.xz", "jsonl.zst", "parquet.gz")),
+    *("documents/a.pdf", "documents/a.html"),
     *("tables/pairs.jsonl", "similarity/sts-test.tsv"),
     *(f"beir/{file}" for file in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")),
     *("notes/decisions.jsonl", "notes/recipe.yaml", "run/results.json", "run/events.jsonl", "run/recipe.yaml"),

@@ -12,7 +12,7 @@ from nearfar.contracts import Predictions, Values
 from nearfar.errors import InputError
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.tasks import Retrieval as Task
-from nearfar.vectors.topk import Ranking
+from nearfar.vectors.ranking import Ranking
 
 
 def task_of(relevance: dict[int, dict[int, int]], q: int, m: int) -> Task:

@@ -17,7 +17,7 @@ from nearfar.errors import InputError
 from nearfar.metrics.retrieval import Retrieval
 from nearfar.text.analyser import words
 from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
-from nearfar.vectors.topk import Ranking
+from nearfar.vectors.ranking import Ranking
 
 PLAIN: dict[str, Any] = {"k1": 1.2, "b": 0.75, "identifiers": False}
 

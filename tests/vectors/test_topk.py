@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.errors import InputError
-from nearfar.vectors.topk import Ranking, TopK, topk
+from nearfar.vectors.ranking import Ranking
+from nearfar.vectors.topk import TopK, topk
 
 
 def grid(n: int, d: int, seed: int) -> np.ndarray:

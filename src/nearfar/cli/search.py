@@ -9,11 +9,14 @@ import typer
 
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._search_index import found as hits_of_index
+from nearfar.cli._search_index import is_index, lines
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.errors import InputError, nearest
 from nearfar.printable import printable, show
 
 if TYPE_CHECKING:
+    from nearfar.evaluation.sources import Reading
     from nearfar.index.exact import Mode
 
 
@@ -21,49 +24,95 @@ MODES = ("vectors", "words", "hybrid")
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model's folder.")],
+    model: Annotated[str, typer.Argument(help="A model's folder; or an index, and then no corpus.")],
     corpus: Annotated[
-        str, typer.Argument(help="A table, a .txt file (a text a line), a folder of texts or pictures, a BEIR folder.")
-    ],
-    query: Annotated[str, typer.Argument(help="What to look for: words, a picture's path; - reads a query a line.")],
+        str | None,
+        typer.Argument(help="A table, a .txt file (a text a line), a folder of texts or pictures, a BEIR folder."),
+    ] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="What to look for: words, a picture's path; - reads a query a line.")
+    ] = None,
     overrides: TableOverrides = None,
     k: Annotated[int, typer.Option("-k", help="How many to show.")] = 10,
-    mode: Annotated[str, typer.Option(help="vectors, words (BM25) or hybrid (their fusion).")] = "vectors",
+    mode: Annotated[
+        str | None,
+        typer.Option(help="vectors, words (BM25) or hybrid (their fusion, usual in an index of texts)."),
+    ] = None,
+    where: Annotated[str | None, typer.Option(help="Of an index: a filter, \"year >= 2020 and lang = 'de'\".")] = None,
+    like: Annotated[
+        list[str] | None, typer.Option(help="Of an index: the id of a row to find more like. Repeatable.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Of an index: say what words and vectors gave.")] = False,
+    its_model: Annotated[str | None, typer.Option("--model", help="Of an index: where its model is now.")] = None,
     column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
     delimiter: Delimiter = None,
     as_json: Json = False,
 ) -> None:
-    """Search a corpus for a query, or for several, exactly.
+    """Search a corpus, or an index, for a query, or for several.
 
     Scores are cosines, those of words are BM25's. Scores of hybrid are fusion scores (reciprocal ranks): they order the
     documents of one query and say nothing beyond that. With - queries are the lines of standard input that are not
     blank; JSON then is a list of lists, one for each of them. Pictures, in a folder or an archive, are found by their
     paths, and a query that is a picture's path is that picture.
+
+    nearfar search INDEX QUERY searches what nearfar index build or add has made; nearfar search INDEX --like ID finds
+    more like a row.
     """
     if k < 1:
         raise InputError(f"-k {k}: ask for at least one result")
-    if mode not in MODES:
+    if mode is not None and mode not in MODES:
         raise InputError(f"--mode {mode}: no such mode; {nearest(mode, MODES)}")
-    refuse_model(model)
-    read = reading(overrides, delimiter=delimiter, pairs=False)
-    refuse_data(corpus, delimited="delimiter" in read.data)
-    queries = _queries(query)
+    of_index = {"--where": where, "--like": like, "--explain": explain, "--model": its_model}
+    of_corpus = {"--column": column, "--split": split, "--delimiter": delimiter}
+    if is_index(model):
+        _refuse(model, "an index", of_corpus | {f"{query!r}": query, f"{overrides}": overrides})
+        if (corpus is None) == (not like):
+            raise InputError(f"{model}: give a query, or --like with the id of a row; one of the two")
+        queries = {} if corpus is None else _queries(corpus)
+        found = hits_of_index(
+            model, [*queries.values()], k, like=like or [], where=where, mode=mode, model=its_model, explain=explain
+        )
+        query = corpus
+    else:
+        _refuse(model, "no index (it has no index.json)", of_index)
+        if corpus is None or query is None:
+            missing = "corpus" if corpus is None else "query"
+            raise InputError(
+                f"Missing argument '{missing}' (of an index, the query is enough); see nearfar search --help"
+            )
+        refuse_model(model)
+        read = reading(overrides, delimiter=delimiter, pairs=False)
+        refuse_data(corpus, delimited="delimiter" in read.data)
+        queries = _queries(query)
+        found = _in_corpus(model, corpus, read, [*queries.values()], k, mode or "vectors", column, split)
+    if query == "-":
+        emit(found, as_json, lambda: _show_several(queries, found))
+    else:
+        emit(found[0], as_json, lambda: _show(found[0]))
+
+
+def _refuse(place: str, what: str, options: dict[str, Any]) -> None:
+    """Refuse options that say nothing of what is searched."""
+    if given := [name for name, value in options.items() if value]:
+        raise InputError(f"{place}: is {what}; leave out {', '.join(given)}")
+
+
+def _in_corpus(
+    model: str, corpus: str, read: Reading, queries: list[str], k: int, mode: str, column: str | None, split: str | None
+) -> list[list[dict[str, Any]]]:
+    """Return the documents of a corpus that are found for each query."""
     from nearfar.evaluation import sources
 
     ids, texts = sources.texts(corpus, column, read, split=split)
     from nearfar.index.exact import search
     from nearfar.model import Model
 
-    loaded, cells = Model.load(model), [sources.query(one, texts) for one in queries.values()]
-    found = [
+    loaded, cells = Model.load(model), [sources.query(one, texts) for one in queries]
+    return [
         [{**hit, "id": ids[hit["id"]]} for hit in hits]
         for hits in search(loaded, texts, cells, k=k, mode=cast("Mode", mode))
     ]
-    if query == "-":
-        emit(found, as_json, lambda: _show_several(queries, found))
-    else:
-        emit(found[0], as_json, lambda: _show(found[0]))
 
 
 def _queries(query: str) -> dict[int, str]:
@@ -96,9 +145,9 @@ def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]]) ->
 def _show(hits: list[dict[str, Any]]) -> None:
     for hit in hits:
         text = _excerpt(hit["text"]) if "text" in hit else []  # a picture has none
-        show(f"{hit['score']:.3f}  {hit['id']}", *text)
+        show(f"{hit['score']:.3f}  {hit['id']}", *(f"       {line}" for line in lines(hit)), *text)
     if not hits:
-        show("nothing found: no document shares a word with the query")
+        show("nothing found: no document shares a word with the query, or none meets the filter")
 
 
 def _excerpt(text: str) -> list[str]:

@@ -26,7 +26,7 @@ from nearfar.evaluation.worst import worst_queries, wrong_queries
 from nearfar.tasks import Retrieval, Task
 from nearfar.text.bm25 import reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder
-from nearfar.vectors.topk import Ranking
+from nearfar.vectors.ranking import Ranking
 
 CHANCE = "random-order"  # the floor of a task that its usual floors cannot read
 

@@ -13,7 +13,8 @@ from nearfar.evaluation import space
 from nearfar.evaluation.report import DEPTH, about_model
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, columns_of
 from nearfar.vectors.embed import Embedder, Vectors, embed_column
-from nearfar.vectors.topk import Ranking, topk
+from nearfar.vectors.ranking import Ranking
+from nearfar.vectors.topk import topk
 
 ROLE_OF_COLUMN: dict[str, Literal["query", "key"]] = {
     "queries": "query",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.column import Column, column_kind
+from nearfar.column_names import TEXT_COLUMNS
 from nearfar.data.beir import is_beir
 from nearfar.data.picture_sets.members import is_picture_set
 from nearfar.errors import InputError, listed
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from nearfar.positives.columns import Columns
 
 
-TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")  # the first one counts
 OPTIONS = ("query", "key", "delimiter")  # settings of a table that are options of commands, too
 GRADED = {"sentence1", "sentence2", "score"}  # columns of graded sentence pairs
 JUDGED = ("test", "heldout", "validation")  # the split to judge by where none is named: the first one that there is
@@ -248,12 +248,17 @@ def texts(
 def query(given: str, corpus: Column) -> Any:
     """Return a query as a model reads it: a path, where pictures are searched, is the picture there; else the words.
 
-    Errors: `InputError` for a picture that is not there, or cannot be used.
+    Errors: those of `picture`.
     """
-    from nearfar.pictures.decode import BadPictureError, decoded, is_picture_name
+    from nearfar.pictures.decode import is_picture_name
 
-    if column_kind(corpus) != "image" or not is_picture_name(given):
-        return given
+    return picture(given) if column_kind(corpus) == "image" and is_picture_name(given) else given
+
+
+def picture(given: str) -> Any:
+    """Return the picture in a file. Errors: `InputError` for one that is not there, or cannot be used."""
+    from nearfar.pictures.decode import BadPictureError, decoded
+
     place = Path(given).expanduser()
     try:
         return decoded(place.read_bytes())

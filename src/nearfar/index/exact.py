@@ -15,9 +15,10 @@ from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, column_kin
 from nearfar.errors import InputError, nearest
 from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder, embed_slices
-from nearfar.vectors.topk import Ranking, TopK
+from nearfar.vectors.ranking import Ranking
+from nearfar.vectors.topk import TopK
 
-Hit = dict[str, Any]  # "id", "score" and, of a document of text, "text"
+TextHit = dict[str, Any]  # "id", "score" and, of a document of text, "text"
 Corpus = Sequence[Any] | Column
 Query = str | npt.NDArray[Any] | Tensor
 Queries = list[str] | list[npt.NDArray[Any]] | list[Tensor]
@@ -26,16 +27,18 @@ FUSED = 100  # the documents of each ranking that a fusion reads, at least
 
 
 @overload
-def search(model: Embedder, corpus: Corpus, queries: Query, k: int = 10, *, mode: Mode = ...) -> list[Hit]: ...
+def search(model: Embedder, corpus: Corpus, queries: Query, k: int = 10, *, mode: Mode = ...) -> list[TextHit]: ...
 
 
 @overload
-def search(model: Embedder, corpus: Corpus, queries: Queries, k: int = 10, *, mode: Mode = ...) -> list[list[Hit]]: ...
+def search(
+    model: Embedder, corpus: Corpus, queries: Queries, k: int = 10, *, mode: Mode = ...
+) -> list[list[TextHit]]: ...
 
 
 def search(
     model: Embedder, corpus: Corpus, queries: Query | Queries, k: int = 10, *, mode: Mode = "vectors"
-) -> list[Hit] | list[list[Hit]]:
+) -> list[TextHit] | list[list[TextHit]]:
     """Return the k documents nearest to a query, best first: [{"id", "score", "text"}]; a list of such for a list.
 
     The score is the cosine; equal scores are in the order of the corpus. Documents are embedded and scored in slices,
@@ -148,7 +151,7 @@ class _Documents:
         return cell_ids(self)
 
 
-def _hit(column: Column, row: int, score: float) -> Hit:
+def _hit(column: Column, row: int, score: float) -> TextHit:
     cell = column.read(row, row + 1)[0]
     identity = cell.get("id", cell.get("_id", row)) if isinstance(cell, Mapping) else row
     content = _content(cell, row)

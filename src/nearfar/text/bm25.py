@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from nearfar.column import Column, Ids, ListColumn, chunks
 from nearfar.errors import InputError
-from nearfar.text.analyser import words
-from nearfar.text.stems import describe, stemmer_of, stop_words
-from nearfar.vectors.topk import Ranking
+from nearfar.text.terms import TermAnalyser
+from nearfar.vectors.ranking import Ranking
+
+K1, B = 1.2, 0.9  # see `Bm25`
 
 
 class Bm25:
@@ -55,8 +56,8 @@ class Bm25:
         self,
         documents: Column | Sequence[str],
         *,
-        k1: float = 1.2,
-        b: float = 0.9,
+        k1: float = K1,
+        b: float = B,
         identifiers: bool = True,
         language: str | None = None,
     ) -> None:
@@ -65,9 +66,8 @@ class Bm25:
         if not (k1 >= 0 and 0 <= b <= 1):
             raise InputError(f"bm25: k1 must be at least 0 and b within 0 to 1, they are {k1} and {b}")
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # the library sets DEBUG when it is imported
-        self._stems, self._stop = stemmer_of(language), stop_words(language)
-        known = describe(language) if self._stems is not None else "no stems"
-        self.settings: dict[str, Any] = {"k1": k1, "b": b, "identifiers": identifiers, "words": known}
+        self._terms = TermAnalyser(language, identifiers)
+        self.settings: dict[str, Any] = {"k1": k1, "b": b, "identifiers": identifiers, "words": self._terms.described}
         self._vocabulary: dict[str, int] = {}
         column = documents if not isinstance(documents, Sequence) else ListColumn("document", documents)
         tokens = [self._ids(text, "document", grow=True) for texts in chunks(column) for text in texts]
@@ -122,9 +122,7 @@ class Bm25:
         """Return the ids of a text's tokens; unknown tokens are ignored, or with `grow` added to the vocabulary."""
         if not isinstance(text, str):
             raise InputError(f"bm25: a {what} must be text, it is {type(text).__name__} ({text!r:.60})")
-        tokens = [token for token in words(text, self.settings["identifiers"]) if token not in self._stop]
-        if self._stems is not None:
-            tokens = self._stems.stemWords(tokens)
+        tokens = self._terms(text)
         vocabulary = self._vocabulary
         if grow:
             return [vocabulary.setdefault(token, len(vocabulary)) for token in tokens]

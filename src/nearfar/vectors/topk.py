@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,25 +11,11 @@ from torch.nn.functional import pad
 from nearfar.column import Ids
 from nearfar.errors import InputError
 from nearfar.vectors.geometry import check_vectors
+from nearfar.vectors.ranking import Ranking
 
 Vectors = Tensor | npt.NDArray[np.floating]
 _LOW = 2**32 - 1  # the low half of a sort key
 _LANES = 64  # the number of keys in a product is padded to a multiple of this, see `_product`
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The best rows of each query, best first, equal scores by row.
-
-    Where a query has fewer than k results (exclusions, no word in common), the rest is row -1 with score -inf.
-    """
-
-    rows: Ids  # (n, k)
-    scores: npt.NDArray[np.float32]  # (n, k)
-
-    def __post_init__(self) -> None:
-        if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:
-            raise InputError(f"a ranking's rows {self.rows.shape} and scores {self.scores.shape} must be one (n, k)")
 
 
 class TopK:

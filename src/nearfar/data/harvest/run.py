@@ -143,7 +143,7 @@ def run(function: Callable[[Task], Result], jobs: Sequence[Task], workers: int) 
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(min(workers, len(jobs)), context, _ignore_interrupts)
     try:
-        with _hidden_main():
+        with hidden_main():
             numbers = {executor.submit(function, job): number for number, job in enumerate(jobs)}
         for future in as_completed(list(numbers)):
             yield numbers.pop(future), future.result()
@@ -159,7 +159,7 @@ def _ignore_interrupts() -> None:
 
 
 @contextlib.contextmanager
-def _hidden_main() -> Iterator[None]:
+def hidden_main() -> Iterator[None]:
     """Start workers that do not import the caller's script: it may lack the `__name__` guard, or import torch."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")

@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from nearfar.column_names import repeated
-from nearfar.data.tables.files import LONGEST_ROW, NotTextError, check_width, first_line, line_blocks, too_long
+from nearfar.data.tables.files import (
+    LONGEST_ROW,
+    NotTextError,
+    check_width,
+    first_line,
+    line_blocks,
+    line_of,
+    too_long,
+)
 from nearfar.data.tables.records import Form, read_records
 from nearfar.errors import InputError
 
@@ -153,10 +162,10 @@ class Delimited:
             fix = f"each row needs {width - 1} {delimiter}s, and a cell holds neither {delimiter} nor line break{more}"
         return f" has {count} fields, the columns are {width}; {fix}"
 
-    def line_of(self, row: int) -> int | None:
-        """Return the line at which a row starts."""
-        record = row + (self.header is None)
-        return next((line for i, (line, _) in enumerate(read_records(self.path, self.form)) if i == record), None)
+    def lines(self) -> Iterator[int]:
+        """Yield the line at which each row starts."""
+        records = read_records(self.path, self.form)
+        return (line for line, _ in islice(records, int(self.header is None), None))
 
     def warn_of_marks(self, table: pa.Table, head: bytes) -> None:
         """Warn of cells in quotation marks where quoting is off, and of marks that a backslash escapes.
@@ -173,7 +182,7 @@ class Delimited:
             if pc.any(marked).as_py():
                 row, count = pc.index(marked, True).as_py(), pc.sum(marked).as_py()
                 warnings.warn(
-                    f"{self._where(row + 1, self.line_of(row) or 0)}, column {name!r}: {count:,} cells seem to be in "
+                    f"{self._where(row + 1, line_of(self, row) or 0)}, column {name!r}: {count:,} cells seem to be in "
                     "quotation marks, which stay in the text; quoting=true takes them off, quoting=false says "
                     "that they are text",
                     stacklevel=2,

@@ -7,6 +7,7 @@ from pathlib import Path
 from nearfar.data.tables.files import KNOWN_FORMATS, LONGEST_ROW, explain_read_errors, open_bytes
 from nearfar.errors import InputError
 
+_CONTROLS = [bytes([code]) for code in range(1, 32) if code not in (8, 9, 10, 12, 13, 27)]  # not of any text
 _WIDE = (  # the marks of other encodings; that of UTF-32 starts like one of UTF-16
     (b"\xff\xfe\0\0", "UTF-32"),
     (b"\0\0\xfe\xff", "UTF-32"),
@@ -56,3 +57,14 @@ def check_line_ends(path: Path, head: bytes) -> None:
         f"{path}: its lines end with carriage returns alone; convert it: "
         f"tr '\\r' '\\n' < {path.name} > lines-{path.name}"
     )
+
+
+def is_binary(head: bytes) -> bool:
+    """Return whether a file is no text, by its first bytes: a zero byte, or a tenth of other control characters.
+
+    Text in UTF-16 or UTF-32 is text, which `check_utf8` names.
+    """
+    if _wide_encoding(head) is not None:
+        return False
+    controls = sum(head.count(code) for code in _CONTROLS)
+    return b"\0" in head or controls > 0.1 * len(head)

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -68,13 +69,18 @@ class Reader(Protocol):
         """Return an error of `tables` as one that names the row, found by reading the file again, slowly."""
         ...
 
-    def line_of(self, row: int) -> int | None:
-        """Return the line, from 1, at which a row, from 0, starts; None where the format has no lines."""
+    def lines(self) -> Iterator[int]:
+        """Yield the line, from 1, at which each row starts; nothing where the format has no lines."""
         ...
 
 
 class RestartReadingError(Exception):
     """A reader has found a wider type or a longer row, which its first tables do not fit: read again from the start."""
+
+
+def line_of(reader: Reader, row: int) -> int | None:
+    """Return the line, from 1, at which a row, from 0, starts; None where the format has no lines."""
+    return next(islice(reader.lines(), row, None), None)
 
 
 def first_line(error: BaseException) -> str:

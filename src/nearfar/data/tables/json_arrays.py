@@ -55,9 +55,9 @@ class JsonArray:
         check_line_ends(self.path, first_bytes(self.path))  # of arrays of texts
         return InputError(f"{self.path}: is not a JSON array of objects ({first_line(error)}); repair it there")
 
-    def line_of(self, row: int) -> None:
-        """Return None: the rows of an array may share lines."""
-        del row
+    def lines(self) -> Iterator[int]:
+        """Yield nothing: the rows of an array may share lines."""
+        return iter(())
 
 
 class ArrayLines:
@@ -114,10 +114,9 @@ class ArrayLines:
         """Return what is wrong: half a surrogate pair, as other errors name their line."""
         return InputError(f"{self.path}: cannot be read as an array of texts a line ({first_line(error)}); repair it")
 
-    def line_of(self, row: int) -> int | None:
-        """Return the line at which a row starts."""
-        lines = (number for number, text in enumerate(text_lines(self.path), start=1) if text.strip())
-        return next((number for i, number in enumerate(lines) if i == row), None)
+    def lines(self) -> Iterator[int]:
+        """Yield the line at which each row starts."""
+        return (number for number, text in enumerate(text_lines(self.path), start=1) if text.strip())
 
 
 def starts_with_texts(path: Path, head: bytes) -> bool:

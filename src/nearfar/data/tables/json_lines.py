@@ -81,10 +81,9 @@ class JsonLines:
             return InputError(f"{self.path}: row {row + 1} (line {not_text.line}) {not_text}")
         return InputError(f"{self.path}: cannot be read as JSON Lines ({first_line(error)}); write one object a line")
 
-    def line_of(self, row: int) -> int | None:
-        """Return the line at which a row starts."""
-        lines = (number for number, text in enumerate(text_lines(self.path), start=1) if text.strip(_WHITE_SPACE))
-        return next((number for i, number in enumerate(lines) if i == row), None)
+    def lines(self) -> Iterator[int]:
+        """Yield the line at which each row starts."""
+        return (number for number, text in enumerate(text_lines(self.path), start=1) if text.strip(_WHITE_SPACE))
 
 
 def _parse(path: Path, chunk: bytes, known: pa.Schema) -> pa.Table:

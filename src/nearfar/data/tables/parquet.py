@@ -111,9 +111,9 @@ class Parquet:
         """Return what is wrong; a damaged file has no rows to point at."""
         return InputError(f"{self.path}: is not a Parquet file, or damaged ({first_line(error)}); write it again")
 
-    def line_of(self, row: int) -> None:
-        """Return None: Parquet has no lines."""
-        del row
+    def lines(self) -> Iterator[int]:
+        """Yield nothing: Parquet has no lines."""
+        return iter(())
 
 
 def _dictionary_coded(metadata: Any) -> list[str]:

@@ -92,14 +92,15 @@ def is_file_name(name: str) -> bool:
 def _read_file(path: Path, options: ReadOptions) -> LocatedTable:
     with explain_read_errors(path):
         check_file(path)
-    reader = _reader(path, options)
+    reader = reader_of(path, options)
     table = arrow_copy(reader)
     if isinstance(reader, Delimited) and options.quoting is None:
         reader.warn_of_marks(table, first_bytes(path))
     return LocatedTable.single(str(path), table, reader)
 
 
-def _reader(path: Path, options: ReadOptions) -> Reader:
+def reader_of(path: Path, options: ReadOptions) -> Reader:
+    """Return the reader of a file. Errors: InputError for a name that does not say what it holds, and for no text."""
     kind = file_kind(path, delimited=options.delimiter is not None)
     if kind == "parquet":
         return Parquet(path)

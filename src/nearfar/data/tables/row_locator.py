@@ -12,7 +12,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from nearfar.data.tables.columns import ChunkedColumn
-from nearfar.data.tables.files import Reader
+from nearfar.data.tables.files import Reader, line_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LocatedTable:
         i = bisect_right(ends, row)
         origin, row = self.origins[i], row - (ends[i - 1] if i else 0)
         try:
-            line = origin.reader.line_of(row) if origin.reader is not None else None
+            line = line_of(origin.reader, row) if origin.reader is not None else None
         except (OSError, EOFError, ValueError, csv.Error):  # the file has changed since it was read
             line = None
         return f"{origin.where}: row {row + 1}" + (f" (line {line})" if line is not None else "")

@@ -44,9 +44,9 @@ class Stsb:
             return InputError(f"{self.path}: row {row + 1} (line {problem.line}) {problem}")
         return InputError(f"{self.path}: cannot be read as an STS benchmark file ({first_line(error)})")
 
-    def line_of(self, row: int) -> int | None:
-        """Return the line at which a row starts."""
-        return next((line for i, (line, _) in enumerate(read_records(self.path, _FORM)) if i == row), None)
+    def lines(self) -> Iterator[int]:
+        """Yield the line at which each row starts."""
+        return (line for line, _ in read_records(self.path, _FORM))
 
 
 def is_stsb(head: bytes) -> bool:

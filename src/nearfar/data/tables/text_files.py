@@ -7,6 +7,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,9 @@ class TextLines:
             return InputError(f"{self.path}: line {problem.line} {problem}")
         return InputError(f"{self.path}: cannot be read as lines of text ({first_line(error)})")
 
-    def line_of(self, row: int) -> int:
-        """Return the line of a row."""
-        return row + 1
+    def lines(self) -> Iterator[int]:
+        """Yield the line of each row."""
+        return count(1)
 
 
 class TextFolder:
@@ -84,7 +85,7 @@ class TextFolder:
         self.files: list[Path] = []
         self._digests: list[bytes] = []  # of each file of these
         for file in files:
-            text = _document(file)
+            text = read_document(file)
             if not is_empty(text):
                 self.files.append(file)
                 self._digests.append(self._digest(file, text))
@@ -106,7 +107,7 @@ class TextFolder:
         texts: list[str] = []
         size = 0
         for file, digest in zip(self.files, self._digests, strict=True):
-            text = _document(file)
+            text = read_document(file)
             if self._digest(file, text) != digest:
                 raise InputError(f"{file}: {CHANGED}")
             names.append(self._name(file))
@@ -122,16 +123,16 @@ class TextFolder:
         """Return what is wrong; each file was read before, so one has changed."""
         return InputError(f"{self.path}: a file in it cannot be read ({first_line(error)}); try again")
 
-    def line_of(self, row: int) -> None:
-        """Return None: a row is a file."""
-        del row
+    def lines(self) -> Iterator[int]:
+        """Yield nothing: a row is a file."""
+        return iter(())
 
 
 def _table(names: list[str], texts: list[str]) -> Any:
     return pa.table({"_id": pa.array(names, pa.string()), "text": pa.array(texts, pa.string())})
 
 
-def _document(file: Path) -> str:
+def read_document(file: Path) -> str:
     """Return the text of a file, decompressed, with a line feed at each line end.
 
     Errors: InputError for one that is too long or no text.

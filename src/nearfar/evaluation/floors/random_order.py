@@ -9,7 +9,7 @@ import numpy as np
 from nearfar import tasks
 from nearfar.contracts import Predictions
 from nearfar.evaluation.report import DEPTH
-from nearfar.vectors.topk import Ranking
+from nearfar.vectors.ranking import Ranking
 
 
 class RandomOrderFloor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nearfar.contracts import Predictions
-from nearfar.vectors.topk import Ranking, topk
+from nearfar.vectors.ranking import Ranking
+from nearfar.vectors.topk import topk
 
 _DEPTH = 200  # at least so many are kept: a second metric with other neighbours then costs nothing
 _NAME = "nearest training cells"  # of them in `Predictions.shared`

@@ -1,0 +1,81 @@
+"""nearfar search INDEX QUERY: what is asked of an index, and how its hits are told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nearfar.cli._early import refuse_model
+from nearfar.errors import InputError, NearfarError
+
+if TYPE_CHECKING:
+    from nearfar.index.hybrid import Hit
+
+
+def is_index(path: str) -> bool:
+    """Return whether a path is the folder of an index."""
+    return (Path(path).expanduser() / "index.json").is_file()
+
+
+def found(
+    path: str,
+    queries: list[str],
+    k: int,
+    *,
+    like: list[str],
+    where: str | None,
+    mode: Any,
+    model: str | None,
+    explain: bool,
+) -> list[list[dict[str, Any]]]:
+    """Return the hits of each query, or, without one, of what is like some rows.
+
+    Errors: those of `Index.search`; `InputError` where the index's model is needed and not there.
+    """
+    from nearfar.index.folder import IndexFolder
+    from nearfar.index.index import Index
+
+    folder = Path(path).expanduser()
+    contents = IndexFolder(folder).contents()
+    given = model or contents.generations[contents.current].model
+    needed = not like and mode != "words"
+    if needed and given is not None:
+        try:
+            refuse_model(given)
+        except NearfarError as error:
+            raise InputError(f"{error}; it embeds the queries of {path}: say where it is by --model") from error
+    with Index.open(folder, given if needed else None) as index:
+        if like:
+            return [_facts(index.search(like=like, k=k, where=where, mode=mode, explain=explain))]
+        asked = [_query(query) for query in queries]
+        return [_facts(hits) for hits in index.search(asked, k=k, where=where, mode=mode, explain=explain)]
+
+
+def _facts(hits: list[Hit]) -> list[dict[str, Any]]:
+    """Return hits as plain values, without what they have not."""
+    return [{name: value for name, value in asdict(hit).items() if value is not None} for hit in hits]
+
+
+def _query(given: str) -> Any:
+    """Return a query: the picture of a path, or the words."""
+    from nearfar.pictures.decode import is_picture_name
+
+    if is_picture_name(given) and Path(given).expanduser().is_file():
+        from nearfar.evaluation.sources import picture
+
+        return picture(given)
+    return given
+
+
+def lines(hit: dict[str, Any]) -> list[str]:
+    """Return what to tell people of a hit beside its text: where it is from, its fields, why it was found."""
+    told = []
+    fields = {name: value for name, value in hit.get("fields", {}).items() if value is not None}
+    if fields:
+        told.append(", ".join(f"{name} {value}" for name, value in fields.items()))
+    for leg in ("vectors", "words"):
+        if found := (hit.get("explain") or {}).get(leg):
+            terms = ", ".join(f"{term} {value:.2f}" for term, value in found.get("terms", {}).items())
+            told.append(f"by {leg}: rank {found['rank']}, score {found['score']:.3f}{f' ({terms})' if terms else ''}")
+    return told

@@ -1,0 +1,1 @@
+"""What keeps an index's rows: the project's own files, LanceDB, PostgreSQL."""

@@ -1,0 +1,62 @@
+"""Vectors in fewer bytes, to be compared first: a byte or a bit for each coordinate, as rows of bytes."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.index.rows import Vectors
+from nearfar.vectors.quantize import quantize
+
+Codes = npt.NDArray[np.uint8]
+Coding = Literal["float32", "float16", "int8", "bits"]
+CODINGS: tuple[str, ...] = get_args(Coding)
+_STEPS = 127  # of int8 on each side of zero
+_SCALE = 4  # bytes of a row's scale, which follow those of its coordinates
+
+
+def width(coding: Coding, dim: int) -> int:
+    """Return the bytes of a row."""
+    return {"float32": 4 * dim, "float16": 2 * dim, "int8": dim + _SCALE, "bits": -(-dim // 8)}[coding]
+
+
+def encoded(vectors: Vectors, coding: Coding) -> Codes:
+    """Return unit vectors (n, d) as rows of bytes (n, width), in the order of bytes of x86 and ARM.
+
+    int8: each row in steps of its largest coordinate / 127, and that step in float32. bits: 1 above zero.
+    """
+    if coding == "bits":
+        return quantize(vectors, "ubinary")
+    if coding != "int8":
+        return np.ascontiguousarray(vectors, "<f4" if coding == "float32" else "<f2").view(np.uint8)
+    scale = np.abs(vectors).max(1, keepdims=True) / np.float32(_STEPS)
+    steps = np.rint(vectors / scale).astype(np.int8)
+    return np.hstack([steps.view(np.uint8), scale.astype("<f4").view(np.uint8)])
+
+
+def decoded(codes: Codes, coding: Coding, dim: int) -> Vectors:
+    """Return what codes (n, width) stand for, (n, d) float32; of bits -1 and 1, divided by the root of d."""
+    if coding == "float32":
+        return codes.view("<f4")
+    if coding == "float16":
+        return codes.view("<f2").astype(np.float32)
+    if coding == "int8":
+        scales: Vectors = np.ascontiguousarray(codes[:, dim:]).view("<f4")  # (n, 1)
+        return np.multiply(codes[:, :dim].view(np.int8), scales, dtype=np.float32)
+    signs = np.unpackbits(codes, axis=1, count=dim).astype(np.float32)
+    one = np.float32(1 / np.sqrt(dim))
+    signs *= 2 * one
+    signs -= one
+    return signs
+
+
+def error(vectors: Vectors, coding: Coding) -> float:
+    """Return the largest distance of vectors (n, d) from what their codes stand for; no score errs by more."""
+    if not len(vectors):
+        return 0.0
+    distance = np.linalg.norm(
+        vectors.astype(np.float64) - decoded(encoded(vectors, coding), coding, vectors.shape[1]), axis=1
+    )
+    return float(distance.max())

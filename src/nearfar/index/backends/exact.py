@@ -1,0 +1,249 @@
+"""Exact search in the project's own files: rows in SQLite, vectors in a file beside it, all compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.errors import InputError, nearest
+from nearfar.index.backends.codes import CODINGS, Coding, decoded, encoded, error, width
+from nearfar.index.backends.rows_table import RowsTable, Slots, State
+from nearfar.index.backends.vector_file import VectorFile
+from nearfar.index.filters import Filter
+from nearfar.index.rescore import best, exact_scores
+from nearfar.index.rows import Kinds, Nearest, Row, Rows, Vectors
+from nearfar.index.scan import Scan, rounding
+
+_T = TypeVar("_T")
+_TRIES = 10  # of a read whose files another process's `optimise` replaces
+_GATHERED = 2048  # keys of a block that are picked out of the file
+_SCATTERED = 4  # where fewer than one key in so many is allowed, these are picked out
+_OVERSAMPLED = (16, 256)  # of bits, which order roughly: so many times k, and so many more, are scored by vectors
+
+
+class Exact:
+    """The rows of one generation in a folder: `rows.db`, `vectors-N` and, where codes are scanned, `codes-N`.
+
+    settings: {"precision": "float32"}, "float16" (half the disk), or "int8" or "bits": these are compared in place of
+    float32 vectors, by which the best candidates are scored again. With int8 the error of each score is bounded, and
+    all rows within it are candidates, so that the answer is that of float32; with bits it may miss some.
+
+    Vectors are appended and flushed before the transaction commits that gives their rows a slot, so a process that is
+    killed leaves all rows of a call or none. A slot is never used twice in a file: a row that is replaced gets a new
+    one, until `optimise` copies what lives into new files.
+    """
+
+    def __init__(self, place: Path, dim: int, fields: Kinds, settings: Mapping[str, Any], *, create: bool) -> None:
+        if (precision := settings.get("precision", "float32")) not in CODINGS:
+            raise InputError(f"precision {precision!r}: no such one; {nearest(str(precision), CODINGS)}")
+        self.place, self.dim = place, dim
+        self._scanned = cast("Coding", precision)
+        self._stored: Coding = "float16" if precision == "float16" else "float32"
+        self._files: tuple[int, VectorFile, VectorFile] | None = None
+        self._live: tuple[int, npt.NDArray[np.bool_]] | None = None  # by version
+        if create:
+            place.mkdir(parents=True, exist_ok=True)
+        self._table = RowsTable(place / "rows.db", fields, create=create)
+
+    @classmethod
+    def create(cls, place: Path, dim: int, fields: Kinds, settings: Mapping[str, Any]) -> Self:
+        """Make an empty one. Errors: `InputError` for an unknown precision."""
+        return cls(place, dim, fields, settings, create=True)
+
+    @classmethod
+    def open(cls, place: Path, dim: int, fields: Kinds, settings: Mapping[str, Any]) -> Self:
+        """Open what `create` made. Errors: `InputError` for one that is missing or damaged."""
+        return cls(place, dim, fields, settings, create=False)
+
+    def add_fields(self, fields: Kinds) -> None:
+        """Give rows further fields, without a value in the rows that are there."""
+        self._table.add_fields(fields)
+
+    def upsert(self, rows: Rows) -> None:
+        """Add rows; one of an id that is there replaces it."""
+        with self._table.writing() as state:
+            self._write(state, state.next_slot, rows.vectors)
+            removed = self._table.delete(rows.ids)
+            self._table.insert(rows, state.next_slot)
+            state.rows += len(rows) - removed
+            state.next_slot += len(rows)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove rows; return how many were there."""
+        with self._table.writing() as state:
+            removed = self._table.delete(ids)
+            state.rows -= removed
+        return removed
+
+    def get(self, ids: Sequence[str]) -> list[Row | None]:
+        """Return the rows of ids, in their order; None where there is none."""
+        with self._table.reading():
+            found = self._table.get(ids)
+        return [found.get(name) for name in ids]
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """Return the vectors (n, d) of rows that are there. Errors: `KeyError` naming an id that is not."""
+
+        def read(state: State) -> Vectors:
+            slots = self._table.slots_of(ids)
+            return self._vectors(state, np.array([slots[name] for name in ids], np.int64))
+
+        return self._read(read)
+
+    def count(self, where: Filter | None = None) -> int:
+        """Return the number of rows, or of those that match."""
+        with self._table.reading() as state:
+            return state.rows if where is None else self._table.count(where)
+
+    def ids(self, where: Filter | None = None) -> list[str]:
+        """Return the ids of all rows, or of those that match, ascending."""
+        with self._table.reading():
+            return self._table.ids(where)
+
+    def scan(self, size: int = 4096) -> Iterator[Rows]:
+        """Yield all rows with their vectors, at most `size` at a time, in the order in which they were written."""
+        after = -1
+        while True:
+            page, rows = self._read(lambda state, after=after: self._page(state, after, size))  # type: ignore[misc]
+            if not page:
+                return
+            yield rows
+            after = page[-1]
+
+    def nearest(
+        self,
+        queries: Vectors,
+        k: int,
+        where: Filter | None = None,
+        *,
+        approximate: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> list[Nearest]:
+        """Return for each query (n, d) the k rows of largest inner product among those that match, all where fewer do.
+
+        approximate: nothing, as every row is compared.
+        """
+        return self._read(lambda state: self._nearest(state, np.asarray(queries, np.float32), k, where))
+
+    def build_approximate(self, settings: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Refuse it: this backend compares all rows."""
+        raise InputError(
+            "the backend exact compares every row; for an approximate index build one of lance or pgvector"
+        )
+
+    def optimise(self) -> None:
+        """Copy the vectors of the rows that are there into new files, where others take up space."""
+        with self._table.writing() as state:
+            if state.rows == state.next_slot:
+                return
+            slots, before = self._table.slots(), self._open(state.files)
+            state.files += 1
+            new = self._open(state.files)
+            for start in range(0, len(slots), _GATHERED):
+                part = slots[start : start + _GATHERED]
+                for old, file in zip(before, dict.fromkeys(new)):
+                    file.write(start, old.rows(state.next_slot)[part])
+            if not len(slots):
+                for file in new:
+                    file.write(0, np.empty((0, file.width), np.uint8))
+            self._table.renumber()
+            state.next_slot = len(slots)
+        kept = {file.path for file in new}
+        for path in (*self.place.glob("vectors-*"), *self.place.glob("codes-*")):
+            if path not in kept:  # a reader that has it open reads on
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._table.close()
+        self._files = self._live = None
+
+    def _nearest(self, state: State, queries: Vectors, k: int, where: Filter | None) -> list[Nearest]:
+        slots = None if where is None else self._table.slots(where)
+        total = state.rows if slots is None else len(slots)
+        if not total or not len(queries):
+            return [Nearest([], np.empty(0, np.float32)) for _ in queries]
+        wanted = min(k, total)
+        if self._scanned == "bits":
+            wanted = min(total, _OVERSAMPLED[0] * k + _OVERSAMPLED[1])
+        slack = 2 * (rounding(self.dim) + state.error) * np.linalg.norm(queries, axis=1)
+        scan = Scan(queries, wanted, slack.astype(np.float32))
+        self._compare(scan, state, slots)
+        return [self._ranked(state, query, found, k) for query, found in zip(queries, scan.candidates())]
+
+    def _ranked(self, state: State, query: Vectors, slots: Slots, k: int) -> Nearest:
+        """Return the k best of candidates by their vectors; only ids of those that may be among them are read."""
+        scores = exact_scores(query, self._vectors(state, slots))
+        if len(slots) > k:
+            kept = scores >= np.partition(scores, -k)[-k]
+            slots, scores = slots[kept], scores[kept]
+        return best(self._table.ids_of(slots), scores, k)
+
+    def _compare(self, scan: Scan, state: State, slots: Slots | None) -> None:
+        """Compare the rows of slots (None: all) with a scan's queries."""
+        keys = self._open(state.files)[1].rows(state.next_slot)
+        if slots is not None and len(slots) * _SCATTERED < state.next_slot:
+            for start in range(0, len(slots), _GATHERED):
+                part = slots[start : start + _GATHERED]
+                scan.add(decoded(keys[part], self._scanned, self.dim), part)
+            return
+        allowed = None
+        if slots is not None:
+            allowed = np.zeros(state.next_slot, bool)
+            allowed[slots] = True
+        elif state.rows < state.next_slot:
+            allowed = self._living(state)
+        for start in range(0, len(keys), scan.block):
+            stop = start + scan.block
+            found = None if allowed is None else allowed[start:stop]
+            scan.add(decoded(keys[start:stop], self._scanned, self.dim), start, found)
+
+    def _living(self, state: State) -> npt.NDArray[np.bool_]:
+        """Return which slots have a row, (next_slot,)."""
+        if self._live is None or self._live[0] != state.version:
+            living = np.zeros(state.next_slot, bool)
+            living[self._table.slots()] = True
+            self._live = state.version, living
+        return self._live[1]
+
+    def _page(self, state: State, after: int, size: int) -> tuple[list[int], Rows]:
+        page = self._table.page(after, size)
+        slots, rows = [slot for slot, _ in page], [row for _, row in page]
+        fields = {name: [row.fields.get(name) for row in rows] for name in self._table.fields}
+        vectors = self._vectors(state, np.array(slots, np.int64))
+        return slots, Rows([row.id for row in rows], vectors, [row.text for row in rows], fields)
+
+    def _vectors(self, state: State, slots: Slots) -> Vectors:
+        return decoded(self._open(state.files)[0].rows(state.next_slot)[slots], self._stored, self.dim)
+
+    def _write(self, state: State, first: int, vectors: Vectors) -> None:
+        stored, scanned = self._open(state.files)
+        stored.write(first, encoded(vectors, self._stored))
+        if scanned is not stored:
+            scanned.write(first, encoded(vectors, self._scanned))
+        if self._scanned == "int8":
+            state.error = max(state.error, error(vectors, "int8"))
+
+    def _open(self, files: int) -> tuple[VectorFile, VectorFile]:
+        """Return the files of a number: of vectors, and of what is scanned, which may be the same."""
+        if self._files is None or self._files[0] != files:
+            stored = VectorFile(self.place / f"vectors-{files:06}", width(self._stored, self.dim))
+            scanned = stored
+            if self._scanned != self._stored:
+                scanned = VectorFile(self.place / f"codes-{files:06}", width(self._scanned, self.dim))
+            self._files = files, stored, scanned
+        return self._files[1:]
+
+    def _read(self, read: Callable[[State], _T]) -> _T:
+        """Read in one transaction; again where another process replaced the files between."""
+        for left in reversed(range(_TRIES)):
+            with self._table.reading() as state:
+                try:
+                    return read(state)
+                except FileNotFoundError as missing:
+                    if not left:
+                        raise InputError(f"{missing.filename}: is missing; build the index again") from missing
+        raise AssertionError  # the last try returned or raised

@@ -1,0 +1,93 @@
+"""The model of an index, read when it is first needed, and refused where its space is another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nearfar.errors import InputError
+from nearfar.index.folder import Generation
+from nearfar.index.incoming import checked_vectors
+from nearfar.index.rows import Vectors
+
+
+class Embedding:
+    """A model, the folder of one, or none. What has no `fingerprint` is known by its dimension alone."""
+
+    def __init__(self, model: Any) -> None:
+        self._folder = Path(model) if isinstance(model, str | Path) else None
+        self._model = None if self._folder is not None else model
+        if self._model is not None and not hasattr(model, "embed"):
+            raise InputError(f"model: {type(model).__name__} has no embed(cells, role=...); give a model or its folder")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a model."""
+        return self._folder is not None or self._model is not None
+
+    def dim(self, asked: int | None) -> int:
+        """Return the dimension of vectors. Errors: `InputError` where nothing says it, or two say different ones."""
+        own = getattr(self._loaded(), "dim", None) if self.is_there else None
+        if own is None and asked is None:
+            raise InputError("create: without a model that knows its dimension, give dim, that of the vectors to come")
+        if own is not None and asked is not None and own != asked:
+            raise InputError(f"create: dim is {asked}, the model's vectors have {own}; leave dim out")
+        found = int(own if own is not None else asked or 0)
+        if found < 1:
+            raise InputError(f"create: dim must be at least 1, it is {found}")
+        return found
+
+    def described(self, generation: Generation) -> Generation:
+        """Return a generation with what is known of this model."""
+        if not self.is_there:
+            return generation
+        model = self._loaded()
+        folder = self._folder or getattr(model, "folder", None)
+        fingerprint = getattr(model, "fingerprint", None)
+        return replace(generation, model=None if folder is None else str(folder), fingerprint=fingerprint)
+
+    def check(self, generation: Generation) -> None:
+        """Refuse a model of another space than a generation's; one that is not read yet is checked when it is.
+
+        Errors: `InputError` naming both.
+        """
+        model = self._model
+        if model is None:
+            return
+        fingerprint, dim = getattr(model, "fingerprint", None), getattr(model, "dim", None)
+        known = f"{generation.model or 'a model'}, fingerprint {generation.fingerprint}, {generation.dim} dimensions"
+        if dim is not None and dim != generation.dim:
+            raise InputError(
+                f"this index is of {known}; the model given has {dim} dimensions: take that model, or build anew"
+            )
+        if fingerprint is not None and generation.fingerprint is not None and fingerprint != generation.fingerprint:
+            raise InputError(
+                f"this index is of {known}; the model given has fingerprint {fingerprint}, another space: take that "
+                "model, or build anew"
+            )
+
+    def embed(self, cells: Sequence[Any], role: Literal["query", "key"], generation: Generation) -> Vectors:
+        """Return the unit vectors (n, d) of cells. Errors: `InputError` without a model, and those of the model."""
+        if not self.is_there:
+            raise InputError(
+                f"this index was opened without a model, so it cannot embed a {role}: open it with one "
+                f"({generation.model or 'of its vectors'}), or give vectors"
+            )
+        model = self._loaded()
+        self.check(generation)
+        if not len(cells):
+            return np.empty((0, generation.dim), np.float32)
+        return checked_vectors(
+            model.embed(list(cells), role=role), len(cells), generation.dim, None, f"embedding a {role}"
+        )
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            from nearfar.model import Model  # it imports torch, which takes seconds
+
+            self._model = Model.load(str(self._folder))
+        return self._model

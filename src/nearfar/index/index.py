@@ -1,0 +1,300 @@
+"""Index: rows with vectors, texts and fields in a folder, to be searched by meaning, by words, or by both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, overload
+
+import numpy as np
+
+from nearfar.errors import InputError
+from nearfar.index import inspection
+from nearfar.index.embedding import Embedding
+from nearfar.index.filters import Filter
+from nearfar.index.folder import Generation, IndexFolder
+from nearfar.index.generations import begin, create, swap, waiting
+from nearfar.index.hybrid import Fusion, Hit, Mode
+from nearfar.index.incoming import checked_fields, checked_id, checked_rows, checked_vectors
+from nearfar.index.opened import Opened, counted
+from nearfar.index.rows import Kinds, Row, Rows, Vectors
+from nearfar.index.searching import asked, similar, vectors_of
+
+
+class Index:
+    """Rows in a folder: each an id, a unit vector, perhaps a text, and typed fields.
+
+    `create` makes one, `open` opens it. Several processes may read and write it: writers wait for each other, a write
+    that has returned is there whatever happens, and a reader sees it at its next call.
+
+    Example:
+        >>> import tempfile
+        >>> import nearfar as nf
+        >>> encoder = nf.encoders.Static(dim=64, vocabulary=300)
+        >>> texts = ["a red fox", "a grey goose"]
+        >>> encoder.prepare([nf.column.ListColumn("text", texts)])
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> index = nf.Index.create(folder.name + "/animals.index", nf.Model(encoder))
+        >>> index.add([{"id": "f", "text": texts[0], "legs": 4}, {"id": "g", "text": texts[1], "legs": 2}])
+        2
+        >>> [hit.id for hit in index.search("a fox", k=1, where="legs > 2")]
+        ['f']
+        >>> index.close()
+        >>> folder.cleanup()
+
+    When not to use it: for one search of one corpus, which `nearfar.search` does without a folder.
+    """
+
+    def __init__(self, opened: Opened, embedding: Embedding) -> None:
+        self._opened, self._embedding = opened, embedding
+        with opened.reading() as (generation, _):
+            embedding.check(generation)
+            self._space = generation.fingerprint, generation.dim
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        model: Any,
+        *,
+        backend: str = "exact",
+        precision: str = "float32",
+        fields: Mapping[str, Any] | None = None,
+        dim: int | None = None,
+        language: str | None = "auto",
+        settings: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Make an empty index in a folder, and open it.
+
+        Args:
+            folder: where there is none yet.
+            model: a `Model`, its folder, or anything with `embed(cells, role=...)`, `dim` and `fingerprint`; None where
+                all rows and queries will be vectors.
+            backend: what keeps the rows: "exact".
+            precision: in which vectors are kept and compared: "float32", "float16", or "int8" and "bits", by which the
+                best candidates are found for float32 to score.
+            fields: names and kinds ("text", "integer", "number", "boolean") of fields; others are added as rows bring
+                them, of the kind of their first value.
+            dim: of the vectors, where there is no model.
+            language: of the texts, for search by words: its stems and stop words. "auto" tells it by the first 200
+                texts; None knows none.
+            settings: further ones of the backend.
+
+        Errors: `InputError` where an index is there already, for an unknown backend, precision, kind or language.
+        """
+        place, embedding, kinds = IndexFolder(Path(folder)), Embedding(model), checked_fields(fields or {})
+        kept = {"name": backend, "precision": precision, **(settings or {})}
+        create(place, embedding, Generation(kept, embedding.dim(dim), fields=kinds), language)
+        return cls(Opened(place), embedding)
+
+    @classmethod
+    def open(cls, folder: str | Path, model: Any = None) -> Self:
+        """Open an index. model: as of `create`; without one it is searched by vectors and words alone.
+
+        Errors: `InputError` where there is none, it is damaged, or its vectors are of another model.
+        """
+        return cls(Opened(IndexFolder(Path(folder))), Embedding(model))
+
+    @classmethod
+    def beside(
+        cls, folder: str | Path, model: Any, *, dim: int | None = None, language: str | None = "auto", new: bool = True
+    ) -> Self:
+        """Open a generation of another model beside the one that is searched, to be filled; `swap` then puts it there.
+
+        new: make it, and drop one that was begun before; otherwise open that one. Arguments and errors: as of `create`.
+        """
+        place, embedding = IndexFolder(Path(folder)), Embedding(model)
+        number = begin(place, embedding, language=language, dim=dim) if new else waiting(place)
+        return cls(Opened(place, number), embedding)
+
+    @staticmethod
+    def swap(folder: str | Path, *, drop_old: bool = False) -> None:
+        """Let the generation that was filled beside take the place of the one that is searched, at once.
+
+        Errors: `InputError` where there is none, or it is empty.
+        """
+        swap(IndexFolder(Path(folder)), drop_old=drop_old)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._opened.folder.path
+
+    @property
+    def place(self) -> Path:
+        """The folder of the generation that is searched."""
+        with self._opened.reading():
+            return self._opened.folder.place(self._opened.number)
+
+    @property
+    def fields(self) -> Kinds:
+        """The kinds of the fields that rows may have, by name."""
+        with self._opened.reading() as (_, store):
+            return dict(store.fields)
+
+    @property
+    def description(self) -> Generation:
+        """What `index.json` says of the generation that is searched, with rows and digest as of the last write."""
+        with self._opened.reading() as (generation, store):
+            return counted(generation, store)
+
+    def add(self, rows: Iterable[Any], vectors: Any = None) -> int:
+        """Add rows, or replace those of their ids; return how many. All of them are there when it returns, or none is.
+
+        Args:
+            rows: mappings with "id", "text" or "image" (pixels, or whatever the model reads), and fields. Where vectors
+                are given, content may be missing, and a row may be its id alone. A title is a field like any other.
+            vectors: (n, d), where they are known; they are normalised.
+
+        Errors: `InputError`, by row, and nothing is written: an id that is empty or there twice; nothing to embed; a
+        field's value of another kind than before; vectors that are zero, not finite, or of another dimension.
+        """
+        given = list(rows) if not isinstance(rows, Mapping | str) else rows
+        embedded = vectors is not None
+        with self._opened.reading() as (generation, store):
+            self._refuse_another(generation)
+            known = dict(store.fields)
+        incoming = checked_rows(given, known, embedded=embedded)
+        if not embedded:
+            vectors = self._embedding.embed(incoming.cells, "key", generation)
+        unit = checked_vectors(vectors, len(incoming), generation.dim, incoming.ids, "add")
+        if generation.backend.get("precision") == "float16":  # as it is kept, so that hashes agree
+            unit = unit.astype(np.float16).astype(np.float32)
+        with self._opened.writing() as (now, store):
+            self._refuse_another(now)
+            if store.fields != known:  # another process added some meanwhile
+                incoming = checked_rows(given, store.fields, embedded=embedded)
+            self._opened.add_fields({name: kind for name, kind in incoming.kinds.items() if name not in store.fields})
+            if len(incoming):
+                store.upsert(incoming.rows(unit))
+                store.settle_language()
+        return len(incoming)
+
+    def delete(self, ids: Sequence[str] | None = None, *, where: str | Filter | None = None) -> int:
+        """Remove the rows of ids, or those that match a filter; return how many there were. Unknown ids are none.
+
+        Errors: `InputError` for both or neither, and for a wrong filter.
+        """
+        if (ids is None) == (where is None):
+            raise InputError("delete: give ids or a filter (where=), one of the two")
+        with self._opened.writing() as (_, store):
+            if ids is None:
+                ids = store.backend.ids(self._opened.filter(where))
+            given = [ids] if isinstance(ids, str | int) else ids
+            names = list(dict.fromkeys(checked_id(name, f"delete: id {i + 1}") for i, name in enumerate(given)))
+            return store.delete(names) if names else 0
+
+    @overload
+    def get(self, ids: str) -> Row | None: ...  # type: ignore[overload-overlap]  # a text is a sequence of texts, too
+
+    @overload
+    def get(self, ids: Sequence[str]) -> list[Row | None]: ...
+
+    def get(self, ids: str | Sequence[str]) -> Row | list[Row | None] | None:
+        """Return the row of an id, or those of several in their order; None where there is none."""
+        with self._opened.reading() as (_, store):
+            found = store.backend.get([ids] if isinstance(ids, str) else list(ids))
+        return found[0] if isinstance(ids, str) else found
+
+    def count(self, where: str | Filter | None = None) -> int:
+        """Return the number of rows, or of those that match a filter."""
+        with self._opened.reading() as (_, store):
+            return store.backend.count(self._opened.filter(where))
+
+    def ids(self, where: str | Filter | None = None) -> list[str]:
+        """Return the ids of all rows, or of those that match a filter, ascending."""
+        with self._opened.reading() as (_, store):
+            return store.backend.ids(self._opened.filter(where))
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """Return the unit vectors (n, d) of rows. Errors: `InputError` for an id that is not there."""
+        with self._opened.reading() as (_, store):
+            return vectors_of(store, ids, "vectors")
+
+    def rows(self, size: int = 4096) -> Iterator[Rows]:
+        """Yield all rows with their vectors, at most `size` at a time, in any order."""
+        with self._opened.reading() as (_, store):
+            yield from store.backend.scan(size)
+
+    def search(
+        self,
+        query: Any = None,
+        k: int = 10,
+        *,
+        where: str | Filter | None = None,
+        mode: Mode | None = None,
+        fusion: Fusion = "rrf",
+        like: str | Sequence[str] | None = None,
+        explain: bool = False,
+    ) -> Any:
+        """Return the k best rows for a query, best first, a list of `Hit`; for a list of queries, a list of such lists.
+
+        There are k hits, or as many as match the filter, where that is fewer (by words: as many as share a word with
+        the query). Equal scores are in the order of ids.
+
+        Args:
+            query: a text, a vector (d,), a picture or what else the model reads; or a list of such.
+            k: number of rows, at least 1.
+            where: a filter, `year >= 2020 and lang = 'de'` (`index.parse_filter`), or its tree.
+            mode: "vectors" (the score is the cosine), "words" (BM25) or "hybrid" (both, fused); by default hybrid for
+                texts where the index has texts, else vectors.
+            fusion: "rrf", reciprocal rank fusion, whose scores say nothing beyond their order; or weights of both
+                scores, {"vectors": 0.7, "words": 0.3}.
+            like: ids, in place of a query: more rows like these, without them, by the mean of their vectors.
+            explain: whether hits say what each ranking gave.
+
+        Errors: `InputError` for an empty query, one that is zero or not finite or of another dimension, a wrong filter,
+        an unknown id; for a text where the index was opened without a model.
+        """
+        if (query is None) == (like is None):
+            raise InputError("search: give a query, or ids with like=; one of the two")
+        with self._opened.reading() as (generation, store):
+            self._refuse_another(generation)
+            condition, is_single = self._opened.filter(where), True
+            if like is not None:
+                search = similar(like, k, mode, store, explain=explain)
+            else:
+                search, is_single = asked(query, k, mode, fusion, store, generation.dim, explain=explain)
+        search.embed(self._embedding, generation)  # without holding up other threads
+        with self._opened.reading() as (now, store):
+            self._refuse_another(now)
+            found: list[list[Hit]] = search.run(store, condition, now.approximate)
+        return found[0] if is_single else found
+
+    def optimise(self) -> None:
+        """Do what keeps it fast after many writes: drop what was deleted, join what is small."""
+        with self._opened.writing() as (_, store):
+            store.optimise()
+
+    def info(self) -> dict[str, Any]:
+        """Return what the index is: model, backend, fields, rows, generations, bytes."""
+        with self._opened.reading() as (generation, store):
+            return inspection.info(self._opened.folder, self._opened.number, counted(generation, store), store)
+
+    def check(self) -> dict[str, Any]:
+        """Return whether its parts agree, "problems" in words, without reading every row."""
+        with self._opened.writing() as (_, store):
+            return inspection.check(store)
+
+    def verify(self) -> dict[str, Any]:
+        """Read every row, and return whether each is as it was written, "problems" in words."""
+        with self._opened.writing() as (_, store):
+            return inspection.verify(store)
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _refuse_another(self, now: Generation) -> None:
+        """Refuse rows and queries where a generation of another model was swapped in since this one was opened."""
+        if (now.fingerprint, now.dim) != self._space:
+            raise InputError(
+                f"{self.folder}: a generation of another model has taken its place ({now.model or now.fingerprint}); "
+                "open it again with that model"
+            )

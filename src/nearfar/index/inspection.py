@@ -1,0 +1,67 @@
+"""What an index is, and whether it still is what was written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from nearfar.errors import listed
+from nearfar.index.digest import total
+from nearfar.index.folder import Generation, IndexFolder
+from nearfar.index.store import RowStore, documents
+
+_AT_ONCE = 4096  # rows that are read at a time
+
+
+def info(folder: IndexFolder, number: int, generation: Generation, store: RowStore) -> dict[str, Any]:
+    """Return what an index is."""
+    others = sorted(set(folder.contents().generations) - {number})
+    size = sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
+    totals = store.totals()
+    return {**asdict(generation), "generation": number, "others": others, "texts": totals.texts, "bytes": size}
+
+
+def check(store: RowStore) -> dict[str, Any]:
+    """Return whether the counts of the parts agree, without reading every row."""
+    totals, rows = store.totals(), store.backend.count()
+    problems = []
+    if totals.rows != rows:
+        problems.append(f"the backend has {rows:,} rows, words.db {totals.rows:,}; run nearfar index verify")
+    return {"rows": rows, "texts": totals.texts, "digest": totals.digest, "problems": problems}
+
+
+def verify(store: RowStore) -> dict[str, Any]:
+    """Return whether every row, its vector and its words are those that were written."""
+    known, problems, hashes, changed, doubled = (
+        store.words.postings.hashes(),
+        [],
+        list[bytes](),
+        list[str](),
+        list[str](),
+    )
+    left = dict(known)
+    for rows in store.backend.scan(_AT_ONCE):
+        for document in documents(rows):
+            hashes.append(document.hash)
+            if document.id not in known or known[document.id] != document.hash:
+                changed.append(document.id)
+            elif document.id not in left:
+                doubled.append(document.id)
+            left.pop(document.id, None)
+        if not np.isfinite(rows.vectors).all():
+            problems.append("a vector is not finite")
+    for names, what in (
+        (changed, "are not as they were written"),
+        (list(left), "are gone"),
+        (doubled, "are there twice"),
+    ):
+        if names:
+            problems.append(f"{len(names):,} rows {what}: {listed(sorted(names)[:10])}")
+    digest, stored = total("0", hashes, []), store.totals()
+    if digest != stored.digest:
+        problems.append(f"the rows' digest is {digest}, that of what was written {stored.digest}")
+    if (wrong := store.words.postings.disagreement()) is not None:
+        problems.append(wrong)
+    return {"rows": len(hashes), "digest": digest, "problems": problems + check(store)["problems"]}

@@ -1,0 +1,113 @@
+"""Search by words in an index: BM25 over what is there now, on every backend the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.index.postings import IndexedRow, Postings, Slots, Totals
+from nearfar.text.bm25 import K1, B
+from nearfar.text.terms import TermAnalyser
+
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FoundByWords:
+    """Rows that share a term with a query, best first, equal scores by id, and what each term gave each (terms, k)."""
+
+    ids: list[str]
+    scores: Scores
+    terms: dict[str, Scores]
+
+
+class Words:
+    """The words of an index's rows in its file `words.db`, and the journal of its writes (`postings`).
+
+    Scores are those of `text.bm25.Bm25` over the texts that are there, to the last bit but for the order of documents,
+    by which it has no equal scores to order: here they are in the order of ids. Rows without a text do not count; an
+    empty text does, and is never found.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self.postings = Postings(path, create=create)
+        self._terms: tuple[str | None, TermAnalyser] | None = None
+
+    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> FoundByWords:
+        """Return the k best rows of a query. among: ids that may be found; None is all."""
+        with self.postings.reading() as totals:
+            parts = self._parts(query, totals)
+            scores = np.zeros(totals.next_slot, np.float32)
+            for _, slots, values in parts:
+                scores[slots] += values
+            if among is None:
+                found = np.flatnonzero(scores > 0)
+            else:
+                allowed = self.postings.slots_of(among)
+                found = allowed[scores[allowed] > 0]
+            if len(found) > k:
+                found = found[scores[found] >= np.partition(scores[found], -k)[-k]]
+            ids = self.postings.ids_of(found)
+        values_of = scores[found].tolist()
+        order = sorted(range(len(ids)), key=lambda i: (-values_of[i], ids[i]))[:k]
+        chosen = found[order]
+        return FoundByWords([ids[i] for i in order], scores[chosen], _by_term(parts, chosen, len(scores)))
+
+    def replace(self, totals: Totals, ids: Sequence[str], documents: Sequence[IndexedRow]) -> None:
+        """Replace what is known of ids by documents (`Postings.replace`)."""
+        self.postings.replace(totals, ids, documents, self._cut(totals))
+
+    def settle(self, totals: Totals, language: str | None, parts: Iterable[Sequence[IndexedRow]]) -> None:
+        """Cut all texts anew, by a language that stays."""
+        totals.language, totals.settled = language, True
+        self.postings.clear(totals)
+        for documents in parts:
+            self.replace(totals, [document.id for document in documents], documents)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.postings.close()
+
+    def _parts(self, query: str, totals: Totals) -> list[tuple[str, Slots, Scores]]:
+        """Return for each term of a query, in its order, the living slots that have it and what it gives them."""
+        lengths, known = self.postings.lengths(totals), dict[str, tuple[str, Slots, Scores]]()
+        terms = self._cut(totals)(query)
+        for term in terms:
+            if term not in known:
+                slots, counts = self.postings.with_term(term)
+                living = lengths[slots] >= 0
+                slots, counts = slots[living], counts[living]
+                known[term] = term, slots, _weights(counts, lengths[slots], totals)
+        return [known[term] for term in terms]
+
+    def _cut(self, totals: Totals) -> TermAnalyser:
+        if self._terms is None or self._terms[0] != totals.language:
+            self._terms = totals.language, TermAnalyser(totals.language)
+        return self._terms[1]
+
+
+def _weights(counts: Slots, lengths: npt.NDArray[np.int32], totals: Totals) -> Scores:
+    """Return what a term gives each document that has it, by the formula of `text.bm25.Bm25`."""
+    if not len(counts):
+        return np.empty(0, np.float32)
+    rarity = np.float32(math.log(1 + (totals.texts - len(counts) + 0.5) / (len(counts) + 0.5)))
+    mean = totals.tokens / totals.texts
+    weights: Scores = (rarity * (counts / (K1 * ((1 - B) + B * lengths / mean) + counts))).astype(np.float32)
+    return weights
+
+
+def _by_term(parts: list[tuple[str, Slots, Scores]], chosen: Slots, size: int) -> dict[str, Scores]:
+    """Return what each term gave the chosen slots, (k,); a term that the query has twice counts twice."""
+    place = np.full(size, -1, np.int64)
+    place[chosen] = np.arange(len(chosen))
+    found: dict[str, Scores] = {}
+    for term, slots, values in parts:
+        given = found.setdefault(term, np.zeros(len(chosen), np.float32))
+        where = place[slots]
+        given[where[where >= 0]] += values[where >= 0]
+    return found

@@ -1,0 +1,155 @@
+"""nearfar index and nearfar search INDEX: what they say, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfar.index.index import Index
+from tests.cli.calling import Done, Run
+from tests.contracts.samples import write_lines
+
+
+def facts(done: Done) -> Any:
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+@pytest.fixture
+def rows(here: Path, nearfar: Run) -> Path:
+    """Return an index of the pairs' keys, with a number in each row."""
+    pairs = [json.loads(line) for line in (here / "pairs.jsonl").read_text().splitlines()]
+    table = [
+        {"id": row["id"], "text": row["key"], "n": i, "even": i % 2 == 0, "tags": ["a"]} for i, row in enumerate(pairs)
+    ]
+    write_lines(here / "rows.jsonl", table)
+    found = facts(nearfar("index", "add", "rows.index", "rows.jsonl", "--model", "model", "--json"))
+    assert found == {"index": "rows.index", "added": 60, "rows": 60}
+    return here / "rows.index"
+
+
+def test_an_index_of_a_table_is_searched(rows: Path, nearfar: Run) -> None:
+    hits = facts(nearfar("search", rows, "the red fox", "-k", 5, "--json"))
+    assert [set(hit) for hit in hits] == [{"id", "score", "text", "fields"}] * 5
+    assert set(hits[0]["fields"]) == {"n", "even"}
+    assert "fox" in hits[0]["text"]
+    few = facts(
+        nearfar("search", rows, "fox", "-k", 99, "--where", "n < 10 and even = true", "--mode", "vectors", "--json")
+    )
+    assert sorted(hit["fields"]["n"] for hit in few) == [0, 2, 4, 6, 8]
+    like = facts(nearfar("search", rows, "--like", "row-3", "--like", "row-4", "-k", 99, "--json"))
+    assert {hit["id"] for hit in like} == {f"row-{i}" for i in range(60)} - {"row-3", "row-4"}
+    explained = facts(nearfar("search", rows, "red fox", "-k", 1, "--explain", "--json"))
+    assert set(explained[0]["explain"]) == {"vectors", "words", "fused"}
+
+
+def test_a_search_tells_people(rows: Path, nearfar: Run) -> None:
+    done = nearfar("search", rows, "the red fox", "-k", 1, "--explain")
+    assert done.code == 0
+    assert "n " in done.out
+    assert "by vectors: rank " in done.out
+    assert "by words: rank " in done.out
+    assert "nothing found" in nearfar("search", rows, "zzz", "--mode", "words").out
+
+
+def test_rows_are_added_again_and_removed(rows: Path, here: Path, nearfar: Run) -> None:
+    write_lines(
+        here / "more.jsonl",
+        [{"id": "row-1", "text": "a purple whale", "n": 1000}, {"id": "new", "text": "a whale", "n": 5}],
+    )
+    assert facts(nearfar("index", "add", rows, "more.jsonl", "--json"))["rows"] == 61
+    assert facts(nearfar("search", rows, "whale", "--mode", "words", "--json"))[0]["id"] == "new"
+    assert facts(nearfar("index", "delete", rows, "new", "nobody", "--json")) == {
+        "index": str(rows),
+        "deleted": 1,
+        "rows": 60,
+    }
+    assert facts(nearfar("index", "delete", rows, "--where", "n >= 50", "--json"))["deleted"] == 11
+    for command in ("check", "verify"):
+        found = facts(nearfar("index", command, rows, "--json"))
+        assert (found["rows"], found["problems"]) == (49, [])
+    assert "49 rows, no problem" in nearfar("index", "verify", rows).out
+
+
+def test_info_says_what_it_is(rows: Path, nearfar: Run) -> None:
+    found = facts(nearfar("index", "info", rows, "--json"))
+    assert (found["rows"], found["dim"], found["model"], found["generation"]) == (60, 16, "model", 1)
+    assert found["fields"] == {"n": "integer", "even": "boolean"}
+    told = nearfar("index", "info", rows).out
+    assert "60 rows, 60 with text" in told
+    assert "n (integer), even (boolean)" in told
+
+
+def test_damage_is_exit_code_1(rows: Path, nearfar: Run) -> None:
+    [path] = (rows / "generations" / "000001" / "rows").glob("vectors-*")
+    damaged = np.fromfile(path, np.float32)
+    damaged[16 * 7] += 0.5
+    damaged.tofile(path)
+    done = nearfar("index", "verify", rows, "--json")
+    assert done.code == 1
+    assert "row-7" in json.loads(done.out)["problems"][0]
+
+
+def test_vectors_make_an_index_without_a_model(here: Path, nearfar: Run) -> None:
+    vectors = np.random.default_rng(0).standard_normal((60, 5))
+    np.save(here / "v.npy", vectors)
+    write_lines(here / "ids.jsonl", [{"id": i, "year": 2000 + i} for i in range(60)])
+    assert (
+        facts(nearfar("index", "add", "v.index", "ids.jsonl", "--vectors", "v.npy", "--precision", "int8", "--json"))[
+            "rows"
+        ]
+        == 60
+    )
+    with Index.open(here / "v.index") as index:
+        assert index.search(vectors[7], k=1, where="year < 2050")[0].id == "7"
+    nearfar("search", "v.index", "fox").refused("opened without a model")
+    assert facts(nearfar("search", "v.index", "--like", "3", "-k", 2, "--json"))
+
+
+def test_another_generation_is_swapped_in(rows: Path, here: Path, nearfar: Run) -> None:
+    nearfar("index", "swap", rows).refused("no other generation")
+    with Index.beside(rows, None, dim=3) as beside:
+        beside.add(["a", "b"], vectors=np.eye(3)[:2])
+    assert facts(nearfar("index", "swap", rows, "--drop-old", "--json"))["rows"] == 2
+    assert not (rows / "generations" / "000001").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "INDEX"], ["give a query, or --like"]),
+        (["search", "INDEX", "fox", "--like", "row-1"], ["one of the two"]),
+        (["search", "INDEX", "fox", "more"], ["is an index", "'more'"]),
+        (["search", "INDEX", "fox", "--column", "text"], ["is an index", "--column"]),
+        (["search", "model", "pairs.jsonl", "fox", "--where", "n = 1"], ["is no index", "--where"]),
+        (["search", "INDEX", "fox", "--where", "m = 1"], ["no row has a field 'm'"]),
+        (["search", "INDEX", "fox", "--where", "n ="], ["is no filter"]),
+        (["search", "INDEX", "fox", "--mode", "word"], ["did you mean 'words'"]),
+        (["search", "INDEX", "fox", "--model", "nowhere"], ["nowhere", "--model"]),
+        (["search", "INDEX", "--like", "nobody"], ["no row has the id 'nobody'"]),
+        (["index", "info", "nowhere"], ["nowhere: no index there"]),
+        (["index", "delete", "INDEX"], ["give ids or a filter"]),
+        (["index", "add", "INDEX", "pairs.jsonl", "--vectors", "x.npy"], ["x.npy: not readable"]),
+        (["index", "add", "new.index", "pairs.jsonl"], ["no index there; give --model or --vectors"]),
+        (["index", "add", "INDEX", "noids.jsonl"], ["has no column id"]),
+        (["index", "add", "INDEX", "bad.jsonl"], ["row 1", "n holds values of kind integer"]),
+        (["index", "add", "i2", "pairs.jsonl", "--model", "model", "--backend", "ext"], ["did you mean 'exact'"]),
+    ],
+)
+def test_what_is_wrong_is_one_line(rows: Path, here: Path, nearfar: Run, words: list[str], said: list[str]) -> None:
+    write_lines(here / "noids.jsonl", [{"text": "a"}])
+    write_lines(here / "bad.jsonl", [{"id": "x", "text": "a", "n": 1}, {"id": "y", "text": "a", "n": 1.5}])
+    nearfar(*[str(rows) if word == "INDEX" else word for word in words]).refused(*said)
+    assert facts(nearfar("index", "check", rows, "--json"))["rows"] == 60
+
+
+def test_an_index_whose_model_is_gone_is_searched_by_words(rows: Path, here: Path, nearfar: Run) -> None:
+    shutil.move(here / "model", here / "elsewhere")
+    nearfar("search", rows, "fox").refused("model", "say where it is by --model")
+    assert facts(nearfar("search", rows, "fox", "--mode", "words", "--json"))
+    assert facts(nearfar("search", rows, "fox", "--model", "elsewhere", "--json"))

@@ -1,0 +1,72 @@
+"""nearfar index build: what it says, what it refuses, and that it can be broken off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearfar.index.documents import build_index
+from tests.cli.calling import Run
+
+
+@pytest.fixture
+def docs(here: Path) -> Path:
+    folder = here / "docs"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a red fox", encoding="utf-8")
+    (folder / "b.csv").write_text("text,year\nthe grey goose,1999\n", encoding="utf-8")
+    (folder / "c.md").write_bytes(b"\xff\x1b[31m")
+    (folder / "d.bin").write_bytes(b"\0")
+    return folder
+
+
+def test_documents_become_an_index(docs: Path, nearfar: Run) -> None:
+    done = nearfar("index", "build", "docs.index", "model", "docs", "--field", "year=integer", "--json")
+    assert done.code == 0, done.err
+    facts: dict[str, Any] = json.loads(done.out)
+    assert (facts["passages"], facts["embedded"], facts["files"]) == (2, 2, {"table": 1, "text": 2})
+    assert (facts["passed_over"], facts["waits"]) == ({"binary": 1}, False)
+    assert len(facts["problems"]) == 1
+    done = nearfar("index", "build", "docs.index", "model", "docs", "--field", "year=integer", columns=200)
+    assert done.code == 0
+    first, second, *rest = done.out.splitlines()
+    assert first == "docs.index: 2 passages of 3 files (1 table, 2 text)"
+    assert second.startswith("  read 0 files that are new or changed, 4 are as they were; embedded 0 passages; ")
+    assert rest[:3] == [
+        "  characters, without white space: 19 read, 19 in passages",
+        "  passed over: 1 binary",
+        "  problems: 1",
+    ]
+    assert "c.md: line 1 is not UTF-8 text" in rest[3]
+
+
+def test_what_is_wrong_is_refused(docs: Path, here: Path, nearfar: Run) -> None:
+    build = ("index", "build", "docs.index", "model")
+    nearfar(*build, "missing").refused("missing", "no such file or folder")
+    nearfar("index", "build", "docs.index", "no-model", "docs").refused("no-model")
+    nearfar(*build, "docs", "--field", "year").refused("NAME=KIND")
+    nearfar(*build, "docs", "--field", "year=int").refused("year", "int", "integer")
+    nearfar(*build, "docs", "--tokens", "2").refused("2 tokens", "at least 8")
+    nearfar(*build, "docs", "--backend", "none").refused("none")
+    (here / "empty").mkdir()
+    nearfar(*build, "empty").refused("empty", "holds no file to index")
+    assert not (here / "docs.index" / "index.json").exists()
+    assert nearfar(*build, "docs").code == 0
+    docs.rename(here / "other")
+    nearfar(*build, "other").refused("was built from", "--moved")
+    assert nearfar(*build, "other", "--moved").code == 0
+    nearfar(*build, "other", "--field", "line=text").refused("line", "every document")
+
+
+def test_broken_off_it_says_how_to_go_on(docs: Path, nearfar: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_index, "build", interrupted)
+        done = nearfar("index", "build", "docs.index", "model", "docs")
+    done.refused("docs.index: interrupted", "the same command goes on", code=130)
+    assert nearfar("index", "build", "docs.index", "model", "docs").code == 0

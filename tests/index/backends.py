@@ -1,0 +1,23 @@
+"""The backends that the contract tests run over, and what makes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nearfar.index.backend import Backend
+from nearfar.index.backends.exact import Exact
+
+Made = tuple[type[Backend], dict[str, Any]]  # the class, and settings that are its own for one index
+# A name for each backend and setting that must hold the contract to the id; a callable, as some start a server.
+BACKENDS: dict[str, Callable[[Path], Made]] = {
+    "exact": lambda _: (Exact, {}),
+    "exact-int8": lambda _: (Exact, {"precision": "int8"}),
+}
+# The same for `nf.Index.create`: its arguments.
+SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "exact": lambda _: {},
+    "exact-float16": lambda _: {"precision": "float16"},
+    "exact-int8": lambda _: {"precision": "int8"},
+}
