@@ -34,7 +34,7 @@ class Backend(Protocol):
 
     @classmethod
     def discard(cls, place: Path, settings: Mapping[str, Any]) -> None:
-        """Remove what `create` made elsewhere than in a place, or began to make; the place itself the caller removes."""
+        """Remove what `create` made, or began to make, elsewhere than in a place, which the caller removes."""
         ...
 
     def add_fields(self, fields: Kinds) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nearfar.errors import InputError
 from nearfar.index.embedding import Embedding
 from nearfar.index.folder import Contents, Generation, IndexFolder
-from nearfar.index.store import RowStore
+from nearfar.index.store import RowStore, discard
 from nearfar.text.stems import stemmer_of
 
 
@@ -16,7 +16,7 @@ def create(folder: IndexFolder, embedding: Embedding, generation: Generation, la
     with folder.lock():
         if folder.is_there():
             raise InputError(f"{folder.path}: an index is there already; open it, or choose another place")
-        shutil.rmtree(folder.place(1), ignore_errors=True)  # of one whose making was broken off
+        discard(folder.place(1), generation)  # of one whose making was broken off
         described = embedding.described(generation)
         RowStore.create(folder.place(1), described, language).close()
         folder.write(Contents(1, {1: described}))
