@@ -56,7 +56,11 @@ class RowStore:
             place.mkdir(parents=True, exist_ok=True)
         make = kind.create if create else kind.open
         self.backend = make(place / "rows", generation.dim, self.fields, settings)
-        self.words = Words(place / "words.db", create=create)
+        try:
+            self.words = Words(place / "words.db", create=create)
+        except BaseException:
+            self.backend.close()
+            raise
 
     @classmethod
     def create(cls, place: Path, generation: Generation, language: str | None) -> Self:

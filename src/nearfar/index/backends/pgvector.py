@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from nearfar.errors import InputError
 from nearfar.index.backends.approximate import checked, refuse_settings
 from nearfar.index.backends.candidates import MORE, Candidates, settled
 from nearfar.index.backends.pgvector_approximate import KNOWN, index_of, indexed, search_options
-from nearfar.index.backends.postgres import PLACE, Postgres, check_dimension, check_place, received
+from nearfar.index.backends.postgres import PLACE, Postgres, check_dimension, check_place, do, prepare, received
 from nearfar.index.filter_sql import compiled, quoted, stored_as
 from nearfar.index.filters import Filter
 from nearfar.index.rows import Kind, Kinds, Nearest, Row, Rows, Vectors
@@ -22,7 +23,6 @@ from nearfar.index.rows import Kind, Kinds, Nearest, Row, Rows, Vectors
 _NAME, _MADE = re.compile(r"[a-z_][a-z0-9_]{0,40}"), re.compile(r"[a-z_][a-z0-9_]{0,40}_[0-9a-f]{8}")
 _FILE = "table"  # in the place: the table's whole name
 _MARK = "an index of nearfar"  # the table's comment: no other table is written, read or dropped
-_OLDEST = (0, 8)  # of pgvector: from then on it looks on where a filter left too few
 _TYPES: dict[Kind, str] = {"text": "text", "integer": "bigint", "number": "double precision", "boolean": "boolean"}
 _INLINE = 1024  # dimensions up to which vectors lie in the rows' own pages: all are read three times as fast
 
@@ -46,16 +46,17 @@ class Pgvector:
         cls.discard(place, settings)
         made = cls(place, dim, fields, settings)
         made.table = f"{settings.get('table', 'nearfar')}_{secrets.token_hex(4)}"
-        made._prepare()
-        place.mkdir(parents=True, exist_ok=True)
-        (place / _FILE).write_text(made.table)  # first, so that `discard` finds one whose making was broken off
-        columns = "".join(f", {quoted(name, 'postgres')} {_TYPES[kind]}" for name, kind in fields.items())
-        with made._server.writing() as cursor:
-            key = 'id text COLLATE "C" PRIMARY KEY'
-            _do(cursor, f"CREATE TABLE {made.table} ({key}, text text, vector vector({dim}) NOT NULL{columns})")
-            _do(cursor, f"COMMENT ON TABLE {made.table} IS '{_MARK}'")
-            if dim <= _INLINE:
-                _do(cursor, f"ALTER TABLE {made.table} ALTER COLUMN vector SET STORAGE PLAIN")
+        with made._closed_by_errors():
+            prepare(made._server)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / _FILE).write_text(made.table)  # first, so that `discard` finds one whose making was broken off
+            columns = "".join(f", {quoted(name, 'postgres')} {_TYPES[kind]}" for name, kind in fields.items())
+            with made._server.writing() as cursor:
+                key = 'id text COLLATE "C" PRIMARY KEY'
+                do(cursor, f"CREATE TABLE {made.table} ({key}, text text, vector vector({dim}) NOT NULL{columns})")
+                do(cursor, f"COMMENT ON TABLE {made.table} IS '{_MARK}'")
+                if dim <= _INLINE:
+                    do(cursor, f"ALTER TABLE {made.table} ALTER COLUMN vector SET STORAGE PLAIN")
         return made
 
     @classmethod
@@ -63,11 +64,12 @@ class Pgvector:
         """Open what `create` made. Errors: `InputError` for one that is missing, damaged or of another dimension."""
         found = cls(place, dim, fields, settings)
         found.table = _kept_name(place)
-        columns = found._columns()
-        if (has := columns.get("vector")) != dim:
-            raise InputError(f"{found._where}: has vectors of {has} dimensions, index.json says {dim}; build it again")
-        if lost := [name for name in fields if stored_as(name) not in columns]:
-            raise InputError(f"{found._where}: has no field {lost[0]!r:.60}, which index.json names; build it again")
+        with found._closed_by_errors():
+            columns = found._columns()
+            if (has := columns.get("vector")) != dim:
+                raise InputError(f"{found._where}: has vectors of {has} dimensions, not {dim}; build the index again")
+            if lost := [name for name in fields if stored_as(name) not in columns]:
+                raise InputError(f"{found._where}: has no field {lost[0]!r:.60}; build the index again")
         return found
 
     @classmethod
@@ -76,17 +78,16 @@ class Pgvector:
         if (place / _FILE).is_file():
             found = cls(place, 1, {}, settings)
             found.table = _kept_name(place)
-            with found._server.writing() as cursor:
+            with closing(found), found._server.writing() as cursor:
                 if found._is_there(cursor):
-                    _do(cursor, f"DROP TABLE {found.table}")
-            found.close()
+                    do(cursor, f"DROP TABLE {found.table}")
 
     def add_fields(self, fields: Kinds) -> None:
         """Give rows further fields, without a value in the rows that are there."""
         with self._server.writing() as cursor:
             for name, kind in fields.items():
                 column = f"{quoted(name, 'postgres')} {_TYPES[kind]}"
-                _do(cursor, f"ALTER TABLE {self.table} ADD COLUMN IF NOT EXISTS {column}")
+                do(cursor, f"ALTER TABLE {self.table} ADD COLUMN IF NOT EXISTS {column}")
         self.fields |= fields
 
     def upsert(self, rows: Rows) -> None:
@@ -104,14 +105,14 @@ class Pgvector:
     def delete(self, ids: Sequence[str]) -> int:
         """Remove rows; return how many were there."""
         with self._server.writing() as cursor:
-            _do(cursor, f"DELETE FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
+            do(cursor, f"DELETE FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
             return int(cursor.rowcount)
 
     def get(self, ids: Sequence[str]) -> list[Row | None]:
         """Return the rows of ids, in their order; None where there is none."""
         names = "".join(f", {quoted(name, 'postgres')}" for name in self.fields)
         with self._server.reading() as cursor:
-            _do(cursor, f"SELECT id, text{names} FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
+            do(cursor, f"SELECT id, text{names} FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
             found = {row[0]: row for row in cursor}
         rows: list[Row | None] = []
         for name in ids:
@@ -125,7 +126,7 @@ class Pgvector:
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """Return the vectors (n, d) of rows that are there. Errors: `KeyError` naming an id that is not."""
         with self._server.reading() as cursor:
-            _do(cursor, f"SELECT id, vector FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
+            do(cursor, f"SELECT id, vector FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
             found = dict(cursor.fetchall())
         return received([found[name] for name in ids], self.dim)
 
@@ -133,14 +134,14 @@ class Pgvector:
         """Return the number of rows, or of those that match."""
         condition, parameters = compiled(where, "postgres")
         with self._server.reading() as cursor:
-            _do(cursor, f"SELECT count(*) FROM {self.table} WHERE {condition}", parameters)
+            do(cursor, f"SELECT count(*) FROM {self.table} WHERE {condition}", parameters)
             return int(cursor.fetchall()[0][0])
 
     def ids(self, where: Filter | None = None) -> list[str]:
         """Return the ids of all rows, or of those that match, ascending."""
         condition, parameters = compiled(where, "postgres")
         with self._server.reading() as cursor:
-            _do(cursor, f"SELECT id FROM {self.table} WHERE {condition} ORDER BY id", parameters)
+            do(cursor, f"SELECT id FROM {self.table} WHERE {condition} ORDER BY id", parameters)
             return [name for (name,) in cursor]
 
     def scan(self, size: int = 4096) -> Iterator[Rows]:
@@ -150,7 +151,7 @@ class Pgvector:
         while True:
             with self._server.reading() as cursor:
                 select = f"SELECT id, text, vector{names} FROM {self.table} WHERE id > %s ORDER BY id LIMIT %s"
-                _do(cursor, select, [after, size])
+                do(cursor, select, [after, size])
                 page = cursor.fetchall()
             if not page:
                 return
@@ -186,8 +187,8 @@ class Pgvector:
         given = checked(settings, KNOWN, "pgvector")
         kind = index_of(given, self.dim, self.count())
         with self._server.writing() as cursor:
-            _do(cursor, f"DROP INDEX IF EXISTS {self.table}_near")
-            _do(cursor, f"CREATE INDEX {self.table}_near ON {self.table} USING {kind}")
+            do(cursor, f"DROP INDEX IF EXISTS {self.table}_near")
+            do(cursor, f"CREATE INDEX {self.table}_near ON {self.table} USING {kind}")
         self.optimise()  # so that the planner knows what there is
 
     def optimise(self) -> None:
@@ -208,7 +209,7 @@ class Pgvector:
             condition = f"({condition}) AND -(vector <#> %s) >= %s"
             given += [query, least]
         select = f"SELECT id, vector, -(vector <#> %s) AS score FROM {self.table} WHERE {condition}"
-        _do(cursor, f"{select} ORDER BY score DESC LIMIT %s", [*given, limit])
+        do(cursor, f"{select} ORDER BY score DESC LIMIT %s", [*given, limit])
         return self._candidates(query, cursor.fetchall())
 
     def _approximate(
@@ -216,32 +217,24 @@ class Pgvector:
     ) -> Candidates:
         """Return what an index finds; it looks on while a filter leaves fewer than are asked for."""
         for key, value in search_options(settings, limit).items():
-            _do(cursor, "SELECT set_config(%s, %s, true)", [key, value])
+            do(cursor, "SELECT set_config(%s, %s, true)", [key, value])
         condition, parameters = compiled(where, "postgres")
         distance = f"{indexed(self.dim)} <#> {indexed(self.dim, '%s::vector')}"
         select = f"SELECT id, vector, -(vector <#> %s) FROM {self.table} WHERE {condition}"
-        _do(cursor, f"{select} ORDER BY {distance} LIMIT %s", [query, *parameters, query, limit])
+        do(cursor, f"{select} ORDER BY {distance} LIMIT %s", [query, *parameters, query, limit])
         return self._candidates(query, cursor.fetchall())
 
     def _candidates(self, query: Vectors, found: Sequence[Any]) -> Candidates:
         vectors = received([row[1] for row in found], self.dim)
         return Candidates(query, [row[0] for row in found], vectors, np.array([row[2] for row in found], np.float32))
 
-    def _prepare(self) -> None:
-        """Check that the server has what is needed, and install the extension."""
-        with self._server.writing() as cursor:
-            _do(cursor, "SELECT current_setting('server_encoding')")
-            if (encoding := cursor.fetchall()[0][0]) != "UTF8":
-                raise InputError(f"{self._server.where}: is encoded in {encoding}; make a database in UTF8")
-            _do(cursor, "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'")
-            if not cursor.fetchall()[0][0]:
-                raise InputError(f"{self._server.where}: the server has no pgvector; install it there")
-            _do(cursor, "CREATE EXTENSION IF NOT EXISTS vector")
-            _do(cursor, "SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-            version = cursor.fetchall()[0][0]
-        if tuple(map(int, version.split(".")[:2])) < _OLDEST:
-            raise InputError(f"{self._server.where}: has pgvector {version}; 0.8 or newer is needed")
-        self._server.close()  # the next connection knows the type
+    @contextmanager
+    def _closed_by_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def _where(self) -> str:
@@ -249,7 +242,7 @@ class Pgvector:
 
     def _is_there(self, cursor: Any) -> bool:
         """Return whether the table is there. Errors: `InputError` where it is no index of ours."""
-        _do(cursor, "SELECT obj_description(to_regclass(%s), 'pg_class'), to_regclass(%s)::oid", [self.table] * 2)
+        do(cursor, "SELECT obj_description(to_regclass(%s), 'pg_class'), to_regclass(%s)::oid", [self.table] * 2)
         comment, number = cursor.fetchall()[0]
         if number is not None and comment != _MARK:
             raise InputError(f"{self._where}: is no index of nearfar; choose another place, or build the index again")
@@ -261,7 +254,7 @@ class Pgvector:
             if not self._is_there(cursor):
                 raise InputError(f"{self._where}: is missing; build the index again")
             of = "attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
-            _do(cursor, f"SELECT attname::text, atttypmod FROM pg_attribute WHERE {of}", [self.table])
+            do(cursor, f"SELECT attname::text, atttypmod FROM pg_attribute WHERE {of}", [self.table])
             return dict(cursor.fetchall())
 
 
@@ -284,8 +277,3 @@ def _kept_name(place: Path) -> str:
     if not _MADE.fullmatch(name):
         raise InputError(f"{place / _FILE}: names no table of an index; build it again")
     return name
-
-
-def _do(cursor: Any, statement: str, parameters: Sequence[Any] = ()) -> None:
-    """Run a statement, always with parameters, so that %% is % in it; planned anew, as a filter changes the plan."""
-    cursor.execute(statement.encode(), parameters, prepare=False)

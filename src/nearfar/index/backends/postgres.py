@@ -21,6 +21,7 @@ PLACE = ("host", "port", "database")  # the settings that say where it is
 _SECRETS = "user and password come from PGUSER, PGPASSWORD or ~/.pgpass, and are written nowhere"
 _PATIENCE = 10  # seconds to be connected
 _REQUIRES = 160_000  # the version of libpq from which it can be told in which ways not to show who we are
+_OLDEST = (0, 8)  # of pgvector: from then on it looks on where a filter left too few
 _MOST_DIMENSIONS = 16_000  # of pgvector's type
 _NOT_A_NAME = re.compile(r"[@=?\x00-\x1f\x7f]|://")  # what connection strings have, and names do not
 _HEAD = 4  # bytes before the numbers of a vector, as pgvector sends it: its dimension and two unused ones
@@ -123,6 +124,28 @@ class Postgres:
             raise InputError(f"{self.where}: {_said(error)}") from error
         except Error as error:
             raise RunError(f"{self.where}: {_said(error)}") from error
+
+
+def prepare(server: Postgres) -> None:
+    """Check that a server has what is needed, and install the extension in the database."""
+    with server.writing() as cursor:
+        do(cursor, "SELECT current_setting('server_encoding')")
+        if (encoding := cursor.fetchall()[0][0]) != "UTF8":
+            raise InputError(f"{server.where}: is encoded in {encoding}; make a database in UTF8")
+        do(cursor, "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'")
+        if not cursor.fetchall()[0][0]:
+            raise InputError(f"{server.where}: the server has no pgvector; install it there")
+        do(cursor, "CREATE EXTENSION IF NOT EXISTS vector")
+        do(cursor, "SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        version = cursor.fetchall()[0][0]
+    if tuple(map(int, version.split(".")[:2])) < _OLDEST:
+        raise InputError(f"{server.where}: has pgvector {version}; 0.8 or newer is needed")
+    server.close()  # the next connection knows the type
+
+
+def do(cursor: Any, statement: str, parameters: Sequence[Any] = ()) -> None:
+    """Run a statement, always with parameters, so that %% is % in it; planned anew, as a filter changes the plan."""
+    cursor.execute(statement.encode(), parameters, prepare=False)
 
 
 def driver() -> Any:
