@@ -97,7 +97,8 @@ class Index:
 
         Errors: `InputError` where there is none, it is damaged, or its vectors are of another model.
         """
-        return cls(Opened(IndexFolder(Path(folder))), Embedding(model))
+        embedding = Embedding(model)
+        return cls(Opened(IndexFolder(Path(folder))), embedding)
 
     @classmethod
     def beside(
