@@ -6,7 +6,6 @@ import atexit
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ import pytest
 
 PASSWORD = "correct horse / battery @ staple"  # which nothing may show
 _PATIENCE = 60  # seconds until it answers
+# The server ends with the process that holds the other end of the pipe, however that ends; INT: without its clients'.
+_WHILE_OPEN = '"$@" & server=$!; cat > /dev/null; kill -INT $server; wait $server'
 
 
 @cache
@@ -44,7 +45,9 @@ def server() -> dict[str, Any]:
     options = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "max_connections=40"]
     command = [binaries / "postgres", "-D", data, *(part for option in options for part in ("-c", option))]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **user)
+        process = subprocess.Popen(
+            ["sh", "-c", _WHILE_OPEN, "sh", *command], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, **user
+        )
     atexit.register(_stop, process)
     os.environ |= {"PGUSER": "postgres", "PGPASSWORD": PASSWORD}
     found = {"host": str(folder), "database": "postgres"}
@@ -54,7 +57,7 @@ def server() -> dict[str, Any]:
             psycopg.connect(host=found["host"], dbname=found["database"]).close()
             return found
         except psycopg.OperationalError:
-            if process.poll() is not None or time.monotonic() > until:
+            if time.monotonic() > until:
                 pytest.fail(f"PostgreSQL does not start: {(folder / 'log').read_text()[-500:]}")
             time.sleep(0.05)
 
@@ -79,8 +82,4 @@ def _ordinary_user(folder: Path) -> dict[str, Any]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for clients
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    process.communicate(timeout=20)  # closes the pipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _TABLE = "rows"
 # What tells LanceDB that two writers who add one id are in each other's way; without it both rows stay.
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
+_SOURCE = re.compile(r",? ?\S+\.rs:[\d:]+")  # a place in LanceDB's own source, in its errors
 _KEPT = timedelta(hours=1)  # how long `optimise` leaves old versions to those who read them
 _AT_ONCE = 1 << 24  # numbers in the vectors that one query brings
 
@@ -178,8 +180,12 @@ class Lance:
             raise InputError(f"approximate: {given['name']} cannot be built: {error}") from error
 
     def optimise(self) -> None:
-        """Join small files, bring indexes up to date, and drop what was deleted more than an hour ago."""
+        """Join small files, bring indexes up to date, also one of ids, and drop what was deleted over an hour ago."""
+        from lancedb.index import BTree
+
         with self._writing():
+            if not any(index.columns == ["id"] for index in self._table.list_indices()):
+                self._table.create_index("id", config=BTree())
             self._table.optimize(cleanup_older_than=_KEPT, delete_unverified=True)
 
     def close(self) -> None:
@@ -284,5 +290,5 @@ def _explained(place: Path, what: str, kind: type[Exception] = InputError) -> It
     except (InputError, RunError):
         raise
     except (RuntimeError, OSError, ValueError, KeyError) as error:
-        said = " ".join(str(error).split())
+        said = _SOURCE.sub("", " ".join(str(error).split()))
         raise kind(f"{place}: {what} by LanceDB ({said[:200]})") from error

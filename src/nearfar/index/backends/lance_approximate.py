@@ -44,7 +44,7 @@ def index_of(given: Mapping[str, Any], dim: int) -> Any:
 
 def searched_by(search: Any, given: Mapping[str, Any], limit: int) -> Any:
     """Return a search that goes by the index."""
-    search = search.nprobes(given["probes"])
-    if "refine" in given:
-        search = search.refine_factor(given["refine"])
-    return search.ef(max(given["ef"], limit)) if "ef" in given else search  # it finds no more than ef
+    search, refine = search.nprobes(given["probes"]), given.get("refine")
+    if refine is not None:
+        search = search.refine_factor(refine)
+    return search.ef(max(given["ef"], limit * (refine or 1))) if "ef" in given else search  # fewer are refused
