@@ -75,9 +75,10 @@ class Pgvector:
     @classmethod
     def discard(cls, place: Path, settings: Mapping[str, Any]) -> None:
         """Drop the table of what `create` made, or began to make, in a place."""
-        if (place / _FILE).is_file():
+        name = _read(place)
+        if _MADE.fullmatch(name):  # else it was broken off before there was a table
             found = cls(place, 1, {}, settings)
-            found.table = _kept_name(place)
+            found.table = name
             with closing(found), found._server.writing() as cursor:
                 if found._is_there(cursor):
                     do(cursor, f"DROP TABLE {found.table}")
@@ -270,10 +271,14 @@ def _check(settings: Mapping[str, Any]) -> None:
 
 def _kept_name(place: Path) -> str:
     """Return the name of the table that `create` made."""
-    try:
-        name = (place / _FILE).read_text()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{place / _FILE}: is missing, so this index cannot be read; build it again") from error
+    name = _read(place)
     if not _MADE.fullmatch(name):
-        raise InputError(f"{place / _FILE}: names no table of an index; build it again")
+        raise InputError(f"{place / _FILE}: is missing or names no table of an index; build the index again")
     return name
+
+
+def _read(place: Path) -> str:
+    try:
+        return (place / _FILE).read_text()
+    except (OSError, ValueError):
+        return ""

@@ -38,6 +38,7 @@ class Postgres:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        driver()  # raises
         self._given = {"dbname" if key == "database" else key: settings[key] for key in PLACE if key in settings}
         self.where = f"PostgreSQL at {settings.get('host', 'its default host')}"
         if "database" in settings:
