@@ -37,15 +37,22 @@ def server() -> dict[str, Any]:
     secret.write_text(PASSWORD)
     secret.chmod(0o644)
     data = folder / "data"
-    initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
-              "--auth=scram-sha-256", f"--pwfile={secret}"]  # fmt: skip
+    initdb: list[str | Path] = [
+        binaries / "initdb", "-D", data, "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+        "--auth=scram-sha-256", f"--pwfile={secret}",
+    ]  # fmt: skip
     made = subprocess.run(initdb, capture_output=True, text=True, cwd=folder, **user)
     if made.returncode:
         pytest.skip(f"PostgreSQL cannot be set up here: {made.stderr[-300:]}")
     options = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "max_connections=40"]
-    command = [binaries / "postgres", "-D", data, *(part for option in options for part in ("-c", option))]
+    command: list[str | Path] = [
+        binaries / "postgres",
+        "-D",
+        data,
+        *(part for option in options for part in ("-c", option)),
+    ]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+        process: subprocess.Popen[Any] = subprocess.Popen(
             ["sh", "-c", _WHILE_OPEN, "sh", *command], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, **user
         )
     atexit.register(_stop, process)
@@ -81,5 +88,5 @@ def _ordinary_user(folder: Path) -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[Any]) -> None:
     process.communicate(timeout=20)  # closes the pipe

@@ -13,7 +13,7 @@ from nearfar.errors import InputError
 from nearfar.index.backend import Backend
 from nearfar.index.backends.approximate import Known, Setting, checked
 from nearfar.index.filters import Compare, Filter, Missing
-from nearfar.index.rows import Kinds, Rows, Vectors
+from nearfar.index.rows import Kinds, Rows, Value, Vectors
 from tests.index.backends import BACKENDS
 
 DIM, ROWS = 16, 600
@@ -49,7 +49,10 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
 
 def rows_of(vectors: Vectors, first: int) -> Rows:
     numbers = range(first, first + len(vectors))
-    fields = {"part": [n % 10 for n in numbers], "rare": [True if n % 200 == 7 else None for n in numbers]}
+    fields: dict[str, list[Value]] = {
+        "part": [n % 10 for n in numbers],
+        "rare": [True if n % 200 == 7 else None for n in numbers],
+    }
     return Rows([f"{n:04}" for n in numbers], vectors, [None] * len(vectors), fields)
 
 
@@ -90,7 +93,10 @@ def test_rows_that_were_written_since_are_found(filled: tuple[str, Backend, Vect
 
 def test_what_a_backend_has_not_is_refused(filled: tuple[str, Backend, Vectors]) -> None:
     name, backend, _ = filled
-    for call in (backend.build_approximate, lambda given: backend.nearest(np.eye(DIM)[:1], 1, approximate=given)):
+    for call in (
+        backend.build_approximate,
+        lambda given: backend.nearest(np.eye(1, DIM, dtype=np.float32), 1, approximate=given),
+    ):
         with pytest.raises(InputError, match=f"{name} has no index 'annoy'"):
             call({"name": "annoy"})
         with pytest.raises(InputError, match="has no setting 'speed'"):

@@ -52,7 +52,10 @@ class Lance:
 
         shutil.rmtree(place / f"{_TABLE}.lance", ignore_errors=True)
         database = _connect(place)
-        parts = [pa.field("id", pa.string(), nullable=False, metadata=_KEY), pa.field("text", pa.string())]
+        parts: list[pa.Field[Any]] = [
+            pa.field("id", pa.string(), nullable=False, metadata=_KEY),
+            pa.field("text", pa.string()),
+        ]
         parts += [pa.field("vector", pa.list_(pa.float32(), dim), nullable=False)]
         parts += [_field(name, kind) for name, kind in fields.items()]
         with _explained(place, "cannot be made"):
@@ -125,12 +128,13 @@ class Lance:
         if where is not None:
             return len(self._read(["id"], expression(where, self.fields)))
         with self._reading():
-            return self._table.count_rows()
+            return int(self._table.count_rows())
 
     def ids(self, where: Filter | None = None) -> list[str]:
         """Return the ids of all rows, or of those that match, ascending."""
         found = self._read(["id"], None if where is None else expression(where, self.fields))
-        return sorted(found["id"].to_pylist())
+        names: list[Any] = found["id"].to_pylist()
+        return sorted(names)
 
     def scan(self, size: int = 4096) -> Iterator[Rows]:
         """Yield all rows with their vectors, at most `size` at a time, in any order, of one version of the table."""
@@ -219,11 +223,13 @@ class Lance:
     def _read(self, names: list[str], where: Any) -> pa.Table:
         with self._reading():
             search = self._table.search().select(names)
-            return (search if where is None else search.where(where)).to_arrow()
+            found: pa.Table = (search if where is None else search.where(where)).to_arrow()
+        return found
 
     def _rows(self, found: pa.Table) -> Iterator[Row]:
         cells = [(name, found[column(name)].to_pylist()) for name in self.fields]
-        for i, (name, text) in enumerate(zip(found["id"].to_pylist(), found["text"].to_pylist())):
+        ids: list[Any] = found["id"].to_pylist()
+        for i, (name, text) in enumerate(zip(ids, found["text"].to_pylist())):
             fields: dict[str, Value] = {field: values[i] for field, values in cells if values[i] is not None}
             yield Row(name, text, fields)
 
@@ -262,7 +268,7 @@ def _connect(place: Path) -> Any:
         return lancedb.connect(place.absolute(), read_consistency_interval=timedelta(0))
 
 
-def _field(name: str, kind: Kind) -> pa.Field:
+def _field(name: str, kind: Kind) -> pa.Field[Any]:
     import pyarrow as pa
 
     types = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}

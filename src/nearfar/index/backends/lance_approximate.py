@@ -43,8 +43,8 @@ def index_of(given: Mapping[str, Any], dim: int) -> Any:
 
 
 def searched_by(search: Any, given: Mapping[str, Any], limit: int) -> Any:
-    """Return a search that goes by the index."""
-    search, refine = search.nprobes(given["probes"]), given.get("refine")
+    """Return a search that goes by the index, and looks on while a filter leaves fewer than are asked for."""
+    search, refine = search.minimum_nprobes(given["probes"]).maximum_nprobes(0), given.get("refine")
     if refine is not None:
         search = search.refine_factor(refine)
     return search.ef(max(given["ef"], limit * (refine or 1))) if "ef" in given else search  # fewer are refused

@@ -94,7 +94,11 @@ class Pgvector:
     def upsert(self, rows: Rows) -> None:
         """Add rows; one of an id that is there replaces it."""
         names = ["text", "vector", *(quoted(name, "postgres") for name in self.fields)]
-        values = [rows.texts, rows.vectors, *(rows.fields.get(name, [None] * len(rows)) for name in self.fields)]
+        values: list[Any] = [
+            rows.texts,
+            rows.vectors,
+            *(rows.fields.get(name, [None] * len(rows)) for name in self.fields),
+        ]
         order = sorted(range(len(rows)), key=lambda i: rows.ids[i])  # alike in all writers, so that none blocks another
         with self._server.writing() as cursor:
             cursor.executemany(

@@ -182,21 +182,15 @@ def received(cells: Sequence[bytes], dim: int) -> Vectors:
     return vectors
 
 
-def _dumper(type_number: int) -> Any:
-    """Return the class that sends arrays as vectors, of the type that has this number in the database."""
+def _dumper(number: int) -> Any:
+    """Return the class that sends arrays (d,) as vectors, of the type that has this number in the database."""
     from psycopg.adapt import Dumper
     from psycopg.pq import Format
 
-    class VectorDumper(Dumper):
-        """A vector (d,) as pgvector receives it."""
+    def dump(_: Any, vector: Any) -> bytes:
+        return len(vector).to_bytes(2, "big") + bytes(2) + np.asarray(vector, ">f4").tobytes()
 
-        format = Format.BINARY
-        oid = type_number
-
-        def dump(self, obj: Any) -> bytes:
-            return len(obj).to_bytes(2, "big") + bytes(2) + np.asarray(obj, ">f4").tobytes()
-
-    return VectorDumper
+    return type("VectorDumper", (Dumper,), {"format": Format.BINARY, "oid": number, "dump": dump})
 
 
 def _said(error: Any) -> str:
