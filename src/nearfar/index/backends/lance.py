@@ -23,7 +23,6 @@ from nearfar.index.rows import Kind, Kinds, Nearest, Row, Rows, Value, Vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from lancedb.table import Table
 
 _TABLE = "rows"
 # What tells LanceDB that two writers who add one id are in each other's way; without it both rows stay.
@@ -41,7 +40,7 @@ class Lance:
     since are compared one by one.
     """
 
-    def __init__(self, place: Path, dim: int, fields: Kinds, table: Table) -> None:
+    def __init__(self, place: Path, dim: int, fields: Kinds, table: Any) -> None:
         self.place, self.dim, self.fields, self._table = place, dim, dict(fields), table
 
     @classmethod
