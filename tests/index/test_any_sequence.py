@@ -27,7 +27,7 @@ IDS = st.lists(ID, unique=True, min_size=1, max_size=5)
 TEXTS = st.none() | st.lists(st.sampled_from(["fox", "goose", "hen", "fox goose"]), max_size=3).map(" ".join)
 
 
-class Sequence(RuleBasedStateMachine):
+class CallSequence(RuleBasedStateMachine):
     """Writes to an index and to a dict of the same rows."""
 
     def __init__(self, arguments: Callable[[Path], dict[str, Any]]) -> None:
@@ -49,7 +49,7 @@ class Sequence(RuleBasedStateMachine):
         given = [{"id": name, "text": text, **of_row} for name, text, of_row in zip(ids, texts, fields)]
         assert self.index.add(given, vectors=drawn) == len(ids)
         for name, text, of_row, vector in zip(ids, texts, fields, drawn):
-            there = {field: value for field, value in of_row.items() if value is not None}
+            there: dict[str, Value] = {field: value for field, value in of_row.items() if value is not None}
             self.rows[name] = Row(name, text, there), vector / np.linalg.norm(vector)
 
     @rule(ids=IDS)
@@ -119,6 +119,8 @@ class Sequence(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_any_sequence_of_calls(name: str) -> None:
-    run_state_machine_as_test(
-        lambda: Sequence(SETTINGS[name]), settings=settings(max_examples=8, stateful_step_count=12, deadline=None)
-    )
+    class OfBackend(CallSequence):
+        def __init__(self) -> None:
+            super().__init__(SETTINGS[name])
+
+    run_state_machine_as_test(OfBackend, settings=settings(max_examples=8, stateful_step_count=12, deadline=None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nearfar.errors import InputError
 from nearfar.index.backend import Backend
-from nearfar.index.filters import Compare, Filter, Missing, OneOf
+from nearfar.index.filters import Compare, Filter, Missing, Not, OneOf, StartsWith
 from nearfar.index.rows import Row, Rows, Value, Vectors
 from tests.index.backends import BACKENDS
 from tests.index.drawn import FIELDS, filters
@@ -19,6 +22,11 @@ from tests.index.filter_reference import mask
 
 DIM = 8
 Open = Callable[[], Backend]
+PAIRS = int(os.environ.get("NEARFAR_PAIRS", "60"))  # of a filter and k, on each backend
+NAMES = ["a.b", "a`b", 'say "hi"', "100 %", "%s", "?", "xmin", "select", "Größe", "UPPER", "x_61", "it's", "\U0001f98a",
+         "'; drop table rows; --", "vector_", "é" * 31, "e\u0301", "rowid", "oid"]  # fmt: skip
+TEXTS = ["", "a", "A", "ab", "'", '"', "%", "\\", "a%s", "_", "é", "e\u0301", "ß", "\U0001f98a", "\U0010ffff",
+         "\U0010ffffa", "\ud7ff", "\ue000", "a\nb", "'; drop table rows; --", " ", "\t"]  # fmt: skip
 
 
 @pytest.fixture(params=BACKENDS)
@@ -196,7 +204,7 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Bac
     backend.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=PAIRS)
 @given(where=st.none() | filters(), k=st.integers(1, 800), seed=st.integers(0, 9))
 def test_what_is_found_agrees_with_numpy_to_the_id(
     filled: tuple[Backend, Rows], where: Filter | None, k: int, seed: int
@@ -210,3 +218,97 @@ def test_what_is_found_agrees_with_numpy_to_the_id(
         assert len(found.ids) == min(k, matching)
         assert found.ids == ids
         assert np.allclose(found.scores, scores, atol=1e-6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=PAIRS)
+@given(where=filters())
+def test_a_filter_finds_the_rows_that_meet_it(odd: tuple[Backend, list[dict[str, Value]]], where: Filter) -> None:
+    backend, fields = odd
+    expected = [f"{i:03}" for i, met in enumerate(mask(where, fields)) if met]
+    assert backend.ids(where) == expected
+    assert backend.count(where) == len(expected)
+
+
+@pytest.fixture(params=BACKENDS)
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Backend, list[dict[str, Value]]]]:
+    """Return a backend of rows with the odd values that filters are drawn from."""
+    kind, wanted = BACKENDS[request.param](tmp_path)
+    backend = kind.create(tmp_path / "place", DIM, FIELDS, wanted)
+    rng, n = np.random.default_rng(7), 120
+    choices: dict[str, list[Value]] = {
+        "lang": [*TEXTS, None],
+        "order": [*reversed(TEXTS), None],
+        "year": [None, 0, 1, -1, 3, 2**53 + 1, 2**63 - 1, -(2**63) + 1],
+        "weight %": [None, 0.0, 1.0, -1.0, 0.1, 1e300, 5e-324],
+        'is "new"': [None, True, False],
+    }
+    drawn = {name: [values[i] for i in rng.integers(len(values), size=n)] for name, values in choices.items()}
+    backend.upsert(rows_of(rng, [f"{i:03}" for i in range(n)], drawn))
+    yield backend, [{name: values[i] for name, values in drawn.items()} for i in range(n)]
+    backend.close()
+
+
+def test_texts_are_compared_by_code_points_on_every_backend(odd: tuple[Backend, list[dict[str, Value]]]) -> None:
+    backend, fields = odd
+    for text in TEXTS:
+        for where in (StartsWith("lang", text), Not(StartsWith("lang", text)), Compare("lang", ">=", text)):
+            assert backend.ids(where) == [f"{i:03}" for i, met in enumerate(mask(where, fields)) if met], where
+
+
+def test_fields_and_ids_may_be_called_anything(again: Open) -> None:
+    rng, backend = np.random.default_rng(8), again()
+    backend.add_fields(dict.fromkeys(NAMES[:5], "text"))
+    backend.add_fields(dict.fromkeys(NAMES, "text"))
+    ids = [f"id {text}" for text in TEXTS]
+    rows = rows_of(rng, ids)
+    texts: dict[str, list[Value]] = {name: [f"{name} {i % 3}" for i in range(len(ids))] for name in NAMES}
+    backend.upsert(Rows(ids, rows.vectors, ids, {**rows.fields, **texts}))
+    assert backend.ids() == sorted(ids)
+    for name in NAMES:
+        assert backend.ids(Compare(name, "=", f"{name} 1")) == sorted(ids[1::3])
+        assert backend.count(Missing(name)) == 0
+    for i, row in enumerate(backend.get(ids)):
+        assert row == Row(ids[i], ids[i], {name: values[i] for name, values in texts.items()})
+    for query, found in zip(rows.vectors, backend.nearest(rows.vectors, 1, Missing("lang"))):
+        assert found.ids == [ids[int((rows.vectors @ query).argmax())]]
+    assert backend.delete(ids[:4]) == 4
+    assert backend.ids() == sorted(ids[4:])
+    assert np.array_equal(backend.vectors(ids[4:]), rows.vectors[4:])
+
+
+def test_nothing_is_no_error(again: Open) -> None:
+    backend = again()
+    backend.upsert(rows_of(np.random.default_rng(9), []))
+    assert backend.delete([]) == 0
+    assert backend.get([]) == []
+    assert backend.vectors([]).shape == (0, DIM)
+    assert backend.nearest(np.empty((0, DIM), np.float32), 3) == []
+    assert backend.count() == 0
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_one_that_is_missing_or_of_another_dimension_is_refused(name: str, tmp_path: Path) -> None:
+    kind, wanted = BACKENDS[name](tmp_path)
+    with pytest.raises(InputError, match="is missing"):
+        kind.open(tmp_path / "nowhere", DIM, FIELDS, wanted)
+    kind.create(tmp_path / "place", DIM, FIELDS, wanted).close()
+    if name.startswith("exact"):
+        return  # whose files say nothing of it: index.json alone does
+    with pytest.raises(InputError, match="vectors of 8 dimensions"):
+        kind.open(tmp_path / "place", DIM + 1, FIELDS, wanted)
+    with pytest.raises(InputError, match="has no field 'other'"):
+        kind.open(tmp_path / "place", DIM, {**FIELDS, "other": "text"}, wanted)
+    with pytest.raises(InputError, match="precision"):
+        kind.open(tmp_path / "place", DIM, FIELDS, {**wanted, "precision": "int8"})
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_one_whose_making_was_broken_off_is_made_again(name: str, tmp_path: Path) -> None:
+    kind, wanted = BACKENDS[name](tmp_path)
+    kind.create(tmp_path / "place", DIM, FIELDS, wanted).close()
+    kind.discard(tmp_path / "place", wanted)
+    shutil.rmtree(tmp_path / "place")
+    kind.discard(tmp_path / "place", wanted)
+    backend = kind.create(tmp_path / "place", DIM, {}, wanted)
+    assert backend.count() == 0
+    backend.close()

@@ -32,6 +32,11 @@ class Backend(Protocol):
         """Open what `create` made. Errors: `InputError` for one that is missing, damaged or of another dimension."""
         ...
 
+    @classmethod
+    def discard(cls, place: Path, settings: Mapping[str, Any]) -> None:
+        """Remove what `create` made, or began to make, elsewhere than in a place, which the caller removes."""
+        ...
+
     def add_fields(self, fields: Kinds) -> None:
         """Give rows further fields, without a value in the rows that are there."""
         ...

@@ -7,11 +7,19 @@ from typing import Literal, assert_never
 from nearfar.index.filters import And, Compare, Filter, Missing, Not, OneOf, Or, StartsWith
 
 Dialect = Literal["sqlite", "postgres"]
+_TAKEN = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")  # columns of every table of PostgreSQL's
 Parameters = list[str | int | float | bool]
 
 
+def stored_as(field: str) -> str:
+    """Return the column of a field in PostgreSQL: its name, or with _ before it where a table has one of its own."""
+    return f"_{field}" if field in _TAKEN else field  # no field begins with _
+
+
 def quoted(name: str, dialect: Dialect) -> str:
-    """Return a name of a table or column as SQL writes it."""
+    """Return the column of a field as SQL writes it."""
+    if dialect == "postgres":
+        name = stored_as(name)
     name = '"' + name.replace('"', '""') + '"'
     return name.replace("%", "%%") if dialect == "postgres" else name  # where % begins a placeholder
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 from nearfar.errors import InputError
 from nearfar.index.embedding import Embedding
 from nearfar.index.folder import Contents, Generation, IndexFolder
-from nearfar.index.store import RowStore
+from nearfar.index.store import RowStore, discard
 from nearfar.text.stems import stemmer_of
 
 
@@ -18,7 +16,7 @@ def create(folder: IndexFolder, embedding: Embedding, generation: Generation, la
     with folder.lock():
         if folder.is_there():
             raise InputError(f"{folder.path}: an index is there already; open it, or choose another place")
-        shutil.rmtree(folder.place(1), ignore_errors=True)  # of one whose making was broken off
+        discard(folder.place(1), generation)  # of one whose making was broken off
         described = embedding.described(generation)
         RowStore.create(folder.place(1), described, language).close()
         folder.write(Contents(1, {1: described}))
@@ -36,7 +34,7 @@ def begin(folder: IndexFolder, embedding: Embedding, *, language: str | None, di
         kept = {number: each for number, each in contents.generations.items() if number <= contents.current}
         _leave(folder, contents, Contents(contents.current, kept))
         number = contents.current + 1
-        shutil.rmtree(folder.place(number), ignore_errors=True)  # of one whose making was broken off
+        discard(folder.place(number), generation)  # of one whose making was broken off
         RowStore.create(folder.place(number), generation, language).close()
         folder.write(folder.contents().with_one(number, generation))
         return number
@@ -80,10 +78,10 @@ def _rows(folder: IndexFolder, number: int) -> int:
 
 
 def _leave(folder: IndexFolder, before: Contents, after: Contents) -> Contents:
-    """Drop what is not in the contents after: first from `index.json`, then its files."""
+    """Drop what is not in the contents after: first from `index.json`, then its rows and files."""
     gone = set(before.generations) - set(after.generations)
     if gone:
         folder.write(after)
         for number in gone:
-            shutil.rmtree(folder.place(number), ignore_errors=True)
+            discard(folder.place(number), before.generations[number])
     return after

@@ -47,9 +47,13 @@ class Index:
 
     def __init__(self, opened: Opened, embedding: Embedding) -> None:
         self._opened, self._embedding = opened, embedding
-        with opened.reading() as (generation, _):
-            embedding.check(generation)
-            self._space = generation.fingerprint, generation.dim
+        try:
+            with opened.reading() as (generation, _):
+                embedding.check(generation)
+                self._space = generation.fingerprint, generation.dim
+        except BaseException:
+            opened.close()
+            raise
 
     @classmethod
     def create(
@@ -93,7 +97,8 @@ class Index:
 
         Errors: `InputError` where there is none, it is damaged, or its vectors are of another model.
         """
-        return cls(Opened(IndexFolder(Path(folder))), Embedding(model))
+        embedding = Embedding(model)
+        return cls(Opened(IndexFolder(Path(folder))), embedding)
 
     @classmethod
     def beside(

@@ -49,9 +49,10 @@ class Search:
     def embed(self, embedding: Embedding, generation: Generation) -> None:
         """Embed the queries that need it."""
         left = [i for i, mode in enumerate(self.modes) if self.vectors[i] is None and mode != "words"]
-        found = embedding.embed([self.queries[i] for i in left], "query", generation) if left else []
-        for i, vector in zip(left, found):
-            self.vectors[i] = vector
+        if left:
+            found = embedding.embed([self.queries[i] for i in left], "query", generation)
+            for i, vector in zip(left, found):
+                self.vectors[i] = vector
 
     def run(self, store: RowStore, where: Filter | None, approximate: Mapping[str, Any] | None) -> list[list[Hit]]:
         """Return the hits of each query."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +18,7 @@ from nearfar.index.rows import Kinds, Row, Rows
 from nearfar.index.words import Words
 from nearfar.text.language import detect
 
-BACKENDS = ("exact",)
+BACKENDS = ("exact", "lance", "pgvector")
 _SETTLED = 200  # texts after which their language is told for good
 _AT_ONCE = 4096  # rows that are read at a time
 
@@ -28,6 +29,14 @@ def backend_class(name: str) -> type[Backend]:
         from nearfar.index.backends.exact import Exact
 
         return Exact
+    if name == "lance":
+        from nearfar.index.backends.lance import Lance
+
+        return Lance
+    if name == "pgvector":
+        from nearfar.index.backends.pgvector import Pgvector
+
+        return Pgvector
     raise InputError(f"backend {name!r:.60}: no such one; {nearest(name, BACKENDS)}")
 
 
@@ -47,7 +56,11 @@ class RowStore:
             place.mkdir(parents=True, exist_ok=True)
         make = kind.create if create else kind.open
         self.backend = make(place / "rows", generation.dim, self.fields, settings)
-        self.words = Words(place / "words.db", create=create)
+        try:
+            self.words = Words(place / "words.db", create=create)
+        except BaseException:
+            self.backend.close()
+            raise
 
     @classmethod
     def create(cls, place: Path, generation: Generation, language: str | None) -> Self:
@@ -126,6 +139,13 @@ class RowStore:
     def _follow(self, ids: Sequence[str], found: Sequence[IndexedRow]) -> None:
         with self.words.postings.writing() as totals:
             self.words.replace(totals, ids, found)
+
+
+def discard(place: Path, generation: Generation) -> None:
+    """Remove the rows of a generation: what a database keeps of them, and their folder."""
+    settings = dict(generation.backend)
+    backend_class(str(settings.pop("name"))).discard(place / "rows", settings)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def documents(rows: Rows) -> list[IndexedRow]:

@@ -59,6 +59,10 @@ class Exact:
         """Open what `create` made. Errors: `InputError` for one that is missing or damaged."""
         return cls(place, dim, fields, settings, create=False)
 
+    @classmethod
+    def discard(cls, place: Path, settings: Mapping[str, Any]) -> None:
+        """Do nothing: all of it is in the place."""
+
     def add_fields(self, fields: Kinds) -> None:
         """Give rows further fields, without a value in the rows that are there."""
         self._table.add_fields(fields)
