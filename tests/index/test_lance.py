@@ -75,7 +75,7 @@ def test_writers_that_share_no_lock_leave_one_row_of_an_id(tmp_path: Path) -> No
         writer.stdin.write("go\n")
         writer.stdin.flush()
     for writer in writers:
-        writer.communicate(timeout=120)
+        writer.communicate(timeout=240)
         assert writer.returncode == 0
     table = Lance.open(tmp_path / "rows", 2, {}, {})
     assert table.count() == len(set(table.ids())) == 100
