@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.column_names import TEXT_COLUMNS
 from nearfar.errors import InputError, listed
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ def rows_of(
 
     Errors: those of the table; `InputError` where it has no ids or no texts, or another number of vectors.
     """
-    from nearfar.evaluation.sources import TEXT_COLUMNS
 
     table = read.table(path)
     table = table.rows_of_all_splits() or table

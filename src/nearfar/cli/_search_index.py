@@ -1,4 +1,4 @@
-"""nearfar search INDEX QUERY: what is asked of an index, and how its hits are told."""
+"""nearfar search INDEX QUERY: what is asked of an index, and how its hits are shown."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def _query(given: str) -> Any:
 
 def lines(hit: dict[str, Any]) -> list[str]:
     """Return what to tell people of a hit beside its text: where it is from, its fields, why it was found."""
-    told = []
+    lines = []
     fields = {name: value for name, value in hit.get("fields", {}).items() if value is not None}
     if fields:
-        told.append(", ".join(f"{name} {value}" for name, value in fields.items()))
+        lines.append(", ".join(f"{name} {value}" for name, value in fields.items()))
     for leg in ("vectors", "words"):
         if found := (hit.get("explain") or {}).get(leg):
             terms = ", ".join(f"{term} {value:.2f}" for term, value in found.get("terms", {}).items())
-            told.append(f"by {leg}: rank {found['rank']}, score {found['score']:.3f}{f' ({terms})' if terms else ''}")
-    return told
+            lines.append(f"by {leg}: rank {found['rank']}, score {found['score']:.3f}{f' ({terms})' if terms else ''}")
+    return lines
