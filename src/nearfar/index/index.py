@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -21,7 +22,7 @@ from nearfar.index.rows import Kinds, Row, Rows, Vectors
 from nearfar.index.searching import asked, similar, vectors_of
 
 
-class Index:
+class Index(AbstractContextManager["Index"]):
     """Rows in a folder: each an id, a unit vector, perhaps a text, and typed fields.
 
     `create` makes one, `open` opens it. Several processes may read and write it: writers wait for each other, a write
@@ -74,7 +75,7 @@ class Index:
             folder: where there is none yet.
             model: a `Model`, its folder, or anything with `embed(cells, role=...)`, `dim` and `fingerprint`; None where
                 all rows and queries will be vectors.
-            backend: what keeps the rows: "exact".
+            backend: what keeps the rows: "exact", "lance" or "pgvector" (docs/backends.md).
             precision: in which vectors are kept and compared: "float32", "float16", or "int8" and "bits", by which the
                 best candidates are found for float32 to score.
             fields: names and kinds ("text", "integer", "number", "boolean") of fields; others are added as rows bring
@@ -97,8 +98,7 @@ class Index:
 
         Errors: `InputError` where there is none, it is damaged, or its vectors are of another model.
         """
-        embedding = Embedding(model)
-        return cls(Opened(IndexFolder(Path(folder))), embedding)
+        return cls(Opened(IndexFolder(Path(folder))), Embedding(model))
 
     @classmethod
     def beside(
@@ -290,16 +290,11 @@ class Index:
         """Let go of files and connections."""
         self._opened.close()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def _refuse_another(self, now: Generation) -> None:
         """Refuse rows and queries where a generation of another model was swapped in since this one was opened."""
         if (now.fingerprint, now.dim) != self._space:
-            raise InputError(
-                f"{self.folder}: a generation of another model has taken its place ({now.model or now.fingerprint}); "
-                "open it again with that model"
-            )
+            what = f"a generation of another model has taken its place ({now.model or now.fingerprint})"
+            raise InputError(f"{self.folder}: {what}; open it again with that model")

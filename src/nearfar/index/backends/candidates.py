@@ -16,7 +16,7 @@ MORE = 16  # candidates beyond k: enough, unless many scores are equal
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Shortlist:
     """The best rows that a database found for a query (d,): ids, vectors (m, d), and its inner products (m,)."""
 
     query: Vectors
@@ -47,7 +47,7 @@ class Candidates:
 
 
 def settled(
-    found: Candidates, k: int, limit: int, look: Callable[[int | None, float | None], Candidates], *, exact: bool
+    found: Shortlist, k: int, limit: int, look: Callable[[int | None, float | None], Shortlist], *, exact: bool
 ) -> Nearest:
     """Return the k best, after another look where the candidates may lack one of them.
 

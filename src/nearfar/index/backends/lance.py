@@ -15,7 +15,7 @@ import numpy as np
 
 from nearfar.errors import InputError, RunError
 from nearfar.index.backends.approximate import checked, refuse_settings
-from nearfar.index.backends.candidates import MORE, Candidates, settled
+from nearfar.index.backends.candidates import MORE, Shortlist, settled
 from nearfar.index.backends.lance_approximate import KNOWN, index_of, searched_by
 from nearfar.index.backends.lance_filter import column, expression
 from nearfar.index.filters import Filter
@@ -163,7 +163,7 @@ class Lance:
             part = queries[start : start + at_once]
             for query, first in zip(part, self._candidates(part, limit, where, settings)):
 
-                def look(limit: int | None, least: float | None, query: Vectors = query) -> Candidates:
+                def look(limit: int | None, least: float | None, query: Vectors = query) -> Shortlist:
                     return self._candidates(query[None], limit or self.count() + 1, where, None, least)[0]
 
                 found.append(settled(first, k, limit, look, exact=settings is None))
@@ -202,7 +202,7 @@ class Lance:
         where: Filter | None,
         settings: Mapping[str, Any] | None,
         least: float | None = None,
-    ) -> list[Candidates]:
+    ) -> list[Shortlist]:
         """Return the best rows of each query by LanceDB's scores, of at least `least`, and at most so many."""
         with self._reading():
             search = self._table.search(queries, vector_column_name="vector").distance_type("dot").limit(limit)
@@ -217,7 +217,7 @@ class Lance:
         scores = 1 - found["_distance"].to_numpy()
         of = found["query_index"].to_numpy() if "query_index" in found.column_names else np.zeros(len(ids), np.int32)
         parts = [np.flatnonzero(of == i) for i in range(len(queries))]
-        return [Candidates(query, ids[i].tolist(), vectors[i], scores[i]) for query, i in zip(queries, parts)]
+        return [Shortlist(query, ids[i].tolist(), vectors[i], scores[i]) for query, i in zip(queries, parts)]
 
     def _read(self, names: list[str], where: Any) -> pa.Table:
         with self._reading():

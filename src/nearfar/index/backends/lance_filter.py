@@ -86,8 +86,8 @@ def _missing(field: str, fields: Kinds, *, met: bool) -> Expr:
 
     value = col(column(field))
     written = (func("octet_length", value) if fields[field] == "text" else value).cast("string")
-    joined = func("concat", written, lit(""))
-    return joined == lit("") if met else joined != lit("")
+    text = func("concat", written, lit(""))
+    return text == lit("") if met else text != lit("")
 
 
 def _before_end(field: str, start: str) -> list[Expr]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nearfar.errors import InputError
 from nearfar.index.backends.approximate import checked, refuse_settings
-from nearfar.index.backends.candidates import MORE, Candidates, settled
+from nearfar.index.backends.candidates import MORE, Shortlist, settled
 from nearfar.index.backends.pgvector_approximate import KNOWN, index_of, indexed, search_options
 from nearfar.index.backends.postgres import PLACE, Postgres, check_dimension, check_place, do, prepare, received
 from nearfar.index.filter_sql import compiled, quoted, stored_as
@@ -177,7 +177,7 @@ class Pgvector:
         with self._server.reading() as cursor:
             for query in np.asarray(queries, np.float32):
 
-                def look(limit: int | None, least: float | None, query: Vectors = query) -> Candidates:
+                def look(limit: int | None, least: float | None, query: Vectors = query) -> Shortlist:
                     return self._compared(cursor, query, limit, where, least)
 
                 if settings is None:
@@ -206,7 +206,7 @@ class Pgvector:
 
     def _compared(
         self, cursor: Any, query: Vectors, limit: int | None, where: Filter | None, least: float | None
-    ) -> Candidates:
+    ) -> Shortlist:
         """Return the best rows when all are compared: no index orders by a negated distance."""
         condition, parameters = compiled(where, "postgres")
         given: list[Any] = [query, *parameters]
@@ -219,7 +219,7 @@ class Pgvector:
 
     def _approximate(
         self, cursor: Any, query: Vectors, limit: int, where: Filter | None, settings: Mapping[str, Any]
-    ) -> Candidates:
+    ) -> Shortlist:
         """Return what an index finds; it looks on while a filter leaves fewer than are asked for."""
         for key, value in search_options(settings, limit).items():
             do(cursor, "SELECT set_config(%s, %s, true)", [key, value])
@@ -229,9 +229,9 @@ class Pgvector:
         do(cursor, f"{select} ORDER BY {distance} LIMIT %s", [query, *parameters, query, limit])
         return self._candidates(query, cursor.fetchall())
 
-    def _candidates(self, query: Vectors, found: Sequence[Any]) -> Candidates:
+    def _candidates(self, query: Vectors, found: Sequence[Any]) -> Shortlist:
         vectors = received([row[1] for row in found], self.dim)
-        return Candidates(query, [row[0] for row in found], vectors, np.array([row[2] for row in found], np.float32))
+        return Shortlist(query, [row[0] for row in found], vectors, np.array([row[2] for row in found], np.float32))
 
     @contextmanager
     def _closed_by_errors(self) -> Iterator[None]:
