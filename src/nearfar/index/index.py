@@ -98,7 +98,8 @@ class Index(AbstractContextManager["Index"]):
 
         Errors: `InputError` where there is none, it is damaged, or its vectors are of another model.
         """
-        return cls(Opened(IndexFolder(Path(folder))), Embedding(model))
+        embedding = Embedding(model)  # refused, if it is, before anything is open
+        return cls(Opened(IndexFolder(Path(folder))), embedding)
 
     @classmethod
     def beside(
@@ -154,8 +155,7 @@ class Index(AbstractContextManager["Index"]):
         Errors: `InputError`, by row, and nothing is written: an id that is empty or there twice; nothing to embed; a
         field's value of another kind than before; vectors that are zero, not finite, or of another dimension.
         """
-        given = list(rows) if not isinstance(rows, Mapping | str) else rows
-        embedded = vectors is not None
+        given, embedded = list(rows) if not isinstance(rows, Mapping | str) else rows, vectors is not None
         with self._opened.reading() as (generation, store):
             self._refuse_another(generation)
             known = dict(store.fields)
