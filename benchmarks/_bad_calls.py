@@ -85,6 +85,7 @@ def of_models(model: str) -> dict[str, tuple[str, ...]]:
         "audit --model": ("audit", "pairs.jsonl", "--model", model, "--out", "audit.html"),
         "mine": ("mine", model, "pairs.jsonl", "--out", "mined.jsonl", "--quiet"),
         "lab": ("lab", "temperature", model, "pairs.jsonl", "--steps", "0", "--out", "lab", "--quiet"),
+        "index build": ("index", "build", "docs.index", model, "pairs.jsonl", "--column", "query"),
         "export": ("export", model, "--onnx", "onnx"),
         "train finetune": ("train", "finetune", "data.path=pairs.jsonl", f"encoder.model={model}", *SMALL),
         "train adapt": ("train", "adapt", "data.path=pairs.jsonl", f"encoder.of.model={model}", *STUDENT[1:], *SMALL),

@@ -87,9 +87,9 @@ def command(
         queries = _queries(query)
         found = _in_corpus(model, corpus, read, [*queries.values()], k, mode or "vectors", column, split)
     if query == "-":
-        emit(found, as_json, lambda: _show_several(queries, found))
+        emit(found, as_json, lambda: _show_several(queries, found, where))
     else:
-        emit(found[0], as_json, lambda: _show(found[0]))
+        emit(found[0], as_json, lambda: _show(found[0], where))
 
 
 def _refuse(place: str, what: str, options: dict[str, Any]) -> None:
@@ -133,21 +133,22 @@ def _queries(query: str) -> dict[int, str]:
     return queries
 
 
-def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]]) -> None:
+def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]], where: str | None) -> None:
     """Print each query under its line's number, and what was found."""
     for i, (number, query) in enumerate(queries.items()):
         if i:
             show("")
         show(f"{number}: {query}", "")
-        _show(found[i])
+        _show(found[i], where)
 
 
-def _show(hits: list[dict[str, Any]]) -> None:
+def _show(hits: list[dict[str, Any]], where: str | None) -> None:
     for hit in hits:
         text = _excerpt(hit["text"]) if "text" in hit else []  # a picture has none
         show(f"{hit['score']:.3f}  {hit['id']}", *(f"       {line}" for line in lines(hit)), *text)
     if not hits:
-        show("nothing found: no document shares a word with the query, or none meets the filter")
+        filtered = "" if where is None else ", or none meets the filter"
+        show(f"nothing found: no document shares a word with the query{filtered}")
 
 
 def _excerpt(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from nearfar.index.index import Index
 from tests.index.documents.parts import CountingModel
 
 MODEL = CountingModel()
+ROOT = Path(__file__).parents[3]
 
 
 def documents(place: Path) -> Path:
@@ -125,7 +127,9 @@ def test_killed_it_goes_on(tmp_path: Path) -> None:
         (docs / f"{i}.txt").write_text(f"document {i} near and far\n")
     (docs / "table.jsonl").write_text("".join(f'{{"text": "row {i}"}}\n' for i in range(100)))
     code = "import sys; from tests.index.documents.test_build_index import child; child(sys.argv[1])"
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         for _ in range(3):
             assert process.stdout.readline() == b"part\n"
