@@ -60,7 +60,7 @@ def keep_freed_memory() -> None:
     """Let this process keep large blocks that it frees, for the next step, which needs as large ones.
 
     By default glibc gives blocks of 32 MB and more back to the system at once, and each new one must be filled with
-    zeros again: a tenth of a step of ResNet-18 at 256 pictures. The peak of the memory rises by 5 to 15 % there.
+    zeros again: a tenth of a step of ResNet-18 at 256 pictures. The peak of the memory rises by 5 to 16 % there.
     Elsewhere than on glibc it does nothing.
     """
     try:
