@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from scipy.stats import ks_2samp, kstest
 from torch import Tensor
 
 from nearfar.augmentations.image import ImageAugmentation
-from nearfar.augmentations.image_changes import affine, blur, boxes, colour
+from nearfar.augmentations.image_changes import affine, blur, boxes, colour, stroke
 from nearfar.augmentations.image_changes.presets import PRESETS
 from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
@@ -127,6 +128,28 @@ def test_lines_are_bent_by_at_most_a_share_of_the_side_each_row_its_own() -> Non
     dark = (bent[..., 0] < 128).nonzero()  # (p, 3)
     assert dark[:, 2].min() >= 14 - 5 and dark[:, 2].max() <= 17 + 5  # 3.2 pixels, and what cubics overshoot
     assert torch.equal(bent[1], torch.as_tensor(ImageAugmentation(size=32, bend=0.1, **still)(cells, drawn(3)))[1])
+
+
+def test_strokes_are_the_least_and_the_largest_of_their_neighbours_by_an_amount() -> None:
+    """Against scipy's grey-scale morphology; what is cut off at the edge counts neither way."""
+    x, amount = floats(5, 7, 9), torch.tensor([-1.0, -0.25, 0.0, 0.5, 1.0])
+    found = stroke.restroked(x, amount)
+    for n, share in enumerate(amount.tolist()):
+        for c in range(3):
+            plain = x[n, c].double().numpy()
+            change = ndimage.grey_erosion if share > 0 else ndimage.grey_dilation
+            expected = plain + abs(share) * (change(plain, size=(3, 3), mode="nearest") - plain)
+            np.testing.assert_allclose(found[n, c].numpy(), expected, atol=1e-6)
+
+
+def test_each_row_has_a_stroke_of_its_own() -> None:
+    cells = torch.full((40, 32, 32, 3), 255, dtype=torch.uint8)
+    cells[:, :, 14:18] = 0
+    still: dict[str, Any] = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grey": 0.0}
+    drawn_anew = torch.as_tensor(ImageAugmentation(size=32, stroke=0.5, **still)(cells, drawn(40)))
+    wide = 1 - drawn_anew[:, 16, :, 0].float().mean(1) / 255  # share of a row that is dark
+    assert wide.min() >= 3 / 32 - 1e-3 and wide.max() <= 5 / 32 + 1e-3  # half a pixel at each edge
+    assert (wide > 4 / 32).float().mean() == pytest.approx(0.5, abs=0.3) and len(wide.unique()) > 30
 
 
 def test_an_affine_change_is_torchvisions() -> None:
@@ -256,6 +279,7 @@ def test_the_size_is_that_of_the_setting_the_reader_or_the_picture() -> None:
         ({"scale": (0.0, 1.0)}, "scale must be a range within 0 and 1"),
         ({"size": 0}, "size must be at least 1"),
         ({"bend": 1.0}, "bend is a share of the side, 0 to below 1; it is 1.0"),
+        ({"stroke": 2.0}, "stroke is a number of pixels, 0 to 1; it is 2.0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given: dict[str, Any], said: str) -> None:

@@ -125,7 +125,7 @@ def test_the_fingerprint_is_of_every_setting_and_of_nothing_else(tmp_path: Path)
     [
         ({"model": "resnet81"}, r"timm has no architecture 'resnet81'; did you mean 'resnet18'"),
         ({"stem": "small"}, "small is for timm's ResNets, fasternet_t0 is none"),
-        ({"fit": "stretch"}, r"encoder\.fit must be crop or squash, it is 'stretch'"),
+        ({"fit": "stretch"}, r"encoder\.fit must be crop or squash or content, it is 'stretch'"),
         ({"size": 0}, r"encoder\.size must be 1 to 4096 pixels, it is 0"),
         ({"mean": [0.5, 0.5]}, r"encoder\.mean must be three numbers"),
         ({"std": [0.5, 0.0, 0.5]}, r"encoder\.std must be three numbers above 0"),

@@ -25,7 +25,7 @@ def pictures(n: int, side: int = 32) -> list[np.ndarray]:
 
 @given(widths=st.lists(st.integers(1, 6), min_size=2, max_size=5), size=st.integers(1, 300))
 def test_features_are_as_wide_as_the_last_convolution_at_any_size(widths: list[int], size: int) -> None:
-    network = PlainNetwork(tuple(widths), size, seed=0).eval()
+    network = PlainNetwork(tuple(widths), "mean", size, seed=0).eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 3, size, size)).shape == (2, widths[-1])
     assert sum(len(layer) for layer in network.layers()) == len(list(network.parameters()))
@@ -33,13 +33,13 @@ def test_features_are_as_wide_as_the_last_convolution_at_any_size(widths: list[i
 
 @pytest.mark.parametrize(("size", "places"), [(32, 4), (48, 6), (64, 4), (128, 4), (224, 4)])
 def test_larger_pictures_are_halved_first(size: int, places: int) -> None:
-    network = PlainNetwork((20, 24, 28, 28), size, seed=0).eval()
+    network = PlainNetwork((20, 24, 28, 28), "mean", size, seed=0).eval()
     with torch.no_grad():
         assert network.network(torch.zeros(1, 3, size, size)).shape[2:] == (places, places)
 
 
 def test_it_is_convolutions_batch_norm_and_relu_and_a_mean() -> None:
-    network = PlainNetwork((4, 4, 5, 6), 32, seed=0).double().eval()
+    network = PlainNetwork((4, 4, 5, 6), "mean", 32, seed=0).double().eval()
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = x
     weights = network.network.state_dict()
@@ -50,11 +50,16 @@ def test_it_is_convolutions_batch_norm_and_relu_and_a_mean() -> None:
             expected = (expected - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
             expected = (expected * weights[f"{number}.1.weight"][:, None, None]).clamp(min=0)
         torch.testing.assert_close(network(x), expected.mean((2, 3)))
+        network.pool = "none"
+        torch.testing.assert_close(network(x), expected.permute(0, 2, 3, 1).flatten(1))
 
 
-@pytest.mark.parametrize("size", [32, 96])
-def test_a_folder_gives_the_same_vectors_and_promises_no_other_library(tmp_path: Path, size: int) -> None:
-    model = Model(Image(model_args={"widths": [8, 12, 16]}, size=size, seed=3))
+@pytest.mark.parametrize(("size", "args"), [(32, {}), (96, {}), (32, {"pool": "none"})])
+def test_a_folder_gives_the_same_vectors_and_promises_no_other_library(
+    tmp_path: Path, size: int, args: dict[str, Any]
+) -> None:
+    model = Model(Image(model_args={"widths": [8, 12, 16], **args}, size=size, seed=3))
+    assert model.dim == (8 * 8 * 16 if args else 16)
     folder = model.save(tmp_path / "m")
     again = Model.load(folder)
     assert again.fingerprint == model.fingerprint
@@ -84,7 +89,8 @@ def test_the_number_of_halvings_follows_the_pictures() -> None:
         ({"model_args": {"widths": [8, 0]}}, "widths must be"),
         ({"model_args": {"widths": [8, True]}}, "widths must be"),
         ({"model_args": {"widths": [8, 10**9]}}, "widths"),
-        ({"model_args": {"depth": 3}}, "small has widths, it has no depth"),
+        ({"model_args": {"depth": 3}}, "small has widths and pool, it has no depth"),
+        ({"model_args": {"pool": "max"}}, "pool must be mean or none, it is 'max'"),
         ({"stem": "small"}, "small is for timm's ResNets, the model small is none"),
     ],
     ids=str,
@@ -102,6 +108,7 @@ def test_a_folder_whose_files_do_not_belong_together_is_refused(tmp_path: Path) 
         ({"widths": [4, 9]}, "do not belong together"),
         ({"widths": [4, 8, 8]}, "do not belong together"),
         ({"widths": None}, "widths must be"),
+        ({"pool": 3}, "pool must be mean or none"),
         ({"input_size": 224}, "do not belong together"),
         ({"input_size": "large"}, "must be 1 to 4096 pixels"),
         ({"network": "other"}, "names no network of nearfar"),

@@ -112,8 +112,11 @@ def test_lars_is_the_paper_s_and_leaves_biases_and_norms_alone(decay: float) -> 
         torch.testing.assert_close(found[name].double(), lars(weight.detach(), name, decay, 5.0), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_muon_takes_matrices_and_convolutions_and_adamw_the_rest(decay: float) -> None:
+@pytest.mark.parametrize(("decay", "bf16"), [(0.0, True), (0.1, True), (0.0, False), (0.1, False)])
+def test_muon_takes_matrices_and_convolutions_and_adamw_the_rest(
+    decay: float, bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearfar.compute.hardware.cpu_bf16", lambda: bf16)
     module = Small()
     assert table_names(module) == {"table.weight"}
     found = made(module, Settings(optimizer="muon", learning_rate=0.1, weight_decay=decay))
@@ -121,9 +124,9 @@ def test_muon_takes_matrices_and_convolutions_and_adamw_the_rest(decay: float) -
     for name, before in Small().named_parameters():
         weight = before.detach()
         expected = (muon if name in of_muon else adamw)(weight, name, decay, 0.1)
-        if name in of_muon:  # the iteration is in bf16, whose numbers have 8 bits
+        if name in of_muon:  # in bf16, whose numbers have 8 bits, only where the hardware is fast at it
             error = (found[name] - expected).norm() / (expected - weight).norm()
-            assert error < 0.02, name
+            assert (1e-4 < error < 0.02) if bf16 else (error < 1e-5), name
             assert (found[name] - adamw(weight, name, decay, 0.1)).norm() / (expected - weight).norm() > 0.3
         else:
             torch.testing.assert_close(found[name].double(), expected, rtol=1e-5, atol=1e-6)

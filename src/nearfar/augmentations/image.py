@@ -15,12 +15,13 @@ from nearfar.augmentations.image_changes.blur import blurred
 from nearfar.augmentations.image_changes.boxes import Range, crop_boxes, cutout_boxes
 from nearfar.augmentations.image_changes.colour import grey, jittered, solarised
 from nearfar.augmentations.image_changes.presets import PRESETS, Preset
+from nearfar.augmentations.image_changes.stroke import restroked
 from nearfar.column import kind_of
 from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
 from nearfar.pictures.resize import by_shape, resized_crops
 
-CROP, FLIP, JITTER, FACTORS, ORDER, GREY, BLUR, SOLARISE, BLANK, WARP, BEND = range(0, 110, 10)  # lanes
+CROP, FLIP, JITTER, FACTORS, ORDER, GREY, BLUR, SOLARISE, BLANK, WARP, BEND, STROKE = range(0, 120, 10)  # lanes
 SMALL = 64  # pixels of the result's side up to which colours change half as much, and nothing is blurred
 BLOCK = 1 << 19  # numbers of a block of pictures that are changed together: they fit the cache
 BENT = 4  # places along a side that are moved on their own, where lines are bent
@@ -38,7 +39,8 @@ class ImageAugmentation:
         size: side of the result in pixels; left out, the encoder's, times the preset's part.
         scale: range of the crop's share of the area. ratio: of width over height.
         flip, jitter, grey, blur, solarise, blank: probabilities of being mirrored, of changed colours, ...
-        bend: share of the side by which lines are bent at most, smoothly; 0 in every preset.
+        bend: share of the side by which lines are bent at most, smoothly.
+        stroke: how many pixels of the result dark lines grow or shrink at most at each edge, 0 to 1.
         strength: factor on the changes of colour; left out, 1, and a half for results of up to 64 pixels (SimCLR,
             appendix B.9).
 
@@ -73,15 +75,16 @@ class ImageAugmentation:
         solarise: float | None = None,
         blank: float | None = None,
         bend: float | None = None,
+        stroke: float | None = None,
         strength: float | None = None,
     ) -> None:
         if preset not in PRESETS:
             raise InputError(f"augmentations.image: there is no preset {preset!r}; there are {', '.join(PRESETS)}")
         chances = {"flip": flip, "jitter": jitter, "grey": grey, "blur": blur, "solarise": solarise, "blank": blank}
-        settings: dict[str, Any] = {**chances, "scale": scale, "ratio": ratio, "bend": bend}
+        settings: dict[str, Any] = {**chances, "scale": scale, "ratio": ratio, "bend": bend, "stroke": stroke}
         given = {name: value for name, value in settings.items() if value is not None}
         self.preset, self.size, self.scale, self.ratio, self.strength = preset, size, scale, ratio, strength
-        self.bend = bend
+        self.bend, self.stroke = bend, stroke
         self.flip, self.jitter, self.grey, self.blur, self.solarise, self.blank = chances.values()
         self.changes: Preset = replace(PRESETS[preset], **given)
         _check(self.changes, size, strength)
@@ -121,6 +124,8 @@ class ImageAugmentation:
         boxes = crop_boxes(draws, CROP, sizes, changes.scale, changes.ratio)
         x = resized_crops(pictures, boxes, side, side, _chosen(draws, FLIP, changes.flip) if changes.flip else None)
         x = self._warped(x, draws)
+        if changes.stroke:
+            x = restroked(x, draws.uniform(1, -changes.stroke, changes.stroke, lane=STROKE)[:, 0])
         if changes.jitter:
             rows = _chosen(draws, JITTER, changes.jitter).nonzero()[:, 0]
             jittered(x, rows, self._factors(draws[rows], side), draws[rows].order(4, lane=ORDER))
@@ -224,5 +229,7 @@ def _check(changes: Preset, size: int | None, strength: float | None) -> None:
         )
     if not 0 <= changes.bend < 1:
         raise InputError(f"augmentations.image.bend is a share of the side, 0 to below 1; it is {changes.bend}")
+    if not 0 <= changes.stroke <= 1:
+        raise InputError(f"augmentations.image.stroke is a number of pixels, 0 to 1; it is {changes.stroke}")
     if (size is not None and size < 1) or (strength is not None and strength < 0):
         raise InputError(f"augmentations.image: size must be at least 1 and strength at least 0: {size}, {strength}")

@@ -25,7 +25,7 @@ _PIXELS = 1 << 18  # of pictures that are encoded together: 256 of 32 x 32
 
 
 class Image(nn.Module):
-    """The pooled features of a network over a picture: x = f((p - mean) / std), p its pixels in 0 to 1, resized.
+    """The features of a network over a picture: x = f((p - mean) / std), p its pixels in 0 to 1, resized.
 
     Pictures are uint8 in red, green, blue, and are resized, with antialiasing, and normalised in here, so that mean,
     standard deviation, size and order of the channels are part of the model.
@@ -36,13 +36,16 @@ class Image(nn.Module):
             picture model of transformers (ViT, DINOv2, ConvNeXt, ResNet); or `lite0`, EfficientNet-Lite0 with weights
             from ImageNet, which the extra of that name installs. Only safetensors are read, and no code from a folder
             is run.
-        model_args: timm's own arguments of the architecture: {drop_path_rate: 0.1}; of small, {widths: [32, 64]}.
+        model_args: timm's own arguments of the architecture: {drop_path_rate: 0.1}; of small, {widths: [32, 64],
+            pool: none}.
         size: side of the pictures in pixels. auto is what a pretrained model was made for; else the largest of 32, 64,
             128 that is at most the median short side of the data's pictures, and at least 32.
         stem: small makes a ResNet's first convolution 3 x 3 without stride, and leaves out its pooling, so that small
             pictures keep their size (SimCLR, arXiv:2002.05709, appendix B.9); timm does not read that. own is the
             architecture's. auto is small for a new ResNet of timm at up to 64 pixels.
-        fit: crop resizes the short side and takes the middle, squash resizes both; by default the folder's, or crop.
+        fit: crop resizes the short side and takes the middle, squash resizes both, content first cuts a picture to a
+            square around what differs from the colour of its edge (drawings, letters, parts on a plain ground; no other
+            library does that, and none is promised); by default the folder's, or crop.
         mean, std: of red, green and blue, in 0 to 1; by default the folder's, or those that timm has for the name.
         channels: the order in which the network takes them, rgb or bgr.
         antialias: whether pictures that shrink are smoothed; False is for models that were trained without.
@@ -89,7 +92,7 @@ class Image(nn.Module):
         super().__init__()
         for name, value, known in (
             ("stem", stem, ("auto", "small", "own")),
-            ("fit", fit, (None, "crop", "squash")),
+            ("fit", fit, (None, "crop", "squash", "content")),
             ("channels", channels, ("rgb", "bgr")),
         ):
             if value not in known:
@@ -192,13 +195,19 @@ class Image(nn.Module):
         return [f"{shape} and without pooling, {why}"]
 
     def inputs(self, cells: Sequence[Any] | Tensor) -> PictureInputs:
-        """Return pictures as inputs: a list resized, a tensor (n, h, w, 3) of an augmentation's as it comes."""
-        size = self._size()
+        """Return pictures as inputs: a list resized, a tensor (n, h, w, 3) of an augmentation's as it comes.
+
+        Where pictures are cut to what they show, views are, too.
+        """
+        size, pre = self._size(), self.preprocessing
         whole = isinstance(cells, Tensor) and cells.dim() == 4 and cells.dtype == torch.uint8 and cells.shape[3] == 3
-        if isinstance(cells, Tensor) and whole and not (self.network.fixed and cells.shape[1:3] != (size, size)):
+        if isinstance(cells, Tensor) and whole and pre.fit != "content" and self._takes(cells.shape[1:3]):
             return PictureInputs((cells,))
-        pre = self.preprocessing
         return PictureInputs((resized(list(cells), size, pre.fit, antialias=pre.antialias),))
+
+    def _takes(self, sides: Sequence[int]) -> bool:
+        """Return whether the network takes pictures of these sides."""
+        return not self.network.fixed or tuple(sides) == (self._size(), self._size())
 
     def store(self, column: Column) -> PictureStore:
         """Return the pictures of a whole column, resized once."""
@@ -257,7 +266,8 @@ class Image(nn.Module):
     def save(self, folder: Path) -> list[ForeignForm]:
         """Write the network as its library reads it, with equal features of pictures of its size; small has none."""
         self._size()
-        return self.network.write(folder, self.preprocessing)
+        forms = self.network.write(folder, self.preprocessing)
+        return [] if self.preprocessing.fit == "content" else forms  # no other library cuts pictures so
 
     def picture_encoder(self) -> tuple[nn.Module, int]:
         """Return the encoder over pixels (n, size, size, 3) uint8, for other runtimes, and its size."""

@@ -14,7 +14,8 @@ class Preset:
     scale, ratio: of the crop's area and sides. jitter: of changing the colours, in a random order, by at most
     brightness, contrast, saturation, hue. sigma: of the blur, in pixels of a picture of 224. turn, shear: degrees at
     most; move: share of the side at most; zoom: range of the factor, (1, 1) for none; bend: share of
-    the side at most by which places of a grid are moved, and what is between them bent. blank: of one box of a share
+    the side at most by which places of a grid are moved, and what is between them bent. stroke: pixels at most by
+    which each edge of dark lines grows or shrinks. blank: of one box of a share
     `blank_scale` of the area. part: of the encoder's size that a crop is resized to.
     """
 
@@ -37,6 +38,7 @@ class Preset:
     zoom: Range = (1.0, 1.0)
     shear: float = 0.0
     bend: float = 0.0
+    stroke: float = 0.0
     part: float = 1.0
 
 

@@ -24,10 +24,11 @@ WIDTHS = (32, 64, 64, 128, 128, 256)
 FIRST = 16  # channels of the convolutions that halve larger pictures first
 SIDE = 48  # pixels up to which a picture goes to the first of `WIDTHS` as it is
 WIDEST, MOST_STAGES = 4096, 16
+POOLS = ("mean", "none")
 
 
 class PlainNetwork(nn.Module):
-    """Convolution, batch norm, ReLU, again and again; the mean over places: pixels (n, 3, h, w) -> features (n, d).
+    """Convolution, batch norm, ReLU, again and again; pooled over places: pixels (n, 3, h, w) -> features (n, d).
 
     Every convolution is 3 x 3. One that widens halves the sides, in the place of pooling, but for the last (the all
     convolutional net; Springenberg et al. 2015, arXiv:1412.6806, section 2). On a CPU 1 x 1 convolutions and those of
@@ -35,15 +36,17 @@ class PlainNetwork(nn.Module):
 
     Args:
         widths: channels of each convolution; the last are the features.
+        pool: mean over the places, or none: the features of every place, one after another, for pictures that lie alike
+            and whose parts tell by where they are, as those of a letter do.
         size: side of the pictures; at more than 48 pixels, convolutions to 16 channels halve them first.
         seed: of the initial weights (He et al. 2015, arXiv:1502.01852).
     """
 
     fixed, stem, has_states = False, "own", False
 
-    def __init__(self, widths: tuple[int, ...], size: int, seed: int) -> None:
+    def __init__(self, widths: tuple[int, ...], pool: str, size: int, seed: int) -> None:
         super().__init__()
-        self.widths, self.made = widths, Made(size=size)
+        self.widths, self.pool, self.made = widths, pool, Made(size=size)
         halvings = 0
         while size > SIDE << halvings:
             halvings += 1
@@ -57,7 +60,8 @@ class PlainNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return features (n, d)."""
         found: Tensor = self.network(x)
-        return found.permute(0, 2, 3, 1).flatten(1, 2).mean(1)  # in the order of the memory, so that gradients are, too
+        places = found.permute(0, 2, 3, 1).flatten(1, 2)  # in the order of the memory, so that gradients are, too
+        return places.mean(1) if self.pool == "mean" else places.flatten(1)
 
     def layers(self) -> list[list[nn.Parameter]]:
         """Return the parameters of each convolution with its batch norm."""
@@ -65,16 +69,16 @@ class PlainNetwork(nn.Module):
 
     def untrained(self, size: int, seed: int) -> PlainNetwork:  # noqa: ARG002 (as many halvings as it has)
         """Return it with random weights."""
-        return PlainNetwork(self.widths, self.made.size, seed)
+        return PlainNetwork(self.widths, self.pool, self.made.size, seed)
 
     def described(self) -> str:
         """Return what the vectors depend on and the weights do not show."""
-        return json.dumps([NAME, len(self.network)])
+        return json.dumps([NAME, len(self.network), *[self.pool] * (self.pool != "mean")])
 
     def write(self, folder: Path, preprocessing: Preprocessing) -> list[ForeignForm]:
         """Write config.json and model.safetensors; no other library has this network."""
         size = preprocessing.size or self.made.size
-        config = {"network": NAME, "widths": list(self.widths), "input_size": size}
+        config = {"network": NAME, "widths": list(self.widths), "pool": self.pool, "input_size": size}
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         write_weights(folder / "model.safetensors", dict(self.network.state_dict()))
         return []
@@ -87,11 +91,12 @@ def _stage(before: int, after: int, stride: int) -> nn.Sequential:
 
 
 def make_plain(args: Mapping[str, Any], size: int, seed: int) -> PlainNetwork:
-    """Return a new network. args: those of the recipe, `widths`. Errors: `InputError` for others."""
-    unknown = sorted(args.keys() - {"widths"})
+    """Return a new network. args: those of the recipe, `widths` and `pool`. Errors: `InputError` for others."""
+    where, unknown = "encoder.model_args", sorted(args.keys() - {"widths", "pool"})
     if unknown:
-        raise InputError(f"encoder.model_args: {NAME} has widths, it has no {unknown[0]}")
-    return PlainNetwork(_checked_widths("encoder.model_args", args.get("widths", WIDTHS)), size, seed)
+        raise InputError(f"{where}: {NAME} has widths and pool, it has no {unknown[0]}")
+    widths = _checked_widths(where, args.get("widths", WIDTHS))
+    return PlainNetwork(widths, _checked_pool(where, args.get("pool", "mean")), size, seed)
 
 
 def read_plain(folder: Path, args: Mapping[str, Any]) -> PlainNetwork:
@@ -103,9 +108,10 @@ def read_plain(folder: Path, args: Mapping[str, Any]) -> PlainNetwork:
     if config.get("network") != NAME:
         raise InputError(f"{path}: it names no network of nearfar; copy the model folder again")
     widths = _checked_widths(str(path), config.get("widths"))
+    pool = _checked_pool(str(path), config.get("pool", "mean"))
     size = checked_size(config.get("input_size"), f"{path}: input_size")
     with torch.device("meta"):
-        planned = PlainNetwork(widths, size, seed=0).network.state_dict()
+        planned = PlainNetwork(widths, pool, size, seed=0).network.state_dict()
     expected = {name: tuple(tensor.shape) for name, tensor in planned.items()}
     if (found := shapes_of(folder)) != expected:
         wrong = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
@@ -113,7 +119,7 @@ def read_plain(folder: Path, args: Mapping[str, Any]) -> PlainNetwork:
             f"{folder}: {wrong} is {found.get(wrong, 'nothing')}, the network of config.json asks for "
             f"{expected.get(wrong, 'nothing')}; the folder's files do not belong together, copy it again"
         )
-    network = PlainNetwork(widths, size, seed=0)
+    network = PlainNetwork(widths, pool, size, seed=0)
     network.network.load_state_dict(read_shards(folder))
     return network
 
@@ -127,3 +133,10 @@ def _checked_widths(where: str, widths: Any) -> tuple[int, ...]:
             f"it is {widths!r:.80}"
         )
     return tuple(widths)
+
+
+def _checked_pool(where: str, pool: Any) -> str:
+    """Return a pooling that there is. Errors: `InputError` for another."""
+    if pool not in POOLS:
+        raise InputError(f"{where}: pool must be {' or '.join(POOLS)}, it is {pool!r:.80}")
+    return str(pool)

@@ -30,7 +30,8 @@ class Preprocessing:
     """A picture is resized to `size` pixels, its channels put in order, and its pixels p become (p - mean) / std.
 
     size: None until it is known. p: in 0 to 1. mean, std: of each channel, in red, green, blue, whatever the order of
-    `channels`. fit: crop or squash (`reading.pictures.resized`). antialias: see `pictures.resize`, which is bilinear.
+    `channels`. fit: crop, squash or content (`reading.pictures.resized`). antialias: see `pictures.resize`, which is
+    bilinear.
     """
 
     size: int | None

@@ -16,9 +16,10 @@ from torch import Tensor
 from nearfar.column import Column, Ids, chunks, kind_of, take
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
 from nearfar.errors import InputError
+from nearfar.pictures.content import trimmed
 from nearfar.pictures.resize import by_shape, resized_crops
 
-Fit = Literal["crop", "squash"]
+Fit = Literal["crop", "squash", "content"]
 SIZES = (32, 64, 128)  # pixels of a picture's side that "auto" chooses among
 SAMPLED = 256  # pictures of a column whose sizes are looked at
 BLOCK = 32  # pictures that are read and resized together: photographs are large
@@ -100,9 +101,12 @@ def _writable(cell: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def resized(cells: Sequence[Any], size: int, fit: Fit, *, antialias: bool) -> Tensor:
     """Return pictures of any sizes as (n, size, size, 3) uint8.
 
-    fit: crop takes the square in the middle, squash the whole picture. The values are rounded.
+    fit: crop takes the square in the middle, squash the whole picture, content the square around what it shows
+    (`pictures.content`). The values are rounded.
     """
     pictures = as_pictures(cells)
+    if fit == "content":
+        pictures = [trimmed(picture) for picture in pictures]
     found = torch.empty((len(pictures), size, size, 3), dtype=torch.uint8)
     for rows in by_shape(pictures):
         for start in range(0, len(rows), BLOCK):
@@ -116,7 +120,7 @@ def _resized_alike(pictures: Tensor, size: int, fit: Fit, antialias: bool) -> Te
     if (height, width) == (size, size):
         return pictures
     side = min(height, width)
-    box = [0, 0, height, width] if fit == "squash" else [(height - side) // 2, (width - side) // 2, side, side]
+    box = [(height - side) // 2, (width - side) // 2, side, side] if fit == "crop" else [0, 0, height, width]
     boxes = torch.tensor([box], device=pictures.device).expand(len(pictures), 4)
     resized = resized_crops(pictures, boxes, size, size, antialias=antialias)  # (n, 3, size, size)
     return resized.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
@@ -128,7 +132,7 @@ class PictureStore:
     def __init__(self, column: Column, size: int, fit: Fit, *, antialias: bool) -> None:
         self.column, self.size, self.fit, self.antialias = column, size, fit, antialias
         self.pixels: npt.NDArray[np.uint8] | None = None
-        if any(picture.shape[:2] != (size, size) for picture in _each(column)):
+        if fit == "content" or any(picture.shape[:2] != (size, size) for picture in _each(column)):
             folder = cached_folder(("pictures 1", size, fit, antialias), column, self._write, "pictures")
             shape = (len(column), size, size, 3)
             self.pixels = memory_mapped(folder / "pixels", np.uint8, int(np.prod(shape))).reshape(shape)
