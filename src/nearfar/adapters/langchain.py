@@ -26,9 +26,7 @@ def retriever(index: Index, **settings: Any) -> Any:
     Errors: `InputError` for another setting, or where langchain-core is not installed (the extra `langchain`); a call
     raises those of `Index.search`.
 
-    Example:
-        >>> from nearfar.adapters import langchain
-        >>> chain = langchain.retriever(index, k=5, where="lang = 'de'") | prompt | model  # doctest: +SKIP
+    Example: `chain = langchain.retriever(index, k=5, where="lang = 'de'") | prompt | model`
 
     When not to use it: outside of LangChain; `Index.search` itself returns the same hits.
     """

@@ -25,9 +25,7 @@ def retriever(index: Index, **settings: Any) -> Any:
     Errors: `InputError` for another setting, or where llama-index-core is not installed (the extra `llama-index`); a
     call raises those of `Index.search`.
 
-    Example:
-        >>> from nearfar.adapters import llama_index
-        >>> engine = RetrieverQueryEngine.from_args(llama_index.retriever(index, k=5))  # doctest: +SKIP
+    Example: `engine = RetrieverQueryEngine.from_args(llama_index.retriever(index, k=5))`
 
     When not to use it: outside of LlamaIndex; `Index.search` itself returns the same hits.
     """
