@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _bad_documents
 import _bad_models
 import _bad_sources
 from _bad_sources import json_lines, pairs
@@ -97,6 +98,7 @@ def calls() -> Iterator[Call]:
     """Return all bad inputs: each damage of each kind, to the commands in turn."""
     yield from data_calls()
     yield from model_calls()
+    yield from document_calls()
     yield from package_calls()
     yield from recipe_calls()
     yield from run_calls()
@@ -122,6 +124,17 @@ def model_calls() -> Iterator[Call]:
         rotated = itertools.cycle(commands[start:] + commands[:start])
         for (name, damage), (command, words) in zip(_bad_models.damages(kind).items(), rotated, strict=False):
             yield Call(command, f"model: {kind}", name, words, _damaged_model(kind, damage))
+
+
+def document_calls() -> Iterator[Call]:
+    """What is wrong with a document is a line of the build's report, on standard output, and the sound one is read."""
+    build = ("index", "build", "docs.index", "model", _bad_documents.FOLDER, "--quiet")
+    for kind, damage, make in _bad_documents.damages():
+        yield Call("index build", f"document: {kind}", damage, build, make, harmless=True)
+    for turn, form in enumerate(_bad_sources.FORMATS[:5]):
+        for damage, change in list(_bad_sources.damages(form).items())[turn::3]:
+            words = ("index", "add", "rows.index", form.path, "--model", "model", "--column", "query")
+            yield Call("index add", form.name, damage, words, lambda folder, d=change, f=form: d(f, folder))  # type: ignore[misc]
 
 
 def _damaged_model(kind: str, damage: _bad_models.Damage) -> Make:

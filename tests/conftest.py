@@ -21,7 +21,7 @@ if (
 ):  # before torch is imported: workers share the cores, and a thread each is fastest
     os.environ["OMP_NUM_THREADS"] = "1"
 
-settings.register_profile("gate", derandomize=True)  # of CI; otherwise each run draws other examples
+settings.register_profile("gate", derandomize=True, deadline=None)  # of CI; otherwise each run draws other examples
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

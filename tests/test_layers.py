@@ -33,7 +33,7 @@ mining evaluation
 audit
 recipes config reports
 experiment
-uses lab bulk
+uses lab bulk adapters
 serving
 cli
 nearfar

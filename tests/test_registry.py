@@ -138,6 +138,20 @@ def test_a_long_value_is_shown_by_its_start() -> None:
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(
+    ("package", "spec"),
+    [
+        (package, {"name": name, "seed": -1})
+        for package in ("data", "positives", "encoders", "losses", "metrics")
+        for name in registry.names(package)
+        if "seed" in registry.settings(registry.find(package, name))
+    ],
+)
+def test_no_seed_is_below_0(package: str, spec: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"seed: -1 is no seed"):
+        registry.coerced_settings(registry.find(package, spec["name"]), {"seed": -1}, package)
+
+
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(
         InputError, match=r"loss: no setting is called 'temprature'; did you mean 'temperature'\? known"

@@ -51,6 +51,12 @@ def fitted(hint: Any, value: Any, where: str) -> Any:
     raise InputError(f"{where}: {_start(value)} does not fit {shown}: {reason}{_advice(hint, value)}")
 
 
+def refuse_seed(seed: Any, where: str) -> None:
+    """Refuse a seed below 0, with which not every generator of random numbers begins."""
+    if type(seed) is int and seed < 0:
+        raise InputError(f"{where}: {seed} is no seed; give a whole number of at least 0")
+
+
 def _reason(error: ValueError) -> str:
     """Return what is wrong: what a type of ours says of it, else the first of pydantic's messages."""
     from pydantic import ValidationError

@@ -22,6 +22,14 @@ class InputError(NearfarError, ValueError):
     exit_code = 2
 
 
+class NoVectorError(InputError):
+    """A cell that a model cannot place: all its features are zero, or no numbers. row: from 0. where: it was met."""
+
+    def __init__(self, row: int, why: str, where: str = "embed") -> None:
+        super().__init__(f"{where}: row {row + 1} {why}")
+        self.row, self.why = row, why
+
+
 class RunError(NearfarError, RuntimeError):
     """A run could not go on although the input looked right: disk full, loss not finite (exit code 1)."""
 

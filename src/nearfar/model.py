@@ -22,7 +22,7 @@ from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
 from nearfar.encoders.pretrained.modules import encoder_spec
 from nearfar.encoders.pretrained.named_prompts import checked_named_prompts
-from nearfar.errors import InputError
+from nearfar.errors import InputError, NoVectorError
 from nearfar.requirements import refuse_incomplete
 from nearfar.sides import ROLES
 from nearfar.storage.card import card
@@ -174,7 +174,7 @@ class Model:
             shown, what = kind_of(cell), "features of it are all zero, or no numbers"
             if isinstance(cell, str):
                 shown, what = repr(cell[:40]), "encoder knows no token of it"
-            raise InputError(f"embed: row {first + row + 1} has no vector ({shown}): the {what}; leave it out")
+            raise NoVectorError(first + row, f"has no vector ({shown}): the {what}; leave it out")
         vectors: npt.NDArray[np.float32] = normalize(raw, dim=1).cpu().numpy()  # (b, d)
         return vectors
 

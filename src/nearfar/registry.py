@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from nearfar import requirements
-from nearfar.coerce import fitted
+from nearfar.coerce import fitted, refuse_seed
 from nearfar.compute.scheduled import Scheduled
 from nearfar.errors import InputError, nearest
 
@@ -156,7 +156,7 @@ def coerced_settings(
         if key not in known:
             raise InputError(f"{where}: no setting is called {key!r}; {nearest(str(key), known)}")
     inner, lists_of = nested(part), lists(part)
-    return {
+    found = {
         key: value
         if key in lists_of  # each entry is checked for itself
         else _spec(value, f"{where}.{key}")
@@ -164,6 +164,8 @@ def coerced_settings(
         else fitted(hints.get(key, Any), value, f"{where}.{key}")
         for key, value in given.items()
     }
+    refuse_seed(found.get("seed"), f"{where}.seed")
+    return found
 
 
 def _spec(value: Any, where: str) -> Any:

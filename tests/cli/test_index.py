@@ -13,6 +13,8 @@ import pytest
 from nearfar.index.index import Index
 from tests.cli.calling import Done, Run
 from tests.contracts.samples import write_lines
+from tests.encoders.cross_encoder import tiny
+from tests.index.postgres_server import server
 
 
 def facts(done: Done) -> Any:
@@ -29,7 +31,7 @@ def rows(here: Path, nearfar: Run) -> Path:
     ]
     write_lines(here / "rows.jsonl", table)
     found = facts(nearfar("index", "add", "rows.index", "rows.jsonl", "--model", "model", "--json"))
-    assert found == {"index": "rows.index", "added": 60, "rows": 60}
+    assert found == {"index": "rows.index", "added": 60, "rows": 60, "ids": "id"}
     return here / "rows.index"
 
 
@@ -153,3 +155,84 @@ def test_an_index_whose_model_is_gone_is_searched_by_words(rows: Path, here: Pat
     nearfar("search", rows, "fox").refused("model", "say where it is by --model")
     assert facts(nearfar("search", rows, "fox", "--mode", "words", "--json"))
     assert facts(nearfar("search", rows, "fox", "--model", "elsewhere", "--json"))
+
+
+def test_a_table_without_ids_has_them_of_its_texts(here: Path, nearfar: Run) -> None:
+    table = [{"text": f"a fox of number {i % 8}", "n": i} for i in range(10)]
+    write_lines(here / "t.jsonl", table)
+    add = ("index", "add", "t.index", "t.jsonl", "--model", "model", "--json")
+    assert facts(nearfar(*add)) == {"index": "t.index", "added": 10, "rows": 10, "ids": None}
+    assert facts(nearfar(*add))["rows"] == 10  # again, and none is double
+    write_lines(here / "t.jsonl", [{"text": "something before"}, *reversed(table[:8]), {**table[8], "n": 99}])
+    assert facts(nearfar(*add))["rows"] == 11
+    with Index.open(here / "t.index") as index:
+        assert index.count("n = 99") == 1
+        assert len([name for name in index.ids() if name.endswith("-2")]) == 2
+    assert "ids are of the texts, as the table has no column id" in nearfar(*add[:-1], columns=200).out
+
+
+def test_any_column_may_be_that_of_ids(here: Path, nearfar: Run) -> None:
+    write_lines(here / "t.jsonl", [{"doc": f"d{i}", "text": f"a fox {i}", "n": i} for i in range(3)])
+    add = ("index", "add", "t.index", "t.jsonl", "--model", "model", "--json", "--id")
+    assert facts(nearfar(*add, "doc"))["ids"] == "doc"
+    with Index.open(here / "t.index") as index:
+        assert index.ids() == ["d0", "d1", "d2"]
+        assert set(index.fields) == {"n"}
+    nearfar(*add, "dok").refused("--id dok: no such column", "did you mean 'doc'")
+    np.save(here / "v.npy", np.eye(3))
+    write_lines(here / "n.jsonl", [{"n": i} for i in range(3)])
+    nearfar("index", "add", "n.index", "n.jsonl", "--vectors", "v.npy").refused("no column id", "--id")
+    assert not (here / "n.index").exists()
+
+
+def test_settings_of_the_backend_come_by_path(here: Path, nearfar: Run) -> None:
+    write_lines(here / "t.jsonl", [{"id": i, "text": f"a fox {i}"} for i in range(3)])
+    (here / "docs").mkdir()
+    (here / "docs" / "a.txt").write_text("a red fox")
+    for words in (("add", "i", "t.jsonl", "--model", "model"), ("build", "i", "model", "docs")):
+        call = ("index", *words)
+        nearfar(*call, "backend.first_dim=99").refused("first_dim 99")
+        nearfar(*call, "backend.first=9").refused("exact: has no setting 'first'")
+        nearfar(*call, "backend.name=lance").refused("--backend in its place")
+        nearfar(*call, "backend=lance").refused("write backend.port=5432")
+        nearfar(*call, "backend.first_dim=8").refused("was not trained for shorter vectors")
+        nearfar(*call, "--backend", "pgvector", "backend.port=none").refused("port")
+        secret = nearfar(*call, "--backend", "pgvector", "backend.host=postgresql://me:hunter2@db")
+        secret.refused("host is no name")
+        assert "hunter2" not in secret.err
+        assert not (here / "i").exists()
+        assert nearfar(*call, "--precision", "bits", "backend.oversample=20").code == 0
+        assert nearfar(*call, "--precision", "bits", "backend.oversample=20").code == 0
+        nearfar(*call, "backend.oversample=21").refused("with another value of it; leave backend.oversample out")
+        nearfar(*call, "--backend", "lance").refused("was made of exact; leave --backend out")
+        with Index.open(here / "i") as index:
+            assert index.info()["backend"] == {"name": "exact", "precision": "bits", "oversample": 20}
+        shutil.rmtree(here / "i")
+    nearfar("index", "build", "i", "model", "docs", "data.delimiter=,").refused("data.delimiter")
+
+
+def test_a_server_is_named_on_the_command_line(here: Path, nearfar: Run) -> None:
+    settings = [f"backend.{name}={value}" for name, value in {**server(), "table": "cli"}.items()]
+    write_lines(here / "t.jsonl", [{"id": i, "text": f"a fox {i}"} for i in range(3)])
+    add = ("index", "add", "i", "t.jsonl", *settings, "--model", "model", "--backend", "pgvector")
+    assert facts(nearfar(*add, "--json"))["rows"] == 3
+    assert facts(nearfar("search", "i", "fox 2", "--json"))[0]["id"] == "2"
+    assert (here / "i" / "generations" / "000001" / "rows" / "table").read_text().startswith("cli_")
+
+
+def test_a_cross_encoder_reranks(rows: Path, here: Path, nearfar: Run) -> None:
+    pytest.importorskip("sentence_transformers", reason="the extra rescore is not installed")
+    tiny(here / "tiny")
+    search = ("search", rows, "the red fox")
+    before = [hit["id"] for hit in facts(nearfar(*search, "-k", 4, "--json"))]
+    reranked = facts(nearfar(*search, "-k", 3, "--rerank", "tiny", "--depth", 4, "--explain", "--json"))
+    assert {hit["id"] for hit in reranked} <= set(before)
+    assert [before[hit["explain"]["reranked"]["before"] - 1] for hit in reranked] == [hit["id"] for hit in reranked]
+    assert [hit["explain"]["reranked"]["score"] for hit in reranked] == [hit["score"] for hit in reranked]
+    told = nearfar(*search, "-k", 1, "--rerank", "tiny", "--depth", 4, "--explain").out
+    assert "reranked: rank 1, before " in told
+    nearfar(*search, "--depth", 4).refused("--depth 4", "--rerank")
+    nearfar(*search, "--depth", 0, "--rerank", "tiny").refused("--depth 0")
+    nearfar(*search, "--rerank", "nowhere").refused("nowhere", "config.json is missing")
+    nearfar("search", rows, "--like", "row-1", "--rerank", "tiny").refused("like= has no words")
+    nearfar("search", "model", "pairs.jsonl", "fox", "--rerank", "tiny").refused("no index", "--rerank")

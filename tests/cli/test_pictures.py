@@ -114,4 +114,4 @@ def test_a_picture_is_looked_for_by_its_path(tmp_path: Path, model: nf.Model, ne
     nearfar("search", "model", "set", "odd.png").refused("odd.png: is no picture of a format")
     nearfar("search", "model", "nowhere.zip", "a.png").refused("nowhere.zip: no such file")
     worded: Any = nearfar("search", "model", "set", "something green")
-    assert worded.code == 2
+    worded.refused("reads pictures and no words", "give a picture's path")

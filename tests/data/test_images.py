@@ -79,6 +79,15 @@ def test_a_path_is_below_what_all_share() -> None:
     assert layout(["x/y/train/a/1.png", "x/y/test/b/2.png"])[0] == Place("train", None, "train/a/1.png")
 
 
+@pytest.mark.parametrize(
+    "setting", [{"store_gb": -1}, {"store_gb": float("nan")}, {"seed": -1}, {"workers": 0}, {"side": 0}, {"limit": -1}]
+)
+def test_a_setting_out_of_range_is_refused_by_name(setting: dict[str, Any], tmp_path: Path) -> None:
+    folder = in_folder(tmp_path / "set", classes({"a": 2}))
+    with pytest.raises(InputError, match=rf"^data\.images\.{next(iter(setting))}: "):
+        Images(folder, **setting)
+
+
 def test_a_set_in_the_order_of_its_classes_has_all_of_them_on_both_sides(tmp_path: Path) -> None:
     folder = in_folder(tmp_path / "set", classes({"a": 100, "b": 100, "c": 40, "d": 2}))
     images = Images(folder, heldout=0.02)

@@ -93,3 +93,17 @@ def test_a_split_that_is_called_as_another_s_second_task_keeps_its_entry() -> No
     found = plan(*given)
     assert [one.split for one in found] == ["a", "a labels", "a"]
     assert len({one.name for one in found}) == 3
+
+
+def test_a_split_whose_classes_are_told_from_itself_is_refused() -> None:
+    class Own(Both):
+        def tasks(self, split: str) -> Sequence[Task]:
+            cells = ["a", "b", "a"] if split == "train" else ["a", "b", "c"]
+            classes = labelled(cells, [0, 1, 0], ["a", "b", "a"], [0, 1, 0])
+            return [retrieval(["p", "q"], ["a", "b"], {0: {0: 1}, 1: {1: 1}}), classes]
+
+    positives: Positives = Own()  # type: ignore[assignment]
+    for name in ("knn", "probe"):
+        with pytest.raises(InputError, match=r"evaluate\.1: the classes of split .* judge by another split"):
+            judgements([{"name": "retrieval", "split": "train"}, {"name": name, "split": "train"}], positives, None)
+        assert judgements([{"name": name, "split": "heldout"}], positives, None)

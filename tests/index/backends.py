@@ -25,6 +25,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "exact": lambda _: {},
     "exact-float16": lambda _: {"precision": "float16"},
     "exact-int8": lambda _: {"precision": "int8"},
+    "exact-first-dim": lambda _: {"settings": {"first_dim": 2}},
     "lance": lambda _: {"backend": "lance", "settings": _lance()[1]},
     "pgvector": lambda _: {"backend": "pgvector", "settings": _pgvector()[1]},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -417,6 +418,14 @@ def test_a_damaged_or_missing_folder_is_an_input_error(tmp_path: Path) -> None:
         ({"dim": 3, "fields": {"year": "int"}}, "of no kind that there is"),
         ({"dim": 3, "fields": {"id": "text"}}, "id is no field"),
         ({"dim": 3, "language": "klingon"}, "no language is called"),
+        ({"dim": 3, "settings": {"frist_dim": 2}}, "exact: has no setting 'frist_dim'"),
+        ({"dim": 3, "settings": {"first_dim": 3}}, "first_dim 3: a whole number from 1 to 2"),
+        ({"dim": 3, "settings": {"first_dim": True}}, "first_dim True"),
+        ({"dim": 3, "settings": {"first_dim": 2, "oversample": 0}}, "oversample 0: a whole number"),
+        ({"dim": 3, "settings": {"oversample": 4}}, "oversample: is of first_dim and of the precision bits"),
+        ({"dim": 3, "backend": "pgvector", "settings": {"port": 0}}, "port"),
+        ({"dim": 3, "backend": "pgvector", "settings": {"host": "/nowhere", "port": 1}}, "cannot be reached|psycopg"),
+        ({"dim": 3, "backend": "lance", "precision": "bits"}, "precision|lancedb"),
         ({"dim": 0}, "at least 1"),
         ({}, "give dim"),
     ],
@@ -424,8 +433,51 @@ def test_a_damaged_or_missing_folder_is_an_input_error(tmp_path: Path) -> None:
 def test_wrong_settings_leave_no_index(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Index.create(tmp_path / "i", None, **settings)
-    assert not (tmp_path / "i" / "index.json").exists()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match=words):
+        Index.create(tmp_path / "new" / "newer" / "i", None, **settings)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "i").mkdir()
+    with pytest.raises(InputError, match=words):
+        Index.create(tmp_path / "i", None, **settings)
+    assert list((tmp_path / "i").iterdir()) == []
     Index.create(tmp_path / "i", None, dim=3).close()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=f"{words}|an index is there"):
+        Index.create(tmp_path / "i", None, **settings)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_making_that_fails_late_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(IndexFolder, "write", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space"):
+        Index.create(tmp_path / "i", None, dim=3)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    with Index.create(tmp_path / "i", None, dim=3) as index:
+        before = sorted(path for path in tmp_path.rglob("*") if "rows" not in path.name)
+        monkeypatch.setattr(RowStore, "create", lambda *_: (_ for _ in ()).throw(InputError("no")))
+        with pytest.raises(InputError, match="no"):
+            Index.beside(index.folder, None, dim=4)
+        assert sorted(path for path in tmp_path.rglob("*") if "rows" not in path.name) == before
+
+
+def test_who_waits_for_a_lock_that_is_deleted_makes_a_new_one(tmp_path: Path) -> None:
+    folder, entered, order = IndexFolder(tmp_path / "i"), threading.Event(), list[str]()
+
+    def waits() -> None:
+        with folder.lock():
+            order.append("second")
+            assert (tmp_path / "i" / "lock").exists()
+
+    thread = threading.Thread(target=waits)
+    with pytest.raises(KeyError), folder.making():
+        thread.start()
+        entered.wait(0.1)  # it is waiting by now, or will come later: both end alike
+        order.append("first")
+        raise KeyError
+    thread.join(timeout=30)
+    assert order == ["first", "second"]
 
 
 def test_a_closed_index_says_so(plain: Index) -> None:

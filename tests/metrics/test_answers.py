@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from nearfar.column import ListColumn
 from nearfar.contracts import Measurement, Predictions, Statistic
 from nearfar.errors import InputError
+from nearfar.metrics.alignment import Alignment
 from nearfar.metrics.answers.scores import auroc, macro_f1
 from nearfar.metrics.knn import Knn
 from nearfar.metrics.probe import Probe
+from nearfar.metrics.uniformity import Uniformity
 from nearfar.tasks import Labels
 
 Array = np.ndarray[Any, Any]
@@ -276,6 +278,13 @@ def test_settings_out_of_range_are_errors() -> None:
     for strength, iterations in ((-1.0, 5), (float("inf"), 5), (None, 0)):
         with pytest.raises(InputError, match="probe: strength must be"):
             Probe(strength, iterations)
+    with pytest.raises(InputError, match=r"probe\.seed: -1 is no seed"):
+        Probe(seed=-1)
+    for wrong in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=r"alignment\.alpha"):
+            Alignment(wrong)
+        with pytest.raises(InputError, match=r"uniformity\.t"):
+            Uniformity(wrong)
 
 
 @pytest.mark.parametrize("metric", [Knn(1), Probe()])

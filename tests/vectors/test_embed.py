@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from nearfar.column import ListColumn
-from nearfar.errors import InputError
+from nearfar.errors import InputError, NoVectorError
+from nearfar.vectors import embed
 from nearfar.vectors.embed import embed_column
 
 
@@ -31,3 +32,17 @@ def test_what_holds_nothing_has_no_vector(nothing: Any) -> None:
     assert model.given == ["ab", "c"]
     with pytest.raises(InputError, match=r"column 'some', row 2: is empty"):
         embed_column(_Lengths(), column, None, empty=False)
+
+
+def test_a_cell_without_a_vector_is_named_by_its_row_in_the_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Picky(_Lengths):
+        def embed(self, cells: list[Any], /, role: str | None = None) -> npt.NDArray[np.float32]:
+            if "bad" in cells:
+                raise NoVectorError(cells.index("bad"), "has no vector (text)")
+            return super().embed(cells, role)
+
+    monkeypatch.setattr(embed, "SLICE", 4)
+    cells = ["ab", "ab", "", "c", "ab", "", "ab", "bad"]  # copies and empty ones are not embedded
+    with pytest.raises(NoVectorError, match=r"^column 'some': row 8 has no vector \(text\)$") as error:
+        embed_column(Picky(), ListColumn("some", cells), None, empty=True)
+    assert error.value.row == 7

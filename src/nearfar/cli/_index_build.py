@@ -12,6 +12,7 @@ import typer
 
 from nearfar.cli import Json, Quiet, emit
 from nearfar.cli._early import refuse_model
+from nearfar.cli._table_settings import backend_of, backend_settings
 from nearfar.errors import InputError, Interrupted
 from nearfar.printable import show
 
@@ -27,6 +28,10 @@ def build(
     path: Annotated[
         Path, typer.Argument(help="A folder of texts, code, HTML, PDF, tables or pictures, a BEIR folder, or a file.")
     ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SETTINGS]...", help="Of a new index: backend.host=db backend.port=5432."),
+    ] = None,
     column: Annotated[str | None, typer.Option(help="The column of texts of tables.")] = None,
     field: Annotated[
         list[str] | None, typer.Option(help="A field's kind: year=integer (number, boolean, text). Repeatable.")
@@ -37,8 +42,10 @@ def build(
     tokens: Annotated[int | None, typer.Option(help="Tokens of a passage, at most.  [default: 256]")] = None,
     again: Annotated[bool, typer.Option("--again", help="Read every file again, changed or not.")] = False,
     moved: Annotated[bool, typer.Option("--moved", help="PATH is where the same documents are now.")] = False,
-    backend: Annotated[str, typer.Option(help="Of a new index: what keeps its rows.")] = "exact",
-    precision: Annotated[str, typer.Option(help="Of a new index: float32, float16, int8 or bits.")] = "float32",
+    backend: Annotated[
+        str | None, typer.Option(help="Of a new index: what keeps its rows, exact, lance or pgvector.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Of a new index: float32, float16, int8 or bits.")] = None,
     language: Annotated[
         str, typer.Option(help="Of a new index: that of its texts, for words; none knows none.")
     ] = "auto",
@@ -55,7 +62,7 @@ def build(
     What cannot be read, and what holds no text, is a line of the report.
     """
     refuse_model(model)
-    kinds = _kinds(field or [])
+    kinds, kept = _kinds(field or []), backend_of(backend, precision, backend_settings(overrides))
     if not path.expanduser().exists():
         raise InputError(f"{path}: no such file or folder; give the documents to index")
     from nearfar.index.documents.build import BuildSettings
@@ -64,7 +71,7 @@ def build(
     from nearfar.model import Model
 
     settings = BuildSettings(column, kinds, TOKENS if tokens is None else tokens, tuple(exclude or ()), again, moved)
-    new = NewIndex(backend, precision, None if language == "none" else language)
+    new = NewIndex(kept, None if language == "none" else language)
     try:
         with _bar(quiet) as progress:
             report, waits = build_index(index, Model.load(model), path, settings, new, progress=progress)

@@ -24,12 +24,10 @@ def found(
     k: int,
     *,
     like: list[str],
-    where: str | None,
-    mode: Any,
     model: str | None,
-    explain: bool,
+    how: dict[str, Any],
 ) -> list[list[dict[str, Any]]]:
-    """Return the hits of each query, or, without one, of what is like some rows.
+    """Return the hits of each query, or, without one, of what is like some rows. how: further arguments of the search.
 
     Errors: those of `Index.search`; `InputError` where the index's model is needed and not there.
     """
@@ -39,7 +37,7 @@ def found(
     folder = Path(path).expanduser()
     contents = IndexFolder(folder).contents()
     given = model or contents.generations[contents.current].model
-    needed = not like and mode != "words"
+    needed = not like and how["mode"] != "words"
     if needed and given is not None:
         try:
             refuse_model(given)
@@ -47,9 +45,9 @@ def found(
             raise InputError(f"{error}; it embeds the queries of {path}: say where it is by --model") from error
     with Index.open(folder, given if needed else None) as index:
         if like:
-            return [_facts(index.search(like=like, k=k, where=where, mode=mode, explain=explain))]
+            return [_facts(index.search(like=like, k=k, **how))]
         asked = [_query(query) for query in queries]
-        return [_facts(hits) for hits in index.search(asked, k=k, where=where, mode=mode, explain=explain)]
+        return [_facts(hits) for hits in index.search(asked, k=k, **how)]
 
 
 def _facts(hits: list[Hit]) -> list[dict[str, Any]]:
@@ -78,4 +76,6 @@ def lines(hit: dict[str, Any]) -> list[str]:
         if found := (hit.get("explain") or {}).get(leg):
             terms = ", ".join(f"{term} {value:.2f}" for term, value in found.get("terms", {}).items())
             lines.append(f"by {leg}: rank {found['rank']}, score {found['score']:.3f}{f' ({terms})' if terms else ''}")
+    if found := (hit.get("explain") or {}).get("reranked"):
+        lines.append(f"reranked: rank {found['rank']}, before {found['before']}")
     return lines

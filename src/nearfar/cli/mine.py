@@ -41,7 +41,7 @@ def command(
     min_score: Annotated[float | None, typer.Option(help="The lowest score of a negative.")] = None,
     max_score: Annotated[float | None, typer.Option(help="The highest score of a negative.")] = None,
     sampling: Annotated[str, typer.Option(help="top, random, or spread over the ranks.")] = "top",
-    seed: Annotated[int, typer.Option(help="Seed of random sampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random sampling.", min=0)] = 0,
     query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
     key: Annotated[str | None, typer.Option(help="The table's column of keys.")] = None,
     delimiter: Delimiter = None,
@@ -155,8 +155,8 @@ def _mined(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from nearfar.encoders.pretrained.cross_encoder import CrossEncoder
     from nearfar.mining.mine import mine
-    from nearfar.mining.rescore import CrossEncoder
     from nearfar.positives.relations.decisions import Decisions
 
     decided = None if decisions is None else Decisions.read(decisions)

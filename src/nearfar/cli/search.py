@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -42,6 +43,10 @@ def command(
     like: Annotated[
         list[str] | None, typer.Option(help="Of an index: the id of a row to find more like. Repeatable.")
     ] = None,
+    rerank: Annotated[
+        Path | None, typer.Option(help="Of an index: a cross-encoder's folder, which orders the best anew.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="How many of the best are reranked.  [default: 50]")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Of an index: say what words and vectors gave.")] = False,
     its_model: Annotated[str | None, typer.Option("--model", help="Of an index: where its model is now.")] = None,
     column: Annotated[str | None, typer.Option(help="The table's column of texts.")] = None,
@@ -57,22 +62,25 @@ def command(
     paths, and a query that is a picture's path is that picture.
 
     nearfar search INDEX QUERY searches what nearfar index build or add has made; nearfar search INDEX --like ID finds
-    more like a row.
+    more like a row. With --rerank a cross-encoder scores the best --depth rows of each query, and orders them.
     """
     if k < 1:
         raise InputError(f"-k {k}: ask for at least one result")
     if mode is not None and mode not in MODES:
         raise InputError(f"--mode {mode}: no such mode; {nearest(mode, MODES)}")
-    of_index = {"--where": where, "--like": like, "--explain": explain, "--model": its_model}
+    if depth is not None and (rerank is None or depth < 1):
+        raise InputError(f"--depth {depth}: it is how many rows --rerank reads, at least one; give both or neither")
+    of_index = {"--where": where, "--like": like, "--rerank": rerank, "--explain": explain, "--model": its_model}
     of_corpus = {"--column": column, "--split": split, "--delimiter": delimiter}
     if is_index(model):
         _refuse(model, "an index", of_corpus | {f"{query!r}": query, f"{overrides}": overrides})
         if (corpus is None) == (not like):
             raise InputError(f"{model}: give a query, or --like with the id of a row; one of the two")
         queries = {} if corpus is None else _queries(corpus)
-        found = hits_of_index(
-            model, [*queries.values()], k, like=like or [], where=where, mode=mode, model=its_model, explain=explain
-        )
+        how: dict[str, Any] = {"where": where, "mode": mode, "explain": explain}
+        if rerank is not None:
+            how |= {"rerank": rerank} | ({} if depth is None else {"depth": depth})
+        found = hits_of_index(model, [*queries.values()], k, like=like or [], model=its_model, how=how)
         query = corpus
     else:
         _refuse(model, "no index (it has no index.json)", of_index)
@@ -105,14 +113,25 @@ def _in_corpus(
     from nearfar.evaluation import sources
 
     ids, texts = sources.texts(corpus, column, read, split=split)
+    from nearfar.abilities import reads, side
     from nearfar.index.exact import search
     from nearfar.model import Model
 
     loaded, cells = Model.load(model), [sources.query(one, texts) for one in queries]
+    known = reads(side(loaded.encoder, "query"))
+    if mode != "words" and "image" in known and "text" not in known and (words := next(filter(_is_text, cells), None)):
+        raise InputError(
+            f"{words!r:.60}: {model} reads pictures and no words; give a picture's path as the query, or a model that "
+            "reads both (encoder dual)"
+        )
     return [
         [{**hit, "id": ids[hit["id"]]} for hit in hits]
         for hits in search(loaded, texts, cells, k=k, mode=cast("Mode", mode))
     ]
+
+
+def _is_text(cell: Any) -> bool:
+    return isinstance(cell, str)
 
 
 def _queries(query: str) -> dict[int, str]:

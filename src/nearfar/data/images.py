@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.coerce import refuse_seed
 from nearfar.column import Column, Ids, ListColumn
 from nearfar.data.picture_sets.members import LabelledPictures, labelled_pictures
 from nearfar.data.picture_sets.reading import ReadSettings
@@ -86,6 +88,9 @@ class Images:
                 raise InputError(f"data.images.{name}: {value} must be at least {least}")
         if not 0 <= broken <= 1:
             raise InputError(f"data.images.broken: {broken:g} is a share, 0 to 1")
+        if not 0 <= store_gb < math.inf:
+            raise InputError(f"data.images.store_gb: {store_gb:g} is no size; give gigabytes, 0 to keep none")
+        refuse_seed(seed, "data.images.seed")
         settings = ReadSettings(side, store_gb * 1e9, workers, progress)
         found = labelled_pictures(Path(path).expanduser(), settings, label, broken)
         if found.warning:

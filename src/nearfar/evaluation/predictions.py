@@ -9,6 +9,7 @@ import numpy as np
 
 from nearfar.column import Ids
 from nearfar.contracts import Predictions, Values
+from nearfar.errors import NoVectorError
 from nearfar.evaluation import space
 from nearfar.evaluation.report import DEPTH, about_model
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, columns_of
@@ -27,12 +28,15 @@ def predictions_of(model: Embedder, task: Task, seed: int, about: Mapping[str, A
 
     about: facts of the model for the protocol, by default its fingerprint and dimension.
 
-    Errors: `InputError`: an empty cell, but for documents, whose vectors are zero then; vectors of a wrong shape.
+    Errors: `InputError`: an empty cell, but for documents, whose vectors are zero then; a cell without a vector, by its
+    row among the task's; vectors of a wrong shape.
     """
-    vectors = {
-        name: embed_column(model, column, ROLE_OF_COLUMN.get(name), empty=name == "documents")
-        for name, column in columns_of(task).items()
-    }
+    vectors: dict[str, Vectors] = {}
+    for name, column in columns_of(task).items():
+        try:
+            vectors[name] = embed_column(model, column, ROLE_OF_COLUMN.get(name), empty=name == "documents")
+        except NoVectorError as error:
+            raise NoVectorError(error.row, error.why, f"{task.name}, {name}") from error
     left, right, *_ = vectors.values()  # (n, d), (m, d)
     sample = space.draw_sample(left, right, positive_pairs(task, best=True, seed=seed), seed)
     facts = dict(about_model(model, left.shape[1]) if about is None else about)

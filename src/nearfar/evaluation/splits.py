@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from nearfar.abilities import labels_of, tasks_of
-from nearfar.column import column_kind
+from nearfar.column import column_kind, content_ids
 from nearfar.contracts import Metric, Positives
 from nearfar.errors import InputError
 from nearfar.evaluation.baselines import (
@@ -89,6 +91,8 @@ def judgements(
             left_out.setdefault(split, []).append(next(iter(metric.meaning)))
             continue
         task = task_for(metric, tasks, f"{where}: split {split!r}")
+        if isinstance(task, Labels):
+            _refuse_own_neighbours(task, where)
         mine = (one for one in found.values() if one.task is task)
         judgement = next(mine, None)
         if judgement is None:
@@ -107,6 +111,15 @@ def judgements(
         judgement.baselines = own
         metrics_of(judgement.task, judgement.metrics)  # two with a value of one name are an error before training
     return list(found.values())
+
+
+def _refuse_own_neighbours(task: Labels, where: str) -> None:
+    """Refuse cells whose classes are told from themselves: each is its own nearest neighbour, whatever the model."""
+    if len(task.cells) == len(task.train) and np.array_equal(content_ids(task.cells), content_ids(task.train)):
+        raise InputError(
+            f"{where}: the classes of split {task.name!r} are told from that split itself, where each cell is its own "
+            "nearest neighbour; judge by another split, or hold some out: data.heldout=0.2, split: heldout"
+        )
 
 
 def _lacks_classes(positives: Positives) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nearfar.errors import InputError
+from nearfar.figures import mapping
 from nearfar.index.folder import Generation
 from nearfar.index.incoming import checked_vectors
 from nearfar.index.rows import Vectors
@@ -40,6 +41,22 @@ class Embedding:
         if found < 1:
             raise InputError(f"create: dim must be at least 1, it is {found}")
         return found
+
+    def first_dims(self) -> list[int] | None:
+        """Return the lengths to which the model's vectors may be cut, by the recipe of its training; None: not known.
+
+        They are those of a matryoshka loss; a recipe of another loss has none.
+        """
+        model = self._loaded() if self.is_there else None
+        recipe = mapping(mapping(getattr(model, "notes", None)).get("recipe"))
+        if model is None or not recipe:
+            return None
+        loss, head = mapping(recipe.get("loss")), mapping(recipe.get("heads")).get("projection")
+        if loss.get("name") != "matryoshka" or (head is not None and recipe.get("ship") != "projection"):
+            return []  # of vectors behind a head that does not ship
+        from nearfar.losses.matryoshka import halves  # torch, which the model has imported
+
+        return sorted(loss.get("dims") or halves(model.dim))
 
     def described(self, generation: Generation) -> Generation:
         """Return a generation with what is known of this model."""

@@ -7,8 +7,8 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,7 @@ from nearfar.storage.folders import write_json
 from nearfar.storage.places import ensure_folder, write_error
 
 FORMAT = 1
-_NAME = "index.json"
+_NAME, _LOCK, _GENERATIONS = "index.json", "lock", "generations"
 _PATIENCE = 300.0  # seconds to wait for another writer
 _PAUSE = 0.01  # between two tries, in seconds
 
@@ -30,9 +30,8 @@ class Generation:
     """What `index.json` says of a generation.
 
     backend: its name and settings. model: the path as it was given. fingerprint: of the model's space; None where rows
-    came as vectors of a model that is not known. rows, digest, language: as
-    of when a writer closed it last. approximate:
-    settings of an approximate index with what was measured. built_from: of documents, what they came from.
+    came as vectors of a model that is not known. rows, digest, language: as of when a writer closed it last.
+    approximate: settings of an approximate index with what was measured. built_from: of documents, what they came from.
     """
 
     backend: Mapping[str, Any]
@@ -79,7 +78,7 @@ class IndexFolder:
 
     def place(self, generation: int) -> Path:
         """Return the folder of a generation."""
-        return self.path / "generations" / f"{generation:06}"
+        return self.path / _GENERATIONS / f"{generation:06}"
 
     def is_there(self) -> bool:
         """Return whether there is an index."""
@@ -113,16 +112,58 @@ class IndexFolder:
         another writer does not end, or the file system has no locks.
         """
         ensure_folder(self.path)
-        path = self.path / "lock"
+        descriptor = _locked(self.path / _LOCK, patience)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Be the only writer, of an index that is not there yet; after an error no file or folder of it is left.
+
+        Errors: as of `lock`.
+        """
+        made = [place for place in (self.path, *self.path.absolute().parents) if not place.exists()]
+        try:
+            with self.lock():
+                try:
+                    yield
+                except BaseException:
+                    if not self.is_there():  # else it is another's
+                        _remove_empty([self.path / _GENERATIONS])
+                        (self.path / _LOCK).unlink(missing_ok=True)  # who waits for it sees that it is deleted
+                    raise
+        except BaseException:
+            _remove_empty(made)
+            raise
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, those inside first, as far as they are empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _locked(path: Path, patience: float) -> int:
+    """Return the descriptor of a lock file that this process now holds, and that is still there."""
+    while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except FileNotFoundError:
+            ensure_folder(path.parent)  # who made the folder has removed it again
+            continue
         except OSError as error:
             raise write_error(path, error) from error
         try:
             _wait(path, descriptor, patience)
-            yield
-        finally:
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
             os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def _wait(path: Path, descriptor: int, patience: float) -> None:

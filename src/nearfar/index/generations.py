@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from nearfar.errors import InputError
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from nearfar.errors import InputError, NearfarError, listed
 from nearfar.index.embedding import Embedding
 from nearfar.index.folder import Contents, Generation, IndexFolder
 from nearfar.index.store import RowStore, discard
@@ -10,16 +15,19 @@ from nearfar.text.stems import stemmer_of
 
 
 def create(folder: IndexFolder, embedding: Embedding, generation: Generation, language: str | None) -> None:
-    """Make an index of one empty generation. Errors: `InputError` where there is one, and for an unknown language."""
+    """Make an index of one empty generation; after an error nothing of it is left.
+
+    Errors: `InputError` where there is one, for an unknown language, and for a first_dim that its model was not trained
+    for.
+    """
     if language != "auto":
         stemmer_of(language)  # raises
-    with folder.lock():
+    refuse_first_dim(generation.backend, embedding.first_dims())
+    described = embedding.described(generation)
+    with folder.making():
         if folder.is_there():
             raise InputError(f"{folder.path}: an index is there already; open it, or choose another place")
-        discard(folder.place(1), generation)  # of one whose making was broken off
-        described = embedding.described(generation)
-        RowStore.create(folder.place(1), described, language).close()
-        folder.write(Contents(1, {1: described}))
+        _make(folder, Contents(1, {}), 1, described, language)
 
 
 def begin(folder: IndexFolder, embedding: Embedding, *, language: str | None, dim: int | None) -> int:
@@ -30,14 +38,67 @@ def begin(folder: IndexFolder, embedding: Embedding, *, language: str | None, di
     with folder.lock():
         contents = folder.contents()
         now = contents.generations[contents.current]
-        generation = embedding.described(Generation(now.backend, embedding.dim(dim), fields=now.fields))
+        size = embedding.dim(dim)
+        backend = _fitting(now.backend, embedding.first_dims(), size)
+        generation = embedding.described(Generation(backend, size, fields=now.fields))
         kept = {number: each for number, each in contents.generations.items() if number <= contents.current}
         _leave(folder, contents, Contents(contents.current, kept))
         number = contents.current + 1
-        discard(folder.place(number), generation)  # of one whose making was broken off
-        RowStore.create(folder.place(number), generation, language).close()
-        folder.write(folder.contents().with_one(number, generation))
+        _make(folder, folder.contents(), number, generation, language)
         return number
+
+
+def refuse_first_dim(backend: Mapping[str, Any], trained: Sequence[int] | None) -> None:
+    """Refuse a search by first coordinates that a model was not trained for. trained: as of `Embedding.first_dims`."""
+    first = backend.get("first_dim")
+    if first is None or trained is None or first in trained:
+        return
+    if not trained:
+        raise InputError(
+            f"first_dim {first!r:.40}: the model was not trained for shorter vectors, which would miss many of the "
+            "nearest rows; leave it out, or train with the loss matryoshka"
+        )
+    raise InputError(
+        f"first_dim {first!r:.40}: the model was trained for vectors of {listed([str(n) for n in trained])} "
+        "coordinates; take one of these"
+    )
+
+
+def refuse_other_backend(folder: IndexFolder, given: Mapping[str, Any]) -> None:
+    """Refuse what is given of a backend (arguments of `Index.create`) and is not so in an index that is there.
+
+    Values of settings are not shown, as they may be secret.
+    """
+    contents = folder.contents()
+    now = contents.generations[contents.current].backend
+    wanted = {"name": given.get("backend"), "precision": given.get("precision"), **(given.get("settings") or {})}
+    for name, value in wanted.items():
+        if value is not None and value != now.get(name):
+            what = f"of {now.get(name)}" if name in ("name", "precision") else "with another value of it"
+            option = {"name": "--backend", "precision": "--precision"}.get(name, f"backend.{name}")
+            raise InputError(f"{folder.path}: was made {what}; leave {option} out, or choose another place")
+
+
+def _fitting(backend: Mapping[str, Any], trained: Sequence[int] | None, dim: int) -> Mapping[str, Any]:
+    """Return a backend's settings for vectors of another model: without first_dim where that says nothing of them."""
+    first = backend.get("first_dim")
+    if first is None or (first < dim and (trained is None or first in trained)):
+        return backend
+    warnings.warn(f"first_dim {first} does not suit the new model; all coordinates are compared", stacklevel=4)
+    return {name: value for name, value in backend.items() if name not in ("first_dim", "oversample")}
+
+
+def _make(folder: IndexFolder, before: Contents, number: int, generation: Generation, language: str | None) -> None:
+    """Make an empty generation, and write it into `index.json`; after an error it is not there, nor its rows."""
+    place = folder.place(number)
+    discard(place, generation)  # of one whose making was broken off
+    try:
+        RowStore.create(place, generation, language).close()
+        folder.write(before.with_one(number, generation))
+    except BaseException:
+        with suppress(NearfarError):  # such as those of a server, of which the first is told
+            discard(place, generation)
+        raise
 
 
 def waiting(folder: IndexFolder) -> int:

@@ -28,10 +28,11 @@ _FIRST_LOOK = 1000  # rows by words of which a filter is asked before it is aske
 
 @dataclass(frozen=True)
 class Hit:
-    """A row that was found. score: the cosine, BM25's or the fusion's, by the mode.
+    """A row that was found. score: the cosine, BM25's or the fusion's, by the mode; or the reranker's.
 
     explain: where it was asked for, what each ranking gave ("vectors" and "words": score and rank, None where it did
-    not find the row; what each term of the query gave) and how they were fused.
+    not find the row; what each term of the query gave), how they were fused, and what a reranker gave ("reranked":
+    score, rank, and the rank before).
     """
 
     id: str

@@ -70,7 +70,7 @@ def checked_id(given: Any, where: str) -> str:
     """Return an id; a whole number is written as text. Errors: `InputError` for anything else, empty or too long."""
     name = str(given) if type(given) is int else given
     if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{where}: has no id ({given!r:.60}); an id is a text that is not empty")
+        raise InputError(f"{where}: has no id ({given!r:.60}); give it one, a text that is not empty")
     refuse_unstorable(name, f"{where}: the id")
     if len(name.encode()) > _LONGEST_ID:
         raise InputError(

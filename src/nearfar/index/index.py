@@ -7,17 +7,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, overload
 
-import numpy as np
-
 from nearfar.errors import InputError
-from nearfar.index import inspection
+from nearfar.index import inspection, writing
 from nearfar.index.embedding import Embedding
 from nearfar.index.filters import Filter
 from nearfar.index.folder import Generation, IndexFolder
 from nearfar.index.generations import begin, create, swap, waiting
 from nearfar.index.hybrid import Fusion, Hit, Mode
-from nearfar.index.incoming import checked_fields, checked_id, checked_rows, checked_vectors
+from nearfar.index.incoming import checked_fields
 from nearfar.index.opened import Opened, counted
+from nearfar.index.reranking import DEPTH, PairScorer, Rerankers
 from nearfar.index.rows import Kinds, Row, Rows, Vectors
 from nearfar.index.searching import asked, similar, vectors_of
 
@@ -47,11 +46,11 @@ class Index(AbstractContextManager["Index"]):
     """
 
     def __init__(self, opened: Opened, embedding: Embedding) -> None:
-        self._opened, self._embedding = opened, embedding
+        self._opened, self._embedding, self._rerankers = opened, embedding, Rerankers()
         try:
             with opened.reading() as (generation, _):
                 embedding.check(generation)
-                self._space = generation.fingerprint, generation.dim
+                opened.expect(generation)
         except BaseException:
             opened.close()
             raise
@@ -155,39 +154,14 @@ class Index(AbstractContextManager["Index"]):
         Errors: `InputError`, by row, and nothing is written: an id that is empty or there twice; nothing to embed; a
         field's value of another kind than before; vectors that are zero, not finite, or of another dimension.
         """
-        given, embedded = list(rows) if not isinstance(rows, Mapping | str) else rows, vectors is not None
-        with self._opened.reading() as (generation, store):
-            self._refuse_another(generation)
-            known = dict(store.fields)
-        incoming = checked_rows(given, known, embedded=embedded)
-        if not embedded:
-            vectors = self._embedding.embed(incoming.cells, "key", generation)
-        unit = checked_vectors(vectors, len(incoming), generation.dim, incoming.ids, "add")
-        if generation.backend.get("precision") == "float16":  # as it is kept, so that hashes agree
-            unit = unit.astype(np.float16).astype(np.float32)
-        with self._opened.writing() as (now, store):
-            self._refuse_another(now)
-            if store.fields != known:  # another process added some meanwhile
-                incoming = checked_rows(given, store.fields, embedded=embedded)
-            self._opened.add_fields({name: kind for name, kind in incoming.kinds.items() if name not in store.fields})
-            if len(incoming):
-                store.upsert(incoming.rows(unit))
-                store.settle_language()
-        return len(incoming)
+        return writing.add(self._opened, self._embedding, rows, vectors)
 
     def delete(self, ids: Sequence[str] | None = None, *, where: str | Filter | None = None) -> int:
         """Remove the rows of ids, or those that match a filter; return how many there were. Unknown ids are none.
 
         Errors: `InputError` for both or neither, and for a wrong filter.
         """
-        if (ids is None) == (where is None):
-            raise InputError("delete: give ids or a filter (where=), one of the two")
-        with self._opened.writing() as (_, store):
-            if ids is None:
-                ids = store.backend.ids(self._opened.filter(where))
-            given = [ids] if isinstance(ids, str | int) else ids
-            names = list(dict.fromkeys(checked_id(name, f"delete: id {i + 1}") for i, name in enumerate(given)))
-            return store.delete(names) if names else 0
+        return writing.delete(self._opened, ids, where)
 
     @overload
     def get(self, ids: str) -> Row | None: ...  # type: ignore[overload-overlap]  # a text is a sequence of texts, too
@@ -230,6 +204,8 @@ class Index(AbstractContextManager["Index"]):
         mode: Mode | None = None,
         fusion: Fusion = "rrf",
         like: str | Sequence[str] | None = None,
+        rerank: str | Path | PairScorer | None = None,
+        depth: int = DEPTH,
         explain: bool = False,
     ) -> Any:
         """Return the k best rows for a query, best first, a list of `Hit`; for a list of queries, a list of such lists.
@@ -246,24 +222,33 @@ class Index(AbstractContextManager["Index"]):
             fusion: "rrf", reciprocal rank fusion, whose scores say nothing beyond their order; or weights of both
                 scores, {"vectors": 0.7, "words": 0.3}.
             like: ids, in place of a query: more rows like these, without them, by the mean of their vectors.
+            rerank: a cross-encoder's folder, or what returns the scores of (queries, texts), pair by pair: the best
+                `depth` rows, at least k, are ordered by its scores, which the hits then have.
             explain: whether hits say what each ranking gave.
 
         Errors: `InputError` for an empty query, one that is zero or not finite or of another dimension, a wrong filter,
-        an unknown id; for a text where the index was opened without a model.
+        an unknown id; for a text where the index was opened without a model; for a reranker that is none or gives
+        scores that are not finite, and for a query or a row that it should read and that is no text.
         """
         if (query is None) == (like is None):
             raise InputError("search: give a query, or ids with like=; one of the two")
+        reranking = None if rerank is None else self._rerankers.of(rerank, depth)
         with self._opened.reading() as (generation, store):
-            self._refuse_another(generation)
+            self._opened.refuse_another(generation)
             condition, is_single = self._opened.filter(where), True
             if like is not None:
                 search = similar(like, k, mode, store, explain=explain)
             else:
                 search, is_single = asked(query, k, mode, fusion, store, generation.dim, explain=explain)
+        if reranking is not None:
+            reranking.refuse(search.queries)
+            search.k = max(k, depth)
         search.embed(self._embedding, generation)  # without holding up other threads
         with self._opened.reading() as (now, store):
-            self._refuse_another(now)
+            self._opened.refuse_another(now)
             found: list[list[Hit]] = search.run(store, condition, now.approximate)
+        if reranking is not None:
+            found = reranking.reranked(search.queries, found, k)
         return found[0] if is_single else found
 
     def optimise(self) -> None:
@@ -292,9 +277,3 @@ class Index(AbstractContextManager["Index"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _refuse_another(self, now: Generation) -> None:
-        """Refuse rows and queries where a generation of another model was swapped in since this one was opened."""
-        if (now.fingerprint, now.dim) != self._space:
-            what = f"a generation of another model has taken its place ({now.model or now.fingerprint})"
-            raise InputError(f"{self.folder}: {what}; open it again with that model")

@@ -22,6 +22,7 @@ class Opened:
         self._turn = threading.RLock()
         self._opened: tuple[int, Generation, RowStore] | None = None
         self._closed = self._has_written = False
+        self._space: tuple[str | None, int] | None = None
         with self.reading():
             pass  # raises where it cannot be opened
 
@@ -42,6 +43,16 @@ class Opened:
             store.recover()
             yield generation, store
             self._has_written = True
+
+    def expect(self, generation: Generation) -> None:
+        """Take the space of a generation for that of all rows and queries to come."""
+        self._space = generation.fingerprint, generation.dim
+
+    def refuse_another(self, now: Generation) -> None:
+        """Refuse rows and queries where a generation of another model was swapped in since this one was opened."""
+        if (now.fingerprint, now.dim) != self._space:
+            what = f"a generation of another model has taken its place ({now.model or now.fingerprint})"
+            raise InputError(f"{self.folder.path}: {what}; open it again with that model")
 
     def add_fields(self, fields: Kinds) -> None:
         """Give rows further fields, while writing."""

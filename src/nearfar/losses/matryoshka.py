@@ -85,7 +85,7 @@ class Matryoshka(nn.Module):
     def _sum(self, queries: Tensor, keys: Tensor, pairs: Pairs, loss: Callable[..., Tensor]) -> Tensor:
         q, k = exact_vectors(queries, keys, pairs)
         k = q if keys is queries else k  # one tensor still: a loss then computes half of its tiles
-        dims = self.dims or _halves(q.shape[1])
+        dims = self.dims or halves(q.shape[1])
         _check_dims(dims, self.weights, q.shape[1])
         total = q.new_zeros(())
         for size, weight in zip(dims, self.weights or [1.0] * len(dims), strict=True):
@@ -98,7 +98,7 @@ class Matryoshka(nn.Module):
         return normalize(short, dim=1) if self.unit and size < vectors.shape[1] else short
 
 
-def _halves(dim: int) -> list[int]:
+def halves(dim: int) -> list[int]:
     """Return dim, dim / 2, dim / 4, ... as long as they are at least `SMALLEST`."""
     found = [dim]
     while found[-1] // 2 >= SMALLEST:
@@ -112,7 +112,7 @@ def _check_dims(dims: list[int] | None, weights: list[float] | None, dim: int | 
     if wrong or dims == [] or len(set(dims or [])) != len(dims or []):
         whole = "" if dim is None else f", at most the encoder's {dim}"
         raise InputError(f"matryoshka.dims are distinct lengths of vectors, at least 1{whole}; they are {dims}")
-    lengths = dims or (None if dim is None else _halves(dim))
+    lengths = dims or (None if dim is None else halves(dim))
     if weights is not None and lengths is not None and len(weights) != len(lengths):
         raise InputError(f"matryoshka.weights: {len(weights)} for {len(lengths)} dims; give one for each, or none")
     for weight in weights or []:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from nearfar import tasks
 from nearfar.contracts import Predictions
+from nearfar.errors import InputError
 from nearfar.metrics.space.sample import sample_of
 from nearfar.vectors import geometry
 
@@ -28,6 +29,8 @@ class Alignment:
     }
 
     def __init__(self, alpha: float = 2.0) -> None:
+        if not 0 < alpha < math.inf:
+            raise InputError(f"alignment.alpha: a power above 0, it is {alpha}")
         self.alpha = alpha
 
     def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:

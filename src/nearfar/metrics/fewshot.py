@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from nearfar import tasks
+from nearfar.coerce import refuse_seed
 from nearfar.column import Ids
 from nearfar.contracts import Measurement, Predictions, Values
 from nearfar.errors import InputError
@@ -54,6 +55,7 @@ class Fewshot:
             raise InputError(
                 f"fewshot: ways must be at least 2, shots and episodes at least 1; they are {ways}, {shots}, {episodes}"
             )
+        refuse_seed(seed, "fewshot.seed")
         self.ways, self.shots, self.episodes, self.seed = ways, shots, episodes, seed
         cells = "1 labelled cell" if shots == 1 else f"{shots} labelled cells"
         self.meaning = {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nearfar import tasks
+from nearfar.coerce import refuse_seed
 from nearfar.contracts import Measurement, Predictions, Values
 from nearfar.errors import InputError
 from nearfar.metrics.answers.logistic import curvature, fit_logistic, logits
@@ -70,6 +71,7 @@ class Probe:
             raise InputError(
                 f"probe: strength must be at least 0 and iterations at least 1, they are {strength} and {iterations}"
             )
+        refuse_seed(seed, "probe.seed")
         self.strength, self.iterations, self.seed = strength, iterations, seed
 
     def __call__(self, task: tasks.Labels, predictions: Predictions) -> dict[str, Measurement]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from nearfar import tasks
 from nearfar.contracts import Predictions
+from nearfar.errors import InputError
 from nearfar.metrics.space.sample import sample_of
 from nearfar.vectors import geometry
 
@@ -28,6 +29,8 @@ class Uniformity:
     }
 
     def __init__(self, t: float = 2.0) -> None:
+        if not 0 < t < math.inf:
+            raise InputError(f"uniformity.t: a number above 0, it is {t}")
         self.t = t
 
     def __call__(self, task: Any, predictions: Predictions) -> dict[str, float]:

@@ -50,7 +50,7 @@ def mine(
         corpus: further documents, which are positives of no query.
         decisions: people's decisions about earlier negatives, in addition to those that `positives` holds: dropped
             pairs are ignored, positive ones are positives.
-        rescore: a scorer of pairs whose scores replace the model's, see `mining.rescore`.
+        rescore: a scorer of pairs whose scores replace the model's, such as `CrossEncoder`.
         advance: is called with (queries done, all queries).
 
     Errors: those of embedding; `InputError` for positives that are no pairs.

@@ -60,7 +60,10 @@ def checked_cells(side: Any, name: str, cells: Sequence[Any], prompt: str, first
     known = reads(side)
     for row, cell in enumerate(cells, first + 1):
         if known and (kind := kind_of(cell)) not in known:
-            raise InputError(f"embed: row {row} is {kind} ({str(cell)[:40]!r}), {name} reads {kinds_read(side)}")
+            raise InputError(
+                f"embed: row {row} is {kind} ({str(cell)[:40]!r}), {name} reads {kinds_read(side)}; "
+                "give it that, or take another model"
+            )
         if isinstance(cell, str) and not cell.strip():
             raise InputError(f"embed: text {row} is empty; leave it out, an empty text has no vector")
         if isinstance(cell, str) and not is_encodable(cell):

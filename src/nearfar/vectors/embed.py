@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, exact_ids, is_empty
-from nearfar.errors import InputError
+from nearfar.errors import InputError, NoVectorError
 
 SLICE = 10_000  # cells read and embedded at a time
 Vectors = npt.NDArray[np.float32]
@@ -34,7 +34,8 @@ def embed_slices(
     Empty cells are never embedded. rows: (n,) which rows to embed; None is all. In a slice without a cell to embed, the
     vectors are (0, 0).
 
-    Errors: `InputError` where `embed` does not return one vector for each cell.
+    Errors: `InputError` where `embed` does not return one vector for each cell; those of `embed`, which name the row of
+    the column where a cell has no vector.
     """
     for start in range(0, len(column), SLICE):
         part = slice(start, min(start + SLICE, len(column)))
@@ -43,7 +44,11 @@ def embed_slices(
         if rows is not None:
             embedded &= rows[part]
         chosen = [cell for cell, flag in zip(cells, embedded) if flag]
-        vectors = np.asarray(embed(chosen)) if chosen else np.empty((0, 0), np.float32)
+        try:
+            vectors = np.asarray(embed(chosen)) if chosen else np.empty((0, 0), np.float32)
+        except NoVectorError as error:  # which counts the rows that were given
+            row = part.start + int(np.flatnonzero(embedded)[error.row])
+            raise NoVectorError(row, error.why, f"column {column.name!r}") from error
         if vectors.ndim != 2 or len(vectors) != len(chosen):
             raise InputError(
                 f"the model's embed returned {vectors.shape} for {len(chosen)} cells; it must return ({len(chosen)}, d)"

@@ -38,7 +38,7 @@ def test_documents_are_found_by_their_fields(tmp_path: Path) -> None:
     docs = documents(tmp_path)
     folder = docs / "docs.index"  # among the documents, and no document
     settings = BuildSettings(kinds={"year": "integer"})
-    report, waits = build_index(folder, MODEL, docs, settings, NewIndex(precision="float16", language=None))
+    report, waits = build_index(folder, MODEL, docs, settings, NewIndex({"precision": "float16"}, language=None))
     assert (report.passages, report.problems, waits) == (4, [], False)
     with Index.open(folder, MODEL) as index:
         assert [hit.text for hit in index.search("fox", where="file starts with 'sub/'")] == ["a grey goose"]

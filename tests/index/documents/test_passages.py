@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 import nearfar as nf
 from nearfar.errors import InputError
+from nearfar.index.content_ids import ContentIds
 from nearfar.index.documents import passages
 from nearfar.index.documents.document import FileDocument
-from nearfar.index.documents.passages import PassageCutter, PassageIds, passages_of
+from nearfar.index.documents.passages import PassageCutter, passages_of
 from tests.index.documents.parts import CountingModel
 
 PIECES = st.sampled_from(
@@ -110,7 +111,7 @@ def test_ids_stay_where_other_passages_change() -> None:
     cutter = PassageCutter(lambda part: len(part.split()), 8)
 
     def ids(text: str, name: str = "a.txt") -> list[str]:
-        found = passages_of(FileDocument(text), PassageIds(name), name, cutter)
+        found = passages_of(FileDocument(text), ContentIds(f"{name}#"), name, cutter)
         return [passage.id for passage in found]
 
     lines = [f"the line number {i} of the text here" for i in range(6)]
@@ -128,8 +129,8 @@ def test_lines_and_pages_are_those_of_the_file() -> None:
     cutter = PassageCutter(lambda part: len(part.split()), 5)
     starts = [0] + [i + 1 for i, letter in enumerate(text) if letter == "\n"]
     document = FileDocument(text, starts, range(1, len(starts) + 1), fields={"lang": "en"})
-    found = list(passages_of(document, PassageIds("a"), "a", cutter))
+    found = list(passages_of(document, ContentIds("a#"), "a", cutter))
     assert [passage.fields["line"] for passage in found] == [3, 7, 7]
     assert found[0].fields == {"file": "a", "line": 3, "lang": "en"}
-    [page] = passages_of(FileDocument("text", page=4), PassageIds("a"), "a", cutter)
+    [page] = passages_of(FileDocument("text", page=4), ContentIds("a#"), "a", cutter)
     assert page.fields == {"file": "a", "page": 4}

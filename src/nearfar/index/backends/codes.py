@@ -14,6 +14,7 @@ Codes = npt.NDArray[np.uint8]
 Coding = Literal["float32", "float16", "int8", "bits"]
 CODINGS: tuple[str, ...] = get_args(Coding)
 _STEPS = 127  # of int8 on each side of zero
+_TINY = np.float32(1e-30)
 _SCALE = 4  # bytes of a row's scale, which follow those of its coordinates
 
 
@@ -31,7 +32,8 @@ def encoded(vectors: Vectors, coding: Coding) -> Codes:
         return quantize(vectors, "ubinary")
     if coding != "int8":
         return np.ascontiguousarray(vectors, "<f4" if coding == "float32" else "<f2").view(np.uint8)
-    scale = np.abs(vectors).max(1, keepdims=True) / np.float32(_STEPS)
+    largest = np.maximum(np.abs(vectors).max(1, keepdims=True), _TINY)  # of vectors whose first coordinates are zero
+    scale = largest / np.float32(_STEPS)
     steps = np.rint(vectors / scale).astype(np.int8)
     return np.hstack([steps.view(np.uint8), scale.astype("<f4").view(np.uint8)])
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.errors import InputError, nearest
-from nearfar.index.backends.codes import CODINGS, Coding, decoded, encoded, error, width
+from nearfar.errors import InputError
+from nearfar.index.backends.codes import Coding, decoded, encoded, error, width
+from nearfar.index.backends.exact_settings import MORE, exact_settings, first_coordinates
 from nearfar.index.backends.rows_table import RowsTable, Slots, State
 from nearfar.index.backends.vector_file import VectorFile
 from nearfar.index.filters import Filter
@@ -22,7 +23,6 @@ _T = TypeVar("_T")
 _TRIES = 10  # of a read whose files another process's `optimise` replaces
 _GATHERED = 2048  # keys of a block that are picked out of the file
 _SCATTERED = 4  # where fewer than one key in so many is allowed, these are picked out
-_OVERSAMPLED = (16, 256)  # of bits, which order roughly: so many times k, and so many more, are scored by vectors
 
 
 class Exact:
@@ -30,7 +30,9 @@ class Exact:
 
     settings: {"precision": "float32"}, "float16" (half the disk), or "int8" or "bits": these are compared in place of
     float32 vectors, by which the best candidates are scored again. With int8 the error of each score is bounded, and
-    all rows within it are candidates, so that the answer is that of float32; with bits it may miss some.
+    all rows within it are candidates, so that the answer is that of float32; with bits it may miss some. first_dim: so
+    many first coordinates are compared, of a model that was trained for it (losses.matryoshka), and whole vectors
+    score the candidates, `oversample` times k and 256 more: it may miss some, too, and never comes short.
 
     Vectors are appended and flushed before the transaction commits that gives their rows a slot, so a process that is
     killed leaves all rows of a call or none. A slot is never used twice in a file: a row that is replaced gets a new
@@ -38,10 +40,9 @@ class Exact:
     """
 
     def __init__(self, place: Path, dim: int, fields: Kinds, settings: Mapping[str, Any], *, create: bool) -> None:
-        if (precision := settings.get("precision", "float32")) not in CODINGS:
-            raise InputError(f"precision {precision!r}: no such one; {nearest(str(precision), CODINGS)}")
+        precision, self._first, self._oversample = exact_settings(settings, dim)
         self.place, self.dim = place, dim
-        self._scanned = cast("Coding", precision)
+        self._scanned: Coding = precision
         self._stored: Coding = "float16" if precision == "float16" else "float32"
         self._files: tuple[int, VectorFile, VectorFile] | None = None
         self._live: tuple[int, npt.NDArray[np.bool_]] | None = None  # by version
@@ -170,11 +171,10 @@ class Exact:
         total = state.rows if slots is None else len(slots)
         if not total or not len(queries):
             return [Nearest([], np.empty(0, np.float32)) for _ in queries]
-        wanted = min(k, total)
-        if self._scanned == "bits":
-            wanted = min(total, _OVERSAMPLED[0] * k + _OVERSAMPLED[1])
-        slack = 2 * (rounding(self.dim) + state.error) * np.linalg.norm(queries, axis=1)
-        scan = Scan(queries, wanted, slack.astype(np.float32))
+        wanted = min(total, k if self._oversample is None else self._oversample * k + MORE)
+        compared = first_coordinates(queries, self._first)
+        slack = 2 * (rounding(self._first) + state.error) * np.linalg.norm(compared, axis=1)
+        scan = Scan(compared, wanted, slack.astype(np.float32))
         self._compare(scan, state, slots)
         return [self._ranked(state, query, found, k) for query, found in zip(queries, scan.candidates())]
 
@@ -192,7 +192,7 @@ class Exact:
         if slots is not None and len(slots) * _SCATTERED < state.next_slot:
             for start in range(0, len(slots), _GATHERED):
                 part = slots[start : start + _GATHERED]
-                scan.add(decoded(keys[part], self._scanned, self.dim), part)
+                scan.add(decoded(keys[part], self._scanned, self._first), part)
             return
         allowed = None
         if slots is not None:
@@ -203,7 +203,7 @@ class Exact:
         for start in range(0, len(keys), scan.block):
             stop = start + scan.block
             found = None if allowed is None else allowed[start:stop]
-            scan.add(decoded(keys[start:stop], self._scanned, self.dim), start, found)
+            scan.add(decoded(keys[start:stop], self._scanned, self._first), start, found)
 
     def _living(self, state: State) -> npt.NDArray[np.bool_]:
         """Return which slots have a row, (next_slot,)."""
@@ -226,18 +226,19 @@ class Exact:
     def _write(self, state: State, first: int, vectors: Vectors) -> None:
         stored, scanned = self._open(state.files)
         stored.write(first, encoded(vectors, self._stored))
+        compared = first_coordinates(vectors, self._first)
         if scanned is not stored:
-            scanned.write(first, encoded(vectors, self._scanned))
+            scanned.write(first, encoded(compared, self._scanned))
         if self._scanned == "int8":
-            state.error = max(state.error, error(vectors, "int8"))
+            state.error = max(state.error, error(compared, "int8"))
 
     def _open(self, files: int) -> tuple[VectorFile, VectorFile]:
         """Return the files of a number: of vectors, and of what is scanned, which may be the same."""
         if self._files is None or self._files[0] != files:
             stored = VectorFile(self.place / f"vectors-{files:06}", width(self._stored, self.dim))
             scanned = stored
-            if self._scanned != self._stored:
-                scanned = VectorFile(self.place / f"codes-{files:06}", width(self._scanned, self.dim))
+            if self._scanned != self._stored or self._first != self.dim:
+                scanned = VectorFile(self.place / f"codes-{files:06}", width(self._scanned, self._first))
             self._files = files, stored, scanned
         return self._files[1:]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from nearfar.errors import InputError
 from nearfar.index.documents.build import BuildProgress, BuildReport, BuildSettings, build
@@ -12,16 +13,20 @@ from nearfar.index.documents.field_values import OF_DOCUMENTS, checked_kinds
 from nearfar.index.documents.find_files import find_files
 from nearfar.index.documents.passages import PassageCutter
 from nearfar.index.folder import IndexFolder
+from nearfar.index.generations import refuse_other_backend
 from nearfar.index.index import Index
 from nearfar.model import Model
 
 
 @dataclass(frozen=True)
 class NewIndex:
-    """What an index is made with, where there is none: see `Index.create`."""
+    """What an index is made with, where there is none: see `Index.create`.
 
-    backend: str = "exact"
-    precision: str = "float32"
+    backend: its backend, precision and settings, as far as they are given; what an index that is there is made with may
+    be no other.
+    """
+
+    backend: Mapping[str, Any] = field(default_factory=dict)
     language: str | None = "auto"
 
 
@@ -41,13 +46,14 @@ def build_index(
 
     Errors: those of `build`, `Index.create` and `Index.open`.
     """
-    settings = settings or BuildSettings()
+    settings, new = settings or BuildSettings(), new or NewIndex()
     if (place := IndexFolder(folder)).is_there():
+        refuse_other_backend(place, new.backend)
         index, waits = _opened(place, model)
     else:
         _check(model, path, settings)
         fields = {**OF_DOCUMENTS, **checked_kinds(settings.kinds)}
-        index, waits = Index.create(folder, model, fields=fields, **asdict(new or NewIndex())), False
+        index, waits = Index.create(folder, model, fields=fields, language=new.language, **new.backend), False
     with index:
         report = build(index, model, path, settings, progress=progress)
         _keep_source(place, index, path, settings)

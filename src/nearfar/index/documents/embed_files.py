@@ -14,9 +14,10 @@ import numpy as np
 
 from nearfar.column import is_empty
 from nearfar.errors import InputError
+from nearfar.index.content_ids import ContentIds
 from nearfar.index.documents.document import BadDocumentError
 from nearfar.index.documents.find_files import FoundFile, FoundFiles
-from nearfar.index.documents.passages import Passage, PassageCutter, PassageIds, passages_of
+from nearfar.index.documents.passages import Passage, PassageCutter, passages_of
 from nearfar.index.documents.read_file import DOCUMENT_KINDS, FileReader, ReadingSettings
 from nearfar.index.rows import Vectors
 from nearfar.model import Model
@@ -127,7 +128,7 @@ def embed_files(
 
 def _passages(path: Path, outcome: FileOutcome, reader: FileReader, cutter: PassageCutter) -> Iterator[Passage]:
     """Yield the passages of a file, and note in the outcome what it holds."""
-    ids = PassageIds(outcome.file.name)
+    ids = ContentIds(f"{outcome.file.name}#")
     some = False
     try:
         before = path.stat()

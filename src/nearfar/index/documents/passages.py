@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from nearfar.abilities import HasMaxLength, Tokenises, towers_of
 from nearfar.errors import InputError
+from nearfar.index.content_ids import ContentIds
 from nearfar.index.documents.document import FileDocument
 from nearfar.index.rows import Value
 from nearfar.model import Model
@@ -120,27 +117,7 @@ def _blocks(text: str) -> Iterator[Span]:
     yield start, len(text)
 
 
-class PassageIds:
-    """The ids of one file's passages: its name, a hash of the content, and a number from the second of equal ones on.
-
-    So the same passage in two files is two rows, and an id stays while other parts of the file change.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name, self._seen = name, Counter[bytes]()
-
-    def next(self, cell: Any) -> str:
-        """Return the id of the next passage."""
-        content = (
-            cell.encode() if isinstance(cell, str) else str(cell.shape).encode() + np.ascontiguousarray(cell).tobytes()
-        )
-        digest = hashlib.blake2b(content, digest_size=12).digest()
-        self._seen[digest] += 1
-        times = self._seen[digest]
-        return f"{self._name}#{digest.hex()}" + (f"-{times}" if times > 1 else "")
-
-
-def passages_of(document: FileDocument, ids: PassageIds, name: str, cutter: PassageCutter) -> Iterator[Passage]:
+def passages_of(document: FileDocument, ids: ContentIds, name: str, cutter: PassageCutter) -> Iterator[Passage]:
     """Yield the passages of a document. name: of its file."""
     fields: dict[str, Value] = {**document.fields, "file": name}
     if document.page is not None:

@@ -79,7 +79,8 @@ def check_negatives(relations: Relations) -> None:
         none = not some and bool((count_negatives(relations) == 0).all())
     if none:
         rows = torch.arange(pairs.shape[0])
-        raise about_rows(rows, "no query has a negative (all keys are positives, the same item, or of another scope)")
+        why = "no query has a negative (all keys are positives, the same item, or of another scope)"
+        raise about_rows(rows, f"{why}; train on several things, holding less out, or in larger batches")
 
 
 def about_rows(rows: Tensor, what: str) -> InputError:

@@ -26,8 +26,8 @@ class CrossEncoder:
     Errors: `InputError`: no such folder, a model that brings its own code, gives several scores a pair or cannot be
     read; sentence-transformers is missing.
 
-    When not to use it: on many queries without a GPU. A small cross-encoder scores some hundred pairs a second, and
-    each query has `range_max` of them.
+    When not to use it: on many pairs without a GPU. A small cross-encoder scores some hundred of them a second; mining
+    has `range_max` of each query, a search as many as it reranks.
     """
 
     def __init__(self, folder: str | Path, batch_size: int = 64) -> None:
@@ -36,7 +36,7 @@ class CrossEncoder:
         try:
             from sentence_transformers import CrossEncoder as SentenceTransformersCrossEncoder
         except ImportError as error:
-            raise InputError("--rescore needs sentence-transformers: pip install 'nearfar[rescore]'") from error
+            raise InputError("a cross-encoder needs sentence-transformers: pip install 'nearfar[rescore]'") from error
         with library_errors(f"{folder}: not readable as a cross-encoder", "copy the model folder again"), quiet():
             self._model: Any = SentenceTransformersCrossEncoder(
                 str(folder), local_files_only=True, model_kwargs={"use_safetensors": True}

@@ -1,0 +1,1 @@
+"""An index behind the interfaces of other libraries, which are imported when one is made."""
