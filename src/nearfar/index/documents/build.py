@@ -188,7 +188,7 @@ def _check_source(manifest: Manifest, source: Path, found: FoundFiles, settings:
     names, place = manifest.names(), str(source.resolve())
     if not found.files:
         after = "; if the documents are gone, delete the index" if names else ""
-        raise InputError(f"{source}: holds no file to index{found.told()}{after}")
+        raise InputError(f"{source}: holds no file to index{found.left_out()}{after}")
     before = str(manifest.settings().get("source", place))
     if before != place and names and not settings.moved:
         raise InputError(

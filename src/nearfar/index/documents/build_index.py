@@ -59,7 +59,7 @@ def _check(model: Model, path: Path, settings: BuildSettings) -> None:
     PassageCutter.of(model, settings.tokens)
     found = find_files(path, settings.exclude, everything=settings.everything)
     if not found.files:
-        raise InputError(f"{path}: holds no file to index{found.told()}")
+        raise InputError(f"{path}: holds no file to index{found.left_out()}")
 
 
 def _opened(folder: IndexFolder, model: Model) -> tuple[Index, bool]:

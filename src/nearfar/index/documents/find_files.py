@@ -47,7 +47,7 @@ class FoundFiles:
         """Return whether a file may be there, in a folder that could not be read."""
         return any(name == other or name.startswith(f"{other}/") for other in self.unread)
 
-    def told(self) -> str:
+    def left_out(self) -> str:
         """Return what was passed over, for errors about what is left: " (passed over: 2 hidden)"."""
         passed = ", ".join(f"{count:,} {what}" for what, count in self.passed_over.items())
         return f" (passed over: {passed})" if passed else ""
