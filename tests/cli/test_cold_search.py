@@ -12,7 +12,18 @@ import pytest
 
 import nearfar as nf
 
-HEAVY = ("torch", "transformers", "datasets", "pandas", "scipy", "pyarrow", "bm25s", "lark", "jinja2", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "pandas",
+    "scipy",
+    "pyarrow",
+    "bm25s",
+    "lark",
+    "jinja2",
+    "huggingface_hub",
+)
 CALL = (
     "import sys; from nearfar.cli import run; code = run(sys.argv[1:]); "
     f"print(*(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr); sys.exit(code)"
@@ -22,8 +33,8 @@ TEXTS = ["a red fox", "the grey goose", "where the fox lies", "a stone", "größ
 
 @pytest.fixture
 def index(here: Path) -> Path:
-    """An index of a static model, with words, in whose folder the model is named."""
-    with nf.Index.create("docs.index", "model") as made:
+    """An index of a static model, and of texts in a language with stems and stop words."""
+    with nf.Index.create("docs.index", "model", language="english") as made:
         made.add([{"id": f"{n}", "text": text, "year": 2000 + n} for n, text in enumerate(TEXTS)])
     return here / "docs.index"
 

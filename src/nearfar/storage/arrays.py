@@ -50,7 +50,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     weight_shapes(path)
     try:
         # not mapped: what cuts a mapped file off kills the process
-        arrays = {name: _array(path, name, held) for name, held in deserialize(path.read_bytes())}
+        arrays = {name: _array(path, name, held) for name, held in deserialize(path.read_bytes())}  # type: ignore[no-untyped-call]
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
