@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import statistics
 import subprocess
@@ -72,12 +73,19 @@ def _vectors(count: int, dim: int) -> Iterator[tuple[int, Any]]:
         yield start, draws.standard_normal((min(10_000, count - start), dim), np.float32)
 
 
-def search(work: Path, kind: str, what: str) -> tuple[float, list[dict[str, Any]]]:
-    """Return the seconds of one call of the command line, and its hits."""
-    began = time.perf_counter()
+def search(work: Path, kind: str, what: str) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Return the seconds of one call of the command line, on the clock and of the processor, and its hits."""
+    began, before = time.perf_counter(), _processor()
     call = [str(NEARFAR), "search", str(work / f"{kind}-{what}.index"), QUERY, "--json"]
     done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=600)
-    return time.perf_counter() - began, json.loads(done.stdout)
+    took = {"seconds": time.perf_counter() - began, "processor": _processor() - before}
+    return {name: round(value, 3) for name, value in took.items()}, json.loads(done.stdout)
+
+
+def _processor() -> float:
+    """Return the seconds of the processor that the processes called so far took; they hardly depend on the load."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def warm(work: Path, kind: str) -> dict[str, Any]:
@@ -115,25 +123,32 @@ def measure(given: argparse.Namespace, work: Path) -> None:
     for kind in given.models:
         tell(f"{kind}: making the indexes")
         fresh(__file__, {"what": "make", "work": str(work), "kind": kind, "rows": given.rows, "dim": given.dim})
-        found[kind] = {**fresh(__file__, {"what": "warm", "work": str(work), "kind": kind}), "seconds": {}}
+        found[kind] = {**fresh(__file__, {"what": "warm", "work": str(work), "kind": kind}), "calls": {}}
     machine = facts()
     for _ in range(given.rounds):
         for kind, of_kind in found.items():
             for what, expected in of_kind["hits"].items():
-                seconds, hits = search(work, kind, what)
-                of_kind["seconds"].setdefault(what, []).append(round(seconds, 3))
+                took, hits = search(work, kind, what)
+                of_kind["calls"].setdefault(what, []).append(took)
                 _compare(f"{kind}, {what}", hits, expected)
     held = [
-        bound(f"{kind}, {what}: median seconds", statistics.median(seconds), LIMITS[kind], least=False)
+        bound(f"{kind}, {what}: median seconds", _median(calls, "seconds"), LIMITS[kind], least=False)
         for kind, of_kind in found.items()
-        for what, seconds in of_kind["seconds"].items()
+        for what, calls in of_kind["calls"].items()
     ]
     for of_kind in found.values():
         del of_kind["hits"]  # they were equal
     Console().print(*bound_lines(held), sep="\n", highlight=False)
+    for kind, of_kind in found.items():
+        for what, calls in of_kind["calls"].items():
+            Console().print(f"{kind}, {what}: median of {_median(calls, 'processor'):.2f} s of the processor")
     settings = {"rounds": given.rounds, "rows": given.rows, "dim": given.dim}
     kept = {"machine": machine, "settings": settings, "found": found, "bounds": held}
     Console().print(f"kept in {keep(given.out, 'cold_search', kept).name}", highlight=False)
+
+
+def _median(calls: list[dict[str, float]], name: str) -> float:
+    return statistics.median(call[name] for call in calls)
 
 
 def _compare(what: str, hits: list[dict[str, Any]], expected: list[list[Any]]) -> None:
