@@ -149,6 +149,7 @@ ROLES: list[Literal["query", "key"] | None] = [None, "query", "key"]
 
 
 @pytest.mark.parametrize("name", FOLDERS)
+@settings(max_examples=30, deadline=None)
 @given(texts=st.lists(TEXT, max_size=4), role=st.sampled_from(ROLES), dim=st.integers(0, 13), first=st.integers(0, 5))
 def test_it_embeds_as_the_model_does(name: str, models: Any, texts: list[str], role: Any, dim: int, first: int) -> None:
     full, light = models[name]

@@ -84,7 +84,8 @@ def test_each_reason_is_counted(tmp_path: Path) -> None:
     assert [file.name for file in found.files] == ["docs/a.txt", "docs/build/page.txt", "pyproject.toml"]
     assert found.passed_over == {BY_GIT: 2, BY_TOOLS: 6, "hidden": 2}
     assert (
-        found.left_out() == f" (passed over: {', '.join(f'{count} {what}' for what, count in found.passed_over.items())})"
+        found.left_out()
+        == f" (passed over: {', '.join(f'{count} {what}' for what, count in found.passed_over.items())})"
     )
     everything = find_files(tmp_path, everything=True)
     assert ([file.name for file in everything.files], everything.passed_over) == (sorted(files), {})
