@@ -27,7 +27,7 @@ storage
 vectors
 text pictures
 data positives augmentations encoders heads losses objectives metrics
-model
+model static_model
 training index
 mining evaluation
 audit

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import ListColumn
-from nearfar.encoders.static import MODULE_FOLDER, Static
+from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
+from nearfar.encoders.static import Static
 from nearfar.errors import InputError, RunError
 from nearfar.model import Model, Role
 from tests.training.runs import files_up_to

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
 
 from nearfar.column import Aliases, Column, Ids
 from nearfar.contracts import (
@@ -29,8 +28,12 @@ from nearfar.contracts import (
     States,
     StreamedAugmentation,
 )
-from nearfar.pairs import Pairs
 from nearfar.tasks import Task
+
+if TYPE_CHECKING:  # they bring torch, which takes seconds
+    from torch import Tensor, nn
+
+    from nearfar.pairs import Pairs
 
 # --- any part ---
 

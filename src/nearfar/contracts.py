@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from nearfar.column import Column, Ids
-from nearfar.compute.draws import Draws
-from nearfar.pairs import Pairs
 from nearfar.tasks import Task
+
+if TYPE_CHECKING:  # they bring torch, which takes seconds; `requirements` knows them when it reads the annotations
+    from torch import Tensor
+
+    from nearfar.compute.draws import Draws
+    from nearfar.pairs import Pairs
 
 Values = npt.NDArray[np.float64]
 

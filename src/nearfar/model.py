@@ -17,29 +17,28 @@ from torch.nn.functional import normalize
 
 from nearfar import registry
 from nearfar.abilities import NamedPrompts, TwoSided, named_prompts_of, prompts_of, reads, side
-from nearfar.column import kind_of
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
-from nearfar.encoders.pretrained.modules import encoder_spec
+from nearfar.encoders.pretrained.module_rows import encoder_spec
 from nearfar.encoders.pretrained.named_prompts import checked_named_prompts
-from nearfar.errors import InputError, NoVectorError
+from nearfar.errors import InputError
 from nearfar.requirements import refuse_incomplete
-from nearfar.sides import ROLES
+from nearfar.sides import ROLES, refuse_role
 from nearfar.storage.card import card
 from nearfar.storage.description import (
+    NAMED,
     NEEDED,
     foreign_forms,
     read_description,
     refuse_other_folder,
     write_description,
 )
-from nearfar.storage.fingerprint import fingerprint
+from nearfar.storage.fingerprint import space_fingerprint
 from nearfar.storage.folders import complete_folder, write_folder_atomically, write_text
 from nearfar.storage.foreign import prompt_without_role, write_sentence_transformers
-from nearfar.text.prompts import checked_cells, checked_prompts
-from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, shorten
+from nearfar.text.prompts import checked_cells, checked_prompts, no_vector
+from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, refuse_dim, shorten
 
-NAMED = "named_prompts"  # the entry of nearfar.json with prompts of other names than the roles'
 Role = Literal["query", "key"] | None
 Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
 
@@ -95,10 +94,7 @@ class Model:
 
         It is computed once: an encoder that is trained further needs a new `Model`.
         """
-        default = self.prompt(None)  # it makes the space of texts without a role
-        further = [("without role", default)] if default else []
-        prompts = sorted(self.prompts.items())
-        return fingerprint("space 1", prompts, self.dim, "unit", *further, *self.encoder.identity())
+        return space_fingerprint(self.dim, self.prompts, self.prompt(None), self.encoder.identity())
 
     def embed(
         self,
@@ -124,13 +120,11 @@ class Model:
         """
         if isinstance(cells, str):
             raise InputError("embed takes a list of texts, not one text; write embed([text])")
-        if role is not None and role not in ROLES:
-            raise InputError(f"embed: no role {role!r}; known: query, key, or None for no prompt")
+        refuse_role(role)
         if batch_size < 1:
             raise InputError(f"embed: batch_size must be at least 1, it is {batch_size}")
         dim = self.dim if dim is None else dim
-        if not 1 <= dim <= self.dim:
-            raise InputError(f"embed: dim {dim} is not of this model's vectors, which have {self.dim}; give 1 to that")
+        refuse_dim(dim, self.dim)
         ranges = self._ranges(calibration, role, dim) if precision in BYTES else None
         empty = quantize(np.empty((0, dim), np.float32), precision, ranges)  # raises before any cell is encoded
         vectors = np.empty((len(cells), empty.shape[1]), empty.dtype)
@@ -170,11 +164,7 @@ class Model:
         broken = ~((norm > 1e-12) & norm.isfinite())  # (b,) zero, as for a text of unknown tokens, or not a number
         if bool(broken.any()):
             row = int(broken.nonzero()[0])
-            cell = cells[row]
-            shown, what = kind_of(cell), "features of it are all zero, or no numbers"
-            if isinstance(cell, str):
-                shown, what = repr(cell[:40]), "encoder knows no token of it"
-            raise NoVectorError(first + row, f"has no vector ({shown}): the {what}; leave it out")
+            raise no_vector(first + row, cells[row])
         vectors: npt.NDArray[np.float32] = normalize(raw, dim=1).cpu().numpy()  # (b, d)
         return vectors
 

@@ -66,14 +66,26 @@ def attributes_of(protocol: type[Any]) -> dict[str, Any]:
 
     Also its properties, which a part may have as attributes.
     """
-    hints = typing.get_type_hints(protocol, include_extras=True)
+    hints = _hints(protocol)
     found: dict[str, Any] = {}
     for base in reversed(protocol.__mro__):
         own = [name for name in vars(base).get("__annotations__", {}) if not name.startswith("_")]
         found |= {name: hints[name] for name in own if not hasattr(protocol, name)}
         properties = {name: value.fget for name, value in vars(base).items() if isinstance(value, property)}
-        found |= {name: typing.get_type_hints(read).get("return", Any) for name, read in properties.items()}
+        found |= {name: _hints(read).get("return", Any) for name, read in properties.items()}
     return found
+
+
+def _hints(of: Any) -> dict[str, Any]:
+    """Return the types that a protocol or a method of `contracts` names; some it imports for reading alone."""
+    from torch import Tensor
+
+    from nearfar.compute.draws import Draws
+    from nearfar.pairs import Pairs
+
+    return typing.get_type_hints(
+        of, None, {each.__name__: each for each in (Tensor, Draws, Pairs)}, include_extras=True
+    )
 
 
 def methods_of(protocol: type[Any]) -> dict[str, Callable[..., Any]]:

@@ -14,6 +14,12 @@ from nearfar.errors import InputError
 ROLES = ("query", "key")
 
 
+def refuse_role(role: Any) -> None:
+    """Refuse what is neither a role nor None. Errors: `InputError`."""
+    if role is not None and role not in ROLES:
+        raise InputError(f"embed: no role {role!r}; known: query, key, or None for no prompt")
+
+
 def roles_of(positives: Positives, view: str) -> list[str]:
     """Return a view's roles: "query", "key", or both; a view that is in no pair has none."""
     views_of = {"query": positives.query_views, "key": positives.key_views}

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import ListColumn
-from nearfar.encoders.static import MODULE_FOLDER, Static
+from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
+from nearfar.encoders.static import Static
 from nearfar.model import Model
 from tests.cli.calling import Run
 

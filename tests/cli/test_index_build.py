@@ -70,3 +70,38 @@ def test_broken_off_it_says_how_to_go_on(docs: Path, nearfar: Run, monkeypatch: 
         done = nearfar("index", "build", "docs.index", "model", "docs")
     done.refused("docs.index: interrupted", "the same command goes on", code=130)
     assert nearfar("index", "build", "docs.index", "model", "docs").code == 0
+
+
+def test_where_every_file_fails_the_build_fails(here: Path, nearfar: Run) -> None:
+    folder = here / "broken"
+    folder.mkdir()
+    (folder / "a.md").write_bytes(b"\xff\x1b[31m")
+    (folder / "b.html").write_text("<p> </p>", encoding="utf-8")
+    done = nearfar("index", "build", "broken.index", "model", "broken", "--json")
+    assert done.code == 2
+    assert json.loads(done.out)["passages"] == 0
+    assert len(json.loads(done.out)["problems"]) == 2
+    said = "broken: the index is empty, as no file gave a passage (a.md: line 1 is not UTF-8 text"
+    assert said in done.err and "and 1 more problems" in done.err and len(done.err.splitlines()) <= 2
+    assert nearfar("index", "build", "broken.index", "model", "broken").code == 2  # and again, with nothing changed
+    (folder / "c.md").write_text("a fox", encoding="utf-8")
+    assert nearfar("index", "build", "broken.index", "model", "broken").code == 0  # the others are lines of the report
+    (folder / "c.md").unlink()
+    assert nearfar("index", "build", "broken.index", "model", "broken").code == 2
+    (folder / "a.md").unlink()
+    (folder / "b.html").write_bytes(b"")
+    (folder / "d.bin").write_bytes(b"\0")
+    done = nearfar("index", "build", "broken.index", "model", "broken")
+    assert done.code == 2 and "no file gave a passage (passed over: 1 binary, 1 empty)" in done.err
+
+
+def test_what_git_ignores_is_left_out_unless_all_is_asked_for(docs: Path, nearfar: Run) -> None:
+    (docs / ".gitignore").write_text("b.csv\n", encoding="utf-8")
+    done = nearfar("index", "build", "docs.index", "model", "docs", "--json")
+    facts = json.loads(done.out)
+    assert facts["files"] == {"text": 2}
+    assert facts["passed_over"] == {"binary": 1, "hidden": 1, "ignored by .gitignore": 1}
+    facts = json.loads(nearfar("index", "build", "docs.index", "model", "docs", "--all", "--json").out)
+    assert (facts["files"], facts["passed_over"]) == ({"table": 1, "text": 3}, {"binary": 1})
+    facts = json.loads(nearfar("index", "build", "docs.index", "model", "docs", "--json").out)
+    assert (facts["removed"], facts["files"]) == (2, {"text": 2})

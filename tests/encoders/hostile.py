@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from nearfar.encoders.static import MODULE_FOLDER
+from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
 
 Damage = Callable[[Path], object]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -21,8 +21,9 @@ from nearfar.augmentations.text_crop import TextCrop
 from nearfar.cli.lab import _one_encoder
 from nearfar.column import ListColumn
 from nearfar.encoders.dual import Dual
+from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
 from nearfar.encoders.reading.nested import TowerSide, TwoSidedInputs
-from nearfar.encoders.static import MODULE_FOLDER, Static
+from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns

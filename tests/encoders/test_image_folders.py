@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from nearfar.encoders.image import Image
 from nearfar.encoders.image_networks import lite0
-from nearfar.encoders.pretrained.modules import encoder_spec
+from nearfar.encoders.pretrained.module_rows import encoder_spec
 from nearfar.encoders.reading.pictures import resized
 from nearfar.errors import InputError
 from nearfar.model import Model

@@ -11,9 +11,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordLevel
 
 from nearfar.column import ListColumn
+from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
 from nearfar.encoders.reading import bags
 from nearfar.encoders.reading.bags import BagStore
-from nearfar.encoders.static import MODULE_FOLDER, Static
+from nearfar.encoders.static import Static
 from nearfar.encoders.transformer import Transformer
 from nearfar.errors import InputError, RunError
 from tests.training.runs import files_up_to

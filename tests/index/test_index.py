@@ -396,7 +396,7 @@ def test_a_damaged_or_missing_folder_is_an_input_error(tmp_path: Path) -> None:
     for text, words in (
         ("{", "is damaged"),
         ("[]", "of format None"),
-        (json.dumps({**sound, "format": 2}), "of format 2"),
+        (json.dumps({**sound, "format": 1}), "of format 1"),
         (json.dumps({**sound, "current": 7}), "generation 7 is missing"),
         (json.dumps({**sound, "generations": {"1": {"dim": 3}}}), "backend, dim or fields"),
         ("[" * 100_000, "is damaged"),

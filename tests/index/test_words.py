@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nearfar.index import postings
 from nearfar.index.digest import row_hash
 from nearfar.index.postings import IndexedRow
 from nearfar.index.words import Words
@@ -48,8 +49,13 @@ def agree(words: Words, rows: dict[str, str | None], query: str, k: int, languag
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(calls=CALLS, query=st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join), k=st.integers(1, 9))
-def test_any_sequence_of_writes(tmp_path_factory: Any, calls: list[dict[str, str | None]], query: str, k: int) -> None:
+@pytest.mark.parametrize("block", [2, 4096])  # slots whose lengths lie together
+def test_any_sequence_of_writes(
+    tmp_path_factory: Any, block: int, calls: list[dict[str, str | None]], query: str, k: int
+) -> None:
     path = tmp_path_factory.mktemp("words") / "words.db"
+    patch = pytest.MonkeyPatch()
+    patch.setattr(postings, "_BLOCK", block)
     words, rows = Words(path, create=True), dict[str, str | None]()
     reader = Words(path)
     for call in calls:
@@ -64,6 +70,7 @@ def test_any_sequence_of_writes(tmp_path_factory: Any, calls: list[dict[str, str
     assert words.postings.hashes() == {name: document(name, text).hash for name, text in rows.items()}
     reader.close()
     words.close()
+    patch.undo()
 
 
 def test_the_digest_knows_no_order_and_forgets_what_is_gone(tmp_path: Path) -> None:

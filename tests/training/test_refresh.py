@@ -19,7 +19,8 @@ from nearfar.abilities import Minable
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Batch, MinedNegatives
-from nearfar.encoders.static import MODULE_FOLDER, Static
+from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
+from nearfar.encoders.static import Static
 from nearfar.errors import InputError, Interrupted, RunError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.model import Model

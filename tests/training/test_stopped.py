@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from nearfar.encoders.static import MODULE_FOLDER
+from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
 from nearfar.training.checkpoint_files import checkpoint_folders
 from tests.training.runs import Slow, exit_code, slow_run, start_process, train, weights
 from tests.training.test_log import lines

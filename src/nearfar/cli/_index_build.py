@@ -39,6 +39,9 @@ def build(
     exclude: Annotated[
         list[str] | None, typer.Option(help="Names that are not read: 'build/*', '*.min.js'. Repeatable.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Read hidden files, too, and what .gitignore and tools leave out.")
+    ] = False,
     tokens: Annotated[int | None, typer.Option(help="Tokens of a passage, at most.  [default: 256]")] = None,
     again: Annotated[bool, typer.Option("--again", help="Read every file again, changed or not.")] = False,
     moved: Annotated[bool, typer.Option("--moved", help="PATH is where the same documents are now.")] = False,
@@ -59,7 +62,9 @@ def build(
     removed. A build that was broken off goes on with the same command. With another model than the index has, the rows
     go into a second generation, which nearfar index swap puts in the place of the first.
 
-    What cannot be read, and what holds no text, is a line of the report.
+    What cannot be read, and what holds no text, is a line of the report, and no failure: the exit code is 0 as long as
+    the index holds a passage of some file. Left out and counted are hidden files, what .gitignore files name, and
+    installed packages, caches and build outputs.
     """
     refuse_model(model)
     kinds, kept = _kinds(field or []), backend_of(backend, precision, backend_settings(overrides))
@@ -70,7 +75,9 @@ def build(
     from nearfar.index.documents.passages import TOKENS
     from nearfar.model import Model
 
-    settings = BuildSettings(column, kinds, TOKENS if tokens is None else tokens, tuple(exclude or ()), again, moved)
+    settings = BuildSettings(
+        column, kinds, TOKENS if tokens is None else tokens, tuple(exclude or ()), everything, again, moved
+    )
     new = NewIndex(kept, None if language == "none" else language)
     try:
         with _bar(quiet) as progress:
@@ -78,6 +85,17 @@ def build(
     except KeyboardInterrupt:
         raise Interrupted(f"{index}: interrupted; what is written stays, and the same command goes on") from None
     emit({"index": str(index), **report.facts(), "waits": waits}, as_json, lambda: _show(index, report, waits))
+    if not report.passages:
+        raise InputError(f"{path}: the index is empty, as no file gave a passage{_first(report)}")
+
+
+def _first(report: BuildReport) -> str:
+    """Return why a build came to nothing: the first of its problems, or what was passed over."""
+    if report.problems:
+        more = f", and {len(report.problems) - 1:,} more problems" if len(report.problems) > 1 else ""
+        return f" ({report.problems[0]}{more})"
+    passed = ", ".join(f"{count:,} {what}" for what, count in report.passed_over.items())
+    return f" (passed over: {passed})" if passed else ""
 
 
 def _kinds(given: Sequence[str]) -> dict[str, str]:

@@ -29,7 +29,8 @@ from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inn
 from nearfar.errors import InputError
 from nearfar.registry import PartOf
 from nearfar.requirements import refuse_incomplete
-from nearfar.storage.weights import read_tensors, weight_shapes, write_weights
+from nearfar.storage.arrays import weight_shapes
+from nearfar.storage.weights import read_tensors, write_weights
 from nearfar.text.tokenizer import library_errors
 
 INNER, HEAD = "encoder", "head.safetensors"

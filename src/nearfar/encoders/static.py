@@ -17,18 +17,26 @@ from nearfar.column import Column, Ids
 from nearfar.contracts import ForeignForm
 from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.modules import Modules, after_dim, read_modules
-from nearfar.encoders.pretrained.static_files import read_static
+from nearfar.encoders.pretrained.static_files import (
+    MODULE_FOLDER,
+    PLAIN,
+    read_saved_static,
+    read_static,
+    static_identity,
+    token_ids,
+    truncate_to,
+)
 from nearfar.encoders.pretrained.write import write_after, write_modules
-from nearfar.encoders.reading.bags import MAX_TOKENS, Bags, BagStore, bag_sum
+from nearfar.encoders.reading.bags import Bags, BagStore, bag_sum
 from nearfar.encoders.reading.pooling import Dense, PaddedEncoder, TokenLookup
+from nearfar.encoders.reading.token_counts import MAX_TOKENS
 from nearfar.errors import InputError
 from nearfar.storage.foreign import sentence_transformers
-from nearfar.storage.weights import read_weights, write_weights
-from nearfar.text.tokenizer import check_vocabulary, library_errors, read_tokenizer, table_size, train_tokenizer
+from nearfar.storage.weights import write_weights
+from nearfar.text.tokenizer import check_vocabulary, read_tokenizer, table_size, train_tokenizer
 
 DIM, MAX_LENGTH = 512, 512  # of a new one
 INITIAL_STD = 0.05  # of the weights. With 1, Adam's steps are small beside them: MRR@10 0.44 on code search, not 0.55
-MODULE_FOLDER = "0_StaticEmbedding"  # sentence-transformers before 5.0 reads only a Transformer from the folder itself
 
 
 class Static(nn.Module):
@@ -96,7 +104,7 @@ class Static(nn.Module):
         if tokenizer is not None:
             self._set_tokenizer(read_tokenizer(Path(tokenizer)))
         if read is not None:
-            self._set_tokenizer(read.tokenizer, read.weight)
+            self._set_tokenizer(read.tokenizer, torch.from_numpy(read.weight))
 
     @property
     def starts_from(self) -> str | None:
@@ -127,9 +135,7 @@ class Static(nn.Module):
 
     def _set_tokenizer(self, tokenizer: Any, weight: Tensor | None = None) -> None:
         """Use a tokenizer, with its table of token vectors (v, dim); without one, a random table."""
-        tokenizer.no_padding()
-        given = tokenizer.truncation or {}  # a folder's may cut a text's beginning
-        tokenizer.enable_truncation(self.max_length, direction=str(given.get("direction", "right")).lower())
+        truncate_to(tokenizer, self.max_length)
         self.tokenizer = tokenizer
         self.identifier: str = tokenizer.to_str()
         self.prepared = weight is not None
@@ -150,12 +156,7 @@ class Static(nn.Module):
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,)."""
-        tokenizer = self._required_tokenizer()
-        with library_errors("encoders.static: the tokenizer cannot read these texts", "leave them out"):
-            encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
-        ids = [np.asarray(e.ids, np.int32) for e in encodings]
-        return np.concatenate([np.empty(0, np.int32), *ids]), lengths
+        return token_ids(self._required_tokenizer(), texts)
 
     def inputs(self, cells: Sequence[str]) -> Bags:
         """Return texts as bags."""
@@ -173,9 +174,7 @@ class Static(nn.Module):
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what the embedding space depends on."""
         self._required_tokenizer()
-        yield "tokenizer", self.identifier
-        yield "max_length", self.max_length
-        yield "embedding.weight", self.embedding.weight.detach().cpu().numpy()
+        yield from static_identity(self.identifier, self.max_length, self.embedding.weight.detach().cpu().numpy())
         if len(self.after):
             yield "after", [(type(m).__name__, str(m.config()) if isinstance(m, Dense) else "") for m in self.after]
         for name, weight in self.after.state_dict().items():
@@ -197,7 +196,7 @@ class Static(nn.Module):
         subfolder = folder / MODULE_FOLDER
         subfolder.mkdir(parents=True, exist_ok=True)
         (subfolder / "tokenizer.json").write_text(self._required_tokenizer().to_str(pretty=True), encoding="utf-8")
-        write_weights(subfolder / "model.safetensors", {"embedding.weight": self.embedding.weight.detach()})
+        write_weights(subfolder / "model.safetensors", {PLAIN: self.embedding.weight.detach()})
         forms = sentence_transformers(("StaticEmbedding", MODULE_FOLDER), *write_after(folder, self.after, first=1))
         if len(self.after):
             write_modules(folder, forms)  # `load` reads the layers from it
@@ -209,18 +208,8 @@ class Static(nn.Module):
         encoder = cls(**{**settings, "tokenizer": None, "model": None, "route": None})  # the folder has its own
         if (folder / "modules.json").is_file():
             encoder.after = nn.Sequential(*read_modules(folder, "StaticEmbedding").after)
-        if (folder / MODULE_FOLDER).is_dir():
-            folder = folder / MODULE_FOLDER
-        weight = read_weights(folder / "model.safetensors", ["embedding.weight"])["embedding.weight"]
-        tokenizer = read_tokenizer(folder / "tokenizer.json")
         layers = [layer.linear for layer in encoder.after if isinstance(layer, Dense)]
-        width = layers[0].in_features if layers else encoder.dim
-        expected = (table_size(tokenizer), width)
-        if tuple(weight.shape) != expected:
-            raise InputError(
-                f"{folder / 'model.safetensors'}: embedding.weight is {tuple(weight.shape)}, tokenizer and dim ask for "
-                f"{expected}; the folder's files do not belong together"
-            )
-        encoder.vocabulary = len(weight)
-        encoder._set_tokenizer(tokenizer, weight.float())
+        saved = read_saved_static(folder, layers[0].in_features if layers else encoder.dim, encoder.max_length)
+        encoder.vocabulary = len(saved.weight)
+        encoder._set_tokenizer(saved.tokenizer, torch.from_numpy(saved.weight))
         return encoder

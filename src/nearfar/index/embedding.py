@@ -104,6 +104,10 @@ class Embedding:
 
     def _loaded(self) -> Any:
         if self._model is None:
+            from nearfar.static_model import StaticModel
+
+            self._model = StaticModel.load(str(self._folder))
+        if self._model is None:
             from nearfar.model import Model  # it imports torch, which takes seconds
 
             self._model = Model.load(str(self._folder))

@@ -19,7 +19,7 @@ from nearfar.index.rows import KINDS, Kinds
 from nearfar.storage.folders import write_json
 from nearfar.storage.places import ensure_folder, write_error
 
-FORMAT = 1
+FORMAT = 2  # 2: words.db has the lengths of texts in blocks
 _NAME, _LOCK, _GENERATIONS = "index.json", "lock", "generations"
 _PATIENCE = 300.0  # seconds to wait for another writer
 _PAUSE = 0.01  # between two tries, in seconds

@@ -1,7 +1,8 @@
 """The file `words.db`: by term, the rows that have it; of each row its length and hash; and writes under way.
 
 Terms are in segments, one for each write; small ones are merged into larger ones. A row has a slot, which is never used
-again: where a row is replaced or deleted, its old slot is dead, and what segments say of it counts no more.
+again: where a row is replaced or deleted, its old slot is dead, and what segments say of it counts no more. Lengths lie
+in blocks of many slots, so that a search that begins cold, or comes after a write, reads all of them in a moment.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from nearfar.index.sqlite_file import SqliteFile
 Slots = npt.NDArray[np.int64]
 Lengths = npt.NDArray[np.int32]
 _GROWTH = 8  # so many segments of about one size become one
+_BLOCK = 4096  # slots whose lengths lie together
+_NONE = -1  # the length of a slot that is dead, or whose row has no text
 _TABLES = (
-    "CREATE TABLE docs (slot INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, length INTEGER, hash BLOB NOT NULL)",
+    "CREATE TABLE docs (slot INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, hash BLOB NOT NULL)",
+    "CREATE TABLE lengths (block INTEGER PRIMARY KEY, lengths BLOB NOT NULL)",
     "CREATE TABLE postings (segment INTEGER, term TEXT, slots BLOB, counts BLOB, UNIQUE (segment, term))",
     "CREATE TABLE segments (segment INTEGER PRIMARY KEY, docs INTEGER NOT NULL)",
     "CREATE TABLE pending (id TEXT PRIMARY KEY)",
@@ -104,28 +108,33 @@ class Postings:
         self, totals: Totals, ids: Sequence[str], documents: Sequence[IndexedRow], terms: Callable[[str], list[str]]
     ) -> None:
         """Replace what is known of ids by documents, some of which may be gone, and end their writes."""
-        gone = list(self._file.among("SELECT slot, length, hash FROM docs WHERE id IN", ids))
-        self._file.do_many("DELETE FROM docs WHERE slot = ?", ((slot,) for slot, _, _ in gone))
-        first, inverted, lengths = totals.next_slot, _Inverted(), list[int | None]()
-        for slot, document in enumerate(documents, first):
-            lengths.append(None if document.text is None else inverted.add(slot, terms(document.text)))
-        rows = ((slot, d.id, length, d.hash) for slot, d, length in zip(range(first, 1 << 62), documents, lengths))
-        self._file.do_many("INSERT INTO docs VALUES (?, ?, ?, ?)", rows)
-        removed = [length for _, length, _ in gone if length is not None]
-        added = [length for length in lengths if length is not None]
+        gone = list(self._file.among("SELECT slot, hash FROM docs WHERE id IN", ids))
+        self._file.do_many("DELETE FROM docs WHERE slot = ?", ((slot,) for slot, _ in gone))
+        inverted, slots = _Inverted(), range(totals.next_slot, totals.next_slot + len(documents))
+        lengths = np.full(len(documents), _NONE, np.int32)
+        for i, (slot, document) in enumerate(zip(slots, documents)):
+            if document.text is not None:
+                lengths[i] = inverted.add(slot, terms(document.text))
+        self._file.do_many(
+            "INSERT INTO docs VALUES (?, ?, ?)", ((slot, d.id, d.hash) for slot, d in zip(slots, documents))
+        )
+        old = np.array([slot for slot, _ in gone], np.int64)
+        before = self._set_lengths(old, np.full(len(old), _NONE, np.int32))
+        self._set_lengths(np.arange(slots.start, slots.stop), lengths)
+        added, removed = lengths[lengths >= 0], before[before >= 0]
         totals.rows += len(documents) - len(gone)
         totals.texts += len(added) - len(removed)
-        totals.tokens += sum(added) - sum(removed)
+        totals.tokens += int(added.sum()) - int(removed.sum())
         totals.next_slot += len(documents)
-        totals.digest = total(totals.digest, [d.hash for d in documents], [known for _, _, known in gone])
-        if added:
+        totals.digest = total(totals.digest, [d.hash for d in documents], [known for _, known in gone])
+        if len(added):
             self._add_segment(totals, len(documents), inverted.blobs())
             self._merge(totals)
         self._file.do_many("DELETE FROM pending WHERE id = ?", ((name,) for name in ids))
 
     def clear(self, totals: Totals) -> None:
         """Forget all rows, and number slots from 0 again."""
-        for table in ("docs", "postings", "segments"):
+        for table in ("docs", "lengths", "postings", "segments"):
             self._file.do(f"DELETE FROM {table}")
         totals.rows = totals.texts = totals.tokens = totals.next_slot = 0
         totals.digest = "0" * 32
@@ -133,13 +142,25 @@ class Postings:
     def lengths(self, totals: Totals) -> Lengths:
         """Return the number of terms of each slot's text, (next_slot,), -1 where it has none or is dead."""
         if self._lengths[0] != totals.version:
-            found = np.full(totals.next_slot, -1, np.int32)
-            rows = self._file.do("SELECT slot, length FROM docs WHERE length IS NOT NULL").fetchall()
-            if rows:
-                slots, lengths = np.array(rows, np.int64).T
-                found[slots] = lengths
-            self._lengths = totals.version, found
+            self._lengths = totals.version, self._read_lengths(totals)
         return self._lengths[1]
+
+    def _read_lengths(self, totals: Totals) -> Lengths:
+        blocks = self._file.do("SELECT lengths FROM lengths ORDER BY block")  # each slot that was used is in one
+        return np.frombuffer(b"".join(lengths for (lengths,) in blocks), "<i4")[: totals.next_slot]
+
+    def _set_lengths(self, slots: Slots, lengths: Lengths) -> Lengths:
+        """Write the lengths (n,) of slots (n,); return those from before."""
+        before = np.full(len(slots), _NONE, np.int32)
+        blocks = slots // _BLOCK
+        for block in np.unique(blocks).tolist():
+            inside = blocks == block
+            row = self._file.do("SELECT lengths FROM lengths WHERE block = ?", [block]).fetchone()
+            held = np.full(_BLOCK, _NONE, "<i4") if row is None else np.frombuffer(row[0], "<i4").copy()
+            before[inside] = held[slots[inside] % _BLOCK]
+            held[slots[inside] % _BLOCK] = lengths[inside]
+            self._file.do("INSERT OR REPLACE INTO lengths VALUES (?, ?)", [block, held.tobytes()])
+        return before
 
     def with_term(self, term: str) -> tuple[Slots, npt.NDArray[np.int64]]:
         """Return the slots that have a term, dead ones, too, and how often."""
@@ -199,17 +220,13 @@ class Postings:
                 return
             old = [segment for segment, _ in many]
             marks = ", ".join("?" * len(old))
-            living = np.zeros(totals.next_slot, bool)
-            living[self._slots()] = True
+            living = self._read_lengths(totals) >= 0
             rows = self._file.do(
                 f"SELECT term, slots, counts FROM postings WHERE segment IN ({marks}) ORDER BY term, segment", old
             )
             self._add_segment(totals, sum(size for _, size in many), _merged(rows, living))
             self._file.do(f"DELETE FROM postings WHERE segment IN ({marks})", old)
             self._file.do(f"DELETE FROM segments WHERE segment IN ({marks})", old)
-
-    def _slots(self) -> Slots:
-        return np.fromiter((slot for (slot,) in self._file.do("SELECT slot FROM docs")), np.int64)
 
     def _totals(self) -> Totals:
         names = ", ".join(field.name for field in fields(Totals))

@@ -6,20 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from nearfar.contracts import ForeignForm
 from nearfar.errors import InputError
 from nearfar.storage.folders import write_text
 from nearfar.storage.places import ensure_folder
-
-if TYPE_CHECKING:
-    from nearfar.contracts import ForeignForm
-
 
 FORMAT = 1
 PRETRAINED_FILES = ("modules.json", "config.json")  # either makes a folder a model of other libraries
 INSTALLED = ("minilm", "lite0")  # models by their names, which extras bring: of texts, and of pictures
 # What is written of the encoder; the rest of the file are the model's notes.
+NAMED = "named_prompts"  # a note: prompts of other names than the roles'
 NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms", "sides", "towers")
 
 
@@ -70,8 +68,6 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def foreign_forms(folder: Path) -> list[ForeignForm]:
     """Return the forms in which a model folder is read by other tools, too, as they were written with it."""
-    from nearfar.contracts import ForeignForm  # here, for it imports torch
-
     if not (folder / "nearfar.json").is_file():
         return []
     return [ForeignForm(**form) for form in read_description(folder).get("forms", [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,17 @@ def fingerprint(*parts: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     _add(digest, parts)
     return digest.hexdigest()
+
+
+def space_fingerprint(
+    dim: int, prompts: Mapping[str, str], without_role: str, identity: Iterable[tuple[str, Any]]
+) -> str:
+    """Return the fingerprint of a model's space: a hash of all that its unit vectors depend on.
+
+    prompts: by role. without_role: the prompt of a text without one. identity: of the encoder (`Encoder.identity`).
+    """
+    further = [("without role", without_role)] if without_role else []
+    return fingerprint("space 1", sorted(prompts.items()), dim, "unit", *further, *identity)
 
 
 def _add(digest: Any, part: Any) -> None:

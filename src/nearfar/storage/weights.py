@@ -6,15 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
 from nearfar.errors import InputError
-from nearfar.storage.places import refuse_undecodable
-
-PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
-MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")  # first bytes of pickles, and of torch.save's zip
+from nearfar.storage.arrays import not_finite, not_whole, weight_shapes
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -40,34 +37,13 @@ def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor by name, of which only the file's header is read.
-
-    Errors: `InputError` for a missing or damaged file, and a pickle under this name.
-    """
-    refuse_undecodable(path)
-    if not path.is_file():
-        others = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
-        why = f" ({', '.join(others)} is a pickle, which can run code and is never read)" if others else ""
-        raise InputError(f"{path}: no such file{why}; a model folder holds its weights as model.safetensors")
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-        if start in MAGIC:
-            raise InputError(f"{path}: this is a pickle, which can run code and is never read; save it as safetensors")
-        with safe_open(path, "pt") as header:
-            return {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise _not_whole(path, error) from error
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return all tensors of a safetensors file. Errors: those of `weight_shapes`; values that are not finite."""
     weight_shapes(path)
     try:
         tensors = in_memory(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _not_whole(path, error) from error
+        raise not_whole(path, error) from error
     refuse_not_finite(path, tensors.items())
     return tensors
 
@@ -90,12 +66,8 @@ def read_weights(path: Path, names: list[str]) -> dict[str, Tensor]:
     return {name: tensors[name] for name in names}
 
 
-def _not_whole(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: not whole safetensors ({error}); copy or train the model again")
-
-
 def refuse_not_finite(where: Path, named: Iterable[tuple[str, Tensor]]) -> None:
     """Raise `InputError` for weights with NaN or infinity: one NaN makes every vector NaN that depends on it."""
     for name, weight in named:
         if weight.is_floating_point() and not bool(weight.float().isfinite().all()):
-            raise InputError(f"{where}: {name} holds numbers that are not finite; copy or train the model again")
+            raise not_finite(where, name)

@@ -71,6 +71,17 @@ def checked_cells(side: Any, name: str, cells: Sequence[Any], prompt: str, first
     return with_prompt(prompt, cells) if prompt else list(cells)
 
 
+def no_vector(row: int, cell: Any) -> NoVectorError:
+    """Return the error for a cell whose vector is zero, as that of a text of unknown tokens is, or is not finite.
+
+    row: from 0.
+    """
+    shown, what = kind_of(cell), "features of it are all zero, or no numbers"
+    if isinstance(cell, str):
+        shown, what = repr(cell[:40]), "encoder knows no token of it"
+    return NoVectorError(row, f"has no vector ({shown}): the {what}; leave it out")
+
+
 def prompt(encoder: Encoder, positives: Positives, view: str) -> str:
     """Return the encoder's prompt for a view's texts, by their role.
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from nearfar.errors import InputError, nearest
@@ -38,6 +42,7 @@ def stemmer_of(language: str | None) -> Any:
     return Stemmer.Stemmer(STEMMERS[language]) if language in STEMMERS else None
 
 
+@cache
 def stop_words(language: str | None) -> frozenset[str]:
     """Return the stop words of a language with stems, as `text.analyser` cuts words; none of any other.
 
@@ -46,12 +51,27 @@ def stop_words(language: str | None) -> frozenset[str]:
     if language not in STEMMERS:
         return frozenset()
     if language in _LISTS:
-        from bm25s import stopwords
-
-        found = (whole_words(entry) for entry in vars(stopwords)[f"STOPWORDS_{_LISTS[language]}"])
+        found = (whole_words(entry) for entry in _of_bm25s(_LISTS[language]))
         return frozenset(words[0] for words in found if len(words) == 1)
     lists = (words[language] for words in FUNCTION_WORDS.values() if language in words)
     return frozenset(word for words in lists for word in whole_words(words))
+
+
+def _of_bm25s(name: str) -> tuple[str, ...]:
+    """Return a list of stop words from the file in which bm25s has them.
+
+    It is read and not imported: the package imports scipy, which takes half a second, and a cold search needs neither.
+    """
+    package = find_spec("bm25s")
+    assert package is not None and package.origin is not None, "bm25s is installed with nearfar"
+    tree = ast.parse((Path(package.origin).parent / "stopwords.py").read_text(encoding="utf-8"))
+    lists = {
+        each.targets[0].id: each.value
+        for each in tree.body
+        if isinstance(each, ast.Assign) and isinstance(each.targets[0], ast.Name)
+    }
+    words: tuple[str, ...] = ast.literal_eval(lists[f"STOPWORDS_{name}"])
+    return words
 
 
 def describe(language: str | None) -> str:

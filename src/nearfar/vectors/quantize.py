@@ -73,6 +73,12 @@ class Ranges:
         return cls(*found.astype(np.float32))
 
 
+def refuse_dim(dim: int, of: int) -> None:
+    """Refuse a number of first coordinates that vectors of `of` have not. Errors: `InputError`."""
+    if not 1 <= dim <= of:
+        raise InputError(f"embed: dim {dim} is not of this model's vectors, which have {of}; give 1 to that")
+
+
 def shorten(vectors: Vectors, dim: int, first: int = 0) -> Vectors:
     """Return the first `dim` coordinates of vectors (n, d), normalised to unit length: (n, dim).
 

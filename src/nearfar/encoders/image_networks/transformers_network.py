@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nearfar.contracts import ForeignForm
 from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, made_for
 from nearfar.encoders.pretrained.backbone import VECTOR_SETTINGS, quiet
-from nearfar.encoders.pretrained.modules import is_picture_model
+from nearfar.encoders.pretrained.module_rows import is_picture_model
 from nearfar.encoders.pretrained.read import read_backbone
 from nearfar.errors import InputError
 from nearfar.storage.folders import write_text

@@ -7,8 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from nearfar.errors import InputError
+from nearfar.storage.arrays import weight_shapes
 from nearfar.storage.model_files import read_settings
-from nearfar.storage.weights import read_tensors, weight_shapes
+from nearfar.storage.weights import read_tensors
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 

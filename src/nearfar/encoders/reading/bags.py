@@ -15,9 +15,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
 from nearfar.column import Column, Ids, chunks, ranges
+from nearfar.encoders.reading.token_counts import count_tokens, term_frequencies
 from nearfar.encoders.reading.tokens import Tokenise, cached_folder, memory_mapped, missing_token_error
 
-MAX_TOKENS = 65_535  # of a text: a token's count in it is stored in two bytes
 COUNT_BLOCK = 1 << 22  # tokens in one call of numpy's bincount, which first makes 64-bit numbers of them
 
 
@@ -66,25 +66,6 @@ class Bags:
     def to(self, device: Any) -> Self:
         """Return the same on another device."""
         return type(self)(self.tokens.to(device), self.weights.to(device), self.offsets.to(device))
-
-
-def count_tokens(
-    ids: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.int64], vocabulary: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the distinct tokens (t,) of each text, their counts in it (t,), and the texts' offsets (n + 1,)."""
-    text = np.repeat(np.arange(len(lengths)), lengths)
-    pairs, counts = np.unique(text * vocabulary + ids, return_counts=True)  # (t,) text and token as one number
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(np.bincount(pairs // vocabulary, minlength=len(lengths)), out=offsets[1:])
-    return (pairs % vocabulary).astype(np.int32), counts, offsets
-
-
-def term_frequencies(
-    counts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    """Return counts (t,) divided by the lengths (n,) of their texts, which have `sizes` (n,) distinct tokens."""
-    weights: npt.NDArray[np.float32] = (counts / np.repeat(lengths, sizes)).astype(np.float32)
-    return weights
 
 
 def bag_sum(table: Tensor, bags: Bags) -> Tensor:

@@ -78,14 +78,15 @@ class BuildSettings:
 
     column: of tables, their texts; by default one of a usual name. kinds: of fields, by name ("integer", "number",
     "boolean", "text"), where the first value should not decide. tokens: of a passage, at most. exclude: patterns of
-    names that are not read. again: read every file again, and write rows that someone has deleted. moved: the documents
-    lie in another place than they did.
+    names that are not read. everything: read hidden files, too, and what .gitignore and tools leave out. again: read
+    every file again, and write rows that someone has deleted. moved: the documents lie in another place than they did.
     """
 
     column: str | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
     tokens: int = TOKENS
     exclude: Sequence[str] = ()
+    everything: bool = False
     again: bool = False
     moved: bool = False
 
@@ -148,7 +149,7 @@ def build(
     cutter = PassageCutter.of(model, settings.tokens)
     reading = _reading(index, model, settings)
     with alone(index.folder, index.folder / ".build.lock"), Manifest.open(index.place / MANIFEST) as manifest:
-        found = find_files(source, settings.exclude, but=index.folder)
+        found = find_files(source, settings.exclude, but=index.folder, everything=settings.everything)
         _check_source(manifest, source, found, settings)
         made_with = {"tokens": cutter.size, "column": settings.column, "kinds": dict(settings.kinds)}
         manifest.keep_settings({**made_with, "fingerprint": model.fingerprint, "reads": list(reading.reads)})
@@ -187,8 +188,7 @@ def _check_source(manifest: Manifest, source: Path, found: FoundFiles, settings:
     names, place = manifest.names(), str(source.resolve())
     if not found.files:
         after = "; if the documents are gone, delete the index" if names else ""
-        passed = ", ".join(f"{count:,} {what}" for what, count in found.passed_over.items())
-        raise InputError(f"{source}: holds no file to index{f' (passed over: {passed})' if passed else ''}{after}")
+        raise InputError(f"{source}: holds no file to index{found.left_out()}{after}")
     before = str(manifest.settings().get("source", place))
     if before != place and names and not settings.moved:
         raise InputError(

@@ -63,8 +63,9 @@ def build_index(
 def _check(model: Model, path: Path, settings: BuildSettings) -> None:
     """Refuse what `build` would, before an index is made."""
     PassageCutter.of(model, settings.tokens)
-    if not find_files(path, settings.exclude).files:
-        raise InputError(f"{path}: holds no file to index")
+    found = find_files(path, settings.exclude, everything=settings.everything)
+    if not found.files:
+        raise InputError(f"{path}: holds no file to index{found.left_out()}")
 
 
 def _opened(folder: IndexFolder, model: Model) -> tuple[Index, bool]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from nearfar.data.tables.files import explain_read_errors
 from nearfar.data.tables.read import beir_corpus
 from nearfar.errors import InputError
+from nearfar.index.documents.ignored import BY_GIT, BY_TOOLS, IgnoreRules, is_made
 from nearfar.printable import is_encodable
 from nearfar.storage.places import expanded
 
@@ -46,16 +47,24 @@ class FoundFiles:
         """Return whether a file may be there, in a folder that could not be read."""
         return any(name == other or name.startswith(f"{other}/") for other in self.unread)
 
+    def left_out(self) -> str:
+        """Return what was passed over, for errors about what is left: " (passed over: 2 hidden)"."""
+        passed = ", ".join(f"{count:,} {what}" for what, count in self.passed_over.items())
+        return f" (passed over: {passed})" if passed else ""
+
     def path(self, file: FoundFile) -> Path:
         """Return where a file lies."""
         return self.top / file.name
 
 
-def find_files(path: Path, exclude: Sequence[str] = (), but: Path | None = None) -> FoundFiles:
+def find_files(
+    path: Path, exclude: Sequence[str] = (), but: Path | None = None, *, everything: bool = False
+) -> FoundFiles:
     """Return the files of a folder and its sub-folders, or the one file that a path names.
 
-    Not taken are links, which could lead anywhere, hidden files and folders, what is no regular file, folders of models
-    and indexes, and, where a folder is one of BEIR, its queries and judgements.
+    Not taken are links, which could lead anywhere, what is no regular file, folders of models and indexes, and, where a
+    folder is one of BEIR, its queries and judgements; and, unless `everything` is asked for, hidden files and folders,
+    what .gitignore files name, and what tools have made or installed (`ignored`).
 
     exclude: patterns (`*.min.js`, `build/*`) of names below the folder, or of the last part alone, not to take.
     but: a folder that is not taken.
@@ -72,16 +81,18 @@ def find_files(path: Path, exclude: Sequence[str] = (), but: Path | None = None)
         if not path.is_dir():
             raise InputError(f"{path}: is no regular file and no folder; give the documents to index")
         found = FoundFiles(path)
-        _walk(found, "", exclude, but.resolve() if but is not None else None)
+        rules = None if everything else IgnoreRules(path)
+        _walk(found, rules, exclude, but.resolve() if but is not None else None)
+        found.problems += [] if rules is None else rules.problems
     found.files.sort(key=lambda file: file.name)
     return found
 
 
-def _walk(found: FoundFiles, top: str, exclude: Sequence[str], but: Path | None) -> None:
-    """Take the files of the folder `top` (below the first one) and of those in it."""
-    folders = [top]
+def _walk(found: FoundFiles, rules: IgnoreRules | None, exclude: Sequence[str], but: Path | None) -> None:
+    """Take the files of the folder and of those in it. rules: of what is ignored; None ignores nothing."""
+    folders: list[tuple[str, set[str]]] = [("", set())]  # with the names of what lies beside
     while folders:
-        folder = folders.pop()
+        folder, siblings = folders.pop()
         try:
             entries = list(os.scandir(found.top / folder))
         except OSError as error:
@@ -94,16 +105,21 @@ def _walk(found: FoundFiles, top: str, exclude: Sequence[str], but: Path | None)
         if folder and (ours := _ours(names)):
             found.passed_over[ours] += 1
             continue
+        if rules is not None:
+            if folder and is_made(folder.rpartition("/")[2], siblings, names):
+                found.passed_over[BY_TOOLS] += 1
+                continue
+            rules.enter(folder, names)
         corpus = beir_corpus(found.top / folder) if any(n.startswith("corpus.jsonl") for n in names) else None
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if corpus is not None and entry.name != corpus.name:
                 found.passed_over["queries and judgements beside a corpus"] += 1
-            elif reason := _reason(entry, name, exclude):
+            elif reason := _reason(entry, name, exclude, rules):
                 found.passed_over[reason] += 1
             elif entry.is_dir(follow_symlinks=False):
                 if but is None or Path(entry.path).resolve() != but:
-                    folders.append(name)
+                    folders.append((name, names))
             else:
                 _take(found, entry, name)
 
@@ -115,9 +131,9 @@ def _ours(names: set[str]) -> str:
     return "folders of indexes" if names >= {"index.json", "generations"} else ""
 
 
-def _reason(entry: os.DirEntry[str], name: str, exclude: Sequence[str]) -> str:
+def _reason(entry: os.DirEntry[str], name: str, exclude: Sequence[str], rules: IgnoreRules | None) -> str:
     """Return why an entry of a folder is not taken, or nothing."""
-    if entry.name.startswith("."):
+    if rules is not None and entry.name.startswith("."):
         return "hidden"
     if any(fnmatchcase(name, pattern) or fnmatchcase(entry.name, pattern) for pattern in exclude):
         return "excluded"
@@ -125,6 +141,8 @@ def _reason(entry: os.DirEntry[str], name: str, exclude: Sequence[str]) -> str:
         return "links"
     if not (entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)):
         return "no regular files"
+    if rules is not None and rules.names(name, is_folder=entry.is_dir(follow_symlinks=False)):
+        return BY_GIT
     return ""
 
 
