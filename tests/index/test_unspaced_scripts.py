@@ -21,7 +21,7 @@ from tests.text.test_analyser import reference
 Scores = npt.NDArray[np.float64]
 TOLERANCE = 0.005  # of nDCG@10
 K1, B = 1.2, 0.9  # of BM25
-K0, DEPTH = 60, 100  # reciprocal rank fusion's constant, and how deep it reads both rankings
+DEPTH, OF_VECTORS = 100, 0.6  # of the default fusion: how deep it reads both rankings, and the weight of the vectors
 MODEL = WordModel(dim=32)
 FRAGMENT = {"cmn": 3, "tha": 6}  # characters of a query
 
@@ -62,14 +62,15 @@ def best(values: Scores, k: int, above: float = 0.0) -> list[int]:
 
 @cache
 def expected(data: Path, language: str) -> dict[Mode, list[list[int]]]:
-    """Return the ten best passages for each query, by words and by both rankings fused."""
+    """Return the ten best passages for each query, by words and by both scores fused."""
     documents, queries = passages(data, language)
     cosines = MODEL.embed(queries).astype(np.float64) @ MODEL.embed(documents).astype(np.float64).T
     found: dict[Mode, list[list[int]]] = {"words": [], "hybrid": []}
     for words, near in zip(bm25(documents, queries), cosines):
+        read = sorted({*best(words, DEPTH), *best(near, DEPTH, above=-2)})
         fused = np.zeros(len(documents))
-        for ranking in (best(words, DEPTH), best(near, DEPTH, above=-2)):
-            fused[ranking] += 1 / (K0 + 1 + np.arange(len(ranking)))
+        fused[read] = OF_VECTORS * (near[read] + 1) / (near[read].max() + 1)
+        fused[read] += (1 - OF_VECTORS) * words[read] / max(words[read].max(), 1e-9)
         found["words"].append(best(words, 10))
         found["hybrid"].append(best(fused, 10))
     return found

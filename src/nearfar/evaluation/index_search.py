@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from nearfar import tasks
 from nearfar.column import content_id, content_ids
 from nearfar.contracts import Predictions
 from nearfar.errors import InputError
-from nearfar.index.hybrid import DEPTH, Fusion, Hit, Mode
+from nearfar.index.hybrid import DEPTH, WEIGHTED, Fusion, Hit, Mode
 from nearfar.index.index import Index
 from nearfar.vectors.ranking import Ranking
 
@@ -33,7 +33,7 @@ class IndexSearch:
 
     index: Index
     mode: Mode = "hybrid"
-    fusion: Fusion = "rrf"
+    fusion: Fusion = field(default_factory=lambda: WEIGHTED)
     takes: ClassVar[tuple[type, ...]] = (tasks.Retrieval,)
 
     def __call__(self, task: tasks.Retrieval, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
@@ -56,11 +56,11 @@ class IndexSearch:
         return Predictions(ranking=Ranking(rows, scores), about=self._about())
 
     def _about(self) -> dict[str, Any]:
-        description = self.index.description
+        description, fusion = self.index.description, self.fusion if self.fusion == "rrf" else dict(self.fusion)
         return {
             "name": "search of an index",
             "mode": self.mode,
-            **({"fusion": self.fusion} if self.mode == "hybrid" else {}),
+            **({"fusion": fusion} if self.mode == "hybrid" else {}),
             "depth": DEPTH,
             "rows": description.rows,
             "language of its words": description.language or "not recognised",

@@ -16,7 +16,7 @@ from rich.text import Text
 from nearfar.figures import number, title
 from nearfar.printable import printable, show
 from nearfar.reports.searched import searched
-from nearfar.reports.tables import searched_tables, show_tables
+from nearfar.reports.tables import searched_tables, show_tables, show_verdict
 
 if TYPE_CHECKING:
     from nearfar.evaluation.report import Report
@@ -57,7 +57,7 @@ def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:
 
 
 def show_searched(reports: Mapping[str, Report]) -> None:
-    """Print what a search comes to, where reports have one: first all splits in one table, then each split's."""
+    """Print what a search comes to, where reports have one: all splits in one table, then the verdict on each."""
     console = Console(highlight=False)
     found = {name: report.search.to_json() for name, report in reports.items() if report.search is not None}
     if (first := searched(found)) is None:
@@ -66,8 +66,8 @@ def show_searched(reports: Mapping[str, Report]) -> None:
         console.print(table, markup=False)
         console.print()
     for report in found.values():
-        show_tables(report, console)
-        show("")
+        show_verdict(report, console)
+        console.print()
 
 
 def _online(online: Mapping[str, float] | None) -> Iterator[str]:

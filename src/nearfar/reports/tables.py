@@ -56,8 +56,18 @@ class TableColumn:
 
 def show_tables(report: Mapping[str, Any], console: Console) -> None:
     """Print a report, given as its JSON: what is judged, the verdict, what to try, the tables, what intervals mean."""
-    protocol, verdict = report["protocol"], report["verdict"]
-    width = min(console.width, TEXT_WIDTH)
+    show_verdict(report, console)
+    for table in tables(report, console):
+        console.print()
+        console.print(table, markup=False)
+    for line in _notes(report["intervals"], report["protocol"]):
+        for part in _wrapped(line, min(console.width, TEXT_WIDTH)):
+            console.print(Text(part))
+
+
+def show_verdict(report: Mapping[str, Any], console: Console) -> None:
+    """Print what is judged, the verdict and what to try."""
+    verdict, width = report["verdict"], min(console.width, TEXT_WIDTH)
     heading = ": ".join(part for part in (report["task"], verdict["sizes"]) if part)
     for line in _wrapped(heading, width):
         console.print(Text(line))
@@ -65,12 +75,6 @@ def show_tables(report: Mapping[str, Any], console: Console) -> None:
         console.print(Text(line, style=f"bold {_STYLES.get(verdict['outcome'], '')}".rstrip()))
     for line in _wrapped(verdict["advice"], width):
         console.print(Text(line))
-    for table in tables(report, console):
-        console.print()
-        console.print(table, markup=False)
-    for line in _notes(report["intervals"], protocol):
-        for part in _wrapped(line, width):
-            console.print(Text(part))
 
 
 def tables(report: Mapping[str, Any], console: Console) -> list[Table]:
@@ -97,18 +101,19 @@ def fitting_tables(names: TableColumn, groups: Iterable[Sequence[TableColumn]], 
 
 
 def searched_tables(found: Searched, console: Console) -> list[Table]:
-    """Return the first table of a search, or several where one would be too wide: a row for each split."""
+    """Return the first table of a search, or several where one would be too wide: a row for each split.
+
+    The difference is that to the first of the others; those to all of them stand in the report of each split.
+    """
     names = TableColumn(title(found.metric), [Text(printable_line(row.split)) for row in found.splits])
     own = [Text(f"{number(row.value)} {bounds(row.interval)}".rstrip(), style="bold") for row in found.splits]
     groups = [[TableColumn("search [low, high]", own)]]
     for i, label in enumerate(found.labels):
         theirs, gaps = zip(*(row.others[i] for row in found.splits), strict=True)
-        groups.append(
-            [
-                TableColumn(printable_line(label), [Text(number(value)) for value in theirs], broken=True),
-                TableColumn("difference [low, high]", [difference_cell(gap or None) for gap in gaps]),
-            ]
-        )
+        groups.append([TableColumn(printable_line(label), [Text(number(value)) for value in theirs], broken=True)])
+        if i == 0:
+            groups[0] += groups.pop()
+            groups[0].append(TableColumn("difference [low, high]", [difference_cell(gap or None) for gap in gaps]))
     return fitting_tables(names, groups, console)
 
 
