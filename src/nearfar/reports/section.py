@@ -53,6 +53,7 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
     return {
         "task": task,
         "system": "The search" if protocol.get(SYSTEM) == SEARCH else "This model",
+        "mode": mapping(protocol.get(SEARCH)).get("mode"),
         "kind": protocol.get("kind"),
         "meanings": {name: words for name, words in mapping(protocol.get("metrics")).items() if isinstance(words, str)},
         "others": others,
