@@ -46,6 +46,12 @@ def test_the_strongest_bm25_comes_first_and_the_vectors_last() -> None:
     assert found.splits[1].others[0][1]["outcome"] == "undecided"
 
 
+def test_a_model_that_loses_to_bm25_is_said_to_win_with_it() -> None:
+    gap = {"bm25": {"mrr@10": {"value": -0.1, "low": -0.2, "high": -0.05}}}
+    alone = Report("heldout", {"mrr@10": 0.2}, {}, {"bm25": {"mrr@10": 0.3}}, gap, search=of_search(0.381))
+    assert alone.to_json()["verdict"]["advice"] == "Searched by words and these vectors together it is MRR@10 0.381."
+
+
 @pytest.mark.parametrize("broken", [{}, {"heldout": {}}, {"heldout": {"metrics": {"alignment": 1.0}}}])
 def test_where_nothing_was_judged_there_is_no_table(broken: dict[str, Any]) -> None:
     assert searched(broken) is None

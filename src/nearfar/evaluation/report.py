@@ -66,8 +66,8 @@ class Report:
         """Return the report as plain values that `json.dumps` writes; numbers that are not finite become None."""
         left_out = ("pictures", "search")
         content = {part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.name not in left_out}
-        search = {} if self.search is None else self.search.to_json()
-        return {"task": content.pop("task"), "verdict": verdict(content), **content, SEARCH: search}
+        content[SEARCH] = {} if self.search is None else self.search.to_json()
+        return {"task": content.pop("task"), "verdict": verdict(content), **content}
 
 
 def _plain(value: Any) -> Any:
