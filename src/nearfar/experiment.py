@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nearfar.contracts import Positives
     from nearfar.evaluation.baselines import Start
     from nearfar.evaluation.report import Report
+    from nearfar.evaluation.searched import Searching
     from nearfar.evaluation.splits import Judgement
     from nearfar.model import Model
     from nearfar.training.fit import Run
@@ -117,8 +118,12 @@ def run(
     resume: bool,
     overwrite: bool,
     quiet: bool,
+    search: Callable[[Model], Searching] | None = None,
 ) -> Experiment | None:
-    """Train by a recipe whose parts are built already, and judge; see `train`, which ends with this."""
+    """Train by a recipe whose parts are built already, and judge; see `train`, which ends with this.
+
+    search: makes of the trained model what searches with it, which is judged, too.
+    """
     from nearfar.abilities import start_of
     from nearfar.compute.ranks import Ranks
     from nearfar.config import plain, resolved
@@ -169,7 +174,8 @@ def run(
         return None
     _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
     training = _about_training(parts, numbers) | ({} if done.selected is None else {"selected step": done.selected})
-    reports = {one.name: one.report(done.model, starts.get(one.name), training) for one in judged}
+    searching = None if search is None else search(done.model)
+    reports = {one.name: one.report(done.model, starts.get(one.name), training, searching) for one in judged}
     seconds = time.perf_counter() - began + done.seconds_before  # of all parts of a resumed run
     views, pictures = _views(parts)
     facts = _facts(done, reports, len(parts.positives), seconds) | ({"views": views} if views else {})

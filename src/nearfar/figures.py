@@ -24,7 +24,7 @@ METRICS = {  # where "@" stands comes the depth, else behind the name
 BASELINES = {
     "bm25": "BM25", "bm25-stems": "BM25 with stems", "word-overlap": "word overlap", "random-order": "chance",
     "majority": "the most frequent class", "pixels": "raw pixels", "untrained": "the untrained network",
-    "model": "the model alone",
+    "model": "the model alone", "vectors": "the vectors alone",
 }  # fmt: skip
 SIZES = {
     "queries": "query",
@@ -37,6 +37,10 @@ SIZES = {
 }  # with their singular: the sizes of a task in its protocol, in the order in which they are said
 ROWS = ("queries", "cells", "pairs")  # what is judged, one of these in each kind of task
 NO_CLASSES = "no classes"  # the name in a protocol of what could not be judged by, in a line
+VECTORS = "vectors"  # the name of the model's vectors alone, beside a search
+SEARCH = "search"  # what a report is of, if not of a model; the name of what it says of the search in its protocol
+SYSTEM = "system"  # the name in a protocol of what a report is of
+WRONG_FIRST = "queries with a wrong first document"  # the name in a protocol of how many of them there are
 SEEN_DOCUMENTS = "documents seen in training"  # the name in a protocol of how many of them there are
 
 

@@ -14,6 +14,7 @@ import yaml
 
 import nearfar as nf
 from nearfar import registry
+from nearfar.cli.demo import QUERIES
 from nearfar.vectors.quantize import Ranges
 from tests.cli.calling import Done, Run
 from tests.cli.conftest import SMALL, pairs
@@ -300,27 +301,30 @@ def test_demo_from_harvest_to_search(here: Path, small_demo: list[str], nearfar:
     for word in (
         "1  Harvest",
         "2  Train",
-        "3  Search",
+        "3  Index",
+        "search [low, high]",
         "bm25",
-        "fusion",
         "unseen",
+        "vectors alone",
+        "4  Search",
         "Next:",
-        "nearfar search runs/demo/",
+        "nearfar search runs/demo/index",
     ):
         assert word in text
     found = facts(nearfar("demo", *small_demo, "--json"))  # it replaces the first
-    assert set(found) >= RUN_KEYS | REPORT_KEYS | {"unseen", "fusion", "searches"}
-    for part in (found, found["unseen"]):
+    assert set(found) >= RUN_KEYS | REPORT_KEYS | {"unseen", "search", "searches", "index"}
+    for part in (found, found["unseen"], found["search"], found["unseen"]["search"]):
         assert set(part["metrics"]) >= RETRIEVAL
         assert set(part["baseline"]["bm25"]) >= RETRIEVAL
         assert set(part["difference"]["bm25"]["mrr@10"]) == {"value", "low", "high"}
-        assert set(part["fusion"]["bm25"]) >= RETRIEVAL
+    assert found["search"]["baseline"]["vectors"].items() <= found["metrics"].items()
+    assert found["search"]["baseline"]["bm25"] == found["baseline"]["bm25"]
     assert [len(entry["found"]) for entry in found["searches"]] == [3, 3, 3]
     folder = here / "runs" / "demo"
     assert json.loads((folder / "results.json").read_text()) == found
-    assert {path.name for path in folder.iterdir()} >= {"model", "report.html", "recipe.yaml", "corpus.jsonl"}
-    again = facts(nearfar("search", "runs/demo/model", "runs/demo/corpus.jsonl", "count every river", "--json"))
-    assert len(again) == 10
+    assert {path.name for path in folder.iterdir()} >= {"model", "report.html", "recipe.yaml", "index"}
+    again = facts(nearfar("search", "runs/demo/index", QUERIES[0], "-k", "3", "--json"))
+    assert [hit["id"] for hit in again] == [hit["id"] for hit in found["searches"][0]["found"]]
 
 
 @pytest.mark.parametrize("wrong", ["training.epochs=few", "encoder.dim=0", "data.unseen=-1", "evaluate.0.split=held"])

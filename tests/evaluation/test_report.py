@@ -97,7 +97,7 @@ def test_json_has_the_agreed_keys_and_plain_values() -> None:
     notes = {"path": Path("x"), "array": np.arange(2), "number": np.float32(0.5), "set": {1}, "none": None, 3: math.inf}
     result = report(protocol={"notes": notes}).to_json()
     agreed = "task verdict metrics intervals baseline difference fusion fusion_difference protocol histogram worst"
-    agreed += " projection_map samples sheet"
+    agreed += " projection_map samples sheet search"
     assert " ".join(result) == agreed
     assert result["difference"]["bm25"]["map"] == GAP
     again = json.loads(json.dumps(result, allow_nan=False))

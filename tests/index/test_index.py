@@ -74,8 +74,10 @@ def state(index: Index) -> Any:
     return index.count(), index.ids(), index.get(index.ids()), index.description.digest, index.verify()["problems"]
 
 
-def test_hybrid_is_the_default_for_texts_and_explains_itself(animals: Index) -> None:
-    hits = animals.search("red hen", k=10, explain=True)
+@pytest.mark.parametrize("fusion", [None, "rrf"])
+def test_hybrid_is_the_default_for_texts_and_explains_itself(animals: Index, fusion: Any) -> None:
+    given = {} if fusion is None else {"fusion": fusion}
+    hits = animals.search("red hen", k=10, explain=True, **given)
     assert hits[0].id == "hen"
     assert {hit.id for hit in hits} == {*TEXTS, "photo"}
     vectors = [hit.id for hit in animals.search("red hen", mode="vectors")]
@@ -85,9 +87,18 @@ def test_hybrid_is_the_default_for_texts_and_explains_itself(animals: Index) -> 
         by_vectors, by_words, fused = (hit.explain[leg] for leg in ("vectors", "words", "fused"))
         assert by_vectors["rank"] == vectors.index(hit.id) + 1
         assert (by_words is None) == (hit.id not in words)
-        expected = 1 / (60 + by_vectors["rank"]) + (0 if by_words is None else 1 / (60 + by_words["rank"]))
-        assert fused == {"score": pytest.approx(expected, rel=1e-6), "rank": rank, "by": "rrf"}
-        assert hit.score == fused["score"]
+        if fusion == "rrf":
+            parts = [1 / (60 + leg["rank"]) if leg else 0.0 for leg in (by_vectors, by_words)]
+        else:  # 0.6 and 0.4 of the share of the best score
+            most = [hits[0].explain[leg]["score"] for leg in ("vectors", "words")]
+            parts = [
+                0.6 * (by_vectors["score"] + 1) / (most[0] + 1),
+                by_words["score"] * 0.4 / most[1] if by_words else 0,
+            ]
+        assert fused["by"] == (fusion or {"vectors": 0.6, "words": 0.4})
+        assert [fused["parts"]["vectors"], fused["parts"]["words"]] == pytest.approx(parts, rel=1e-6)
+        assert fused["score"] == pytest.approx(sum(parts), rel=1e-6)
+        assert (hit.score, rank) == (fused["score"], fused["rank"])
         if by_words is not None:
             assert sum(by_words["terms"].values()) == pytest.approx(by_words["score"], rel=1e-5)
     assert set(hits[0].explain["words"]["terms"]) == {"red", "hen"}

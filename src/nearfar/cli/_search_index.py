@@ -64,18 +64,3 @@ def _query(given: str) -> Any:
 
         return picture(given)
     return given
-
-
-def lines(hit: dict[str, Any]) -> list[str]:
-    """Return what to tell people of a hit beside its text: where it is from, its fields, why it was found."""
-    lines = []
-    fields = {name: value for name, value in hit.get("fields", {}).items() if value is not None}
-    if fields:
-        lines.append(", ".join(f"{name} {value}" for name, value in fields.items()))
-    for leg in ("vectors", "words"):
-        if found := (hit.get("explain") or {}).get(leg):
-            terms = ", ".join(f"{term} {value:.2f}" for term, value in found.get("terms", {}).items())
-            lines.append(f"by {leg}: rank {found['rank']}, score {found['score']:.3f}{f' ({terms})' if terms else ''}")
-    if found := (hit.get("explain") or {}).get("reranked"):
-        lines.append(f"reranked: rank {found['rank']}, before {found['before']}")
-    return lines

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,11 +12,12 @@ import typer
 
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._hits import excerpt, show_hits, text_width
 from nearfar.cli._search_index import found as hits_of_index
-from nearfar.cli._search_index import is_index, lines
+from nearfar.cli._search_index import is_index
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.errors import InputError, nearest
-from nearfar.printable import printable, show
+from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.evaluation.sources import Reading
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 
 MODES = ("vectors", "words", "hybrid")
+Hits = list[dict[str, Any]]
+Display = Callable[[Hits], None]
 
 
 def command(
@@ -71,17 +76,20 @@ def command(
     if depth is not None and (rerank is None or depth < 1):
         raise InputError(f"--depth {depth}: it is how many rows --rerank reads, at least one; give both or neither")
     of_index = {"--where": where, "--like": like, "--rerank": rerank, "--explain": explain, "--model": its_model}
+    display: Display = _show_documents
     of_corpus = {"--column": column, "--split": split, "--delimiter": delimiter}
     if is_index(model):
         _refuse(model, "an index", of_corpus | {f"{query!r}": query, f"{overrides}": overrides})
         if (corpus is None) == (not like):
             raise InputError(f"{model}: give a query, or --like with the id of a row; one of the two")
         queries = {} if corpus is None else _queries(corpus)
-        how: dict[str, Any] = {"where": where, "mode": mode, "explain": explain}
+        how: dict[str, Any] = {"where": where, "mode": mode}
+        how["explain"] = explain or not as_json  # people see the lines that have the query's words
         if rerank is not None:
             how |= {"rerank": rerank} | ({} if depth is None else {"depth": depth})
         found = hits_of_index(model, [*queries.values()], k, like=like or [], model=its_model, how=how)
         query = corpus
+        display = partial(show_hits, scores=mode in ("vectors", "words") or bool(like or rerank), explained=explain)
     else:
         _refuse(model, "no index (it has no index.json)", of_index)
         if corpus is None or query is None:
@@ -95,9 +103,9 @@ def command(
         queries = _queries(query)
         found = _in_corpus(model, corpus, read, [*queries.values()], k, mode or "vectors", column, split)
     if query == "-":
-        emit(found, as_json, lambda: _show_several(queries, found, where))
+        emit(found, as_json, lambda: _show_several(queries, found, display, where))
     else:
-        emit(found[0], as_json, lambda: _show(found[0], where))
+        emit(found[0], as_json, lambda: _show(found[0], display, where))
 
 
 def _refuse(place: str, what: str, options: dict[str, Any]) -> None:
@@ -152,36 +160,26 @@ def _queries(query: str) -> dict[int, str]:
     return queries
 
 
-def _show_several(queries: dict[int, str], found: list[list[dict[str, Any]]], where: str | None) -> None:
+def _show_several(
+    queries: dict[int, str], found: list[Hits], display: Callable[[Hits], None], where: str | None
+) -> None:
     """Print each query under its line's number, and what was found."""
     for i, (number, query) in enumerate(queries.items()):
         if i:
             show("")
         show(f"{number}: {query}", "")
-        _show(found[i], where)
+        _show(found[i], display, where)
 
 
-def _show(hits: list[dict[str, Any]], where: str | None) -> None:
-    for hit in hits:
-        text = _excerpt(hit["text"]) if "text" in hit else []  # a picture has none
-        show(f"{hit['score']:.3f}  {hit['id']}", *(f"       {line}" for line in lines(hit)), *text)
+def _show(hits: Hits, display: Display, where: str | None) -> None:
+    display(hits)
     if not hits:
         filtered = "" if where is None else ", or none meets the filter"
         show(f"nothing found: no document shares a word with the query{filtered}")
 
 
-def _excerpt(text: str) -> list[str]:
-    """Return a text's beginning, two lines that fit the terminal, indented."""
-    import shutil
-    import textwrap
-
-    width = min(shutil.get_terminal_size().columns, 120)
-    return textwrap.wrap(
-        printable(text[:1000]),
-        width,
-        initial_indent=" " * 7,
-        subsequent_indent=" " * 7,
-        max_lines=2,
-        placeholder=" ...",
-        break_on_hyphens=False,
-    )
+def _show_documents(hits: Hits) -> None:
+    """Print the documents of a corpus with their scores and their beginnings."""
+    for hit in hits:
+        text = excerpt(hit["text"], {}, text_width(7)) if "text" in hit else []  # a picture has none
+        show(f"{hit['score']:.3f}  {hit['id']}", *(f"{' ' * 7}{line}" for line in text))

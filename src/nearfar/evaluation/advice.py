@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nearfar.evaluation.baseline_values import BEFORE, START, UNTRAINED, BaselineValue, ModelValue
-from nearfar.figures import ALL_BUT_ONE, SEEN_DOCUMENTS, finite, mapping, number, outcome, pair_of, title
+from nearfar.figures import ALL_BUT_ONE, SEARCH, SEEN_DOCUMENTS, finite, mapping, number, outcome, pair_of, title
 
 ENOUGH_PAIRS = 10_000  # with fewer, more training pairs are worth a try
 
@@ -64,6 +64,10 @@ def _after_training(protocol: Mapping[str, Any]) -> str:
 
 def _beside_floor(own: ModelValue, baseline: BaselineValue, report: Mapping[str, Any]) -> str:
     """Return what to try where a baseline is better."""
+    search = mapping(report.get(SEARCH))
+    searched = finite(mapping(search.get("metrics")).get(own.metric))
+    if searched is not None and mapping(search.get("verdict")).get("outcome") == "better":
+        return f"Searched by words and these vectors together it is {title(own.metric)} {number(searched)}."
     fused = finite(mapping(mapping(report.get("fusion")).get(baseline.name)).get(own.metric))
     gain = mapping(mapping(mapping(report.get("fusion_difference")).get(baseline.name)).get(own.metric))
     if fused is not None and outcome(gain) == "better":

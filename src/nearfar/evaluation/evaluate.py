@@ -22,7 +22,9 @@ from nearfar.evaluation.predictions import positive_pairs, predictions_of
 from nearfar.evaluation.projection_map import projection_map
 from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.samples import sample_searches
+from nearfar.evaluation.searched import Searching, searched
 from nearfar.evaluation.worst import worst_queries, wrong_queries
+from nearfar.figures import WRONG_FIRST
 from nearfar.tasks import Retrieval, Task
 from nearfar.text.bm25 import reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder
@@ -38,6 +40,7 @@ def evaluate(
     *,
     baselines: Baseline | Sequence[Baseline] | None = None,
     start: Start | None = None,
+    search: Searching | None = None,
     fusion: bool = True,
     resamples: int = 2000,
     seed: int = 0,
@@ -70,8 +73,10 @@ def evaluate(
             text, the same network with random weights, "untrained", where it can be made (`abilities.HasUntrained`).
         start: what the model was before it was trained (`judged_start`), the first of the baselines: "start" where it
             began from trained weights, else "untrained", in the place of random weights drawn anew.
+        search: what searches with the model, such as `IndexSearch(index)`: judged on the task, too, beside the
+            baselines and the model's vectors alone (`Report.search`), where it takes tasks of this type.
         fusion: also evaluate the reciprocal rank fusion of the model with each baseline (retrieval); of the usual
-            floors, with the first alone.
+            floors, with the first alone. Not beside a search, which fuses in its own way.
         resamples: number of bootstrap resamples, at least 1; the time is proportional to it.
         seed: seed of the resamples and samples; the same seed gives the same report.
         look: also make what is to be looked at: the map and, of pictures, the contact sheet.
@@ -110,7 +115,9 @@ def evaluate(
     systems |= ({start.name: start.measured} if start is not None else {}) | others
     names = [name for name in systems if name != MODEL]
     compared_with = {name: one for name, one in compared_with.items() if name in others}
-    fused = _fused(task, systems, compared_with, chosen, first_only=baselines is None) if fusion else {}
+    judge_search = search is not None and isinstance(task, search.takes)
+    with_fusion = fusion and not judge_search
+    fused = _fused(task, systems, compared_with, chosen, first_only=baselines is None) if with_fusion else {}
     pairs = {("difference", name): (MODEL, name) for name in names}
     for number, name in enumerate(fused):
         pairs["fusion_difference", name] = f"fusion {name}", name
@@ -121,7 +128,7 @@ def evaluate(
     own, worst, worst_by = systems[MODEL], [], next(iter(systems[MODEL].rows), None)
     if isinstance(task, Retrieval) and own.ranking is not None and worst_by is not None:
         worst = worst_queries(task, own.ranking, own.rows[worst_by])
-    return Report(
+    report = Report(
         task=task.name,
         metrics=own.numbers,
         intervals=compared.intervals,
@@ -141,6 +148,10 @@ def evaluate(
         sheet=sheet,
         pictures=thumbnails | tiles,
     )
+    if search is None or not judge_search:
+        return report
+    found = searched(search, task, systems, chosen, report, resamples=resamples, seed=seed)
+    return replace(report, search=found)
 
 
 def judged_start(
@@ -216,7 +227,7 @@ def _looked_at(task: Task, own: Measured) -> dict[str, int]:
     """Return how many queries have a first document that is not relevant: those that the worst ones are of."""
     if not isinstance(task, Retrieval) or own.ranking is None:
         return {}
-    return {"queries with a wrong first document": len(wrong_queries(task, own.ranking))}
+    return {WRONG_FIRST: len(wrong_queries(task, own.ranking))}
 
 
 def _samples(task: Task, systems: Mapping[str, Measured], seed: int) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from nearfar.evaluation.baselines import (
 from nearfar.evaluation.choose import build_metric, metrics_of, task_for
 from nearfar.evaluation.evaluate import evaluate, judged_start
 from nearfar.evaluation.report import Report
+from nearfar.evaluation.searched import Searching
 from nearfar.figures import NO_CLASSES
 from nearfar.tasks import Labels, Task, kind_of_task
 from nearfar.vectors.embed import Embedder
@@ -52,9 +53,18 @@ class Judgement:
         """Return what a model makes of the task before it is trained; name: as above."""
         return judged_start(model, self.task, self.metrics, name=name)
 
-    def report(self, model: Embedder, start: Start | None = None, training: Mapping[str, Any] | None = None) -> Report:
-        """Return the report on a model, beside what it was before; training: facts of it for the protocol."""
-        report = evaluate(model, self.task, self.metrics, baselines=self.baselines, start=start)
+    def report(
+        self,
+        model: Embedder,
+        start: Start | None = None,
+        training: Mapping[str, Any] | None = None,
+        search: Searching | None = None,
+    ) -> Report:
+        """Return the report on a model, beside what it was before, and on what searches with it.
+
+        training: facts of it for the protocol.
+        """
+        report = evaluate(model, self.task, self.metrics, baselines=self.baselines, start=start, search=search)
         facts: dict[str, Any] = {"training": dict(training)} if training else {}
         if self.left_out:
             facts[NO_CLASSES] = f"left out, as the pictures have no classes: {', '.join(self.left_out)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -15,13 +16,15 @@ from nearfar.index.filters import Filter, meets
 from nearfar.index.rescore import best, exact_scores
 from nearfar.index.rows import Nearest, Value, Vectors
 from nearfar.index.words import FoundByWords, Words
-from nearfar.text.bm25 import reciprocal_rank_fusion
-from nearfar.vectors.ranking import Ranking
 
 Mode = Literal["vectors", "words", "hybrid"]
 MODES = ("vectors", "words", "hybrid")
 Fusion = Literal["rrf"] | Mapping[str, float]
 LEGS = ("vectors", "words")
+# By what a hybrid search fuses where nothing is said. Chosen on other queries than it is judged by; see LOG.md.
+WEIGHTED: Fusion = MappingProxyType({"vectors": 0.6, "words": 0.4})
+K0 = 60  # the constant of reciprocal rank fusion
+_LEAST = {"vectors": -1.0, "words": 0.0}  # the least possible score
 DEPTH = 100  # of the two rankings of a hybrid search, at least
 _FIRST_LOOK = 1000  # rows by words of which a filter is asked before it is asked for all that match
 
@@ -100,32 +103,34 @@ def hybrid(
 
     query: its text and its vector (d,). near: what is nearest to it, to a depth of k or DEPTH, where k is less.
     """
-    words_found = by_words(words, backend, query[0], max(k, DEPTH), where)
-    there = backend.get(words_found.ids)  # a write that was broken off may have left words of a row that is not there
-    found = _part(words_found, [i for i, row in enumerate(there) if row is not None])
+    found = by_words(words, backend, query[0], max(k, DEPTH), where)
+    if fusion == "rrf":  # a write that was broken off may have left words of a row that is not there
+        there = backend.get(found.ids)
+        found = _part(found, [i for i, row in enumerate(there) if row is not None])
     return fused(near, found, k, fusion, _Exact(backend, words, query[1], query[0]))
 
 
 def fused(vectors: Nearest, words: FoundByWords, k: int, fusion: Fusion, exact: _Exact) -> RankedHits:
     """Return the k best rows of two rankings together."""
     union = sorted({*vectors.ids, *words.ids})
-    if fusion == "rrf":
-        ranking = reciprocal_rank_fusion([_ranking(union, vectors.ids), _ranking(union, words.ids)], depth=max(k, 1))
-        found = [(union[row], score) for row, score in zip(ranking.rows[0], ranking.scores[0]) if row >= 0]
-        together = Nearest([name for name, _ in found], np.array([score for _, score in found], np.float32))
-        how: Any = "rrf"
-    else:
-        vectors, words = exact.vectors(union), exact.words(union)  # both scores of every row of either
-        together, how = _weighted(union, vectors, words, k, fusion), dict(fusion)
+    if fusion != "rrf":
+        vectors = exact.vectors(union)  # both scores of every row of either; of those that are still there
+        words = exact.words(vectors.ids)
+        union = sorted(vectors.ids)
+    how: Any = "rrf" if fusion == "rrf" else dict(fusion)
+    parts = {name: _part_of_leg(union, name, leg, how) for name, leg in (("vectors", vectors), ("words", words))}
+    together = best(union, sum(parts.values()).astype(np.float32), k)  # type: ignore[union-attr]
+    place = {name: row for row, name in enumerate(union)}
     ranks = [{name: rank for rank, name in enumerate(ids)} for ids in (vectors.ids, words.ids)]
     explain = []
     for rank, name in enumerate(together.ids):
         by_vectors, by_word = (of_leg.get(name) for of_leg in ranks)
+        of_legs = {leg: float(part[place[name]]) for leg, part in parts.items()}
         explain.append(
             {
                 "vectors": None if by_vectors is None else _leg(vectors.scores[by_vectors], by_vectors),
                 "words": None if by_word is None else _words_leg(words, by_word),
-                "fused": {**_leg(together.scores[rank], rank), "by": how},
+                "fused": {**_leg(together.scores[rank], rank), "by": how, "parts": of_legs},
             }
         )
     return RankedHits(together.ids, together.scores, explain)
@@ -138,35 +143,40 @@ class _Exact:
         self._backend, self._words, self._vector, self._query = backend, words, vector, query
 
     def vectors(self, ids: Sequence[str]) -> Nearest:
-        """Return all rows by their cosine."""
-        return best(ids, exact_scores(self._vector, self._backend.vectors(ids)), len(ids))
+        """Return all rows by their cosine, but those that another process has removed meanwhile."""
+        left = list(ids)
+        while True:
+            try:
+                return best(left, exact_scores(self._vector, self._backend.vectors(left)), len(left))
+            except KeyError as gone:
+                left.remove(gone.args[0])
 
     def words(self, ids: Sequence[str]) -> FoundByWords:
         """Return those rows that share a term with the query."""
         return self._words.search(self._query, max(len(ids), 1), ids)
 
 
-def _weighted(union: list[str], vectors: Nearest, words: FoundByWords, k: int, weights: Mapping[str, float]) -> Nearest:
-    """Return the k best of rows by the weighted mean of their scores, each from its least possible one to 0, most to 1.
+def _part_of_leg(
+    union: list[str], name: str, leg: Nearest | FoundByWords, fusion: Mapping[str, float] | Literal["rrf"]
+) -> npt.NDArray[np.float64]:
+    """Return what a ranking gives each row (n,) of a union, nothing where it did not find it; the sum is the score.
 
-    Source: Bruch, Gai & Ingber 2023, "An analysis of fusion functions for hybrid retrieval", arXiv:2210.11934 (the
-    theoretical minimum: -1 for cosines, 0 for BM25).
+    "rrf": 1 / (60 + rank). Weights: the leg's share of them, times the score between the least possible one, which is
+    0, and the best one, which is 1. Sources: Cormack, Clarke & Buettcher 2009, "Reciprocal rank fusion outperforms
+    Condorcet and individual rank learning methods"; Bruch, Gai & Ingber 2023, "An analysis of fusion functions for
+    hybrid retrieval", arXiv:2210.11934 (the theoretical minimum: -1 for cosines, 0 for BM25).
     """
-    place = {name: i for i, name in enumerate(union)}
-    scores = np.zeros(len(union))
-    total = sum(weights.values())
-    for name, least, leg in (("vectors", -1.0, vectors), ("words", 0.0, words)):
-        above = leg.scores.astype(np.float64) - least
-        most = above.max(initial=0.0)
-        if most > 0:
-            scores[[place[each] for each in leg.ids]] += weights[name] / total * above / most
-    return best(union, scores.astype(np.float32), k)
-
-
-def _ranking(union: list[str], ids: list[str]) -> Ranking:
-    """Return ids as rows of a union, whose order makes equal scores be ordered by id."""
-    rows = np.searchsorted(np.array(union, object), np.array(ids, object)) if ids else np.empty(0, np.int64)
-    return Ranking(np.asarray(rows, np.int64)[None], np.zeros((1, len(ids)), np.float32))
+    place = {each: row for row, each in enumerate(union)}
+    given = np.zeros(len(union))
+    rows = [place[each] for each in leg.ids]
+    if fusion == "rrf":
+        given[rows] = 1 / (K0 + 1 + np.arange(len(rows)))
+        return given
+    above = leg.scores.astype(np.float64) - _LEAST[name]
+    most = above.max(initial=0.0)
+    if most > 0:
+        given[rows] = fusion[name] / sum(fusion.values()) * above / most
+    return given
 
 
 def _part(found: FoundByWords, kept: list[int]) -> FoundByWords:

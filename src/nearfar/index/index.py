@@ -13,7 +13,7 @@ from nearfar.index.embedding import Embedding
 from nearfar.index.filters import Filter
 from nearfar.index.folder import Generation, IndexFolder
 from nearfar.index.generations import begin, create, swap, waiting
-from nearfar.index.hybrid import Fusion, Hit, Mode
+from nearfar.index.hybrid import WEIGHTED, Fusion, Hit, Mode
 from nearfar.index.incoming import checked_fields
 from nearfar.index.opened import Opened, counted
 from nearfar.index.reranking import DEPTH, PairScorer, Rerankers
@@ -202,7 +202,7 @@ class Index(AbstractContextManager["Index"]):
         *,
         where: str | Filter | None = None,
         mode: Mode | None = None,
-        fusion: Fusion = "rrf",
+        fusion: Fusion = WEIGHTED,
         like: str | Sequence[str] | None = None,
         rerank: str | Path | PairScorer | None = None,
         depth: int = DEPTH,
@@ -219,8 +219,8 @@ class Index(AbstractContextManager["Index"]):
             where: a filter, `year >= 2020 and lang = 'de'` (`index.parse_filter`), or its tree.
             mode: "vectors" (the score is the cosine), "words" (BM25) or "hybrid" (both, fused); by default hybrid for
                 texts where the index has texts, else vectors.
-            fusion: "rrf", reciprocal rank fusion, whose scores say nothing beyond their order; or weights of both
-                scores, {"vectors": 0.7, "words": 0.3}.
+            fusion: of a hybrid search, weights of both scores, each as a share of the best one (cosines from -1, BM25
+                from 0 on), by default {"vectors": 0.6, "words": 0.4}; or "rrf", reciprocal rank fusion.
             like: ids, in place of a query: more rows like these, without them, by the mean of their vectors.
             rerank: a cross-encoder's folder, or what returns the scores of (queries, texts), pair by pair: the best
                 `depth` rows, at least k, are ordered by its scores, which the hits then have.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from nearfar.index.folder import Generation
 from nearfar.index.hybrid import (
     DEPTH,
     MODES,
+    WEIGHTED,
     Fusion,
     Hit,
     Mode,
@@ -42,7 +43,7 @@ class Search:
     modes: list[Mode]
     vectors: list[Vectors | None]
     k: int
-    fusion: Fusion = "rrf"
+    fusion: Fusion = field(default_factory=lambda: WEIGHTED)
     without: Sequence[str] = ()
     explain: bool = False
 

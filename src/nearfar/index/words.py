@@ -15,6 +15,7 @@ from nearfar.text.bm25 import K1, B
 from nearfar.text.terms import TermAnalyser
 
 Scores = npt.NDArray[np.float32]
+_MOST_KEPT = 4_000_000  # pairs of a term and a row, of 12 bytes each
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Words:
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.postings = Postings(path, create=create)
         self._terms: tuple[str | None, TermAnalyser] | None = None
+        self._known: tuple[int, dict[str, tuple[str, Slots, Scores]]] = (-1, {})  # by version
 
     def search(self, query: str, k: int, among: Sequence[str] | None = None) -> FoundByWords:
         """Return the k best rows of a query. among: ids that may be found; None is all."""
@@ -75,7 +77,7 @@ class Words:
 
     def _parts(self, query: str, totals: Totals) -> list[tuple[str, Slots, Scores]]:
         """Return for each term of a query, in its order, the living slots that have it and what it gives them."""
-        lengths, known = self.postings.lengths(totals), dict[str, tuple[str, Slots, Scores]]()
+        lengths, known = self.postings.lengths(totals), self._weighted_terms(totals)
         terms = self._cut(totals)(query)
         for term in terms:
             if term not in known:
@@ -84,6 +86,13 @@ class Words:
                 slots, counts = slots[living], counts[living]
                 known[term] = term, slots, _weights(counts, lengths[slots], totals)
         return [known[term] for term in terms]
+
+    def _weighted_terms(self, totals: Totals) -> dict[str, tuple[str, Slots, Scores]]:
+        """Return the terms of queries before, as long as nothing was written, and as they take up little memory."""
+        version, known = self._known
+        if version != totals.version or sum(len(slots) for _, slots, _ in known.values()) > _MOST_KEPT:
+            self._known = totals.version, {}
+        return self._known[1]
 
     def _cut(self, totals: Totals) -> TermAnalyser:
         if self._terms is None or self._terms[0] != totals.language:

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from nearfar.figures import number, title
 from nearfar.printable import printable, show
-from nearfar.reports.tables import show_tables
+from nearfar.reports.searched import searched
+from nearfar.reports.tables import searched_tables, show_tables, show_verdict
 
 if TYPE_CHECKING:
     from nearfar.evaluation.report import Report
@@ -53,6 +54,20 @@ def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:
         f"model   {results['model']}",
         f"report  {results['run']}/report.html",
     )
+
+
+def show_searched(reports: Mapping[str, Report]) -> None:
+    """Print what a search comes to, where reports have one: all splits in one table, then the verdict on each."""
+    console = Console(highlight=False)
+    found = {name: report.search.to_json() for name, report in reports.items() if report.search is not None}
+    if (first := searched(found)) is None:
+        return
+    for table in searched_tables(first, console):
+        console.print(table, markup=False)
+        console.print()
+    for report in found.values():
+        show_verdict(report, console)
+        console.print()
 
 
 def _online(online: Mapping[str, float] | None) -> Iterator[str]:

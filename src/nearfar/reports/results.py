@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from nearfar.errors import InputError
-from nearfar.figures import mapping
+from nearfar.figures import SEARCH, mapping
 
 Figures = dict[str, float | None]  # null is a number that could not be computed
 
@@ -45,6 +45,7 @@ class _Judged(TypedDict, total=False):
     samples: list[dict[str, Any]]
     projection_map: dict[str, Any]
     sheet: dict[str, Any]
+    search: dict[str, Any]
 
 
 class _Results(_Judged, total=False):
@@ -72,12 +73,22 @@ def results_of(folder: Path) -> dict[str, Any]:
     _check(_Results, results, str(file))
     for split, numbers in further_splits(results).items():
         _check(_Judged, numbers, str(file), split)
+    for split, numbers in searches(results).items():
+        _check(_Judged, numbers, str(file), split, SEARCH)
     return results
 
 
 def further_splits(results: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of all splits but the first, by name: they stand under it, in the shape of the whole."""
-    return {key: value for key, value in results.items() if key != "protocol" and "metrics" in mapping(value)}
+    others = ("protocol", SEARCH)  # of the first split
+    return {key: value for key, value in results.items() if key not in others and "metrics" in mapping(value)}
+
+
+def searches(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the numbers of the search on each split where it was judged, in the shape of a split, by its name."""
+    splits = {str(results.get("task") or ""): results, **further_splits(results)}
+    found = {split: mapping(mapping(numbers).get(SEARCH)) for split, numbers in splits.items()}
+    return {split: numbers for split, numbers in found.items() if "metrics" in numbers}
 
 
 def parsed_object(text: str) -> dict[str, Any]:

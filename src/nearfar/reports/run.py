@@ -12,7 +12,8 @@ from nearfar.errors import InputError
 from nearfar.figures import finite, mapping
 from nearfar.reports.course import course_of
 from nearfar.reports.page import template
-from nearfar.reports.results import further_splits, parsed_object, results_of
+from nearfar.reports.results import further_splits, parsed_object, results_of, searches
+from nearfar.reports.searched import searched
 from nearfar.reports.section import entries, section_of
 from nearfar.reports.sheets import Sprites, pictures_of, view_sheet
 from nearfar.reports.use import use_lines
@@ -45,11 +46,14 @@ def page(
     views = view_sheet(mapping(results.get("views")), sprites)
     sections = [section_of(results, str(results.get("task") or ""), sprites)]
     sections += [section_of(of_split, split, sprites) for split, of_split in further_splits(results).items()]
+    of_search = searches(results)
+    search = [section_of(numbers, split, sprites) for split, numbers in of_search.items()]
     log = course_of(events)
     log["warnings"] = log["warnings"] or [(None, message) for message in entries(results.get("warnings"))]
     run = {"name": Path(str(results.get("run") or "")).name, "recipe": text, "packages": packages}
     run |= {key: finite(results.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
-    return template("page.html.j2").render(run=run, sections=sections, log=log, use=use, views=views, sprites=sprites)
+    shown = {"sections": sections, "search": search, "searched": searched(of_search)}
+    return template("page.html.j2").render(run=run, log=log, use=use, views=views, sprites=sprites, **shown)
 
 
 def write_page(folder: Path) -> Path:

@@ -7,7 +7,18 @@ from typing import Any
 
 from nearfar.evaluation.projection_map import KEPT
 from nearfar.evaluation.verdict import GEOMETRY, HELDOUT_LOSS, in_order, verdict
-from nearfar.figures import SEEN_DOCUMENTS, SIZES, finite, label_of, mapping, outcome, pair_of
+from nearfar.figures import (
+    SEARCH,
+    SEEN_DOCUMENTS,
+    SIZES,
+    SYSTEM,
+    WRONG_FIRST,
+    finite,
+    label_of,
+    mapping,
+    outcome,
+    pair_of,
+)
 from nearfar.reports.course import numbers
 from nearfar.reports.scatter import grouped
 from nearfar.reports.sheets import Sprites, contact_sheet, thumbnails
@@ -38,9 +49,11 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
         row["gains"] = [_difference(gain[name], metric) for name in gain]
         rows.append(row)
     protocol = mapping(results.get("protocol"))
-    wrong = finite(protocol.get("queries with a wrong first document"))
+    wrong = finite(protocol.get(WRONG_FIRST))
     return {
         "task": task,
+        "system": "The search" if protocol.get(SYSTEM) == SEARCH else "This model",
+        "mode": mapping(protocol.get(SEARCH)).get("mode"),
         "kind": protocol.get("kind"),
         "meanings": {name: words for name, words in mapping(protocol.get("metrics")).items() if isinstance(words, str)},
         "others": others,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,21 @@ from rich.text import Text
 
 from nearfar.abilities import EXPECT
 from nearfar.evaluation.verdict import GEOMETRY, in_order
-from nearfar.figures import NO_CLASSES, bounds, counted, difference, finite, label_of, number, outcome, pair_of
+from nearfar.figures import (
+    NO_CLASSES,
+    SYSTEM,
+    bounds,
+    counted,
+    difference,
+    finite,
+    label_of,
+    number,
+    outcome,
+    pair_of,
+    title,
+)
 from nearfar.printable import printable, printable_line
+from nearfar.reports.searched import Searched
 from nearfar.text.same_text import ANSWERS_ELSEWHERE, NOT_RANKED
 
 NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer one, such as a path, is broken
@@ -43,8 +56,18 @@ class TableColumn:
 
 def show_tables(report: Mapping[str, Any], console: Console) -> None:
     """Print a report, given as its JSON: what is judged, the verdict, what to try, the tables, what intervals mean."""
-    protocol, verdict = report["protocol"], report["verdict"]
-    width = min(console.width, TEXT_WIDTH)
+    show_verdict(report, console)
+    for table in tables(report, console):
+        console.print()
+        console.print(table, markup=False)
+    for line in _notes(report["intervals"], report["protocol"]):
+        for part in _wrapped(line, min(console.width, TEXT_WIDTH)):
+            console.print(Text(part))
+
+
+def show_verdict(report: Mapping[str, Any], console: Console) -> None:
+    """Print what is judged, the verdict and what to try."""
+    verdict, width = report["verdict"], min(console.width, TEXT_WIDTH)
     heading = ": ".join(part for part in (report["task"], verdict["sizes"]) if part)
     for line in _wrapped(heading, width):
         console.print(Text(line))
@@ -52,12 +75,6 @@ def show_tables(report: Mapping[str, Any], console: Console) -> None:
         console.print(Text(line, style=f"bold {_STYLES.get(verdict['outcome'], '')}".rstrip()))
     for line in _wrapped(verdict["advice"], width):
         console.print(Text(line))
-    for table in tables(report, console):
-        console.print()
-        console.print(table, markup=False)
-    for line in _notes(report["intervals"], protocol):
-        for part in _wrapped(line, width):
-            console.print(Text(part))
 
 
 def tables(report: Mapping[str, Any], console: Console) -> list[Table]:
@@ -67,8 +84,13 @@ def tables(report: Mapping[str, Any], console: Console) -> list[Table]:
     """
     metrics = [*in_order(report["metrics"]), *(name for name in GEOMETRY if name in report["metrics"])]
     names = TableColumn("metric", [Text(printable_line(name)) for name in metrics])
+    return fitting_tables(names, _groups(report, metrics), console)
+
+
+def fitting_tables(names: TableColumn, groups: Iterable[Sequence[TableColumn]], console: Console) -> list[Table]:
+    """Return groups of columns, each of which stays together, as tables that fit the console, each with the names."""
     fitting: list[list[TableColumn]] = []
-    for group in _groups(report, metrics):
+    for group in groups:
         last = fitting[-1] if fitting else []
         whole = console.measure(_table([names, *last, *group]), options=console.options.update(width=10_000)).maximum
         if last and whole <= console.width:
@@ -78,18 +100,35 @@ def tables(report: Mapping[str, Any], console: Console) -> list[Table]:
     return [_table([names, *columns], whole=i == 0) for i, columns in enumerate(fitting)]
 
 
+def searched_tables(found: Searched, console: Console) -> list[Table]:
+    """Return the first table of a search, or several where one would be too wide: a row for each split.
+
+    The difference is that to the first of the others; those to all of them stand in the report of each split.
+    """
+    names = TableColumn(title(found.metric), [Text(printable_line(row.split)) for row in found.splits])
+    own = [Text(f"{number(row.value)} {bounds(row.interval)}".rstrip(), style="bold") for row in found.splits]
+    groups = [[TableColumn("search [low, high]", own)]]
+    for i, label in enumerate(found.labels):
+        theirs, gaps = zip(*(row.others[i] for row in found.splits), strict=True)
+        groups.append([TableColumn(printable_line(label), [Text(number(value)) for value in theirs], broken=True)])
+        if i == 0:
+            groups[0] += groups.pop()
+            groups[0].append(TableColumn("difference [low, high]", [difference_cell(gap or None) for gap in gaps]))
+    return fitting_tables(names, groups, console)
+
+
 def _groups(report: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[list[TableColumn]]:
     """Yield the columns that stay together: the model's; for each baseline its value and the difference; fusions."""
     values, intervals, protocol = report["metrics"], report["intervals"], report["protocol"]
     own = [Text(f"{number(finite(values[name]))} {bounds(intervals.get(name))}".rstrip()) for name in metrics]
-    yield [TableColumn("model [low, high]", own)]
+    yield [TableColumn(f"{protocol.get(SYSTEM, 'model')} [low, high]", own)]
     for name, theirs in report["baseline"].items():
         label = printable_line(label_of(name, protocol))
         gaps = report["difference"].get(name, {})
         beside = "difference [low, high]"
         yield [
             TableColumn(label, [Text(number(finite(theirs.get(metric)))) for metric in metrics], broken=True),
-            TableColumn(beside, [_difference(gaps.get(metric)) for metric in metrics]),
+            TableColumn(beside, [difference_cell(gaps.get(metric)) for metric in metrics]),
         ]
         if name in report["fusion"]:
             fused = [Text(number(finite(report["fusion"][name].get(metric)))) for metric in metrics]
@@ -108,7 +147,8 @@ def _table(columns: Sequence[TableColumn], *, whole: bool = True) -> Table:
     return table
 
 
-def _difference(gap: Mapping[str, Any] | None) -> Text:
+def difference_cell(gap: Mapping[str, Any] | None) -> Text:
+    """Return a difference with its interval, and in colour and in a word what it decides."""
     if gap is None:
         return Text("-")
     found = outcome(gap)

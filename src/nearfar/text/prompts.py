@@ -8,7 +8,7 @@ from typing import Any
 from nearfar.abilities import prompts_of, reads
 from nearfar.column import Column, Ids, cell_ids, column_kind, kind_of
 from nearfar.contracts import Encoder, Positives
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError, NoVectorError, nearest
 from nearfar.printable import is_encodable
 from nearfar.sides import ROLES, kinds_read, roles_of
 
