@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids, ListColumn
+from nearfar.data.picture_sets.layout import TRAIN
 from nearfar.data.picture_sets.members import LabelledPictures, labelled_pictures
 from nearfar.data.picture_sets.reading import ReadSettings
 from nearfar.data.picture_sets.split import codes, drawn
@@ -23,7 +24,7 @@ from nearfar.errors import InputError, nearest
 from nearfar.pictures.decode import LEAST_SIDE
 from nearfar.storage.fingerprint import fingerprint
 
-HELD, TRAIN = "heldout", "train"
+HELD = "heldout"
 
 
 class Images:

@@ -16,7 +16,7 @@ from torch import Tensor
 from nearfar.column import Column, Ids, chunks, kind_of, take
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
 from nearfar.errors import InputError
-from nearfar.pictures.resize import by_shape, resized_crops
+from nearfar.pictures.resize import by_shape, in_bytes, resized_crops
 
 Fit = Literal["crop", "squash"]
 SIZES = (32, 64, 128)  # pixels of a picture's side that "auto" chooses among
@@ -118,8 +118,7 @@ def _resized_alike(pictures: Tensor, size: int, fit: Fit, antialias: bool) -> Te
     side = min(height, width)
     box = [0, 0, height, width] if fit == "squash" else [(height - side) // 2, (width - side) // 2, side, side]
     boxes = torch.tensor([box], device=pictures.device).expand(len(pictures), 4)
-    resized = resized_crops(pictures, boxes, size, size, antialias=antialias)  # (n, 3, size, size)
-    return resized.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
+    return in_bytes(resized_crops(pictures, boxes, size, size, antialias=antialias))
 
 
 class PictureStore:
