@@ -49,9 +49,9 @@ def test_a_file_is_named_by_its_content_and_read_only_as_what_it_is() -> None:
 
 
 def test_tiles_shrink_until_a_page_takes_the_file() -> None:
-    made = sprite([noise(i, 128, 128) for i in range(200)], most=128)
+    made = sprite([noise(i, 128, 128) for i in range(400)], most=128)
     assert made is not None and len(made.data) <= MOST_BYTES
-    assert 64 <= made.tile < 128 and made.columns * made.rows >= 200
+    assert 64 <= made.tile < 128 and made.columns * made.rows >= 400
 
 
 def test_png_is_exact() -> None:

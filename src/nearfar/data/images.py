@@ -129,7 +129,7 @@ class Images:
         self._select(self._name)
         reached = out.mean()
         if abs(reached - share) > 0.1 * share:
-            self.notes["held out"] = f"asked {share:.1%}, reached {reached:.1%}, at least one picture of each class"
+            self.notes["held out"] = f"held out {reached:.1%}, asked {share:.1%}: at least one picture of each class"
 
     def _count(self, found: LabelledPictures) -> None:
         """Note how many pictures and classes there are."""
