@@ -117,6 +117,12 @@ def test_classes_are_counted() -> None:
     assert "c 1, b 1" in skewed.findings[0].what
 
 
+def test_rows_without_a_class_are_told_of() -> None:
+    result = diversity.classes(read(texts(40), label=["a"] * 15 + ["b"] * 15 + [None] * 10))
+    assert "10 rows have none" in result.findings[0].what
+    assert "none" not in diversity.classes(read(texts(20), label=["a"] * 10 + ["b"] * 10)).findings[0].what
+
+
 def test_several_labels_in_a_cell_count_each() -> None:
     result = diversity.classes(read(texts(8), topics=[["x", "y"], ["x"], ["y"], ["x"]] * 2))
     assert result.profile["classes"]["counts"]["train"] == {"x": 6, "y": 4}

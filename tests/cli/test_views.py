@@ -71,6 +71,11 @@ def test_texts_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near
     assert facts["out"] is None and facts["examples"][0]["views"][0]["text"] == views[0]
 
 
+def test_more_pictures_than_a_sheet_holds_are_refused(pictures: Path, nearfar: Run) -> None:
+    done = nearfar("views", "simclr", "data.path=set", *SMALL, "positives.views.0.times=33", "--epochs", "16")
+    assert done.code == 2 and "4,232 cells" in done.err and "fewer" in done.err
+
+
 def test_what_has_no_views_or_no_place_is_refused(pictures: Path, nearfar: Run) -> None:
     write_lines(Path("faq.jsonl"), [{"query": f"q {i}", "key": f"k {i}"} for i in range(30)])
     nearfar("views", "static", "data.path=faq.jsonl").refused("static: no view is changed by an augmentation")
@@ -91,7 +96,11 @@ def test_pictures_are_audited_and_shown(pictures: Path, nearfar: Run) -> None:
     labels = [given["aria-label"] for _, given in elements.found if given.get("role") == "img"]
     assert any("again.png" in str(label) for label in labels) and "data:image/" in html
     assert "equal pixels" in text(html) and "17 pictures compared" in text(html)
-    assert "again.png" in nearfar("audit", "set", "--out", "a.html").out
+    assert "Classes of label" in text(html)
+    assert "rows: b/again.png like a/1.png" in nearfar("audit", "set", "--out", "a.html").out
+    (pictures / "b" / "broken.png").write_bytes(b"no")
+    assert "rows: b/broken.png\n" in nearfar("audit", "set", "--out", "a.html").out
+    assert "b/broken.png" in text(Path("a.html").read_text("utf-8"))
     nearfar("audit", "set", "--fix", "clean").refused("set: holds pictures; --fix is for tables")
     nearfar("audit", "set", "--fix-near").refused("set: holds pictures; --fix-near is for tables")
     nearfar("audit", "set", "data.limit=5").refused("set: an audit compares all pictures; leave data.limit out")

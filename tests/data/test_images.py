@@ -95,7 +95,7 @@ def test_a_set_in_the_order_of_its_classes_has_all_of_them_on_both_sides(tmp_pat
     assert held == {"a": 2, "b": 2, "c": 1, "d": 1}
     assert Counter(images.column("label").read(0, 999)) == {"a": 98, "b": 98, "c": 39, "d": 1}
     assert images.notes | {"train": 236, "heldout": 6, "classes": 4} == images.notes
-    assert images.notes["held out"] == "asked 2.0%, reached 2.5%, at least one picture of each class"
+    assert images.notes["held out"] == "held out 2.5%, asked 2.0%: at least one picture of each class"
     assert Images(folder, heldout=0.02).split("heldout").fingerprint == images.split("heldout").fingerprint
     other = Images(folder, heldout=0.02, seed=1)
     assert other.split("heldout").fingerprint != images.split("heldout").fingerprint

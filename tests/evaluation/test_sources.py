@@ -72,4 +72,4 @@ def test_a_model_is_told_from_the_file_it_was_trained_on(here: Path) -> None:
     assert TRAINED_ON not in sources.task("data.jsonl", None, model=untrained).notes
     task = sources.task("data.jsonl", None, model=model)
     sentence = nf.evaluate(model, task, baselines=["bm25"]).to_json()["verdict"]["sentence"]
-    assert sentence.startswith("The model was trained on this file, but for the rows that its run held out")
+    assert sentence.startswith("The model was trained on this data, but for the rows that its run held out")

@@ -48,6 +48,12 @@ def test_a_file_is_named_by_its_content_and_read_only_as_what_it_is() -> None:
     assert data_uri(name, made.data + b"0" * MOST_BYTES) is None
 
 
+def test_tiles_shrink_until_a_page_takes_the_file() -> None:
+    made = sprite([noise(i, 128, 128) for i in range(400)], most=128)
+    assert made is not None and len(made.data) <= MOST_BYTES
+    assert 64 <= made.tile < 128 and made.columns * made.rows >= 400
+
+
 def test_png_is_exact() -> None:
     picture = noise(3)
     assert (np.asarray(pillow.open(io.BytesIO(png(picture)))) == picture).all()

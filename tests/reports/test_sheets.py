@@ -10,7 +10,7 @@ import pytest
 
 from nearfar.pictures.sprite import Sprite, sprite
 from nearfar.reports.run import page, write_page
-from nearfar.reports.sheets import Sprites, apart, pictures_of, write_pictures
+from nearfar.reports.sheets import Sprites, apart, pictures_of, view_sheet, write_pictures
 from nearfar.reports.views import sheet_facts
 from nearfar.storage.folders import write_json
 from nearfar.training.seen_views import SeenExample, SeenView
@@ -106,6 +106,21 @@ def test_views_and_map_of_pictures() -> None:
     assert "as the network got them, 32 x 32 pixels" in text(html)
     assert "10 nearest neighbours among those shown, the map keeps 42 % (by chance 100 %)" in text(html)
     assert html.count('class="thumb ') == 3 and html.count("data-sprite=") == 6  # of the dots, too
+
+
+@pytest.mark.parametrize(("examples", "views"), [(64, 63), (2, 200)])
+def test_a_sheet_of_views_shows_as_many_as_a_sprite_has(examples: int, views: int) -> None:
+    cell = noise(1, 4)[0]
+    given = [SeenExample(i, i + 1, [SeenView("view", 0, cell, cell)] * views) for i in range(examples)]
+    facts, files = sheet_facts(given, [""] * examples)
+    sheet = view_sheet(facts, Sprites(files))
+    assert sheet is not None and [len(one["views"]) for one in sheet["examples"]] == [views] * examples
+
+
+def test_a_view_fills_its_tile_and_a_larger_source_is_reduced_to_it() -> None:
+    (source,), (view,) = noise(1, 100), noise(1, 64)
+    facts, _ = sheet_facts([SeenExample(0, 1, [SeenView("view", 0, view, source)])], [""])
+    assert (facts["tile"], facts["sizes"]) == (64, [64])
 
 
 def test_thumbnails_do_not_cover_each_other() -> None:

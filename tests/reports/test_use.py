@@ -16,6 +16,8 @@ from nearfar.contracts import ForeignForm
 from nearfar.reports.use import use_lines
 from nearfar.storage.examples import examples
 from nearfar.storage.foreign import sentence_transformers
+from tests.data.test_archives import in_folder
+from tests.pictures.samples import encoded, noise
 
 ROWS = [{"query": f"where is number {i}", "key": f"number {i} is here"} for i in range(60)]
 SMALL = {"encoder.dim": 16, "encoder.vocabulary": 300, "training.batch_size": 16, "training.steps": 3}
@@ -57,6 +59,25 @@ def test_the_line_of_the_shell_finds_texts(
     assert {hit["text"] for hit in json.loads(capsys.readouterr().out)} == {"number 1 is here", "where it is"}
 
 
+def test_the_lines_of_a_model_of_pictures_are_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("PIL", reason="the extra images is not installed")
+    pytest.importorskip("timm", reason="the extra images is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
+    pictures = {f"{i}.png": noise(i, 32, 32) for i in range(9)}
+    in_folder(tmp_path / "PICTURES", {name: encoded(picture) for name, picture in pictures.items()})
+    (tmp_path / "picture.jpg").write_bytes(encoded(pictures["4.png"]))
+    nf.Model(nf.encoders.Image(size=32)).save(tmp_path / "m")
+    (_, python), (_, shell) = use_lines(Path("m"))
+    found: dict[str, Any] = {}
+    exec(python, found)
+    assert found["vectors"].shape == (8, 256)
+    assert cli.run([*shlex.split(shell)[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["id"] == "4.png"
+
+
 def test_only_what_works_is_named(folder: Path, tmp_path: Path) -> None:
     forms = sentence_transformers(("Router", ""))
 
@@ -69,10 +90,11 @@ def test_only_what_works_is_named(folder: Path, tmp_path: Path) -> None:
         "With sentence-transformers from 5.0 on, equal vectors",
     ]
     assert labels(["text"], ["text"]) == labels([], ["text"]) == whole
-    assert labels(["image"], ["image"]) == labels(["text"], ["image"]) == ["In Python"]
-    assert labels(["image"], ["image"], [ForeignForm("timm", example="import timm")])[1:] == [
-        "With timm, equal vectors"
-    ]
+    pictures = ["In Python", "In a shell; PICTURES is a folder or an archive of pictures"]
+    assert labels(["image"], ["image"]) == pictures
+    timm = [ForeignForm("timm", example="import timm")]
+    assert labels(["image"], ["image"], timm) == [*pictures, "With timm, equal vectors"]
+    assert labels(["text"], ["image"]) == labels(["array"], ["array"]) == ["In Python"]
     mixed = examples("m", {"query": ["text"], "key": ["image"]}, [], towers=True)[0].code
     assert mixed.endswith('query = model.embed(["a question"], role="query")\nkey = model.embed([image], role="key")')
     assert len(use_lines(folder / "model")) == 3

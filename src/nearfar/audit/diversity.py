@@ -92,7 +92,10 @@ def classes(material: Material) -> CheckResult:
 
 
 def class_counts(column: str, labels: Mapping[str, list[Any]], main_split: str) -> CheckResult:
-    """Count the labels of each split; the effective number of classes is exp(entropy) of their shares."""
+    """Count the labels of each split; the effective number of classes is exp(entropy) of their shares.
+
+    Rows of the main split without any label are told of.
+    """
     counts = {split: Counter(_labels(cells)) for split, cells in labels.items()}
     main = counts[main_split]
     total = sum(main.values())
@@ -107,6 +110,8 @@ def class_counts(column: str, labels: Mapping[str, list[Any]], main_split: str) 
     result = CheckResult(profile={"classes": profile})
     rare = [(label, count) for label, count in main.most_common()[::-1] if count < 10]
     balance = f"{counted(len(main), 'class', 'classes')}, as balanced as {effective:.1f} equal ones"
+    if bare := sum(not _labels([cell]) for cell in labels[main_split]):
+        balance += f"; {counted(bare, 'row has', 'rows have')} none"
     unknown = sorted({label for split in counts for label in counts[split]} - set(main))
     if rare or effective < 0.5 * len(main):
         shown = ", ".join(f"{label} {count}" for label, count in rare[:8])

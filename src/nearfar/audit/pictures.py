@@ -15,7 +15,8 @@ from nearfar.audit.audit import Audit, ordered
 from nearfar.audit.diversity import class_counts
 from nearfar.audit.findings import Finding, counted, fine, share
 from nearfar.column import Ids
-from nearfar.data.images import TRAIN, Images
+from nearfar.data.images import Images
+from nearfar.data.picture_sets.layout import TRAIN
 from nearfar.data.picture_sets.members import LabelledPictures
 from nearfar.errors import InputError
 from nearfar.pictures.near_copies import NearCopies, near_copies
@@ -97,7 +98,7 @@ def audit_pictures(
     profile: dict[str, Any] = {"copies": _listed(copies)}
     if found.has_classes:
         labels = {name: [label for label, split in zip(found.labels, found.splits) if split == name] for name in splits}
-        counted_classes = class_counts("folder", labels, main)
+        counted_classes = class_counts("label", labels, main)
         findings, profile = [*findings, *counted_classes.findings], profile | counted_classes.profile
     made = sprite([found.pictures.read_rows(found.rows[[row]])[0] for row in shown.rows])
     sheet, files = ({}, {}) if made is None else (made.layout(WHAT), {made.file(WHAT): made.data})
@@ -126,10 +127,7 @@ def _broken(images: Images) -> list[Finding]:
     if not faults:
         return [fine("broken", f"Each of {n:,} pictures can be read.")]
     what = f"{counted(len(faults), 'picture')} of {n + len(faults):,} cannot be read."
-    examples = [
-        {"split": "file", "row": i, "column": "image", "text": f"{name} {fault}"}
-        for i, (name, fault) in enumerate(faults[:SHOWN], 1)
-    ]
+    examples = [{"column": "image", "file": name, "text": fault} for name, fault in faults[:SHOWN]]
     fix = "Repair them or take them out; training leaves them out."
     return [Finding("broken", "problem", what, len(faults), n + len(faults), examples, fix)]
 

@@ -21,7 +21,7 @@ from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
 from nearfar.pictures.resize import by_shape, resized_crops
 
-CROP, FLIP, JITTER, FACTORS, ORDER, GREY, BLUR, SOLARISE, BLANK, WARP, BEND, STROKE = range(0, 120, 10)  # lanes
+CROP, FLIP, JITTER, FACTORS, ORDER, GREY, BLUR, SOLARISE, CUTOUT, WARP, BEND, STROKE = range(0, 120, 10)  # lanes
 SMALL = 64  # pixels of the result's side up to which colours change half as much, and nothing is blurred
 BLOCK = 1 << 19  # numbers of a block of pictures that are changed together: they fit the cache
 BENT = 4  # places along a side that are moved on their own, where lines are bent
@@ -38,7 +38,8 @@ class ImageAugmentation:
         preset: simclr, moco_v2, moco_v3, byol, dino_global, dino_local or handwriting; the settings below change it.
         size: side of the result in pixels; left out, the encoder's, times the preset's part.
         scale: range of the crop's share of the area. ratio: of width over height.
-        flip, jitter, grey, blur, solarise, blank: probabilities of being mirrored, of changed colours, ...
+        flip, jitter, grey, blur, solarise, cutout: probabilities of being mirrored, of changed colours, of none, of a
+            blur, of inverted bright values, of a box cut out.
         bend: share of the side by which lines are bent at most, smoothly.
         stroke: how many pixels of the result dark lines grow or shrink at most at each edge, 0 to 1.
         strength: factor on the changes of colour; left out, 1, and a half for results of up to 64 pixels (SimCLR,
@@ -73,19 +74,19 @@ class ImageAugmentation:
         grey: float | None = None,
         blur: float | None = None,
         solarise: float | None = None,
-        blank: float | None = None,
+        cutout: float | None = None,
         bend: float | None = None,
         stroke: float | None = None,
         strength: float | None = None,
     ) -> None:
         if preset not in PRESETS:
             raise InputError(f"augmentations.image: there is no preset {preset!r}; there are {', '.join(PRESETS)}")
-        chances = {"flip": flip, "jitter": jitter, "grey": grey, "blur": blur, "solarise": solarise, "blank": blank}
+        chances = {"flip": flip, "jitter": jitter, "grey": grey, "blur": blur, "solarise": solarise, "cutout": cutout}
         settings: dict[str, Any] = {**chances, "scale": scale, "ratio": ratio, "bend": bend, "stroke": stroke}
         given = {name: value for name, value in settings.items() if value is not None}
         self.preset, self.size, self.scale, self.ratio, self.strength = preset, size, scale, ratio, strength
         self.bend, self.stroke = bend, stroke
-        self.flip, self.jitter, self.grey, self.blur, self.solarise, self.blank = chances.values()
+        self.flip, self.jitter, self.grey, self.blur, self.solarise, self.cutout = chances.values()
         self.changes: Preset = replace(PRESETS[preset], **given)
         _check(self.changes, size, strength)
 
@@ -100,7 +101,8 @@ class ImageAugmentation:
             for rows, pictures in _of_one_size(_pictures(cells)):
                 side = self.size or _part(size or min(*pictures.shape[1:3], LARGEST), self.changes.part)
                 views = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=pictures.device)
-                for part in split(len(rows), max(1, BLOCK // (3 * side * side))):
+                block = max(1, BLOCK // (3 * side * side))
+                for part in (slice(start, start + block) for start in range(0, len(rows), block)):
                     view = self._view(pictures[part], draws[rows[part]], side)  # (b, 3, side, side)
                     views[part].copy_(view.mul_(255).round_().permute(0, 2, 3, 1))
                 parts.append((rows, views))
@@ -141,8 +143,8 @@ class ImageAugmentation:
         if changes.solarise:
             rows = _chosen(draws, SOLARISE, changes.solarise).nonzero()[:, 0]
             x.index_copy_(0, rows, solarised(x.index_select(0, rows)))
-        if changes.blank:
-            self._blank(x, draws, _chosen(draws, BLANK, changes.blank).nonzero()[:, 0])
+        if changes.cutout:
+            self._cut_out(x, draws, _chosen(draws, CUTOUT, changes.cutout).nonzero()[:, 0])
         return x
 
     def _factors(self, draws: Draws, side: int) -> Tensor:
@@ -169,10 +171,10 @@ class ImageAugmentation:
         turn, shear = drawn[:, 0] * changes.turn, drawn[:, 3:5] * changes.shear
         return warped(x, turn, move, zoom, shear, edge.median(2).values, bend)
 
-    def _blank(self, x: Tensor, draws: Draws, rows: Tensor) -> None:
-        """Blank out a box of some pictures, in place."""
+    def _cut_out(self, x: Tensor, draws: Draws, rows: Tensor) -> None:
+        """Cut a box out of some pictures, in place."""
         side = x.shape[3]
-        boxes = cutout_boxes(draws[rows], BLANK + 1, (side, side), self.changes.blank_scale, (0.3, 3.3))
+        boxes = cutout_boxes(draws[rows], CUTOUT + 1, (side, side), self.changes.cutout_scale, (0.3, 3.3))
         place = torch.arange(side, device=x.device)
         tall, wide = (
             (place >= boxes[:, axis, None]) & (place < (boxes[:, axis] + boxes[:, axis + 2])[:, None])
@@ -206,11 +208,6 @@ def _of_one_size(pictures: Tensor | list[Tensor]) -> Iterator[tuple[list[int], T
         yield rows, torch.stack([pictures[row] for row in rows])
 
 
-def split(n: int, most: int) -> Iterator[slice]:
-    """Yield the slices of n rows, at most `most` at a time."""
-    return (slice(start, start + most) for start in range(0, n, most))
-
-
 def _part(size: int, part: float) -> int:
     """Return a part of a side, in steps of 4 pixels, of 16 from 112 on; the side itself for the whole."""
     step = 16 if size >= 112 else 4
@@ -220,7 +217,7 @@ def _part(size: int, part: float) -> int:
 def _check(changes: Preset, size: int | None, strength: float | None) -> None:
     for field in fields(changes):
         value = getattr(changes, field.name)
-        if field.name in ("flip", "jitter", "grey", "blur", "solarise", "blank") and not 0 <= value <= 1:
+        if field.name in ("flip", "jitter", "grey", "blur", "solarise", "cutout") and not 0 <= value <= 1:
             raise InputError(f"augmentations.image.{field.name} is a probability, 0 to 1; it is {value}")
     if not 0 < changes.scale[0] <= changes.scale[1] <= 1 or not 0 < changes.ratio[0] <= changes.ratio[1]:
         raise InputError(

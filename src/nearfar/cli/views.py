@@ -32,6 +32,7 @@ def command(
     reserve(out)
     from nearfar import config
     from nearfar.abilities import PreparedLate, augmented_views
+    from nearfar.pictures.sprite import MOST_TILES
     from nearfar.reports import views
     from nearfar.training.seen_views import seen_views
 
@@ -43,6 +44,12 @@ def command(
             "train RECIPE --dry-run shows a batch"
         )
     seen = seen_views(parts.encoder, parts.positives, parts.loss, most=n, in_epochs=range(epochs), **parts.training)
+    tiles = sum(1 + len(one.views) for one in seen)
+    if tiles > MOST_TILES:
+        raise InputError(
+            f"-n {n} --epochs {epochs}: {tiles:,} cells with their views, a sheet has at most {MOST_TILES:,}; show "
+            "fewer examples or epochs"
+        )
     names = views.names_of(parts.data, seen)
     sheet, pictures = views.sheet_facts(seen, names)
     where: Any = chosen["data"].get("path") if isinstance(chosen["data"], dict) else None

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from nearfar.coerce import refuse_seed
 from nearfar.column import Column, Ids, ListColumn
+from nearfar.data.picture_sets.layout import TRAIN
 from nearfar.data.picture_sets.members import LabelledPictures, labelled_pictures
 from nearfar.data.picture_sets.reading import ReadSettings
 from nearfar.data.picture_sets.split import codes, drawn
@@ -25,7 +26,7 @@ from nearfar.errors import InputError, nearest
 from nearfar.pictures.decode import LEAST_SIDE
 from nearfar.storage.fingerprint import fingerprint
 
-HELD, TRAIN = "heldout", "train"
+HELD = "heldout"
 
 
 class Images:
@@ -133,7 +134,7 @@ class Images:
         self._select(self._name)
         reached = out.mean()
         if abs(reached - share) > 0.1 * share:
-            self.notes["held out"] = f"asked {share:.1%}, reached {reached:.1%}, at least one picture of each class"
+            self.notes["held out"] = f"held out {reached:.1%}, asked {share:.1%}: at least one picture of each class"
 
     def _count(self, found: LabelledPictures) -> None:
         """Note how many pictures and classes there are."""

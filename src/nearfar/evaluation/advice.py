@@ -17,7 +17,7 @@ def advice_of(own: ModelValue, baseline: BaselineValue, report: Mapping[str, Any
     if own.value >= ALL_BUT_ONE:
         return "The task is too easy to tell models apart: judge among more documents, or on harder rows."
     if baseline.outcome == "unknown":
-        return f"Hold out more {own.rows} (data.heldout=..., or a larger file): a few hundred tell small differences."
+        return f"Hold out more {own.rows} (data.heldout=..., or more data): a few hundred tell small differences."
     if baseline.name == UNTRAINED and (own.kept_start or baseline.outcome == "worse"):
         return "Look whether the space has collapsed; then try another training.learning_rate, or longer training."
     if own.kept_start and baseline.name == START:

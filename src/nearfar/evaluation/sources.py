@@ -71,7 +71,7 @@ class Reading:
 
 AS_IT_IS = Reading()
 SEEN_FILE = (
-    "The model was trained on this file, but for the rows that its run held out: this says little of new data, and the "
+    "The model was trained on this data, but for the rows that its run held out: this says little of new data, and the "
     "run's own report says more."
 )
 

@@ -217,10 +217,9 @@ def _reduced(picture: Picture, side: int | None) -> Picture:
         return picture
     import torch  # late: what lists pictures need not wait for it
 
-    from nearfar.pictures.resize import resized
+    from nearfar.pictures.resize import in_bytes, resized
 
-    planes = resized(torch.from_numpy(picture)[None], height, width)[0]  # (3, height, width)
-    small: Picture = planes.mul_(255).round_().to(torch.uint8).permute(1, 2, 0).numpy()
+    small: Picture = in_bytes(resized(torch.from_numpy(picture)[None], height, width))[0].numpy()
     return small
 
 

@@ -71,6 +71,11 @@ def resized(pictures: Tensor | Sequence[Tensor], height: int, width: int) -> Ten
     return torch.cat([resized(picture[None], height, width) for picture in pictures])
 
 
+def in_bytes(planes: Tensor) -> Tensor:
+    """Return planes (n, 3, h, w) in 0 to 1, which are changed, as pictures (n, h, w, 3), rounded to uint8."""
+    return planes.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def by_shape(pictures: Sequence[Any]) -> list[list[int]]:
     """Return the rows of pictures, tensors or arrays, those of one shape together, in the order of their firsts."""
     found: dict[tuple[int, ...], list[int]] = {}

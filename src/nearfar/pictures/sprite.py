@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from nearfar.pictures.decode import Picture, pillow_module
-from nearfar.pictures.resize import resized
+from nearfar.pictures.resize import in_bytes, resized
 
-MOST_BYTES = 2 << 20  # of a sprite that a page takes from a file
+MOST_BYTES = 2 << 20  # of a sprite, which a page takes in whole
+MOST_TILES = 4_096  # of a sprite
 QUALITY = 88  # of WebP: at 32 pixels no difference to be seen at two to three times the size
 KINDS = {"webp": b"RIFF", "png": b"\x89PNG"}  # how the files of each form begin
 _FILE = re.compile(r"[a-z]{1,20}-[0-9a-f]{16}\.(webp|png)")
@@ -50,10 +51,17 @@ def sprite(pictures: Sequence[Picture], most: int = 64) -> Sprite | None:
 
     None without a picture, and without the extra `images`: who embeds arrays need not have it.
 
-    most: pixels of a tile's side. A larger picture is reduced, antialiased; none is cut, and none is enlarged.
+    most: pixels of a tile's side, and fewer where the file would have more than `MOST_BYTES`. A larger picture is
+    reduced, antialiased; none is cut, and none is enlarged.
     """
     if not pictures or find_spec("PIL") is None:
         return None
+    while len((made := _tiled(pictures, most)).data) > MOST_BYTES:
+        most = made.tile * 3 // 4
+    return made
+
+
+def _tiled(pictures: Sequence[Picture], most: int) -> Sprite:
     small = [reduced(picture, most) for picture in pictures]
     tile = max(max(picture.shape[:2]) for picture in small)
     columns = math.ceil(math.sqrt(len(small)))
@@ -75,8 +83,8 @@ def reduced(picture: Picture, most: int) -> Picture:
         return picture
     scale = most / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    planes = resized(torch.from_numpy(np.require(picture, requirements=["C", "W"]))[None], *size)[0]
-    small: Picture = planes.mul_(255).round_().to(torch.uint8).permute(1, 2, 0).numpy()
+    whole = torch.from_numpy(np.require(picture, requirements=["C", "W"]))[None]  # (1, h, w, 3)
+    small: Picture = in_bytes(resized(whole, *size))[0].numpy()
     return small
 
 

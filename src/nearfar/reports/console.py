@@ -125,11 +125,16 @@ def show_audit(audit: dict[str, Any]) -> None:
 
 
 def _row_names(examples: list[dict[str, Any]]) -> str:
-    """Return the rows of examples, those of pictures by their paths."""
-    names = dict.fromkeys(
-        example["text"] if "of" in example else f"{example['split']} {example['row']}" for example in examples
-    )
-    return ", ".join(list(names)[:_ROWS])
+    """Return the rows of examples; pictures by their paths, a copy with what it is like."""
+    return ", ".join(list(dict.fromkeys(map(_row_name, examples)))[:_ROWS])
+
+
+def _row_name(example: dict[str, Any]) -> str:
+    if "file" in example:
+        return str(example["file"])
+    if "of" in example:
+        return f"{example['text']} like {example['of']['text']}"
+    return f"{example['split']} {example['row']}"
 
 
 def _print_wrapped(console: Console, level: str, text: str) -> None:

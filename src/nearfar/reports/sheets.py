@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nearfar.figures import finite, mapping
-from nearfar.pictures.sprite import MOST_BYTES, data_uri, is_sprite_file
+from nearfar.pictures.sprite import MOST_BYTES, MOST_TILES, data_uri, is_sprite_file
 from nearfar.storage.folders import write_file_atomically
 
 FOLDER = "pictures"  # of a run, in which the sprites lie
-_MOST_TILES = 4_096  # of a sprite
 _BUDGET = 3_200_000  # bytes of the sprites of a page, which as text are a third more: a page has less than 5 MB
 _GROUPS = {  # of a contact sheet, in the order shown: name, title, what they are
     "drawn": ("Drawn by the seed", "Not picked: so it usually goes."),
@@ -20,6 +19,7 @@ _GROUPS = {  # of a contact sheet, in the order shown: name, title, what they ar
     "worst": ("Among the worst", "Right answers are the fewest, or the latest, though what was found is near."),
 }
 _QUERIES, _FOUND = 8, 12  # of a group, and of a query, that are shown
+_EXAMPLES = 64  # of a sheet of views that are shown
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Sprites:
             return None
         tile, columns, rows = (int(size or 0) for size in sizes)
         new = 0 if file in self.used else len(self._uris[file]) * 3 // 4
-        if min(tile, columns, rows) < 1 or columns * rows > _MOST_TILES or self._bytes + new > _BUDGET:
+        if min(tile, columns, rows) < 1 or columns * rows > MOST_TILES or self._bytes + new > _BUDGET:
             return None
         self._bytes += new
         style = f"sprite-{len(self.used) + 1}"
@@ -146,11 +146,11 @@ def view_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] | N
     tiles = sprites.of(given)
     if tiles is None:
         return None
-    examples = []
-    for one in _objects(given.get("examples"))[:24]:
+    examples, listed = [], _objects(given.get("examples"))[:_EXAMPLES]
+    for one in listed:
         views = [
             {"name": str(view.get("name") or "")[:60], "tile": tile, "text": str(view.get("text") or "")}
-            for view in _objects(one.get("views"))[:64]
+            for view in _objects(one.get("views"))[: MOST_TILES // len(listed)]
             if (tile := tiles(view.get("tile"))) is not None or view.get("text")
         ]
         source = tiles(one.get("tile"))

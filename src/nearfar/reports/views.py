@@ -15,10 +15,11 @@ from nearfar.pictures.sprite import png, reduced, sprite
 from nearfar.printable import printable_line, show
 from nearfar.reports.page import template
 from nearfar.reports.sheets import Sprites, view_sheet
+from nearfar.storage.folders import write_file_atomically, write_text
 from nearfar.training.seen_views import SeenExample, SeenView
 
 WHAT = "views"  # the file of their tiles begins so
-_MOST = 128  # pixels of a tile's longer side
+_MOST = 128  # pixels of a tile's longer side, at most
 _GAP, _WIDE_GAP, _EDGE = 4, 16, 16  # pixels of a drawn sheet: between views, after the source, around all
 _LEAST = 64  # pixels of a tile of a drawn sheet: smaller pictures are enlarged by whole steps
 _PAPER = 253  # of the drawn sheet, nearly white
@@ -27,7 +28,9 @@ _PAPER = 253  # of the drawn sheet, nearly white
 def sheet_facts(
     examples: Sequence[SeenExample], names: Sequence[str], most: int = _MOST
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return a sheet of examples for `results.json` and pages, and the file of its tiles; names: of the examples.
+    """Return a sheet of examples for `results.json` and pages, and the file of its tiles.
+
+    names: of the examples. most: pixels of a tile's side; the largest view fills it, a larger source is reduced to it.
 
     {"file", "tile", "columns", "rows", "sizes": of the views in pixels, "examples": [{"row", "name", "tile", "text",
     "views": [{"name", "epoch", "tile", "text"}]}]}. A cell that is no picture is a text, or what it is. Without any
@@ -47,9 +50,9 @@ def sheet_facts(
         views = [{"name": _name(view, several), "epoch": view.epoch + 1, **shown(view.cell)} for view in one.views]
         source = {} if one.source is None else shown(one.source)
         content.append({"row": one.row, "name": name, **source, "views": views})
-    cells = [view.cell for one in examples for view in one.views if kind_of(view.cell) == "image"]
-    facts: dict[str, Any] = {"sizes": sorted({int(cell.shape[0]) for cell in cells}, reverse=True), "examples": content}
-    made = sprite(pictures, most)
+    sizes = _sizes(examples)
+    facts: dict[str, Any] = {"sizes": sizes, "examples": content}
+    made = sprite(pictures, min([most, *sizes[:1]]))
     return (facts, {}) if made is None else ({**made.layout(WHAT), **facts}, {made.file(WHAT): made.data})
 
 
@@ -72,7 +75,8 @@ def page(facts: dict[str, Any], pictures: dict[str, bytes], recipe: str) -> str:
 def drawn(examples: Sequence[SeenExample]) -> bytes:
     """Return the sheet as a PNG: an example a line, its source first, then its views. Cells must be pictures."""
     lines = [([] if one.source is None else [one.source], [view.cell for view in one.views]) for one in examples]
-    largest = max(max(reduced(np.asarray(c), _MOST).shape[:2]) for first, rest in lines for c in (*first, *rest))
+    most = min([_MOST, *_sizes(examples)[:1]])
+    largest = max(max(reduced(np.asarray(c), most).shape[:2]) for first, rest in lines for c in (*first, *rest))
     side = largest * max(1, -(-_LEAST // largest))
     tiles = max(len(rest) for _, rest in lines)
     has_source = any(first for first, _ in lines)
@@ -83,7 +87,7 @@ def drawn(examples: Sequence[SeenExample]) -> bytes:
         top = _EDGE + i * (side + _GAP)
         places = [(cell, _EDGE) for cell in first] + [(cell, left + j * (side + _GAP)) for j, cell in enumerate(rest)]
         for cell, at in places:
-            picture = _enlarged(reduced(np.asarray(cell), _MOST), side)
+            picture = _enlarged(reduced(np.asarray(cell), most), side)
             height, width = picture.shape[:2]
             y, x = top + (side - height) // 2, at + (side - width) // 2
             canvas[y : y + height, x : x + width] = picture
@@ -94,8 +98,6 @@ def write(
     path: Path, facts: dict[str, Any], pictures: dict[str, bytes], examples: Sequence[SeenExample], recipe: str
 ) -> None:
     """Write the sheet: a PNG where the name ends in .png, else a page."""
-    from nearfar.storage.folders import write_file_atomically, write_text
-
     if path.suffix.lower() != ".png":
         write_text(path, page(facts, pictures, recipe))
         return
@@ -110,6 +112,12 @@ def show_texts(facts: dict[str, Any]) -> None:
         for view in one["views"]:
             show(f"  {view['name']}  {_cut(view.get('text', 'a picture'))}")
         show("")
+
+
+def _sizes(examples: Sequence[SeenExample]) -> list[int]:
+    """Return the sides of the views that are pictures, in pixels, the largest first."""
+    cells = [view.cell for one in examples for view in one.views if kind_of(view.cell) == "image"]
+    return sorted({int(cell.shape[0]) for cell in cells}, reverse=True)
 
 
 def _cut(text: str, most: int = 400) -> str:

@@ -25,10 +25,17 @@ def reads_texts(sides: Mapping[str, Sequence[str]]) -> bool:
     return all(not kinds or "text" in kinds for kinds in sides.values())
 
 
+def reads_pictures(sides: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether each side reads pictures."""
+    return all("image" in kinds for kinds in sides.values())
+
+
 def examples(
     folder: str, sides: Mapping[str, Sequence[str]], forms: Sequence[ForeignForm], *, towers: bool
 ) -> list[Example]:
     """Return how a model is used; only what works is named, such as the search of texts for a model of texts.
+
+    PICTURES stands for a folder or an archive of pictures.
 
     folder: the model's. sides: the kinds of cells that are read, by role. forms: those in which other tools read the
     folder. towers: whether queries and keys have an encoder each.
@@ -37,12 +44,18 @@ def examples(
     lines = ["import nearfar as nf", "", f"model = nf.Model.load({path})"]
     if reads_texts(sides):
         lines.append('vectors = model.embed(["a question"], role="query")  # documents: role="key"')
+    elif reads_pictures(sides):
+        lines.append('pictures = nf.data.Images("PICTURES").column("image").read(0, 8)  # of a folder or an archive')
+        lines.append("vectors = model.embed(pictures)")
     else:
         lines += [f'{role} = model.embed({_cells(kinds)}, role="{role}")' for role, kinds in sides.items()]
     found = [Example("In Python", "\n".join(lines))]
     if reads_texts(sides):
         search = f'nearfar search {shlex.quote(folder)} docs.txt "what to look for"'
         found.append(Example("In a shell; docs.txt holds a text a line", search, "bash"))
+    elif reads_pictures(sides):
+        search = f"nearfar search {shlex.quote(folder)} PICTURES picture.jpg"
+        found.append(Example("In a shell; PICTURES is a folder or an archive of pictures", search, "bash"))
     for form in forms:
         if form.tool != SENTENCE_TRANSFORMERS:
             found.append(Example(f"With {form.tool}, equal vectors", form.example.strip()))

@@ -15,8 +15,8 @@ class Preset:
     brightness, contrast, saturation, hue. sigma: of the blur, in pixels of a picture of 224. turn, shear: degrees at
     most; move: share of the side at most; zoom: range of the factor, (1, 1) for none; bend: share of
     the side at most by which places of a grid are moved, and what is between them bent. stroke: pixels at most by
-    which each edge of dark lines grows or shrinks. blank: of one box of a share
-    `blank_scale` of the area. part: of the encoder's size that a crop is resized to.
+    which each edge of dark lines grows or shrinks. cutout: of one box of a share `cutout_scale` of the area. part: of
+    the encoder's size that a crop is resized to.
     """
 
     scale: Range = (0.08, 1.0)
@@ -31,8 +31,8 @@ class Preset:
     blur: float = 0.0
     sigma: Range = (0.1, 2.0)
     solarise: float = 0.0
-    blank: float = 0.0
-    blank_scale: Range = (0.02, 0.33)
+    cutout: float = 0.0
+    cutout_scale: Range = (0.02, 0.33)
     turn: float = 0.0
     move: float = 0.0
     zoom: Range = (1.0, 1.0)

@@ -26,12 +26,11 @@ def drawn(ids: Ids, classes: Ids, share: float, seed: int, *, leave: bool) -> Ma
     _, first, group = np.unique(ids, return_index=True, return_inverse=True)  # (g,), (n,)
     of_group, key = classes[first], seeded_hash(ids[first], seed)
     order = np.lexsort((key, of_group))  # groups, class after class, in the order of their hash
-    names, start, count = np.unique(of_group[order], return_index=True, return_counts=True)
+    _, start, count = np.unique(of_group[order], return_index=True, return_counts=True)
     wanted = np.clip(np.rint(share * count), 1, count - leave)  # (c,)
     rank = np.arange(len(order)) - np.repeat(start, count)
     chosen = np.zeros(len(order), bool)
     chosen[order] = rank < np.repeat(wanted, count)
-    assert len(names) == len(wanted)
     mask: Mask = chosen[group.reshape(-1)]
     return mask
 

@@ -17,7 +17,7 @@ from nearfar.column import Column, Ids, chunks, kind_of, take
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
 from nearfar.errors import InputError
 from nearfar.pictures.content import trimmed
-from nearfar.pictures.resize import by_shape, resized_crops
+from nearfar.pictures.resize import by_shape, in_bytes, resized_crops
 
 Fit = Literal["crop", "squash", "content"]
 SIZES = (32, 64, 128)  # pixels of a picture's side that "auto" chooses among
@@ -122,8 +122,7 @@ def _resized_alike(pictures: Tensor, size: int, fit: Fit, antialias: bool) -> Te
     side = min(height, width)
     box = [(height - side) // 2, (width - side) // 2, side, side] if fit == "crop" else [0, 0, height, width]
     boxes = torch.tensor([box], device=pictures.device).expand(len(pictures), 4)
-    resized = resized_crops(pictures, boxes, size, size, antialias=antialias)  # (n, 3, size, size)
-    return resized.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
+    return in_bytes(resized_crops(pictures, boxes, size, size, antialias=antialias))
 
 
 class PictureStore:
