@@ -9,6 +9,7 @@ import typer
 
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._index_approximate import approximate, described
 from nearfar.cli._index_build import build
 from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.errors import InputError, NearfarError
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(build)
+app.command()(approximate)
 
 
 @app.command()
@@ -87,7 +89,7 @@ def delete(
 
 @app.command()
 def check(index: Folder, as_json: Json = False) -> int:
-    """Say whether the parts of an index agree, in a moment."""
+    """Say whether the parts of an index agree, in a moment, and measure an approximate search again."""
     with _opened(index) as opened:
         return _told(index, opened.check(), as_json)
 
@@ -152,6 +154,8 @@ def _told(index: Path, facts: dict[str, Any], as_json: bool) -> int:
         f"{index}: {facts['rows']:,} rows, {'no problem' if not problems else f'{len(problems)} problems'}",
         *problems,
     ]
+    if "approximate" in facts:
+        lines.append(described(facts["approximate"]))
     emit(facts, as_json, lambda: show(*lines))
     return 1 if problems else 0
 
@@ -167,5 +171,6 @@ def _show(index: Path, facts: dict[str, Any]) -> None:
         f"  words    {facts['language'] or 'no stems'}",
         f"  digest   {facts['digest']}, generation {facts['generation']}",
     )
+    show(f"  search   {'exact' if facts['approximate'] is None else described(facts['approximate'])}")
     if facts["others"]:
         show(f"  beside   generation {', '.join(map(str, facts['others']))}")

@@ -9,8 +9,11 @@ from typing import Any, Self, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError, listed, nearest
+from nearfar.index.backends.approximate import Effort
 from nearfar.index.backends.codes import CODINGS, Coding, decoded, encoded, error, width
+from nearfar.index.backends.lance_approximate import KNOWN as LANCE
+from nearfar.index.backends.pgvector_approximate import KNOWN as PGVECTOR
 from nearfar.index.backends.rows_table import RowsTable, Slots, State
 from nearfar.index.backends.vector_file import VectorFile
 from nearfar.index.filters import Filter
@@ -132,11 +135,19 @@ class Exact:
         """
         return self._read(lambda state: self._nearest(state, np.asarray(queries, np.float32), k, where))
 
-    def build_approximate(self, settings: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Refuse it: this backend compares all rows."""
+    def effort(self, settings: Mapping[str, Any]) -> Effort:
+        """Refuse it: this backend compares all rows. Errors: `InputError` naming those that have the index."""
         raise InputError(
-            "the backend exact compares every row; for an approximate index build one of lance or pgvector"
+            f"approximate: the backend exact has no index {settings.get('name')!r:.40}, comparing every row; lance "
+            f"has {listed(list(LANCE))}, pgvector {listed(list(PGVECTOR))}: build the index anew with one of these"
         )
+
+    def build_approximate(self, settings: Mapping[str, Any]) -> None:
+        """Refuse it, as `effort` does."""
+        self.effort(settings)
+
+    def drop_approximate(self) -> None:
+        """Do nothing: there is none."""
 
     def optimise(self) -> None:
         """Copy the vectors of the rows that are there into new files, where others take up space."""
