@@ -28,7 +28,11 @@ _AT_ONCE = 20_000  # texts that are embedded together
 
 def files(work: Path, name: str, rows: int) -> tuple[Path, Path]:
     """Return the files of rows (n, d) and of queries (QUERIES, d), which are made where they are missing."""
-    keys, queries = work / f"{name}-{rows}.npy", work / f"{name}-{rows}-queries.npy"
+    keys, queries = (work / f"{name}-{rows}{what}.npy" for what in ("", "-queries"))
+    whole = work / f"{name}-{SIZES[name][0]}.npy"
+    if whole.exists() and not keys.exists():  # which is in random order
+        np.save(queries, np.load(whole.with_name(f"{whole.stem}-queries.npy")))
+        np.save(keys, np.load(whole, mmap_mode="r")[:rows])
     if not (keys.exists() and queries.exists()):
         work.mkdir(parents=True, exist_ok=True)
         vectors = embedded(work, rows + QUERIES) if name == "real" else clustered(rows + QUERIES, SIZES[name][1])
@@ -45,7 +49,7 @@ def embedded(work: Path, count: int) -> Vectors:
     cells, parts = sentences(count), list[Vectors]()
     model = None
     for start in range(0, count, _AT_ONCE):
-        path = work / f"real-part-{start}-{min(count, start + _AT_ONCE)}.npy"
+        path = work / f"real-part-{start}-of-{count}.npy"
         if not path.exists():
             model = model or nf.Model.load("minilm")
             found = np.asarray(model.embed(cells[start : start + _AT_ONCE], role="key"), np.float32)
@@ -98,3 +102,16 @@ def _captions() -> Iterator[str]:
     for number in range(1, 6):
         with gzip.open(DATA / "D-multi30k" / "task2" / f"train.{number}.en.gz", "rt", encoding="utf-8") as file:
             yield from (line.strip() for line in file)
+
+
+def truth(work: Path, name: str, rows: int) -> Path:
+    """Return the file of the least score (QUERIES,) that each query's 10 nearest rows have."""
+    path = work / f"{name}-{rows}-truth.npy"
+    if not path.exists():
+        keys, queries = (np.load(file, mmap_mode="r") for file in files(work, name, rows))
+        best = np.full((len(queries), 10), -np.inf)
+        for start in range(0, rows, 20_000):
+            scores = queries.astype(np.float64) @ keys[start : start + 20_000].astype(np.float64).T  # (q, 20000)
+            best = -np.sort(-np.hstack([best, -np.partition(-scores, 10)[:, :10]]))[:, :10]
+        np.save(path, best[:, -1])
+    return path

@@ -25,11 +25,11 @@ def approximate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Search faster and find most of the nearest rows, by an index whose recall is measured.
+    """Search approximately, with a recall that is measured.
 
-    It is built, and how far a search looks is raised until --recall is reached on 400 rows of your own as queries. What
-    was measured is kept: nearfar index info shows it, and nearfar index check measures again. Where the recall is not
-    reached, that is an error and searches stay exact. With the name none they are exact again.
+    An approximate index is built, and how far a search looks is raised until --recall is reached on 400 rows of your
+    own as queries. What was measured is kept: nearfar index info shows it, and nearfar index check measures again.
+    Where the recall is not reached, that is an error and searches stay exact. The name none makes them exact again.
     """
     given = _numbers(settings or [])
     from nearfar.index.index import Index

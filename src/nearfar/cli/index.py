@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Argument(help="The index's folder.")]
 Where = Annotated[str | None, typer.Option(help="A filter: \"year >= 2020 and lang = 'de'\".")]
+_MANY = 10_000  # new rows after which it is worth a moment to make searches faster
 app = typer.Typer(
     help="Build an index of documents, rows or vectors, and keep it.",
     no_args_is_help=True,
@@ -69,6 +70,8 @@ def add(
         opened = Index.create(index, model, backend=backend, precision=precision, dim=dim)
     with opened:
         added = sum(opened.add(rows, of_rows) for rows, of_rows in parts)
+        if added >= _MANY:
+            opened.optimise()
         facts = {"index": str(index), "added": added, "rows": opened.count()}
     emit(facts, as_json, lambda: show(f"{index}: {added:,} rows added or replaced; it has {facts['rows']:,}"))
 
@@ -89,7 +92,10 @@ def delete(
 
 @app.command()
 def check(index: Folder, as_json: Json = False) -> int:
-    """Say whether the parts of an index agree, in a moment, and measure an approximate search again."""
+    """Say whether the parts of an index agree, in a moment.
+
+    The recall of an approximate search is measured again.
+    """
     with _opened(index) as opened:
         return _told(index, opened.check(), as_json)
 

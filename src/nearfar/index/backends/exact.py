@@ -11,19 +11,18 @@ import numpy.typing as npt
 
 from nearfar.errors import InputError, listed, nearest
 from nearfar.index.backends.approximate import Effort
-from nearfar.index.backends.codes import CODINGS, Coding, decoded, encoded, error, width
+from nearfar.index.backends.codes import CODINGS, Coding
+from nearfar.index.backends.exact_files import ExactFiles
 from nearfar.index.backends.lance_approximate import KNOWN as LANCE
 from nearfar.index.backends.pgvector_approximate import KNOWN as PGVECTOR
 from nearfar.index.backends.rows_table import RowsTable, Slots, State
-from nearfar.index.backends.vector_file import VectorFile
 from nearfar.index.filters import Filter
 from nearfar.index.rescore import best, exact_scores
 from nearfar.index.rows import Kinds, Nearest, Row, Rows, Vectors
-from nearfar.index.scan import Scan, rounding
+from nearfar.index.scan import FEW, Scan, rounding
 
 _T = TypeVar("_T")
 _TRIES = 10  # of a read whose files another process's `optimise` replaces
-_GATHERED = 2048  # keys of a block that are picked out of the file
 _SCATTERED = 4  # where fewer than one key in so many is allowed, these are picked out
 _OVERSAMPLED = (16, 256)  # of bits, which order roughly: so many times k, and so many more, are scored by vectors
 
@@ -45,8 +44,7 @@ class Exact:
             raise InputError(f"precision {precision!r}: no such one; {nearest(str(precision), CODINGS)}")
         self.place, self.dim = place, dim
         self._scanned = cast("Coding", precision)
-        self._stored: Coding = "float16" if precision == "float16" else "float32"
-        self._files: tuple[int, VectorFile, VectorFile] | None = None
+        self._files: tuple[int, ExactFiles] | None = None
         self._live: tuple[int, npt.NDArray[np.bool_]] | None = None  # by version
         if create:
             place.mkdir(parents=True, exist_ok=True)
@@ -73,7 +71,7 @@ class Exact:
     def upsert(self, rows: Rows) -> None:
         """Add rows; one of an id that is there replaces it."""
         with self._table.writing() as state:
-            self._write(state, state.next_slot, rows.vectors)
+            state.error = max(state.error, self._open(state.files).write(state.next_slot, rows.vectors))
             removed = self._table.delete(rows.ids)
             self._table.insert(rows, state.next_slot)
             state.rows += len(rows) - removed
@@ -150,25 +148,23 @@ class Exact:
         """Do nothing: there is none."""
 
     def optimise(self) -> None:
-        """Copy the vectors of the rows that are there into new files, where others take up space."""
+        """Copy the vectors of the rows that are there into new files, where others take up space.
+
+        float32 vectors of 10,000 rows or more get leading coordinates beside them (`Leading`), where they help.
+        """
         with self._table.writing() as state:
-            if state.rows == state.next_slot:
+            slots, before, is_whole = self._table.slots(), self._open(state.files), state.rows == state.next_slot
+            if is_whole and before.leading is not None:
                 return
-            slots, before = self._table.slots(), self._open(state.files)
+            helps = before.with_leading(self.place, state.files + 1, state.next_slot, slots)
+            if is_whole and not helps:
+                return
             state.files += 1
-            new = self._open(state.files)
-            for start in range(0, len(slots), _GATHERED):
-                part = slots[start : start + _GATHERED]
-                for old, file in zip(before, dict.fromkeys(new)):
-                    file.write(start, old.rows(state.next_slot)[part])
-            if not len(slots):
-                for file in new:
-                    file.write(0, np.empty((0, file.width), np.uint8))
+            self._open(state.files).copy(state.next_slot, slots, before)
             self._table.renumber()
             state.next_slot = len(slots)
-        kept = {file.path for file in new}
-        for path in (*self.place.glob("vectors-*"), *self.place.glob("codes-*")):
-            if path not in kept:  # a reader that has it open reads on
+        for path in self.place.glob("*-[0-9]*"):
+            if not path.name.endswith(f"-{state.files:06}"):  # a reader that has it open reads on
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -184,7 +180,7 @@ class Exact:
         wanted = min(k, total)
         if self._scanned == "bits":
             wanted = min(total, _OVERSAMPLED[0] * k + _OVERSAMPLED[1])
-        slack = 2 * (rounding(self.dim) + state.error) * np.linalg.norm(queries, axis=1)
+        slack = 2 * (rounding(self.dim + 1) + state.error) * np.linalg.norm(queries, axis=1)
         scan = Scan(queries, wanted, slack.astype(np.float32))
         self._compare(scan, state, slots)
         return [self._ranked(state, query, found, k) for query, found in zip(queries, scan.candidates())]
@@ -199,22 +195,33 @@ class Exact:
 
     def _compare(self, scan: Scan, state: State, slots: Slots | None) -> None:
         """Compare the rows of slots (None: all) with a scan's queries."""
-        keys = self._open(state.files)[1].rows(state.next_slot)
+        files, slots = self._open(state.files), self._narrowed(scan, state, slots)
         if slots is not None and len(slots) * _SCATTERED < state.next_slot:
-            for start in range(0, len(slots), _GATHERED):
-                part = slots[start : start + _GATHERED]
-                scan.add(decoded(keys[part], self._scanned, self.dim), part)
-            return
-        allowed = None
-        if slots is not None:
-            allowed = np.zeros(state.next_slot, bool)
-            allowed[slots] = True
-        elif state.rows < state.next_slot:
-            allowed = self._living(state)
-        for start in range(0, len(keys), scan.block):
-            stop = start + scan.block
-            found = None if allowed is None else allowed[start:stop]
-            scan.add(decoded(keys[start:stop], self._scanned, self.dim), start, found)
+            files.compare(scan, state.next_slot, slots)
+        else:
+            files.compare_all(scan, state.next_slot, self._allowed(state, slots))
+
+    def _narrowed(self, scan: Scan, state: State, slots: Slots | None) -> Slots | None:
+        """Return those of the slots (None: all) that may be among the k best of few queries, by leading coordinates."""
+        leading = self._open(state.files).leading
+        many = slots is not None and len(slots) * _SCATTERED < state.next_slot
+        if leading is None or many or len(scan.queries) >= FEW:
+            return slots
+        allowed, left = self._allowed(state, slots), list[Slots]()
+        for query in scan.queries:
+            found = leading.left(query, scan.k, state.next_slot, allowed, lambda chosen: self._vectors(state, chosen))
+            if found is None:
+                return slots
+            left.append(found)
+        return left[0] if len(left) == 1 else np.unique(np.concatenate(left))
+
+    def _allowed(self, state: State, slots: Slots | None) -> npt.NDArray[np.bool_] | None:
+        """Return which slots may be found, (next_slot,); None is all."""
+        if slots is None:
+            return self._living(state) if state.rows < state.next_slot else None
+        allowed = np.zeros(state.next_slot, bool)
+        allowed[slots] = True
+        return allowed
 
     def _living(self, state: State) -> npt.NDArray[np.bool_]:
         """Return which slots have a row, (next_slot,)."""
@@ -232,25 +239,12 @@ class Exact:
         return slots, Rows([row.id for row in rows], vectors, [row.text for row in rows], fields)
 
     def _vectors(self, state: State, slots: Slots) -> Vectors:
-        return decoded(self._open(state.files)[0].rows(state.next_slot)[slots], self._stored, self.dim)
+        return self._open(state.files).vectors(state.next_slot, slots)
 
-    def _write(self, state: State, first: int, vectors: Vectors) -> None:
-        stored, scanned = self._open(state.files)
-        stored.write(first, encoded(vectors, self._stored))
-        if scanned is not stored:
-            scanned.write(first, encoded(vectors, self._scanned))
-        if self._scanned == "int8":
-            state.error = max(state.error, error(vectors, "int8"))
-
-    def _open(self, files: int) -> tuple[VectorFile, VectorFile]:
-        """Return the files of a number: of vectors, and of what is scanned, which may be the same."""
-        if self._files is None or self._files[0] != files:
-            stored = VectorFile(self.place / f"vectors-{files:06}", width(self._stored, self.dim))
-            scanned = stored
-            if self._scanned != self._stored:
-                scanned = VectorFile(self.place / f"codes-{files:06}", width(self._scanned, self.dim))
-            self._files = files, stored, scanned
-        return self._files[1:]
+    def _open(self, number: int) -> ExactFiles:
+        if self._files is None or self._files[0] != number:
+            self._files = number, ExactFiles(self.place, number, self._scanned, self.dim)
+        return self._files[1]
 
     def _read(self, read: Callable[[State], _T]) -> _T:
         """Read in one transaction; again where another process replaced the files between."""
