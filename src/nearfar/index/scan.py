@@ -25,7 +25,7 @@ class Scan:
     """
 
     def __init__(self, queries: Vectors, k: int, slack: npt.NDArray[np.float32]) -> None:
-        self.queries, self.k, self._slack = np.ascontiguousarray(queries), k, slack
+        self._queries, self._k, self._slack = np.ascontiguousarray(queries), k, slack
         self._cut = np.full(len(queries), _LOWEST, np.float32)  # the least score of a candidate so far
         self.block = _BLOCK if len(queries) > 1 else _BLOCK_OF_ONE  # the most keys that are added at once
         self._scores = np.empty((len(queries), self.block), np.float32)
@@ -52,28 +52,28 @@ class Scan:
             scores *= scales
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
-        if not self._new and not len(self._pool[0]) and len(keys) > self.k:  # else all of the first block would pass
-            least = np.partition(scores[:, : max(_SAMPLE, self.k)], -self.k, axis=1)[:, -self.k]
+        if not self._new and not len(self._pool[0]) and len(keys) > self._k:  # else all of the first block would pass
+            least = np.partition(scores[:, : max(_SAMPLE, self._k)], -self._k, axis=1)[:, -self._k]
             self._cut = np.maximum(self._cut, least - self._slack)
         query, column = at_least(scores, self._cut)
         if len(query):
             found = column + rows if isinstance(rows, int) else rows[column]
             self._new.append((query, found, scores[query, column]))
             self._count += len(query)
-            if self._count >= max(len(self.queries) * self.k, len(self._pool[0]) // 2):
+            if self._count >= max(len(self._queries) * self._k, len(self._pool[0]) // 2):
                 self._prune()
 
     def candidates(self) -> list[_Rows]:
         """Return the candidates of each query: the k best keys that were added are among them."""
         self._prune()
         query, rows, _ = self._pool
-        return np.split(rows, np.searchsorted(query, np.arange(1, len(self.queries))))
+        return np.split(rows, np.searchsorted(query, np.arange(1, len(self._queries))))
 
     def _product(self, keys: Vectors) -> Vectors:
         scores = self._scores[:, : len(keys)]
-        if len(self.queries) >= FEW:
-            return np.matmul(self.queries, keys.T, out=scores)
-        for i, query in enumerate(self.queries):
+        if len(self._queries) >= FEW:
+            return np.matmul(self._queries, keys.T, out=scores)
+        for i, query in enumerate(self._queries):
             np.vecdot(keys, query, out=scores[i])
         return scores
 
@@ -83,9 +83,9 @@ class Scan:
         query, rows, scores = (np.concatenate([part[i] for part in parts]) for i in range(3))
         order = np.lexsort((-scores, query))
         query, rows, scores = query[order], rows[order], scores[order]
-        starts = np.searchsorted(query, np.arange(len(self.queries) + 1))
-        full = np.flatnonzero(np.diff(starts) >= self.k)
-        self._cut[full] = np.maximum(self._cut[full], scores[starts[full] + self.k - 1] - self._slack[full])
+        starts = np.searchsorted(query, np.arange(len(self._queries) + 1))
+        full = np.flatnonzero(np.diff(starts) >= self._k)
+        self._cut[full] = np.maximum(self._cut[full], scores[starts[full] + self._k - 1] - self._slack[full])
         kept = scores >= self._cut[query]
         self._pool, self._new, self._count = (query[kept], rows[kept], scores[kept]), [], 0
 

@@ -180,10 +180,13 @@ class Exact:
         wanted = min(k, total)
         if self._scanned == "bits":
             wanted = min(total, _OVERSAMPLED[0] * k + _OVERSAMPLED[1])
-        slack = 2 * (rounding(self.dim + 1) + state.error) * np.linalg.norm(queries, axis=1)
-        scan = Scan(queries, wanted, slack.astype(np.float32))
-        self._compare(scan, state, slots)
-        return [self._ranked(state, query, found, k) for query, found in zip(queries, scan.candidates())]
+        left = self._left(queries, wanted, state, slots)
+        if left is None:
+            slack = 2 * (rounding(self.dim + 1) + state.error) * np.linalg.norm(queries, axis=1)
+            scan = Scan(queries, wanted, slack.astype(np.float32))
+            self._compare(scan, state, slots)
+            left = scan.candidates()
+        return [self._ranked(state, query, found, k) for query, found in zip(queries, left)]
 
     def _ranked(self, state: State, query: Vectors, slots: Slots, k: int) -> Nearest:
         """Return the k best of candidates by their vectors; only ids of those that may be among them are read."""
@@ -195,25 +198,27 @@ class Exact:
 
     def _compare(self, scan: Scan, state: State, slots: Slots | None) -> None:
         """Compare the rows of slots (None: all) with a scan's queries."""
-        files, slots = self._open(state.files), self._narrowed(scan, state, slots)
+        files = self._open(state.files)
         if slots is not None and len(slots) * _SCATTERED < state.next_slot:
             files.compare(scan, state.next_slot, slots)
         else:
             files.compare_all(scan, state.next_slot, self._allowed(state, slots))
 
-    def _narrowed(self, scan: Scan, state: State, slots: Slots | None) -> Slots | None:
-        """Return those of the slots (None: all) that may be among the k best of few queries, by leading coordinates."""
-        leading = self._open(state.files).leading
-        many = slots is not None and len(slots) * _SCATTERED < state.next_slot
-        if leading is None or many or len(scan.queries) >= FEW:
-            return slots
+    def _left(self, queries: Vectors, k: int, state: State, slots: Slots | None) -> list[Slots] | None:
+        """Return for each query which slots may be among the k best, by leading coordinates; None: compare all.
+
+        Many queries at once are compared by one product of matrices, which is as fast.
+        """
+        leading, count = self._open(state.files).leading, state.next_slot
+        if leading is None or len(queries) >= FEW or (slots is not None and len(slots) * _SCATTERED < count):
+            return None
         allowed, left = self._allowed(state, slots), list[Slots]()
-        for query in scan.queries:
-            found = leading.left(query, scan.k, state.next_slot, allowed, lambda chosen: self._vectors(state, chosen))
+        for query in queries:
+            found = leading.left(query, k, count, allowed, lambda chosen: self._vectors(state, chosen))
             if found is None:
-                return slots
+                return None
             left.append(found)
-        return left[0] if len(left) == 1 else np.unique(np.concatenate(left))
+        return left
 
     def _allowed(self, state: State, slots: Slots | None) -> npt.NDArray[np.bool_] | None:
         """Return which slots may be found, (next_slot,); None is all."""
