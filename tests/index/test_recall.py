@@ -123,6 +123,15 @@ def test_check_measures_again_and_says_what_has_become_worse(index: Index) -> No
     assert index._opened.folder.contents() != contents
 
 
+def test_check_says_where_too_few_rows_are_left(index: Index) -> None:
+    name = name_of(index)
+    index.approximate(NAMES[name], FINE[name], recall=0.5)
+    index.delete([f"{n:04}" for n in range(5, ROWS)])
+    [problem] = index.check()["problems"]
+    assert "5 rows are too few" in problem
+    assert len(index.search(np.ones(DIM), k=9)) == 5
+
+
 def test_none_makes_searches_exact_again(index: Index) -> None:
     name = name_of(index)
     index.approximate(NAMES[name], FINE[name], recall=0.5)

@@ -81,7 +81,11 @@ class Upkeep:
         with self._opened.writing() as (generation, store):
             found = inspection.check(store)
             if (before := generation.approximate) is not None:
-                measured = again(store.backend, before)
+                try:
+                    measured = again(store.backend, before)
+                except InputError as error:  # too few rows are left, or what was kept is damaged
+                    found["problems"].append(str(error))
+                    return found
                 self._opened.update(replace(generation, approximate=measured))
                 found["approximate"] = measured
                 found["problems"] += problems(measured)
