@@ -85,13 +85,8 @@ def measure(task: Task) -> Task:
         with index._opened.reading() as (generation, store):
             searched_by, nearest = generation.searched_by, store.backend.nearest
 
-        def find(part: Vectors) -> list[list[str]]:
-            return [one.ids for one in nearest(part, K, approximate=searched_by)]
-
-        def whole(part: Vectors) -> Any:
-            return index.search(list(part), k=K)
-
-        found["rows_per_second_1"] = _rate(whole, queries, 1, task["seconds"])
+        found["rows_per_second_1"] = _rate(lambda part: index.search(list(part), k=K), queries, 1, task["seconds"])
+        find: Find = lambda part: [one.ids for one in nearest(part, K, approximate=searched_by)]  # noqa: E731
     else:
         find = _opened(task)
     for batch in (1, 64):
@@ -154,7 +149,7 @@ def _faiss(task: Task, keys: Vectors) -> Any:
     import faiss
 
     faiss.omp_set_num_threads(1)
-    made = faiss.index_factory(keys.shape[1], task["factory"], faiss.METRIC_INNER_PRODUCT)
+    made: Any = faiss.index_factory(keys.shape[1], task["factory"], faiss.METRIC_INNER_PRODUCT)
     if task["factory"].startswith("HNSW"):
         made.hnsw.efConstruction = 200
     else:
@@ -189,6 +184,7 @@ def _peer(kind: str, made: Any) -> Find:
 
 def _opened(task: Task) -> Find:
     path = str(Path(task["place"]) / "index")
+    made: Any
     if task["kind"] == "faiss":
         import faiss
 

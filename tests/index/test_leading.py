@@ -152,8 +152,8 @@ def test_other_precisions_have_none(tmp_path: Path, precision: str) -> None:
 
 
 def test_halves_are_decoded_as_numpy_does() -> None:
-    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    every = every[np.isfinite(every)].reshape(-1, 2)
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    every = halves[np.isfinite(halves)].reshape(-1, 2)
     found = decoded(np.ascontiguousarray(every).view(np.uint8), "float16", 2)
     assert np.array_equal(found.view(np.uint32), every.astype(np.float32).view(np.uint32))
 

@@ -117,7 +117,7 @@ class Leading:
         slots = slots[bounds[slots] >= least - slack]
         return slots if len(slots) <= _TOO_MANY * count else None
 
-    def _rows(self, vectors: Vectors) -> npt.NDArray[np.float64]:
+    def _rows(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         whole = vectors.astype(np.float64)
         leading = whole @ self._axes.T  # (n, a)
         rest = np.linalg.norm(whole - leading @ self._axes, axis=1, keepdims=True)
