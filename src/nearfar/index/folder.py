@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nearfar.errors import InputError, RunError
-from nearfar.figures import mapping
+from nearfar.figures import finite, mapping
 from nearfar.index.rows import KINDS, Kinds
 from nearfar.storage.folders import write_json
 from nearfar.storage.places import ensure_folder, write_error
@@ -31,7 +31,8 @@ class Generation:
 
     backend: its name and settings. model: the path as it was given. fingerprint: of the model's space; None where rows
     came as vectors of a model that is not known. rows, digest, language: as of when a writer closed it last.
-    approximate: settings of an approximate index with what was measured. built_from: of documents, what they came from.
+    approximate: of an approximate index its "settings" and what was measured of it (`recall.build`). built_from: of
+    documents, what they came from.
     """
 
     backend: Mapping[str, Any]
@@ -54,7 +55,14 @@ class Generation:
         sound = isinstance(backend.get("name"), str) and type(dim) is int and dim > 0 and isinstance(kinds, dict)
         if not sound or not all(kind in KINDS for kind in kinds.values()):
             raise InputError(f"{where}: is damaged: backend, dim or fields are missing or wrong; build the index again")
+        if (given := found.get("approximate")) is not None and not _is_measured(mapping(given)):
+            raise InputError(f"{where}: is damaged: approximate is not what was measured; build the index again")
         return cls(**found)
+
+    @property
+    def searched_by(self) -> dict[str, Any] | None:
+        """The settings of the approximate index by which it is searched; None where every row is compared."""
+        return None if self.approximate is None else mapping(self.approximate["settings"])
 
 
 @dataclass(frozen=True)
@@ -164,6 +172,12 @@ def _locked(path: Path, patience: float) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _is_measured(found: Mapping[str, Any]) -> bool:
+    numbers = ("recall", "asked", "milliseconds", "exact_milliseconds", "queries", "rows", "k")
+    words = isinstance(found.get("settings"), dict) and isinstance(found.get("date"), str)
+    return words and all(finite(found.get(name)) is not None for name in numbers)
 
 
 def _wait(path: Path, descriptor: int, patience: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self, overload
 
 from nearfar.errors import InputError
-from nearfar.index import inspection, writing
+from nearfar.index import writing
 from nearfar.index.embedding import Embedding
 from nearfar.index.filters import Filter
 from nearfar.index.folder import Generation, IndexFolder
@@ -19,9 +19,10 @@ from nearfar.index.opened import Opened, counted
 from nearfar.index.reranking import DEPTH, PairScorer, Rerankers
 from nearfar.index.rows import Kinds, Row, Rows, Vectors
 from nearfar.index.searching import asked, similar, vectors_of
+from nearfar.index.upkeep import Upkeep
 
 
-class Index(AbstractContextManager["Index"]):
+class Index(Upkeep, AbstractContextManager["Index"]):
     """Rows in a folder: each an id, a unit vector, perhaps a text, and typed fields.
 
     `create` makes one, `open` opens it. Several processes may read and write it: writers wait for each other, a write
@@ -211,7 +212,7 @@ class Index(AbstractContextManager["Index"]):
         """Return the k best rows for a query, best first, a list of `Hit`; for a list of queries, a list of such lists.
 
         There are k hits, or as many as match the filter, where that is fewer (by words: as many as share a word with
-        the query). Equal scores are in the order of ids.
+        the query). Equal scores are in the order of ids. After `approximate` some of the nearest may be missed.
 
         Args:
             query: a text, a vector (d,), a picture or what else the model reads; or a list of such.
@@ -246,30 +247,10 @@ class Index(AbstractContextManager["Index"]):
         search.embed(self._embedding, generation)  # without holding up other threads
         with self._opened.reading() as (now, store):
             self._opened.refuse_another(now)
-            found: list[list[Hit]] = search.run(store, condition, now.approximate)
+            found: list[list[Hit]] = search.run(store, condition, now.searched_by)
         if reranking is not None:
             found = reranking.reranked(search.queries, found, k)
         return found[0] if is_single else found
-
-    def optimise(self) -> None:
-        """Do what keeps it fast after many writes: drop what was deleted, join what is small."""
-        with self._opened.writing() as (_, store):
-            store.optimise()
-
-    def info(self) -> dict[str, Any]:
-        """Return what the index is: model, backend, fields, rows, generations, bytes."""
-        with self._opened.reading() as (generation, store):
-            return inspection.info(self._opened.folder, self._opened.number, counted(generation, store), store)
-
-    def check(self) -> dict[str, Any]:
-        """Return whether its parts agree, "problems" in words, without reading every row."""
-        with self._opened.writing() as (_, store):
-            return inspection.check(store)
-
-    def verify(self) -> dict[str, Any]:
-        """Read every row, and return whether each is as it was written, "problems" in words."""
-        with self._opened.writing() as (_, store):
-            return inspection.verify(store)
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -13,11 +13,15 @@ import numpy.typing as npt
 
 from nearfar.index.rows import Nearest, Vectors
 
+_AT_ONCE = 4096  # rows that are scored together
+
 
 def exact_scores(query: Vectors, vectors: Vectors) -> npt.NDArray[np.float32]:
     """Return the inner products (m,) of a query (d,) with vectors (m, d), summed in float64 and rounded to float32."""
-    products = vectors.astype(np.float64) * query  # (m, d)
-    scores: npt.NDArray[np.float32] = products.sum(1).astype(np.float32)  # each row in the same order
+    scores = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), _AT_ONCE):
+        products = vectors[start : start + _AT_ONCE].astype(np.float64) * query  # (m, d)
+        scores[start : start + _AT_ONCE] = products.sum(1)  # each row in the same order
     return scores
 
 

@@ -12,7 +12,7 @@ _BLOCK = 8192  # keys of a product: at 64 queries the scores are 2 MB
 _BLOCK_OF_ONE = 65_536  # for one query, whose block is soon done
 _PART = 256  # scores of which the largest is looked at first
 _SAMPLE = 2048  # of the first keys, whose k-th best is the first cut
-_FEW = 6  # fewer queries are compared one by one: a product of matrices would first copy the keys
+FEW = 6  # fewer queries are compared one by one: a product of matrices would first copy the keys
 _LOWEST = np.finfo(np.float32).min
 
 
@@ -33,20 +33,29 @@ class Scan:
         self._new: list[tuple[_Rows, _Rows, npt.NDArray[np.float32]]] = []
         self._count = 0  # of the new ones
 
-    def add(self, keys: Vectors, rows: _Rows | int, allowed: npt.NDArray[np.bool_] | None = None) -> None:
+    def add(
+        self,
+        keys: Vectors,
+        rows: _Rows | int,
+        allowed: npt.NDArray[np.bool_] | None = None,
+        scales: Vectors | None = None,
+    ) -> None:
         """Compare keys (m, d), at most `block`. rows: their numbers (m,), or that of the first, where others follow it.
 
-        allowed: (m,) which may be found; None is all.
+        allowed: (m,) which may be found; None is all. scales: (m,) by which the keys are to be multiplied, and their
+        scores are.
         """
         if not len(keys):
             return
         scores = self._product(keys)  # (n, m)
+        if scales is not None:
+            scores *= scales
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
         if not self._new and not len(self._pool[0]) and len(keys) > self._k:  # else all of the first block would pass
             least = np.partition(scores[:, : max(_SAMPLE, self._k)], -self._k, axis=1)[:, -self._k]
             self._cut = np.maximum(self._cut, least - self._slack)
-        query, column = _at_least(scores, self._cut)
+        query, column = at_least(scores, self._cut)
         if len(query):
             found = column + rows if isinstance(rows, int) else rows[column]
             self._new.append((query, found, scores[query, column]))
@@ -62,7 +71,7 @@ class Scan:
 
     def _product(self, keys: Vectors) -> Vectors:
         scores = self._scores[:, : len(keys)]
-        if len(self._queries) >= _FEW:
+        if len(self._queries) >= FEW:
             return np.matmul(self._queries, keys.T, out=scores)
         for i, query in enumerate(self._queries):
             np.vecdot(keys, query, out=scores[i])
@@ -86,7 +95,7 @@ def rounding(dim: int) -> float:
     return dim * 2.0**-24
 
 
-def _at_least(scores: Vectors, cut: Vectors) -> tuple[_Rows, _Rows]:
+def at_least(scores: Vectors, cut: Vectors) -> tuple[_Rows, _Rows]:
     """Return where scores (n, m) are at least their row's cut (n,): rows and columns."""
     n, m = scores.shape
     whole = m - m % _PART

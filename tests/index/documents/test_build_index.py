@@ -23,6 +23,7 @@ from tests.index.documents.parts import CountingModel
 
 MODEL = CountingModel()
 ROOT = Path(__file__).parents[3]
+KILLS = int(os.environ.get("NEARFAR_KILLS", "1"))  # of builds, each a little later than the one before
 
 
 def documents(place: Path) -> Path:
@@ -120,7 +121,8 @@ def child(place: str) -> None:
     build_index(Path(place) / "docs.index", CountingModel(), Path(place) / "docs", progress=told)
 
 
-def test_killed_it_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turn", range(KILLS))
+def test_killed_it_goes_on(tmp_path: Path, turn: int) -> None:
     docs, folder = tmp_path / "docs", tmp_path / "docs.index"
     docs.mkdir()
     for i in range(100):
@@ -133,6 +135,7 @@ def test_killed_it_goes_on(tmp_path: Path) -> None:
         assert process.stdout is not None
         for _ in range(3):
             assert process.stdout.readline() == b"part\n"
+        time.sleep(turn * 0.013 % 0.2)
         process.send_signal(signal.SIGKILL)
     (docs / "3.txt").unlink()
     (docs / "10.txt").write_text("changed meanwhile")

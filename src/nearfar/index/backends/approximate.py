@@ -22,6 +22,16 @@ class Setting:
     part: Literal["build", "search", "effort"] = "build"
 
 
+@dataclass(frozen=True)
+class Effort:
+    """Settings with all defaults, and the one of which more makes each search find more, within limits."""
+
+    settings: Mapping[str, Any]
+    name: str
+    least: int
+    most: int
+
+
 Known = Mapping[str, Mapping[str, Setting]]  # by the name of an index, by the name of a setting
 
 
@@ -42,6 +52,13 @@ def checked(settings: Mapping[str, Any], known: Known, backend: str) -> dict[str
             raise InputError(f"approximate: {key} is {value!r:.40}; {name} takes {limits}")
         found[key] = value
     return found
+
+
+def effort_of(settings: Mapping[str, Any], known: Known, backend: str) -> Effort:
+    """Return the effort of a search by an index; it begins where settings say. Errors: as of `checked`."""
+    given = checked(settings, known, backend)
+    [(name, setting)] = [item for item in known[given["name"]].items() if item[1].part == "effort"]
+    return Effort(given, name, settings.get(name, setting.least), setting.most)
 
 
 def refuse_settings(settings: Mapping[str, Any], known: tuple[str, ...], backend: str) -> None:

@@ -9,19 +9,20 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.errors import InputError
-from nearfar.index.backends.codes import Coding, decoded, encoded, error, width
+from nearfar.errors import InputError, listed
+from nearfar.index.backends.approximate import Effort
+from nearfar.index.backends.exact_files import ExactFiles
 from nearfar.index.backends.exact_settings import MORE, exact_settings, first_coordinates
+from nearfar.index.backends.lance_approximate import KNOWN as LANCE
+from nearfar.index.backends.pgvector_approximate import KNOWN as PGVECTOR
 from nearfar.index.backends.rows_table import RowsTable, Slots, State
-from nearfar.index.backends.vector_file import VectorFile
 from nearfar.index.filters import Filter
 from nearfar.index.rescore import best, exact_scores
 from nearfar.index.rows import Kinds, Nearest, Row, Rows, Vectors
-from nearfar.index.scan import Scan, rounding
+from nearfar.index.scan import FEW, Scan, rounding
 
 _T = TypeVar("_T")
 _TRIES = 10  # of a read whose files another process's `optimise` replaces
-_GATHERED = 2048  # keys of a block that are picked out of the file
 _SCATTERED = 4  # where fewer than one key in so many is allowed, these are picked out
 
 
@@ -42,9 +43,8 @@ class Exact:
     def __init__(self, place: Path, dim: int, fields: Kinds, settings: Mapping[str, Any], *, create: bool) -> None:
         precision, self._first, self._oversample = exact_settings(settings, dim)
         self.place, self.dim = place, dim
-        self._scanned: Coding = precision
-        self._stored: Coding = "float16" if precision == "float16" else "float32"
-        self._files: tuple[int, VectorFile, VectorFile] | None = None
+        self._scanned = precision
+        self._files: tuple[int, ExactFiles] | None = None
         self._live: tuple[int, npt.NDArray[np.bool_]] | None = None  # by version
         if create:
             place.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ class Exact:
     def upsert(self, rows: Rows) -> None:
         """Add rows; one of an id that is there replaces it."""
         with self._table.writing() as state:
-            self._write(state, state.next_slot, rows.vectors)
+            state.error = max(state.error, self._open(state.files).write(state.next_slot, rows.vectors))
             removed = self._table.delete(rows.ids)
             self._table.insert(rows, state.next_slot)
             state.rows += len(rows) - removed
@@ -133,32 +133,38 @@ class Exact:
         """
         return self._read(lambda state: self._nearest(state, np.asarray(queries, np.float32), k, where))
 
-    def build_approximate(self, settings: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Refuse it: this backend compares all rows."""
+    def effort(self, settings: Mapping[str, Any]) -> Effort:
+        """Refuse it: this backend compares all rows. Errors: `InputError` naming those that have the index."""
         raise InputError(
-            "the backend exact compares every row; for an approximate index build one of lance or pgvector"
+            f"approximate: the backend exact has no index {settings.get('name')!r:.40}, comparing every row; lance "
+            f"has {listed(list(LANCE))}, pgvector {listed(list(PGVECTOR))}: build the index anew with one of these"
         )
 
+    def build_approximate(self, settings: Mapping[str, Any]) -> None:
+        """Refuse it, as `effort` does."""
+        self.effort(settings)
+
+    def drop_approximate(self) -> None:
+        """Do nothing: there is none."""
+
     def optimise(self) -> None:
-        """Copy the vectors of the rows that are there into new files, where others take up space."""
+        """Copy the vectors of the rows that are there into new files, where others take up space.
+
+        float32 vectors of 10,000 rows or more get leading coordinates beside them (`Leading`), where they help.
+        """
         with self._table.writing() as state:
-            if state.rows == state.next_slot:
+            slots, before, is_whole = self._table.slots(), self._open(state.files), state.rows == state.next_slot
+            if is_whole and before.leading is not None:
                 return
-            slots, before = self._table.slots(), self._open(state.files)
+            helps = before.with_leading(self.place, state.files + 1, state.next_slot, slots)
+            if is_whole and not helps:
+                return
             state.files += 1
-            new = self._open(state.files)
-            for start in range(0, len(slots), _GATHERED):
-                part = slots[start : start + _GATHERED]
-                for old, file in zip(before, dict.fromkeys(new)):
-                    file.write(start, old.rows(state.next_slot)[part])
-            if not len(slots):
-                for file in new:
-                    file.write(0, np.empty((0, file.width), np.uint8))
+            self._open(state.files).copy(state.next_slot, slots, before)
             self._table.renumber()
             state.next_slot = len(slots)
-        kept = {file.path for file in new}
-        for path in (*self.place.glob("vectors-*"), *self.place.glob("codes-*")):
-            if path not in kept:  # a reader that has it open reads on
+        for path in self.place.glob("*-[0-9]*"):
+            if not path.name.endswith(f"-{state.files:06}"):  # a reader that has it open reads on
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -172,11 +178,14 @@ class Exact:
         if not total or not len(queries):
             return [Nearest([], np.empty(0, np.float32)) for _ in queries]
         wanted = min(total, k if self._oversample is None else self._oversample * k + MORE)
-        compared = first_coordinates(queries, self._first)
-        slack = 2 * (rounding(self._first) + state.error) * np.linalg.norm(compared, axis=1)
-        scan = Scan(compared, wanted, slack.astype(np.float32))
-        self._compare(scan, state, slots)
-        return [self._ranked(state, query, found, k) for query, found in zip(queries, scan.candidates())]
+        left = self._left(queries, wanted, state, slots)
+        if left is None:
+            compared = first_coordinates(queries, self._first)
+            slack = 2 * (rounding(self._first + 1) + state.error) * np.linalg.norm(compared, axis=1)
+            scan = Scan(compared, wanted, slack.astype(np.float32))
+            self._compare(scan, state, slots)
+            left = scan.candidates()
+        return [self._ranked(state, query, found, k) for query, found in zip(queries, left)]
 
     def _ranked(self, state: State, query: Vectors, slots: Slots, k: int) -> Nearest:
         """Return the k best of candidates by their vectors; only ids of those that may be among them are read."""
@@ -188,22 +197,35 @@ class Exact:
 
     def _compare(self, scan: Scan, state: State, slots: Slots | None) -> None:
         """Compare the rows of slots (None: all) with a scan's queries."""
-        keys = self._open(state.files)[1].rows(state.next_slot)
+        files = self._open(state.files)
         if slots is not None and len(slots) * _SCATTERED < state.next_slot:
-            for start in range(0, len(slots), _GATHERED):
-                part = slots[start : start + _GATHERED]
-                scan.add(decoded(keys[part], self._scanned, self._first), part)
-            return
-        allowed = None
-        if slots is not None:
-            allowed = np.zeros(state.next_slot, bool)
-            allowed[slots] = True
-        elif state.rows < state.next_slot:
-            allowed = self._living(state)
-        for start in range(0, len(keys), scan.block):
-            stop = start + scan.block
-            found = None if allowed is None else allowed[start:stop]
-            scan.add(decoded(keys[start:stop], self._scanned, self._first), start, found)
+            files.compare(scan, state.next_slot, slots)
+        else:
+            files.compare_all(scan, state.next_slot, self._allowed(state, slots))
+
+    def _left(self, queries: Vectors, k: int, state: State, slots: Slots | None) -> list[Slots] | None:
+        """Return for each query which slots may be among the k best, by leading coordinates; None: compare all.
+
+        Many queries at once are compared by one product of matrices, which is as fast.
+        """
+        leading, count = self._open(state.files).leading, state.next_slot
+        if leading is None or len(queries) >= FEW or (slots is not None and len(slots) * _SCATTERED < count):
+            return None
+        allowed, left = self._allowed(state, slots), list[Slots]()
+        for query in queries:
+            found = leading.left(query, k, count, allowed, lambda chosen: self._vectors(state, chosen))
+            if found is None:
+                return None
+            left.append(found)
+        return left
+
+    def _allowed(self, state: State, slots: Slots | None) -> npt.NDArray[np.bool_] | None:
+        """Return which slots may be found, (next_slot,); None is all."""
+        if slots is None:
+            return self._living(state) if state.rows < state.next_slot else None
+        allowed = np.zeros(state.next_slot, bool)
+        allowed[slots] = True
+        return allowed
 
     def _living(self, state: State) -> npt.NDArray[np.bool_]:
         """Return which slots have a row, (next_slot,)."""
@@ -221,26 +243,12 @@ class Exact:
         return slots, Rows([row.id for row in rows], vectors, [row.text for row in rows], fields)
 
     def _vectors(self, state: State, slots: Slots) -> Vectors:
-        return decoded(self._open(state.files)[0].rows(state.next_slot)[slots], self._stored, self.dim)
+        return self._open(state.files).vectors(state.next_slot, slots)
 
-    def _write(self, state: State, first: int, vectors: Vectors) -> None:
-        stored, scanned = self._open(state.files)
-        stored.write(first, encoded(vectors, self._stored))
-        compared = first_coordinates(vectors, self._first)
-        if scanned is not stored:
-            scanned.write(first, encoded(compared, self._scanned))
-        if self._scanned == "int8":
-            state.error = max(state.error, error(compared, "int8"))
-
-    def _open(self, files: int) -> tuple[VectorFile, VectorFile]:
-        """Return the files of a number: of vectors, and of what is scanned, which may be the same."""
-        if self._files is None or self._files[0] != files:
-            stored = VectorFile(self.place / f"vectors-{files:06}", width(self._stored, self.dim))
-            scanned = stored
-            if self._scanned != self._stored or self._first != self.dim:
-                scanned = VectorFile(self.place / f"codes-{files:06}", width(self._scanned, self._first))
-            self._files = files, stored, scanned
-        return self._files[1:]
+    def _open(self, number: int) -> ExactFiles:
+        if self._files is None or self._files[0] != number:
+            self._files = number, ExactFiles(self.place, number, self._scanned, self.dim, self._first)
+        return self._files[1]
 
     def _read(self, read: Callable[[State], _T]) -> _T:
         """Read in one transaction; again where another process replaced the files between."""

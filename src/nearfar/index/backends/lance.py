@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from nearfar.errors import InputError, RunError
-from nearfar.index.backends.approximate import checked, refuse_settings
+from nearfar.index.backends.approximate import Effort, checked, effort_of, refuse_settings
 from nearfar.index.backends.candidates import MORE, Shortlist, settled
 from nearfar.index.backends.lance_approximate import KNOWN, index_of, searched_by
 from nearfar.index.backends.lance_filter import column, expression
+from nearfar.index.backends.lance_folder import connect, explained
 from nearfar.index.filters import Filter
 from nearfar.index.rows import Kind, Kinds, Nearest, Row, Rows, Value, Vectors
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 _TABLE = "rows"
 # What tells LanceDB that two writers who add one id are in each other's way; without it both rows stay.
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
-_SOURCE = re.compile(r",? ?\S+\.rs:[\d:]+")  # a place in LanceDB's own source, in its errors
 _KEPT = timedelta(hours=1)  # how long `optimise` leaves old versions to those who read them
 _AT_ONCE = 1 << 24  # numbers in the vectors that one query brings
 
@@ -50,14 +47,14 @@ class Lance:
         import pyarrow as pa
 
         shutil.rmtree(place / f"{_TABLE}.lance", ignore_errors=True)
-        database = _connect(place)
+        database = connect(place)
         parts: list[pa.Field[Any]] = [
             pa.field("id", pa.string(), nullable=False, metadata=_KEY),
             pa.field("text", pa.string()),
         ]
         parts += [pa.field("vector", pa.list_(pa.float32(), dim), nullable=False)]
         parts += [_field(name, kind) for name, kind in fields.items()]
-        with _explained(place, "cannot be made"):
+        with explained(place, "cannot be made"):
             return cls(place, dim, fields, database.create_table(_TABLE, schema=pa.schema(parts)))
 
     @classmethod
@@ -66,8 +63,8 @@ class Lance:
         _check(settings)
         if not (place / f"{_TABLE}.lance").is_dir():
             raise InputError(f"{place}: is missing, so this index cannot be read; build it again")
-        with _explained(place, "cannot be opened"):
-            table = _connect(place).open_table(_TABLE)
+        with explained(place, "cannot be opened"):
+            table = connect(place).open_table(_TABLE)
             schema = table.schema
         there = schema.field("vector").type.list_size if "vector" in schema.names else None
         if there != dim:
@@ -169,6 +166,10 @@ class Lance:
                 found.append(settled(first, k, limit, look, exact=settings is None))
         return found
 
+    def effort(self, settings: Mapping[str, Any]) -> Effort:
+        """Return what makes a search by an approximate index find more. Errors: `InputError` for an unknown index."""
+        return effort_of(settings, KNOWN, "lance")
+
     def build_approximate(self, settings: Mapping[str, Any]) -> None:
         """Build the approximate index that settings name, in place of another.
 
@@ -181,6 +182,13 @@ class Lance:
                 self._table.create_index("vector", config=config, replace=True)
         except RunError as error:
             raise InputError(f"approximate: {given['name']} cannot be built: {error}") from error
+
+    def drop_approximate(self) -> None:
+        """Remove the approximate index, where there is one."""
+        with self._writing():
+            for index in self._table.list_indices():
+                if index.columns == ["vector"]:
+                    self._table.drop_index(index.name)
 
     def optimise(self) -> None:
         """Join small files, bring indexes up to date, also one of ids, and drop what was deleted over an hour ago."""
@@ -244,27 +252,16 @@ class Lance:
         return pa.table({name: values[name] for name in schema.names}, schema=schema)
 
     def _reading(self) -> Any:
-        return _explained(self.place, "cannot be read")
+        return explained(self.place, "cannot be read")
 
     def _writing(self) -> Any:
-        return _explained(self.place, "cannot be written", RunError)
+        return explained(self.place, "cannot be written", RunError)
 
 
 def _check(settings: Mapping[str, Any]) -> None:
     refuse_settings(settings, ("precision",), "lance")
     if (precision := settings.get("precision", "float32")) != "float32":
         raise InputError(f"precision {precision!r:.40}: lance keeps float32 vectors; leave it out")
-
-
-def _connect(place: Path) -> Any:
-    """Return LanceDB's connection to a folder, by which every read looks for the newest version."""
-    os.environ.setdefault("LANCEDB_LOG", "error")  # read when it is imported; its warnings are for its developers
-    try:
-        import lancedb
-    except ImportError as error:
-        raise InputError(f"the backend lance needs {error.name}: pip install 'nearfar[lance]'") from error
-    with _explained(place, "cannot be opened"):
-        return lancedb.connect(place.absolute(), read_consistency_interval=timedelta(0))
 
 
 def _field(name: str, kind: Kind) -> pa.Field[Any]:
@@ -285,15 +282,3 @@ def _numbers(column: Any, dim: int) -> Vectors:
     flat = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     vectors: Vectors = flat.flatten().to_numpy().reshape(-1, dim)
     return vectors
-
-
-@contextmanager
-def _explained(place: Path, what: str, kind: type[Exception] = InputError) -> Iterator[None]:
-    """Turn an error of LanceDB's, which has no types of its own, into one line about a place."""
-    try:
-        yield
-    except (InputError, RunError):
-        raise
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        said = _SOURCE.sub("", " ".join(str(error).split()))
-        raise kind(f"{place}: {what} by LanceDB ({said[:200]})") from error

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from nearfar.errors import InputError
-from nearfar.index.backends.approximate import checked, refuse_settings
+from nearfar.index.backends.approximate import Effort, checked, effort_of, refuse_settings
 from nearfar.index.backends.candidates import MORE, Shortlist, settled
 from nearfar.index.backends.pgvector_approximate import KNOWN, index_of, indexed, search_options
 from nearfar.index.backends.postgres import PLACE, Postgres, check_dimension, check_place, do, prepare, received
@@ -187,6 +187,10 @@ class Pgvector:
                     found.append(settled(first, k, limit, look, exact=False))
         return found
 
+    def effort(self, settings: Mapping[str, Any]) -> Effort:
+        """Return what makes a search by an approximate index find more. Errors: `InputError` for an unknown index."""
+        return effort_of(settings, KNOWN, "pgvector")
+
     def build_approximate(self, settings: Mapping[str, Any]) -> None:
         """Build the approximate index that settings name, in place of another. Errors: `InputError`."""
         given = checked(settings, KNOWN, "pgvector")
@@ -195,6 +199,11 @@ class Pgvector:
             do(cursor, f"DROP INDEX IF EXISTS {self.table}_near")
             do(cursor, f"CREATE INDEX {self.table}_near ON {self.table} USING {kind}")
         self.optimise()  # so that the planner knows what there is
+
+    def drop_approximate(self) -> None:
+        """Remove the approximate index, where there is one."""
+        with self._server.writing() as cursor:
+            do(cursor, f"DROP INDEX IF EXISTS {self.table}_near")
 
     def optimise(self) -> None:
         """Give back the space of what was deleted, and count anew what the planner goes by."""

@@ -17,6 +17,8 @@ from nearfar.index.generations import refuse_other_backend
 from nearfar.index.index import Index
 from nearfar.model import Model
 
+_MANY = 10_000  # new passages after which it is worth a moment to make searches faster
+
 
 @dataclass(frozen=True)
 class NewIndex:
@@ -57,6 +59,8 @@ def build_index(
     with index:
         report = build(index, model, path, settings, progress=progress)
         _keep_source(place, index, path, settings)
+        if report.embedded >= _MANY:
+            index.optimise()
         return report, waits
 
 
