@@ -56,8 +56,18 @@ PRESETS = {
     # Caron et al. 2021, arXiv:2104.14294, and its published code: the first large crop; the second as in BYOL
     "dino_global": replace(_BYOL, scale=(0.4, 1.0)),
     "dino_local": replace(_BYOL, scale=(0.05, 0.4), blur=0.5, part=3 / 7),
-    # ink on paper: another hand writes larger, slanted, elsewhere, but not mirrored and in no other colour
+    # ink on paper: another hand writes larger, slanted, elsewhere, in bent lines and with another pen, but not mirrored
+    # and in no other colour
     "handwriting": Preset(
-        scale=(0.8, 1.0), flip=0.0, jitter=0.0, grey=0.0, turn=15.0, move=0.1, zoom=(0.8, 1.2), shear=15.0
+        scale=(0.8, 1.0),
+        flip=0.0,
+        jitter=0.0,
+        grey=0.0,
+        turn=15.0,
+        move=0.1,
+        zoom=(0.8, 1.2),
+        shear=15.0,
+        bend=0.1,
+        stroke=0.7,
     ),
 }
