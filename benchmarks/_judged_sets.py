@@ -20,7 +20,8 @@ MOST = 300  # queries of a set that is only chosen on
 def task_of(name: str, data: Path) -> Retrieval:
     """Return the task of a set by its name; of `CHOSEN_ON` at most MOST queries."""
     if name in JUDGED:
-        return nf.data.Beir(data / f"C-{name}").task()
+        task: Retrieval = nf.data.Beir(data / f"C-{name}").task()
+        return task
     return CHOSEN_ON[name](data)
 
 
