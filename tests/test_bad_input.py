@@ -77,7 +77,7 @@ def test_another_answer_in_another_round_is_seen(script: Any) -> None:
 def test_calls_are_met_in_processes_of_their_own(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--only", "CSV / a field", "--rounds", "2", "--busy", "1", "--out", str(tmp_path)]
+    options = ["--only", "^train .*CSV / a field", "--rounds", "2", "--busy", "1", "--out", str(tmp_path)]
     monkeypatch.setenv("NEARFAR_CACHE", "")
     monkeypatch.setattr(sys, "argv", ["bad_input", *options])
     script.main()

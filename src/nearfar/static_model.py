@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ from nearfar.encoders.pretrained.static_files import (
 from nearfar.encoders.reading.token_counts import MAX_TOKENS, count_tokens, term_frequencies
 from nearfar.errors import InputError
 from nearfar.sides import ROLES, refuse_role
-from nearfar.storage.description import NAMED, read_description
+from nearfar.storage.description import NAMED, NEEDED, read_description
 from nearfar.storage.fingerprint import space_fingerprint
 from nearfar.storage.foreign import prompt_without_role
 from nearfar.text.prompts import checked_cells, checked_prompts, no_vector
@@ -48,9 +48,16 @@ class StaticModel:
 
     reads: tuple[str, ...] = ("text",)
 
-    def __init__(self, files: StaticFiles, prompts: dict[str, str], named: NamedPrompts, folder: Path) -> None:
+    def __init__(
+        self,
+        files: StaticFiles,
+        prompts: dict[str, str],
+        named: NamedPrompts,
+        folder: Path,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
         truncate_to(files.tokenizer, files.max_length)
-        self._files, self._named, self.folder = files, named, folder
+        self._files, self._named, self.folder, self.notes = files, named, folder, dict(notes or {})
         self._prompts = dict.fromkeys(ROLES, "") | checked_prompts(prompts)
 
     @classmethod
@@ -79,7 +86,8 @@ class StaticModel:
         if (folder / "modules.json").is_file() and not _is_mean(module_rows(folder)):
             return None
         named = checked_named_prompts(NAMED, description.get(NAMED) or {})
-        model = cls(read_saved_static(folder, dim, max_length), description["prompts"], named, folder)
+        notes = {key: value for key, value in description.items() if key not in {*NEEDED, NAMED}}
+        model = cls(read_saved_static(folder, dim, max_length), description["prompts"], named, folder, notes)
         return model if model.fingerprint == description.get("fingerprint") else None
 
     @classmethod

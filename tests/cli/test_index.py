@@ -157,13 +157,11 @@ def test_another_generation_is_swapped_in(rows: Path, here: Path, nearfar: Run) 
         (["index", "delete", "INDEX"], ["give ids or a filter"]),
         (["index", "add", "INDEX", "pairs.jsonl", "--vectors", "x.npy"], ["x.npy: not readable"]),
         (["index", "add", "new.index", "pairs.jsonl"], ["no index there; give --model or --vectors"]),
-        (["index", "add", "INDEX", "noids.jsonl"], ["has no column id"]),
         (["index", "add", "INDEX", "bad.jsonl"], ["row 1", "n holds values of kind integer"]),
         (["index", "add", "i2", "pairs.jsonl", "--model", "model", "--backend", "ext"], ["did you mean 'exact'"]),
     ],
 )
 def test_what_is_wrong_is_one_line(rows: Path, here: Path, nearfar: Run, words: list[str], said: list[str]) -> None:
-    write_lines(here / "noids.jsonl", [{"text": "a"}])
     write_lines(here / "bad.jsonl", [{"id": "x", "text": "a", "n": 1}, {"id": "y", "text": "a", "n": 1.5}])
     nearfar(*[str(rows) if word == "INDEX" else word for word in words]).refused(*said)
     assert facts(nearfar("index", "check", rows, "--json"))["rows"] == 60

@@ -33,9 +33,10 @@ def command(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a code-search model from nothing, index the code, judge the search and use it.
+    """Train a code-search model from nothing; judge and use it.
 
-    It learns from the docstrings and source of the Python packages on this machine: no label, no download.
+    It learns from the docstrings and source of the Python packages on this machine: no label, no download. The search
+    that it leaves, by words and vectors, is judged beside BM25.
     """
     reserve_run(out, allowed=True)
     import time
@@ -92,6 +93,7 @@ def _index(folder: Path, model: Model, data: Data) -> Index:
 
     rmtree(folder, ignore_errors=True)  # an older demo's, of another model
     code, words = data.column("code"), data.column("docstring")
+    model.folder = folder.with_name("model")  # which the index names, so that it can be searched from a shell
     index = Index.create(folder, model, language=detect(code) or detect(words))
     known: Counter[str] = Counter()
     for rows in (data, *pool_of(data, "train")):

@@ -54,7 +54,7 @@ class Embedding:
         loss, head = mapping(recipe.get("loss")), mapping(recipe.get("heads")).get("projection")
         if loss.get("name") != "matryoshka" or (head is not None and recipe.get("ship") != "projection"):
             return []  # of vectors behind a head that does not ship
-        from nearfar.losses.matryoshka import halves  # torch, which the model has imported
+        from nearfar.losses.matryoshka import halves  # it imports torch, which takes seconds
 
         return sorted(loss.get("dims") or halves(model.dim))
 
