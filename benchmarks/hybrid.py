@@ -13,7 +13,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 METRICS = ("ndcg@10", "mrr@10", "recall@100")
-LEGS = ("words", "vectors")
+LEGS: tuple[Literal["words"], Literal["vectors"]] = ("words", "vectors")
 OTHERS = {f"{share:g} vectors": {"vectors": share, "words": 1 - share} for share in (0.3, 0.4, 0.5, 0.6, 0.7)}
 Values = dict[str, dict[str, npt.NDArray[np.float64]]]  # by system and metric, a value of each query
 
