@@ -315,15 +315,20 @@ def test_a_reader_opened_before_sees_new_rows_and_fields(make: Make, animals: In
         reader.add([{"id": "bat", "text": "a bat", "nocturnal": "yes"}])
 
 
-def test_a_language_is_told_once_there_are_texts_enough(make: Make) -> None:
+def test_a_language_is_told_anew_until_there_are_texts_enough(make: Make) -> None:
     index = make()
     rows = [
         {"id": f"{n}", "text": f"The foxes are running over the hill to number {n}, and we have seen them."}
         for n in range(250)
     ]
+    few = [
+        {"id": "x", "text": "Der Hund schläft nicht im Garten, und die Katze sieht ihn an, aber sie ist auf dem Dach."}
+    ]
+    index.add([*few, {"id": "y", "text": "Wir haben das Buch auf den Tisch gelegt, aber es ist nicht mehr da."}])
+    assert vars(index.description)["language"] == "german"
     index.add(rows[:150])
-    assert vars(index.description)["language"] is None
-    assert index.search("fox", mode="words") == []
+    assert vars(index.description)["language"] == "english"
+    assert len(index.search("fox", k=300, mode="words")) == 150
     index.add(rows[150:])
     assert index.description.language == "english"
     assert len(index.search("fox", k=300, mode="words")) == 250

@@ -81,8 +81,8 @@ class Index(Upkeep, AbstractContextManager["Index"]):
             fields: names and kinds ("text", "integer", "number", "boolean") of fields; others are added as rows bring
                 them, of the kind of their first value.
             dim: of the vectors, where there is no model.
-            language: of the texts, for search by words: its stems and stop words. "auto" tells it by the first 200
-                texts; None knows none.
+            language: of the texts, for search by words: its stems and stop words. "auto" tells it by the texts,
+                anew until there are 200; None knows none.
             settings: further ones of the backend.
 
         Errors: `InputError` where an index is there already, for an unknown backend, precision, kind or language.

@@ -111,11 +111,15 @@ class RowStore:
             self._cut_anew(totals.language, settled=totals.settled)
 
     def settle_language(self) -> None:
-        """Tell the language of the texts, once there are enough, and cut all anew where it has stems."""
+        """Tell the language of the texts, and cut all anew where it has stems; for good once there are enough."""
         totals = self.totals()
-        if not totals.settled and totals.texts >= _SETTLED:
-            texts = [text for rows in self.backend.scan(_AT_ONCE) for text in rows.texts if text is not None]
-            self.set_language(detect(texts))
+        if totals.settled or not totals.texts:
+            return
+        language = detect([text for rows in self.backend.scan(_AT_ONCE) for text in rows.texts if text is not None])
+        if totals.texts >= _SETTLED:
+            self.set_language(language)
+        elif language != totals.language:
+            self._cut_anew(language, settled=False)
 
     def set_language(self, language: str | None) -> None:
         """Cut all texts by a language from now on."""
