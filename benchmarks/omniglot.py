@@ -2,7 +2,8 @@
 
 python benchmarks/omniglot.py [--seeds 3] [--work FOLDER] [--set path=value] [--choose]
 
-Trained on the drawings of the two small background sets (eight alphabets, no labels). Judged by metrics/fewshot on the
+Trained on the drawings of the two small background sets (eight alphabets, no labels), each in four turns; pictures are
+cut to the ink, in training and in judging, but for the floors by pixels and distance. Judged by metrics/fewshot on the
 20 official runs of alphabets that are in neither set: 400 drawings, each among 20 characters of its alphabet of which
 one drawing by another person is known; 5 % is chance. Floors: pixels, the modified Hausdorff distance (38.8 % wrong in
 Lake et al.'s demonstration), the untrained network. --choose keeps three alphabets back and judges on runs drawn from

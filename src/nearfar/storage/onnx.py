@@ -33,7 +33,8 @@ def export_onnx(encoder: Encoder, folder: Path, description: Mapping[str, Any]) 
     """Write an encoder as model.onnx: inputs -> vectors (n, dim), pooled and of unit length.
 
     The inputs are, of texts, input_ids and attention_mask, right-padded (n, l); of pictures, pixels (n, size, size, 3)
-    uint8 in red, green, blue, which the graph normalises itself. Beside the
+    uint8 in red, green, blue, which the graph normalises itself; cutting and resizing them as the encoder's `fit` says
+    (`encoders.reading.pictures.resized`) is not in the graph, and is to be done before. Beside the
     graph are, for texts, tokenizer.json, which cuts them to the maximum length, and onnx.json with the `description`
     (the model's prompts, dimension and fingerprint). Two towers get a folder each: query and key.
 
