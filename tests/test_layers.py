@@ -28,6 +28,7 @@ vectors
 text pictures
 data positives augmentations encoders heads losses objectives metrics
 model static_model
+query_model
 training index
 mining evaluation
 audit

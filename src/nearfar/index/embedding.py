@@ -14,6 +14,7 @@ from nearfar.figures import mapping
 from nearfar.index.folder import Generation
 from nearfar.index.incoming import checked_vectors
 from nearfar.index.rows import Vectors
+from nearfar.query_model import MOST_QUERIES, QueryModel
 
 
 class Embedding:
@@ -22,6 +23,7 @@ class Embedding:
     def __init__(self, model: Any) -> None:
         self._folder = Path(model) if isinstance(model, str | Path) else None
         self._model = None if self._folder is not None else model
+        self._of_queries: QueryModel | None = None  # of the same folder, while the model itself is not read
         if self._model is not None and not hasattr(model, "embed"):
             raise InputError(f"model: {type(model).__name__} has no embed(cells, role=...); give a model or its folder")
 
@@ -94,13 +96,26 @@ class Embedding:
                 f"this index was opened without a model, so it cannot embed a {role}: open it with one "
                 f"({generation.model or 'of its vectors'}), or give vectors"
             )
-        model = self._loaded()
-        self.check(generation)
         if not len(cells):
             return np.empty((0, generation.dim), np.float32)
-        return checked_vectors(
-            model.embed(list(cells), role=role), len(cells), generation.dim, None, f"embedding a {role}"
+        of_queries = (
+            self._for_queries(generation.fingerprint) if role == "query" and len(cells) <= MOST_QUERIES else None
         )
+        found = self._embedded(cells, role, generation) if of_queries is None else of_queries.embed(list(cells))
+        return checked_vectors(found, len(cells), generation.dim, None, f"embedding a {role}")
+
+    def _embedded(self, cells: Sequence[Any], role: str, generation: Generation) -> Any:
+        model = self._loaded()
+        self.check(generation)
+        return model.embed(list(cells), role=role)
+
+    def _for_queries(self, fingerprint: str | None) -> QueryModel | None:
+        """Return what embeds queries without torch; None where there is none, or the model itself is read already."""
+        if self._model is not None or self._folder is None or fingerprint is None:
+            return None
+        if self._of_queries is None:
+            self._of_queries = QueryModel.load(self._folder, fingerprint)
+        return self._of_queries
 
     def _loaded(self) -> Any:
         if self._model is None:
@@ -111,4 +126,5 @@ class Embedding:
             from nearfar.model import Model  # it imports torch, which takes seconds
 
             self._model = Model.load(str(self._folder))
+            QueryModel.keep(self._model)
         return self._model

@@ -15,7 +15,7 @@ from nearfar.index.backend import Backend
 from nearfar.index.filters import Filter, meets
 from nearfar.index.rescore import best, exact_scores
 from nearfar.index.rows import Nearest, Value, Vectors
-from nearfar.index.words import FoundByWords, Words
+from nearfar.index.words import FoundByWords, ScoredByWords
 
 Mode = Literal["vectors", "words", "hybrid"]
 MODES = ("vectors", "words", "hybrid")
@@ -66,16 +66,16 @@ def checked_fusion(fusion: Any) -> Fusion:
     return dict(fusion)
 
 
-def by_words(words: Words, backend: Backend, query: str, k: int, where: Filter | None) -> FoundByWords:
+def by_words(scored: ScoredByWords, backend: Backend, k: int, where: Filter | None) -> FoundByWords:
     """Return the k best rows by words among those that match a filter, and that the backend has."""
     if where is not None:
-        first = words.search(query, max(_FIRST_LOOK, k))
+        first = scored.best(max(_FIRST_LOOK, k))
         rows = backend.get(first.ids)
         kept = [i for i, row in enumerate(rows) if row is not None and meets(where, row.fields)][:k]
         if len(kept) == k or len(first.ids) < max(_FIRST_LOOK, k):
             return _part(first, kept)
-        return words.search(query, k, backend.ids(where))
-    return words.search(query, k)
+        return scored.best(k, backend.ids(where))
+    return scored.best(k)
 
 
 def explained_vectors(found: Nearest) -> RankedHits:
@@ -92,8 +92,8 @@ def explained_words(found: FoundByWords) -> RankedHits:
 
 def hybrid(
     backend: Backend,
-    words: Words,
-    query: tuple[str, Vectors],
+    scored: ScoredByWords,
+    vector: Vectors,
     near: Nearest,
     k: int,
     where: Filter | None,
@@ -101,22 +101,30 @@ def hybrid(
 ) -> RankedHits:
     """Return the k best rows by words and vectors together; as many as match, where that is fewer.
 
-    query: its text and its vector (d,). near: what is nearest to it, to a depth of k or DEPTH, where k is less.
+    scored: all rows by words. vector: the query's, (d,). near: what is nearest to it, to a depth of k or DEPTH, where k
+    is less.
     """
-    found = by_words(words, backend, query[0], max(k, DEPTH), where)
+    found = by_words(scored, backend, max(k, DEPTH), where)
     if fusion == "rrf":  # a write that was broken off may have left words of a row that is not there
         there = backend.get(found.ids)
-        found = _part(found, [i for i, row in enumerate(there) if row is not None])
-    return fused(near, found, k, fusion, _Exact(backend, words, query[1], query[0]))
+        return fused(near, _part(found, [i for i, row in enumerate(there) if row is not None]), k, fusion)
+    both = _by_vectors(backend, vector, sorted({*near.ids, *found.ids}))  # both scores of every row of either
+    return fused(both, scored.best(max(len(both.ids), 1), both.ids), k, fusion)
 
 
-def fused(vectors: Nearest, words: FoundByWords, k: int, fusion: Fusion, exact: _Exact) -> RankedHits:
+def _by_vectors(backend: Backend, vector: Vectors, ids: Sequence[str]) -> Nearest:
+    """Return given rows by their cosine, but those that another process has removed meanwhile."""
+    left = list(ids)
+    while True:
+        try:
+            return best(left, exact_scores(vector, backend.vectors(left)), len(left))
+        except KeyError as gone:
+            left.remove(gone.args[0])
+
+
+def fused(vectors: Nearest, words: FoundByWords, k: int, fusion: Fusion) -> RankedHits:
     """Return the k best rows of two rankings together."""
     union = sorted({*vectors.ids, *words.ids})
-    if fusion != "rrf":
-        vectors = exact.vectors(union)  # both scores of every row of either; of those that are still there
-        words = exact.words(vectors.ids)
-        union = sorted(vectors.ids)
     how: Any = "rrf" if fusion == "rrf" else dict(fusion)
     parts = {name: _part_of_leg(union, name, leg, how) for name, leg in (("vectors", vectors), ("words", words))}
     together = best(union, sum(parts.values()).astype(np.float32), k)  # type: ignore[union-attr]
@@ -134,26 +142,6 @@ def fused(vectors: Nearest, words: FoundByWords, k: int, fusion: Fusion, exact: 
             }
         )
     return RankedHits(together.ids, together.scores, explain)
-
-
-class _Exact:
-    """Scores of given rows with one query, ranked."""
-
-    def __init__(self, backend: Backend, words: Words, vector: Vectors, query: str) -> None:
-        self._backend, self._words, self._vector, self._query = backend, words, vector, query
-
-    def vectors(self, ids: Sequence[str]) -> Nearest:
-        """Return all rows by their cosine, but those that another process has removed meanwhile."""
-        left = list(ids)
-        while True:
-            try:
-                return best(left, exact_scores(self._vector, self._backend.vectors(left)), len(left))
-            except KeyError as gone:
-                left.remove(gone.args[0])
-
-    def words(self, ids: Sequence[str]) -> FoundByWords:
-        """Return those rows that share a term with the query."""
-        return self._words.search(self._query, max(len(ids), 1), ids)
 
 
 def _part_of_leg(

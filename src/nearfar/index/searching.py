@@ -72,11 +72,12 @@ class Search:
         return found
 
     def _ranked(self, store: RowStore, i: int, near: Mapping[int, Nearest], where: Filter | None) -> RankedHits:
-        if self.modes[i] == "words":
-            return explained_words(by_words(store.words, store.backend, self.queries[i], self.k, where))
-        if self.modes[i] == "hybrid":
-            query = self.queries[i], cast("Vectors", self.vectors[i])
-            return hybrid(store.backend, store.words, query, near[i], self.k, where, self.fusion)
+        if self.modes[i] != "vectors":
+            with store.words.scored(self.queries[i], explain=self.explain) as scored:
+                if self.modes[i] == "words":
+                    return explained_words(by_words(scored, store.backend, self.k, where))
+                vector = cast("Vectors", self.vectors[i])
+                return hybrid(store.backend, scored, vector, near[i], self.k, where, self.fusion)
         kept = [place for place, name in enumerate(near[i].ids) if name not in self.without][: self.k]
         return explained_vectors(Nearest([near[i].ids[place] for place in kept], near[i].scores[kept]))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,36 @@ _MOST_KEPT = 4_000_000  # pairs of a term and a row, of 12 bytes each
 
 @dataclass(frozen=True)
 class FoundByWords:
-    """Rows that share a term with a query, best first, equal scores by id, and what each term gave each (terms, k)."""
+    """Rows that share a term with a query, best first, equal scores by id.
+
+    terms: what each term gave each row, (k,), where it was asked for.
+    """
 
     ids: list[str]
     scores: Scores
     terms: dict[str, Scores]
+
+
+class ScoredByWords:
+    """The scores (next_slot,) of all slots with a query, and of each of its terms the slots that have it."""
+
+    def __init__(self, postings: Postings, scores: Scores, parts: list[tuple[str, Slots, Scores]]) -> None:
+        self._postings, self._scores, self._parts = postings, scores, parts
+
+    def best(self, k: int, among: Sequence[str] | None = None) -> FoundByWords:
+        """Return the k best rows. among: ids that may be found; None is all."""
+        scores = self._scores
+        if among is None:
+            found = np.flatnonzero(scores > 0)
+        else:
+            allowed = self._postings.slots_of(among)
+            found = allowed[scores[allowed] > 0]
+        if len(found) > k:
+            found = found[scores[found] >= np.partition(scores[found], -k)[-k]]
+        ids, values = self._postings.ids_of(found), scores[found].tolist()
+        order = sorted(range(len(ids)), key=lambda i: (-values[i], ids[i]))[:k]
+        chosen = found[order]
+        return FoundByWords([ids[i] for i in order], scores[chosen], _by_term(self._parts, chosen, len(scores)))
 
 
 class Words:
@@ -42,23 +68,18 @@ class Words:
 
     def search(self, query: str, k: int, among: Sequence[str] | None = None) -> FoundByWords:
         """Return the k best rows of a query. among: ids that may be found; None is all."""
+        with self.scored(query) as scored:
+            return scored.best(k, among)
+
+    @contextmanager
+    def scored(self, query: str, *, explain: bool = True) -> Iterator[ScoredByWords]:
+        """Score all rows with a query, and read in one transaction which they are. explain: with each term's share."""
         with self.postings.reading() as totals:
             parts = self._parts(query, totals)
             scores = np.zeros(totals.next_slot, np.float32)
             for _, slots, values in parts:
                 scores[slots] += values
-            if among is None:
-                found = np.flatnonzero(scores > 0)
-            else:
-                allowed = self.postings.slots_of(among)
-                found = allowed[scores[allowed] > 0]
-            if len(found) > k:
-                found = found[scores[found] >= np.partition(scores[found], -k)[-k]]
-            ids = self.postings.ids_of(found)
-        values_of = scores[found].tolist()
-        order = sorted(range(len(ids)), key=lambda i: (-values_of[i], ids[i]))[:k]
-        chosen = found[order]
-        return FoundByWords([ids[i] for i in order], scores[chosen], _by_term(parts, chosen, len(scores)))
+            yield ScoredByWords(self.postings, scores, parts if explain else [])
 
     def replace(self, totals: Totals, ids: Sequence[str], documents: Sequence[IndexedRow]) -> None:
         """Replace what is known of ids by documents (`Postings.replace`)."""
@@ -112,6 +133,8 @@ def _weights(counts: Slots, lengths: npt.NDArray[np.int32], totals: Totals) -> S
 
 def _by_term(parts: list[tuple[str, Slots, Scores]], chosen: Slots, size: int) -> dict[str, Scores]:
     """Return what each term gave the chosen slots, (k,); a term that the query has twice counts twice."""
+    if not parts:
+        return {}
     place = np.full(size, -1, np.int64)
     place[chosen] = np.arange(len(chosen))
     found: dict[str, Scores] = {}
