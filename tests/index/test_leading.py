@@ -39,13 +39,19 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leading, "_BLOCK", 256)
 
 
+def made_of(place: Path, sample: Vectors, vectors: Vectors | None = None) -> Leading | None:
+    """Choose leading coordinates by a sample of vectors."""
+    keys = (sample if vectors is None else vectors).astype(np.float64)
+    return Leading.create(place, 1, sample, lambda queries: np.sort(queries @ keys.T, axis=1)[:, -11])
+
+
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 99), k=st.integers(1, 90), share=st.sampled_from([1.0, 0.9, 0.3]))
 def test_what_is_left_holds_the_k_best(
     tmp_path_factory: pytest.TempPathFactory, seed: int, k: int, share: float
 ) -> None:
     place, vectors = tmp_path_factory.mktemp("leading"), vectors_of(seed, 3000)
-    made = Leading.create(place, 1, vectors[:1000])
+    made = made_of(place, vectors[:1000])
     assert made is not None
     made.write(0, vectors[:2000])
     made.write(2000, vectors[2000:])
@@ -62,7 +68,7 @@ def test_what_is_left_holds_the_k_best(
 
 def test_most_rows_are_ruled_out(tmp_path: Path) -> None:
     vectors = vectors_of(0, 5000)
-    made = Leading.create(tmp_path, 1, vectors[:1000])
+    made = made_of(tmp_path, vectors[:1000])
     assert made is not None
     made.write(0, vectors)
     left = [made.left(query, 10, len(vectors), None, lambda slots: vectors[slots]) for query in vectors[:50]]
@@ -76,9 +82,44 @@ def test_most_rows_are_ruled_out(tmp_path: Path) -> None:
 
 
 def test_where_no_axis_leads_there_are_none(tmp_path: Path) -> None:
-    assert Leading.create(tmp_path, 1, vectors_of(0, 2000, decay=1.0)) is None
+    assert made_of(tmp_path, vectors_of(0, 2000, decay=1.0)) is None
     assert Leading.open(tmp_path, 1, DIM) is None
-    assert Leading.create(tmp_path, 1, np.eye(4, dtype=np.float32)) is None
+    assert made_of(tmp_path, np.tile(np.eye(4, dtype=np.float32), (5, 1))) is None
+
+
+def test_the_nearest_of_all_rows_are_what_counts(tmp_path: Path) -> None:
+    """Around many centres no axis leads, but each row has near ones, if few of a sample: the rest is far below them."""
+    rng = np.random.default_rng(3)
+    centres = rng.standard_normal((400, DIM))
+    whole = centres[rng.integers(0, 400, 20_000)] + 0.3 * rng.standard_normal((20_000, DIM))
+    vectors = (whole / np.linalg.norm(whole, axis=1, keepdims=True)).astype(np.float32)
+    assert made_of(tmp_path, vectors[:400]) is None
+    made = made_of(tmp_path, vectors[:400], vectors)
+    assert made is not None
+    made.write(0, vectors)
+    left = [made.left(query, 10, len(vectors), None, lambda slots: vectors[slots]) for query in vectors[:30]]
+    assert all(one is not None and len(one) < 1000 for one in left)
+
+
+def test_queries_that_leave_too_many_rows_are_soon_compared_at_once(tmp_path: Path) -> None:
+    vectors = vectors_of(0, 5000)
+    made = made_of(tmp_path, vectors[:1000])
+    assert made is not None
+    made.write(0, vectors)
+    turned = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors)[1][:, 0].astype(np.float32)  # along the last axis
+    tried: list[int] = []
+
+    def read(slots: Any) -> Vectors:
+        tried.append(1)
+        found: Vectors = vectors[slots]
+        return found
+
+    for _ in range(32):
+        assert made.left(turned, 10, len(vectors), None, read) is None
+    assert len(tried) == 8 + 3  # each of the first, then one of eight
+    for _ in range(8):
+        made.left(vectors[0], 10, len(vectors), None, read)
+    assert made.left(vectors[0], 10, len(vectors), None, read) is not None
 
 
 def rows_of(ids: range, vectors: Vectors) -> Rows:

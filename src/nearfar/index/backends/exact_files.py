@@ -11,10 +11,12 @@ from nearfar.index.backends.codes import Codes, Coding, decoded, encoded, error,
 from nearfar.index.backends.exact_settings import first_coordinates
 from nearfar.index.backends.leading import FEWEST, Leading
 from nearfar.index.backends.vector_file import VectorFile
+from nearfar.index.rescore import exact_scores
 from nearfar.index.rows import Vectors
 from nearfar.index.scan import Scan
 
 Slots = npt.NDArray[np.int64]
+_K = 10  # of the k-th best by which leading coordinates are judged
 _AT_ONCE = 2048  # rows that are copied or decoded at once: a processor's cache holds them
 
 
@@ -66,7 +68,16 @@ class ExactFiles:
         Leading.discard(place, number)  # of one that was broken off
         if not self._may_lead or len(slots) < FEWEST:
             return False
-        return Leading.create(place, number, self.vectors(count, Leading.sampled(slots))) is not None
+
+        def kth_best(queries: Vectors) -> Vectors:
+            """Return the score (q,) of each query's k-th best row: of rows as queries the first is the row itself."""
+            scan = Scan(queries, _K + 1, np.zeros(len(queries), np.float32))
+            self.compare(scan, count, slots)
+            found = zip(queries, scan.candidates())
+            scores = [np.sort(exact_scores(query, self.vectors(count, best)))[-_K - 1] for query, best in found]
+            return np.array(scores)
+
+        return Leading.create(place, number, self.vectors(count, Leading.sampled(slots)), kth_best) is not None
 
     def compare(self, scan: Scan, count: int, slots: Slots) -> None:
         """Compare the rows of slots with a scan's queries."""

@@ -1,12 +1,12 @@
-"""Leading coordinates: half of what there is of each vector, by which most rows are ruled out and none is missed.
+"""Leading coordinates: half of each vector or less, by which most rows are ruled out and none is missed.
 
-Vectors of a model differ along some axes far more than along others. With P the leading half of their principal axes,
+Vectors of a model differ along some axes far more than along others. With P the leading ones of their principal axes,
 
     <q, x> = <Pq, Px> + <q - P'Pq, x - P'Px>  <=  <Pq, Px> + |q - P'Pq| |x - P'Px|,
 
 by Cauchy and Schwarz. Px and the length of the rest are kept as one short row, so the bound of all rows is one product
-that reads half as much memory. Rows whose bound is below the k-th best score found so far are not among the k best;
-of the rest, one in a hundred or so, the whole vectors are compared.
+that reads half as much memory or less. Rows whose bound is below the k-th best score found so far are not among the k
+best; of the rest, one in a hundred or so, the whole vectors are compared.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from nearfar.index.scan import at_least, rounding
 
 Slots = npt.NDArray[np.int64]
 FEWEST = 10_000  # rows for which it is worth a file
+_PART = 256  # bounds of which the largest is looked at first
 _LANES = 8  # of floats: the length of a short row is a multiple
-_SAMPLE = (4096, 64)  # rows by which axes are chosen, and of these as queries
+_SAMPLE, _QUERIES = 4096, 64  # rows by which axes are chosen, and of these as queries
 _TOO_MANY = 0.1  # the share of rows that is left, at which all are compared instead
+_SHARES = ((0.25, 0.005), (0.375, 0.005), (0.5, _TOO_MANY))  # of the axes, taken where so many rows are left, at most
 _BLOCK = 16_384  # rows of a product
 _FIRST = (2, 32)  # times k, and so many more, of the highest bounds are scored for a first k-th best
+_PATIENCE = 8  # queries in a row without use, after which only each such one tries again
 
 
 class Leading:
@@ -39,6 +42,7 @@ class Leading:
     def __init__(self, place: Path, number: int, axes: npt.NDArray[np.float64]) -> None:
         self._axes = axes
         self._file = VectorFile(place / f"leading-{number:06}", 4 * (len(axes) + 1))
+        self._in_vain = 0  # queries in a row of which too many rows were left
 
     @classmethod
     def open(cls, place: Path, number: int, dim: int) -> Self | None:
@@ -55,21 +59,25 @@ class Leading:
         return cls(place, number, axes)
 
     @classmethod
-    def create(cls, place: Path, number: int, sample: Vectors) -> Self | None:
-        """Choose axes by a sample of rows (n, d), and keep them; None where they would rule out too few."""
-        count = sample.shape[1] // 2 // _LANES * _LANES - 1
-        if count < 1:
-            return None
-        rows = sample.astype(np.float64)
-        axes = np.ascontiguousarray(np.linalg.eigh(rows.T @ rows)[1][:, : -count - 1 : -1].T)  # (a, d)
-        made = cls(place, number, axes)
-        queries = rows[:: max(1, len(rows) // _SAMPLE[1])]
-        bounds = made._queries(queries) @ made._rows(sample).T  # (q, n)
-        least = np.partition(queries @ rows.T, -11, axis=1)[:, -11]  # a row's own score is the highest
-        if (bounds >= least[:, None]).mean() > _TOO_MANY:
-            return None
-        VectorFile(_axes_file(place, number), 8 * sample.shape[1]).write(0, axes.astype("<f8").view(np.uint8))
-        return made
+    def create(
+        cls, place: Path, number: int, sample: Vectors, kth_best: Callable[[Vectors], npt.NDArray[np.floating]]
+    ) -> Self | None:
+        """Choose axes by a sample of rows (n, d), and keep them; None where they would rule out too few.
+
+        kth_best: returns for queries (q, d) the score (q,) of their k-th best among all rows, which a sample does not
+        show: the more rows there are, the nearer are the nearest.
+        """
+        rows, queries = sample.astype(np.float64), sample[:: max(1, len(sample) // _QUERIES)]
+        least, principal = kth_best(queries)[:, None], np.linalg.eigh(rows.T @ rows)[1][:, ::-1].T  # (d, d) axes
+        for share, enough in _SHARES:
+            count = int(share * sample.shape[1]) // _LANES * _LANES - 1
+            made = cls(place, number, np.ascontiguousarray(principal[: max(count, 0)]))
+            bounds = made._queries(queries) @ made._rows(sample).T  # (q, n)
+            if count > 0 and (bounds >= least).mean() <= enough:
+                held = made._axes.astype("<f8").view(np.uint8)
+                VectorFile(_axes_file(place, number), 8 * sample.shape[1]).write(0, held)
+                return made
+        return None
 
     @staticmethod
     def discard(place: Path, number: int) -> None:
@@ -80,7 +88,7 @@ class Leading:
     @staticmethod
     def sampled(slots: Slots) -> Slots:
         """Return the slots of a sample."""
-        return slots[:: max(1, len(slots) // _SAMPLE[0])]
+        return slots[:: max(1, len(slots) // _SAMPLE)]
 
     def write(self, first: int, vectors: Vectors) -> None:
         """Write the short rows of vectors (n, d), from number `first` on, and flush them."""
@@ -98,24 +106,22 @@ class Leading:
 
         allowed: (count,) which may be found; None is all. read: returns the vectors of slots.
         """
+        if self._in_vain >= _PATIENCE and self._in_vain % _PATIENCE:
+            self._in_vain += 1
+            return None
         rows = self._file.rows(count).view("<f4")  # (n, a + 1)
         asked = self._queries(query[None])[0].astype(np.float32)
         slack = np.float32(4 * rounding(rows.shape[1] + 4) * np.linalg.norm(query))
         bounds = np.empty(count, np.float32)
-        least = np.float32(-np.inf)
         for start in range(0, count, _BLOCK):
-            part = bounds[start : start + _BLOCK]
-            np.vecdot(rows[start : start + _BLOCK], asked, out=part)
-            if allowed is not None:
-                part[~allowed[start : start + _BLOCK]] = -np.inf
-            if start == 0:  # if it helps is seen here
-                least = _kth_best(query, np.arange(len(part)), part, k, read)
-                if (part >= least - slack).mean() > _TOO_MANY:
-                    return None
+            np.vecdot(rows[start : start + _BLOCK], asked, out=bounds[start : start + _BLOCK])
+        if allowed is not None:
+            bounds[~allowed] = -np.inf
+        least = _kth_best(query, _highest(bounds, k), k, read)
         slots = at_least(bounds[None], np.array([least - slack]))[1]
-        least = max(least, _kth_best(query, slots, bounds[slots], k, read))
-        slots = slots[bounds[slots] >= least - slack]
-        return slots if len(slots) <= _TOO_MANY * count else None
+        slots = slots[bounds[slots] > -np.inf]
+        self._in_vain = 0 if len(slots) <= _TOO_MANY * count else self._in_vain + 1
+        return None if self._in_vain else slots
 
     def _rows(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         whole = vectors.astype(np.float64)
@@ -126,13 +132,20 @@ class Leading:
     _queries = _rows  # a query is cut alike
 
 
-def _kth_best(query: Vectors, slots: Slots, bounds: Vectors, k: int, read: Callable[[Slots], Vectors]) -> np.float32:
-    """Return a score that k of the slots reach, by those of the highest bounds; -inf where there are not enough."""
+def _highest(bounds: Vectors, k: int) -> Slots:
+    """Return the slots of the highest bounds, more than k of them; a row that may not be found has the bound -inf."""
     wanted = _FIRST[0] * k + _FIRST[1]
-    if len(bounds) > wanted:
-        highest = np.argpartition(bounds, -wanted)[-wanted:]
-        slots, bounds = slots[highest], bounds[highest]
-    slots = slots[bounds > -np.inf]
+    if len(bounds) <= wanted:
+        return np.flatnonzero(bounds > -np.inf)
+    whole = bounds[: len(bounds) // _PART * _PART].reshape(-1, _PART).max(1)
+    cut = np.partition(whole, -wanted)[-wanted] if len(whole) > wanted else -np.inf  # so many reach it, at least
+    slots = at_least(bounds[None], np.array([cut], np.float32))[1]
+    slots = slots[np.argpartition(bounds[slots], -wanted)[-wanted:]] if len(slots) > wanted else slots
+    return slots[bounds[slots] > -np.inf]
+
+
+def _kth_best(query: Vectors, slots: Slots, k: int, read: Callable[[Slots], Vectors]) -> np.float32:
+    """Return a score that k of the slots reach; -inf where there are not enough."""
     if len(slots) < k:
         return np.float32(-np.inf)
     found: np.float32 = np.partition(exact_scores(query, read(slots)), -k)[-k]
