@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rich.console import Console
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
     "nearfar",
@@ -149,6 +151,17 @@ def bound_lines(bounds: Sequence[Bound]) -> list[str]:
     """Return promises as lines for a rich console."""
     word = {True: "[green]met   [/]", False: "[red]missed[/]"}
     return [f"{word[b['met']]} {b['what']}: {b['value']} (asked: {b['sign']} {b['limit']})" for b in bounds]
+
+
+def conclude(folder: Path, name: str, measured: dict[str, Any], *shown: Any, width: int = 0) -> None:
+    """Print what is to be shown and the bounds of what was measured, keep it, and say where.
+
+    shown: tables and lines for a rich console. width: its characters, at least, also where a pipe says 80.
+    """
+    console = Console(width=max(Console().width, width))
+    for each in (*shown, *bound_lines(measured.get("bounds", ()))):
+        console.print(each, highlight=False)
+    console.print(f"kept in {keep(folder, name, measured).name}", highlight=False)
 
 
 def keep(folder: Path, name: str, measured: dict[str, Any]) -> Path:

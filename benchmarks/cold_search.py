@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, bound, bound_lines, facts, fresh, keep, tell
-from rich.console import Console
+from _machine import RESULTS, bound, conclude, facts, fresh, tell
 
 ROOT = Path(__file__).resolve().parents[1]
 NEARFAR = Path(sys.executable).parent / "nearfar"
@@ -138,13 +137,14 @@ def measure(given: argparse.Namespace, work: Path) -> None:
     ]
     for of_kind in found.values():
         del of_kind["hits"]  # they were equal
-    Console().print(*bound_lines(held), sep="\n", highlight=False)
-    for kind, of_kind in found.items():
-        for what, calls in of_kind["calls"].items():
-            Console().print(f"{kind}, {what}: median of {_median(calls, 'processor'):.2f} s of the processor")
+    lines = [
+        f"{kind}, {what}: median of {_median(calls, 'processor'):.2f} s of the processor"
+        for kind, of_kind in found.items()
+        for what, calls in of_kind["calls"].items()
+    ]
     settings = {"rounds": given.rounds, "rows": given.rows, "dim": given.dim}
     kept = {"machine": machine, "settings": settings, "found": found, "bounds": held}
-    Console().print(f"kept in {keep(given.out, 'cold_search', kept).name}", highlight=False)
+    conclude(given.out, "cold_search", kept, *lines)
 
 
 def _median(calls: list[dict[str, float]], name: str) -> float:

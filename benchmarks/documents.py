@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, bound, bound_lines, facts, keep, tell
-from rich.console import Console
+from _machine import RESULTS, bound, conclude, facts, tell
 
 ROOT = Path(__file__).resolve().parents[1]
 NEARFAR = Path(sys.executable).parent / "nearfar"
@@ -114,7 +113,6 @@ def measure(given: argparse.Namespace, work: Path) -> None:
         bound(f"embedded after {CHANGED} of {given.files:,} files changed", second["embedded"], CHANGED, least=False),
         bound("seconds of the second build over the first", ratio, RATIO, least=False),
     ]
-    Console().print(*bound_lines(held), sep="\n", highlight=False)
     settings = {"files": given.files, "model": "trained on this project" if given.model is None else "given"}
     kept = {
         "machine": machine,
@@ -123,7 +121,7 @@ def measure(given: argparse.Namespace, work: Path) -> None:
         "search": {"query": QUERY, **asked},
         "bounds": held,
     }
-    Console().print(f"kept in {keep(given.out, 'documents', kept).name}", highlight=False)
+    conclude(given.out, "documents", kept)
 
 
 def main() -> None:
