@@ -6,14 +6,12 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from _machine import RESULTS, bound, conclude, facts, fresh
+from _machine import NEARFAR, RESULTS, bound, conclude, facts, fresh
 
-NEARFAR = Path(sys.executable).parent / "nearfar"
 LIMIT = 0.3  # s, the median
 
 
