@@ -1,4 +1,4 @@
-"""Vectors in fewer bytes, to be compared first: a byte or a bit for each coordinate, as rows of bytes."""
+"""Vectors in fewer bytes, to be compared first: of each coordinate a byte or a bit, or the first coordinates alone."""
 
 from __future__ import annotations
 
@@ -65,6 +65,15 @@ def unscaled(codes: Codes, dim: int) -> tuple[Vectors, Vectors]:
     """Return int8 codes as steps (n, d) float32, and what a step of each row is (n,): scores may be scaled for rows."""
     scales: Vectors = np.ascontiguousarray(codes[:, dim:]).view("<f4")[:, 0]
     return codes[:, :dim].view(np.int8).astype(np.float32), scales
+
+
+def first_coordinates(vectors: Vectors, dim: int) -> Vectors:
+    """Return the first coordinates of vectors (n, d), of unit length: (n, dim). Those that are all zero stay zero."""
+    if dim == vectors.shape[1]:
+        return vectors
+    short = vectors[:, :dim]
+    lengths = np.linalg.norm(short, axis=1, keepdims=True)
+    return (short / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def error(vectors: Vectors, coding: Coding) -> float:
