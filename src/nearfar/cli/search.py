@@ -21,7 +21,7 @@ from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.evaluation.sources import Reading
-    from nearfar.index.exact import Mode
+    from nearfar.index.hybrid import Mode
 
 
 MODES = ("vectors", "words", "hybrid")

@@ -31,8 +31,8 @@ class Generation:
 
     backend: its name and settings. model: the path as it was given. fingerprint: of the model's space; None where rows
     came as vectors of a model that is not known. rows, digest, language: as of when a writer closed it last.
-    approximate: of an approximate index its "settings" and what was measured of it (`recall.build`). built_from: of
-    documents, what they came from.
+    approximate: of an approximate index its "settings" and what was measured of it (`recall.build_to_recall`).
+    built_from: of documents, what they came from.
     """
 
     backend: Mapping[str, Any]
@@ -71,6 +71,11 @@ class Contents:
 
     current: int
     generations: Mapping[int, Generation]
+
+    @property
+    def searched(self) -> Generation:
+        """The generation that is searched."""
+        return self.generations[self.current]
 
     def with_one(self, number: int, generation: Generation) -> Contents:
         """Return the contents with a generation added or replaced."""

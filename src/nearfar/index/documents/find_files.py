@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -49,12 +49,16 @@ class FoundFiles:
 
     def left_out(self) -> str:
         """Return what was passed over, for errors about what is left: " (passed over: 2 hidden)"."""
-        passed = ", ".join(f"{count:,} {what}" for what, count in self.passed_over.items())
-        return f" (passed over: {passed})" if passed else ""
+        return f" (passed over: {reasons(self.passed_over)})" if self.passed_over else ""
 
     def path(self, file: FoundFile) -> Path:
         """Return where a file lies."""
         return self.top / file.name
+
+
+def reasons(passed_over: Mapping[str, int]) -> str:
+    """Return why files were not taken, with their numbers: "2 hidden, 1 links"."""
+    return ", ".join(f"{count:,} {what}" for what, count in passed_over.items())
 
 
 def find_files(

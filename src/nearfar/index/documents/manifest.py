@@ -117,11 +117,9 @@ class Manifest:
                 rows = [(name, json.dumps(value)) for name, value in changed.items()]
                 self._connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
 
-    def keep_source(self, source: str) -> str:
-        """Set where the documents are; return where they were, or the same where none was set."""
-        old = self.settings().get("source", source)
+    def keep_source(self, source: str) -> None:
+        """Set where the documents are."""
         self._connection.execute("INSERT OR REPLACE INTO settings VALUES ('source', ?)", (json.dumps(source),))
-        return str(old)
 
     def forget_files(self) -> None:
         """Let every file be read again; the rows of passages that are as they were need no vector all the same."""
