@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def is_index(path: str) -> bool:
     """Return whether a path is the folder of an index."""
-    return (expanded(path) / "index.json").is_file()
+    from nearfar.index.folder import IndexFolder
+
+    return IndexFolder(expanded(path)).is_there()
 
 
 def found(

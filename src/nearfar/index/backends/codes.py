@@ -76,7 +76,7 @@ def first_coordinates(vectors: Vectors, dim: int) -> Vectors:
     return (short / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def error(vectors: Vectors, coding: Coding) -> float:
+def code_error(vectors: Vectors, coding: Coding) -> float:
     """Return the largest distance of vectors (n, d) from what their codes stand for; no score errs by more."""
     if not len(vectors):
         return 0.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.index.backends.codes import Codes, Coding, decoded, encoded, error, first_coordinates, unscaled, width
+from nearfar.index.backends.codes import Codes, Coding, code_error, decoded, encoded, first_coordinates, unscaled, width
 from nearfar.index.backends.leading import FEWEST, Leading
 from nearfar.index.backends.rows_table import Slots
 from nearfar.index.backends.vector_file import VectorFile
@@ -43,7 +43,7 @@ class ExactFiles:
             self._scanned.write(first, encoded(compared, self._coding))
         if self.leading is not None:
             self.leading.write(first, vectors)
-        return error(compared, "int8") if self._coding == "int8" else 0.0
+        return code_error(compared, "int8") if self._coding == "int8" else 0.0
 
     def vectors(self, count: int, slots: Slots) -> Vectors:
         """Return the vectors of slots, of the first `count`."""

@@ -14,6 +14,7 @@ from nearfar.data.tables.files import explain_read_errors
 from nearfar.data.tables.read import beir_corpus
 from nearfar.errors import InputError
 from nearfar.index.documents.ignored import BY_GIT, BY_TOOLS, IgnoreRules, is_made
+from nearfar.index.folder import GENERATIONS, INDEX_FILE
 from nearfar.printable import is_encodable
 from nearfar.storage.places import expanded
 
@@ -132,7 +133,7 @@ def _ours(names: set[str]) -> str:
     """Return what a folder is that nearfar wrote, by the names in it; "" for any other."""
     if "nearfar.json" in names:
         return "folders of models"
-    return "folders of indexes" if names >= {"index.json", "generations"} else ""
+    return "folders of indexes" if names >= {INDEX_FILE, GENERATIONS} else ""
 
 
 def _reason(entry: os.DirEntry[str], name: str, exclude: Sequence[str], rules: IgnoreRules | None) -> str:
