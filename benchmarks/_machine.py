@@ -9,6 +9,7 @@ import platform
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rich.console import Console
+
 RESULTS = Path(__file__).parent / "results"
+NEARFAR = Path(sys.executable).parent / "nearfar"  # the command
 PACKAGES = (
     "nearfar",
     "torch",
@@ -74,6 +78,26 @@ def free_memory_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**10
 
 
+def status_mb(field: str) -> float:
+    """Return the resident memory of this process as Linux gives it: "VmRSS", now, or "VmHWM", the most so far."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 2**10
+
+
+def nearfar(*words: str) -> tuple[Any, dict[str, float]]:
+    """Return the JSON of a call of the command line, and its "seconds", and those of the "processor".
+
+    The latter hardly depend on the load of the machine.
+    """
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([str(NEARFAR), *words, "--json"], capture_output=True, text=True, check=False)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != 0:
+        raise SystemExit(f"nearfar {' '.join(words)} failed:\n{done.stderr.strip()[-3000:]}")
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return json.loads(done.stdout), {"seconds": round(seconds, 3), "processor": round(processor, 3)}
+
+
 def fresh(script: str, task: dict[str, Any], limit: float | None = None) -> dict[str, Any]:
     """Measure one thing in a process of its own, which shares no warm cache and no heap with the others.
 
@@ -118,19 +142,18 @@ class PeakMemory:
             self.how = "VmHWM, reset before"
         except OSError:
             self.how = "ru_maxrss, which cannot be reset"
-        self.before_mb = self._now_mb("VmRSS:")
+        self.before_mb = self._now_mb("VmRSS")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.peak_mb = self._now_mb("VmHWM:")
+        self.peak_mb = self._now_mb("VmHWM")
         self.extra_mb = self.peak_mb - self.before_mb
 
     def _now_mb(self, field: str) -> float:
         if self.how.startswith("VmHWM"):
-            lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-            return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**10
+            return status_mb(field)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -149,6 +172,17 @@ def bound_lines(bounds: Sequence[Bound]) -> list[str]:
     """Return promises as lines for a rich console."""
     word = {True: "[green]met   [/]", False: "[red]missed[/]"}
     return [f"{word[b['met']]} {b['what']}: {b['value']} (asked: {b['sign']} {b['limit']})" for b in bounds]
+
+
+def conclude(folder: Path, name: str, measured: dict[str, Any], *shown: Any, width: int = 0) -> None:
+    """Print what is to be shown and the bounds of what was measured, keep it, and say where.
+
+    shown: tables and lines for a rich console. width: its characters, at least, also where a pipe says 80.
+    """
+    console = Console(width=max(Console().width, width))
+    for each in (*shown, *bound_lines(measured.get("bounds", ()))):
+        console.print(each, highlight=False)
+    console.print(f"kept in {keep(folder, name, measured).name}", highlight=False)
 
 
 def keep(folder: Path, name: str, measured: dict[str, Any]) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from _machine import status_mb
 
 Vectors = npt.NDArray[np.float32]
 Find = Callable[[Vectors], Any]  # queries (m, d) to m lists of rows
@@ -92,7 +93,7 @@ def measure(task: Task) -> Task:
     for batch in (1, 64):
         found[f"per_second_{batch}"] = _rate(find, queries, batch, task["seconds"])
     answers = [row for start in range(0, len(queries), 64) for row in find(queries[start : start + 64])]
-    found["peak_mb"] = _peak_mb()
+    found["peak_mb"] = status_mb("VmHWM")  # libraries and mapped files included
     if task.get("backend") == "pgvector":
         found["server_mb"] = _server_mb(task["server"])
     return found | {"recall": recall(answers, queries, np.load(task["keys"], mmap_mode="r"), np.load(task["truth"]))}
@@ -205,12 +206,6 @@ def _table_bytes(server: Task, table: str) -> int:
     with psycopg.connect(host=server["host"], dbname=server["database"]) as connection:
         [size] = connection.execute("SELECT pg_total_relation_size(%s::regclass)", [table]).fetchone() or [0]
     return int(size)
-
-
-def _peak_mb() -> float:
-    """Return the most memory that this process has had, libraries and mapped files included."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
 
 
 def _server_mb(server: Task) -> float:

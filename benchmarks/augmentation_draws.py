@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from _machine import RESULTS, bound, bound_lines, facts, fresh, keep
+from _machine import RESULTS, bound, conclude, facts, fresh
 from rich.console import Console
 
 from nearfar.compute.draws import Draws
@@ -69,12 +69,9 @@ def measure(given: argparse.Namespace) -> None:
         console.print(f"{size:,} examples: {row['draws']:.3f} us each, {row['generators']:.1f} us from generators")
         if size >= FROM:
             held.append(bound(f"us an example, batch of {size:,}", row["draws"], LIMIT, least=False))
-    console.print(*bound_lines(held), sep="\n", highlight=False)
     settings = {"numbers": given.numbers, "rounds": given.rounds, "repeats": given.repeats}
-    path = keep(
-        given.out, "augmentation_draws", {"machine": machine, "settings": settings, "rows": rows, "bounds": held}
-    )
-    console.print(f"kept in {path.name}", highlight=False)
+    measured = {"machine": machine, "settings": settings, "rows": rows, "bounds": held}
+    conclude(given.out, "augmentation_draws", measured)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from queue import Queue
 from typing import Any, Self
 
 from _bad_calls import Call, calls, good
-from _machine import OFFLINE, RESULTS, bound, bound_lines, facts, keep, tell
+from _machine import OFFLINE, RESULTS, bound, conclude, facts, tell
 from rich.console import Console
 from rich.table import Table
 
@@ -225,11 +225,10 @@ def measure(given: argparse.Namespace, right: Path, place: Path) -> int:
         bound("largest memory beyond the libraries', MB", max(row["mb"] for row in rows), MEMORY_MB, least=False),
         bound("longest answer, seconds of a core", max(row["cpu"] for row in rows), SECONDS, least=False),
     ]
-    console.print(*bound_lines(held), sep="\n", highlight=False)
     settings = {name: getattr(given, name) for name in ("rounds", "busy", "jobs", "every", "only")}
     measured = {"machine": machine, "settings": settings, "rows": rows}
     measured |= {"exits": {str(code): count for code, count in sorted(exits.items())}, "bounds": held}
-    console.print(f"kept in {keep(given.out, 'bad_input', measured).name}", highlight=False)
+    conclude(given.out, "bad_input", measured)
     return int(any(row["faults"] for row in rows))
 
 
@@ -248,11 +247,10 @@ def repeat(given: argparse.Namespace, right: Path, place: Path) -> int:
     held = [bound("runs that do not end by exit code 2", wrong, 0, least=False)]
     for name, counts in exits.items():
         console.print(f"{name}: {', '.join(f'exit {code}: {count}' for code, count in counts.items())}")
-    console.print(*bound_lines(held), sep="\n", highlight=False)
     rows = [{"file": name, "exits": {str(code): n for code, n in counts.items()}} for name, counts in exits.items()]
     settings = {"repeat": given.repeat, "busy": given.busy, "jobs": given.jobs}
     measured = {"machine": machine, "settings": settings, "rows": rows, "bounds": held}
-    console.print(f"kept in {keep(given.out, 'bad_input_repeated', measured).name}", highlight=False)
+    conclude(given.out, "bad_input_repeated", measured)
     return int(wrong > 0)
 
 

@@ -15,8 +15,7 @@ from typing import Any, cast
 
 import torch
 from _encoders import encoder_and_inputs
-from _machine import RESULTS, PeakMemory, bound, bound_lines, facts, free_memory_mb, fresh, keep, tell
-from rich.console import Console
+from _machine import RESULTS, PeakMemory, bound, conclude, facts, free_memory_mb, fresh, tell
 from rich.table import Table
 
 from nearfar.compute.hardware import cpu_bf16
@@ -95,10 +94,7 @@ def main() -> None:
         kept.append(bound(f"{encoder}, {n:,} pairs: time, cached / plain", ratio, TIME_LIMIT, least=False))
         grown = large["peak_mb"] / small["peak_mb"]
         kept.append(bound(f"{encoder}: memory at {LARGE:,} pairs / at {SMALL:,}", grown, MEMORY_LIMIT, least=False))
-    console = Console()
-    console.print(table(rows), *bound_lines(kept), sep="\n", highlight=False)
-    path = keep(given.out, "cached_step", {"machine": machine, "rows": rows, "bounds": kept})
-    console.print(f"kept in {path.name}", highlight=False)
+    conclude(given.out, "cached_step", {"machine": machine, "rows": rows, "bounds": kept}, table(rows))
 
 
 def table(rows: list[Row]) -> Table:

@@ -19,8 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _machine import RESULTS, Bound, bound, bound_lines, facts, keep, once, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, bound, conclude, facts, once, tell
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "A-cifar10" / "cifar10-jpeg.tar.xz"
@@ -109,7 +108,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the dated JSON")
     given = parser.parse_args()
-    machine, console, runs = facts(), Console(width=max(Console().width, 110)), []
+    machine, runs = facts(), []
     with tempfile.TemporaryDirectory() as scratch:
         work = given.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
@@ -119,10 +118,9 @@ def main() -> None:
             runs.append(once(work, f"seed-{seed}", task, partial(study, **task, floors=seed == 0)))
             tell(f"seed {seed}: {runs[-1]['metrics']}")
     held = bounds_of(runs)
-    console.print(table(runs, given.recipe), *bound_lines(held), sep="\n", highlight=False)
     settings = {"recipe": given.recipe, "set": given.set, "seeds": given.seeds}
     measured = {"machine": machine, "settings": settings, "runs": runs, "bounds": held}
-    console.print(f"kept in {keep(given.out, 'cifar10', measured).name}", highlight=False)
+    conclude(given.out, "cifar10", measured, table(runs, given.recipe), width=110)
 
 
 if __name__ == "__main__":

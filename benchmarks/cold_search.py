@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, bound, bound_lines, facts, fresh, keep, tell
-from rich.console import Console
+from _machine import RESULTS, bound, conclude, facts, fresh, nearfar, tell
 
 ROOT = Path(__file__).resolve().parents[1]
-NEARFAR = Path(sys.executable).parent / "nearfar"
 LIMITS = {"static": 1.5, "minilm": 5.0}  # s, the median
 QUERY = "resume training after a crash"
 _WINDOW = 3  # lines of a passage
@@ -73,21 +68,6 @@ def _vectors(count: int, dim: int) -> Iterator[tuple[int, Any]]:
         yield start, draws.standard_normal((min(10_000, count - start), dim), np.float32)
 
 
-def search(work: Path, kind: str, what: str) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Return the seconds of one call of the command line, on the clock and of the processor, and its hits."""
-    began, before = time.perf_counter(), _processor()
-    call = [str(NEARFAR), "search", str(work / f"{kind}-{what}.index"), QUERY, "--json"]
-    done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=600)
-    took = {"seconds": time.perf_counter() - began, "processor": _processor() - before}
-    return {name: round(value, 3) for name, value in took.items()}, json.loads(done.stdout)
-
-
-def _processor() -> float:
-    """Return the seconds of the processor that the processes called so far took; they hardly depend on the load."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def warm(work: Path, kind: str) -> dict[str, Any]:
     """Return the hits of open indexes, and the seconds that the parts of the real model's start take."""
     begun = [time.perf_counter()]
@@ -128,7 +108,7 @@ def measure(given: argparse.Namespace, work: Path) -> None:
     for _ in range(given.rounds):
         for kind, of_kind in found.items():
             for what, expected in of_kind["hits"].items():
-                took, hits = search(work, kind, what)
+                hits, took = nearfar("search", str(work / f"{kind}-{what}.index"), QUERY)
                 of_kind["calls"].setdefault(what, []).append(took)
                 _compare(f"{kind}, {what}", hits, expected)
     held = [
@@ -138,13 +118,14 @@ def measure(given: argparse.Namespace, work: Path) -> None:
     ]
     for of_kind in found.values():
         del of_kind["hits"]  # they were equal
-    Console().print(*bound_lines(held), sep="\n", highlight=False)
-    for kind, of_kind in found.items():
-        for what, calls in of_kind["calls"].items():
-            Console().print(f"{kind}, {what}: median of {_median(calls, 'processor'):.2f} s of the processor")
+    lines = [
+        f"{kind}, {what}: median of {_median(calls, 'processor'):.2f} s of the processor"
+        for kind, of_kind in found.items()
+        for what, calls in of_kind["calls"].items()
+    ]
     settings = {"rounds": given.rounds, "rows": given.rows, "dim": given.dim}
     kept = {"machine": machine, "settings": settings, "found": found, "bounds": held}
-    Console().print(f"kept in {keep(given.out, 'cold_search', kept).name}", highlight=False)
+    conclude(given.out, "cold_search", kept, *lines)
 
 
 def _median(calls: list[dict[str, float]], name: str) -> float:

@@ -6,15 +6,12 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from _machine import RESULTS, bound, bound_lines, facts, fresh, keep
-from rich.console import Console
+from _machine import NEARFAR, RESULTS, bound, conclude, facts, fresh
 
-NEARFAR = Path(sys.executable).parent / "nearfar"
 LIMIT = 0.3  # s, the median
 
 
@@ -29,11 +26,9 @@ def measure(given: argparse.Namespace) -> None:
     machine = facts()
     seconds = [fresh(__file__, {})["seconds"] for _ in range(given.rounds)]
     held = [bound("nearfar --help, median seconds", statistics.median(seconds), LIMIT, least=False)]
-    console = Console()
-    console.print(*bound_lines(held), sep="\n", highlight=False)
     settings = {"rounds": given.rounds}
-    path = keep(given.out, "command_line", {"machine": machine, "settings": settings, "runs": seconds, "bounds": held})
-    console.print(f"kept in {path.name}", highlight=False)
+    measured = {"machine": machine, "settings": settings, "runs": seconds, "bounds": held}
+    conclude(given.out, "command_line", measured)
 
 
 def main() -> None:

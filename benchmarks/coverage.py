@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _machine import RESULTS, bound, bound_lines, facts, keep, tell
+from _machine import RESULTS, bound, conclude, facts, tell
 from _populations import ONE_LARGE, Graded, Judged, Values, retrieval, similarity
-from rich.console import Console
 from rich.table import Table
 
 from nearfar.evaluation.intervals import mean_intervals, statistic_intervals
@@ -169,14 +168,13 @@ def measure(given: argparse.Namespace) -> None:
         bound(f"coverage at worst ({where})", worst["ours"][0], LIMIT, least=True),
         bound("width of the narrowest interval", min(row["narrowest"] for row in rows), 1e-4, least=True),
     ]
-    console = Console()
-    console.print(summary(usual), *bound_lines(held), sep="\n", highlight=False)
+    shown: list[Any] = [summary(usual)]
     if rare:
         least = min(row["ours"][0] for row in rare)
-        console.print(f"with one cluster of a twelfth of all queries, drawn or not: {least:.3f}", highlight=False)
+        shown.append(f"with one cluster of a twelfth of all queries, drawn or not: {least:.3f}")
     settings = {"draws": given.draws, "draws of statistics": given.statistic_draws, "resamples": given.resamples}
     kept = {"machine": machine, "settings": settings, "near a ceiling": ceiling, "rows": rows, "bounds": held}
-    console.print(f"kept in {keep(given.out, 'coverage', kept).name}", highlight=False)
+    conclude(given.out, "coverage", kept, *shown)
 
 
 def main() -> None:

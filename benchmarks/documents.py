@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, bound, bound_lines, facts, keep, tell
-from rich.console import Console
+from _machine import RESULTS, bound, conclude, facts, nearfar, tell
 
 ROOT = Path(__file__).resolve().parents[1]
-NEARFAR = Path(sys.executable).parent / "nearfar"
 RATIO = 0.1  # of the first build's seconds, at most
 CHANGED = 10  # files
 FIRST = 3  # hits, among which a right file must be
@@ -49,18 +44,8 @@ def train(folder: Path) -> Path:
         rows += [{"query": text.strip(), "key": code.strip()[:2000]} for text, code in zip(parts[1::2], parts[2::2])]
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows if row["query"] and row["key"]), encoding="utf-8")
     settings = ["encoder.dim=128", "encoder.vocabulary=8000", "training.epochs=3", "data.heldout=0.05"]
-    call("train", "static", f"data.path={pairs}", *settings, "--out", str(folder / "run"), "--quiet")
+    nearfar("train", "static", f"data.path={pairs}", *settings, "--out", str(folder / "run"), "--quiet")
     return folder / "run" / "model"
-
-
-def call(*words: str) -> dict[str, Any]:
-    """Call the command line; return its JSON, and the seconds of the whole process."""
-    began = time.perf_counter()
-    done = subprocess.run([str(NEARFAR), *words, "--json"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"nearfar {' '.join(words)} failed:\n{done.stderr[-2000:]}")
-    found = json.loads(done.stdout)
-    return {"facts": found, "process_seconds": round(time.perf_counter() - began, 2)}
 
 
 def write(folder: Path, count: int) -> None:
@@ -82,8 +67,8 @@ def builds(work: Path, model: Path, count: int) -> dict[str, Any]:
         for number in range(changed):
             path = folder / f"{number * (count // CHANGED) // 100:03}" / f"{number * (count // CHANGED):05}.txt"
             path.write_text(f"the file of number {number} was changed, and says something else now", encoding="utf-8")
-        done = call("index", "build", str(index), str(model), str(folder), "--quiet")
-        found.append({**{name: done["facts"][name] for name in kept}, "process_seconds": done["process_seconds"]})
+        built, took = nearfar("index", "build", str(index), str(model), str(folder), "--quiet")
+        found.append({**{name: built[name] for name in kept}, "process_seconds": took["seconds"]})
     return {"first": found[0], "second": found[1]}
 
 
@@ -91,12 +76,12 @@ def search(work: Path, model: Path) -> dict[str, Any]:
     """Index this project, and say where the first right file is."""
     index = work / "project.index"
     quoting = [option for path in QUOTING for option in ("--exclude", path)]
-    built = call("index", "build", str(index), str(model), str(ROOT), "--quiet", *quoting)
-    hits = call("search", str(index), QUERY, "-k", "10")["facts"]
+    built, _ = nearfar("index", "build", str(index), str(model), str(ROOT), "--quiet", *quoting)
+    hits, _ = nearfar("search", str(index), QUERY, "-k", "10")
     files = [str(hit["fields"]["file"]) for hit in hits]
     places = [place for place, name in enumerate(files, 1) if name in RIGHT]
     facts_kept = ("passages", "files", "passed_over", "seconds")
-    return {"first_right": min(places, default=0), "found": files, **{n: built["facts"][n] for n in facts_kept}}
+    return {"first_right": min(places, default=0), "found": files, **{n: built[n] for n in facts_kept}}
 
 
 def measure(given: argparse.Namespace, work: Path) -> None:
@@ -114,7 +99,6 @@ def measure(given: argparse.Namespace, work: Path) -> None:
         bound(f"embedded after {CHANGED} of {given.files:,} files changed", second["embedded"], CHANGED, least=False),
         bound("seconds of the second build over the first", ratio, RATIO, least=False),
     ]
-    Console().print(*bound_lines(held), sep="\n", highlight=False)
     settings = {"files": given.files, "model": "trained on this project" if given.model is None else "given"}
     kept = {
         "machine": machine,
@@ -123,7 +107,7 @@ def measure(given: argparse.Namespace, work: Path) -> None:
         "search": {"query": QUERY, **asked},
         "bounds": held,
     }
-    Console().print(f"kept in {keep(given.out, 'documents', kept).name}", highlight=False)
+    conclude(given.out, "documents", kept)
 
 
 def main() -> None:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, PeakMemory, bound, bound_lines, facts, fresh, keep, tell
-from rich.console import Console
+from _machine import RESULTS, PeakMemory, bound, conclude, facts, fresh, tell
 from rich.table import Table
 
 ASKED = {"fp32": 1.2, "bf16": 1.0}  # times the peer's texts a second
@@ -57,7 +56,7 @@ def _peer(precision: str, batch: int) -> Any:
 def measure(given: argparse.Namespace) -> None:
     from _pairs import mixed
 
-    machine, console = facts(), Console()
+    machine = facts()
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {precision: {} for precision in ASKED}
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -88,10 +87,9 @@ def measure(given: argparse.Namespace) -> None:
             peak = statistics.median(float(r["peak_mb"]) for r in each[name])
             row = f"{speed:.0f}", f"{speeds['ours'] / speed:.2f}", f"{peak:,.0f}", f"{cosine:.6f}"
             shown.add_row(precision, name if name == "ours" else f"sentence-transformers, {name}", *row)
-    console.print(shown, *bound_lines(held), sep="\n", highlight=False)
     settings = {"texts": given.texts, "rounds": given.rounds}
-    path = keep(given.out, "encode", {"machine": machine, "settings": settings, "runs": runs, "bounds": held})
-    console.print(f"kept in {path.name}", highlight=False)
+    measured = {"machine": machine, "settings": settings, "runs": runs, "bounds": held}
+    conclude(given.out, "encode", measured, shown)
 
 
 def main() -> None:

@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, once, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, bound, conclude, facts, fresh, once, tell
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -54,7 +53,7 @@ def run(task: dict[str, Any], work: Path) -> dict[str, Any]:
 
 
 def measure(given: argparse.Namespace) -> None:
-    console, machine = Console(), facts()
+    machine = facts()
     names = [*given.sets, *given.table]
     rows, bounds, absent = [], list[Bound](), dict[str, str]()
     shown = Table(title=f"finetune against its start, MRR@10, {given.seeds} seeds")
@@ -96,13 +95,10 @@ def measure(given: argparse.Namespace) -> None:
             shown.add_row(
                 called, str(pairs), str(queries), documents, f"{before:.4f}", interval, f"{starts}/{len(runs)}"
             )
-    console.print(shown, highlight=False)
-    for line in (*bound_lines(bounds), *(f"left out: {name}: {why}" for name, why in absent.items())):
-        console.print(line, highlight=False)
     settings = {"seeds": given.seeds, "set": given.set, "queries": given.queries, "documents": given.documents}
     measured = {"machine": machine, "settings": settings, "rows": rows, "absent": absent, "bounds": bounds}
-    path = keep(given.out, "finetune_small", measured)
-    console.print(f"kept in {path.name}", highlight=False)
+    lines = [f"left out: {name}: {why}" for name, why in absent.items()]
+    conclude(given.out, "finetune_small", measured, shown, *lines)
 
 
 def main() -> None:

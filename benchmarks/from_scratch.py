@@ -12,9 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _machine import RESULTS, facts, fresh, keep, tell
+from _machine import RESULTS, conclude, facts, fresh, tell
 from _path import drawn
-from rich.console import Console
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -44,7 +43,7 @@ def table(found: dict[str, Any]) -> Table:
 
 
 def measure(given: argparse.Namespace) -> None:
-    machine, console = facts(), Console()
+    machine = facts()
     found: dict[str, Any] = {"studies": {}}
     with tempfile.TemporaryDirectory() as folder:
         for study in given.studies:
@@ -53,8 +52,7 @@ def measure(given: argparse.Namespace) -> None:
             found["studies"][study] = fresh(__file__, {**task, "looks": given.looks, "overrides": given.set})
     found["baselines"] = fresh(__file__, {"study": "", "data": str(given.data)})
     settings = {"steps": given.steps, "looks": given.looks, "set": given.set}
-    path = keep(given.out, "from_scratch", {"machine": machine, "settings": settings, **found})
-    console.print(table(found), f"kept in {path.name}", sep="\n", highlight=False)
+    conclude(given.out, "from_scratch", {"machine": machine, "settings": settings, **found}, table(found))
     if given.picture:
         given.picture.write_text(drawn({name: told["path"] for name, told in found["studies"].items()}), "utf-8")
 

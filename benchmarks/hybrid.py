@@ -18,9 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from _judged_sets import CHOSEN_ON, JUDGED
-from _machine import RESULTS, bound, bound_lines, facts, fresh, keep, tell
+from _machine import RESULTS, bound, conclude, facts, fresh, tell
 from quality import intervals
-from rich.console import Console
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -81,7 +80,7 @@ class _Kept:
 
 def measure(given: argparse.Namespace) -> None:
     """Measure all sets, print the tables and keep the figures."""
-    console, machine = Console(), facts()
+    machine = facts()
     fusions = OTHERS if given.fusions else {}
     sets: dict[str, dict[str, Any]] = {}
     for name in given.sets:
@@ -92,15 +91,11 @@ def measure(given: argparse.Namespace) -> None:
     systems = list(next(iter(values.values())))
     means = {s: {m: {n: float(of[s][m].mean()) for n, of in values.items()} for m in METRICS} for s in systems}
     gaps = {system: _gaps(values, system) for system in systems if system not in LEGS}
-    for metric in METRICS:
-        console.print(_table(metric, means, gaps), highlight=False)
     bounds = [
         bound(f"{metric}: low end of the hybrid's mean less {leg}'s", gaps["hybrid"][metric][leg]["low"], 0, least=True)
         for metric in ("ndcg@10", "mrr@10")
         for leg in LEGS
     ]
-    for line in bound_lines(bounds):
-        console.print(line, highlight=False)
     about = {name: {k: v for k, v in of.items() if k != "values"} for name, of in sets.items()}
     settings = {"model": "minilm", "precision": "fp32", "backend": "exact", "depth": 100, "fusions": fusions}
     kept = {
@@ -111,8 +106,7 @@ def measure(given: argparse.Namespace) -> None:
         "differences": gaps,
         "bounds": bounds,
     }
-    path = keep(given.out, "hybrid", kept)
-    console.print(f"kept in {path.name}", highlight=False)
+    conclude(given.out, "hybrid", kept, *(_table(metric, means, gaps) for metric in METRICS))
 
 
 def _gaps(values: dict[str, Values], system: str) -> dict[str, Any]:

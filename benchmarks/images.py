@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _machine import RESULTS, Bound, PeakMemory, bound, bound_lines, facts, fresh, keep, once, tell
+from _machine import RESULTS, Bound, PeakMemory, bound, conclude, facts, fresh, once, tell
 from _views import FORMS, NORMALISED, NOT_EQUAL
-from rich.console import Console
 from rich.table import Table
 
 from nearfar.compute.hardware import cpu_bf16
@@ -171,17 +170,16 @@ def table(part: str, found: Runs) -> Table:
 
 
 def measure(given: argparse.Namespace) -> None:
-    machine, console, found = facts(), Console(width=max(Console().width, 110)), dict[str, Runs]()
+    machine, found = facts(), dict[str, Runs]()
     with tempfile.TemporaryDirectory() as scratch:
         for part in given.parts:
             found[part] = take_turns(part, given, given.work or Path(scratch))
     held = [b for part, runs in found.items() for b in bounds_of(part, runs)]
     tables = [table(part, runs) for part, runs in found.items()]
-    console.print(*tables, *bound_lines(held), sep="\n", highlight=False)
     names = ("rounds", "batch", "seconds", "threads", "pictures", "quick")
     settings = {name: getattr(given, name) for name in names} | {"steps": STEP}
-    path = keep(given.out, "images", {"machine": machine, "settings": settings, "runs": found, "bounds": held})
-    console.print(f"kept in {path.name}", highlight=False)
+    measured = {"machine": machine, "settings": settings, "runs": found, "bounds": held}
+    conclude(given.out, "images", measured, *tables, width=110)
 
 
 def main() -> None:

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 from _forms import CONTESTS, DIM, SCALE, Compute, vectors
-from _machine import RESULTS, Bound, PeakMemory, bound, bound_lines, facts, free_memory_mb, fresh, keep, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, PeakMemory, bound, conclude, facts, free_memory_mb, fresh, tell
 from rich.table import Table
 from torch import Tensor
 
@@ -218,17 +217,16 @@ def main() -> None:
     if given.child:
         print(json.dumps(child(**json.loads(given.child))))
         return
-    machine, console = facts(), Console(width=max(Console().width, 110))  # also where a pipe says 80
+    machine = facts()
     settings = {"dim": DIM, "scale": SCALE, "repeats": given.repeats, "rounds": given.rounds}
     for contest in given.contests:
         wrong, seen = fresh(__file__, {"contest": contest}), {}  # type: ignore[var-annotated]
         sizes = [n for n in sorted(given.sizes) if n < BIG or contest == "both ways"]
         rows = [row for n in sizes for row in compare(contest, n, given.repeats, given.rounds, seen)]
         kept = bounds(rows)
-        console.print(table(contest, rows, wrong), "* the best peer", *bound_lines(kept), sep="\n", highlight=False)
         measured = {"machine": machine, "settings": settings, "rows": rows, "gradient_errors": wrong, "bounds": kept}
-        path = keep(given.out, f"loss-{contest.replace(' ', '-')}", measured)
-        console.print(f"kept in {path.name}", highlight=False)
+        name, shown = f"loss-{contest.replace(' ', '-')}", table(contest, rows, wrong)
+        conclude(given.out, name, measured, shown, "* the best peer", width=110)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import OFFLINE, RESULTS, bound, bound_lines, facts, keep, tell
-from rich.console import Console
+from _machine import OFFLINE, RESULTS, bound, conclude, facts, tell
 
 LIMIT_MB, LIMIT_S = 3_000, 60
 WORDS, SIDE, BLOCK, EVERY_S = 50_000, 8, 100_000, 0.2
@@ -109,11 +108,9 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
         bound("steady memory, MB", warm["steady_mb"], LIMIT_MB, least=False),
         bound("seconds to the first step, tokens known", warm["seconds to the first step"], LIMIT_S, least=False),
     ]
-    console = Console()
-    console.print(*bound_lines(kept), sep="\n", highlight=False)
     settings = {"rows": given.rows, "steps": given.steps, "heldout": given.heldout, "set": given.set}
     found = {"machine": machine, "settings": settings, "runs": runs, "bounds": kept}
-    console.print(f"kept in {keep(given.out, 'many_rows', found).name}", highlight=False)
+    conclude(given.out, "many_rows", found)
 
 
 def main() -> None:

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from _machine import RESULTS, Bound, PeakMemory, bound, bound_lines, facts, fresh, keep, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, PeakMemory, bound, conclude, facts, fresh, tell
 from rich.table import Table
 
 FASTER, SMALLER = 5.0, 1 / 3  # at least, at most: against the fastest form of the peer
@@ -190,9 +189,7 @@ def main() -> None:
         ratio = mine["peak_mb"] / best["peak_mb"]
         kept.append(bound(f"{what}: peak memory, ours / theirs", ratio, SMALLER, least=False))
         kept.append(bound(f"{pairs:,} pairs: negatives that are not the exact ones", mine["wrong"], 0, least=False))
-    console = Console()
-    console.print(table(rows), *bound_lines(kept), sep="\n", highlight=False)
-    console.print(f"kept in {keep(given.out, 'mining', {'machine': machine, 'rows': rows, 'bounds': kept}).name}")
+    conclude(given.out, "mining", {"machine": machine, "rows": rows, "bounds": kept}, table(rows))
 
 
 def summary(contestant: str, pairs: int, runs: list[Row]) -> Row:

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, kept_at, once, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, bound, conclude, facts, fresh, kept_at, once, tell
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "A-omniglot-small"
@@ -78,7 +77,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 
 def measure(given: argparse.Namespace) -> None:
-    machine, console, began, left = facts(), Console(width=max(Console().width, 110)), time.perf_counter(), 0
+    machine, began, left = facts(), time.perf_counter(), 0
     shared = {"data": str(given.data), "keep_back": KEPT_BACK if given.choose else []}
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -99,11 +98,10 @@ def measure(given: argparse.Namespace) -> None:
         return
     rows = rows_of(floors, runs)
     held = [] if given.choose else bounds_of(rows)
-    console.print(table(rows), *bound_lines(held), sep="\n", highlight=False)
     settings = {name: getattr(given, name) for name in ("seeds", "threads", "choose", "set")}
     told = {key: [run[key] for run in runs] for key in ("seconds", "pictures_per_second", "pictures", "warnings")}
     measured = {"machine": machine, "settings": settings, "rows": rows, "training": told, "bounds": held}
-    console.print(f"kept in {keep(given.out, 'omniglot', measured).name}", highlight=False)
+    conclude(given.out, "omniglot", measured, table(rows), width=110)
 
 
 def main() -> None:

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, kept_at, once, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, bound, conclude, facts, fresh, kept_at, once, tell
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -160,7 +159,7 @@ def table(rows: list[dict[str, Any]], seeds: int) -> Table:
 
 
 def measure(given: argparse.Namespace) -> None:
-    machine, console, began, left = facts(), Console(width=max(Console().width, 110)), time.perf_counter(), 0
+    machine, began, left = facts(), time.perf_counter(), 0
     runs: dict[str, list[dict[str, Any]]] = {}
     shared: dict[str, Any] = {"data": str(given.data), "number": given.number, "size": given.size}
     shared |= {"threads": given.threads, "choose": given.choose}
@@ -186,10 +185,9 @@ def measure(given: argparse.Namespace) -> None:
         return
     rows = rows_of(runs)
     held = bounds_of(rows)
-    console.print(table(rows, given.seeds), *bound_lines(held), sep="\n", highlight=False)
     settings = {name: getattr(given, name) for name in ("number", "size", "seeds", "threads", "choose", "set")}
     measured = {"machine": machine, "settings": settings, "rows": rows, "bounds": held}
-    console.print(f"kept in {keep(given.out, 'picture_finetune', measured).name}", highlight=False)
+    conclude(given.out, "picture_finetune", measured, table(rows, given.seeds), width=110)
 
 
 def main() -> None:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, kept_at, once, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, bound, conclude, facts, fresh, kept_at, once, tell
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "A-cifar10" / "cifar10-jpeg.tar.xz"
@@ -108,7 +107,7 @@ def table(rows: list[dict[str, Any]], given: argparse.Namespace) -> Table:
 
 
 def measure(given: argparse.Namespace) -> None:
-    machine, console, began, left = facts(), Console(width=max(Console().width, 110)), time.perf_counter(), 0
+    machine, began, left = facts(), time.perf_counter(), 0
     runs: dict[str, list[dict[str, Any]]] = {}
     shared = {"data": str(given.data), "pictures": given.pictures, "test": given.test, "epochs": given.epochs}
     shared |= {"threads": given.threads, "overrides": given.set}
@@ -130,11 +129,10 @@ def measure(given: argparse.Namespace) -> None:
         return
     rows = rows_of(runs)
     held = bounds_of(rows)
-    console.print(table(rows, given), *bound_lines(held), sep="\n", highlight=False)
     names = ("pictures", "test", "epochs", "seeds", "threads", "set")
     settings = {name: getattr(given, name) for name in names} | {"k": K}
     measured = {"machine": machine, "settings": settings, "rows": rows, "bounds": held}
-    console.print(f"kept in {keep(given.out, 'picture_recipes', measured).name}", highlight=False)
+    conclude(given.out, "picture_recipes", measured, table(rows, given), width=110)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _machine import RESULTS, facts, fresh, keep, tell
+from _machine import RESULTS, conclude, facts, fresh, tell
 from rich.console import Console
 from rich.table import Table
 
@@ -135,8 +135,7 @@ def measure(given: argparse.Namespace) -> None:
             shown.add_row(variant, *cells)
         console.print(shown, highlight=False)
     settings = {"seeds": given.seeds, "studies": STUDIES, "set": given.set}
-    path = keep(given.out, "quality", {"machine": machine, "settings": settings, "studies": measured})
-    console.print(f"kept in {path.name}", highlight=False)
+    conclude(given.out, "quality", {"machine": machine, "settings": settings, "studies": measured})
 
 
 def main() -> None:

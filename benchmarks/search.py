@@ -25,10 +25,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, once, tell
+from _machine import RESULTS, Bound, bound, conclude, facts, fresh, once, tell
 from _search_contestants import EXACT, GRAPHS, Task, build, is_here, measure, one_thread
 from _search_data import SIZES, files, truth
-from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
@@ -157,8 +156,8 @@ def at_size(what: str, count: int) -> dict[str, Any]:
     return {"count": count, "green": done.returncode == 0, "said": last, "seconds": time.perf_counter() - began}
 
 
-def main_table(given: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Measure, and show the tables."""
+def main_table(given: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
+    """Measure; return the figures and their tables."""
     found: dict[str, Runs] = {}
     with tempfile.TemporaryDirectory() as scratch:
         work = given.work or Path(scratch)
@@ -167,8 +166,7 @@ def main_table(given: argparse.Namespace, console: Console) -> dict[str, Any]:
             found[name] = table_of(name, given, work, server)
     held = [b for name, runs in found.items() for b in bounds_of(name, runs)]
     tables = [shown(name, given.rows or SIZES[name][0], runs) for name, runs in found.items()]
-    console.print(*tables, *bound_lines(held), sep="\n", highlight=False)
-    return {"runs": found, "bounds": held}
+    return {"runs": found, "bounds": held}, tables
 
 
 def _server(given: argparse.Namespace) -> Task | None:
@@ -208,18 +206,18 @@ def main() -> None:
     if given.quick:
         given.rows, given.rounds, given.seconds = 2000, 1, 0.1
     one_thread()
-    console, machine = Console(width=max(Console().width, 140)), facts()
-    measured: dict[str, Any] = {"machine": machine, "threads": 1}
+    measured: dict[str, Any] = {"machine": facts(), "threads": 1}
     measured["settings"] = {
         name: getattr(given, name) for name in ("rounds", "seconds", "rows", "build_limit", "quick")
     }
     wanted = {what: getattr(given, what) for what in TESTS if getattr(given, what)}
+    tables: list[Table] = []
     if wanted:
         measured |= {what: at_size(what, count) for what, count in wanted.items()}
     else:
-        measured |= main_table(given, console)
-    path = keep(given.out, "search", measured)
-    console.print(f"kept in {path.name}", highlight=False)
+        found, tables = main_table(given)
+        measured |= found
+    conclude(given.out, "search", measured, *tables, width=140)
 
 
 if __name__ == "__main__":

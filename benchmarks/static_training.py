@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, bound, conclude, facts, fresh, tell
 from rich.table import Table
 
 SPEED_LIMIT, QUALITY_LIMIT = 3.0, -0.01
@@ -154,17 +153,16 @@ def measure(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         task, used = run(contestants, overrides, given.pairs, given.rounds, Path(folder))
     gaps = differences(contestants[0], contestants[1:], task.clusters)
-    kept, console = bounds(contestants[0], contestants[1:], gaps), Console()
+    kept = bounds(contestants[0], contestants[1:], gaps)
     judged = f"{METRIC} on {len(task.queries):,} held-out queries"
     title = f"{used:,} pairs, epochs: {given.epochs:g}, rounds: {given.rounds}; {judged}"
-    console.print(table(contestants, gaps, title), *bound_lines(kept), sep="\n", highlight=False)
     measured = {
         "machine": machine,
         "settings": {"pairs": used, "epochs": given.epochs, "rounds": given.rounds, "queries": len(task.queries)},
         "contestants": {contestant.name: report(contestant, gaps) for contestant in contestants},
         "bounds": kept,
     }
-    console.print(f"kept in {keep(given.out, 'static_training', measured).name}", highlight=False)
+    conclude(given.out, "static_training", measured, table(contestants, gaps, title))
 
 
 def main() -> None:

@@ -15,8 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _machine import RESULTS, Bound, bound, bound_lines, facts, fresh, keep, tell
-from rich.console import Console
+from _machine import RESULTS, Bound, bound, conclude, facts, fresh, tell
 from rich.table import Table
 
 ASKED = {"bf16": (3.5, 0.5), "fp32": (3.0, None)}  # times the peer's pairs a second, share of its peak memory
@@ -78,7 +77,7 @@ def losses(rows: Path) -> tuple[list[float], list[float]]:
 def measure(given: argparse.Namespace) -> None:
     from _pairs import distinct, pairs
 
-    machine, console = facts(), Console()
+    machine = facts()
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.json"
         rows.write_text(json.dumps(distinct(pairs(2 * given.pairs))[: given.pairs]), encoding="utf-8")
@@ -96,7 +95,6 @@ def measure(given: argparse.Namespace) -> None:
             speeds = ", ".join(f"{run['pairs_per_second']:.2f}" for run in each)
             row = f"{_median(each, 'pairs_per_second'):.2f}", f"{_median(each, 'peak_mb'):,.0f}"
             shown.add_row(precision, name if name == "ours" else f"sentence-transformers, {name}", *row, speeds)
-    console.print(shown, *bound_lines(held), sep="\n", highlight=False)
     measured = {
         "machine": machine,
         "settings": {"pairs": given.pairs, "rounds": given.rounds, "batch": 64, "max_length": 256},
@@ -104,7 +102,7 @@ def measure(given: argparse.Namespace) -> None:
         "losses": {"ours": ours, "sentence-transformers": theirs},
         "bounds": held,
     }
-    console.print(f"kept in {keep(given.out, 'transformer_training', measured).name}", highlight=False)
+    conclude(given.out, "transformer_training", measured, shown)
 
 
 def main() -> None:

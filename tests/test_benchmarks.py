@@ -89,36 +89,6 @@ def test_mining(run: Run) -> None:
     assert len(kept["rows"]) >= 3 and len(kept["bounds"]) == 3
 
 
-def test_hybrid(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.evaluation.models import retrieval
-    from tests.index.word_model import WordModel
-
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    texts = ["a red fox", "a grey goose", "", "a red hen", "the grey hare"]
-    task = retrieval(["red fox", "grey", "unanswered", "hen"], texts, {0: {0: 1}, 1: {4: 1}, 3: {3: 1}})
-    monkeypatch.setattr(importlib.import_module("_judged_sets"), "task_of", lambda *_: task)
-    monkeypatch.setattr(importlib.import_module("hybrid"), "_Kept", lambda *_: WordModel())
-    kept = run("hybrid", "hybrid:found_by", ["--sets", "cranfield", "cisi", "--fusions"])
-    assert list(kept["means"])[:3] == ["words", "vectors", "hybrid"] and len(kept["means"]) == 8
-    assert kept["sets"]["cisi"] == {"set": "cranfield", "documents": 4, "queries": 3, "language": None} | {
-        "set": "cisi"
-    }
-    assert kept["means"]["words"]["mrr@10"]["cisi"] == pytest.approx((1 + 1 / 2 + 1) / 3)
-    gap = kept["differences"]["hybrid"]["mrr@10"]["words"]
-    assert gap["value"] == pytest.approx(kept["means"]["hybrid"]["mrr@10"]["cisi"] - (1 + 1 / 2 + 1) / 3)
-    assert [bound["limit"] for bound in kept["bounds"]] == [0, 0, 0, 0]
-
-
-@pytest.mark.parametrize(("name", "queries", "documents"), [("nl2bash", 300, 10_624), ("trecqa", 250, 7_052)])
-def test_sets_to_choose_a_fusion_on(
-    shared_data: Path, monkeypatch: pytest.MonkeyPatch, name: str, queries: int, documents: int
-) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    task = importlib.import_module("_judged_sets").task_of(name, shared_data)
-    assert (len(task.queries), len(task.documents)) == (queries, documents)
-    assert set(task.relevance) == set(range(queries))
-
-
 def test_many_rows(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     script = importlib.import_module("many_rows")

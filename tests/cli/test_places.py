@@ -48,6 +48,15 @@ def test_a_path_that_cannot_be_is_the_users_input(name: str, nearfar: Run) -> No
     nearfar("train", "static", f"data.path={name}").refused(name[:20])
 
 
+@pytest.mark.usefixtures("here")
+def test_a_home_that_nobody_has_is_the_users_input(nearfar: Run) -> None:
+    place = "~nobody-of-this-name/x"
+    nearfar("search", f"{place}.index", "fox").refused("search")
+    nearfar("index", "build", "new.index", "model", place).refused(place)
+    nearfar("train", "simclr", f"data.path={place}").refused(place)
+    assert nearfar("search", "model", "pairs.jsonl", f"{place}.png").code == 0  # words, then
+
+
 def test_names_that_are_no_text(here: Path, nearfar: Run) -> None:
     (here / f"{NOT_UTF8}.jsonl").write_bytes((here / "pairs.jsonl").read_bytes())
     nearfar("audit", f"{NOT_UTF8}.jsonl", "--out", "a.html", "--quiet").refused("not UTF-8", "rename")

@@ -14,7 +14,6 @@ _LONGEST = 20_000  # characters of a text that are looked through
 _LINES = 2  # of a text that are shown
 _MORE = " ..."
 _TIED = "\u00a0"  # in the place of a space at which no line ends
-_LEGS = ("vectors", "words")
 
 
 def show_hits(hits: list[dict[str, Any]], *, scores: bool, explained: bool) -> None:
@@ -56,9 +55,11 @@ def _facts(hit: Mapping[str, Any], *, explained: bool) -> list[str]:
 
 def _reasons(explain: Mapping[str, Any]) -> list[str]:
     """Return what each ranking gave, and how the two were fused."""
+    from nearfar.index.hybrid import LEGS
+
     lines = []
     fused = explain.get("fused")
-    for leg in _LEGS:
+    for leg in LEGS:
         found = explain.get(leg)
         if found:
             terms = ", ".join(f"{term}{_TIED}{value:.2f}" for term, value in _by_value(found.get("terms", {})))

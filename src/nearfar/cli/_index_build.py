@@ -15,6 +15,7 @@ from nearfar.cli._early import refuse_model
 from nearfar.cli._table_settings import backend_of, backend_settings
 from nearfar.errors import InputError, Interrupted
 from nearfar.printable import show
+from nearfar.storage.places import expanded
 
 if TYPE_CHECKING:
     from nearfar.index.documents.build import BuildProgress, BuildReport
@@ -68,7 +69,7 @@ def build(
     """
     refuse_model(model)
     kinds, kept = _kinds(field or []), backend_of(backend, precision, backend_settings(overrides))
-    if not path.expanduser().exists():
+    if not expanded(path).exists():
         raise InputError(f"{path}: no such file or folder; give the documents to index")
     from nearfar.index.documents.build import BuildSettings
     from nearfar.index.documents.build_index import NewIndex, build_index
@@ -76,7 +77,13 @@ def build(
     from nearfar.model import Model
 
     settings = BuildSettings(
-        column, kinds, TOKENS if tokens is None else tokens, tuple(exclude or ()), everything, again, moved
+        column=column,
+        kinds=kinds,
+        tokens=TOKENS if tokens is None else tokens,
+        exclude=tuple(exclude or ()),
+        everything=everything,
+        again=again,
+        moved=moved,
     )
     new = NewIndex(kept, None if language == "none" else language)
     try:
@@ -94,8 +101,7 @@ def _first(report: BuildReport) -> str:
     if report.problems:
         more = f", and {len(report.problems) - 1:,} more problems" if len(report.problems) > 1 else ""
         return f" ({report.problems[0]}{more})"
-    passed = ", ".join(f"{count:,} {what}" for what, count in report.passed_over.items())
-    return f" (passed over: {passed})" if passed else ""
+    return f" (passed over: {report.reasons()})" if report.passed_over else ""
 
 
 def _kinds(given: Sequence[str]) -> dict[str, str]:
@@ -143,8 +149,7 @@ def _show(index: Path, report: BuildReport, waits: bool) -> None:
     show(f"  {'; '.join(done)}")
     show(f"  characters, without white space: {report.characters_in:,} read, {report.characters_out:,} in passages")
     if report.passed_over:
-        passed = ", ".join(f"{count:,} {what}" for what, count in report.passed_over.items())
-        show(f"  passed over: {passed}")
+        show(f"  passed over: {report.reasons()}")
     if report.problems:
         show(f"  problems: {len(report.problems):,}")
         show(*(f"    {line}" for line in report.problems[:SHOWN]))

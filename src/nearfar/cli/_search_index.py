@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.cli._early import refuse_model
 from nearfar.errors import InputError, NearfarError
+from nearfar.storage.places import expanded
 
 if TYPE_CHECKING:
     from nearfar.index.hybrid import Hit
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def is_index(path: str) -> bool:
     """Return whether a path is the folder of an index."""
-    return (Path(path).expanduser() / "index.json").is_file()
+    from nearfar.index.folder import IndexFolder
+
+    return IndexFolder(expanded(path)).is_there()
 
 
 def found(
@@ -34,9 +36,8 @@ def found(
     from nearfar.index.folder import IndexFolder
     from nearfar.index.index import Index
 
-    folder = Path(path).expanduser()
-    contents = IndexFolder(folder).contents()
-    given = model or contents.generations[contents.current].model
+    folder = expanded(path)
+    given = model or IndexFolder(folder).contents().searched.model
     needed = not like and how["mode"] != "words"
     if needed and given is not None:
         try:
@@ -59,7 +60,7 @@ def _query(given: str) -> Any:
     """Return a query: the picture of a path, or the words."""
     from nearfar.pictures.decode import is_picture_name
 
-    if is_picture_name(given) and Path(given).expanduser().is_file():
+    if is_picture_name(given) and expanded(given).is_file():
         from nearfar.evaluation.sources import picture
 
         return picture(given)

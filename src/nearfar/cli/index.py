@@ -25,7 +25,6 @@ RowOverrides = Annotated[
     typer.Argument(metavar="[SETTINGS]...", help="data.delimiter=';'; of a new index: backend.host=db."),
 ]
 Where = Annotated[str | None, typer.Option(help="A filter: \"year >= 2020 and lang = 'de'\".")]
-_MANY = 10_000  # new rows after which it is worth a moment to make searches faster
 app = typer.Typer(
     help="Build an index of documents, rows or vectors, and keep it.",
     no_args_is_help=True,
@@ -70,6 +69,7 @@ def add(
     from nearfar.index.folder import IndexFolder
     from nearfar.index.generations import refuse_other_backend
     from nearfar.index.index import Index
+    from nearfar.index.upkeep import WORTH_OPTIMISING
 
     given = None if vectors is None else vectors_of(vectors)
     parts, identity = rows_of(table, read, column, given, id_column)
@@ -83,7 +83,7 @@ def add(
         opened = Index.create(index, model, dim=dim, **kept)
     with opened:
         added = sum(opened.add(rows, of_rows) for rows, of_rows in parts)
-        if added >= _MANY:
+        if added >= WORTH_OPTIMISING:
             opened.optimise()
         facts = {"index": str(index), "added": added, "rows": opened.count(), "ids": identity}
     by_text = [] if identity is not None else ["  ids are of the texts, as the table has no column id (--id names one)"]
@@ -158,8 +158,7 @@ def _model_of(index: Path) -> str | None:
     """Return the folder of an index's model; None where it has none, or it is not there any more."""
     from nearfar.index.folder import IndexFolder
 
-    contents = IndexFolder(index).contents()
-    model = contents.generations[contents.current].model
+    model = IndexFolder(index).contents().searched.model
     if model is not None:
         try:
             refuse_model(model)

@@ -21,10 +21,8 @@ from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.evaluation.sources import Reading
-    from nearfar.index.exact import Mode
+    from nearfar.index.hybrid import Mode
 
-
-MODES = ("vectors", "words", "hybrid")
 Hits = list[dict[str, Any]]
 Display = Callable[[Hits], None]
 
@@ -71,8 +69,8 @@ def command(
     """
     if k < 1:
         raise InputError(f"-k {k}: ask for at least one result")
-    if mode is not None and mode not in MODES:
-        raise InputError(f"--mode {mode}: no such mode; {nearest(mode, MODES)}")
+    if mode is not None:
+        _refuse_mode(mode)
     if depth is not None and (rerank is None or depth < 1):
         raise InputError(f"--depth {depth}: it is how many rows --rerank reads, at least one; give both or neither")
     of_index = {"--where": where, "--like": like, "--rerank": rerank, "--explain": explain, "--model": its_model}
@@ -106,6 +104,13 @@ def command(
         emit(found, as_json, lambda: _show_several(queries, found, display, where))
     else:
         emit(found[0], as_json, lambda: _show(found[0], display, where))
+
+
+def _refuse_mode(mode: str) -> None:
+    from nearfar.index.hybrid import MODES
+
+    if mode not in MODES:
+        raise InputError(f"--mode {mode}: no such mode; {nearest(mode, MODES)}")
 
 
 def _refuse(place: str, what: str, options: dict[str, Any]) -> None:

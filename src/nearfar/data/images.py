@@ -25,6 +25,7 @@ from nearfar.data.tables.split import checked_size
 from nearfar.errors import InputError, nearest
 from nearfar.pictures.decode import LEAST_SIDE
 from nearfar.storage.fingerprint import fingerprint
+from nearfar.storage.places import expanded
 
 HELD = "heldout"
 
@@ -93,7 +94,7 @@ class Images:
             raise InputError(f"data.images.store_gb: {store_gb:g} is no size; give gigabytes, 0 to keep none")
         refuse_seed(seed, "data.images.seed")
         settings = ReadSettings(side, store_gb * 1e9, workers, progress)
-        found = labelled_pictures(Path(path).expanduser(), settings, label, broken)
+        found = labelled_pictures(expanded(path), settings, label, broken)
         if found.warning:
             warnings.warn(found.warning, stacklevel=2)
         self._all, self._codes = found, codes(found.labels)

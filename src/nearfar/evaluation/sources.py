@@ -259,7 +259,7 @@ def picture(given: str) -> Any:
     """Return the picture in a file. Errors: `InputError` for one that is not there, or cannot be used."""
     from nearfar.pictures.decode import BadPictureError, decoded
 
-    place = Path(given).expanduser()
+    place = expanded(given)
     try:
         return decoded(place.read_bytes())
     except OSError as error:

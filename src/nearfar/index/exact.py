@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, get_args, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from torch import Tensor
 from nearfar.abilities import ARRAYS
 from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, column_kind, kind_of
 from nearfar.errors import InputError, nearest
+from nearfar.index.hybrid import DEPTH, MODES, Mode
 from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder, embed_slices
 from nearfar.vectors.ranking import Ranking
@@ -22,8 +23,6 @@ TextHit = dict[str, Any]  # "id", "score" and, of a document of text, "text"
 Corpus = Sequence[Any] | Column
 Query = str | npt.NDArray[Any] | Tensor
 Queries = list[str] | list[npt.NDArray[Any]] | list[Tensor]
-Mode = Literal["vectors", "words", "hybrid"]
-FUSED = 100  # the documents of each ranking that a fusion reads, at least
 
 
 @overload
@@ -92,13 +91,13 @@ def search(
 
 def _ranking(model: Embedder, column: Column, cells: list[Any], k: int, mode: Mode) -> Ranking:
     """Return the k best rows of the corpus for each query."""
-    if mode not in get_args(Mode):
-        raise InputError(f"search: no mode {mode!r}; {nearest(str(mode), get_args(Mode))}")
+    if mode not in MODES:
+        raise InputError(f"search: no mode {mode!r}; {nearest(str(mode), MODES)}")
     if k < 1:
         raise InputError(f"search: k must be at least 1, it is {k}")
     if mode == "vectors":
         return _by_vectors(model, column, cells, k)
-    depth = k if mode == "words" else max(k, FUSED)
+    depth = k if mode == "words" else max(k, DEPTH)
     words = _by_words(column, cells, depth, mode)
     if mode == "words":
         return words

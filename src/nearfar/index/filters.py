@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
+from nearfar.coerce import LARGEST
 from nearfar.errors import InputError, nearest
 from nearfar.index.rows import KINDS, Kind, Kinds, Value
 from nearfar.printable import is_encodable
@@ -84,7 +85,6 @@ _OPERATORS: dict[Operator, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_LARGEST = 2**63  # integers beyond fit no column
 _MOST_CONDITIONS, _DEEPEST = 400, 40  # in one filter: databases refuse expressions of 1,000 levels
 _MOST_VALUES = 10_000  # in one filter
 
@@ -198,12 +198,12 @@ def _fitted(field: str, kind: Kind, given: str | int | float | bool) -> str | in
     """Return a value as one of a kind, or refuse it."""
     value: Any = given
     if kind == "number" and type(value) is int:
-        value = float(value) if abs(value) < _LARGEST else math.inf
+        value = float(value) if abs(value) < LARGEST else math.inf
     elif kind == "integer" and type(value) is float and value.is_integer():
         value = int(value)
     if not is_of(kind, value):
         raise InputError(f"where: {field} is {_a(kind)}, and {_literal(value):.60} is none")
-    if (kind == "number" and not math.isfinite(value)) or (kind == "integer" and abs(value) >= _LARGEST):
+    if (kind == "number" and not math.isfinite(value)) or (kind == "integer" and abs(value) >= LARGEST):
         raise InputError(f"where: {field}: the number {value!s:.40} is out of range; numbers are finite, of 64 bits")
     if kind == "text":
         refuse_unstorable(value, f"where: {field}")

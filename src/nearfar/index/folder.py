@@ -20,7 +20,8 @@ from nearfar.storage.folders import write_json
 from nearfar.storage.places import ensure_folder, write_error
 
 FORMAT = 2  # 2: words.db has the lengths of texts in blocks
-_NAME, _LOCK, _GENERATIONS = "index.json", "lock", "generations"
+INDEX_FILE, GENERATIONS = "index.json", "generations"  # by which the folder of an index is known
+_LOCK = "lock"
 _PATIENCE = 300.0  # seconds to wait for another writer
 _PAUSE = 0.01  # between two tries, in seconds
 
@@ -31,8 +32,8 @@ class Generation:
 
     backend: its name and settings. model: the path as it was given. fingerprint: of the model's space; None where rows
     came as vectors of a model that is not known. rows, digest, language: as of when a writer closed it last.
-    approximate: of an approximate index its "settings" and what was measured of it (`recall.build`). built_from: of
-    documents, what they came from.
+    approximate: of an approximate index its "settings" and what was measured of it (`recall.build_to_recall`).
+    built_from: of documents, what they came from.
     """
 
     backend: Mapping[str, Any]
@@ -72,6 +73,11 @@ class Contents:
     current: int
     generations: Mapping[int, Generation]
 
+    @property
+    def searched(self) -> Generation:
+        """The generation that is searched."""
+        return self.generations[self.current]
+
     def with_one(self, number: int, generation: Generation) -> Contents:
         """Return the contents with a generation added or replaced."""
         return Contents(self.current, {**self.generations, number: generation})
@@ -86,15 +92,15 @@ class IndexFolder:
 
     def place(self, generation: int) -> Path:
         """Return the folder of a generation."""
-        return self.path / _GENERATIONS / f"{generation:06}"
+        return self.path / GENERATIONS / f"{generation:06}"
 
     def is_there(self) -> bool:
         """Return whether there is an index."""
-        return (self.path / _NAME).is_file()
+        return (self.path / INDEX_FILE).is_file()
 
     def contents(self) -> Contents:
         """Return what `index.json` says now."""
-        path = self.path / _NAME
+        path = self.path / INDEX_FILE
         try:
             with path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -103,14 +109,14 @@ class IndexFolder:
                     self._read = version, _contents(path, file.read())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(
-                f"{self.path}: no index there ({_NAME} is missing); make one: nearfar index build"
+                f"{self.path}: no index there ({INDEX_FILE} is missing); make one: nearfar index build"
             ) from error
         return self._read[1]
 
     def write(self, contents: Contents) -> None:
         """Replace `index.json`; a reader sees the old one or the new one."""
         generations = {str(number): asdict(each) for number, each in sorted(contents.generations.items())}
-        write_json(self.path / _NAME, {"format": FORMAT, "current": contents.current, "generations": generations})
+        write_json(self.path / INDEX_FILE, {"format": FORMAT, "current": contents.current, "generations": generations})
 
     @contextmanager
     def lock(self, patience: float = _PATIENCE) -> Iterator[None]:
@@ -139,7 +145,7 @@ class IndexFolder:
                     yield
                 except BaseException:
                     if not self.is_there():  # else it is another's
-                        _remove_empty([self.path / _GENERATIONS])
+                        _remove_empty([self.path / GENERATIONS])
                         (self.path / _LOCK).unlink(missing_ok=True)  # who waits for it sees that it is deleted
                     raise
         except BaseException:

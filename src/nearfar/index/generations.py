@@ -37,7 +37,7 @@ def begin(folder: IndexFolder, embedding: Embedding, *, language: str | None, di
     """
     with folder.lock():
         contents = folder.contents()
-        now = contents.generations[contents.current]
+        now = contents.searched
         size = embedding.dim(dim)
         backend = _fitting(now.backend, embedding.first_dims(), size)
         generation = embedding.described(Generation(backend, size, fields=now.fields))
@@ -69,8 +69,7 @@ def refuse_other_backend(folder: IndexFolder, given: Mapping[str, Any]) -> None:
 
     Values of settings are not shown, as they may be secret.
     """
-    contents = folder.contents()
-    now = contents.generations[contents.current].backend
+    now = folder.contents().searched.backend
     wanted = {"name": given.get("backend"), "precision": given.get("precision"), **(given.get("settings") or {})}
     for name, value in wanted.items():
         if value is not None and value != now.get(name):
@@ -112,7 +111,7 @@ def waiting(folder: IndexFolder) -> int:
     return number
 
 
-def swap(folder: IndexFolder, *, drop_old: bool) -> Contents:
+def swap(folder: IndexFolder, *, drop_old: bool) -> None:
     """Let the generation that was filled beside take the current one's place: readers see it at their next search.
 
     The old one stays until another is begun, unless it is dropped.
@@ -126,8 +125,7 @@ def swap(folder: IndexFolder, *, drop_old: bool) -> Contents:
         swapped = Contents(number, contents.generations)
         folder.write(swapped)
         if drop_old:
-            swapped = _leave(folder, swapped, Contents(number, {number: swapped.generations[number]}))
-    return swapped
+            _leave(folder, swapped, Contents(number, {number: swapped.searched}))
 
 
 def _rows(folder: IndexFolder, number: int) -> int:
@@ -138,11 +136,10 @@ def _rows(folder: IndexFolder, number: int) -> int:
         store.close()
 
 
-def _leave(folder: IndexFolder, before: Contents, after: Contents) -> Contents:
+def _leave(folder: IndexFolder, before: Contents, after: Contents) -> None:
     """Drop what is not in the contents after: first from `index.json`, then its rows and files."""
     gone = set(before.generations) - set(after.generations)
     if gone:
         folder.write(after)
         for number in gone:
             discard(folder.place(number), before.generations[number])
-    return after

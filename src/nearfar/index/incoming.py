@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from nearfar.coerce import LARGEST
 from nearfar.errors import InputError, listed
 from nearfar.index.filters import is_of, refuse_unstorable
 from nearfar.index.rows import KINDS, Kind, Kinds, Rows, Value, Vectors
 
 CONTENTS = ("text", "image")  # the keys of what is embedded
-_RESERVED = ("id", "vector", *CONTENTS)
+RESERVED = ("id", "vector", *CONTENTS)  # what no field is called
 _LONGEST_ID, _LONGEST_NAME = 2000, 63  # bytes, which PostgreSQL can index and call a column
 _MOST_FIELDS = 500
 _UNIT = 1e-5  # vectors whose length is 1 within so much are taken as they are
@@ -163,14 +164,14 @@ def _add_value(found: Incoming, number: int, key: Any, given: Any, where: str) -
 
 
 def _fitted(value: Any, kind: Kind, where: str) -> Value:
-    if kind == "number" and type(value) is int and abs(value) < 2**63:
+    if kind == "number" and type(value) is int and abs(value) < LARGEST:
         value = float(value)
     if not is_of(kind, value):
         fix = "; for numbers with fractions give fields={...: 'number'} when it is made" if kind == "integer" else ""
         raise InputError(f"{where} holds values of kind {kind}, and {value!r:.60} is none{fix}")
     if kind == "text":
         refuse_unstorable(value, where)
-    elif kind == "integer" and abs(value) >= 2**63:
+    elif kind == "integer" and abs(value) >= LARGEST:
         raise InputError(f"{where}: {value!s:.40} is beyond 64 bits; write it as a text")
     elif kind == "number":
         if not math.isfinite(value):
@@ -184,8 +185,8 @@ def _check_name(name: Any, known: Kinds, where: str) -> None:
     if not isinstance(name, str) or not name.strip() or _CONTROL.search(name) or name.startswith("_"):
         raise InputError(f"{where}: no field can be called {name!r:.60}: give it a text that does not begin with _")
     refuse_unstorable(name, f"{where}: a field's name")
-    if name.lower() in _RESERVED:
-        raise InputError(f"{where}: {name} is no field; rename it ({', '.join(_RESERVED)} have their own meaning)")
+    if name.lower() in RESERVED:
+        raise InputError(f"{where}: {name} is no field; rename it ({', '.join(RESERVED)} have their own meaning)")
     if len(name.encode()) > _LONGEST_NAME:
         raise InputError(f"{where}: the field's name {name[:40]!r}... is longer than {_LONGEST_NAME} bytes; shorten it")
     if clash := next((other for other in known if other != name and other.lower() == name.lower()), None):

@@ -10,7 +10,7 @@ import numpy as np
 from nearfar.errors import listed
 from nearfar.index.digest import total
 from nearfar.index.folder import Generation, IndexFolder
-from nearfar.index.store import RowStore, documents
+from nearfar.index.store import RowStore, indexed_rows
 
 _AT_ONCE = 4096  # rows that are read at a time
 
@@ -34,22 +34,16 @@ def check(store: RowStore) -> dict[str, Any]:
 
 def verify(store: RowStore) -> dict[str, Any]:
     """Return whether every row, its vector and its words are those that were written."""
-    known, problems, hashes, changed, doubled = (
-        store.words.postings.hashes(),
-        [],
-        list[bytes](),
-        list[str](),
-        list[str](),
-    )
-    left = dict(known)
+    known, problems = store.words.postings.hashes(), list[str]()
+    left, hashes, changed, doubled = dict(known), list[bytes](), list[str](), list[str]()
     for rows in store.backend.scan(_AT_ONCE):
-        for document in documents(rows):
-            hashes.append(document.hash)
-            if document.id not in known or known[document.id] != document.hash:
-                changed.append(document.id)
-            elif document.id not in left:
-                doubled.append(document.id)
-            left.pop(document.id, None)
+        for row in indexed_rows(rows):
+            hashes.append(row.hash)
+            if known.get(row.id) != row.hash:
+                changed.append(row.id)
+            elif row.id not in left:
+                doubled.append(row.id)
+            left.pop(row.id, None)
         if not np.isfinite(rows.vectors).all():
             problems.append("a vector is not finite")
     for names, what in (

@@ -69,7 +69,7 @@ class RecallQueries:
         return statistics.median(spent[0]), statistics.median(spent[1])
 
 
-def build(backend: Backend, settings: Mapping[str, Any], asked: float, say: Say) -> dict[str, Any]:
+def build_to_recall(backend: Backend, settings: Mapping[str, Any], asked: float, say: Say) -> dict[str, Any]:
     """Build an approximate index and return what was measured: its settings with the least effort of the asked recall.
 
     Errors: `InputError`, and there is no approximate index afterwards, where no effort reaches it.
@@ -100,13 +100,13 @@ def build(backend: Backend, settings: Mapping[str, Any], asked: float, say: Say)
     )
 
 
-def again(backend: Backend, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Measure once more what `build` has measured. Errors: `InputError` for settings that are damaged."""
+def measured_again(backend: Backend, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure once more what `build_to_recall` has measured. Errors: `InputError` for settings that are damaged."""
     sample, settings = RecallQueries.of(backend), backend.effort(before["settings"]).settings
     return _measured(sample, backend, settings, sample.recall(backend, settings), before["asked"])
 
 
-def problems(measured: Mapping[str, Any]) -> list[str]:
+def recall_problems(measured: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with an approximate search, in words."""
     if measured["recall"] >= measured["asked"]:
         return []

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nearfar.errors import InputError
 from nearfar.index.hybrid import Hit
+from nearfar.storage.places import expanded
 
 DEPTH = 50  # rows of each query that are reranked, by default
 PairScorer = Callable[[list[str], list[str]], npt.NDArray[np.float32]]  # of the i-th query with the i-th text
@@ -38,7 +39,7 @@ class Rerankers:
             raise InputError(
                 f"search: rerank is {type(given).__name__}; give a cross-encoder's folder, or what scores pairs"
             )
-        folder = Path(given).expanduser()
+        folder = expanded(given)
         if self._read is None or self._read[0] != folder:
             from nearfar.encoders.pretrained.cross_encoder import CrossEncoder  # it imports torch, which takes seconds
 

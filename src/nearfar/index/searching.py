@@ -150,13 +150,17 @@ def _check(k: Any, mode: Any) -> None:
 def _are_several(query: Any) -> bool:
     """Return whether this is a list of queries: a list of numbers is one vector."""
     if isinstance(query, list | tuple):
-        return not query or not isinstance(query[0], int | float | np.number)
+        return not _are_numbers(query)
     return isinstance(query, np.ndarray) and query.ndim == 2 and query.dtype.kind == "f"
+
+
+def _are_numbers(query: Any) -> bool:
+    return isinstance(query, list | tuple) and bool(query) and isinstance(query[0], int | float | np.number)
 
 
 def _given_vector(query: Any, dim: int, where: str) -> Vectors | None:
     """Return a query that is a vector as one of unit length; None for what is to be embedded."""
-    numbers = isinstance(query, list | tuple) and isinstance(query[0], int | float | np.number)
+    numbers = _are_numbers(query)
     if numbers or (isinstance(query, np.ndarray) and query.ndim == 1 and query.dtype.kind in "fiu"):
         vector: Vectors = checked_vectors([query] if numbers else query[None], 1, dim, None, where)[0]
         return vector

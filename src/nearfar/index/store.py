@@ -5,16 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
+from typing import Self
 
 from nearfar.errors import InputError, nearest
 from nearfar.index.backend import Backend
 from nearfar.index.digest import row_hash
 from nearfar.index.folder import Generation
 from nearfar.index.postings import IndexedRow, Totals
-from nearfar.index.rows import Kinds, Row, Rows
+from nearfar.index.rows import Kinds, Row, Rows, Vectors
 from nearfar.index.words import Words
 from nearfar.text.language import detect
 
@@ -79,7 +77,7 @@ class RowStore:
         """Add rows, or replace those of their ids."""
         self.words.postings.begin(rows.ids)
         self.backend.upsert(rows)
-        self._follow(rows.ids, documents(rows))
+        self._follow(rows.ids, indexed_rows(rows))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove rows; return how many were there."""
@@ -88,15 +86,14 @@ class RowStore:
         self._follow(ids, [])
         return removed
 
-    def recover(self) -> int:
-        """Follow up the writes that were begun and did not end; return how many rows they named."""
+    def recover(self) -> None:
+        """Follow up the writes that were begun and did not end."""
         pending = self.words.postings.pending()
         if pending:
             self.backend.add_fields(self.fields)
             rows = [row for row in self.backend.get(pending) if row is not None]
             vectors = self.backend.vectors([row.id for row in rows])
-            self._follow(pending, [document(row, vector) for row, vector in zip(rows, vectors)])
-        return len(pending)
+            self._follow(pending, [indexed_row(row, vector) for row, vector in zip(rows, vectors)])
 
     def add_fields(self, fields: Kinds) -> None:
         """Give rows further fields."""
@@ -137,7 +134,7 @@ class RowStore:
 
     def _cut_anew(self, language: str | None, *, settled: bool) -> None:
         with self.words.postings.writing() as totals:
-            self.words.settle(totals, language, map(documents, self.backend.scan(_AT_ONCE)))
+            self.words.settle(totals, language, map(indexed_rows, self.backend.scan(_AT_ONCE)))
             totals.settled = settled
 
     def _follow(self, ids: Sequence[str], found: Sequence[IndexedRow]) -> None:
@@ -152,15 +149,13 @@ def discard(place: Path, generation: Generation) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def documents(rows: Rows) -> list[IndexedRow]:
+def indexed_rows(rows: Rows) -> list[IndexedRow]:
     """Return rows as their words and hashes count them."""
     fields = [{name: values[i] for name, values in rows.fields.items()} for i in range(len(rows))]
-    return [
-        IndexedRow(name, text, row_hash(name, text, of_row, vector))
-        for name, text, of_row, vector in zip(rows.ids, rows.texts, fields, rows.vectors)
-    ]
+    stored = map(Row, rows.ids, rows.texts, fields)
+    return [indexed_row(row, vector) for row, vector in zip(stored, rows.vectors)]
 
 
-def document(row: Row, vector: Any) -> IndexedRow:
-    """Return a row as its words and hash count it."""
-    return IndexedRow(row.id, row.text, row_hash(row.id, row.text, row.fields, np.asarray(vector, np.float32)))
+def indexed_row(row: Row, vector: Vectors) -> IndexedRow:
+    """Return a row, whose vector is (d,), as its words and hash count it."""
+    return IndexedRow(row.id, row.text, row_hash(row.id, row.text, row.fields, vector))

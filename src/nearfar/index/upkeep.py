@@ -9,7 +9,9 @@ from typing import Any
 from nearfar.errors import InputError
 from nearfar.index import inspection
 from nearfar.index.opened import Opened, counted
-from nearfar.index.recall import Say, again, build, problems
+from nearfar.index.recall import Say, build_to_recall, measured_again, recall_problems
+
+WORTH_OPTIMISING = 10_000  # new rows after which the commands take a moment to make searches faster
 
 
 class Upkeep:
@@ -64,7 +66,7 @@ class Upkeep:
             if name is None:
                 store.backend.drop_approximate()
                 return None
-            measured = build(store.backend, given, recall, say)
+            measured = build_to_recall(store.backend, given, recall, say)
             self._opened.update(replace(exact, approximate=measured))
             return measured
 
@@ -82,13 +84,13 @@ class Upkeep:
             found = inspection.check(store)
             if (before := generation.approximate) is not None:
                 try:
-                    measured = again(store.backend, before)
+                    measured = measured_again(store.backend, before)
                 except InputError as error:  # too few rows are left, or what was kept is damaged
                     found["problems"].append(str(error))
                     return found
                 self._opened.update(replace(generation, approximate=measured))
                 found["approximate"] = measured
-                found["problems"] += problems(measured)
+                found["problems"] += recall_problems(measured)
             return found
 
     def verify(self) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import numpy as np
 import nearfar as nf
 from nearfar.column import ListColumn
 from nearfar.errors import InputError
-from nearfar.index.folder import Generation
 from nearfar.index.rows import KINDS, Kinds, Row, Vectors
 from nearfar.model import Model
 
@@ -34,8 +33,8 @@ class MemoryStore:
         return self.folder
 
     @property
-    def description(self) -> Generation:
-        return Generation({"name": "memory"}, 8, fields=self._fields)
+    def fields(self) -> Kinds:
+        return dict(self._fields)
 
     def add(self, rows: Iterable[Any], vectors: Any = None) -> int:
         rows = list(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfar.errors import InputError
+from nearfar.errors import InputError, RunError
 from nearfar.index.documents import build as builder
 from nearfar.index.documents import embed_files, manifest
 from nearfar.index.documents.build import MANIFEST, BuildReport, BuildSettings, build
@@ -23,6 +23,7 @@ from nearfar.index.documents.embed_files import shard
 from nearfar.index.documents.find_files import FoundFile, find_files
 from nearfar.index.documents.passages import PassageCutter
 from nearfar.index.documents.read_file import ReadingSettings
+from nearfar.index.sqlite_file import SqliteFile
 from tests.index.documents.parts import CountingModel, MemoryStore, pdf
 
 MODEL = CountingModel()
@@ -327,3 +328,19 @@ def test_a_damaged_manifest_is_named(built: Built) -> None:
     with pytest.raises(InputError, match=r"documents\.db: is damaged"):
         build(built.store, MODEL, built.docs)
     assert builder.MANIFEST == "documents.db"
+
+
+def test_a_disk_that_fills_up_is_told_and_the_build_goes_on(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = SqliteFile.do_many
+
+    def full(file: SqliteFile, statement: str, rows: Iterable[Any]) -> None:
+        if "passages" in statement:
+            raise sqlite3.OperationalError("database or disk is full")
+        write(file, statement, rows)
+
+    built.write("a.txt", "near")
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteFile, "do_many", full)
+        with pytest.raises(RunError, match=r"documents\.db: .*disk is full.*free space"):
+            build(built.store, MODEL, built.docs)
+    assert built.build().embedded == 1

@@ -21,6 +21,7 @@ from nearfar.data.picture_sets.store import Pictures, StoredPictures
 from nearfar.data.tables.files import DOCUMENTS, FORMATS, format_suffix
 from nearfar.errors import InputError
 from nearfar.pictures.decode import MOST_BYTES, is_picture_name, too_many_bytes
+from nearfar.storage.places import expanded
 
 FEW = 5  # pictures that may be broken whatever the share, unless that is 0
 SHOWN = 5  # broken pictures that are named
@@ -61,7 +62,7 @@ def is_picture_set(path: str | Path) -> bool:
 
     A folder with a table at its top is one of tables.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     if not str(path) or not place.is_dir():
         return bool(str(path)) and is_archive_name(place)
     if is_saved(place):

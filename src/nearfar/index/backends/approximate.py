@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nearfar.errors import InputError, listed, nearest
+from nearfar.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,3 @@ def effort_of(settings: Mapping[str, Any], known: Known, backend: str) -> Effort
     given = checked(settings, known, backend)
     [(name, setting)] = [item for item in known[given["name"]].items() if item[1].part == "effort"]
     return Effort(given, name, settings.get(name, setting.least), setting.most)
-
-
-def refuse_settings(settings: Mapping[str, Any], known: tuple[str, ...], backend: str) -> None:
-    """Refuse settings of a backend that it does not know. Their values may be secret, so they are not shown."""
-    if unknown := next((key for key in settings if key not in known), None):
-        raise InputError(f"{backend}: has no setting {unknown!r:.40}; known: {listed(list(known))}")

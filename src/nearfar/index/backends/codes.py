@@ -1,4 +1,4 @@
-"""Vectors in fewer bytes, to be compared first: a byte or a bit for each coordinate, as rows of bytes."""
+"""Vectors in fewer bytes, to be compared first: of each coordinate a byte or a bit, or the first coordinates alone."""
 
 from __future__ import annotations
 
@@ -67,7 +67,16 @@ def unscaled(codes: Codes, dim: int) -> tuple[Vectors, Vectors]:
     return codes[:, :dim].view(np.int8).astype(np.float32), scales
 
 
-def error(vectors: Vectors, coding: Coding) -> float:
+def first_coordinates(vectors: Vectors, dim: int) -> Vectors:
+    """Return the first coordinates of vectors (n, d), of unit length: (n, dim). Those that are all zero stay zero."""
+    if dim == vectors.shape[1]:
+        return vectors
+    short = vectors[:, :dim]
+    lengths = np.linalg.norm(short, axis=1, keepdims=True)
+    return (short / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def code_error(vectors: Vectors, coding: Coding) -> float:
     """Return the largest distance of vectors (n, d) from what their codes stand for; no score errs by more."""
     if not len(vectors):
         return 0.0

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from nearfar.errors import InputError, listed
 from nearfar.index.backends.approximate import Effort
+from nearfar.index.backends.backend_settings import exact_settings
+from nearfar.index.backends.codes import first_coordinates
 from nearfar.index.backends.exact_files import ExactFiles
-from nearfar.index.backends.exact_settings import MORE, exact_settings, first_coordinates
 from nearfar.index.backends.lance_approximate import KNOWN as LANCE
 from nearfar.index.backends.pgvector_approximate import KNOWN as PGVECTOR
 from nearfar.index.backends.rows_table import RowsTable, Slots, State
@@ -22,6 +23,7 @@ from nearfar.index.rows import Kinds, Nearest, Row, Rows, Vectors
 from nearfar.index.scan import FEW, Scan, rounding
 
 _T = TypeVar("_T")
+_MORE = 256  # candidates beyond `oversample` times k that are scored by whole vectors
 _TRIES = 10  # of a read whose files another process's `optimise` replaces
 _SCATTERED = 4  # where fewer than one key in so many is allowed, these are picked out
 
@@ -177,7 +179,7 @@ class Exact:
         total = state.rows if slots is None else len(slots)
         if not total or not len(queries):
             return [Nearest([], np.empty(0, np.float32)) for _ in queries]
-        wanted = min(total, k if self._oversample is None else self._oversample * k + MORE)
+        wanted = min(total, k if self._oversample is None else self._oversample * k + _MORE)
         left = self._left(queries, wanted, state, slots)
         if left is None:
             compared = first_coordinates(queries, self._first)

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.index.backends.codes import Codes, Coding, decoded, encoded, error, unscaled, width
-from nearfar.index.backends.exact_settings import first_coordinates
+from nearfar.index.backends.codes import Codes, Coding, code_error, decoded, encoded, first_coordinates, unscaled, width
 from nearfar.index.backends.leading import FEWEST, Leading
+from nearfar.index.backends.rows_table import Slots
 from nearfar.index.backends.vector_file import VectorFile
 from nearfar.index.rescore import exact_scores
 from nearfar.index.rows import Vectors
 from nearfar.index.scan import Scan
 
-Slots = npt.NDArray[np.int64]
 _K = 10  # of the k-th best by which leading coordinates are judged
 _AT_ONCE = 2048  # rows that are copied or decoded at once: a processor's cache holds them
 
@@ -44,7 +43,7 @@ class ExactFiles:
             self._scanned.write(first, encoded(compared, self._coding))
         if self.leading is not None:
             self.leading.write(first, vectors)
-        return error(compared, "int8") if self._coding == "int8" else 0.0
+        return code_error(compared, "int8") if self._coding == "int8" else 0.0
 
     def vectors(self, count: int, slots: Slots) -> Vectors:
         """Return the vectors of slots, of the first `count`."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from nearfar.errors import InputError, RunError
-from nearfar.index.backends.approximate import Effort, checked, effort_of, refuse_settings
+from nearfar.index.backends.approximate import Effort, checked, effort_of
+from nearfar.index.backends.backend_settings import refuse_other_settings
 from nearfar.index.backends.candidates import MORE, Shortlist, settled
 from nearfar.index.backends.lance_approximate import KNOWN, index_of, searched_by
 from nearfar.index.backends.lance_filter import column, expression
@@ -43,7 +44,7 @@ class Lance:
     @classmethod
     def create(cls, place: Path, dim: int, fields: Kinds, settings: Mapping[str, Any]) -> Self:
         """Make an empty one, in place of one whose making was broken off. Errors: `InputError` for settings."""
-        _check(settings)
+        refuse_other_settings(settings, (), "lance")
         import pyarrow as pa
 
         shutil.rmtree(place / f"{_TABLE}.lance", ignore_errors=True)
@@ -60,7 +61,7 @@ class Lance:
     @classmethod
     def open(cls, place: Path, dim: int, fields: Kinds, settings: Mapping[str, Any]) -> Self:
         """Open what `create` made. Errors: `InputError` for one that is missing, damaged or of another dimension."""
-        _check(settings)
+        refuse_other_settings(settings, (), "lance")
         if not (place / f"{_TABLE}.lance").is_dir():
             raise InputError(f"{place}: is missing, so this index cannot be read; build it again")
         with explained(place, "cannot be opened"):
@@ -256,12 +257,6 @@ class Lance:
 
     def _writing(self) -> Any:
         return explained(self.place, "cannot be written", RunError)
-
-
-def _check(settings: Mapping[str, Any]) -> None:
-    refuse_settings(settings, ("precision",), "lance")
-    if (precision := settings.get("precision", "float32")) != "float32":
-        raise InputError(f"precision {precision!r:.40}: lance keeps float32 vectors; leave it out")
 
 
 def _field(name: str, kind: Kind) -> pa.Field[Any]:

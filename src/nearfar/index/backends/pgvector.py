@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 
 from nearfar.errors import InputError
-from nearfar.index.backends.approximate import Effort, checked, effort_of, refuse_settings
+from nearfar.index.backends.approximate import Effort, checked, effort_of
+from nearfar.index.backends.backend_settings import refuse_other_settings
 from nearfar.index.backends.candidates import MORE, Shortlist, settled
 from nearfar.index.backends.pgvector_approximate import KNOWN, index_of, indexed, search_options
 from nearfar.index.backends.postgres import PLACE, Postgres, check_dimension, check_place, do, prepare, received
@@ -115,9 +116,8 @@ class Pgvector:
 
     def get(self, ids: Sequence[str]) -> list[Row | None]:
         """Return the rows of ids, in their order; None where there is none."""
-        names = "".join(f", {quoted(name, 'postgres')}" for name in self.fields)
         with self._server.reading() as cursor:
-            do(cursor, f"SELECT id, text{names} FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
+            do(cursor, f"SELECT id, text{self._field_columns} FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
             found = {row[0]: row for row in cursor}
         rows: list[Row | None] = []
         for name in ids:
@@ -151,12 +151,10 @@ class Pgvector:
 
     def scan(self, size: int = 4096) -> Iterator[Rows]:
         """Yield all rows with their vectors, at most `size` at a time, in the order of ids; each part as it is then."""
-        names = "".join(f", {quoted(name, 'postgres')}" for name in self.fields)
-        after = ""
+        after, columns = "", f"id, text, vector{self._field_columns}"
         while True:
             with self._server.reading() as cursor:
-                select = f"SELECT id, text, vector{names} FROM {self.table} WHERE id > %s ORDER BY id LIMIT %s"
-                do(cursor, select, [after, size])
+                do(cursor, f"SELECT {columns} FROM {self.table} WHERE id > %s ORDER BY id LIMIT %s", [after, size])
                 page = cursor.fetchall()
             if not page:
                 return
@@ -254,6 +252,11 @@ class Pgvector:
     def _where(self) -> str:
         return f"{self._server.where}, table {self.table}"
 
+    @property
+    def _field_columns(self) -> str:
+        """The columns of fields, to follow others in a SELECT."""
+        return "".join(f", {quoted(name, 'postgres')}" for name in self.fields)
+
     def _is_there(self, cursor: Any) -> bool:
         """Return whether the table is there. Errors: `InputError` where it is no index of ours."""
         do(cursor, "SELECT obj_description(to_regclass(%s), 'pg_class'), to_regclass(%s)::oid", [self.table] * 2)
@@ -273,9 +276,7 @@ class Pgvector:
 
 
 def _check(settings: Mapping[str, Any]) -> None:
-    refuse_settings(settings, ("precision", *PLACE, "table"), "pgvector")
-    if (precision := settings.get("precision", "float32")) != "float32":
-        raise InputError(f"precision {precision!r:.40}: pgvector keeps float32 vectors; leave it out")
+    refuse_other_settings(settings, (*PLACE, "table"), "pgvector")
     check_place(settings)
     name = settings.get("table", "nearfar")
     if not isinstance(name, str) or not _NAME.fullmatch(name):

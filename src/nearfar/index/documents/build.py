@@ -14,7 +14,7 @@ from nearfar.abilities import picture_size, reads, side
 from nearfar.errors import InputError
 from nearfar.index.documents.embed_files import EmbeddedRows, FileOutcome, digest_of, embed_files, fields_digest
 from nearfar.index.documents.field_values import checked_kinds
-from nearfar.index.documents.find_files import FoundFile, FoundFiles, find_files
+from nearfar.index.documents.find_files import FoundFile, FoundFiles, find_files, reasons
 from nearfar.index.documents.manifest import Manifest
 from nearfar.index.documents.passages import TOKENS, Passage, PassageCutter
 from nearfar.index.documents.read_file import DOCUMENT_KINDS, ReadingSettings
@@ -26,15 +26,6 @@ from nearfar.storage.places import expanded
 MANIFEST = "documents.db"
 _LEAST_SIDE = 256  # pixels of a picture's shorter side, at most, where the model reads smaller ones
 _REMOVED = 1000  # rows that are removed in one call
-
-
-class Described(Protocol):
-    """What a build reads of an index's description."""
-
-    @property
-    def fields(self) -> Kinds:
-        """The kinds of the fields that rows have."""
-        ...
 
 
 class DocumentStore(Protocol):
@@ -51,8 +42,8 @@ class DocumentStore(Protocol):
         ...
 
     @property
-    def description(self) -> Described:
-        """What the index says of itself."""
+    def fields(self) -> Kinds:
+        """The kinds of the fields that rows have, by name."""
         ...
 
     def add(self, rows: Iterable[Any], vectors: Any = None) -> int:
@@ -115,6 +106,10 @@ class BuildReport:
     passed_over: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
+    def reasons(self) -> str:
+        """Return why files hold no documents, with their numbers."""
+        return reasons(self.passed_over)
+
     def facts(self) -> dict[str, Any]:
         """Return the report as plain values, in the order in which it is told."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
@@ -174,13 +169,13 @@ def build(
 
 
 def _reading(index: DocumentStore, model: Model, settings: BuildSettings) -> ReadingSettings:
-    declared = checked_kinds(settings.kinds)
+    declared, fields = checked_kinds(settings.kinds), index.fields
     for name, kind in declared.items():
-        if (known := index.description.fields.get(name, kind)) != kind:
+        if (known := fields.get(name, kind)) != kind:
             raise InputError(f"field {name!r}: is {known} in {index.folder}, not {kind}; build another index for that")
     reader = side(model.encoder, "key")
     pixels = max(picture_size(reader) or 0, _LEAST_SIDE)
-    return ReadingSettings(settings.column, {**index.description.fields, **declared}, reads(reader), pixels)
+    return ReadingSettings(settings.column, {**fields, **declared}, reads(reader), pixels)
 
 
 def _check_source(manifest: Manifest, source: Path, found: FoundFiles, settings: BuildSettings) -> None:
@@ -246,11 +241,11 @@ class _Writer:
         self._manifest.intend(owners)
         if part.rows:
             self._index.add([_row(passage) for passage in part.rows], vectors=part.vectors)
-        if part.moved:
-            self._index.add([_row(passage) for passage in part.moved], vectors=self._stored_vectors(part.moved))
-        self._manifest.written((owners[p.id], p.id, fields_digest(p)) for p in [*part.rows, *part.moved])
+        if part.updated:
+            self._index.add([_row(passage) for passage in part.updated], vectors=self._stored_vectors(part.updated))
+        self._manifest.written((owners[p.id], p.id, fields_digest(p)) for p in [*part.rows, *part.updated])
         self._report.embedded += len(part.rows)
-        self._report.updated += len(part.moved)
+        self._report.updated += len(part.updated)
         ended: list[FileOutcome] = []
         for outcome in part.ended:
             self._report.read += 1

@@ -15,9 +15,8 @@ from nearfar.index.documents.passages import PassageCutter
 from nearfar.index.folder import IndexFolder
 from nearfar.index.generations import refuse_other_backend
 from nearfar.index.index import Index
+from nearfar.index.upkeep import WORTH_OPTIMISING
 from nearfar.model import Model
-
-_MANY = 10_000  # new passages after which it is worth a moment to make searches faster
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def build_index(
     with index:
         report = build(index, model, path, settings, progress=progress)
         _keep_source(place, index, path, settings)
-        if report.embedded >= _MANY:
+        if report.embedded >= WORTH_OPTIMISING:
             index.optimise()
         return report, waits
 
@@ -75,7 +74,7 @@ def _check(model: Model, path: Path, settings: BuildSettings) -> None:
 def _opened(folder: IndexFolder, model: Model) -> tuple[Index, bool]:
     """Return the generation of a model, made if need be, and whether it is not the one that is searched."""
     contents = folder.contents()
-    if contents.generations[contents.current].fingerprint in (None, model.fingerprint):
+    if contents.searched.fingerprint in (None, model.fingerprint):
         return Index.open(folder.path, model), False
     last = max(contents.generations)
     waits = last != contents.current and contents.generations[last].fingerprint == model.fingerprint

@@ -72,13 +72,13 @@ class EmbeddedRows:
 
     rows: list[Passage]
     vectors: Vectors
-    moved: list[Passage]
+    updated: list[Passage]
     ended: list[FileOutcome]
     read: int
 
     def owners(self) -> dict[str, str]:
-        """Return the file of each row and of each that was moved, by id."""
-        return {row.id: str(row.fields["file"]) for row in [*self.rows, *self.moved]}
+        """Return the file of each row and of each that was updated, by id."""
+        return {row.id: str(row.fields["file"]) for row in [*self.rows, *self.updated]}
 
 
 def shard(files: Sequence[FoundFile], number: int, of: int) -> list[FoundFile]:
@@ -190,14 +190,14 @@ class _Part:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._new: list[tuple[Passage, FileOutcome]] = []
-        self._moved: list[Passage] = []
+        self._updated: list[Passage] = []
         self.ended: list[FileOutcome] = []
         self._size, self._bytes, self._began = _SMALLEST, 0, time.monotonic()
 
     @property
     def is_full(self) -> bool:
         """Whether there are so many rows that they should be written."""
-        return len(self._new) >= self._size or len(self._moved) >= _LARGEST or self._bytes > _MEMORY
+        return len(self._new) >= self._size or len(self._updated) >= _LARGEST or self._bytes > _MEMORY
 
     @property
     def is_late(self) -> bool:
@@ -210,7 +210,7 @@ class _Part:
         if digest:
             _count(passage, outcome)
             if digest != fields_digest(passage):
-                self._moved.append(passage)
+                self._updated.append(passage)
         elif is_empty(passage.cell):
             outcome.note(f"{_place(passage)}a passage has no visible character")
         else:
@@ -230,10 +230,10 @@ class _Part:
                 rows.append(passage)
         known = [vector for vector in vectors if vector is not None]
         array: Vectors = np.array(known, np.float32) if known else np.empty((0, self._model.dim), np.float32)
-        part = EmbeddedRows(rows, array, self._moved, self.ended, read)
+        part = EmbeddedRows(rows, array, self._updated, self.ended, read)
         if len(self._new) >= self._size and time.monotonic() - began < _QUICK:
             self._size = min(2 * self._size, _LARGEST)
-        self._new, self._moved, self.ended = [], [], []
+        self._new, self._updated, self.ended = [], [], []
         self._bytes, self._began = 0, time.monotonic()
         return part
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from nearfar.coerce import LARGEST, fitted
 from nearfar.errors import InputError
-from nearfar.index.incoming import checked_fields
+from nearfar.index.incoming import RESERVED, checked_fields
 from nearfar.index.rows import KINDS, Kind, Kinds, Value
 
 OF_DOCUMENTS: Kinds = {"file": "text", "line": "integer", "page": "integer"}  # the fields of every row
 OWN = (*OF_DOCUMENTS, "row_id", "member")  # what tables call by these names is something else
-RESERVED = ("id", "_id", "text", "image", "vector")  # what rows of an index call other things
+NOT_FIELDS = (*OWN, "_id", *RESERVED)  # columns of a table that get another name as a field
 _MOST = 200  # fields, of tables of many columns
 _TIMES = (date, time, timedelta)  # datetime is a date
 

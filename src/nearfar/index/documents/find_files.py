@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,6 +14,7 @@ from nearfar.data.tables.files import explain_read_errors
 from nearfar.data.tables.read import beir_corpus
 from nearfar.errors import InputError
 from nearfar.index.documents.ignored import BY_GIT, BY_TOOLS, IgnoreRules, is_made
+from nearfar.index.folder import GENERATIONS, INDEX_FILE
 from nearfar.printable import is_encodable
 from nearfar.storage.places import expanded
 
@@ -49,12 +50,16 @@ class FoundFiles:
 
     def left_out(self) -> str:
         """Return what was passed over, for errors about what is left: " (passed over: 2 hidden)"."""
-        passed = ", ".join(f"{count:,} {what}" for what, count in self.passed_over.items())
-        return f" (passed over: {passed})" if passed else ""
+        return f" (passed over: {reasons(self.passed_over)})" if self.passed_over else ""
 
     def path(self, file: FoundFile) -> Path:
         """Return where a file lies."""
         return self.top / file.name
+
+
+def reasons(passed_over: Mapping[str, int]) -> str:
+    """Return why files were not taken, with their numbers: "2 hidden, 1 links"."""
+    return ", ".join(f"{count:,} {what}" for what, count in passed_over.items())
 
 
 def find_files(
@@ -128,7 +133,7 @@ def _ours(names: set[str]) -> str:
     """Return what a folder is that nearfar wrote, by the names in it; "" for any other."""
     if "nearfar.json" in names:
         return "folders of models"
-    return "folders of indexes" if names >= {"index.json", "generations"} else ""
+    return "folders of indexes" if names >= {INDEX_FILE, GENERATIONS} else ""
 
 
 def _reason(entry: os.DirEntry[str], name: str, exclude: Sequence[str], rules: IgnoreRules | None) -> str:

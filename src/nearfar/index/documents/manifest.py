@@ -8,30 +8,30 @@ after all of its rows. So each row of the index that came from a document is in 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from nearfar.errors import InputError, RunError
+from nearfar.errors import InputError
 from nearfar.index.documents.embed_files import FileOutcome
 from nearfar.index.documents.find_files import FoundFile
+from nearfar.index.sqlite_file import SqliteFile
 
 FORMAT = 1
 _SETTLED = 2_000_000_000  # nanoseconds; a file that changed later before it was read may change again in the same tick
-_TABLES = """
-CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS files (
-    name TEXT PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL,
-    characters_in INTEGER NOT NULL, characters_out INTEGER NOT NULL, problems TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS passages (file TEXT NOT NULL, id TEXT NOT NULL, fields TEXT NOT NULL, PRIMARY KEY (file, id))
-WITHOUT ROWID;
-"""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL, "
+    "digest TEXT NOT NULL, kind TEXT NOT NULL, characters_in INTEGER NOT NULL, characters_out INTEGER NOT NULL, "
+    "problems TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS passages (file TEXT NOT NULL, id TEXT NOT NULL, fields TEXT NOT NULL, "
+    "PRIMARY KEY (file, id)) WITHOUT ROWID",
+)
+_FORGET_FILES = "UPDATE files SET size = -1, changed = 0, digest = ''"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class StoredFile:
     size: int
     changed: int
     digest: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -56,142 +55,119 @@ class FileTotals:
 
 
 class Manifest:
-    """One file of SQLite. An id in `passages` without a digest of fields is of a row that may not be written yet."""
+    """A file of SQLite. An id in `passages` without a digest of fields is of a row that may not be written yet.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path, self._connection = path, connection
+    Errors of all methods: those of `SqliteFile`.
+    """
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
 
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Self]:
-        """Open or make it.
-
-        Errors: `InputError` where it is damaged, or of another version; `RunError` where it cannot be written.
-        """
-        connection: sqlite3.Connection | None = None
-        try:
-            try:
-                connection = sqlite3.connect(path, isolation_level=None)
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(_TABLES)
-                manifest = cls(path, connection)
-                manifest._check_format()
-            except sqlite3.OperationalError as error:
-                raise RunError(f"{path}: cannot be written ({error}); free space, or allow writing there") from error
-            except sqlite3.DatabaseError as error:
-                raise InputError(f"{path}: is damaged ({error}); build the index anew, in another folder") from error
+        """Open or make it. Errors: those of `SqliteFile`; `InputError` where it is of another version."""
+        with closing(SqliteFile(path, create=True)) as file:
+            with file.writing():
+                for statement in _TABLES:
+                    file.do(statement)
+                file.do("INSERT OR IGNORE INTO settings VALUES ('format', ?)", [json.dumps(FORMAT)])
+            manifest = cls(file)
+            if (found := manifest.settings()["format"]) != FORMAT:
+                raise InputError(f"{path}: is of format {found}, this nearfar writes {FORMAT}; build a new index")
             yield manifest
-        finally:
-            if connection is not None:
-                connection.close()
-
-    def _check_format(self) -> None:
-        self._connection.execute("INSERT OR IGNORE INTO settings VALUES ('format', ?)", (json.dumps(FORMAT),))
-        if (found := self.settings()["format"]) != FORMAT:
-            raise InputError(f"{self.path}: is of format {found}, this nearfar writes {FORMAT}; build a new index")
-
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Write all or nothing."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
     def settings(self) -> dict[str, Any]:
         """Return what the rows were made with."""
-        rows = self._connection.execute("SELECT name, value FROM settings")
-        return {name: json.loads(value) for name, value in rows}
+        with self._file.reading():
+            return {name: json.loads(value) for name, value in self._file.do("SELECT name, value FROM settings")}
 
     def keep_settings(self, settings: Mapping[str, Any]) -> None:
         """Set what the rows are made with; where one that was known is another now, no file counts as done."""
         old = self.settings()
         changed = {name: value for name, value in settings.items() if name not in old or old[name] != value}
         if changed:
-            with self._whole():
+            with self._file.writing():
                 if changed.keys() & old.keys():
-                    self.forget_files()
+                    self._file.do(_FORGET_FILES)
                 rows = [(name, json.dumps(value)) for name, value in changed.items()]
-                self._connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
+                self._file.do_many("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
 
-    def keep_source(self, source: str) -> str:
-        """Set where the documents are; return where they were, or the same where none was set."""
-        old = self.settings().get("source", source)
-        self._connection.execute("INSERT OR REPLACE INTO settings VALUES ('source', ?)", (json.dumps(source),))
-        return str(old)
+    def keep_source(self, source: str) -> None:
+        """Set where the documents are."""
+        with self._file.writing():
+            self._file.do("INSERT OR REPLACE INTO settings VALUES ('source', ?)", [json.dumps(source)])
 
     def forget_files(self) -> None:
         """Let every file be read again; the rows of passages that are as they were need no vector all the same."""
-        self._connection.execute("UPDATE files SET size = -1, changed = 0, digest = ''")
+        with self._file.writing():
+            self._file.do(_FORGET_FILES)
 
     def files(self) -> dict[str, StoredFile]:
         """Return the files that are done."""
-        rows = self._connection.execute("SELECT name, size, changed, digest, kind FROM files")
-        return {name: StoredFile(*about) for name, *about in rows}
+        with self._file.reading():
+            rows = self._file.do("SELECT name, size, changed, digest FROM files")
+            return {name: StoredFile(*about) for name, *about in rows}
 
     def names(self) -> set[str]:
         """Return the names of all files that have, or may have, rows, or are done."""
-        return {name for (name,) in self._connection.execute("SELECT name FROM files UNION SELECT file FROM passages")}
+        with self._file.reading():
+            return {name for (name,) in self._file.do("SELECT name FROM files UNION SELECT file FROM passages")}
 
     def rows_of(self, name: str) -> dict[str, str]:
         """Return the rows of a file: the digests of their fields by id, "" where a row may not be written."""
-        return dict(self._connection.execute("SELECT id, fields FROM passages WHERE file = ?", (name,)))
+        with self._file.reading():
+            return dict(self._file.do("SELECT id, fields FROM passages WHERE file = ?", [name]))
 
     def intend(self, owners: Mapping[str, str]) -> None:
         """Note rows that will be written next. owners: the file of each, by id."""
-        with self._whole():
+        with self._file.writing():
             rows = [(file, id_) for id_, file in owners.items()]
-            self._connection.executemany(
-                "INSERT INTO passages VALUES (?, ?, '') ON CONFLICT DO UPDATE SET fields = ''", rows
-            )
+            self._file.do_many("INSERT INTO passages VALUES (?, ?, '') ON CONFLICT DO UPDATE SET fields = ''", rows)
 
     def written(self, digests: Iterable[tuple[str, str, str]]) -> None:
         """Note rows that are written: file, id, digest of the fields."""
-        with self._whole():
-            self._connection.executemany(
+        with self._file.writing():
+            self._file.do_many(
                 "INSERT INTO passages VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET fields = excluded.fields", digests
             )
 
     def removed(self, name: str, ids: Sequence[str]) -> None:
         """Note rows of a file that were removed."""
-        with self._whole():
-            self._connection.executemany("DELETE FROM passages WHERE file = ? AND id = ?", [(name, i) for i in ids])
+        with self._file.writing():
+            self._file.do_many("DELETE FROM passages WHERE file = ? AND id = ?", [(name, i) for i in ids])
 
     def done(self, outcomes: Sequence[FileOutcome]) -> None:
         """Note files whose rows are all written, and whose former ones are removed."""
         now = time.time_ns()
-        with self._whole():
+        with self._file.writing():
             for outcome in outcomes:
                 file = outcome.file
                 changed = file.changed if file.changed < now - _SETTLED else 0
                 about = (file.name, file.size, changed, outcome.digest, outcome.kind)
                 counts = (outcome.characters_in, outcome.characters_out, json.dumps(outcome.lines()))
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*about, *counts)
-                )
+                self._file.do("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*about, *counts))
 
     def same(self, files: Sequence[FoundFile]) -> None:
         """Note files whose content is as it was, with another time."""
         now = time.time_ns()
         rows = [(file.changed if file.changed < now - _SETTLED else 0, file.name) for file in files]
-        with self._whole():
-            self._connection.executemany("UPDATE files SET changed = ? WHERE name = ?", rows)
+        with self._file.writing():
+            self._file.do_many("UPDATE files SET changed = ? WHERE name = ?", rows)
 
     def forget(self, names: Sequence[str]) -> None:
         """Note files that are gone, after their rows were removed."""
-        with self._whole():
+        with self._file.writing():
             for table, column in (("files", "name"), ("passages", "file")):
-                self._connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(name,) for name in names])
+                self._file.do_many(f"DELETE FROM {table} WHERE {column} = ?", [(name,) for name in names])
 
     def totals(self) -> FileTotals:
         """Return what all files give together."""
-        kinds = Counter(dict(self._connection.execute("SELECT kind, count(*) FROM files GROUP BY kind")))
-        (passages,) = self._connection.execute("SELECT count(*) FROM passages WHERE fields != ''").fetchone()
-        sums = "SELECT total(characters_in), total(characters_out) FROM files"
-        read, kept = self._connection.execute(sums).fetchone()
-        texts = self._connection.execute("SELECT problems FROM files WHERE problems != '[]' ORDER BY name")
-        problems = [line for (text,) in texts for line in json.loads(text)]
-        return FileTotals(kinds, passages, int(read), int(kept), problems)
+        with self._file.reading():
+            kinds = Counter(dict(self._file.do("SELECT kind, count(*) FROM files GROUP BY kind")))
+            (passages,) = self._file.do("SELECT count(*) FROM passages WHERE fields != ''").fetchone()
+            sums = "SELECT total(characters_in), total(characters_out) FROM files"
+            read, kept = self._file.do(sums).fetchone()
+            texts = self._file.do("SELECT problems FROM files WHERE problems != '[]' ORDER BY name")
+            problems = [line for (text,) in texts for line in json.loads(text)]
+            return FileTotals(kinds, passages, int(read), int(kept), problems)

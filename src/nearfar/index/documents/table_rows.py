@@ -14,7 +14,7 @@ from nearfar.data.table import Table
 from nearfar.data.tables.read import ReadOptions, reader_of
 from nearfar.errors import InputError
 from nearfar.index.documents.document import BadDocumentError, FileDocument, storable
-from nearfar.index.documents.field_values import OWN, RESERVED, FieldKinds, is_value
+from nearfar.index.documents.field_values import NOT_FIELDS, FieldKinds, is_value
 
 _ID_COLUMNS = ("_id", "id")
 _TITLE = "title"
@@ -76,7 +76,7 @@ class _Fields:
         for name in table.columns:
             if name in used:
                 continue
-            field = "row_id" if name == identity else f"table_{name}" if name.lower() in (*OWN, *RESERVED) else name
+            field = "row_id" if name == identity else f"table_{name}" if name.lower() in NOT_FIELDS else name
             cells = chain.from_iterable(_blocks(column := table.column(name)))
             if field in self._columns or not self._kinds.takes(field):
                 self._left_out.append(f"{name!r} (its name)")

@@ -1,20 +1,28 @@
-"""Settings of the backend exact: in which numbers vectors are compared, and how many of their coordinates."""
+"""Settings of backends: which each has, and by which numbers, and how many of a vector, exact compares rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
-
-from nearfar.errors import InputError, nearest
-from nearfar.index.backends.approximate import refuse_settings
+from nearfar.errors import InputError, listed, nearest
 from nearfar.index.backends.codes import CODINGS, Coding
-from nearfar.index.rows import Vectors
 
-MORE = 256  # candidates beyond `oversample` times k that are scored by whole vectors
 _OVERSAMPLE = {"bits": 16, "first_dim": 8}  # by default
 _MOST = 1000
+
+
+def refuse_settings(settings: Mapping[str, Any], known: tuple[str, ...], backend: str) -> None:
+    """Refuse settings of a backend that it does not know. Their values may be secret, so they are not shown."""
+    if unknown := next((key for key in settings if key not in known), None):
+        raise InputError(f"{backend}: has no setting {unknown!r:.40}; known: {listed(list(known))}")
+
+
+def refuse_other_settings(settings: Mapping[str, Any], known: tuple[str, ...], backend: str) -> None:
+    """Refuse settings of a backend that keeps float32 vectors alone: unknown ones, and another precision."""
+    refuse_settings(settings, ("precision", *known), backend)
+    if (precision := settings.get("precision", "float32")) != "float32":
+        raise InputError(f"precision {precision!r:.40}: {backend} keeps float32 vectors; leave it out")
 
 
 def exact_settings(settings: Mapping[str, Any], dim: int) -> tuple[Coding, int, int | None]:
@@ -35,12 +43,3 @@ def exact_settings(settings: Mapping[str, Any], dim: int) -> tuple[Coding, int, 
     if rough is not None and (type(oversample) is not int or not 1 <= oversample <= _MOST):
         raise InputError(f"oversample {oversample!r:.40}: a whole number from 1 to {_MOST:,}, candidates for each of k")
     return cast("Coding", precision), dim if first is None else first, oversample
-
-
-def first_coordinates(vectors: Vectors, dim: int) -> Vectors:
-    """Return the first coordinates of vectors (n, d), of unit length: (n, dim). Those that are all zero stay zero."""
-    if dim == vectors.shape[1]:
-        return vectors
-    short = vectors[:, :dim]
-    lengths = np.linalg.norm(short, axis=1, keepdims=True)
-    return (short / np.where(lengths > 0, lengths, 1)).astype(np.float32)
