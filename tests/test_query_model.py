@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 import nearfar as nf
 from nearfar.encoders.packed.packing import Packing
-from nearfar.encoders.pretrained.bert_forward import pool
+from nearfar.encoders.pretrained.bert_forward import _gelu, pool
 from nearfar.encoders.reading.pooling import MODES
 from nearfar.encoders.reading.pooling import pool as pool_packed
 from nearfar.errors import InputError
@@ -214,6 +215,12 @@ def test_pools_as_packed_texts_are_pooled(tokens: int, width: int, modes: list[s
     x = np.random.default_rng(tokens).standard_normal((tokens, width)).astype(np.float32)
     expected = pool_packed(torch.from_numpy(x), Packing.of(np.array([tokens])), modes)[0]
     np.testing.assert_allclose(pool(x, modes), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_gelu_is_that_of_the_error_function() -> None:
+    x = np.concatenate([np.linspace(-9, 9, 20_001), [-1e30, 1e30, -1e-30, 0]]).astype(np.float32)
+    expected = [each / 2 * (1 + math.erf(each / math.sqrt(2))) for each in x.tolist()]
+    np.testing.assert_allclose(_gelu(x), expected, rtol=1e-6, atol=2e-6)
 
 
 def test_a_search_has_the_hits_of_an_open_index_and_imports_no_torch(tmp_path: Path) -> None:
