@@ -8,6 +8,9 @@ that is asked a query reads that note and the model's weights. Files that have c
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,23 +20,25 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.encoders.pretrained.bert_forward import Bert, pool
-from nearfar.encoders.pretrained.folder import folder_of, refuse_code
-from nearfar.errors import NearfarError
+from nearfar.encoders.pretrained.folder import MINILM, folder_of
+from nearfar.errors import InputError, NearfarError
 from nearfar.storage.arrays import read_arrays
 from nearfar.storage.folders import write_json, write_text
 from nearfar.storage.model_files import read_settings
 from nearfar.storage.places import cache_folder
 from nearfar.text.prompts import checked_cells, no_vector
-from nearfar.text.tokenizer import library_errors, read_tokenizer
+from nearfar.text.tokenizer import cleaned, library_errors, read_tokenizer
 
 if TYPE_CHECKING:
     from nearfar.model import Model
 
 MOST_QUERIES = 32  # that are embedded at once: more are faster with torch, its import included
-FORMAT = 1  # of the note
+FORMAT = 2  # of the note
 _WEIGHTS, _NOTE, _TOKENIZER = "model.safetensors", "note.json", "tokenizer.json"
 _LARGEST = 1 << 30  # bytes of weights
 _READ = {".json", ".txt", ".model", ".safetensors"}  # the files on which vectors depend
+_FINGERPRINT = re.compile(r"[0-9a-f]{32}")  # that of an index may be anybody's text, and is to name a folder here
+_UNFIT = (NearfarError, OSError, LookupError, TypeError, ValueError, ArithmeticError)  # of files that do not fit
 _TOLERANCE = 1e-5  # of a coordinate of a unit vector
 _TRIAL = [
     "near",
@@ -54,31 +59,33 @@ class QueryModel:
     @classmethod
     def load(cls, model: str | Path, fingerprint: str) -> Self | None:
         """Return the model of a folder, or of an extra's name; None where nothing is noted of it, or files changed."""
-        try:
-            folder, place = folder_of(str(model)), cache_folder("query_models") / fingerprint
-            if not place.is_dir():
+        with suppress(*_UNFIT):
+            noted = _noted(fingerprint)
+            if noted is None:
                 return None
-            note = read_settings(place / _NOTE)
-            if note.get("format") != FORMAT or note.get("files") != _digest(folder):
-                return None
-            return cls._of(folder, read_tokenizer(place / _TOKENIZER), note)
-        except (NearfarError, OSError, KeyError, TypeError, ValueError):
-            return None
+            (note, tokenizer), folder = noted, _folder(model)
+            found = cls._of(folder, tokenizer, note)
+            if note["files"] == _digest(folder):  # after they are read: another model may be written there meanwhile
+                return found
+        return None
 
     @classmethod
     def keep(cls, model: Model) -> None:
         """Note what the vectors of a model's queries depend on, if numpy gives the same ones; else nothing."""
-        with suppress(NearfarError, OSError):
+        with suppress(*_UNFIT):
             found = None if model.folder is None else _read(model)
             if found is None:
                 return
             folder, tokenizer_json, note = found
+            with suppress(*_UNFIT):
+                if (noted := _noted(model.fingerprint)) is not None and noted[0] == note:
+                    return
             place = cache_folder("query_models") / model.fingerprint
             place.mkdir(exist_ok=True)
             write_text(place / _TOKENIZER, tokenizer_json)
             own = cls._of(folder, read_tokenizer(place / _TOKENIZER), note)
             if own is not None and np.abs(own.embed(_TRIAL) - model.embed(_TRIAL, "query")).max() <= _TOLERANCE:
-                write_json(place / _NOTE, note)
+                write_json(place / _NOTE, {"note": note, "sum": _sum(note, place / _TOKENIZER)})
 
     @classmethod
     def _of(cls, folder: Path, tokenizer: Any, note: Mapping[str, Any]) -> Self | None:
@@ -89,7 +96,7 @@ class QueryModel:
         """Return the unit vectors (n, dim) of queries. Errors: those of `Model.embed`."""
         texts = checked_cells(self, "this model's query side", cells, str(self._note["prompt"]), 0)
         with library_errors("the tokenizer cannot read these texts", "leave them out"):
-            encodings = self._tokenizer.encode_batch_fast(texts)
+            encodings = self._tokenizer.encode_batch_fast(cleaned(texts, lower_case=self._note["lower_case"]))
         vectors = [self._vector(row, cells[row], encoding.ids) for row, encoding in enumerate(encodings)]
         return np.stack(vectors).astype(np.float32, copy=False)
 
@@ -107,7 +114,7 @@ def _read(model: Model) -> tuple[Path, str, dict[str, Any]] | None:
     """Return the folder of a model's weights, its tokenizer.json, and the note; None for a model of another kind."""
     from nearfar.encoders.transformer import Transformer  # it imports torch, which is there already
 
-    encoder, folder = model.encoder, folder_of(str(model.folder))
+    encoder, folder = model.encoder, _folder(str(model.folder))
     weights = folder / _WEIGHTS
     if not isinstance(encoder, Transformer) or encoder.tokenizer is None or len(encoder.after) or not encoder.packed:
         return None
@@ -123,16 +130,40 @@ def _read(model: Model) -> tuple[Path, str, dict[str, Any]] | None:
         "heads": int(config.num_attention_heads),
         "eps": float(eps),
         "first_position": encoder.first_position,
+        "lower_case": encoder.tokenizer.lower_case,
     }
-    return folder, encoder.tokenizer.standalone_json(), note
+    return folder, encoder.tokenizer.json(), note
+
+
+def _folder(model: str | Path) -> Path:
+    """Return the folder of a model. Errors: `InputError` for one that is not here; no hub is asked."""
+    if str(model) != MINILM and not Path(model).is_dir():
+        raise InputError(f"{model}: no such folder")
+    return folder_of(str(model))
+
+
+def _noted(fingerprint: str) -> tuple[dict[str, Any], Any] | None:
+    """Return the note of a fingerprint, and its tokenizer; None where there is none that is whole. Errors: `_UNFIT`."""
+    place = cache_folder("query_models") / fingerprint
+    if not _FINGERPRINT.fullmatch(fingerprint) or not place.is_dir():
+        return None
+    held = read_settings(place / _NOTE)
+    note: dict[str, Any] = held["note"]
+    if note["format"] != FORMAT or held["sum"] != _sum(note, place / _TOKENIZER):
+        return None
+    return note, read_tokenizer(place / _TOKENIZER)
+
+
+def _sum(note: Mapping[str, Any], tokenizer: Path) -> str:
+    """Return the digest of a note and of the tokenizer beside it."""
+    return hashlib.sha256(json.dumps(note, sort_keys=True).encode() + tokenizer.read_bytes()).hexdigest()
 
 
 def _digest(folder: Path) -> str:
     """Return the digest of the files in a model's folder on which its vectors depend."""
-    refuse_code(folder)
     whole = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.suffix in _READ):
         with path.open("rb") as file:
-            whole.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+            whole.update(os.fsencode(path.relative_to(folder)) + b"\0")
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()

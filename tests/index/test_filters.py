@@ -108,6 +108,21 @@ def test_what_is_no_filter_is_refused_by_name(text: str, words: str) -> None:
     assert len(str(error.value)) < 500
 
 
+ODD: Any = (5, ["year"], None)  # as a caller without types may write
+SIGNS: Any = ("= 0 or 1 =", "; drop table rows; --", "~", None, ["="])
+NO_FILTERS: list[Any] = [
+    *(5, [], None, {"year": 3}, b"x", Not(ODD), And(ODD[0]), And(ODD), OneOf("year", ODD[0])),
+    *(Compare("year", sign, 1) for sign in SIGNS),
+    *(Compare(field, "=", 1) for field in ODD),
+]
+
+
+@pytest.mark.parametrize("tree", NO_FILTERS, ids=repr)
+def test_a_tree_that_is_no_filter_is_refused(tree: Any) -> None:
+    with pytest.raises(InputError, match=r"^where: "):
+        checked(tree, KINDS)
+
+
 def test_a_deep_tree_is_refused_not_a_crash() -> None:
     tree: Any = Missing("year")
     for _ in range(5_000):

@@ -167,6 +167,13 @@ def test_more_like_these(animals: Index) -> None:
         animals.search(like=["fox", "wolf"])
     with pytest.raises(InputError, match="one of the two"):
         animals.search("fox", like=["fox"])
+    animals.add([{"id": 7, "text": "a red fox"}])
+    number: Any = 7  # as `add` takes it
+    assert animals.search(like=number) == animals.search(like=[number]) == animals.search(like="7") != []
+    wrongs: Any = (5.5, [None], True, [b"fox"])
+    for wrong in wrongs:
+        with pytest.raises(InputError, match="like= 1: has no id"):
+            animals.search(like=wrong)
 
 
 GOOD = {"id": "x", "text": "a"}
@@ -409,6 +416,7 @@ def test_a_damaged_or_missing_folder_is_an_input_error(tmp_path: Path) -> None:
     Index.create(folder, None, dim=3).close()
     path = folder / "index.json"
     sound = json.loads(path.read_text())
+    generation = json.dumps(sound["generations"]["1"])
     for text, words in (
         ("{", "is damaged"),
         ("[]", "of format None"),
@@ -416,6 +424,17 @@ def test_a_damaged_or_missing_folder_is_an_input_error(tmp_path: Path) -> None:
         (json.dumps({**sound, "current": 7}), "generation 7 is missing"),
         (json.dumps({**sound, "generations": {"1": {"dim": 3}}}), "backend, dim or fields"),
         ("[" * 100_000, "is damaged"),
+        *(
+            (f'{{"format": 2, "current": {wrong}, "generations": {{"1": {generation}}}}}', "is damaged: generation")
+            for wrong in ("[]", "true", "1.0", "null")
+        ),
+        *(
+            (json.dumps({**sound, "generations": {"1": {**sound["generations"]["1"], name: wrong}}}), "is damaged")
+            for name, wrong in (
+                *((name, 5) for name in ("model", "fingerprint", "digest", "language", "built_from", "fields")),
+                *(("rows", "x"), ("fields", {"year": []})),
+            )
+        ),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=words):

@@ -68,6 +68,28 @@ def test_ids_in_one_answer_are_unique(index: Index) -> None:
     assert index.ids() == [row["id"] for row in rows]
 
 
+def test_rows_that_go_in_the_midst_of_a_search_leave_no_gap(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process removes rows between the comparison and the reading, or was killed before their words went."""
+    index.add([{"id": f"{n:02}", "text": f"{SAME} {'red ' * (n % 5)}"} for n in range(30)])
+    with index._opened.reading() as (_, store):
+        backend = store.backend
+    nearest, gone = backend.nearest, list[str]()
+
+    def removing(*given: Any, **settings: Any) -> Any:
+        found = nearest(*given, **settings)
+        if not gone:
+            gone.extend(found[0].ids[:3])
+            backend.delete(gone)
+        return found
+
+    monkeypatch.setattr(backend, "nearest", removing)
+    for mode in ("vectors", "words", "hybrid"):
+        hits = index.search("red fox", k=10, mode=mode, where=None)
+        assert len({hit.id for hit in hits} - set(gone)) == 10
+    hits = index.search("red fox", k=99, mode="words")
+    assert sorted([*gone, *(hit.id for hit in hits)]) == [f"{n:02}" for n in range(30)]
+
+
 def test_a_batch_with_one_id_twice_writes_nothing(index: Index) -> None:
     index.add([{"id": "a", "text": "before"}])
     for vectors in (None, np.ones((3, 16), np.float32)):

@@ -11,7 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, NoReturn, assert_never
 
 from nearfar.coerce import LARGEST
 from nearfar.errors import InputError, nearest
@@ -136,11 +136,11 @@ def written(where: Filter) -> str:
 def checked(where: Filter, fields: Kinds) -> Filter:
     """Return a filter whose values are of its fields' kinds: numbers as floats, whole ones for integers.
 
-    Errors: `InputError` for a field that there is not, a value of another kind, and a filter too long or too deep for a
-    database.
+    Errors: `InputError` for a field that there is not, a value of another kind, a filter too long or too deep for a
+    database, and what is no filter at all.
     """
     conditions = list(_walk(where))
-    values = sum(len(each.values) for each, _ in conditions if isinstance(each, OneOf))
+    values = sum(len(_several(each.values)) for each, _ in conditions if isinstance(each, OneOf))
     if len(conditions) > _MOST_CONDITIONS or max(depth for _, depth in conditions) > _DEEPEST or values > _MOST_VALUES:
         raise InputError(
             f"where: the filter has {len(conditions)} conditions and {values} listed values; a filter may have "
@@ -158,13 +158,23 @@ def _walk(where: Filter) -> Iterator[tuple[Filter, int]]:
         if isinstance(condition, Not):
             left.append((condition.condition, depth + 1))
         elif isinstance(condition, And | Or):
-            left.extend((each, depth + 1) for each in condition.conditions)
+            left.extend((each, depth + 1) for each in _several(condition.conditions))
+
+
+def _several(given: Any) -> Any:
+    return given if isinstance(given, tuple | list) else _refuse(given)
+
+
+def _refuse(given: Any) -> NoReturn:
+    raise InputError(f"where: {given!r:.60} is no filter; write one as a text, \"year >= 2020 and lang = 'de'\"")
 
 
 def _checked(where: Filter, fields: Kinds) -> Filter:
     match where:
         case Compare(field, sign, value):
             kind = _kind(field, fields)
+            if not isinstance(sign, str) or sign not in _OPERATORS:
+                raise InputError(f"where: {field} is compared by {sign!r:.40}; {nearest(str(sign), _OPERATORS)}")
             if kind == "boolean" and sign not in ("=", "!="):
                 raise InputError(f"where: {field} is true or false, so {sign} says nothing of it; write = or !=")
             return Compare(field, sign, _fitted(field, kind, value))
@@ -185,12 +195,12 @@ def _checked(where: Filter, fields: Kinds) -> Filter:
         case Or(conditions):
             return Or(tuple(_checked(each, fields) for each in conditions))
         case _:
-            assert_never(where)
+            _refuse(where)
 
 
 def _kind(field: str, fields: Kinds) -> Kind:
-    if field not in fields:
-        raise InputError(f"where: no row has a field {field!r:.60}; {nearest(field, fields)}")
+    if not isinstance(field, str) or field not in fields:
+        raise InputError(f"where: no row has a field {field!r:.60}; {nearest(str(field), fields)}")
     return fields[field]
 
 

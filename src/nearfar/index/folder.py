@@ -19,6 +19,15 @@ from nearfar.index.rows import KINDS, Kinds
 from nearfar.storage.folders import write_json
 from nearfar.storage.places import ensure_folder, write_error
 
+_TEXT = (str, type(None))
+_KINDS = {
+    "model": _TEXT,
+    "fingerprint": _TEXT,
+    "language": _TEXT,
+    "rows": int,
+    "digest": str,
+    "built_from": (dict, type(None)),
+}
 FORMAT = 2  # 2: words.db has the lengths of texts in blocks
 INDEX_FILE, GENERATIONS = "index.json", "generations"  # by which the folder of an index is known
 _LOCK = "lock"
@@ -54,8 +63,11 @@ class Generation:
         found = {name: value for name, value in values.items() if name in known}
         backend, dim, kinds = mapping(found.get("backend")), found.get("dim"), found.get("fields", {})
         sound = isinstance(backend.get("name"), str) and type(dim) is int and dim > 0 and isinstance(kinds, dict)
-        if not sound or not all(kind in KINDS for kind in kinds.values()):
+        if not sound or not all(isinstance(kind, str) and kind in KINDS for kind in kinds.values()):
             raise InputError(f"{where}: is damaged: backend, dim or fields are missing or wrong; build the index again")
+        for name, kind in _KINDS.items():
+            if name in found and not isinstance(found[name], kind):
+                raise InputError(f"{where}: is damaged: {name} is {found[name]!r:.40}; build the index again")
         if (given := found.get("approximate")) is not None and not _is_measured(mapping(given)):
             raise InputError(f"{where}: is damaged: approximate is not what was measured; build the index again")
         return cls(**found)
@@ -215,6 +227,6 @@ def _contents(path: Path, text: bytes) -> Contents:
         for number, values in mapping(found.get("generations")).items()
         if number.isdecimal()
     }
-    if (current := found.get("current")) not in generations:
+    if type(current := found.get("current")) is not int or current not in generations:
         raise InputError(f"{path}: is damaged: generation {current!r:.40} is missing; build the index again")
     return Contents(current, generations)

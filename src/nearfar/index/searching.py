@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +27,7 @@ from nearfar.index.hybrid import (
     explained_words,
     hybrid,
 )
-from nearfar.index.incoming import checked_vectors
+from nearfar.index.incoming import checked_id, checked_vectors
 from nearfar.index.rows import Nearest, Vectors
 from nearfar.index.store import RowStore
 
@@ -58,7 +58,20 @@ class Search:
     def run(self, store: RowStore, where: Filter | None, approximate: Mapping[str, Any] | None) -> list[list[Hit]]:
         """Return the hits of each query."""
         near = self._near(store, where, approximate)
-        return [self._hits(store, self._ranked(store, i, near, where)) for i in range(len(self.queries))]
+        return [self._whole(store, i, near, where, approximate) for i in range(len(self.queries))]
+
+    def _whole(
+        self, store: RowStore, i: int, near: Mapping[int, Nearest], where: Filter | None, approximate: Any
+    ) -> list[Hit]:
+        """Return the hits of a query, with others in the place of rows that are gone by the time they are read."""
+        ranked, asked = self._ranked(store, i, near, where), self.k
+        hits = self._hits(store, ranked)
+        while len(hits) < self.k and len(ranked.ids) == asked:
+            asked += asked - len(hits)
+            more = replace(self, queries=[self.queries[i]], modes=[self.modes[i]], vectors=[self.vectors[i]], k=asked)
+            ranked = more._ranked(store, 0, more._near(store, where, approximate), where)
+            hits = more._hits(store, ranked)
+        return hits[: self.k]
 
     def _near(self, store: RowStore, where: Filter | None, approximate: Mapping[str, Any] | None) -> dict[int, Nearest]:
         """Return what is nearest to each query that has a vector, all queries of a mode at once."""
@@ -86,7 +99,7 @@ class Search:
         return [
             Hit(row.id, float(score), row.text, row.fields, explain if self.explain else None)
             for row, score, explain in zip(rows, ranked.scores, ranked.explain)
-            if row is not None  # its words are there, but the write that removed it was broken off
+            if row is not None  # another process has removed it meanwhile, or was broken off and left its words
         ]
 
 
@@ -122,7 +135,8 @@ def similar(ids: str | Sequence[str], k: int, mode: Any, store: RowStore, *, exp
     Errors: `InputError` for an id that is not there, none at all, or vectors that cancel out.
     """
     _check(k, mode)
-    names = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
+    given = ids if isinstance(ids, Iterable) and not isinstance(ids, str) else [ids]
+    names = list(dict.fromkeys(checked_id(name, f"search: like= {i + 1}") for i, name in enumerate(given)))
     if not names or mode in ("words", "hybrid"):
         raise InputError("search: like= takes ids of rows, and compares vectors; give at least one, and no other mode")
     vectors = vectors_of(store, names, "search: like=")

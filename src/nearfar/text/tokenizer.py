@@ -85,6 +85,11 @@ def read_tokenizer(path: Path) -> Any:
         return tokenizer
 
 
+def cleaned(texts: Sequence[str], *, lower_case: bool) -> list[str]:
+    """Return texts as a tokenizer reads them: without white space around them, in lower case where it has but that."""
+    return [text.strip().lower() if lower_case else text.strip() for text in texts]
+
+
 def check_vocabulary(vocabulary: int, where: str) -> None:
     """Refuse the size of a vocabulary that cannot be trained: the library reserves memory for it, or ends the process.
 

@@ -16,6 +16,7 @@ from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.model_files import read_settings
 from nearfar.text.language import script
 from nearfar.text.tokenizer import (
+    cleaned,
     library_errors,
     quiet_panics,
     refuse_far_ids,
@@ -104,8 +105,17 @@ class PretrainedTokenizer:
         self.max_length = length
         return length
 
+    def json(self) -> str:
+        """Return the tokenizer.json of `__call__`, which reads texts that are `cleaned`."""
+        return str(self._fast.to_str())
+
     def standalone_json(self) -> str:
-        """Return a tokenizer.json that does all of `__call__`: strip, lower-case, add special tokens, truncate."""
+        """Return a tokenizer.json that does all of `__call__`: strip, lower-case, add special tokens, truncate.
+
+        When not to use it: where texts can be `cleaned` before. The library's own steps do not end at the same
+        characters (U+001C, which is white space in Python), leave special tokens in a text as they are, and know no
+        final sigma.
+        """
         from tokenizers import Tokenizer, normalizers
 
         copy = Tokenizer.from_str(self._fast.to_str())
@@ -116,9 +126,8 @@ class PretrainedTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,), which may be 0."""
-        cells = [text.strip().lower() if self.lower_case else text.strip() for text in texts]
         with library_errors(*UNREADABLE):
-            encodings = self._fast.encode_batch_fast(cells)
+            encodings = self._fast.encode_batch_fast(cleaned(texts, lower_case=self.lower_case))
         lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths
