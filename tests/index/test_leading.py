@@ -15,6 +15,7 @@ from nearfar.index.backends import exact_files, leading
 from nearfar.index.backends.codes import Coding, decoded, encoded, unscaled
 from nearfar.index.backends.exact import Exact
 from nearfar.index.backends.leading import Leading
+from nearfar.index.backends.rows_table import RowsTable
 from nearfar.index.filters import Compare, Filter
 from nearfar.index.rescore import best, exact_scores
 from nearfar.index.rows import Rows, Vectors
@@ -147,6 +148,25 @@ def test_a_search_is_that_of_all_rows_after_any_writes(tmp_path: Path) -> None:
         ], turn
     again = Exact.open(tmp_path / "rows", DIM, {"part": "integer"}, {})
     check(again, vectors, there, None)
+
+
+@pytest.mark.usefixtures("small")
+def test_files_of_an_optimising_that_failed_are_not_those_of_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = vectors_of(1, 1200)
+    first = Exact.create(tmp_path / "rows", DIM, {"part": "integer"}, {})
+    first.upsert(rows_of(range(600), vectors[:600]))
+    with monkeypatch.context() as broken:
+        broken.setattr(RowsTable, "renumber", lambda _: (_ for _ in ()).throw(OSError("no space left")))
+        with pytest.raises(OSError, match="no space"):
+            first.optimise()
+    second = Exact.open(tmp_path / "rows", DIM, {"part": "integer"}, {})
+    turned = vectors_of(2, 600) @ np.linalg.qr(np.random.default_rng(9).standard_normal((DIM, DIM)))[0]
+    vectors[600:] = turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    second.upsert(rows_of(range(600, 1200), vectors[600:]))
+    second.optimise()  # with axes of all rows, under the number of the files that failed
+    check(first, vectors, list(range(1200)), None)
 
 
 def check(backend: Exact, vectors: Vectors, there: list[int], where: Filter | None) -> None:

@@ -20,7 +20,7 @@ from nearfar.storage.folders import write_json
 from nearfar.storage.places import ensure_folder, write_error
 
 _TEXT = (str, type(None))
-_KINDS = {
+_KINDS: dict[str, Any] = {
     "model": _TEXT,
     "fingerprint": _TEXT,
     "language": _TEXT,

@@ -154,25 +154,36 @@ class Exact:
 
         float32 vectors of 10,000 rows or more get leading coordinates beside them (`Leading`), where they help.
         """
-        with self._table.writing() as state:
-            slots, before, is_whole = self._table.slots(), self._open(state.files), state.rows == state.next_slot
-            if is_whole and before.leading is not None:
-                return
-            helps = before.with_leading(self.place, state.files + 1, state.next_slot, slots)
-            if is_whole and not helps:
-                return
-            state.files += 1
-            self._open(state.files).copy(state.next_slot, slots, before)
-            self._table.renumber()
-            state.next_slot = len(slots)
+        try:
+            number = self._copied()
+        except BaseException:
+            self._files = None  # of a number that another process may give to other files
+            raise
+        if number is None:
+            return
         for path in self.place.glob("*-[0-9]*"):
-            if not path.name.endswith(f"-{state.files:06}"):  # a reader that has it open reads on
+            if not path.name.endswith(f"-{number:06}"):  # a reader that has it open reads on
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the files."""
         self._table.close()
         self._files = self._live = None
+
+    def _copied(self) -> int | None:
+        """Write the files anew without what is gone; return their number, None where nothing would be gained."""
+        with self._table.writing() as state:
+            slots, before, is_whole = self._table.slots(), self._open(state.files), state.rows == state.next_slot
+            if is_whole and before.leading is not None:
+                return None
+            helps = before.with_leading(self.place, state.files + 1, state.next_slot, slots)
+            if is_whole and not helps:
+                return None
+            state.files += 1
+            self._open(state.files).copy(state.next_slot, slots, before)
+            self._table.renumber()
+            state.next_slot = len(slots)
+            return state.files
 
     def _nearest(self, state: State, queries: Vectors, k: int, where: Filter | None) -> list[Nearest]:
         slots = None if where is None else self._table.slots(where)
