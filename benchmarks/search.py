@@ -51,7 +51,8 @@ def table_of(name: str, given: argparse.Namespace, work: Path, server: Task | No
     shared |= {"seconds": given.seconds}
     found: Runs = {}
     for called, kind in {**EXACT, **GRAPHS}.items():
-        if not is_here(kind) or (given.only and not any(word in called for word in given.only)):
+        wanted = not given.only or any(word in called for word in given.only)
+        if not is_here(kind) or not wanted or any(word in called for word in given.without):
             continue
         stem = f"{name}-{rows}-{called.replace(', ', '-').replace(' ', '_')}"
         place = (Path(server["host"]).parent if server and "pgvector" in called else work) / f"built-{stem}"
@@ -193,6 +194,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="fewer rows than the sets have")
     parser.add_argument("--build-limit", type=float, default=1800.0, help="seconds after which a build is given up")
     parser.add_argument("--only", nargs="+", help="contestants whose name has one of these words")
+    parser.add_argument("--without", nargs="+", default=[], help="and none of these")
     parser.add_argument("--pairs", type=int, help="random filters and k against numpy, on every backend")
     parser.add_argument("--kills", type=int, help="writers and builds that are killed, on every backend")
     parser.add_argument("--quick", action="store_true", help="2,000 rows, a moment each, to see that everything runs")

@@ -223,10 +223,11 @@ def test_gelu_is_that_of_the_error_function() -> None:
     np.testing.assert_allclose(_gelu(x), expected, rtol=1e-6, atol=2e-6)
 
 
-def test_a_search_has_the_hits_of_an_open_index_and_imports_no_torch(tmp_path: Path) -> None:
-    saved(tmp_path / "model", "bert")
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_search_has_the_hits_of_an_open_index_and_imports_no_torch(tmp_path: Path, as_folder: bool) -> None:
+    model = saved(tmp_path / "model", "bert")
     rows = [{"id": str(i), "text": text} for i, text in enumerate(TEXTS)]
-    with nf.Index.create(tmp_path / "an.index", str(tmp_path / "model")) as index:
+    with nf.Index.create(tmp_path / "an.index", str(tmp_path / "model") if as_folder else model) as index:
         index.add(rows)
         expected = [(hit.id, pytest.approx(hit.score, abs=1e-5)) for hit in index.search("pull near")]
     code = (

@@ -70,10 +70,12 @@ class QueryModel:
         return None
 
     @classmethod
-    def keep(cls, model: Model) -> None:
-        """Note what the vectors of a model's queries depend on, if numpy gives the same ones; else nothing."""
+    def keep(cls, model: Any) -> None:
+        """Note what the vectors of a `Model`'s queries depend on, if numpy gives the same ones; else nothing."""
+        if getattr(model, "encoder", None) is None or getattr(model, "folder", None) is None:
+            return
         with suppress(*_UNFIT):
-            found = None if model.folder is None else _read(model)
+            found = _read(model)
             if found is None:
                 return
             folder, tokenizer_json, note = found

@@ -65,6 +65,7 @@ class Embedding:
         if not self.is_there:
             return generation
         model = self._loaded()
+        QueryModel.keep(model)
         folder = self._folder or getattr(model, "folder", None)
         fingerprint = getattr(model, "fingerprint", None)
         return replace(generation, model=None if folder is None else str(folder), fingerprint=fingerprint)
@@ -126,5 +127,5 @@ class Embedding:
             from nearfar.model import Model  # it imports torch, which takes seconds
 
             self._model = Model.load(str(self._folder))
-            QueryModel.keep(self._model)
+            QueryModel.keep(self._model)  # for the next process, of an index that was made elsewhere
         return self._model
