@@ -147,7 +147,7 @@ def bounds_of(name: str, found: Runs) -> list[Bound]:
 def at_size(what: str, count: int) -> dict[str, Any]:
     """Run contract tests with so many pairs or kills; return what they say."""
     setting = {f"NEARFAR_{what.upper()}": str(count), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS[what]]
+    words = [sys.executable, "-m", "pytest", "-q", "--timeout=0", "-p", "no:cacheprovider", *TESTS[what]]
     began = time.perf_counter()
     done = subprocess.run(words, cwd=ROOT, env=os.environ | setting, capture_output=True, text=True, check=False)
     last = (done.stdout.strip().splitlines() or [done.stderr[-300:]])[-1]
