@@ -32,6 +32,8 @@ from nearfar.reports.searched import Searched
 from nearfar.text.same_text import ANSWERS_ELSEWHERE, NOT_RANKED
 
 NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer one, such as a path, is broken
+CLASSES = 20  # that a table shows; of more the lowest
+CLASS_WIDTH = 40  # characters of a class's name
 TEXT_WIDTH = 100  # of lines of text at most
 _STYLES = {"better": "green", "worse": "red"}  # of what an interval has decided
 _WORDS = {"better": "better", "worse": "worse ", "undecided": "      ", "unknown": "      "}  # of one width
@@ -60,6 +62,9 @@ def show_tables(report: Mapping[str, Any], console: Console) -> None:
     for table in tables(report, console):
         console.print()
         console.print(table, markup=False)
+    for table in class_tables(report, console):
+        console.print()
+        console.print(table, markup=False)
     for line in _notes(report["intervals"], report["protocol"]):
         for part in _wrapped(line, min(console.width, TEXT_WIDTH)):
             console.print(Text(part))
@@ -85,6 +90,26 @@ def tables(report: Mapping[str, Any], console: Console) -> list[Table]:
     metrics = [*in_order(report["metrics"]), *(name for name in GEOMETRY if name in report["metrics"])]
     names = TableColumn("metric", [Text(printable_line(name)) for name in metrics])
     return fitting_tables(names, _groups(report, metrics), console)
+
+
+def class_tables(report: Mapping[str, Any], console: Console) -> list[Table]:
+    """Return the values of each class as tables that fit the console; of many classes the lowest by the first metric.
+
+    None where there are no classes, or one alone.
+    """
+    found = report.get("by_class") or {}
+    metrics = in_order(found.get("values", {}))
+    if not metrics or len(found["classes"]) < 2:
+        return []
+    order = list(range(len(found["classes"])))
+    heading = "class"
+    if len(order) > CLASSES:
+        order = sorted(order, key=lambda i: (found["values"][metrics[0]][i], i))[:CLASSES]
+        heading = f"class, {CLASSES} lowest of {len(found['classes'])}"
+    names = TableColumn(heading, [Text(printable_line(found["classes"][i])[:CLASS_WIDTH]) for i in order], broken=True)
+    cells = [TableColumn("cells", [Text(f"{found['cells'][i]:,}") for i in order])]
+    columns = [[TableColumn(name, [Text(number(found["values"][name][i])) for i in order])] for name in metrics]
+    return fitting_tables(names, [cells, *columns], console)
 
 
 def fitting_tables(names: TableColumn, groups: Iterable[Sequence[TableColumn]], console: Console) -> list[Table]:
