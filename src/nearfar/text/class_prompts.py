@@ -85,3 +85,16 @@ def class_names(labels: Sequence[str], given: Mapping[str, str] | None = None, w
             )
         seen[name] = label
     return names
+
+
+def checked_classes(classes: Sequence[str], where: str = "classes") -> list[str]:
+    """Return the names of classes. Errors: `InputError`: fewer than two; an empty one, or one that is there twice."""
+    for label in classes:
+        if not label.strip():
+            raise InputError(f"{where}: one of the {len(classes)} classes is empty; give each a name")
+        if list(classes).count(label) > 1:
+            raise InputError(f"{where}: {label!r:.60} is there twice; leave one out")
+    if len(classes) < 2:
+        given = f"there is one, {classes[0]!r:.60}" if classes else "there is none"
+        raise InputError(f"{where}: {given}; name two or more to choose from, such as cat,dog")
+    return class_names(classes, where=where)
