@@ -131,7 +131,7 @@ def test_bad_input_is_refused(
 
 def test_texts_are_labelled_where_a_side_reads_them(tmp_path: Path, model: nf.Model, nearfar: Run) -> None:
     write_lines(tmp_path / "t.jsonl", [{"id": "x", "text": "a red thing"}, {"id": "y", "text": "the blue thing"}])
-    nf.Model(model.encoder.query).save("words")  # type: ignore[attr-defined]
+    nf.Model(model.encoder.query).save("words")
     done = nearfar("label", "zero-shot", "words", "t.jsonl", *CALL[4:], "--out", "l.csv", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["sides"] == {"cells": "the model", "classes": "the model, as queries"}

@@ -109,6 +109,17 @@ def test_the_values_of_each_class_stand_below_of_many_the_lowest() -> None:
     assert "cells" not in shown(report(by_class=one))
 
 
+def test_hits_and_recall_are_told_apart_where_queries_have_several_relevant_documents() -> None:
+    metrics = {"hit_rate@5": 0.5, "recall@1": 0.1}
+    captions = {"relevant documents of a query": {"least": 5, "mean": 5.0, "most": 5}}
+    assert "a query has 5 relevant documents on average: hit_rate@k" in shown(
+        report(metrics=metrics, protocol=captions)
+    )
+    one = {"relevant documents of a query": {"least": 1, "mean": 1.0, "most": 1}}
+    for changes in ({"metrics": metrics, "protocol": one}, {"protocol": captions}):
+        assert "on average" not in shown(report(**changes))
+
+
 def test_json_has_the_agreed_keys_and_plain_values() -> None:
     notes = {"path": Path("x"), "array": np.arange(2), "number": np.float32(0.5), "set": {1}, "none": None, 3: math.inf}
     result = report(protocol={"notes": notes}).to_json()

@@ -121,8 +121,8 @@ def between() -> Retrieval:
 @pytest.mark.parametrize("picture_side", ["query", "key"])
 def test_both_directions_are_judged_whichever_side_reads_pictures(picture_side: str) -> None:
     texts = KnownTexts({"tomato": [1, 0, 0], "leaf": [0, 1, 0], "sea": [0, 0.6, 0.8]})
-    towers = {"query": MeanColours(), "key": texts}
-    model = nf.Model(Dual(**(towers if picture_side == "query" else dict(zip(towers, reversed(towers.values()))))))
+    pictures = MeanColours()
+    model = nf.Model(Dual(pictures, texts) if picture_side == "query" else Dual(texts, pictures))
     task = between()
     assert between_kinds(task)
     for one, kinds in ((task, ("text", "image")), (key_to_query(task), ("image", "text"))):

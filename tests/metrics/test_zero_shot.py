@@ -19,16 +19,13 @@ from nearfar.tasks import Labels
 from nearfar.text.class_prompts import TEMPLATES, checked_classes, checked_templates, class_names
 from tests.encoders.known_vectors import BLUE, GREEN, RED, KnownTexts, MeanColours
 
-COLOURS = {"tomato": [1, 0, 0], "leaf": [0, 1, 0.5], "sea": [0, 0, 1]}
-PICTURES = {"query": MeanColours(), "key": KnownTexts(COLOURS)}
+COLOURS: dict[str, list[float]] = {"tomato": [1, 0, 0], "leaf": [0, 1, 0.5], "sea": [0, 0, 1]}
 QUICK: dict[str, Any] = {"resamples": 100}
 
 
-def model(picture_side: str = "query", texts: dict[str, Any] = COLOURS) -> nf.Model:
-    towers = {"query": KnownTexts(texts), "key": MeanColours()}
-    if picture_side == "query":
-        towers = {"query": MeanColours(), "key": KnownTexts(texts)}
-    return nf.Model(Dual(**towers))
+def model(picture_side: str = "query", texts: dict[str, list[float]] = COLOURS) -> nf.Model:
+    known, pictures = KnownTexts(texts), MeanColours()
+    return nf.Model(Dual(pictures, known) if picture_side == "query" else Dual(known, pictures))
 
 
 def task(cells: list[Any], labels: list[int], classes: list[str] | None = None, **more: Any) -> Labels:

@@ -22,9 +22,11 @@ from nearfar.figures import (
     difference,
     finite,
     label_of,
+    mapping,
     number,
     outcome,
     pair_of,
+    short,
     title,
 )
 from nearfar.printable import printable, printable_line
@@ -65,7 +67,7 @@ def show_tables(report: Mapping[str, Any], console: Console) -> None:
     for table in class_tables(report, console):
         console.print()
         console.print(table, markup=False)
-    for line in _notes(report["intervals"], report["protocol"]):
+    for line in (*_notes(report["intervals"], report["protocol"]), *_hits(report["metrics"], report["protocol"])):
         for part in _wrapped(line, min(console.width, TEXT_WIDTH)):
             console.print(Text(part))
 
@@ -200,6 +202,16 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
         yield f"{EXPECT}: {notes[EXPECT]}"
     for name, why in protocol.get("cannot read", {}).items():
         yield f"{label_of(name, protocol)}: {why}"
+
+
+def _hits(metrics: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which of two figures is which, where queries have several relevant documents, as pictures have captions."""
+    mean = finite(mapping(protocol.get("relevant documents of a query")).get("mean"))
+    if mean is not None and mean > 1 and any(name.startswith("hit_rate@") for name in metrics):
+        yield (
+            f"a query has {short(mean)} relevant documents on average: hit_rate@k is whether any of them is among the "
+            "k best (R@k of papers on captions), recall@k the share of them that is"
+        )
 
 
 def _wrapped(text: str, width: int) -> list[str]:
