@@ -69,7 +69,6 @@ def of_data(source: str) -> dict[str, tuple[str, ...]]:
         "evaluate": ("evaluate", "model", source),
         "embed": ("embed", "model", source, "--out", "vectors.npy"),
         "search": ("search", "model", source, "a red fox"),
-        "label": ("label", "zero-shot", "model", source, "--classes", "fox,goose", "--out", "labels.csv"),
         "audit": ("audit", source, "--out", "audit.html"),
         "views": ("views", "finetune", path, "--out", "views.html"),
         "mine": ("mine", "model", source, "--out", "mined.jsonl", "--quiet"),
@@ -302,6 +301,10 @@ def file_calls() -> Iterator[Call]:
             damage = _bad_sources.damages(form)[name]
             make: Make = lambda folder, d=damage, f=form: d(f, folder)  # type: ignore[misc]  # noqa: E731
             yield Call("mine --corpus", form.name, name, (*corpus, form.path), make)
+    for turn, form in enumerate(_bad_sources.FORMATS[:5]):
+        for name, damage in list(_bad_sources.damages(form).items())[turn::4]:
+            words = ("label", "zero-shot", "model", form.path, "--column=query", "--classes=fox,goose", "--out=l.csv")
+            yield Call("label", form.name, name, words, lambda folder, d=damage, f=form: d(f, folder))  # type: ignore[misc]
     for name, text in (("empty", ""), ("blank", " \n\n"), ("Latin-1", "\udce4"), ("control", "\x1b[2J\x00")):
         words = ("search", "model", "pairs.jsonl", "-", "--column", "key", "--json")
         yield Call("search -", "standard input", name, words, lambda _: None, text)
