@@ -109,7 +109,7 @@ def test_an_archive_and_one_picture(tmp_path: Path, model: nf.Model, nearfar: Ru
         ((*CALL, "--out", "l.txt"), ["l.txt: unknown kind of file", ".csv or .jsonl"]),
         ((*CALL, "--out", "set/0.png/l.csv"), ["set/0.png"]),
         ((*CALL, "--out", "l.csv", "--template", "a photo"), ["--template: 'a photo' has 0 places"]),
-        ((*CALL[:2], "blind", *CALL[3:], "--out", "l.csv"), ["reads array, no text", "encoder dual"]),
+        ((*CALL[:2], "blind", *CALL[3:], "--out", "l.csv"), ["blind reads array, no text", "encoder dual"]),
         ((*CALL[:3], "empty", *CALL[4:], "--out", "l.csv"), ["empty"]),
         ((*CALL[:3], "none.png", *CALL[4:], "--out", "l.csv"), ["none.png: cannot be read"]),
         ((*CALL[:3], "none.zip", *CALL[4:], "--out", "l.csv"), ["none.zip: no such file"]),
@@ -137,7 +137,7 @@ def test_texts_are_labelled_where_a_side_reads_them(tmp_path: Path, model: nf.Mo
     assert json.loads(done.out)["sides"] == {"cells": "the model", "classes": "the model, as queries"}
     assert [line.split(",")[0] for line in (tmp_path / "l.csv").read_text().splitlines()] == ["id", "x", "y"]
     refused = nearfar("label", "zero-shot", "words", "set", *CALL[4:], "--out", "n.csv")
-    refused.refused("this model reads text, and column 'image' is image")
+    refused.refused("words reads text, and column 'image' is image")
 
 
 def test_known_vectors_and_odd_names(tmp_path: Path) -> None:

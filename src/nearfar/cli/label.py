@@ -53,7 +53,7 @@ def zero_shot(
     delimiter: Delimiter = None,
     as_json: Json = False,
 ) -> None:
-    """Write the class of each picture, told by its name alone.
+    """Write each picture's class, told by the names of the classes.
 
     A model with a side for pictures and one for texts embeds prompts such as "a photo of a cat."; the class with the
     highest cosine is the label, and the margin is how far it lies above the second. Every picture gets one of the

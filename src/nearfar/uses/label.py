@@ -79,16 +79,16 @@ def zero_shot(
     prompts = checked_templates(templates, kind)
     readers = {role: side(model.encoder, role) for role in ROLES}
     kinds = " and ".join(dict.fromkeys(kinds_read(one) for one in readers.values()))
-    text_side = text_side_of(model)
+    name, text_side = str(model.folder or "this model"), text_side_of(model)
     if text_side is None:
         raise InputError(
-            f"this model reads {kinds}, no text, so the names of classes say nothing to it; give a model with a side "
+            f"{name} reads {kinds}, no text, so the names of classes say nothing to it; give a model with a side "
             "that reads text (encoder dual)"
         )
     if not len(cells):
         raise InputError(f"column {cells.name!r} has no rows; there is nothing to label")
     if not any(not (known := reads(one)) or kind in known for one in readers.values()):
-        raise InputError(f"this model reads {kinds}, and column {cells.name!r} is {kind}; give it what it reads")
+        raise InputError(f"{name} reads {kinds}, and column {cells.name!r} is {kind}; give it what it reads")
     role = role_of(model, "cells", cells)
     vectors = embed_column(model, cells, role, empty=False)
     found = topk(vectors, class_vectors(text_side.embed, names, prompts), 2)
