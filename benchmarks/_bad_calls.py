@@ -83,6 +83,7 @@ def of_models(model: str) -> dict[str, tuple[str, ...]]:
         "evaluate --baseline": ("evaluate", "model", "pairs.jsonl", "--baseline", model),
         "embed": ("embed", model, "pairs.jsonl", "--column", "query", "--out", "vectors.parquet"),
         "search": ("search", model, "pairs.jsonl", "a red fox", "--column", "query", "--mode", "hybrid"),
+        "label": ("label", "zero-shot", model, "pairs.jsonl", "--column=query", "--classes=fox,goose", "--out=l.csv"),
         "audit --model": ("audit", "pairs.jsonl", "--model", model, "--out", "audit.html"),
         "mine": ("mine", model, "pairs.jsonl", "--out", "mined.jsonl", "--quiet"),
         "lab": ("lab", "temperature", model, "pairs.jsonl", "--steps", "0", "--out", "lab", "--quiet"),
@@ -300,6 +301,10 @@ def file_calls() -> Iterator[Call]:
             damage = _bad_sources.damages(form)[name]
             make: Make = lambda folder, d=damage, f=form: d(f, folder)  # type: ignore[misc]  # noqa: E731
             yield Call("mine --corpus", form.name, name, (*corpus, form.path), make)
+    for turn, form in enumerate(_bad_sources.FORMATS[:5]):
+        for name, damage in list(_bad_sources.damages(form).items())[turn::4]:
+            words = ("label", "zero-shot", "model", form.path, "--column=query", "--classes=fox,goose", "--out=l.csv")
+            yield Call("label", form.name, name, words, lambda folder, d=damage, f=form: d(f, folder))  # type: ignore[misc]
     for name, text in (("empty", ""), ("blank", " \n\n"), ("Latin-1", "\udce4"), ("control", "\x1b[2J\x00")):
         words = ("search", "model", "pairs.jsonl", "-", "--column", "key", "--json")
         yield Call("search -", "standard input", name, words, lambda _: None, text)

@@ -143,6 +143,25 @@ lab temperature model pairs.jsonl --rows 1
 lab temperature model pairs.jsonl --learning-rate nan
 lab temperature model pairs.jsonl --label nothing
 lab temperature model pairs.jsonl --out pairs.jsonl
+label nothing
+label zero-shot model READ
+label zero-shot model READ --classes a,b
+label zero-shot model READ --classes '' --out l.csv
+label zero-shot model READ --classes a --out l.csv
+label zero-shot model READ --classes a,a --out l.csv
+label zero-shot model READ --classes a,,b --out l.csv
+label zero-shot model READ --classes a_b,a-b --out l.csv
+label zero-shot model READ --classes a,b --out l.txt
+label zero-shot model READ --classes a,b --out pairs.jsonl/l.csv
+label zero-shot model READ --classes a,b --out l.csv --template fox
+label zero-shot model READ --classes a,b --out l.csv --template '{}{}'
+label zero-shot model READ --classes a,b --out l.csv --split nothing
+label zero-shot model pairs.jsonl --column nothing --classes a,b --out l.csv
+label zero-shot model nothing.zip --classes a,b --out l.csv
+label zero-shot model nothing.png --classes a,b --out l.csv
+label zero-shot nothing READ --classes a,b --out l.csv
+evaluate model pairs.jsonl --metric nothing
+evaluate model pairs.jsonl --metric zero_shot
 export model
 export nothing --onnx x
 export model --onnx pairs.jsonl

@@ -264,7 +264,10 @@ def test_what_is_no_file_names_the_nearest_recipe(tmp_path: Path) -> None:
         ({"evaluate": ["retrieval"]}, ["evaluate.0: write {name: metric, split: split, setting: value}"]),
         ({"evaluate": [{"split": "test"}]}, ["evaluate.0", "retrieval"]),
         ({"evaluate": [{"name": "retreival"}]}, ["no part is called 'retreival'", "did you mean 'retrieval'"]),
-        ({"evaluate": [{"name": "retrieval", "on": "x"}]}, ["evaluate.0: no setting 'on'", "known: name, split"]),
+        (
+            {"evaluate": [{"name": "retrieval", "on": "x"}]},
+            ["evaluate.0: no setting 'on'", "known: direction, name, split"],
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_built_says_where(change: dict[str, Any], words: list[str]) -> None:

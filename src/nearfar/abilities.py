@@ -569,6 +569,23 @@ def prepare(objective: Any, encoder: Any) -> None:
         objective.prepare(encoder)
 
 
+# --- metrics ---
+
+
+@runtime_checkable
+class UsualForSome(Protocol):
+    """A metric that is usual for some of the tasks that it takes, such as those between pictures and texts."""
+
+    def usual_for(self, task: Task) -> bool:
+        """Return whether it is measured on a task where no metrics are named."""
+        ...
+
+
+def is_usual_for(metric: Any, task: Task) -> bool:
+    """Return whether a usual metric is measured on a task that it takes, where no metrics are named; most are."""
+    return metric.usual_for(task) if isinstance(metric, UsualForSome) else True
+
+
 # --- models ---
 
 

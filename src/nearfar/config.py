@@ -16,7 +16,7 @@ from nearfar.compute.scheduled import Scheduled
 from nearfar.contracts import Data, Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.mining.scheduled import ScheduledMiner
-from nearfar.recipes import PACKAGES, Recipe, load
+from nearfar.recipes import BESIDE, PACKAGES, Recipe, load
 from nearfar.recipes.yaml_text import as_yaml
 from nearfar.training.mixture import mix
 from nearfar.training.settings import Settings
@@ -239,12 +239,15 @@ def _metrics(entries: list[Any]) -> list[dict[str, Any]]:
             known = ", ".join(registry.names("metrics"))
             raise InputError(f"{where}: write {{name: metric, split: split, setting: value}}; metrics: {known}")
         part = registry.find("metrics", str(entry["name"]), outside=True)
-        settings = {"name", "split", *registry.recipe_settings("metrics", part)}
+        settings = {"name", *BESIDE["evaluate"], *registry.recipe_settings("metrics", part)}
         for key in entry:
             if key not in settings:
                 raise InputError(f"{where}: no setting {key!r}; {nearest(str(key), settings)}")
-        spec = {key: value for key, value in entry.items() if key != "split"}
-        completed.append({**_completed("metrics", where, spec), "split": str(entry.get("split", "heldout"))})
+        spec = {key: value for key, value in entry.items() if key not in BESIDE["evaluate"]}
+        own = {"split": str(entry.get("split", "heldout"))}
+        if "direction" in entry:
+            own["direction"] = str(entry["direction"])
+        completed.append({**_completed("metrics", where, spec), **own})
     return completed
 
 

@@ -300,6 +300,14 @@ class Sample:
     keys: Tensor
 
 
+@dataclass(frozen=True)
+class TextSide:
+    """The side of a system that reads texts. name: what reports call it. embed: n texts to unit vectors (n, d)."""
+
+    name: str
+    embed: Callable[[Sequence[str]], npt.NDArray[np.float32]]
+
+
 class RankedDocuments(Protocol):
     """The best documents of each query, best first, in the form of `vectors.ranking.Ranking`; row -1 is none."""
 
@@ -321,8 +329,8 @@ class Predictions:
     vectors: the vectors (n, d) of each of the task's columns, by the names of `tasks.columns_of`. ranking: of the
     documents for each query (Retrieval). scores (n,): of the pairs, higher for the more similar (Similarity,
     PairLabels); dev_scores: of the dev pairs. answers (n,): the class of each cell (Labels), from a system that answers
-    without vectors. sample: of the space of the vectors. about: facts for the protocol. shared: what one metric made of
-    the vectors and others read, too.
+    without vectors. sample: of the space of the vectors. text_side: embeds further texts into that space, as the names
+    of classes. about: facts for the protocol. shared: what one metric made of the vectors and others read, too.
     """
 
     vectors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
@@ -331,12 +339,14 @@ class Predictions:
     dev_scores: Values | None = None
     answers: Ids | None = None
     sample: Sample | None = None
+    text_side: TextSide | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def parts(self) -> set[str]:
         """Return the names of the parts that there are, as `Metric.needs` has them."""
-        optional = {"ranking": self.ranking, "scores": self.scores, "answers": self.answers, "sample": self.sample}
+        optional: dict[str, Any] = {"ranking": self.ranking, "scores": self.scores, "answers": self.answers}
+        optional |= {"sample": self.sample, "text_side": self.text_side}
         given = {name for name, part in optional.items() if part is not None}
         return given | ({"vectors"} if self.vectors else set())
 

@@ -17,6 +17,8 @@ METRICS = {  # where "@" stands comes the depth, else behind the name
     "pearson": "Pearson", "knn_macro_f1": "kNN@ macro-F1", "knn_balanced": "kNN@ balanced", "fewshot": "Few-shot",
     "probe": "Linear probe", "probe_macro_f1": "Linear probe macro-F1", "probe_balanced": "Linear probe balanced",
     "knn_unknown_auroc": "kNN@ AUROC of unknown", "probe_unknown_auroc": "Linear probe AUROC of unknown",
+    "zero_shot": "Zero-shot", "zero_shot_balanced": "Zero-shot balanced", "zero_shot_macro_f1": "Zero-shot macro-F1",
+    "zero_shot_unknown_auroc": "Zero-shot AUROC of unknown", "hit_rate": "Hit rate", "modality_gap": "Modality gap",
     "pair_ap": "Average precision",
     "pair_f1": "F1", "pair_accuracy": "Accuracy", "heldout_loss": "Held-out loss", "alignment": "Alignment",
     "uniformity": "Uniformity", "effective_rank": "Effective rank", "random_cosine": "Random cosine",

@@ -95,6 +95,29 @@ def side_name(encoder: Encoder, role: str) -> str:
     return f"encoder ({registry.name_of(type(encoder))})"
 
 
+def role_reading(encoder: Encoder, kind: str | None, usual: str | None = None) -> str | None:
+    """Return the role whose side reads cells of a kind: the usual one, unless the other side alone reads them.
+
+    A model of pictures and texts is asked in both directions: what is looked for with may be of its query side or of
+    its key side. kind: in the words of `column.kind_of`; None, where it is not known, and an encoder with one side for
+    both, have the usual role.
+    """
+    if kind is None or not isinstance(encoder, TwoSided) or _reads(encoder, usual or "key", kind):
+        return usual
+    other = "key" if usual == "query" else "query"
+    return other if _reads(encoder, other, kind) else usual
+
+
+def text_role(encoder: Encoder) -> str | None:
+    """Return the role of the side that reads texts: query where it does, else key; None where neither reads text."""
+    return next((role for role in ROLES if _reads(encoder, role, "text")), None)
+
+
+def _reads(encoder: Encoder, role: str, kind: str) -> bool:
+    known = reads(side(encoder, role))
+    return not known or kind in known
+
+
 def _role(positives: Positives, view: str) -> str:
     """Return the role whose side reads a view: that of keys, for a view that is in no pair."""
     return next(iter(roles_of(positives, view)), "key")

@@ -15,7 +15,7 @@ import torch
 import nearfar as nf
 from nearfar import metrics, registry
 from nearfar.column import ListColumn
-from nearfar.contracts import Measurement, Metric, Predictions, Sample, Statistic
+from nearfar.contracts import Measurement, Metric, Predictions, Sample, Statistic, TextSide
 from nearfar.errors import InputError
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task
 from nearfar.vectors.ranking import Ranking
@@ -32,6 +32,11 @@ def unit(seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return found
 
 
+def names() -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The vectors of two classes by one prompt each, as the third of the sample is unknown."""
+    return unit(2)[:2]
+
+
 def judged(task: Task) -> Predictions:
     """What a system with every part makes of a task."""
     one, other = unit(0), unit(1)
@@ -41,7 +46,9 @@ def judged(task: Task) -> Predictions:
         ranking = Ranking(rows, np.tile(np.linspace(1, 0, N, dtype=np.float32), (N, 1)))
         return Predictions({"queries": one, "documents": other}, ranking=ranking, sample=sample)
     if isinstance(task, Labels):
-        return Predictions({"cells": one, "train": other}, sample=sample)
+        return Predictions(
+            {"cells": one, "train": other}, sample=sample, text_side=TextSide("texts", lambda _: names())
+        )
     scores = np.linspace(-1, 1, N)
     return Predictions({"first": one, "second": other}, scores=scores, dev_scores=scores, sample=sample)
 
@@ -96,7 +103,7 @@ def test_a_statistic_of_every_row_once_is_its_value(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_needs_are_parts_of_what_is_judged(name: str) -> None:
     metric = registry.build("metrics", {"name": name})
-    every = {"vectors", "ranking", "scores", "answers", "sample"}
+    every = {"vectors", "ranking", "scores", "answers", "sample", "text_side"}
     assert metric.needs and set(metric.needs) <= every
     for task in tasks():
         if isinstance(task, metric.takes):

@@ -93,11 +93,38 @@ def test_the_table_without_baseline_intervals_or_protocol() -> None:
     assert shown(few).splitlines()[-1] == "no intervals: one cluster"
 
 
+def test_the_values_of_each_class_stand_below_of_many_the_lowest() -> None:
+    few = {"classes": ["cat", "dog\x1b"], "cells": [1200, 3], "values": {"uniformity": [1, 1], "knn@20": [0.25, 1]}}
+    text = shown(report(by_class=few))
+    assert line(text, "cat").split() == ["cat", "1,200", "0.250"]
+    assert line(text, "dog").split() == ["dog\\u001b", "3", "1.000"]
+    many = {
+        "classes": [f"c{i:02}" for i in range(30)],
+        "cells": [1] * 30,
+        "values": {"knn@20": [i / 30 for i in range(30)]},
+    }
+    text = shown(report(by_class=many))
+    assert "lowest" in text and "c00" in text and "c19" in text and "c20" not in text
+    one = {"classes": ["cat"], "cells": [3], "values": {"knn@20": [1.0]}}
+    assert "cells" not in shown(report(by_class=one))
+
+
+def test_hits_and_recall_are_told_apart_where_queries_have_several_relevant_documents() -> None:
+    metrics = {"hit_rate@5": 0.5, "recall@1": 0.1}
+    captions = {"relevant documents of a query": {"least": 5, "mean": 5.0, "most": 5}}
+    assert "a query has 5 relevant documents on average: hit_rate@k" in shown(
+        report(metrics=metrics, protocol=captions)
+    )
+    one = {"relevant documents of a query": {"least": 1, "mean": 1.0, "most": 1}}
+    for changes in ({"metrics": metrics, "protocol": one}, {"protocol": captions}):
+        assert "on average" not in shown(report(**changes))
+
+
 def test_json_has_the_agreed_keys_and_plain_values() -> None:
     notes = {"path": Path("x"), "array": np.arange(2), "number": np.float32(0.5), "set": {1}, "none": None, 3: math.inf}
     result = report(protocol={"notes": notes}).to_json()
     agreed = "task verdict metrics intervals baseline difference fusion fusion_difference protocol histogram worst"
-    agreed += " projection_map samples sheet search"
+    agreed += " by_class projection_map samples sheet search"
     assert " ".join(result) == agreed
     assert result["difference"]["bm25"]["map"] == GAP
     again = json.loads(json.dumps(result, allow_nan=False))

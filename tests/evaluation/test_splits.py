@@ -107,3 +107,18 @@ def test_a_split_whose_classes_are_told_from_itself_is_refused() -> None:
         with pytest.raises(InputError, match=r"evaluate\.1: the classes of split .* judge by another split"):
             judgements([{"name": "retrieval", "split": "train"}, {"name": name, "split": "train"}], positives, None)
         assert judgements([{"name": name, "split": "heldout"}], positives, None)
+
+
+def test_a_task_of_retrieval_is_judged_in_both_directions() -> None:
+    back = {"name": "hit_rate", "direction": "key-to-query"}
+    first, second = plan({"name": "hit_rate", "direction": "query-to-key"}, back)
+    assert [(one.name, one.split) for one in (first, second)] == [
+        ("heldout", "heldout"),
+        ("heldout key-to-query", "heldout"),
+    ]
+    assert second.task.query_ids == first.task.document_ids
+    assert second.numbers(MODEL)["hit_rate@1"] == 1
+    with pytest.raises(InputError, match=r"evaluate\.0\.direction: 'key-to-qury': .*did you mean 'key-to-query'"):
+        plan({"name": "hit_rate", "direction": "key-to-qury"})
+    with pytest.raises(InputError, match=r"metric knn takes a task of labels, there is one of retrieval"):
+        plan({"name": "knn", "direction": "key-to-query"})

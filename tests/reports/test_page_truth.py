@@ -50,6 +50,15 @@ def test_curves_of_both_kinds_stand_in_one_chart() -> None:
     assert "held out from" not in page(results(), monitors(9))
 
 
+def test_the_values_of_each_class_stand_on_the_page_only_where_they_are_whole() -> None:
+    whole = {"classes": ["cat", EVIL], "cells": [1200, 3], "values": {"knn@20": [0.25, None]}}
+    html = page({**results(), "by_class": whole}, [])
+    assert "Class Cells kNN@20 cat 1,200 0.250" in text(html)
+    assert "<script>alert(1)" not in html and "\x1b" not in html
+    for broken in (5, {}, {"classes": ["a", "b"]}, {**whole, "cells": [1]}, {**whole, "values": {"knn@20": 3}}):
+        assert "Class Cells" not in text(page({**results(), "by_class": broken}, []))
+
+
 # --- wrong answers ---
 
 

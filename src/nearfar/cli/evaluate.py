@@ -20,6 +20,9 @@ def command(
         str, typer.Argument(help="A BEIR folder, a table of pairs, graded or labelled or neither, or pictures.")
     ],
     overrides: Overrides = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="As zero_shot, knn: these alone. Repeatable; nearfar list metrics.")
+    ] = None,
     baseline: Annotated[list[str] | None, typer.Option(help=BASELINE)] = None,
     query: Annotated[str | None, typer.Option(help="The table's column of queries.")] = None,
     key: Annotated[str | None, typer.Option(help="The table's column of keys.")] = None,
@@ -46,7 +49,7 @@ def command(
     from nearfar.storage.folders import write_json, write_text
 
     loaded, others = Model.load(model), chosen_baselines(baseline or None)
-    report = evaluate(loaded, sources.task(data, split, read, loaded), baselines=others)
+    report = evaluate(loaded, sources.task(data, split, read, loaded), metric or None, baselines=others)
     facts = report.to_json()
     if out is not None:
         write_json(out, facts)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nearfar import registry
+from nearfar.abilities import is_usual_for
 from nearfar.contracts import Metric
 from nearfar.errors import InputError
 from nearfar.requirements import refuse_incomplete
@@ -24,7 +25,7 @@ def metrics_of(task: Task, given: Spec | Sequence[Spec] | None) -> list[Metric]:
 
     Errors: `InputError`: a metric that does not take the task, with those that do; two that share a name of a value.
     """
-    usual = [metric for metric in _usual() if isinstance(task, metric.takes)]
+    usual = [metric for metric in _usual() if isinstance(task, metric.takes) and is_usual_for(metric, task)]
     usual.sort(key=lambda metric: metric.needs == ("sample",))  # what describes the space comes last
     if given is None:
         chosen = usual

@@ -14,11 +14,12 @@ from nearfar.errors import InputError
 from nearfar.evaluation import space
 from nearfar.evaluation.baseline_values import START, UNTRAINED
 from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving, untrained_floor
+from nearfar.evaluation.by_class import by_class
 from nearfar.evaluation.choose import Spec, metrics_of
 from nearfar.evaluation.contact_sheet import contact_sheet
 from nearfar.evaluation.languages import language_facts
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
-from nearfar.evaluation.predictions import positive_pairs, predictions_of
+from nearfar.evaluation.predictions import positive_pairs, predictions_of, refuse_no_text_side
 from nearfar.evaluation.projection_map import projection_map
 from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.samples import sample_searches
@@ -50,17 +51,19 @@ def evaluate(
 
     Retrieval: queries (embedded with role "query") rank all documents (role "key") by cosine, exactly and to a depth
     of 1,000; an empty document has a zero vector. Only queries with a relevant document count. Similarity, PairLabels:
-    pairs are as similar as their cosine (no role). Labels: a classifier over the vectors of the training cells.
+    pairs are as similar as their cosine (no role). Labels: a classifier over the vectors of the training cells. Where
+    a model's two sides read different kinds, such as pictures and texts, each column goes to the side that reads it.
 
     Intervals come from a paired bootstrap that resamples whole clusters of rows that are not independent, and that
     counts what was not seen, too (`evaluation.intervals`): they are never of zero width, and with fewer than 15
     clusters there are none. They say how far the numbers might move with other rows of the same kind, not with another
     training run.
 
-    alignment, uniformity, effective_rank and random_cosine describe the embedding space and have no interval. They are
-    computed on a sample (by `seed`) of at most 5,000 vectors, half of each side of the task where there are enough of
-    both; alignment on at most 5,000 positive pairs: a query and its best-graded relevant documents, texts graded in the
-    top fifth of the scale, pairs that are the same, a cell and a training cell of its class.
+    alignment, uniformity, effective_rank, random_cosine and, between kinds of cells, modality_gap describe the
+    embedding space and have no interval. They are computed on a sample (by `seed`) of at most 5,000 vectors, half of
+    each side of the task where there are enough of both; alignment and modality_gap on at most 5,000 positive pairs: a
+    query and its best-graded relevant documents, texts graded in the top fifth of the scale, pairs that are the same, a
+    cell and a training cell of its class.
 
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors (n, d).
@@ -99,6 +102,7 @@ def evaluate(
     if not isinstance(task, Task):
         raise InputError(f"evaluate: a {type(task).__name__} is not a task; e.g. nf.data.Beir(folder).task() makes one")
     whole, chosen = task, metrics_of(task, metrics)
+    refuse_no_text_side(model, task, chosen)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     compared_with = baselines_of(task, baselines)
     if baselines is None and start is None:
@@ -143,6 +147,7 @@ def evaluate(
         | language_facts(task, {MODEL: model, **compared_with}),
         histogram=histogram,
         worst=worst,
+        by_class=by_class(task, own.rows),
         projection_map=points,
         samples=_samples(task, systems, seed),
         sheet=sheet,
@@ -164,6 +169,7 @@ def judged_start(
     `evaluate`, too.
     """
     chosen = metrics_of(task, metrics)
+    refuse_no_text_side(model, task, chosen)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     measured = measure(task, predictions_of(model, task, seed), chosen)
     if name is None:

@@ -9,7 +9,7 @@ from nearfar.abilities import KnowsLanguages, matches_words, side
 from nearfar.column import Column, column_kind
 from nearfar.contracts import Floor
 from nearfar.encoders.pretrained.languages import MULTILINGUAL
-from nearfar.evaluation.predictions import ROLE_OF_COLUMN
+from nearfar.evaluation.predictions import role_of
 from nearfar.model import Model
 from nearfar.tasks import Task, columns_of
 from nearfar.text.language import detect, related, sample
@@ -53,7 +53,7 @@ def _why(system: Floor | Embedder, texts: Mapping[str, Column], languages: Mappi
     if not isinstance(system, Model):
         return None
     for name, language in languages.items():
-        encoder = side(system.encoder, ROLE_OF_COLUMN.get(name))
+        encoder = side(system.encoder, role_of(system, name, texts[name]))
         if isinstance(encoder, KnowsLanguages) and (why := _unread(encoder, sample(texts[name]), name, language)):
             return why
     return None

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
-from nearfar.column import Ids
-from nearfar.contracts import Predictions, Values
-from nearfar.errors import NoVectorError
+from nearfar.abilities import TwoSided, side
+from nearfar.column import Column, Ids, column_kind
+from nearfar.contracts import Metric, Predictions, TextSide, Values
+from nearfar.errors import InputError, NoVectorError
 from nearfar.evaluation import space
 from nearfar.evaluation.report import DEPTH, about_model
+from nearfar.model import Model, Role
+from nearfar.registry import name_of
+from nearfar.sides import ROLES, kinds_read, role_reading, text_role
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, columns_of
 from nearfar.vectors.embed import Embedder, Vectors, embed_column
 from nearfar.vectors.ranking import Ranking
 from nearfar.vectors.topk import topk
 
-ROLE_OF_COLUMN: dict[str, Literal["query", "key"]] = {
-    "queries": "query",
-    "documents": "key",
-}  # other columns have no role
+_USUAL_ROLES: dict[str, Role] = {"queries": "query", "documents": "key"}  # other columns have no role
+
+
+def role_of(model: Embedder, name: str, column: Column) -> Role:
+    """Return the role in which a model embeds a task's column: the usual one, unless only its other side reads it."""
+    usual = _USUAL_ROLES.get(name)
+    if not isinstance(model, Model):
+        return usual
+    return cast("Role", role_reading(model.encoder, column_kind(column), usual))
+
+
+def text_side_of(model: Embedder) -> TextSide | None:
+    """Return the side of a model that reads texts; None where neither does. One that does not say is tried."""
+    if not isinstance(model, Model):
+        return TextSide("the query side", partial(_embed_texts, model, "query"))
+    role = text_role(model.encoder)
+    if role is None:
+        return None
+    name = f"the {role} side" if isinstance(model.encoder, TwoSided) else "the model, as queries"
+    return TextSide(name, partial(_embed_texts, model, cast("Role", role)))
+
+
+def refuse_no_text_side(model: Embedder, task: Task, metrics: Sequence[Metric]) -> None:
+    """Refuse metrics that compare cells with texts, for a model that reads none. Errors: `InputError`, naming both."""
+    asking = [name_of(type(metric)) for metric in metrics if "text_side" in metric.needs]
+    if asking and isinstance(model, Model) and text_role(model.encoder) is None:
+        kinds = " and ".join(dict.fromkeys(kinds_read(side(model.encoder, role)) for role in ROLES))
+        raise InputError(
+            f"{task.name}: metric {asking[0]} compares cells with the names of their classes, and this model reads "
+            f"{kinds}, no text; give a model with a side that reads text (encoder dual), or leave the metric out"
+        )
+
+
+def _embed_texts(model: Embedder, role: Role, texts: Sequence[str]) -> Vectors:
+    return model.embed(list(texts), role=role)
 
 
 def predictions_of(model: Embedder, task: Task, seed: int, about: Mapping[str, Any] | None = None) -> Predictions:
@@ -32,14 +68,20 @@ def predictions_of(model: Embedder, task: Task, seed: int, about: Mapping[str, A
     row among the task's; vectors of a wrong shape.
     """
     vectors: dict[str, Vectors] = {}
+    roles = {name: role_of(model, name, column) for name, column in columns_of(task).items()}
     for name, column in columns_of(task).items():
         try:
-            vectors[name] = embed_column(model, column, ROLE_OF_COLUMN.get(name), empty=name == "documents")
+            vectors[name] = embed_column(model, column, roles[name], empty=name == "documents")
         except NoVectorError as error:
             raise NoVectorError(error.row, error.why, f"{task.name}, {name}") from error
     left, right, *_ = vectors.values()  # (n, d), (m, d)
     sample = space.draw_sample(left, right, positive_pairs(task, best=True, seed=seed), seed)
     facts = dict(about_model(model, left.shape[1]) if about is None else about)
+    if isinstance(model, Model) and isinstance(model.encoder, TwoSided):
+        facts["sides"] = {name: f"the {role or 'key'} side" for name, role in roles.items()}
+    text_side = text_side_of(model) if about is None else None  # a floor reads no further texts
+    if text_side is not None and isinstance(task, Labels):
+        facts["text side"] = text_side.name
     facts["space"] = {"vectors": len(sample.vectors), "pairs": len(sample.queries)}
     scores = dev_scores = ranking = None
     if isinstance(task, Retrieval):
@@ -47,7 +89,7 @@ def predictions_of(model: Embedder, task: Task, seed: int, about: Mapping[str, A
     elif not isinstance(task, Labels):
         scores = _cosines(left, right)
         dev_scores = _cosines(vectors["dev first"], vectors["dev second"]) if "dev first" in vectors else None
-    return Predictions(vectors, ranking, scores, dev_scores, None, sample, facts)
+    return Predictions(vectors, ranking, scores, dev_scores, None, sample, text_side, facts)
 
 
 def ranked(task: Retrieval, queries: Vectors, documents: Vectors) -> Ranking:

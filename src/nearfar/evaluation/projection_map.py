@@ -12,7 +12,7 @@ from nearfar.contracts import Predictions, Values
 from nearfar.evaluation.predictions import positive_pairs
 from nearfar.evaluation.worst import shown_texts
 from nearfar.pictures.sprite import sprite
-from nearfar.tasks import Labels, Retrieval, Task, columns_of
+from nearfar.tasks import Labels, Retrieval, Task, between_kinds, columns_of
 from nearfar.vectors.embed import Vectors
 
 MOST = 300  # points
@@ -71,6 +71,8 @@ def projection_map(task: Task, predictions: Predictions, seed: int) -> tuple[dic
     a, b = _with(i, _usable(left), generator), _with(j, _usable(right), generator)
     pairs = np.stack([np.searchsorted(a, i), len(a) + np.searchsorted(b, j)], 1).tolist()
     groups = ["queries", "documents"] if isinstance(task, Retrieval) else ["first of a pair", "second of a pair"]
+    if between_kinds(task):
+        groups = [f"{name} ({column_kind(columns[side])})" for name, side in zip(groups, (left_name, right_name))]
     texts = _texts(columns[left_name], a) + _texts(columns[right_name], b)
     group = np.repeat([0, 1], [len(a), len(b)])
     found = _map(np.concatenate([left[a], right[b]]), group, groups, texts, pairs, len(left) + len(right))

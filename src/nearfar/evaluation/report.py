@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from nearfar.abilities import fingerprint_of
-from nearfar.column import Ids
+from nearfar.column import Ids, column_kind
 from nearfar.evaluation.intervals import CONFIDENCE, Interval, unsayable
 from nearfar.evaluation.verdict import verdict
 from nearfar.figures import SEARCH, SEEN_DOCUMENTS
-from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, kind_of_task
+from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, between_kinds, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 DEPTH = 1_000  # of rankings; MAP counts relevant documents beyond it as never found
@@ -38,6 +38,7 @@ class Report:
     worst: of retrieval at most ten queries whose first document is not relevant, those with the lowest values of the
     first metric that has one for each query, which `protocol["worst"]` names: {"query", "value", "rank", "expected",
     "found"}. samples: three searches, drawn by the seed: {"query", "rank", "found", "others"}.
+    by_class: of labels the values of each class (`evaluation.by_class`).
     projection_map: a sample of the vectors on their first two principal axes (`evaluation.projection_map`).
     sheet: where pictures are searched, some queries beside their nearest neighbours (`evaluation.contact_sheet`).
     pictures: the bytes of the files that the map and the sheet name; they are no part of the JSON.
@@ -56,6 +57,7 @@ class Report:
     protocol: dict[str, Any] = field(default_factory=dict)
     histogram: dict[str, list[Any]] = field(default_factory=dict)
     worst: list[dict[str, Any]] = field(default_factory=list)
+    by_class: dict[str, Any] = field(default_factory=dict)
     projection_map: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
     sheet: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +102,7 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
         facts |= {"documents": len(task.documents)} | (
             {} if task.seen is None else {SEEN_DOCUMENTS: int(task.seen.sum())}
         )
+        facts |= _relevant(task)
     elif isinstance(task, Labels):
         what = "cells"
         facts |= {"cells": len(task.cells), "training cells": len(task.train), "classes": len(task.classes)}
@@ -115,6 +118,20 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     facts |= {"intervals": reason} if reason else {}
     depth = {"depth": min(DEPTH, len(task.documents))} if isinstance(task, Retrieval) else {}
     return {**facts, "clusters": clusters, **depth, "interval": _about_intervals(task.clusters, what, resamples, seed)}
+
+
+def _relevant(task: Retrieval) -> dict[str, Any]:
+    """Return how many relevant documents a query has, and queries such a document: captions of a picture, say."""
+    pairs = [(query, row) for query, judged in task.relevance.items() for row, grade in judged.items() if grade > 0]
+    queries, documents = np.array(pairs, np.int64).T
+    counts = {"relevant documents of a query": queries, "queries of a relevant document": documents}
+    facts: dict[str, Any] = {}
+    for name, rows in counts.items():
+        each = np.unique(rows, return_counts=True)[1]
+        facts[name] = {"least": int(each.min()), "mean": round(float(each.mean()), 4), "most": int(each.max())}
+    if between_kinds(task):
+        facts["kinds"] = {"queries": column_kind(task.queries), "documents": column_kind(task.documents)}
+    return facts
 
 
 def _about_intervals(clusters: Ids, what: str, resamples: int, seed: int) -> dict[str, Any]:

@@ -222,11 +222,11 @@ def texts(
 
     if is_beir(Path(path)):
         reading.refuse_for_beir(path)
-        _refuse_for(path, "a BEIR folder has one corpus, whole", column, split)
+        refuse_for(path, "a BEIR folder has one corpus, whole", column, split)
         documents: tuple[list[str], Column] = data.Beir.corpus(path)
         return documents
     if is_picture_set(path):
-        _refuse_for(path, "pictures are read as they are", column, None)
+        refuse_for(path, "pictures are read as they are", column, None)
         images = reading.images(path)
         images = images if split is None else images.split(split)
         return images.column("path").read(0, len(images)), images.column("image")
@@ -268,7 +268,7 @@ def picture(given: str) -> Any:
         raise InputError(f"{given}: {error}; give another picture") from error
 
 
-def _refuse_for(path: str, what: str, column: str | None, split: str | None) -> None:
+def refuse_for(path: str, what: str, column: str | None, split: str | None) -> None:
     """Refuse a column or a split of what has none, and would be read whole in spite of them."""
     given = [f"{name} {value}" for name, value in (("column", column), ("split", split)) if value is not None]
     if given:

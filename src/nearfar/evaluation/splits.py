@@ -11,7 +11,7 @@ import numpy as np
 from nearfar.abilities import labels_of, tasks_of
 from nearfar.column import column_kind, content_ids
 from nearfar.contracts import Metric, Positives
-from nearfar.errors import InputError
+from nearfar.errors import InputError, nearest
 from nearfar.evaluation.baselines import (
     Baseline,
     Start,
@@ -25,15 +25,19 @@ from nearfar.evaluation.evaluate import evaluate, judged_start
 from nearfar.evaluation.report import Report
 from nearfar.evaluation.searched import Searching
 from nearfar.figures import NO_CLASSES
-from nearfar.tasks import Labels, Task, kind_of_task
+from nearfar.tasks import Labels, Retrieval, Task, key_to_query, kind_of_task
 from nearfar.vectors.embed import Embedder
+
+QUERY_TO_KEY, KEY_TO_QUERY = "query-to-key", "key-to-query"
+OF_ENTRIES = ("split", "direction")  # of an entry of `evaluate`, beside the metric's settings
 
 
 @dataclass
 class Judgement:
     """One task of a split, with the metrics that the recipe names for it.
 
-    name: of its report: that of the split, or for a second task of it also the task's kind, "heldout labels".
+    name: of its report: that of the split, or for a second task of it also the task's kind, "heldout labels"; in the
+    other direction "heldout key-to-query".
     baselines: floors by name, and models; None for the usual ones. left_out: what the recipe names and pictures without
     classes cannot be judged by.
     """
@@ -80,23 +84,32 @@ def judgements(
 ) -> list[Judgement]:
     """Return the tasks that a recipe is judged on, in the order of its entries {"name", "split", setting: value}.
 
-    Each metric gets the first of its split's tasks that it takes. A floor that is named is used for the tasks that it
-    serves; a task that none of the named ones serves has its usual floors.
+    Each metric gets the first of its split's tasks that it takes; with "direction": "key-to-query" that of retrieval in
+    the other direction, where documents look for queries: pictures by texts and texts by pictures are two reports. A
+    floor that is named is used for the tasks that it serves; a task that none of the named ones serves has its usual
+    floors.
 
     Pictures without classes are judged by finding each by another view of it, where the recipe names metrics of classes
     alone; those are left out, by name.
 
-    Errors: `InputError`: a metric for which the split has no task, with those that would do; a floor that is unknown or
-    serves no task; those of the metrics' constructors.
+    Errors: `InputError`: a metric for which the split has no task, with those that would do; an unknown direction, or
+    one of a task that is no retrieval; a floor that is unknown or serves no task; those of the metrics' constructors.
     """
     splits: dict[str, Sequence[Task]] = {}
+    reverse: dict[str, Sequence[Task]] = {}
     found: dict[str, Judgement] = {}
     left_out: dict[str, list[str]] = {}
     for i, entry in enumerate(entries):
-        where, split = f"evaluate.{i}", str(entry["split"])
-        metric = build_metric({k: v for k, v in entry.items() if k != "split"}, where, outside=True)
+        where, split, direction = f"evaluate.{i}", str(entry["split"]), str(entry.get("direction", QUERY_TO_KEY))
+        metric = build_metric({k: v for k, v in entry.items() if k not in OF_ENTRIES}, where, outside=True)
         tasks = splits.setdefault(split, tasks_of(positives, split))
-        fits = any(isinstance(task, metric.takes) for task in tasks)
+        first_name = split
+        if direction != QUERY_TO_KEY:
+            first_name = f"{split} {direction}"
+            if first_name not in reverse:
+                reverse[first_name] = _reversed(tasks, direction, where)
+            tasks = reverse[first_name]
+        fits = direction != QUERY_TO_KEY or any(isinstance(task, metric.takes) for task in tasks)
         if not fits and Labels in metric.takes and _lacks_classes(positives):
             left_out.setdefault(split, []).append(next(iter(metric.meaning)))
             continue
@@ -106,8 +119,7 @@ def judgements(
         mine = (one for one in found.values() if one.task is task)
         judgement = next(mine, None)
         if judgement is None:
-            first = not any(one.split == split for one in found.values())
-            name = split if first else f"{split} {kind_of_task(task)}"
+            name = first_name if first_name not in found else f"{first_name} {kind_of_task(task)}"
             while name in found:  # another split may be called so
                 name += "'"
             judgement = found[name] = Judgement(name, split, task, [])
@@ -121,6 +133,17 @@ def judgements(
         judgement.baselines = own
         metrics_of(judgement.task, judgement.metrics)  # two with a value of one name are an error before training
     return list(found.values())
+
+
+def _reversed(tasks: Sequence[Task], direction: str, where: str) -> list[Task]:
+    """Return a split's tasks of retrieval in the other direction."""
+    if direction != KEY_TO_QUERY:
+        raise InputError(f"{where}.direction: {direction!r:.40}: {nearest(direction, (QUERY_TO_KEY, KEY_TO_QUERY))}")
+    found: list[Task] = [key_to_query(task) for task in tasks if isinstance(task, Retrieval)]
+    if not found:
+        kinds = " and ".join(map(kind_of_task, tasks))
+        raise InputError(f"{where}.direction: a task of {kinds} has one direction; leave it out")
+    return found
 
 
 def _refuse_own_neighbours(task: Labels, where: str) -> None:

@@ -12,7 +12,13 @@ from nearfar.figures import difference, distance, finite, mapping, number, pair_
 # The order of metrics. The first one that was measured carries the verdict, so that none is picked for its result;
 # metrics that are not named here follow in the order of the results. Of all of them a higher value is better.
 QUALITY = ("mrr@10", "ndcg@10", "map", "recall@1", "recall@10", "recall@100", "spearman", "pearson")
-GEOMETRY = ("alignment", "uniformity", "effective_rank", "random_cosine")  # they describe the space, and judge nothing
+GEOMETRY = (
+    "alignment",
+    "uniformity",
+    "effective_rank",
+    "random_cosine",
+    "modality_gap",
+)  # they describe the space, and judge nothing
 HELDOUT_LOSS = "heldout_loss"  # nor does a loss, which is compared with that of the same run only
 COLLAPSED = "Look whether the space has collapsed: the tiles or rows uniformity, effective_rank and random_cosine tell."
 TRAINED_ON = "trained on"  # the note of a task that says which of its rows the model was trained on

@@ -23,7 +23,7 @@ PACKAGES = {  # the sections that are parts, and the package of each
 }
 SEVERAL = ("data", "positives")  # may be lists: several data sets
 # What stands beside a part's own settings, by section or list, and stays when the part is replaced by another.
-BESIDE = {"evaluate": ("split",), "views": ("times", "side"), "objective": ("weight",)}
+BESIDE = {"evaluate": ("split", "direction"), "views": ("times", "side"), "objective": ("weight",)}
 Recipe = dict[str, Any]
 
 

@@ -25,6 +25,7 @@ from nearfar.reports.sheets import Sprites, contact_sheet, thumbnails
 
 _FORESTS = 3  # baselines with a chart of the differences
 _POINTS = 500  # of a map
+_CLASSES = 200  # of a table
 
 
 def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = None) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
         "space": numbers(mapping(protocol.get("model")).get("space")),
         "sizes": _sizes(numbers(protocol)),
         "histogram": _histogram(mapping(results.get("histogram"))),
+        "by_class": _by_class(mapping(results.get("by_class"))),
         "worst": [row for row in entries(results.get("worst")) if isinstance(row, dict)][:10],
         "worst_first": order if isinstance(order := protocol.get("worst"), str) else None,
         "wrong": wrong,
@@ -116,6 +118,20 @@ def _forest(rows: list[dict[str, Any]], i: int) -> list[tuple[str, float, float,
         (name, gap, found) for name, gap in gaps if gap["value"] is not None and (found := pair_of(gap["interval"]))
     ]
     return [(name, gap["value"], *found, gap["outcome"]) for name, gap, found in known]
+
+
+def _by_class(given: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the metrics and a row for each class: its name, its cells and its values; None unless it is complete."""
+    classes, cells, values = entries(given.get("classes")), entries(given.get("cells")), mapping(given.get("values"))
+    metrics = in_order(values)
+    columns = [entries(values[name]) for name in metrics]
+    if len(classes) < 2 or not metrics or any(len(column) != len(classes) for column in (cells, *columns)):
+        return None
+    rows = zip(map(str, classes), map(finite, cells), zip(*([finite(value) for value in column] for column in columns)))
+    return {
+        "metrics": metrics,
+        "rows": [{"name": name, "cells": n, "values": each} for name, n, each in rows][:_CLASSES],
+    }
 
 
 def _histogram(histogram: dict[str, Any]) -> dict[str, Any] | None:

@@ -22,9 +22,11 @@ from nearfar.figures import (
     difference,
     finite,
     label_of,
+    mapping,
     number,
     outcome,
     pair_of,
+    short,
     title,
 )
 from nearfar.printable import printable, printable_line
@@ -32,6 +34,8 @@ from nearfar.reports.searched import Searched
 from nearfar.text.same_text import ANSWERS_ELSEWHERE, NOT_RANKED
 
 NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer one, such as a path, is broken
+CLASSES = 20  # that a table shows; of more the lowest
+CLASS_WIDTH = 40  # characters of a class's name
 TEXT_WIDTH = 100  # of lines of text at most
 _STYLES = {"better": "green", "worse": "red"}  # of what an interval has decided
 _WORDS = {"better": "better", "worse": "worse ", "undecided": "      ", "unknown": "      "}  # of one width
@@ -60,7 +64,10 @@ def show_tables(report: Mapping[str, Any], console: Console) -> None:
     for table in tables(report, console):
         console.print()
         console.print(table, markup=False)
-    for line in _notes(report["intervals"], report["protocol"]):
+    for table in class_tables(report, console):
+        console.print()
+        console.print(table, markup=False)
+    for line in (*_notes(report["intervals"], report["protocol"]), *_hits(report["metrics"], report["protocol"])):
         for part in _wrapped(line, min(console.width, TEXT_WIDTH)):
             console.print(Text(part))
 
@@ -85,6 +92,26 @@ def tables(report: Mapping[str, Any], console: Console) -> list[Table]:
     metrics = [*in_order(report["metrics"]), *(name for name in GEOMETRY if name in report["metrics"])]
     names = TableColumn("metric", [Text(printable_line(name)) for name in metrics])
     return fitting_tables(names, _groups(report, metrics), console)
+
+
+def class_tables(report: Mapping[str, Any], console: Console) -> list[Table]:
+    """Return the values of each class as tables that fit the console; of many classes the lowest by the first metric.
+
+    None where there are no classes, or one alone.
+    """
+    found = report.get("by_class") or {}
+    metrics = in_order(found.get("values", {}))
+    if not metrics or len(found["classes"]) < 2:
+        return []
+    order = list(range(len(found["classes"])))
+    heading = "class"
+    if len(order) > CLASSES:
+        order = sorted(order, key=lambda i: (found["values"][metrics[0]][i], i))[:CLASSES]
+        heading = f"class, {CLASSES} lowest of {len(found['classes'])}"
+    names = TableColumn(heading, [Text(printable_line(found["classes"][i])[:CLASS_WIDTH]) for i in order], broken=True)
+    cells = [TableColumn("cells", [Text(f"{found['cells'][i]:,}") for i in order])]
+    columns = [[TableColumn(name, [Text(number(found["values"][name][i])) for i in order])] for name in metrics]
+    return fitting_tables(names, [cells, *columns], console)
 
 
 def fitting_tables(names: TableColumn, groups: Iterable[Sequence[TableColumn]], console: Console) -> list[Table]:
@@ -175,6 +202,16 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
         yield f"{EXPECT}: {notes[EXPECT]}"
     for name, why in protocol.get("cannot read", {}).items():
         yield f"{label_of(name, protocol)}: {why}"
+
+
+def _hits(metrics: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which of two figures is which, where queries have several relevant documents, as pictures have captions."""
+    mean = finite(mapping(protocol.get("relevant documents of a query")).get("mean"))
+    if mean is not None and mean > 1 and any(name.startswith("hit_rate@") for name in metrics):
+        yield (
+            f"a query has {short(mean)} relevant documents on average: hit_rate@k is whether any of them is among the "
+            "k best (R@k of papers on captions), recall@k the share of them that is"
+        )
 
 
 def _wrapped(text: str, width: int) -> list[str]:
