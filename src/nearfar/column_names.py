@@ -20,6 +20,12 @@ DOCUMENT_COLUMNS = (  # names of a column that holds documents, the likeliest fi
     *("text", "document", "passage", "sentence", "content", "body", "code", "key"),
     *("image", "picture", "array", "recording", "series"),
 )
+# Names of a column of pictures' paths, and of one of their captions, the likeliest first.
+PICTURE_COLUMNS = (
+    *("image", "picture", "photo", "file_name", "filename", "image_path", "picture_path", "image_file", "image_name"),
+    *("img", "img_path", "filepath", "file_path", "file", "path"),
+)
+CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "sentence", "sentences", "description", "comment", "title")
 # Names of the column that is embedded and searched, the likeliest first.
 TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")
 # Columns that describe a row. Rows that share such a value have no text in common.

@@ -90,7 +90,7 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
             if not archive.any_order:
                 raise InputError(
                     f"{archive.path}: its pictures take more than {settings.most_bytes / 1e9:,.1f} GB decoded, and a "
-                    "tar can only be read in order; unpack it and give the folder, or raise data.store_gb"
+                    "compressed tar can only be read in order; decompress it, or raise data.store_gb"
                 ) from None
     if known is None:
         with write_folder_atomically(indexed) as folder:

@@ -98,3 +98,28 @@ def read_index(folder: Path) -> tuple[npt.NDArray[np.int64], list[str], list[tup
     if index.shape != (len(found["names"]), 3):
         raise ValueError(f"{folder}: an index of {index.shape} for {len(found['names'])} pictures")
     return index, list(found["names"]), [(name, fault) for name, fault in found["broken"]]
+
+
+@dataclass(frozen=True, eq=False)
+class PictureColumn:
+    """A column of pictures whose content ids are known: some rows (n,) of all, each as often as it is named."""
+
+    name: str
+    pictures: Pictures
+    rows: Ids
+    kind: str = "image"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, start: int, stop: int) -> list[npt.NDArray[np.uint8]]:
+        """Return pictures `start` to `stop`, each (h, w, 3)."""
+        return self.pictures.read_rows(self.rows[start:stop])
+
+    def read_rows(self, rows: Ids) -> list[npt.NDArray[np.uint8]]:
+        """Return some pictures, each (h, w, 3), in the order of the rows."""
+        return self.pictures.read_rows(self.rows[rows])
+
+    def ids(self) -> Ids:
+        """Return the content ids of the pictures."""
+        return self.pictures.ids[self.rows]
