@@ -14,6 +14,7 @@ COLUMN_PAIRS = [  # names of a query and a key column that are recognised
     ("question", "answer"),
     ("sentence1", "sentence2"),
     ("sentence_1", "sentence_2"),
+    ("image", "caption"),
 ]
 NEGATIVE = re.compile(r"neg(ative)?s?(_?\d+)?")  # negative, negatives, negative_1, neg; not "negotiated"
 DOCUMENT_COLUMNS = (  # names of a column that holds documents, the likeliest first

@@ -164,12 +164,13 @@ class ImageText:
         """Note how many captions, pictures and captions of a picture there are, and what is left out."""
         notes: dict[str, Any] = {name: len(rows) for name, rows in self._splits.items()}
         notes[HELD] = notes.get(HELD, 0)
-        pictures = {name: len(np.unique(self._of_row[rows])) for name, rows in self._splits.items()}
-        notes["pictures"] = ", ".join(f"{count:,} {name}" for name, count in pictures.items())
+        pictures = {name: len(np.unique(self._ids[rows])) for name, rows in self._splits.items()}
+        notes["distinct pictures"] = ", ".join(f"{count:,} {name}" for name, count in pictures.items())
         rows = np.concatenate(list(self._splits.values()))
-        each = np.unique(self._of_row[rows], return_counts=True)[1]
+        each = np.unique(self._ids[rows], return_counts=True)[1]
         low, high = int(each.min()), int(each.max())
-        notes["captions a picture"] = f"{low:,}" if low == high else f"{low:,} to {high:,}, {each.mean():.1f} on average"
+        spread = f"{low:,} to {high:,}, {each.mean():,.1f} on average"
+        notes["captions a picture"] = spread if low < high else f"{low:,}"
         equal = len(rows) - len({(self._ids[row], self._all.texts[row]) for row in rows.tolist()})
         counts = {
             "rows equal to another one, of one picture and one caption": equal,

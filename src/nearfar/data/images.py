@@ -25,7 +25,6 @@ from nearfar.pictures.decode import LEAST_SIDE
 from nearfar.storage.fingerprint import fingerprint
 
 
-
 class Images:
     """A set of n pictures, with the columns `image`, uint8 (h, w, 3), `path` and, where there are classes, `label`.
 

@@ -114,10 +114,10 @@ def _refuse_unknown(path: Path, annotations: list[dict[str, Any]], names: Mappin
         if not _is_id(about.get("image_id")) or about["image_id"] not in names
     ]
     if unknown:
-        about = annotations[unknown[0] - 1]
+        about, count = annotations[unknown[0] - 1], f"{len(unknown):,} such annotations"
         raise InputError(
-            f"{path}: {_called('annotation', unknown[0], about)}: its image_id {about.get('image_id')!r:.40} is that of "
-            f"none of the {len(names):,} images ({len(unknown):,} such annotations); add the image, or take them out"
+            f"{path}: {_called('annotation', unknown[0], about)}: its image_id {about.get('image_id')!r:.40} is "
+            f"that of none of the {len(names):,} images ({count}); add the image, or take them out"
         )
 
 

@@ -67,7 +67,7 @@ def pictures_in(where: Path, names: Sequence[str], settings: ReadSettings) -> Na
         known = [*pictures.names, *(name for name, _ in pictures.broken)]
     members = _members(names, known)
     chosen = set(members.values()) & set(known)
-    if archive.any_order and chosen:
+    if archive.any_order and chosen and len(chosen) < len(known):
         archive = open_archive(where, Wanted(chosen.__contains__, WANTED.largest, WANTED.too_large))
     return _placed(archive, names, members, settings, len(set(known) - chosen))
 
@@ -92,22 +92,28 @@ def _placed(
     safe = [name for name in names if not unsafe(name)]
     known = archive.names()
     if known is not None and not set(known).intersection(members[name] for name in safe):
-        first, all_names = next(iter(names)), f"the {len(names):,} pictures that captions name"
+        why = f", which {fault}" if (fault := _unsafe(names[0])) else ""
+        such = f"the {len(names):,} pictures that captions name, such as {names[0]!r:.80}{why}"
         holds = f"; it holds {known[0]!r:.80}" if known else ""
-        raise InputError(f"{archive.path}: has none of {all_names}, such as {first!r:.80}{holds}; give data.pictures=...")
+        raise InputError(f"{archive.path}: has none of {such}{holds}; give the folder or archive that has them")
     pictures = read_pictures(archive, settings)
     row_of = {name: row for row, name in reversed(list(enumerate(pictures.names)))}
     broken = dict(pictures.broken)
     rows, faults = np.full(len(names), -1, np.int64), {}
     for i, name in enumerate(names):
         member = members[name]
-        if fault := unsafe(name):
-            faults[i] = fault.replace("pack it", "write it")
+        if fault := _unsafe(name):
+            faults[i] = fault
         elif member in row_of:
             rows[i] = row_of[member]
         else:
             faults[i] = broken.get(member, MISSING)
     return NamedPictures(pictures, rows, faults, unnamed)
+
+
+def _unsafe(name: str) -> str:
+    """Return why a path that a caption names must not be followed, or nothing."""
+    return unsafe(name).replace("pack it", "write it")
 
 
 class NamedFiles(Folder):

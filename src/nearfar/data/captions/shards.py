@@ -117,7 +117,7 @@ class Shards:
         Errors: `InputError` for a key of two pictures, or of two texts that differ; a text that is none.
         """
         places: list[str] = []
-        without: list[_Sample] = [sample for sample in self.samples if not sample.texts]
+        without: list[_Sample] = []
 
         def rows() -> Iterator[tuple[str, str, str]]:
             for sample in self.samples:

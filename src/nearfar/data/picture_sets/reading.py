@@ -25,7 +25,7 @@ from nearfar.storage.folders import write_folder_atomically
 from nearfar.storage.places import cache_folder
 
 _T = TypeVar("_T")
-_VERSION = 2  # raise it whenever the same files would give other pixels
+_VERSION = 3  # raise it whenever the same files would give other pixels
 _BATCH, _BATCH_OF_LARGE = 128, 4  # pictures of one job of a thread, at most; several jobs wait, decoded
 _LARGE = 512  # pixels of the shorter side beyond which stored pictures may be large
 _BATCH_BYTES = 4 << 20  # of files in one job, beyond which it is full
