@@ -134,7 +134,10 @@ def test_every_source_is_the_same_pairs_and_their_pictures_are_shared(
     assert content_ids(found.column("image")).tolist() == list(map(content_id, pictures))
     [pixels] = cache.glob("*/pixels.bin")
     assert pixels.stat().st_size == 6 * 12 * 14 * 3  # each picture once
-    assert found.notes | {"train": 12, "heldout": 0, "distinct pictures": "6 train", "captions a picture": "2"} == found.notes
+    assert (
+        found.notes | {"train": 12, "heldout": 0, "distinct pictures": "6 train", "captions a picture": "2"}
+        == found.notes
+    )
     assert found.where(4) != found.where(2)
 
 
