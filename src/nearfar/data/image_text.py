@@ -19,7 +19,7 @@ from nearfar.data.captions.rows import CaptionRows
 from nearfar.data.captions.shards import Shards, shard_paths
 from nearfar.data.captions.tables import saved_captions, table_captions
 from nearfar.data.picture_sets.layout import TRAIN
-from nearfar.data.picture_sets.members import WANTED, checked_faults, picture_notes
+from nearfar.data.picture_sets.members import SHOWN, WANTED, checked_faults, picture_notes
 from nearfar.data.picture_sets.reading import ReadSettings
 from nearfar.data.picture_sets.saved import SavedSet, is_saved
 from nearfar.data.picture_sets.split import COPIES, HELD, Mask, drawn, without_copies
@@ -122,8 +122,9 @@ class ImageText:
 
     def _told(self, found: NamedPictures, broken: float) -> str:
         """Return a sentence about pictures that cannot be used, and warn of them."""
-        first, names = self._all.first_rows(), self._all.names
-        place = {f"{i}": f"{self._all.locate(int(first[i]))}: {names[i]!r}" for i in list(found.faults)[:99]}
+        first, names, where = self._all.first_rows(), self._all.names, f"{self.where()}: "
+        shown = {i: self._all.locate(int(first[i])).removeprefix(where) for i in list(found.faults)[:SHOWN]}
+        place = {str(i): f"{row}: {names[i]!r:.80}" for i, row in shown.items()}
         faults = [(str(i), fault) for i, fault in found.faults.items()]
         said = checked_faults(Path(self.where()), faults, len(names) - len(faults), broken, place.__getitem__)
         if said:

@@ -113,7 +113,7 @@ def _placed(
 
 def _unsafe(name: str) -> str:
     """Return why a path that a caption names must not be followed, or nothing."""
-    return unsafe(name).replace("pack it", "write it")
+    return unsafe(name).replace("pack it", "write it").replace("the archive", "the pictures' folder")
 
 
 class NamedFiles(Folder):
