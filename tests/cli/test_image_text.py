@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     coco["annotations"] = [{"image_id": NAMES.index(name), "caption": text} for name, text in rows]
     (tmp_path / "captions.json").write_text(json.dumps(coco))
     for part in range(2):
-        members = {}
+        members: dict[str, bytes] = {}
         for name in NAMES[part::2]:
             texts = [text for picture, text in rows if picture == name]
             members |= {name: pictures[name], f"{name[:-4]}.json": json.dumps({"captions": texts}).encode()}

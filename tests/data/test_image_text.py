@@ -105,7 +105,7 @@ def set_as_indented_coco(path: Path) -> ImageText:
 
 def set_as_tar(path: Path) -> ImageText:
     path.mkdir(exist_ok=True)
-    members = {}
+    members: dict[str, bytes] = {}
     for i, (name, data) in enumerate(files().items()):
         members |= {f"{i}.json": json.dumps({"captions": [said(name, 0), said(name, 1)]}).encode(), f"{i}.png": data}
     return ImageText(in_tar(path / "shard.tar", members))
