@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _bad_captions
 import _bad_documents
 import _bad_models
 import _bad_sources
@@ -99,6 +100,7 @@ def calls() -> Iterator[Call]:
     """Return all bad inputs: each damage of each kind, to the commands in turn."""
     yield from data_calls()
     yield from model_calls()
+    yield from caption_calls()
     yield from document_calls()
     yield from package_calls()
     yield from recipe_calls()
@@ -125,6 +127,12 @@ def model_calls() -> Iterator[Call]:
         rotated = itertools.cycle(commands[start:] + commands[:start])
         for (name, damage), (command, words) in zip(_bad_models.damages(kind).items(), rotated, strict=False):
             yield Call(command, f"model: {kind}", name, words, _damaged_model(kind, damage))
+
+
+def caption_calls() -> Iterator[Call]:
+    for path, damage, make in _bad_captions.damages():
+        words = ("train", "simcse", "data.name=image_text", f"data.path={path}", *BERT, "positives.column=caption")
+        yield Call("train image_text", f"captions: {path}", damage, (*words, *SMALL), make)
 
 
 def document_calls() -> Iterator[Call]:

@@ -39,6 +39,7 @@ def test_every_command_and_kind_meets_bad_input(script: Any) -> None:
     kinds = {call.kind for call in calls}
     assert {"JSONL", "CSV", "Parquet", ".json.zst", "BEIR qrels", "datasets folder", "Python packages"} <= kinds
     assert {"model: static", "model: dual", "model: Router", "recipe", "results.json", "decisions"} <= kinds
+    assert {"captions: captions.jsonl", "captions: captions.json", "captions: captions.tar"} <= kinds
     documents = {call.kind.removeprefix("document: ") for call in calls if call.kind.startswith("document: ")}
     assert {"PDF", "HTML", "picture", "file", "JSONL", "CSV", "Parquet", "BEIR corpus"} <= documents
 

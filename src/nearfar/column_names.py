@@ -14,12 +14,19 @@ COLUMN_PAIRS = [  # names of a query and a key column that are recognised
     ("question", "answer"),
     ("sentence1", "sentence2"),
     ("sentence_1", "sentence_2"),
+    ("image", "caption"),
 ]
 NEGATIVE = re.compile(r"neg(ative)?s?(_?\d+)?")  # negative, negatives, negative_1, neg; not "negotiated"
 DOCUMENT_COLUMNS = (  # names of a column that holds documents, the likeliest first
     *("text", "document", "passage", "sentence", "content", "body", "code", "key"),
     *("image", "picture", "array", "recording", "series"),
 )
+# Names of a column of pictures' paths, and of one of their captions, the likeliest first.
+PICTURE_COLUMNS = (
+    *("image", "picture", "photo", "file_name", "filename", "image_path", "picture_path", "image_file", "image_name"),
+    *("img", "img_path", "filepath", "file_path", "file", "path"),
+)
+CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "sentence", "sentences", "description", "comment", "title")
 # Names of the column that is embedded and searched, the likeliest first.
 TEXT_COLUMNS = ("text", "sentence", "document", "passage", "content", "code", "key", "query")
 # Columns that describe a row. Rows that share such a value have no text in common.

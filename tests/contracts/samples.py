@@ -130,7 +130,7 @@ def packages(folder: Path, count: int = 12) -> list[Path]:
 def sources(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield settings that name real data of each form: tables, graded and labelled pairs, a BEIR folder, ...
 
-    Packages of Python code, a folder of pictures in classes.
+    Packages of Python code, a folder of pictures in classes, pictures with captions.
     """
     yield {"path": str(write_lines(folder / "pairs.jsonl", rows()))}
     graded = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "score": i % 6} for i in range(12)]
@@ -140,6 +140,9 @@ def sources(folder: Path) -> Iterator[dict[str, Any]]:
     yield {"path": str(beir(folder / "beir"))}
     yield {"path": str(pictures(folder / "pictures"))}
     yield {"paths": packages(folder / "packages")}
+    pictures(folder / "captioned")
+    captions = [{"image": f"class {i % 2}/{i}.png", "captions": [f"one of {i}", f"two of {i}"]} for i in range(16)]
+    yield {"path": str(write_lines(folder / "captioned" / "captions.jsonl", captions))}
 
 
 def pictures(folder: Path) -> Path:

@@ -226,11 +226,11 @@ def test_digests_are_remembered_for_files_that_have_not_changed_lately(tmp_path:
         assert content_digest(files, folder) not in (before, "remembered")
 
 
-@pytest.mark.parametrize("pack", [in_folder, in_zip])
+@pytest.mark.parametrize("pack", [in_folder, in_zip, in_tar])
 def test_pictures_that_do_not_fit_are_decoded_when_read(pack: Any, tmp_path: Path, cache: Path) -> None:
     files = classes({"a": 30, "b": 30})
     kept = Images(in_folder(tmp_path / "kept", files))
-    path = pack(tmp_path / "set.zip", files | {"a/bad.png": b"no"})
+    path = pack(tmp_path / ("set.tar" if pack is in_tar else "set.zip"), files | {"a/bad.png": b"no"})
     for _ in range(2):
         with pytest.warns(UserWarning, match="1 of 61 pictures cannot be used"):
             images = Images(path, store_gb=0, heldout=0.1)
@@ -263,9 +263,9 @@ def test_what_turns_out_too_large_is_indexed_and_kept_with_a_higher_limit(
     assert all(np.array_equal(cells[name], cell) for name, cell in _cells(kept).items())
 
 
-def test_a_tar_that_does_not_fit_is_refused(tmp_path: Path, cache: Path) -> None:
-    path = in_tar(tmp_path / "set.tar", classes({"a": 5}))
-    with pytest.raises(InputError, match="a tar can only be read in order; unpack it"):
+def test_a_compressed_tar_that_does_not_fit_is_refused(tmp_path: Path, cache: Path) -> None:
+    path = in_tar(tmp_path / "set.tar.gz", classes({"a": 5}), "w:gz")
+    with pytest.raises(InputError, match="a compressed tar can only be read in order; decompress it"):
         Images(path, store_gb=1e-7)
     assert list(cache.glob("*/pixels.bin")) == []
 

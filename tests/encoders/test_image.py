@@ -200,6 +200,16 @@ def test_a_column_is_resized_once_and_kept_or_read_as_it_is(cache: Path, monkeyp
     torch.testing.assert_close(encoder.store(others)[rows].parts[0], expected)
 
 
+def test_rows_that_share_a_picture_share_its_pixels_in_the_store(cache: Path) -> None:
+    encoder, some = tiny(), pictures(3, 40, 50)
+    shared = ListColumn("image", [some[i] for i in (2, 2, 0, 1, 0, 2)])
+    rows = np.array([3, 1, 5, 2])
+    found = encoder.store(shared)
+    torch.testing.assert_close(found[rows].parts[0], encoder.inputs([shared.cells[row] for row in rows]).parts[0])
+    [pixels] = cache.glob("pictures/*/pixels")
+    assert len(found) == 6 and pixels.stat().st_size == 3 * 32 * 32 * 3
+
+
 def test_inputs_of_several_sizes_are_encoded_in_order() -> None:
     """Large crops, then small ones: each size is a forward pass, as multi-crop wants."""
     encoder = tiny()

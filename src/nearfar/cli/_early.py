@@ -41,6 +41,7 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
     """
     from nearfar.data.archives.open_archive import is_archive_name
     from nearfar.data.beir import check_folder, is_beir
+    from nearfar.data.captions.shards import shard_paths
     from nearfar.data.tables.files import check_file
     from nearfar.data.tables.read import file_kind, is_file_name
 
@@ -48,7 +49,8 @@ def refuse_data(path: str, beir_split: str | None = None, *, delimited: bool = F
     if path and is_beir(place):
         check_folder(place, beir_split)
     if is_archive_name(place):
-        check_file(place)
+        for tar in shard_paths(place) or [place]:
+            check_file(tar)
     elif path and (place.is_file() or (not place.exists() and is_file_name(path))):
         check_file(place)
         file_kind(place, delimited=delimited)

@@ -5,29 +5,25 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from nearfar.coerce import refuse_seed
 from nearfar.column import Column, Ids, ListColumn
 from nearfar.data.picture_sets.layout import TRAIN
 from nearfar.data.picture_sets.members import LabelledPictures, labelled_pictures
 from nearfar.data.picture_sets.reading import ReadSettings
-from nearfar.data.picture_sets.split import codes, drawn
-from nearfar.data.picture_sets.store import Pictures
+from nearfar.data.picture_sets.split import COPIES, HELD, codes, drawn, split_rows, without_copies
+from nearfar.data.picture_sets.store import PictureColumn
 from nearfar.data.tables.files import SPLIT_WORDS
 from nearfar.data.tables.split import checked_size
 from nearfar.errors import InputError, nearest
 from nearfar.pictures.decode import LEAST_SIDE
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.places import expanded
-
-HELD = "heldout"
 
 
 class Images:
@@ -40,9 +36,9 @@ class Images:
 
     Pictures are decoded once (`pictures.decode`: upright, in RGB, on white) into NEARFAR_CACHE, or the system's cache
     folder, and memory-mapped from then on. The shorter side of a stored picture has at most `side` pixels. What would
-    take more than `store_gb` is decoded whenever it is read, in a few threads; a tar, which can only be read in order,
-    is then refused. No link is followed, no path out of an archive is read, and sizes are limited before anything is
-    decoded. Pictures that cannot be used are counted and named in `notes` and in a warning, and left out.
+    take more than `store_gb` is decoded whenever it is read, in a few threads; a compressed tar, which can only be read
+    in order, is then refused. No link is followed, no path out of an archive is read, and sizes are limited before
+    anything is decoded. Pictures that cannot be used are counted and named in `notes` and in a warning, and left out.
 
     The data set itself is the training rows. `heldout`, a fraction below 1 or a number of pictures, takes pictures out
     of training as the split "heldout", drawn by a hash of `seed` and of their content, from each class its share and at
@@ -64,7 +60,7 @@ class Images:
         pictures = Images("photographs/", heldout=0.02)
         pictures.column("image").read(0, 1)[0].shape  # (256, 341, 3)
 
-    When not to use it: for pictures with captions, which are pairs.
+    When not to use it: for pictures with captions, which are pairs: `ImageText`.
     """
 
     columns: list[str]
@@ -98,7 +94,8 @@ class Images:
         if found.warning:
             warnings.warn(found.warning, stacklevel=2)
         self._all, self._codes = found, codes(found.labels)
-        self._splits, self.notes = _without_copies(found)
+        self._splits, copies = without_copies(found.where, split_rows(found.splits), found.ids)
+        self.notes: dict[str, Any] = {COPIES: len(copies)} if len(copies) else {}
         if limit is not None:
             self._splits = {name: self._sample(rows, limit, seed) for name, rows in self._splits.items()}
         self._select(TRAIN if TRAIN in self._splits else next(iter(self._splits)))
@@ -184,7 +181,7 @@ class Images:
         if name not in self.columns:
             raise InputError(f"{self.where()}: no column {name!r}; {nearest(name, self.columns)}")
         if name == "image":
-            return _PictureColumn(name, self._all.pictures, self._all.rows[self._rows])
+            return PictureColumn(name, self._all.pictures, self._all.rows[self._rows])
         cells = self._all.labels if name == "label" else self._all.paths
         return ListColumn(name, [cells[row] for row in self._rows.tolist()])
 
@@ -192,44 +189,3 @@ class Images:
         rows = self._rows
         labels = [self._all.labels[row] for row in rows.tolist()] if self._all.has_classes else []
         return fingerprint("images 1", self._all.ids[rows], str(labels), str([self._all.paths[row] for row in rows]))
-
-
-def _without_copies(found: LabelledPictures) -> tuple[dict[str, Ids], dict[str, Any]]:
-    """Return the rows of each split, and notes; no training picture is equal to one of another split."""
-    names = sorted(set(found.splits), key=lambda name: (name != TRAIN, name))
-    of_row = np.array([names.index(name) for name in found.splits])
-    splits: dict[str, Ids] = {name: np.flatnonzero(of_row == i) for i, name in enumerate(names)}
-    if TRAIN not in splits or len(splits) == 1:
-        return splits, {}
-    rows, others = splits[TRAIN], np.flatnonzero(of_row != names.index(TRAIN))
-    copies = np.isin(found.ids[rows], found.ids[others])
-    if copies.all():
-        raise InputError(f"{found.where}: every training picture is equal to one of another split; give others")
-    splits[TRAIN] = rows[~copies]
-    count = int(copies.sum())
-    return splits, {"training pictures equal to one of another split, left out": count} if count else {}
-
-
-@dataclass(frozen=True, eq=False)
-class _PictureColumn:
-    """A column of pictures whose content ids are known: some rows (n,) of all."""
-
-    name: str
-    pictures: Pictures
-    rows: Ids
-    kind: str = "image"
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, start: int, stop: int) -> list[npt.NDArray[np.uint8]]:
-        """Return pictures `start` to `stop`, each (h, w, 3)."""
-        return self.pictures.read_rows(self.rows[start:stop])
-
-    def read_rows(self, rows: Ids) -> list[npt.NDArray[np.uint8]]:
-        """Return some pictures, each (h, w, 3), in the order of the rows."""
-        return self.pictures.read_rows(self.rows[rows])
-
-    def ids(self) -> Ids:
-        """Return the content ids of the pictures."""
-        return self.pictures.ids[self.rows]

@@ -31,8 +31,8 @@ class Columns:
     Args:
         data: a table, or any data set with columns.
         query, key: columns; left out, the names are recognised: query/key, anchor/positive, query/positive,
-            query/pos (lists), question/answer, sentence1/sentence2. The same column for both holds lists of
-            paraphrases: any two different texts of a list are an example.
+            query/pos (lists), question/answer, sentence1/sentence2, image/caption. The same column for both
+            holds lists of paraphrases: any two different texts of a list are an example.
         negative: columns of the row's negatives, one text or a list a cell; recognised: negative, neg, and the same
             with a number (negative_1).
         cluster: column whose equal values mark rows that are not independent (module, source), for intervals.

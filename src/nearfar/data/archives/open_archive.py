@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from nearfar.data.archives.folder import Folder
+from nearfar.data.archives.indexed_tar import IndexedTar
 from nearfar.data.archives.members import Archive, Wanted
 from nearfar.data.archives.tar_file import Tar
 from nearfar.data.archives.zip_file import Zip
-from nearfar.data.tables.files import COMPRESSED, explain_read_errors
+from nearfar.data.tables.files import COMPRESSED, PACKED, explain_read_errors
 from nearfar.errors import InputError
 
 _SHORT = (".tgz", ".tbz", ".tbz2", ".txz", ".tzst")  # of a compressed tar, in one word
@@ -43,4 +44,5 @@ def open_archive(path: Path, wanted: Wanted) -> Archive:
         return Zip(path, wanted)
     if not is_archive_name(path):
         raise InputError(f"{path}: is no archive by its name; give a folder, or {KNOWN}")
-    return Tar(path, wanted)
+    packed = any(head.startswith(mark[:4]) for mark in PACKED)
+    return Tar(path, wanted) if packed else IndexedTar(path, wanted)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self, cast
+from typing import IO, Any, Self, cast
 
 from nearfar.data.archives.members import LINK, NOT_A_FILE, Member, Wanted, plain, stands_for_too_much, unsafe
 from nearfar.data.tables.files import explain_read_errors, open_bytes
@@ -33,24 +34,20 @@ class Tar:
         """Return the tar."""
         return [self.path]
 
-    def names(self) -> None:
+    def names(self) -> list[str] | None:
         """Return nothing, as only reading the whole tar would tell."""
+        return None
 
-    def read(self, name: str) -> NoReturn:
+    def read(self, name: str) -> bytes:
         """Refuse: a tar is read in order."""
-        raise InputError(f"{self.path}: {name!r}: a tar is read in order; unpack it and give the folder")
+        raise InputError(f"{self.path}: {name!r}: a compressed tar is read in order; unpack it and give the folder")
 
     def members(self) -> Iterator[Member]:
         """Yield the wanted members in order."""
-        try:
-            with explain_read_errors(self.path), open_bytes(self.path) as file:
-                limited = cast("IO[bytes]", _Limited(file, self.path))
-                with tarfile.open(fileobj=limited, mode="r|", bufsize=_READ, tarinfo=_Header) as tar:
-                    yield from self._members(tar)
-        except (tarfile.TarError, _DamagedError) as error:
-            raise InputError(
-                f"{self.path}: the tar is damaged or cut off ({error}); copy or download it again"
-            ) from error
+        with explain_damage(self.path), explain_read_errors(self.path), open_bytes(self.path) as file:
+            limited = cast("IO[bytes]", _Limited(file, self.path))
+            with tarfile.open(fileobj=limited, mode="r|", bufsize=_READ, tarinfo=TarHeader) as tar:
+                yield from self._members(tar)
 
     def _members(self, tar: tarfile.TarFile) -> Iterator[Member]:
         for info in tar:
@@ -63,18 +60,35 @@ class Tar:
             yield Member(name, problem=problem or NOT_A_FILE) if stream is None else Member(name, stream.read())
 
     def _problem(self, info: tarfile.TarInfo) -> str:
-        if info.issym() or info.islnk():
-            return LINK
-        if not info.isreg() or info.issparse():
-            return NOT_A_FILE
-        return unsafe(info.name) or self._wanted.problem(info.size)
+        return self._problem_of(info.name, info.size, kind_problem(info))
+
+    def _problem_of(self, name: str, size: int, problem: str) -> str:
+        """Return why a member is not read, or nothing. problem: the one that its kind has."""
+        return problem or unsafe(name) or self._wanted.problem(size)
 
 
-class _Header(tarfile.TarInfo):
+def kind_problem(info: tarfile.TarInfo) -> str:
+    """Return why a member of such a kind has no bytes, or nothing."""
+    if info.issym() or info.islnk():
+        return LINK
+    return "" if info.isreg() and not info.issparse() else NOT_A_FILE
+
+
+@contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Turn the errors of a tar that is damaged or cut off into an `InputError` that names it."""
+    try:
+        yield
+    except (tarfile.TarError, _DamagedError) as error:
+        raise InputError(f"{path}: the tar is damaged or cut off ({error}); copy or download it again") from error
+
+
+class TarHeader(tarfile.TarInfo):
     """A member's header. The end of a tar is a block of zeros: anything else that is no header is damage."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the header in a block. Errors: `_DamagedError` where there is none."""
         try:
             info: Any = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -82,6 +96,8 @@ class _Header(tarfile.TarInfo):
                 raise
             what = "it ends without a mark of its end" if not buf else f"no header where one must be: {error}"
             raise _DamagedError(what) from error
+        if info.size < 0:  # after which older versions of `tarfile` read on for ever
+            raise _DamagedError(f"a member of {info.size:,} bytes")
         if info.type in _ADDED and info.size > LONGEST_NAME:
             raise _DamagedError(f"a name of {info.size / 1e6:,.0f} MB")
         found: Self = info

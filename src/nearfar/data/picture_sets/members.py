@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,10 +95,10 @@ def labelled_pictures(path: Path, settings: ReadSettings, label: str | None, bro
     else:
         if label not in (None, "auto"):
             raise InputError(f"{path}: has no column {label!r}; classes are folders: label=auto, or null for none")
-        shown = [_readable(name) for name in pictures.names]
+        shown = [readable(name) for name in pictures.names]
         places = layout(shown)
         faults += [(name, "lies beside the folders of splits") for name, place in zip(shown, places) if place is None]
-    said = _checked(path, faults, len(pictures.names) - places.count(None), broken)
+    said = checked_faults(path, faults, len(pictures.names) - places.count(None), broken)
     kept = [(place, row) for row, place in enumerate(places) if place is not None]
     if saved is None:
         kept.sort(key=lambda found: found[0].path)
@@ -110,17 +110,31 @@ def labelled_pictures(path: Path, settings: ReadSettings, label: str | None, bro
         [place.split for place, _ in kept],
         labels,
         [place.path for place, _ in kept],
-        _notes(pictures, len(faults), said),
+        picture_notes(pictures, len(faults), said),
         f"{path}: {said}" if said else "",
     )
 
 
-def _checked(path: Path, faults: Sequence[tuple[str, str]], good: int, broken: float) -> str:
-    """Return a sentence about the broken pictures, "" without any. Errors: `InputError` where there are too many."""
+def readable(name: str) -> str:
+    """Return a name as valid Unicode: bytes of a file's name that are not UTF-8 are replaced."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def checked_faults(
+    path: Path,
+    faults: Sequence[tuple[str, str]],
+    good: int,
+    broken: float,
+    shown: Callable[[str], str] = readable,
+) -> str:
+    """Return a sentence about the broken pictures, "" without any. Errors: `InputError` where there are too many.
+
+    faults: the name and the fault of each; `shown` makes of a name what people read. good: the other pictures.
+    """
     if not faults:
         return ""
     total, count = good + len(faults), len(faults)
-    first = "; ".join(f"{_readable(name)} {fault}" for name, fault in faults[:SHOWN])
+    first = "; ".join(f"{shown(name)} {fault}" for name, fault in faults[:SHOWN])
     more = f"; and {count - SHOWN:,} more" if count > SHOWN else ""
     said = f"{count:,} of {total:,} pictures cannot be used: {first}{more}"
     most = max(FEW, broken * total) if broken else 0
@@ -130,7 +144,8 @@ def _checked(path: Path, faults: Sequence[tuple[str, str]], good: int, broken: f
     return f"{said}. They are left out"
 
 
-def _notes(pictures: Pictures, broken: int, said: str) -> dict[str, Any]:
+def picture_notes(pictures: Pictures, broken: int, said: str) -> dict[str, Any]:
+    """Return what to note of decoded pictures, and of so many broken ones, of which `said` tells."""
     notes: dict[str, Any] = {}
     if isinstance(pictures, StoredPictures):
         notes["decoded"] = f"{pictures.nbytes / 1e6:,.1f} MB, kept in the cache"
@@ -139,11 +154,6 @@ def _notes(pictures: Pictures, broken: int, said: str) -> dict[str, Any]:
     if said:
         notes |= {"broken": broken, "broken pictures": said}
     return notes
-
-
-def _readable(name: str) -> str:
-    """Return a name as valid Unicode: bytes of a file's name that are not UTF-8 are replaced."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ from nearfar.storage.folders import write_folder_atomically
 from nearfar.storage.places import cache_folder
 
 _T = TypeVar("_T")
-_VERSION = 2  # raise it whenever the same files would give other pixels
+_VERSION = 3  # raise it whenever the same files would give other pixels
 _BATCH, _BATCH_OF_LARGE = 128, 4  # pictures of one job of a thread, at most; several jobs wait, decoded
 _LARGE = 512  # pixels of the shorter side beyond which stored pictures may be large
 _BATCH_BYTES = 4 << 20  # of files in one job, beyond which it is full
@@ -90,7 +90,7 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
             if not archive.any_order:
                 raise InputError(
                     f"{archive.path}: its pictures take more than {settings.most_bytes / 1e9:,.1f} GB decoded, and a "
-                    "tar can only be read in order; unpack it and give the folder, or raise data.store_gb"
+                    "compressed tar can only be read in order; decompress it, or raise data.store_gb"
                 ) from None
     if known is None:
         with write_folder_atomically(indexed) as folder:

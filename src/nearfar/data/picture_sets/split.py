@@ -1,4 +1,4 @@
-"""Which pictures are held out, or are a sample: by a hash of their content, so many of each class."""
+"""Which pictures are of which split: held out or sampled by a hash of their content, and no copy on two sides."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Ids
+from nearfar.data.picture_sets.layout import TRAIN
 from nearfar.data.tables.split import seeded_hash
+from nearfar.errors import InputError
 
+HELD = "heldout"
+COPIES = "training pictures equal to one of another split, left out"  # a note
 Mask = npt.NDArray[np.bool_]
 
 
@@ -39,3 +43,27 @@ def codes(labels: Sequence[str | None]) -> Ids:
     """Return classes as numbers (n,), -1 for none."""
     known = {label: code for code, label in enumerate(sorted({label for label in labels if label is not None}))}
     return np.array([-1 if label is None else known[label] for label in labels], np.int64)
+
+
+def split_rows(splits: Sequence[str]) -> dict[str, Ids]:
+    """Return the rows of each split, those of training first. splits (n,): the split of each row."""
+    names = sorted(set(splits), key=lambda name: (name != TRAIN, name))
+    of_row = np.array([names.index(name) for name in splits])
+    return {name: np.flatnonzero(of_row == i) for i, name in enumerate(names)}
+
+
+def without_copies(where: str, splits: dict[str, Ids], ids: Ids) -> tuple[dict[str, Ids], Ids]:
+    """Return the rows of each split, no training picture equal to one of another, and the rows that are left out.
+
+    where: what errors call the data. ids: content ids (n,) of the pictures of all rows; rows may share one.
+
+    Errors: `InputError` where no training picture is left.
+    """
+    if TRAIN not in splits or len(splits) == 1:
+        return splits, np.empty(0, np.int64)
+    rows = splits[TRAIN]
+    others = np.concatenate([of_split for name, of_split in splits.items() if name != TRAIN])
+    copies = np.isin(ids[rows], ids[others])
+    if copies.all():
+        raise InputError(f"{where}: every training picture is equal to one of another split; give others")
+    return {**splits, TRAIN: rows[~copies]}, rows[copies]

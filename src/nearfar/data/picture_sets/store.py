@@ -41,15 +41,18 @@ class Found:
     shapes: list[tuple[int, int]] = field(default_factory=list)
     broken: list[tuple[str, str]] = field(default_factory=list)
     pixels: int = 0  # bytes that are written
+    written: set[int] = field(default_factory=set)  # content ids
 
     def add(self, name: str, content: int, picture: npt.NDArray[np.uint8] | None, file: BinaryIO | None) -> None:
-        """Add a picture, and write its pixels into a file, if there is one."""
+        """Add a picture, and write its pixels into a file, if there is one, and they are not in it."""
         self.names.append(name)
         self.ids.append(content)
         if picture is not None and file is not None:
             self.shapes.append((picture.shape[0], picture.shape[1]))
-            self.pixels += picture.nbytes
-            file.write(picture.data)
+            if content not in self.written:
+                self.written.add(content)
+                self.pixels += picture.nbytes
+                file.write(picture.data)
 
     def write(self, folder: Path) -> None:
         """Write the index (n, 3), content id, height and width, and the names into a folder."""
@@ -62,7 +65,7 @@ class Found:
 
 
 class StoredPictures:
-    """Pictures of a folder of the cache, decoded, a memory map of uint8.
+    """Pictures of a folder of the cache, decoded, a memory map of uint8, in which equal pictures lie once.
 
     Errors: `ValueError`, `OSError` or `KeyError` for a folder that is not whole.
     """
@@ -71,20 +74,19 @@ class StoredPictures:
         index, self.names, self.broken = read_index(folder)
         self.ids = index[:, 0].copy()
         self._shapes = index[:, 1:]  # (n, 2)
-        ends = np.cumsum(3 * self._shapes.prod(1))
-        self._starts = np.concatenate([[0], ends])  # (n + 1,)
+        _, first, place = np.unique(self.ids, return_index=True, return_inverse=True)
+        sizes, written = 3 * self._shapes.prod(1), np.zeros(len(self.ids), np.int64)
+        written[first] = sizes[first]
+        ends = np.cumsum(written)
+        self._starts = (ends - written)[first][place.reshape(-1)]  # (n,) of the first of those that are equal
+        self._ends, self.nbytes = self._starts + sizes, int(written.sum())  # (n,); bytes of all that is written
         self._pixels = np.zeros(0, np.uint8)
         if len(ends):
             self._pixels = np.asarray(np.memmap(folder / PIXELS, np.uint8, "r", shape=(self.nbytes,)))
 
-    @property
-    def nbytes(self) -> int:
-        """The bytes of all pixels."""
-        return int(self._starts[-1])
-
     def read_rows(self, rows: Ids) -> list[npt.NDArray[np.uint8]]:
         """Return some pictures, each (h, w, 3), copied: whoever takes them may write into them."""
-        shapes, starts, ends = self._shapes[rows].tolist(), self._starts[rows].tolist(), self._starts[rows + 1].tolist()
+        shapes, starts, ends = self._shapes[rows].tolist(), self._starts[rows].tolist(), self._ends[rows].tolist()
         return [
             np.array(self._pixels[start:end]).reshape(height, width, 3)
             for (height, width), start, end in zip(shapes, starts, ends)
@@ -98,3 +100,28 @@ def read_index(folder: Path) -> tuple[npt.NDArray[np.int64], list[str], list[tup
     if index.shape != (len(found["names"]), 3):
         raise ValueError(f"{folder}: an index of {index.shape} for {len(found['names'])} pictures")
     return index, list(found["names"]), [(name, fault) for name, fault in found["broken"]]
+
+
+@dataclass(frozen=True, eq=False)
+class PictureColumn:
+    """A column of pictures whose content ids are known: some rows (n,) of all, each as often as it is named."""
+
+    name: str
+    pictures: Pictures
+    rows: Ids
+    kind: str = "image"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, start: int, stop: int) -> list[npt.NDArray[np.uint8]]:
+        """Return pictures `start` to `stop`, each (h, w, 3)."""
+        return self.pictures.read_rows(self.rows[start:stop])
+
+    def read_rows(self, rows: Ids) -> list[npt.NDArray[np.uint8]]:
+        """Return some pictures, each (h, w, 3), in the order of the rows."""
+        return self.pictures.read_rows(self.rows[rows])
+
+    def ids(self) -> Ids:
+        """Return the content ids of the pictures."""
+        return self.pictures.ids[self.rows]

@@ -44,6 +44,7 @@ _DECOMPRESS: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes of the
 SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "heldout": "heldout"}
 SPLIT_WORDS |= dict.fromkeys(("dev", "val", "valid", "validation", "development", "eval", "evaluation"), "validation")
 SPLITS = ("train", "validation", "test", "heldout")  # those that the words name, in order
+PACKED = tuple(_DECOMPRESS)  # the first bytes of what is compressed
 LONGEST_ROW = 64 << 20  # bytes of a line or record, a cell of text has 10 MB at most; longer ones fill the memory
 MOST_COLUMNS = 10_000  # each is checked and counted by itself, and a hundred thousand take minutes
 CHANGED = "was changed or removed while it was read; try again when nothing writes it"  # for errors

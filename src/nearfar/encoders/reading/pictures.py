@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nearfar.column import Column, Ids, chunks, kind_of, take
+from nearfar.column import Column, Ids, content_ids, kind_of, take
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
 from nearfar.errors import InputError
 from nearfar.pictures.content import trimmed
@@ -126,20 +126,36 @@ def _resized_alike(pictures: Tensor, size: int, fit: Fit, antialias: bool) -> Te
 
 
 class PictureStore:
-    """A whole column of pictures of one size: (n, size, size, 3) uint8, memory-mapped, or the column's own cells."""
+    """A whole column of pictures of one size, uint8, memory-mapped, or the column's own cells.
+
+    Equal pictures (d of n are distinct), such as those of rows that share one, are resized and stored once.
+    """
 
     def __init__(self, column: Column, size: int, fit: Fit, *, antialias: bool) -> None:
         self.column, self.size, self.fit, self.antialias = column, size, fit, antialias
         self.pixels: npt.NDArray[np.uint8] | None = None
-        if fit == "content" or any(picture.shape[:2] != (size, size) for picture in _each(column)):
-            folder = cached_folder(("pictures 1", size, fit, antialias), column, self._write, "pictures")
-            shape = (len(column), size, size, 3)
+        _, first, place = np.unique(content_ids(column), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        self._rows = first[order]  # (d,) of the first of those that are equal, ascending
+        self._place = np.argsort(order)[place.reshape(-1)]  # (n,) of each row's picture among these
+        if fit == "content" or any(picture.shape[:2] != (size, size) for picture in self._distinct()):
+            folder = cached_folder(("pictures 2", size, fit, antialias), column, self._write, "pictures")
+            shape = (len(self._rows), size, size, 3)
             self.pixels = memory_mapped(folder / "pixels", np.uint8, int(np.prod(shape))).reshape(shape)
 
     def _write(self, folder: Path) -> None:
         with (folder / "pixels").open("wb") as file:
-            for cells in chunks(self.column, BLOCK):
+            for cells in self._blocks():
                 file.write(self._resized(cells).contiguous().numpy().data)
+
+    def _blocks(self) -> Iterator[list[Any]]:
+        for start in range(0, len(self._rows), BLOCK):
+            yield take(self.column, self._rows[start : start + BLOCK])
+
+    def _distinct(self) -> Iterator[Tensor]:
+        """Yield the distinct pictures; the reader stops at the first of another size."""
+        for cells in self._blocks():
+            yield from as_pictures(cells)
 
     def _resized(self, cells: Sequence[Any]) -> Tensor:
         return resized(cells, self.size, self.fit, antialias=self.antialias)
@@ -150,10 +166,4 @@ class PictureStore:
     def __getitem__(self, rows: Ids) -> PictureInputs:
         if self.pixels is None:
             return PictureInputs((self._resized(take(self.column, rows)),))
-        return PictureInputs((torch.from_numpy(np.asarray(self.pixels[rows])),))
-
-
-def _each(column: Column) -> Iterator[Any]:
-    """Yield the pictures of a column; the reader stops at the first of another size."""
-    for cells in chunks(column, BLOCK):
-        yield from as_pictures(cells)
+        return PictureInputs((torch.from_numpy(np.asarray(self.pixels[self._place[rows]])),))

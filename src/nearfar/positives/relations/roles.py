@@ -40,6 +40,11 @@ class Roles:
             if names is None:
                 raise _no_names(data)
             query, key = names
+            if query == "image" and column_kind(data.column(query)) == "text":
+                raise InputError(
+                    "positives (columns): the column 'image' holds texts; if these are paths of pictures, read them "
+                    "with data.name=image_text, else give positives.query=... and positives.key=..."
+                )
         if query is None or key is None:
             raise InputError(f"positives (columns): give both query and key; columns: {listed(columns)}")
         grade = next((name for name in GRADE_COLUMNS if name in columns), None)
