@@ -199,7 +199,9 @@ def _given_or_read(query: Any, key: Any, model: str | None, query_kind: str | No
         raise InputError(f"encoder.query_kind must be text or image, it is {query_kind!r:.40}")
     if model is None:
         if query_kind is not None:
-            raise InputError("encoder.query_kind is of encoder.model; name the towers in their order, or give the model")
+            raise InputError(
+                "encoder.query_kind is of encoder.model; name the towers in their order, or give the model"
+            )
         missing = [role for role, tower in (("query", query), ("key", key)) if tower is None]
         if missing:
             raise InputError(

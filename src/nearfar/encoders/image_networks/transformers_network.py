@@ -118,9 +118,11 @@ class TransformersNetwork(nn.Module):
         size = preprocessing.size or self.made.size
         with explain_write_errors(folder), quiet():
             network.save_pretrained(folder, safe_serialization=True)
-        model_type = network.config.model_type
-        squash_class = "SiglipImageProcessor" if family_of({"model_type": model_type}, "vision") == SIGLIP else None
-        settings = processor_settings(preprocessing, size, squash_class or "ViTImageProcessor")
+        family = family_of({"model_type": network.config.model_type}, "vision")
+        made = network.config.image_size if family else size
+        settings = processor_settings(
+            preprocessing, made, "SiglipImageProcessor" if family == SIGLIP else "ViTImageProcessor"
+        )
         write_text(folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
         known_size = getattr(network.config, "image_size", size) == size
         plain = preprocessing.channels == "rgb" and preprocessing.antialias and known_size

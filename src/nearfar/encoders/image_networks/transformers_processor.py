@@ -28,7 +28,10 @@ class Processor:
     std: tuple[float, ...]
 
 
-KNOWN = {"CLIPImageProcessor": Processor(True, CLIP_MEAN, CLIP_STD), "SiglipImageProcessor": Processor(False, HALF, HALF)}
+KNOWN = {
+    "CLIPImageProcessor": Processor(True, CLIP_MEAN, CLIP_STD),
+    "SiglipImageProcessor": Processor(False, HALF, HALF),
+}
 OLDER = {"CLIPFeatureExtractor": "CLIPImageProcessor"}
 
 
@@ -96,7 +99,9 @@ def _sides(path: Path, given: Mapping[str, Any], known: Processor) -> tuple[int 
         raise InputError(f"{path}: size keeps a picture's proportions and do_center_crop is off; nearfar reads squares")
     cut = _square(path, "crop_size", given.get("crop_size", 224)) if crops else side
     if cut > side:
-        raise InputError(f"{path}: crop_size is {cut} and size {side}, so that pictures have a border; nearfar adds none")
+        raise InputError(
+            f"{path}: crop_size is {cut} and size {side}, so that pictures have a border; nearfar adds none"
+        )
     if cut != side and not short:
         raise InputError(f"{path}: crop_size is {cut} of a square of {side}; nearfar cuts no square out of a square")
     return (side if short else None), cut
@@ -112,12 +117,17 @@ def _square(path: Path, name: str, given: Any) -> int:
     return checked_size(given, f"{path}: {name}")
 
 
-def processor_settings(preprocessing: Preprocessing, size: int, squash_class: str = "ViTImageProcessor") -> dict[str, Any]:
-    """Return the image processor, as preprocessor_config.json has it, that gives a network the same pictures."""
+def processor_settings(
+    preprocessing: Preprocessing, size: int, squash_class: str = "ViTImageProcessor"
+) -> dict[str, Any]:
+    """Return the image processor, as preprocessor_config.json has it, that gives a network the same pictures.
+
+    size: that the network was made for; where the encoder reads another, the cut stays in proportion.
+    """
     squash = preprocessing.fit == "squash"
     square = {"height": size, "width": size}
     exact = preprocessing.exact()
-    short = size if exact is None else exact.short_side
+    short = size if exact is None else round(exact.short_side * size / (preprocessing.size or size))
     return {
         "image_processor_type": squash_class if squash else "CLIPImageProcessor",
         "do_resize": True,

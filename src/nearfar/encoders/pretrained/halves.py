@@ -49,7 +49,7 @@ class Halves:
         tokenizer = self.text._required_tokenizer()
         tower = TextTower(merge_lora(self.text.backbone), tokenizer, cast("Dense", self.text.after[0]))
         squash_class = "SiglipImageProcessor" if self.family == SIGLIP else "ViTImageProcessor"
-        processor = processor_settings(picture, size, squash_class)
+        processor = processor_settings(picture, network.config.image_size, squash_class)
         forms = write_two_towers(folder, tower, network, processor, learnt)
         if tokenizer.lower_case:
             write_text(folder / "sentence_bert_config.json", json.dumps({"do_lower_case": True}))

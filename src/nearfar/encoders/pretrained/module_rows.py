@@ -72,7 +72,9 @@ def picture_folder(folder: Path) -> Path:
     if not reads_texts_and_pictures(first):
         raise InputError(f"{folder}: its modules read texts; for texts take encoder.name=transformer")
     if further := [kind for kind, _ in others if kind != "Normalize"]:
-        raise InputError(f"{folder / 'modules.json'}: a module {further[0]} cannot come after two towers; nearfar reads none")
+        raise InputError(
+            f"{folder / 'modules.json'}: a module {further[0]} cannot come after two towers; nearfar reads none"
+        )
     return first
 
 

@@ -104,6 +104,11 @@ class PretrainedTokenizer:
         with library_errors(f"{folder}: its tokenizer cannot be read as a fast one", fix), quiet_panics(), quiet():
             ending = _ending(folder)
             tokenizer = reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            if ending is not None and ending.filled and tokenizer.pad_token_id is None:
+                raise InputError(
+                    f"{folder}: its texts are filled up to one length, and its tokenizer has no pad_token; copy the "
+                    "model folder again"
+                )
             result = cls(tokenizer, lower_case=lower_case, ending=ending)
             try_tokenizer(result._fast)
         result._refuse_other_end(folder)
@@ -121,10 +126,8 @@ class PretrainedTokenizer:
             )
 
     def _padding(self) -> dict[str, Any]:
-        """Return what fills a text. Errors: `InputError` for a tokenizer without a token for it."""
+        """Return what fills a text."""
         tokenizer = self.tokenizer
-        if tokenizer.pad_token_id is None:
-            raise InputError("its texts are filled up to one length, and it has no pad_token")
         return {
             "pad_id": int(tokenizer.pad_token_id),
             "pad_token": str(tokenizer.pad_token),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ from nearfar.encoders.pretrained.backbone import quiet
 from nearfar.encoders.pretrained.module_rows import TWO_TOWERS
 from nearfar.encoders.pretrained.numbers import Shapes, check_numbers
 from nearfar.encoders.pretrained.read import (
-    HARMLESS,
     misfit,
     planned_model,
     read_backbone,
@@ -37,6 +37,7 @@ ALONE = {  # one tower with its projection; SigLIP has that in the tower
     (SIGLIP, "vision"): "SiglipVisionModel",
 }
 PROJECTIONS = {(CLIP, "text"): "text_projection.", (CLIP, "vision"): "visual_projection."}
+CONSTANT = re.compile(r"(^|\.)position_ids$")  # tensors that older releases save, and no model needs
 LEGACY_END = 2  # the end token in old configs of CLIP: the pooled token is that of the highest id instead
 
 
@@ -164,7 +165,9 @@ def _refuse_config(path: Path, config: Any, part: Part) -> None:
     if config.num_channels != 3:
         raise InputError(f"{path}: num_channels is {config.num_channels!r:.40}; nearfar reads pictures of 3 channels")
     if getattr(config, "vision_use_head", True) is not True:
-        raise InputError(f"{path}: vision_use_head is false, so that no vector of a picture is pooled; nearfar needs it")
+        raise InputError(
+            f"{path}: vision_use_head is false, so that no vector of a picture is pooled; nearfar needs it"
+        )
     for name in ("image_size", "patch_size"):
         if not isinstance(getattr(config, name), int):
             raise InputError(f"{path}: {name} must be one whole number of pixels, it is {getattr(config, name)!r:.40}")
@@ -177,7 +180,7 @@ def _own_name(name: str, family: str, part: Part, *, whole: bool) -> str:
 
 def _of_part(name: str, family: str, part: Part, *, whole: bool) -> str | None:
     """Return a tensor's name in the class of one tower; None for a tensor of the other, and for constants."""
-    if HARMLESS.search(name):
+    if CONSTANT.search(name):
         return None
     if not whole:
         return name
@@ -195,7 +198,7 @@ def _compare(folder: Path, planned: Any, shapes: Shapes, names: Mapping[str, str
             raise misfit(folder, name, held[name], shape)
     if missing := sorted(expected.keys() - held.keys()):
         raise InputError(f"{folder}: the weights lack {', '.join(missing[:3])}; copy the model folder again")
-    left = sorted(name for name in held.keys() - expected.keys() if not HARMLESS.search(name))
+    left = sorted(name for name in held.keys() - expected.keys() if not CONSTANT.search(name))
     if left:
         raise InputError(
             f"{folder}: the weights hold {', '.join(left[:3])}, for which the model of config.json has no place; the "
