@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from nearfar.encoders.reading.pictures import Exact, Fit
+from nearfar.encoders.reading.pictures import ByteResize, Fit
 from nearfar.errors import InputError
 from nearfar.pictures.resize import Resample
 
@@ -52,11 +52,11 @@ class Preprocessing:
         known = {name: value for name, value in asdict(self).items() if name not in _OF_OTHERS or value is not None}
         return {**known, "mean": list(self.mean), "std": list(self.std)}
 
-    def exact(self) -> Exact | None:
+    def exact(self) -> ByteResize | None:
         """Return how another library resizes; None for nearfar's own way."""
         if self.resample is None or self.size is None:
             return None
-        return Exact(max(self.short_side or 0, self.size), self.resample)
+        return ByteResize(max(self.short_side or 0, self.size), self.resample)
 
 
 _OF_OTHERS = ("resample", "short_side")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, checked_size, checked_three
+from nearfar.encoders.reading.pictures import Fit
 from nearfar.errors import InputError
 from nearfar.pictures.resize import Resample
 from nearfar.storage.model_files import read_settings
@@ -68,7 +69,7 @@ def read_processor(folder: Path, size: int) -> Made:
             f"{path}: it gives pictures of {side} pixels, and the model of config.json reads {size}; the folder's "
             "files do not belong together"
         )
-    fit = "squash" if short is None else "crop"
+    fit: Fit = "squash" if short is None else "crop"
     return Made(size, mean, std, fit, resample, None if short == side else short)
 
 

@@ -99,7 +99,7 @@ def _writable(cell: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class Exact:
+class ByteResize:
     """How another library resizes: in bytes, and the whole picture before the square in its middle is cut.
 
     short_side: pixels of the short side before that cut; at least the square's.
@@ -109,7 +109,7 @@ class Exact:
     resample: Resample
 
 
-def resized(cells: Sequence[Any], size: int, fit: Fit, *, antialias: bool, exact: Exact | None = None) -> Tensor:
+def resized(cells: Sequence[Any], size: int, fit: Fit, *, antialias: bool, exact: ByteResize | None = None) -> Tensor:
     """Return pictures of any sizes as (n, size, size, 3) uint8.
 
     fit: crop takes the square in the middle, squash the whole picture, content the square around what it shows
@@ -139,7 +139,7 @@ def _resized_alike(pictures: Tensor, size: int, fit: Fit, antialias: bool) -> Te
     return in_bytes(resized_crops(pictures, boxes, size, size, antialias=antialias))
 
 
-def _resized_as(pictures: Tensor, size: int, fit: Fit, exact: Exact) -> Tensor:
+def _resized_as(pictures: Tensor, size: int, fit: Fit, exact: ByteResize) -> Tensor:
     height, width = pictures.shape[1:3]
     if fit == "crop":
         short = min(height, width)
@@ -155,7 +155,9 @@ def _resized_as(pictures: Tensor, size: int, fit: Fit, exact: Exact) -> Tensor:
 class PictureStore:
     """A whole column of pictures of one size: (n, size, size, 3) uint8, memory-mapped, or the column's own cells."""
 
-    def __init__(self, column: Column, size: int, fit: Fit, *, antialias: bool, exact: Exact | None = None) -> None:
+    def __init__(
+        self, column: Column, size: int, fit: Fit, *, antialias: bool, exact: ByteResize | None = None
+    ) -> None:
         self.column, self.size, self.fit, self.antialias, self.exact = column, size, fit, antialias, exact
         self.pixels: npt.NDArray[np.uint8] | None = None
         other = exact is not None and fit == "crop" and exact.short_side != size
