@@ -33,7 +33,7 @@ from tests.encoders.tiny_towers import (
     save_families,
 )
 
-WIDE = {"atol": 1e-5, "rtol": 0}
+WIDE: dict[str, Any] = {"atol": 1e-5, "rtol": 0}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_its_vectors_are_the_features_of_transformers(family: str, folders: dict
     assert (
         np.abs(of_texts[0] - of_texts[1:]).max(1).min() > 0.01 < np.abs(of_pictures[0] - of_pictures[1:]).max(1).min()
     )
-    store = model.encoder.side("key").store(ListColumn("image", pictures()))  # type: ignore[attr-defined]
+    store = model.encoder.side("key").store(ListColumn("image", pictures()))
     with torch.no_grad():
         raw = model.encoder(store[np.arange(len(pictures()))])
     np.testing.assert_allclose(torch.nn.functional.normalize(raw, dim=1), of_pictures, **WIDE)
@@ -62,7 +62,7 @@ def test_its_vectors_are_the_features_of_transformers(family: str, folders: dict
 def test_saved_again_all_tools_read_the_same(family: str, folders: dict[str, Path], tmp_path: Path) -> None:
     model = nf.Model.load(folders[family])
     with torch.no_grad():
-        for parameter in model.encoder.parameters():  # type: ignore[attr-defined]
+        for parameter in model.encoder.parameters():
             parameter.mul_(1.1)  # it was trained
     model = nf.Model(model.encoder)
     folder = model.save(tmp_path / "again")
@@ -85,7 +85,7 @@ def test_what_is_learnt_is_kept_for_a_loss_to_go_on(folders: dict[str, Path], tm
     nf.losses.Sigmoid(**siglip.learnt, learnable=True)
     siglip.learnt = {"temperature": 0.02, "bias": -9.5}
     folder = nf.Model(siglip).save(tmp_path / "again")
-    assert nf.Model.load(folder).encoder.learnt == pytest.approx(siglip.learnt)  # type: ignore[attr-defined]
+    assert nf.Model.load(folder).encoder.learnt == pytest.approx(siglip.learnt)
     assert float(load_file(folder / "model.safetensors")["logit_scale"]) == pytest.approx(math.log(50))
 
 
@@ -153,7 +153,7 @@ def test_each_tower_stands_alone(family: str, folders: dict[str, Path], tmp_path
     both = nf.Model.load(folders[family])
     for kind, cells, role in ((Transformer, TEXTS, "query"), (Image, pictures(), "key")):
         model = nf.Model(kind(str(folders[family])))
-        expected = both.embed(cells, role=role)  # type: ignore[arg-type]
+        expected = both.embed(cells, role=role)
         np.testing.assert_array_equal(model.embed(cells), expected)
         folder = model.save(tmp_path / kind.__name__)
         assert nf.Model.load(folder).fingerprint == model.fingerprint
@@ -161,7 +161,7 @@ def test_each_tower_stands_alone(family: str, folders: dict[str, Path], tmp_path
         np.testing.assert_array_equal(nf.Model.load(folder).embed(cells), expected)
     other = Image("small", model_args={"widths": [16, both.dim]}, size=32)
     mixed = nf.Model(Dual(Transformer(str(folders[family])), other))
-    assert mixed.encoder.learnt == {}  # type: ignore[attr-defined]
+    assert mixed.encoder.learnt == {}
     folder = mixed.save(tmp_path / "mixed")
     assert nf.Model.load(folder).fingerprint == mixed.fingerprint
     assert json.loads((folder / "nearfar.json").read_text())["forms"] == []
@@ -270,6 +270,6 @@ def test_resizing_settings_that_do_not_fit_are_the_users_error(folders: dict[str
     assert Image(clip, fit="squash").preprocessing.short_side is None
     for settings in ({"short_side": 20}, {"short_side": 40, "fit": "squash"}, {"short_side": 0}):
         with pytest.raises(InputError, match=r"encoder\.short_side"):
-            Image(clip, **settings)  # type: ignore[arg-type]
+            Image(clip, **settings)
     with pytest.raises(InputError, match=r"encoder\.resample must be bilinear or bicubic"):
         Image(clip, resample="nearest")  # type: ignore[arg-type]
