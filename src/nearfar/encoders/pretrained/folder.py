@@ -12,7 +12,7 @@ from nearfar.storage.model_files import read_json, refuse_special_files
 
 MINILM, LITE0 = INSTALLED
 SCHEMES = ("hf_hub:", "hf-hub:", "local-dir:")  # how timm writes where a model lies
-PATTERNS = [
+PATTERNS = [  # files from the hub
     "*.json",
     "*.safetensors",
     "*.txt",
