@@ -19,6 +19,7 @@ from tests.encoders.tiny_towers import edited, image_processor, save_families
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    pytest.importorskip("timm")  # imported later, it would make a class of the unpickler that the test replaces
     return save_families(tmp_path_factory.mktemp("towers"))
 
 
