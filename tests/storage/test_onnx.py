@@ -66,7 +66,7 @@ def test_a_graph_of_pictures_takes_bytes_and_gives_the_models_vectors(onnx: Any,
     assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "onnx.json"]
     pixels = np.random.default_rng(0).integers(0, 256, (7, 24, 24, 3), np.uint8)
     session = onnx.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    (found,) = session.run(["embedding"], {"pixels": pixels})
+    (found,) = session.run(["picture_embedding"], {"pixels": pixels})
     np.testing.assert_allclose(found, model.embed(list(pixels)), atol=1e-5)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from nearfar import registry
 from nearfar.abilities import TwoSided, prompts_of, rates_of, reads
 from nearfar.column import Column, column_kind
 from nearfar.contracts import Encoder, ForeignForm
+from nearfar.encoders.pretrained.halves import two_halves
+from nearfar.encoders.pretrained.module_rows import encoder_spec
 from nearfar.encoders.reading.nested import (
     TowerSide,
     TowerStore,
@@ -42,6 +45,16 @@ class Dual(nn.Module):
         query: the encoder of queries, `{name: static, dim: 384}`.
         key: the encoder of keys, of the same dim.
         prompts: text in front of each cell, by role; by default those of the towers.
+        model: in the place of both, a folder (or a name on the hub) with two towers: a `CLIPModel` or `SiglipModel` of
+            transformers, also as sentence-transformers saves it, or a Router of sentence-transformers. To freeze a
+            tower or to give it LoRA, name both: `query: {name: transformer, model: FOLDER, frozen: 6}`, `key: {name:
+            image, model: FOLDER}`.
+        query_kind: of such a model of texts and pictures, what queries are: text, the default, as in a search by
+            words, or image, for pictures that look for texts.
+
+    Attributes: `learnt`, the temperature of such a folder, and SigLIP's bias, by the names of the losses' settings:
+    `nf.losses.InfoNCE(**dual.learnt, learnable=True)` or `nf.losses.Sigmoid(**dual.learnt)` go on from there. They are
+    saved in its form; {} for other towers.
 
     Call: `TwoSidedInputs` of n rows -> (n, dim), each row by its side's tower, not normalised. `inputs`, `store` and
     `reads` are those of the keys, and so is `Model.embed(..., role=None)`; `side("query")` has those of the queries.
@@ -62,11 +75,15 @@ class Dual(nn.Module):
 
     def __init__(
         self,
-        query: Annotated[Encoder, PartOf("encoders")],
-        key: Annotated[Encoder, PartOf("encoders")],
+        query: Annotated[Encoder | None, PartOf("encoders")] = None,
+        key: Annotated[Encoder | None, PartOf("encoders")] = None,
         prompts: dict[str, str] | None = None,
+        model: str | None = None,
+        query_kind: Literal["text", "image"] | None = None,
     ) -> None:
         super().__init__()
+        self.model, self.query_kind = model, query_kind
+        query, key = _given_or_read(query, key, model, query_kind)
         for role, tower in (("query", query), ("key", key)):
             refuse_incomplete("encoders", tower, where=f"encoder.{role}")
             if isinstance(tower, TwoSided):
@@ -83,6 +100,9 @@ class Dual(nn.Module):
         for role, tower in self.towers.items():
             if self.prompts[role] and reads(tower) and "text" not in reads(tower):
                 raise InputError(f"encoder.prompts.{role}: that tower reads {kinds_read(tower)}, no text; leave it out")
+
+        halves = two_halves(self.towers)
+        self.learnt: dict[str, float] = {} if halves is None else halves.learnt
 
     @property
     def towers(self) -> dict[str, Any]:
@@ -146,7 +166,12 @@ class Dual(nn.Module):
             yield from inner_identity(role, tower)
 
     def save(self, folder: Path) -> list[ForeignForm]:
-        """Write each tower into a folder of its own, and the config of sentence-transformers' Router (from 5.0 on)."""
+        """Write each tower into a folder of its own, and the config of sentence-transformers' Router (from 5.0 on).
+
+        The two towers of CLIP or SigLIP are written as their one model of transformers instead.
+        """
+        if (halves := two_halves(self.towers)) is not None:
+            return halves.save(folder, self.learnt, prompted=any(self.prompts.values()))
         types: dict[str, str] = {}
         structure: dict[str, list[str]] = {}
         for role, tower in self.towers.items():
@@ -163,5 +188,37 @@ class Dual(nn.Module):
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: those of the towers; `InputError` for a tower without settings or folder."""
-        towers = {role: load_inner(folder, role, settings.get(role)) for role in ROLES}
+        shared = (folder / "config.json").is_file()
+        towers = {role: load_inner(folder, role, settings.get(role), shared=shared) for role in ROLES}
         return cls(**towers, prompts=settings.get("prompts"))
+
+
+def _given_or_read(query: Any, key: Any, model: str | None, query_kind: str | None) -> tuple[Any, Any]:
+    """Return the two towers: those given, or those of a folder. Errors: `InputError` for settings that do not fit."""
+    if query_kind not in (None, "text", "image"):
+        raise InputError(f"encoder.query_kind must be text or image, it is {query_kind!r:.40}")
+    if model is None:
+        if query_kind is not None:
+            raise InputError(
+                "encoder.query_kind is of encoder.model; name the towers in their order, or give the model"
+            )
+        missing = [role for role, tower in (("query", query), ("key", key)) if tower is None]
+        if missing:
+            raise InputError(
+                f"encoder.dual: {', '.join(missing)} must be given, e.g. encoder.{missing[0]}.name=static, or both by "
+                "encoder.model=FOLDER of a model with two towers"
+            )
+        return query, key
+    if query is not None or key is not None:
+        raise InputError("encoder.model has both towers; leave encoder.query and encoder.key out, or the model")
+    spec = encoder_spec(model)
+    if spec["name"] != "dual":
+        raise InputError(f"encoder.model: {model} has one encoder, {spec['name']}; a dual needs encoder.query and .key")
+    sides = [spec[role] for role in ROLES]
+    of_texts_and_pictures = sides[0]["name"] != sides[1]["name"] and sides[1]["name"] == "image"
+    if query_kind == "image":
+        if not of_texts_and_pictures:
+            raise InputError(f"encoder.query_kind: {model} reads no pictures; leave query_kind out")
+        sides.reverse()
+    first, second = (registry.build("encoders", side) for side in sides)
+    return first, second

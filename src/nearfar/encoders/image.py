@@ -16,9 +16,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nearfar.column import Column
 from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.image_networks.choose import PROVISIONAL, Network, has_weights, make_network
-from nearfar.encoders.image_networks.preprocessing import Channels, Preprocessing, checked_size, checked_three
+from nearfar.encoders.image_networks.over_pixels import OverPixels
+from nearfar.encoders.image_networks.preprocessing import (
+    Channels,
+    Preprocessing,
+    checked_size,
+    checked_three,
+    resizing,
+)
 from nearfar.encoders.reading.pictures import Fit, PictureInputs, PictureStore, auto_size, resized
 from nearfar.errors import InputError
+from nearfar.pictures.resize import Resample
 from nearfar.text.tokenizer import library_errors
 
 _PIXELS = 1 << 18  # of pictures that are encoded together: 256 of 32 x 32
@@ -49,6 +57,9 @@ class Image(nn.Module):
         mean, std: of red, green and blue, in 0 to 1; by default the folder's, or those that timm has for the name.
         channels: the order in which the network takes them, rgb or bgr.
         antialias: whether pictures that shrink are smoothed; False is for models that were trained without.
+        resample: bilinear or bicubic: resize in bytes, to the very pixels of transformers and Pillow; by default the
+            folder's, for CLIP and SigLIP, and else nearfar's own way, which is bilinear and cuts first.
+        short_side: of resample with crop, pixels of the short side before the middle is cut; by default `size`.
         frozen: number of first layers or stages that are frozen, and with them the stem; their batch norm keeps its
             statistics.
         frozen_norm: whether all batch norm keeps its statistics while its parameters learn: those of the many pictures
@@ -85,6 +96,8 @@ class Image(nn.Module):
         std: list[float] | None = None,
         channels: Channels = "rgb",
         antialias: bool = True,
+        resample: Resample | None = None,
+        short_side: int | None = None,
         frozen: int = 0,
         frozen_norm: bool = False,
         seed: int = 0,
@@ -94,6 +107,7 @@ class Image(nn.Module):
             ("stem", stem, ("auto", "small", "own")),
             ("fit", fit, (None, "crop", "squash", "content")),
             ("channels", channels, ("rgb", "bgr")),
+            ("resample", resample, (None, "bilinear", "bicubic")),
         ):
             if value not in known:
                 raise InputError(f"encoder.{name} must be {' or '.join(filter(None, known))}, it is {value!r}")
@@ -109,6 +123,7 @@ class Image(nn.Module):
             fit or made.fit,
             channels,
             antialias,
+            *resizing(made, resample, short_side, pixels, fit),
         )
         for name, values in (("mean", self.preprocessing.mean), ("std", self.preprocessing.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
@@ -203,7 +218,7 @@ class Image(nn.Module):
         whole = isinstance(cells, Tensor) and cells.dim() == 4 and cells.dtype == torch.uint8 and cells.shape[3] == 3
         if isinstance(cells, Tensor) and whole and pre.fit != "content" and self._takes(cells.shape[1:3]):
             return PictureInputs((cells,))
-        return PictureInputs((resized(list(cells), size, pre.fit, antialias=pre.antialias),))
+        return PictureInputs((resized(list(cells), size, pre.fit, antialias=pre.antialias, exact=pre.exact()),))
 
     def _takes(self, sides: Sequence[int]) -> bool:
         """Return whether the network takes pictures of these sides."""
@@ -211,7 +226,8 @@ class Image(nn.Module):
 
     def store(self, column: Column) -> PictureStore:
         """Return the pictures of a whole column, resized once."""
-        return PictureStore(column, self._size(), self.preprocessing.fit, antialias=self.preprocessing.antialias)
+        size, pre = self._size(), self.preprocessing
+        return PictureStore(column, size, pre.fit, antialias=pre.antialias, exact=pre.exact())
 
     def forward(self, inputs: PictureInputs) -> Tensor:
         """Return raw vectors (n, dim) of n pictures."""
@@ -271,7 +287,7 @@ class Image(nn.Module):
 
     def picture_encoder(self) -> tuple[nn.Module, int]:
         """Return the encoder over pixels (n, size, size, 3) uint8, for other runtimes, and its size."""
-        return _OverPixels(self).cpu().float(), self._size()
+        return OverPixels(self).cpu().float(), self._size()
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
@@ -279,16 +295,3 @@ class Image(nn.Module):
         if not (folder / "config.json").is_file():
             raise InputError(f"{folder}: no config.json; copy the model folder again")
         return cls(**{**settings, "model": str(folder.resolve())})
-
-
-class _OverPixels(nn.Module):
-    """An encoder as one function of pixels."""
-
-    def __init__(self, encoder: Image) -> None:
-        super().__init__()
-        self.encoder = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return raw vectors (n, dim)."""
-        vectors: Tensor = self.encoder.network(self.encoder.normalised(pixels))
-        return vectors

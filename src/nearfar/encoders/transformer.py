@@ -25,8 +25,8 @@ from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.languages import declared_languages
 from nearfar.encoders.pretrained.modules import Modules, after_dim, read_modules
-from nearfar.encoders.pretrained.read import read_backbone
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
+from nearfar.encoders.pretrained.two_towers import read_text_model
 from nearfar.encoders.pretrained.write import write_transformer
 from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder, checked_modes, pool
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
@@ -105,6 +105,7 @@ class Transformer(nn.Module):
         modes = [pooling] if isinstance(pooling, str) else pooling
         self.pooling = modules.pooling if modes is None else checked_modes("encoder.pooling", modes)
         self.after = nn.Sequential(*modules.after)  # dense layers over the pooled vectors
+        self.learnt: dict[str, float] = {}  # temperature and bias of a folder of two towers
         self.prompts: dict[str, str] = {**modules.prompts, **checked_prompts(prompts or {}, "encoder.prompts")}
         self.named_prompts = modules.named
         self.max_length = max_length or modules.max_length
@@ -117,9 +118,10 @@ class Transformer(nn.Module):
 
     def _read_backbone(self, folder: Path) -> None:
         """Read the folder's model, and try it on two short texts: settings may name what no model can compute."""
-        model = read_backbone(folder)
+        tower = read_text_model(folder)
+        self.after, self.learnt = nn.Sequential(*tower.projection, *self.after), tower.learnt
         with library_errors(f"{folder}: the model of its config.json cannot be run", "copy the model folder again"):
-            self._set_backbone(model)
+            self._set_backbone(tower.model)
             lengths = np.array([min(3, self.max_length or 3), 1])
             with torch.no_grad():
                 vectors = self(Tokens.of(torch.zeros(int(lengths.sum()), dtype=torch.int64), lengths))
@@ -137,7 +139,7 @@ class Transformer(nn.Module):
         self.max_length = tokenizer.truncate_to(length)
         self.first_position = packed_forward.find_first_position(model)
         self.packed = self.first_position is not None
-        if not self.packed:
+        if not self.packed and not tokenizer.filled:  # those are all of one length
             warnings.warn(
                 f"{config.model_type}: texts are padded, for attention over packed ones does not give the same "
                 "vectors; this is correct, but slower",
@@ -282,7 +284,7 @@ class Transformer(nn.Module):
         tokenizer = self._required_tokenizer()
         with backbone.quiet():
             hidden = HiddenStates(copy.deepcopy(merge_lora(self.backbone)))
-        padded = PaddedEncoder(hidden, self.pooling, copy.deepcopy(self.after)).cpu().float()
+        padded = PaddedEncoder(hidden, self.pooling, copy.deepcopy(self.after), filled=tokenizer.filled).cpu().float()
         return padded, tokenizer.standalone_json(), tokenizer.max_length or tokenizer.longest
 
     @classmethod

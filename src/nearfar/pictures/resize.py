@@ -1,14 +1,18 @@
-"""Resizing: a box of each picture, bilinear with antialiasing, to a square or any size; the only resize in nearfar."""
+"""Resizing: a box of each picture, bilinear with antialiasing, to a square or any size; the only resize in nearfar.
+
+Models that were made with another library's resize have that, too: whole pictures, in bytes, also bicubic.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+Resample = Literal["bilinear", "bicubic"]
 SMALL = 64 * 64  # pixels of a picture up to which a batch is resized by two matrix products
 
 
@@ -69,6 +73,18 @@ def resized(pictures: Tensor | Sequence[Tensor], height: int, width: int) -> Ten
     if not pictures:
         return torch.zeros((0, 3, height, width))
     return torch.cat([resized(picture[None], height, width) for picture in pictures])
+
+
+def resized_bytes(pictures: Tensor, height: int, width: int, resample: Resample) -> Tensor:
+    """Return whole pictures (n, h, w, 3) uint8 resized in whole numbers, (n, height, width, 3), antialiased.
+
+    Pillow and torchvision resize so, to the same bytes; `resized` differs from it by the rounding between the two axes.
+    """
+    planes = pictures.permute(0, 3, 1, 2).contiguous()
+    exact = planes.device.type == "cpu"  # other devices have no kernel for bytes
+    given = planes if exact else planes.float()
+    found = interpolate(given, (height, width), mode=resample, antialias=True, align_corners=False)
+    return (found if exact else found.round_().clamp_(0, 255).to(torch.uint8)).permute(0, 2, 3, 1)
 
 
 def in_bytes(planes: Tensor) -> Tensor:

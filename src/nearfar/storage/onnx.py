@@ -100,7 +100,7 @@ def _graph_of(encoder: Any) -> _Graph:
     if isinstance(encoder, HasPictureForm):
         module, size = encoder.picture_encoder()
         pixels = (torch.arange(5 * size * size * 3) * 7919 % 65_537 % 256).to(torch.uint8).view(5, size, size, 3)
-        return _Graph(module, ("pixels",), "embedding", 1, (pixels[:3],), [(pixels[:n],) for n in (1, 2, 5)])
+        return _Graph(module, ("pixels",), "picture_embedding", 1, (pixels[:3],), [(pixels[:n],) for n in (1, 2, 5)])
     raise InputError(
         f"export: {type(encoder).__name__} has no form in ONNX; known: static, transformer, frozen_projection, image"
     )

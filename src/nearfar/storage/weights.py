@@ -14,13 +14,17 @@ from nearfar.errors import InputError
 from nearfar.storage.arrays import not_finite, not_whole, weight_shapes
 
 
-def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors. Errors: `OSError` where the path cannot be written (disk full)."""
+def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors. Errors: `OSError` where the path cannot be written (disk full).
+
+    metadata: of the file; transformers asks for {"format": "pt"}.
+    """
     plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     first = {_memory(tensor): name for name, tensor in reversed(plain.items())}
     tied = {name for name, tensor in plain.items() if tensor.numel() and first[_memory(tensor)] != name}
     with system_errors():
-        save_file({name: tensor.clone() if name in tied else tensor for name, tensor in plain.items()}, path)
+        own = {name: tensor.clone() if name in tied else tensor for name, tensor in plain.items()}
+        save_file(own, path, metadata)
 
 
 @contextmanager

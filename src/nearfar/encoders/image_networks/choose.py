@@ -11,6 +11,7 @@ from nearfar.encoders.image_networks.timm_arguments import checked_args
 from nearfar.encoders.image_networks.timm_network import Stem, TimmNetwork, is_architecture, read_timm, refuse_unknown
 from nearfar.encoders.image_networks.transformers_network import TransformersNetwork, read_transformers
 from nearfar.encoders.pretrained.folder import LITE0, folder_of
+from nearfar.encoders.pretrained.module_rows import picture_folder
 from nearfar.errors import InputError
 from nearfar.storage.model_files import read_settings
 from nearfar.text.tokenizer import library_errors
@@ -41,6 +42,8 @@ def make_network(model: str, args: Mapping[str, Any], size: int | None, stem: St
     if "/" not in model and model != LITE0 and not Path(model).is_dir():
         refuse_unknown(model, "encoder.model: no folder, and")
     folder = folder_of(model)
+    if (folder / "modules.json").is_file():
+        folder = picture_folder(folder)
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{folder}: no config.json; give the folder of a model of timm or transformers")

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from nearfar.encoders.reading.pictures import Fit
+from nearfar.encoders.reading.pictures import ByteResize, Fit
 from nearfar.errors import InputError
+from nearfar.pictures.resize import Resample
 
 Channels = Literal["rgb", "bgr"]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -23,6 +24,8 @@ class Made:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     fit: Fit = "crop"
+    resample: Resample | None = None
+    short_side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Preprocessing:
 
     size: None until it is known. p: in 0 to 1. mean, std: of each channel, in red, green, blue, whatever the order of
     `channels`. fit: crop, squash or content (`reading.pictures.resized`). antialias: see `pictures.resize`, which is
-    bilinear.
+    bilinear. resample: resize in bytes and the whole picture, as transformers and Pillow do, bilinear or bicubic; of
+    crop, its short side to `short_side` pixels, by default `size`, before the square in the middle is cut.
     """
 
     size: int | None
@@ -40,10 +44,43 @@ class Preprocessing:
     fit: Fit = "crop"
     channels: Channels = "rgb"
     antialias: bool = True
+    resample: Resample | None = None
+    short_side: int | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Return the settings as JSON has them."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        """Return the settings as JSON has them; those of another library's resizing only where it is used."""
+        known = {name: value for name, value in asdict(self).items() if name not in _OF_OTHERS or value is not None}
+        return {**known, "mean": list(self.mean), "std": list(self.std)}
+
+    def exact(self) -> ByteResize | None:
+        """Return how another library resizes; None for nearfar's own way."""
+        if self.resample is None or self.size is None:
+            return None
+        return ByteResize(max(self.short_side or 0, self.size), self.resample)
+
+
+_OF_OTHERS = ("resample", "short_side")
+
+
+def resizing(
+    made: Made, resample: Resample | None, short_side: int | None, size: int | None, fit: Fit | None
+) -> tuple[Resample | None, int | None]:
+    """Return `resample` and `short_side` of a recipe's settings, where it leaves them out those of the folder.
+
+    The short side grows and shrinks with `size`. Errors: `InputError` for settings that do not fit each other.
+    """
+    fit, size = fit or made.fit, size or made.size
+    resample = resample or (None if fit == "content" else made.resample)
+    if short_side is None:
+        if fit != "crop" or made.short_side is None:
+            return resample, None
+        short_side = round(made.short_side * size / made.size)
+    short_side = checked_size(short_side, "encoder.short_side")
+    if resample is None or fit != "crop" or short_side < size:
+        raise InputError(
+            f"encoder.short_side: {short_side} is for fit=crop with encoder.resample, and at least the size ({size})"
+        )
+    return resample, short_side
 
 
 def checked_size(size: Any, where: str) -> int:

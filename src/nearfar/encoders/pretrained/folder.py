@@ -12,7 +12,16 @@ from nearfar.storage.model_files import read_json, refuse_special_files
 
 MINILM, LITE0 = INSTALLED
 SCHEMES = ("hf_hub:", "hf-hub:", "local-dir:")  # how timm writes where a model lies
-PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "**/config.json", "**/*.safetensors"]  # files from the hub
+PATTERNS = [  # files from the hub
+    "*.json",
+    "*.safetensors",
+    "*.txt",
+    "*.model",
+    "**/config.json",
+    "**/*.safetensors",
+    "0_CLIPModel/*.json",
+    "0_CLIPModel/*.txt",
+]
 TORCH_ATTENTION = (None, "eager", "sdpa")  # implementations of attention that come with torch and transformers
 QUANTIZED = ("quantization_config", "compression_config")  # of weights that only their own library reads
 RUNS_CODE = ("auto_map", "custom_generate", "trust_remote_code")  # settings that name code to run

@@ -9,14 +9,18 @@ from nearfar.encoders.pretrained.folder import folder_of, leaves_folder
 from nearfar.errors import InputError
 from nearfar.storage.model_files import read_json, read_settings
 
-FIRST = {"Transformer": "transformer", "StaticEmbedding": "static"}  # first modules: the encoder that reads them
+# First modules: the encoder that reads them; of CLIPModel, which has two towers, the encoder of its texts.
+FIRST = {"Transformer": "transformer", "CLIPModel": "transformer", "StaticEmbedding": "static"}
 MODULE_TYPES = (*FIRST, "Pooling", "Dense", "Normalize", "Router")
 ROUTES = {"query": "query", "document": "key"}  # of a Router: nearfar's role
+TWO_TOWERS = ("clip", "siglip")  # model types of transformers: a tower for texts and one for pictures
 Row = tuple[str, Path]  # a module's type, and its folder
 
 
 def encoder_spec(model: str) -> dict[str, Any]:
     """Return the encoder, as a recipe names it, that reads a folder of sentence-transformers, transformers or timm.
+
+    A model of two towers, one for texts and one for pictures, is a dual whose queries are texts.
 
     Errors: `InputError` for modules that no encoder reads.
     """
@@ -25,7 +29,14 @@ def encoder_spec(model: str) -> dict[str, Any]:
     if path.is_file() and not (folder / "modules.json").is_file() and _reads_pictures(read_settings(path)):
         return {"name": "image", "model": model}
     if not _is_router(folder):
-        return {"name": FIRST[module_rows(folder)[0][0]], "model": model}
+        kind, first = module_rows(folder)[0]
+        if kind != "StaticEmbedding" and reads_texts_and_pictures(first):
+            return {
+                "name": "dual",
+                "query": {"name": "transformer", "model": model},
+                "key": {"name": "image", "model": model},
+            }
+        return {"name": FIRST[kind], "model": model}
     firsts = {role: (FIRST[module_rows(folder, route)[0][0]], route) for route, role in ROUTES.items()}
     sides = {role: {"name": first, "model": model, "route": route} for role, (first, route) in firsts.items()}
     return {"name": "dual", **sides}
@@ -34,6 +45,37 @@ def encoder_spec(model: str) -> dict[str, Any]:
 def _reads_pictures(config: dict[str, Any]) -> bool:
     """Return whether a config is of a model of timm, or of one of transformers that reads pictures alone."""
     return "architecture" in config or is_picture_model(config)
+
+
+def reads_texts_and_pictures(first: Path) -> bool:
+    """Return whether a folder of transformers is of a model with a tower for each, as CLIP's and SigLIP's are.
+
+    Errors: `InputError` for such a model of another family.
+    """
+    path = first / "config.json"
+    config = read_settings(path) if path.is_file() else {}
+    kind = config.get("model_type")
+    if kind not in TWO_TOWERS and isinstance(config.get("text_config"), dict) and "vision_config" in config:
+        raise InputError(
+            f"{path}: model_type {kind!r:.60} has a tower for texts and one for pictures, of which nearfar reads "
+            f"{' and '.join(TWO_TOWERS)} alone; save one of its towers by itself"
+        )
+    return kind in TWO_TOWERS
+
+
+def picture_folder(folder: Path) -> Path:
+    """Return the model of pictures in a folder of sentence-transformers: its first module, of two towers.
+
+    Errors: `InputError` for modules that read texts alone, or that change a picture's vector after that.
+    """
+    (_, first), *others = module_rows(folder)
+    if not reads_texts_and_pictures(first):
+        raise InputError(f"{folder}: its modules read texts; for texts take encoder.name=transformer")
+    if further := [kind for kind, _ in others if kind != "Normalize"]:
+        raise InputError(
+            f"{folder / 'modules.json'}: a module {further[0]} cannot come after two towers; nearfar reads none"
+        )
+    return first
 
 
 def is_picture_model(config: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from torch import nn
 from nearfar.abilities import NamedPrompts
 from nearfar.encoders.pretrained.module_rows import FIRST, module_rows
 from nearfar.encoders.pretrained.named_prompts import read_prompts
+from nearfar.encoders.pretrained.two_towers import pools_one_token
 from nearfar.encoders.reading.pooling import Dense, modes_of
 from nearfar.errors import InputError
 from nearfar.storage.model_files import read_settings
@@ -40,11 +41,13 @@ def read_modules(folder: Path, kind: str, route: str | None = None) -> Modules:
     """
     rows = module_rows(folder, route)
     path = folder / "modules.json"
-    if rows[0][0] != kind:
+    if FIRST[rows[0][0]] != FIRST[kind]:
         raise InputError(f"{path}: its first module is {rows[0][0]}, which the encoder {FIRST[rows[0][0]]} reads")
     found = Modules(rows[0][1], kind)
     if kind == "Transformer":
         _read_lengths(found, rows[0][1])
+        if pools_one_token(found.first):
+            found.pooling = ["lasttoken"]
     for one, subfolder in rows[1:]:
         if one == "Pooling" and kind == "Transformer":
             found.pooling = modes_of(subfolder / "config.json", read_settings(subfolder / "config.json"))

@@ -43,7 +43,7 @@ def read_backbone(folder: Path) -> nn.Module:
     shapes = shapes_of(folder)
     check_numbers(path, read_settings(path), shapes)
     with library_errors(f"{folder}: transformers cannot read it", "copy the model folder again"), quiet():
-        planned = _planned(folder)
+        planned = planned_model(folder)
         _compare(folder, planned, shapes)
         model, info = type(planned).from_pretrained(
             None,
@@ -54,16 +54,16 @@ def read_backbone(folder: Path) -> nn.Module:
             ignore_mismatched_sizes=True,
             local_files_only=True,
         )
-    _refuse_other_tensors(folder, info)
+    refuse_other_tensors(folder, info)
     return prepared(model, keep_pooler=not info["missing_keys"])
 
 
-def _planned(folder: Path) -> Any:
-    """Return the model that the config describes, without memory for its weights."""
+def planned_model(folder: Path, kind: Any = None) -> Any:
+    """Return the model that the config describes, of this class or of its own, without memory for its weights."""
     from transformers import AutoConfig, AutoModel, initialization
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    from_config: Any = AutoModel.from_config
+    from_config: Any = AutoModel.from_config if kind is None else kind
     with torch.device("meta"), initialization.no_init_weights(), initialization.meta_device_safe_creation_ops():
         return from_config(config)
 
@@ -79,7 +79,7 @@ def _compare(folder: Path, planned: Any, shapes: Shapes) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in planned.state_dict().items()}
     for name, shape in expected.items():
         if name in held and held[name] != shape:
-            raise _misfit(folder, name, held[name], shape)
+            raise misfit(folder, name, held[name], shape)
     lacking = {name: shape for name, shape in expected.items() if name not in held and not name.startswith("pooler.")}
     kept = {name for name, _ in planned.named_buffers()} - expected.keys()
     buffers = sum(buffer.numel() for name, buffer in planned.named_buffers() if name in kept)
@@ -99,17 +99,18 @@ def _count(shape: tuple[int, ...]) -> int:
     return torch.Size(shape).numel()
 
 
-def _misfit(folder: Path, name: str, found: Any, asked: Any) -> InputError:
+def misfit(folder: Path, name: str, found: Any, asked: Any) -> InputError:
+    """Return the error of a tensor whose shape is not the one that config.json asks for."""
     return InputError(
         f"{folder}: {name} is {tuple(found)}, config.json asks for {tuple(asked)}; the folder's files do not belong "
         "together"
     )
 
 
-def _refuse_other_tensors(folder: Path, info: Mapping[str, Any]) -> None:
+def refuse_other_tensors(folder: Path, info: Mapping[str, Any]) -> None:
     """Refuse a model for which tensors were missing, of another shape, or left over: it is another than was saved."""
     for name, found, asked in sorted(info["mismatched_keys"]):
-        raise _misfit(folder, name, found, asked)
+        raise misfit(folder, name, found, asked)
     missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise InputError(f"{folder}: the weights lack {', '.join(missing[:3])}; copy the model folder again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,11 +12,13 @@ import numpy.typing as npt
 
 from nearfar.column import Column, Ids
 from nearfar.encoders.pretrained.backbone import quiet
+from nearfar.encoders.pretrained.two_towers import LEGACY_END, SIGLIP, family_of, pools_one_token, text_config
 from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.model_files import read_settings
 from nearfar.text.language import script
 from nearfar.text.tokenizer import (
+    TRIAL,
     cleaned,
     library_errors,
     quiet_panics,
@@ -26,26 +29,64 @@ from nearfar.text.tokenizer import (
 )
 
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of a tokenizer.json that is read as it is
+# Classes of a tokenizer.json that is read as it is; that of SigLIP would read a model of sentencepiece instead.
+READ_AS_THEY_ARE = ("PreTrainedTokenizerFast", "TokenizersBackend", "SiglipTokenizer", "SiglipTokenizerFast")
 WHOLE = ("Cjk", "Kana")  # scripts whose letters are words or syllables
 UNREADABLE = ("encoders.transformer: the tokenizer cannot read these texts", "leave them out")  # what, and the fix
 NO_LIMIT = 1_000_000  # tokens: a tokenizer without a maximum length gives a far larger one
 
 
-class PretrainedTokenizer:
-    """Texts to token ids, with special tokens, truncated to `max_length`."""
+@dataclass(frozen=True)
+class Ending:
+    """How the texts of a tower end that pools one token, which nearfar does at the last.
 
-    def __init__(self, tokenizer: Any, *, lower_case: bool = False) -> None:
+    end: CLIP's end token, at the first of which a text ends; None for the first token of the highest id, which configs
+    of old mean. filled: SigLIP's texts are filled up to the maximum length, and the padding counts as tokens.
+    """
+
+    end: int | None = None
+    filled: bool = False
+
+    def cut(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Return a text's ids up to its end token; all, where they have none."""
+        if self.filled or not len(ids):
+            return ids
+        at = ids.argmax() if self.end is None else (ids == self.end).argmax()
+        return ids[: at + 1] if self.end is None or ids[at] == self.end else ids
+
+
+def _ending(folder: Path) -> Ending | None:
+    """Return how the texts of a folder's model end; None, where nothing is pooled at the end."""
+    if not pools_one_token(folder):
+        return None
+    config = text_config(folder)
+    if family_of(config.to_dict(), "text") == SIGLIP:
+        return Ending(filled=True)
+    return Ending(None if config.eos_token_id == LEGACY_END else config.eos_token_id)
+
+
+class PretrainedTokenizer:
+    """Texts to token ids, with special tokens, truncated to `max_length`; they end as `ending` says."""
+
+    def __init__(self, tokenizer: Any, *, lower_case: bool = False, ending: Ending | None = None) -> None:
         from tokenizers import Tokenizer
 
-        self.tokenizer, self.lower_case = tokenizer, lower_case
+        self.tokenizer, self.lower_case, self.ending = tokenizer, lower_case, ending
         self._fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy, for its truncation and padding
         self._fast.no_padding()
         self._fast.no_truncation()
         self.special_tokens = int(self._fast.num_special_tokens_to_add(False))  # added to each text
         self.max_length: int | None = None  # see `truncate_to`
         self.longest = int(min(tokenizer.model_max_length, NO_LIMIT))  # what the tokenizer's folder allows
-        self.identifier = fingerprint("texts 1", self._fast.to_str(), lower_case, tokenizer.truncation_side)
+        space = [lower_case, tokenizer.truncation_side]
+        if ending is not None:
+            space += ["filled", *self._padding().values()] if ending.filled else ["end", ending.end]
+        self.identifier = fingerprint("texts 1", self._fast.to_str(), *space)
+
+    @property
+    def filled(self) -> bool:
+        """Whether texts are filled up to the maximum length by padding that counts as tokens."""
+        return self.ending is not None and self.ending.filled
 
     @classmethod
     def read(cls, folder: Path, *, lower_case: bool) -> Self:
@@ -58,15 +99,41 @@ class PretrainedTokenizer:
         path = folder / "tokenizer_config.json"
         given = read_settings(path) if path.is_file() else {}
         # AutoTokenizer would replace a generic class by that of the model's type, which may tokenise differently.
-        generic = given.get("tokenizer_class") in GENERIC_CLASSES and (folder / "tokenizer.json").is_file()
+        generic = given.get("tokenizer_class") in READ_AS_THEY_ARE and (folder / "tokenizer.json").is_file()
         reader: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
         fix = "copy the model folder again, or save it with a tokenizer.json"
         with library_errors(f"{folder}: its tokenizer cannot be read as a fast one", fix), quiet_panics(), quiet():
-            result = cls(
-                reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True), lower_case=lower_case
-            )
+            ending = _ending(folder)
+            tokenizer = reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            if ending is not None and ending.filled and tokenizer.pad_token_id is None:
+                raise InputError(
+                    f"{folder}: its texts are filled up to one length, and its tokenizer has no pad_token; copy the "
+                    "model folder again"
+                )
+            result = cls(tokenizer, lower_case=lower_case, ending=ending)
             try_tokenizer(result._fast)
+        result._refuse_other_end(folder)
         return result
+
+    def _refuse_other_end(self, folder: Path) -> None:
+        """Refuse a tokenizer that adds no end token where a text is pooled at it. Errors: `InputError`."""
+        if self.ending is None or self.ending.filled:
+            return
+        ids = self._fast.encode(TRIAL[0]).ids
+        if not ids or ids[-1] != (max(ids) if self.ending.end is None else self.ending.end):
+            raise InputError(
+                f"{folder}: its tokenizer ends no text with the end token of config.json ({self.ending.end}), at which "
+                "the model pools; the folder's files do not belong together"
+            )
+
+    def _padding(self) -> dict[str, Any]:
+        """Return what fills a text."""
+        tokenizer = self.tokenizer
+        return {
+            "pad_id": int(tokenizer.pad_token_id),
+            "pad_token": str(tokenizer.pad_token),
+            "direction": str(tokenizer.padding_side),
+        }
 
     @classmethod
     def train(cls, columns: Sequence[Column], size: int) -> Self:
@@ -102,6 +169,8 @@ class PretrainedTokenizer:
     def truncate_to(self, length: int) -> int:
         """Truncate texts to so many tokens from now on, special ones included; return that length."""
         self._fast.enable_truncation(length, direction=self.tokenizer.truncation_side)
+        if self.filled:
+            self._fast.enable_padding(length=length, **self._padding())
         self.max_length = length
         return length
 
@@ -128,8 +197,10 @@ class PretrainedTokenizer:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,), which may be 0."""
         with library_errors(*UNREADABLE):
             encodings = self._fast.encode_batch_fast(cleaned(texts, lower_case=self.lower_case))
-        lengths = np.fromiter((len(e) for e in encodings), np.int64, len(encodings))
         ids = [np.asarray(e.ids, np.int32) for e in encodings]
+        if self.ending is not None:
+            ids = [self.ending.cut(one) for one in ids]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths
 
     def unread_and_fertility(self, texts: Sequence[str]) -> tuple[float, float]:

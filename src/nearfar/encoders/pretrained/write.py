@@ -12,6 +12,8 @@ from torch import nn
 from nearfar.contracts import ForeignForm
 from nearfar.encoders.pretrained.backbone import quiet
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
+from nearfar.encoders.pretrained.two_towers import family_of
+from nearfar.encoders.pretrained.write_two_towers import write_text_tower
 from nearfar.encoders.reading.pooling import MODES, OLD_MODES, Dense
 from nearfar.storage.foreign import modules_of, sentence_transformers
 from nearfar.storage.model_files import read_json
@@ -24,9 +26,18 @@ MODERNBERT_LAYERS = {"global": FULL_ATTENTION, "local": "sliding_attention"}  # 
 def write_transformer(
     folder: Path, backbone: nn.Module, tokenizer: PretrainedTokenizer, pooling: list[str], after: Iterable[nn.Module]
 ) -> list[ForeignForm]:
-    """Write config, weights, tokenizer, pooling and the modules after it, as sentence-transformers reads them."""
+    """Write config, weights, tokenizer, pooling and the modules after it, as sentence-transformers reads them.
+
+    A text tower with its projection is written as transformers reads it; sentence-transformers has no form for it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model: Any = backbone
+    modules = list(after)
+    if modules and family_of({"model_type": model.config.model_type}, "text"):
+        write_text_tower(folder, model, tokenizer, modules[0])
+        if further := write_after(folder, modules[1:], first=1):
+            write_modules(folder, sentence_transformers(("Transformer", ""), *further))
+        return []
     with system_errors(), quiet():
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.tokenizer.save_pretrained(folder)
@@ -35,7 +46,7 @@ def write_transformer(
     _write_json(folder / "sentence_bert_config.json", lengths)
     width = int(model.config.hidden_size)
     _write_json(folder / "1_Pooling" / "config.json", _pooling(width, pooling))
-    forms = sentence_transformers(("Transformer", ""), ("Pooling", "1_Pooling"), *write_after(folder, after, first=2))
+    forms = sentence_transformers(("Transformer", ""), ("Pooling", "1_Pooling"), *write_after(folder, modules, first=2))
     write_modules(folder, forms)
     return forms
 

@@ -134,9 +134,12 @@ def save_inner(folder: Path, name: str, encoder: Encoder) -> list[dict[str, str]
     ]
 
 
-def load_inner(folder: Path, name: str, spec: Any) -> Any:
-    """Read what `save_inner` wrote. Errors: those of the encoder; `InputError` without its settings or its folder."""
-    subfolder = folder / name
+def load_inner(folder: Path, name: str, spec: Any, *, shared: bool = False) -> Any:
+    """Read what `save_inner` wrote. Errors: those of the encoder; `InputError` without its settings or its folder.
+
+    shared: the encoder has no folder of its own, but its part of the files in `folder`.
+    """
+    subfolder = folder if shared else folder / name
     if not isinstance(spec, Mapping) or not subfolder.is_dir():
         why = "no such folder" if isinstance(spec, Mapping) else "nearfar.json does not say which encoder this is"
         raise InputError(f"{subfolder}: {why}; each encoder has a folder of its own: copy the model again")

@@ -17,7 +17,7 @@ from nearfar.column import Column, Ids, content_ids, kind_of, take
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
 from nearfar.errors import InputError
 from nearfar.pictures.content import trimmed
-from nearfar.pictures.resize import by_shape, in_bytes, resized_crops
+from nearfar.pictures.resize import Resample, by_shape, in_bytes, resized_bytes, resized_crops
 
 Fit = Literal["crop", "squash", "content"]
 SIZES = (32, 64, 128)  # pixels of a picture's side that "auto" chooses among
@@ -98,11 +98,22 @@ def _writable(cell: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.require(cell, requirements=["C", "W"])
 
 
-def resized(cells: Sequence[Any], size: int, fit: Fit, *, antialias: bool) -> Tensor:
+@dataclass(frozen=True)
+class ByteResize:
+    """How another library resizes: in bytes, and the whole picture before the square in its middle is cut.
+
+    short_side: pixels of the short side before that cut; at least the square's.
+    """
+
+    short_side: int
+    resample: Resample
+
+
+def resized(cells: Sequence[Any], size: int, fit: Fit, *, antialias: bool, exact: ByteResize | None = None) -> Tensor:
     """Return pictures of any sizes as (n, size, size, 3) uint8.
 
     fit: crop takes the square in the middle, squash the whole picture, content the square around what it shows
-    (`pictures.content`). The values are rounded.
+    (`pictures.content`). The values are rounded. exact: resize as another library does.
     """
     pictures = as_pictures(cells)
     if fit == "content":
@@ -111,7 +122,10 @@ def resized(cells: Sequence[Any], size: int, fit: Fit, *, antialias: bool) -> Te
     for rows in by_shape(pictures):
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
-            found[block] = _resized_alike(torch.stack([pictures[row] for row in block]), size, fit, antialias)
+            alike = torch.stack([pictures[row] for row in block])
+            found[block] = (
+                _resized_alike(alike, size, fit, antialias) if exact is None else _resized_as(alike, size, fit, exact)
+            )
     return found
 
 
@@ -125,21 +139,38 @@ def _resized_alike(pictures: Tensor, size: int, fit: Fit, antialias: bool) -> Te
     return in_bytes(resized_crops(pictures, boxes, size, size, antialias=antialias))
 
 
+def _resized_as(pictures: Tensor, size: int, fit: Fit, exact: ByteResize) -> Tensor:
+    height, width = pictures.shape[1:3]
+    if fit == "crop":
+        short = min(height, width)
+        height, width = exact.short_side * height // short, exact.short_side * width // short
+    else:
+        height, width = size, size
+    if (height, width) != tuple(pictures.shape[1:3]):
+        pictures = resized_bytes(pictures, height, width, exact.resample)
+    top, left = (height - size) // 2, (width - size) // 2
+    return pictures[:, top : top + size, left : left + size]
+
+
 class PictureStore:
     """A whole column of pictures of one size, uint8, memory-mapped, or the column's own cells.
 
     Equal pictures (d of n are distinct), such as those of rows that share one, are resized and stored once.
     """
 
-    def __init__(self, column: Column, size: int, fit: Fit, *, antialias: bool) -> None:
-        self.column, self.size, self.fit, self.antialias = column, size, fit, antialias
+    def __init__(
+        self, column: Column, size: int, fit: Fit, *, antialias: bool, exact: ByteResize | None = None
+    ) -> None:
+        self.column, self.size, self.fit, self.antialias, self.exact = column, size, fit, antialias, exact
         self.pixels: npt.NDArray[np.uint8] | None = None
         _, first, place = np.unique(content_ids(column), return_index=True, return_inverse=True)
         order = np.argsort(first)
         self._rows = first[order]  # (d,) of the first of those that are equal, ascending
         self._place = np.argsort(order)[place.reshape(-1)]  # (n,) of each row's picture among these
-        if fit == "content" or any(picture.shape[:2] != (size, size) for picture in self._distinct()):
-            folder = cached_folder(("pictures 2", size, fit, antialias), column, self._write, "pictures")
+        other = exact is not None and fit == "crop" and exact.short_side != size
+        if fit == "content" or other or any(picture.shape[:2] != (size, size) for picture in self._distinct()):
+            how = (size, fit, antialias) if exact is None else (size, fit, exact.short_side, exact.resample)
+            folder = cached_folder(("pictures 2", *how), column, self._write, "pictures")
             shape = (len(self._rows), size, size, 3)
             self.pixels = memory_mapped(folder / "pixels", np.uint8, int(np.prod(shape))).reshape(shape)
 
@@ -158,7 +189,7 @@ class PictureStore:
             yield from as_pictures(cells)
 
     def _resized(self, cells: Sequence[Any]) -> Tensor:
-        return resized(cells, self.size, self.fit, antialias=self.antialias)
+        return resized(cells, self.size, self.fit, antialias=self.antialias, exact=self.exact)
 
     def __len__(self) -> int:
         return len(self.column)

@@ -148,15 +148,16 @@ class PaddedEncoder(nn.Module):
     """An encoder over padded tokens: (input_ids (n, l), attention_mask (n, l), right-padded) -> raw vectors (n, dim).
 
     hidden: (input_ids, attention_mask) -> (n, l, d). pooling: modes, concatenated in their order. after: applied to the
-    pooled vectors.
+    pooled vectors. filled: texts are filled up to one length by tokens that count, whatever the mask says.
     """
 
-    def __init__(self, hidden: nn.Module, pooling: list[str], after: nn.Module) -> None:
+    def __init__(self, hidden: nn.Module, pooling: list[str], after: nn.Module, *, filled: bool = False) -> None:
         super().__init__()
-        self.hidden, self.pooling, self.after = hidden, pooling, after
+        self.hidden, self.pooling, self.after, self.filled = hidden, pooling, after, filled
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return raw vectors (n, dim)."""
+        attention_mask = attention_mask.clamp(min=1) if self.filled else attention_mask
         hidden = self.hidden(input_ids, attention_mask)  # (n, l, d)
         mask = attention_mask.to(hidden.dtype)[..., None]  # (n, l, 1)
         pooled = torch.cat([_pooled_padded(hidden, mask, mode) for mode in self.pooling], 1)  # (n, d * modes)
