@@ -50,7 +50,8 @@ def settings(package: str, part: type[Any], **more: Any) -> dict[str, Any]:
     known = registry.recipe_settings(package, part)
     inner: dict[str, Any] = {}
     for name, inner_package in registry.nested(part).items():
-        if known[name].default is inspect.Parameter.empty:
+        # An encoder of others may be given a folder in their place; here it is given them.
+        if known[name].default is inspect.Parameter.empty or inner_package == package == "encoders":
             inner_name = INNER_PART[inner_package]
             inner_settings = settings(inner_package, registry.find(inner_package, inner_name))
             inner[name] = {"name": inner_name, **inner_settings}
