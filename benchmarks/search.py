@@ -7,8 +7,9 @@ real: 100,000 sentences embedded by MiniLM, 384 dimensions; clustered: 1,000,000
 that are held out. All run on one processor in one thread. Each cell is a fresh process, contestants take turns, figures
 are medians over rounds. Approximate indexes are at the effort that reaches recall@10 0.99: of LanceDB and pgvector as
 `Index.approximate` finds it on rows, of the peers on the very queries that they are judged by. With --work what was
-measured is kept, so that a run that was stopped goes on. --pairs and --kills run the contract tests at size, in place
-of the table: random filters and k against numpy on every backend, and writers and builds that are killed.
+measured is kept, so that a run that was stopped goes on; take another folder after a change of the code. --pairs and
+--kills run the contract tests at size, in place of the table: random filters and k against numpy on every backend, and
+writers and builds that are killed.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def table_of(name: str, given: argparse.Namespace, work: Path, server: Task | No
             if server is None:
                 continue
             task["server"] = server
-        made = once(work, f"build-{stem}", {**kind, "limit": given.build_limit}, partial(_fresh, "build", task))
+        held = {**kind, "limit": given.build_limit, **task.get("server", {})}  # a server's tables end with it
+        made = once(work, f"build-{stem}", held, partial(_fresh, "build", task))
         tell(f"{name}: {called}: " + made.get("left_out", f"built in {made.get('seconds', 0):,.1f} s"))
         found[called] = {"build": made, "rounds": [], "task": {**task, "effort": made.get("effort")}, "stem": stem}
     for turn in range(given.rounds):

@@ -25,7 +25,7 @@ from nearfar.data.picture_sets.saved import SavedSet, is_saved
 from nearfar.data.picture_sets.split import COPIES, HELD, Mask, drawn, without_copies
 from nearfar.data.picture_sets.store import PictureColumn
 from nearfar.data.table import Table
-from nearfar.data.tables.files import FORMATS, SPLIT_WORDS, format_suffix
+from nearfar.data.tables.files import FORMATS, format_suffix, known_split
 from nearfar.data.tables.split import checked_size
 from nearfar.data.tables.split_column import SPLIT_COLUMN
 from nearfar.errors import InputError, nearest
@@ -194,12 +194,8 @@ class ImageText:
 
         Errors: InputError for an unknown name, with the known ones.
         """
-        known = name if name in self._splits else SPLIT_WORDS.get(name.lower(), name)
-        if known not in self._splits:
-            fix = "; heldout=0.1 keeps a tenth of the pictures back" if name == HELD else ""
-            raise InputError(f"{self.where()}: no split {name!r}; {nearest(name, self._splits)}{fix}")
         other = copy.copy(self)
-        other._select(known)
+        other._select(known_split(name, self._splits, self.where(), "pictures"))
         return other
 
     def where(self, row: int | None = None) -> str:

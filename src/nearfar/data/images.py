@@ -18,7 +18,7 @@ from nearfar.data.picture_sets.members import LabelledPictures, labelled_picture
 from nearfar.data.picture_sets.reading import ReadSettings
 from nearfar.data.picture_sets.split import COPIES, HELD, codes, drawn, split_rows, without_copies
 from nearfar.data.picture_sets.store import PictureColumn
-from nearfar.data.tables.files import SPLIT_WORDS
+from nearfar.data.tables.files import known_split
 from nearfar.data.tables.split import checked_size
 from nearfar.errors import InputError, nearest
 from nearfar.pictures.decode import LEAST_SIDE
@@ -159,12 +159,8 @@ class Images:
 
         Errors: InputError for an unknown name, with the known ones.
         """
-        known = name if name in self._splits else SPLIT_WORDS.get(name.lower(), name)
-        if known not in self._splits:
-            fix = "; heldout=0.1 keeps a tenth of the pictures back" if name == HELD else ""
-            raise InputError(f"{self.where()}: no split {name!r}; {nearest(name, self._splits)}{fix}")
         other = copy.copy(self)
-        other._select(known)
+        other._select(known_split(name, self._splits, self.where(), "pictures"))
         return other
 
     def pool(self, split: str) -> list[Images]:

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, Ids
-from nearfar.data.tables.files import SPLIT_WORDS
+from nearfar.data.tables.files import known_split
 from nearfar.data.tables.read import ReadOptions, read
 from nearfar.data.tables.selection import Selection, checked_lists, checked_numbers, checked_text
 from nearfar.data.tables.shared_texts import column_texts
 from nearfar.data.tables.split import split_rows
 from nearfar.data.tables.split_column import SPLIT_COLUMN, named_splits
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError
 
 
 class Table:
@@ -125,12 +125,8 @@ class Table:
 
         Errors: InputError for an unknown name, with the known ones.
         """
-        known = name if name in self._splits else SPLIT_WORDS.get(name.lower(), name)
-        if known not in self._splits:
-            fix = "; heldout=0.1 keeps a tenth of the rows back" if name == "heldout" else ""
-            raise InputError(f"{self.where()}: no split {name!r}; {nearest(name, self._splits)}{fix}")
         other = copy.copy(self)
-        other._select(known)
+        other._select(known_split(name, self._splits, self.where()))
         return other
 
     def pool(self, split: str) -> list[Table]:

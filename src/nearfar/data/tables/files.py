@@ -9,7 +9,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
-from nearfar.errors import InputError
+from nearfar.errors import InputError, nearest
 
 FORMATS = {
     ".jsonl": "json",
@@ -102,6 +102,18 @@ def split_name(text: str) -> str | None:
     """
     words = re.split(r"[^a-z]+", re.sub(r"held[-_ ]out", "heldout", text.lower()))
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+
+
+def known_split(name: str, splits: Collection[str], where: str, rows: str = "rows") -> str:
+    """Return the split of a name: "dev", "val" and the like are "validation". where, rows: words for the error.
+
+    Errors: `InputError` for an unknown name, with the known ones.
+    """
+    known = name if name in splits else SPLIT_WORDS.get(name.lower(), name)
+    if known not in splits:
+        fix = f"; heldout=0.1 keeps a tenth of the {rows} back" if name == "heldout" else ""
+        raise InputError(f"{where}: no split {name!r}; {nearest(name, splits)}{fix}")
+    return known
 
 
 def check_file(path: Path) -> None:
