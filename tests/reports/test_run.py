@@ -236,6 +236,15 @@ def test_the_page_loads_nothing_and_lets_nothing_load() -> None:
     assert not any(key.startswith("on") or key == "style" for _, attributes in elements for key in attributes)
 
 
+@pytest.mark.parametrize(
+    ("metric", "width"), [("mrr@10", ""), ("zero_shot_macro_f1", "wide-names"), ("x" * 30, "widest-names")]
+)
+def test_a_chart_has_a_margin_for_its_names(metric: str, width: str) -> None:
+    assert charts.width_of_names([("mrr@10", 0.1, 0.0, 0.2, ""), (metric, 0.1, 0.0, 0.2, "")]) == width
+    css = (Path(charts.__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+    assert not width or f".frame.forest.{width} {{" in css
+
+
 def test_warnings_stand_above_the_verdict() -> None:
     many = [{"event": "warning", "step": i, "message": f"collapse {i}"} for i in range(1, 10)]
     html = page(results(), [*many, *many])  # a resumed run writes it again

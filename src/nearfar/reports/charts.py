@@ -77,10 +77,13 @@ def histogram(title: str, edges: Sequence[float], shares: dict[str, tuple[str, l
     return plot(title, f"{'; '.join(means)}.", x, y, [stretched(*shapes), *tips], x_name, unit="%")
 
 
+_NAMES = (13, 20)  # letters of a forest's names that fit into its usual margin, and into a wide one
+
+
 def forest(title: str, rows: Sequence[tuple[str, float, float, float, str]], x_name: str) -> Markup:
     """Draw a dot with its interval for each row (metric, value, low, high, style), around a line at zero."""
     x = Axis.over([0.0, *(bound for row in rows for bound in row[1:4])], 4)
-    rows = [(title_of(metric)[:60], value, low, high, style) for metric, value, low, high, style in rows]
+    rows = [(_name(metric), value, low, high, style) for metric, value, low, high, style in rows]
     tips = [f"{name}: {short(value)} [{short(low)}, {short(high)}]" for name, value, low, high, _ in rows]
     marks = [tag("line", x1=percent(x.at(0)), x2=percent(x.at(0)), y2="100%", class_="zero")]
     for i, (name, value, low, high, style) in enumerate(rows):
@@ -93,6 +96,16 @@ def forest(title: str, rows: Sequence[tuple[str, float, float, float, str]], x_n
             tag("line", x2="100%", **level, class_="hit", data_tip=tips[i]),
         ]
     return plot(title, f"{'; '.join(tips)}.", x, None, marks, x_name, rows=len(rows))
+
+
+def width_of_names(rows: Sequence[tuple[str, float, float, float, str]]) -> str:
+    """Return the page's word for how wide the names of a forest's rows are; "" for those of usual length."""
+    longest = max((len(_name(metric)) for metric, *_ in rows), default=0)
+    return "" if longest <= _NAMES[0] else "wide-names" if longest <= _NAMES[1] else "widest-names"
+
+
+def _name(metric: str) -> str:
+    return title_of(metric)[:60]
 
 
 def thin(points: Sequence[Point], most: int = 400) -> list[Point]:
