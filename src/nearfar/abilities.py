@@ -22,10 +22,12 @@ from nearfar.contracts import (
     Batch,
     Data,
     Encoder,
+    Inputs,
     MiningPairs,
     Positives,
     Side,
     States,
+    Store,
     StreamedAugmentation,
 )
 from nearfar.tasks import Task
@@ -494,6 +496,46 @@ class GivesStates(Protocol):
     def states(self, inputs: Any) -> States:
         """Return the states of tokens, patches or frames."""
         ...
+
+
+class LastBlocks(Protocol):
+    """The last blocks of an encoder, as a network over what the blocks below give of its inputs.
+
+    parameters: those of the last blocks, which are the encoder's own.
+    """
+
+    parameters: Sequence[nn.Parameter]
+
+    def below(self, inputs: Any) -> Inputs:
+        """Return what the blocks below give, without gradient: inputs of n rows again, with `ids` (t, ...)."""
+        ...
+
+    def __call__(self, states: Any) -> Tensor:
+        """Return the encoder's raw vectors (n, dim) of what `below` gave."""
+        ...
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """An encoder whose last blocks can be trained over what the blocks below them give, computed once and stored."""
+
+    def last_blocks(self, count: int) -> LastBlocks:
+        """Return the last blocks. Errors: `InputError` for a count out of range, and what cannot be divided."""
+        ...
+
+
+@runtime_checkable
+class ChangesInTraining(Protocol):
+    """A store that gives other inputs of the same rows once training has come so far."""
+
+    def at(self, share: float) -> Store:
+        """Return the store to read after this share of the steps, 0 to 1."""
+        ...
+
+
+def store_at(store: Store, share: float) -> Store:
+    """Return the store to read after a share of the steps: the same one, as most never change."""
+    return store.at(share) if isinstance(store, ChangesInTraining) else store
 
 
 @runtime_checkable

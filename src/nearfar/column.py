@@ -156,6 +156,13 @@ def take(column: Column, rows: Ids) -> list[Any]:
     return [cells[row] for row in rows.tolist()]
 
 
+def distinct_rows(ids: Ids) -> tuple[Ids, Ids]:
+    """Return the first row of each distinct id, ascending (d,), and the place of each row's id among these (n,)."""
+    _, first, place = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[place.reshape(-1)]
+
+
 def content_id(cell: Any) -> int:
     """Return the 64-bit content id of a cell: equal for equal contents, in every run and process.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -13,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar.abilities import (
+    Divides,
     HasMaxLength,
     HasPaddedForm,
     KnowsLanguages,
+    LastBlocks,
     ReadsPictures,
     Tokenises,
     TwoSided,
@@ -24,10 +28,11 @@ from nearfar.abilities import (
     reads,
     start_of,
 )
-from nearfar.column import Column, chunks
+from nearfar.column import Column, Ids, distinct_rows, exact_ids, take
 from nearfar.compute.hardware import precision
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.modules import Normalize
+from nearfar.encoders.reading.last_blocks import LockedStore, StateRows, StateStore, StateWriter
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.encoders.reading.pooling import Dense, PaddedEncoder
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped, missing_token_error
@@ -40,27 +45,40 @@ from nearfar.storage.foreign import SENTENCE_TRANSFORMERS, sentence_transformers
 from nearfar.text.prompts import checked_prompts
 
 INNER, UNIT, LAYER = "of", "unit", "projection"  # subfolders of a saved model
-CHUNK = 2048  # cells in one forward pass of the inner encoder
+MOST_DIMENSIONS = 16_384
+CHUNK = 1024  # cells in one forward pass of the inner encoder
 
 
 class FrozenProjection(nn.Module):
     """A linear layer over the unit vectors e of another encoder, which is not trained: x = W e + b.
 
-    It begins as the identity: the first `dim` coordinates, unchanged. A column is encoded once, and its vectors are
+    It begins as the identity, the first `dim` coordinates, unchanged, or at random. A column is encoded once, and its vectors are
     cached on disk, so that an epoch takes seconds, however large the encoder, and batches may have thousands of rows.
     The vectors of an existing index come into the new space by one product, without their texts.
 
     For training, those vectors are computed in bf16 where the machine is fast at it, whatever `training.precision` is
     for the layer; `Model.embed` computes them in the precision of the model.
 
+    With `unlock`, the last blocks of the encoder are trained, too, from a share of the steps on: the blocks below stay
+    locked, and what they give of each row is stored as well (a text's states, token by token; a picture's feature map),
+    so that a step computes the last blocks alone. Locking a trained tower, and how much of it, is from LiT (Zhai et al.
+    2022, arXiv:2111.07991, section 5).
+
     Args:
         of: the encoder, `{name: transformer, model: minilm}`.
         dim: of the vectors; None is that of the encoder.
         prompts: text in front of each cell, by role; by default those of the encoder.
+        initial: of the layer: identity, where the encoder's own space is a good start, or random (He et al. 2015,
+            arXiv:1502.01852, with the scale of torch's linear layers), for a space that it shares with another encoder.
+        seed: of the random weights.
+        unlock: number of last blocks, layers or stages of the encoder that are trained, with what follows them; 0 for
+            none. They have no dropout, and batch norm keeps its statistics.
+        unlock_at: the share of the steps after which they are.
+        unlock_rate: factor of their learning rate.
 
-    Call: `VectorInputs`, e (n, d) -> x (n, dim), not normalised; a row of zeros gives zeros.
+    Call: `VectorInputs`, e (n, d), or the stored states -> x (n, dim), not normalised; a row of zeros gives zeros.
 
-    Errors: `InputError` for an encoder of two towers, a dim out of range.
+    Errors: `InputError` for an encoder of two towers, a dim out of range, blocks that cannot be unlocked.
 
     Example:
         >>> import nearfar as nf
@@ -78,19 +96,36 @@ class FrozenProjection(nn.Module):
         of: Annotated[Encoder, PartOf("encoders")],
         dim: int | None = None,
         prompts: dict[str, str] | None = None,
+        initial: Literal["identity", "random"] = "identity",
+        seed: int = 0,
+        unlock: int = 0,
+        unlock_at: float = 0.5,
+        unlock_rate: float = 0.1,
     ) -> None:
         super().__init__()
         refuse_incomplete("encoders", of, where="encoder.of")
+        if not (0 <= unlock_at < 1 and 0 < unlock_rate < math.inf):
+            raise InputError(
+                "encoder: unlock_at is a share of the steps, 0 to below 1, and unlock_rate a factor above 0; they are "
+                f"{unlock_at:g} and {unlock_rate:g}"
+            )
         if isinstance(of, TwoSided):
             raise InputError("encoder.of: an encoder of two towers cannot be projected; project each tower")
         dim = of.dim if dim is None else dim
-        if not 1 <= dim <= of.dim:
-            raise InputError(f"encoder.dim: {dim} is not of the inner encoder's vectors, which have {of.dim}")
-        self.of: Any = cast("nn.Module", of).requires_grad_(False)
+        if initial not in ("identity", "random"):
+            raise InputError(f"encoder.initial must be identity or random, it is {initial!r:.40}")
+        if not 1 <= dim <= (of.dim if initial == "identity" else MOST_DIMENSIONS):
+            raise InputError(
+                f"encoder.dim: {dim} is not of the inner encoder's vectors, which have {of.dim}; with encoder.initial="
+                f"random it may be up to {MOST_DIMENSIONS:,}"
+            )
+        self.of: Any = cast("nn.Module", of).requires_grad_(False).eval()
         self.dim = dim
-        self.projection = Dense(of.dim, dim, bias=True, activation="Identity")
-        with torch.no_grad():
-            self.projection.linear.weight.copy_(torch.eye(dim, of.dim))
+        with torch.random.fork_rng([]), torch.no_grad():
+            torch.manual_seed(seed)
+            self.projection = Dense(of.dim, dim, bias=True, activation="Identity")
+            if initial == "identity":
+                self.projection.linear.weight.copy_(torch.eye(dim, of.dim))
             self.projection.linear.bias.zero_()
         self.prompts: dict[str, str] = {**prompts_of(of), **checked_prompts(prompts or {}, "encoder.prompts")}
         self.named_prompts = named_prompts_of(of)
@@ -98,6 +133,9 @@ class FrozenProjection(nn.Module):
             self.tokenise = of.tokenise
         if isinstance(of, ReadsPictures):
             self.picture_size = of.picture_size
+        self.initial, self.seed = initial, seed
+        self.unlock, self.unlock_at, self.unlock_rate = unlock, unlock_at, unlock_rate
+        self._last: LastBlocks | None = None
         if isinstance(of, KnowsLanguages):
             self.made_for, self.unread_and_fertility = of.made_for, of.unread_and_fertility
 
@@ -126,44 +164,98 @@ class FrozenProjection(nn.Module):
         """Let the inner encoder learn what it needs."""
         self.of.prepare(columns)
         self.of.requires_grad_(False).eval()
+        self._divided()
+
+    def _divided(self) -> LastBlocks | None:
+        """Return the unlocked blocks, which can be told from the others once the encoder is prepared."""
+        if self.unlock and self._last is None:
+            if not isinstance(self.of, Divides):
+                raise InputError(f"encoder.unlock: {type(self.of).__name__} has no blocks; leave unlock out")
+            self._last = self.of.last_blocks(self.unlock)
+        for parameter in self._last.parameters if self._last is not None else ():
+            parameter.requires_grad_()
+        return self._last
+
+    def rates(self) -> dict[str, float]:
+        """Return the factor of the learning rate of each parameter of the last blocks, by name."""
+        last = {id(parameter) for parameter in self._last.parameters} if self._last is not None else set()
+        return {name: self.unlock_rate for name, parameter in self.named_parameters() if id(parameter) in last}
+
+    def says(self, size: int | None = None) -> list[str]:  # noqa: ARG002 (it reads no picture itself)
+        """Return a line about the blocks that are unlocked."""
+        if self._last is None:
+            return []
+        count = sum(parameter.numel() for parameter in self._last.parameters)
+        when = f"after {self.unlock_at:.0%} of the steps" if self.unlock_at else "from the first step"
+        return [
+            f"{start_of(self.of) or type(self.of).__name__}: the last {self.unlock} blocks are trained {when} "
+            f"({count:,} parameters), the others stay locked"
+        ]
 
     @torch.no_grad()
-    def inputs(self, cells: Sequence[Any]) -> VectorInputs:
-        """Return cells as the inner encoder's unit vectors; zeros for a cell of which it knows no token."""
-        inputs = self.of.inputs(cells)
-        device = self.projection.linear.weight.device
-        return VectorInputs(normalize(self.of(inputs.to(device)).float(), dim=1))
+    def inputs(self, cells: Sequence[Any]) -> VectorInputs | StateRows:
+        """Return cells as the inner encoder's unit vectors, or as what its last blocks take where some are unlocked.
 
-    def store(self, column: Column) -> VectorStore:
-        """Return the unit vectors of a whole column, encoded once: in bf16, where the machine is fast at it."""
-        width, size = self.projection.linear.in_features, len(column)
+        A cell of which the encoder knows no token is zeros.
+        """
+        inputs = self.of.inputs(cells).to(self.projection.linear.weight.device)
+        if (last := self._divided()) is not None:
+            return cast("StateRows", last.below(inputs))
+        return VectorInputs(normalize(self.of(inputs).float(), dim=1))
+
+    def store(self, column: Column) -> VectorStore | LockedStore:
+        """Return the unit vectors of a whole column, encoded once: in bf16, where the machine is fast at it.
+
+        Equal cells, such as the picture of several rows, are encoded and stored once. Where blocks are unlocked, the
+        states below them are stored beside the vectors.
+        """
+        self._divided()
+        rows, place = distinct_rows(exact_ids(column))
+        width = self.projection.linear.in_features
         device = self.projection.linear.weight.device
         bf16 = precision("auto", device) == "bf16"
+        identity = ("projected 3", bf16, self.unlock, fingerprint(*self.of.identity()))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            folder = cached_folder(identity, column, lambda new: self._write(new, column, rows, bf16=bf16), "vectors")
+        array = memory_mapped(folder / "vectors", np.float32, len(rows) * width).reshape(len(rows), width)
+        vectors = VectorStore(array, place)
+        return vectors if self._last is None else LockedStore(vectors, StateStore(folder, place), self.unlock_at)
 
-        def write(new: Path) -> None:
-            autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-            with autocast, (new / "vectors").open("wb") as file:
-                for start, cells in zip(range(0, size, CHUNK), chunks(column, CHUNK)):
-                    vectors = self.inputs(cells).vectors.cpu().numpy().astype("<f4")
-                    if not (nonzero := vectors.any(1)).all():
-                        row = int(np.argmin(nonzero))
-                        raise missing_token_error(column.name, start + row, str(cells[row]))
-                    file.write(vectors.data)
+    @torch.no_grad()
+    def _write(self, new: Path, column: Column, rows: Ids, *, bf16: bool) -> None:
+        """Write the vectors of some rows of a column, and the states below the unlocked blocks."""
+        states = None if self._last is None else StateWriter(new, bf16=bf16)
+        with (new / "vectors").open("wb") as file, states or nullcontext():
+            for start in range(0, len(rows), CHUNK):
+                cells = take(column, rows[start : start + CHUNK])
+                inputs = self.inputs(cells)
+                vectors = self._unit(inputs).cpu().numpy().astype("<f4")
+                if not (nonzero := vectors.any(1)).all():
+                    row = int(np.argmin(nonzero))
+                    raise missing_token_error(column.name, int(rows[start + row]), str(cells[row]))
+                file.write(vectors.data)
+                if states is not None:
+                    states.write(cast("StateRows", inputs))
 
-        identity = ("projected 1", bf16, fingerprint(*self.of.identity()))
-        folder = cached_folder(identity, column, write, "vectors")
-        return VectorStore(memory_mapped(folder / "vectors", np.float32, size * width).reshape(size, width))
+    def _unit(self, inputs: VectorInputs | StateRows) -> Tensor:
+        """Return the inner encoder's unit vectors e (n, d)."""
+        if isinstance(inputs, VectorInputs):
+            return inputs.vectors
+        assert self._last is not None
+        if not torch.is_autocast_enabled(inputs.ids.device.type):  # layers in fp32 take no stored bf16 by themselves
+            inputs = StateRows(inputs.ids.to(self.projection.linear.weight.dtype), inputs.offsets)
+        return normalize(self._last(inputs).float(), dim=1)
 
-    def forward(self, inputs: VectorInputs) -> Tensor:
+    def forward(self, inputs: VectorInputs | StateRows) -> Tensor:
         """Return raw vectors (n, dim)."""
-        e = inputs.vectors
+        e = self._unit(inputs)
         with torch.autocast(e.device.type, enabled=False):  # bf16 would lose small changes of a layer near the identity
             x: Tensor = self.projection(e)
         return x * e.any(1, keepdim=True)
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
-        return {"of": inner_spec(self.of), "dim": self.dim, "prompts": self.prompts}
+        return {"of": inner_spec(self.of), "dim": self.dim, "prompts": self.prompts, "initial": self.initial}
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what the embedding space depends on."""

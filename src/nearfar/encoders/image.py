@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nearfar.abilities import LastBlocks
 from nearfar.column import Column
 from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.image_networks.choose import PROVISIONAL, Network, has_weights, make_network
+from nearfar.encoders.image_networks.last_blocks import last_picture_blocks
 from nearfar.encoders.image_networks.over_pixels import OverPixels
 from nearfar.encoders.image_networks.preprocessing import (
     Channels,
@@ -231,12 +233,12 @@ class Image(nn.Module):
 
     def forward(self, inputs: PictureInputs) -> Tensor:
         """Return raw vectors (n, dim) of n pictures."""
-        found = [self.network(self.normalised(block)) for part in inputs.parts for block in self._blocks(part)]
+        found = [self.network(self.normalised(block)) for part in inputs.parts for block in self.blocks(part)]
         if not found:
             return torch.zeros(0, self.dim, device=self.mean.device)
         return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _blocks(self, part: Tensor) -> Sequence[Tensor]:
+    def blocks(self, part: Tensor) -> Sequence[Tensor]:
         """Return pictures (n, h, w, 3) in blocks that fit the cache; in one while training, whose statistics are all's.
 
         On a GPU they are one block, too.
@@ -266,6 +268,10 @@ class Image(nn.Module):
         if not values:
             return States(torch.zeros(0, self.dim, device=self.mean.device), offsets, offsets[:0])
         return States(torch.cat(values), offsets, torch.cat(places))
+
+    def last_blocks(self, count: int) -> LastBlocks:
+        """Return the last blocks or stages, to be trained over the states below them (`abilities.Divides`)."""
+        return last_picture_blocks(self, count)
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from nearfar.abilities import LastBlocks
 from nearfar.column import Column, Ids, ranges
 from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.packed import packed_forward
 from nearfar.encoders.packed.bf16_layers import activations_in, cast_embeddings, replace_layers
+from nearfar.encoders.packed.last_layers import last_layers
 from nearfar.encoders.packed.packing import Packing
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
@@ -207,7 +209,7 @@ class Transformer(nn.Module):
         if len(inputs) == 0:
             return torch.zeros(0, self.dim, device=inputs.ids.device)
         order = np.argsort(-inputs.costs(), kind="stable")
-        parts = self._packed_states(inputs, order)
+        parts = self.packed_states(inputs, order)
         by_length = self.after(torch.cat([pool(x, packing, self.pooling) for x, _, packing in parts]))  # longest first
         vectors: Tensor = by_length[torch.from_numpy(np.argsort(order)).to(by_length.device)]  # (n, dim)
         return vectors
@@ -222,22 +224,27 @@ class Transformer(nn.Module):
         if len(inputs) == 0:
             return States(torch.zeros(0, self.width, device=inputs.ids.device), offsets, places)
         order = np.argsort(-inputs.costs(), kind="stable")
-        parts = list(self._packed_states(inputs, order))
+        parts = list(self.packed_states(inputs, order))
         tokens = torch.cat([tokens for _, tokens, _ in parts])  # (t,) the place of each state among the inputs' tokens
         return States(torch.cat([x for x, _, _ in parts])[tokens.argsort()], offsets, places)
 
-    def _packed_states(self, inputs: Tokens, order: Ids) -> Iterator[tuple[Tensor, Tensor, Packing]]:
-        """Yield hidden states (t, d) of the texts in `order`, longest first, with the indices (t,) of their tokens."""
+    def packed_states(
+        self, inputs: Tokens, order: Ids, run: Callable[[Tensor, Packing], Tensor] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Packing]]:
+        """Yield hidden states (t, d) of the texts in `order`, longest first, with the indices (t,) of their tokens.
+
+        run: packed token ids (t,) to their states, by default those of the last layer.
+        """
         lengths = inputs.costs()[order]
         # In training, both forward passes of the gradient cache must draw the same dropout, so texts are not divided.
         whole = torch.is_grad_enabled() or self.training or inputs.ids.device.type != "cpu"
         for part in [slice(0, len(order))] if whole else _chunks(lengths):
             tokens = torch.from_numpy(ranges(inputs.offsets[order[part]], lengths[part])).to(inputs.ids.device)
             packing = Packing.of(lengths[part]).to(inputs.ids.device)
-            yield self._hidden_states(inputs.ids[tokens], packing), tokens, packing
+            yield (run or self.hidden_states)(inputs.ids[tokens], packing), tokens, packing
 
-    def _hidden_states(self, ids: Tensor, packing: Packing) -> Tensor:
-        """Return hidden states (t, d) of packed token ids (t,)."""
+    def hidden_states(self, ids: Tensor, packing: Packing) -> Tensor:
+        """Return hidden states (t, d) of packed token ids (t,), or of the states (t, d) of the layers below."""
         bf16 = self.bf16_activations and ids.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         with activations_in(torch.get_autocast_dtype("cpu")) if bf16 else nullcontext():
             if self.first_position is None:
@@ -249,6 +256,10 @@ class Transformer(nn.Module):
         with torch.autocast("cpu", torch.bfloat16):
             vectors: Tensor = self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2])))
             return vectors
+
+    def last_blocks(self, count: int) -> LastBlocks:
+        """Return the last layers, to be trained over the states below them (`abilities.Divides`)."""
+        return last_layers(self, count)
 
     def rates(self) -> dict[str, float]:
         """Return the factor of each parameter's learning rate, by name."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.abilities import augmented_views, batch_of
+from nearfar.abilities import augmented_views, batch_of, store_at
 from nearfar.column import Column, Ids, take
 from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
@@ -58,6 +58,7 @@ class BatchReader:
     ranks: Ranks
     encoder: Encoder
     hidden_views: Sequence[str] = ()  # those that the objective reads
+    steps: int = 1  # of the whole run
 
     def __call__(self, step: int) -> PreparedBatch:
         """Return the batch of a step (from 0)."""
@@ -98,7 +99,7 @@ class BatchReader:
         span = self.ranks.span(len(batch.rows[view]))
         rows = batch.rows[view][span]
         if view not in augmented_views(self.positives):
-            return self.stores[view][rows]
+            return store_at(self.stores[view], step / self.steps)[rows]
         index = batch.example_index.get(view, np.arange(len(examples)))[span]
         seed = np.full(len(index), self.settings.seed)
         seeds = np.stack([seed, self.sampler.epochs(step)[index], examples[index]], 1)  # (r, 3)

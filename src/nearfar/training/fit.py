@@ -144,7 +144,7 @@ def fit(
         trained_rows = TrainedRows.of(positives, encoder, loss, training, aliases)
         kept, knn_rows, sampler = trained_rows.kept, trained_rows.knn, trained_rows.sampler
         steps = training.steps or sampler.steps(training.epochs)
-        read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden)
+        read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden, steps)
         # State: new, or that of a checkpoint.
         train_state = _initial_state(trained, training, device, ranks)
         identity = run_identity(trained, positives, training, refresh, None if knn_rows is None else knn_rows.queries)

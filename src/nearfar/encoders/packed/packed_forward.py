@@ -18,9 +18,13 @@ PADDED_TOKENS, PADDED_SHARE = 16_384, 0.2  # of one padded forward pass: its tok
 
 
 def run_packed(model: Any, ids: Tensor, packing: Packing, first_position: int) -> Tensor:
-    """Return hidden states (t, d) of packed token ids (t,). first_position: the position id of a text's first token."""
+    """Return hidden states (t, d) of packed token ids (t,), or of states (t, d) that stand for them.
+
+    first_position: the position id of a text's first token.
+    """
     given: dict[str, Any] = {"position_ids": (packing.position + first_position)[None], "packing": packing}
-    hidden: Tensor = model(input_ids=ids[None], **given).last_hidden_state[0]
+    given["inputs_embeds" if ids.is_floating_point() else "input_ids"] = ids[None]
+    hidden: Tensor = model(**given).last_hidden_state[0]
     return hidden
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar import registry
-from nearfar.abilities import is_padded, reads
+from nearfar.abilities import is_padded, reads, store_at
 from nearfar.column import Column, Ids
 from nearfar.contracts import Encoder, Inputs, Store
 from nearfar.errors import InputError
@@ -109,6 +109,10 @@ class TowerStore:
 
     def __getitem__(self, rows: Ids) -> TwoSidedInputs:
         return TwoSidedInputs.of(self.role, self.store[rows])
+
+    def at(self, share: float) -> TowerStore:
+        """Return the store to read after this share of the steps."""
+        return TowerStore(self.role, store_at(self.store, share))
 
 
 def inner_spec(encoder: Encoder) -> dict[str, Any]:

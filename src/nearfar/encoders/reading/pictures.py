@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nearfar.column import Column, Ids, content_ids, kind_of, take
+from nearfar.column import Column, Ids, content_ids, distinct_rows, kind_of, take
 from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
 from nearfar.errors import InputError
 from nearfar.pictures.content import trimmed
@@ -163,10 +163,7 @@ class PictureStore:
     ) -> None:
         self.column, self.size, self.fit, self.antialias, self.exact = column, size, fit, antialias, exact
         self.pixels: npt.NDArray[np.uint8] | None = None
-        _, first, place = np.unique(content_ids(column), return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        self._rows = first[order]  # (d,) of the first of those that are equal, ascending
-        self._place = np.argsort(order)[place.reshape(-1)]  # (n,) of each row's picture among these
+        self._rows, self._place = distinct_rows(content_ids(column))
         other = exact is not None and fit == "crop" and exact.short_side != size
         if fit == "content" or other or any(picture.shape[:2] != (size, size) for picture in self._distinct()):
             how = (size, fit, antialias) if exact is None else (size, fit, exact.short_side, exact.resample)

@@ -1,0 +1,221 @@
+"""The last blocks of a network as a network of their own, over what the blocks below them give, which is stored."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearfar.abilities import LastBlocks
+from nearfar.column import Ids, ranges
+from nearfar.encoders.reading.tokens import Tokens, memory_mapped
+from nearfar.encoders.reading.vectors import VectorInputs, VectorStore
+from nearfar.errors import InputError
+
+T = TypeVar("T", bound=nn.Module)
+STATES, FACTS = "states", "states.json"  # files of a stored column
+TOLERANCE = 1e-3  # of the divided network against the whole, relative to the largest number
+
+
+class StateRows(Tokens):
+    """What the locked blocks give of n rows: `ids` (t, ...) are a text's states, token by token, or a picture's one."""
+
+    def __getitem__(self, rows: slice) -> StateRows:
+        return StateRows.from_tokens(super().__getitem__(rows))
+
+    def join(self, others: Sequence[Tokens]) -> StateRows:
+        """Return self followed by the others."""
+        return StateRows.from_tokens(super().join(others))
+
+    def to(self, device: Any) -> StateRows:
+        """Return the same on another device."""
+        return StateRows.from_tokens(super().to(device))
+
+    @classmethod
+    def from_tokens(cls, tokens: Tokens) -> StateRows:
+        """Return tokens whose `ids` are states."""
+        return cls(tokens.ids, tokens.offsets, tokens.padded)
+
+
+@dataclass(frozen=True)
+class LockedStore:
+    """A column's vectors, and from the share `unlock_at` of the steps on its states below the unlocked blocks."""
+
+    vectors: VectorStore
+    states: StateStore
+    unlock_at: float
+
+    def __getitem__(self, rows: Ids) -> VectorInputs:
+        return self.vectors[rows]
+
+    def at(self, share: float) -> VectorStore | StateStore:
+        """Return what is read after this share of the steps."""
+        return self.states if share >= self.unlock_at else self.vectors
+
+
+class StateStore:
+    """The states of a column's distinct cells on disk, in bf16 or fp32, and their bounds (d + 1,) in memory.
+
+    place (n,): of each row's cell among the distinct ones.
+    """
+
+    def __init__(self, folder: Path, place: Ids) -> None:
+        self.place = place
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        self.bf16, shape = facts["bf16"], facts["shape"]
+        self.offsets = np.fromfile(folder / "offsets", np.int64)
+        size = int(self.offsets[-1]) * math.prod(shape)
+        kind: Any = np.int16 if self.bf16 else np.float32
+        self.values = memory_mapped(folder / STATES, kind, size).reshape(-1, *shape)
+
+    def __getitem__(self, rows: Ids) -> StateRows:
+        cells = self.place[rows]
+        start, size = self.offsets[cells], self.offsets[cells + 1] - self.offsets[cells]
+        values = torch.from_numpy(self.values[ranges(start, size)])
+        return StateRows.of(values.view(torch.bfloat16) if self.bf16 else values, size)
+
+
+class StateWriter:
+    """Writes the states of a column, some rows at a time, as `StateStore` reads them.
+
+    numpy has no bf16: the bits of such numbers are written as whole ones.
+    """
+
+    def __init__(self, folder: Path, *, bf16: bool) -> None:
+        self.folder, self.bf16, self.shape = folder, bf16, (0,)
+        self.lengths = [np.zeros(1, np.int64)]
+
+    def __enter__(self) -> Self:
+        self._file = (self.folder / STATES).open("wb")
+        return self
+
+    def write(self, rows: StateRows) -> None:
+        """Write some rows."""
+        values = rows.ids.contiguous().cpu()
+        self.shape = tuple(values.shape[1:])
+        values = values.to(torch.bfloat16).view(torch.int16) if self.bf16 else values.float()
+        self._file.write(values.numpy().data)
+        self.lengths.append(rows.costs())
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        if kind is None:
+            np.concatenate(self.lengths).cumsum().tofile(self.folder / "offsets")
+            facts = {"bf16": self.bf16, "shape": self.shape}
+            (self.folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+class _Reached(Exception):
+    """Stops a forward pass where the last blocks begin; `state` is what reached them."""
+
+    def __init__(self, state: Tensor) -> None:
+        super().__init__()
+        self.state = state
+
+
+class Passed(nn.Module):
+    """Stands for a block below: it gives back what it is given first."""
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        """Return the first argument of floating point, which no ids and positions are."""
+        given = (*args, *named.values())
+        return next(value for value in given if isinstance(value, Tensor) and value.is_floating_point())
+
+
+def reached(first: nn.Module, run: Callable[[], object]) -> Tensor:
+    """Return the tensor that a forward pass gives to a block, without what comes after."""
+
+    def stop(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        raise _Reached(args[0] if args else named["hidden_states"])
+
+    handle = first.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        run()
+    except _Reached as found:
+        return found.state
+    finally:
+        handle.remove()
+    raise InputError("encoder.unlock: a forward pass does not go through the block; leave unlock out")
+
+
+def from_block(network: T, first: nn.Module) -> T:
+    """Return a network that shares its blocks from `first` on, and passes its input on in the place of those before.
+
+    What comes before is what is registered before, which is the order of most networks; `tried` says whether it is.
+    """
+    children = list(network.named_children())
+    after = next(i for i, (_, child) in enumerate(children) if any(part is first for part in child.modules()))
+    before = {name: Passed() for name, child in children[:after]}
+    name, child = children[after]
+    return with_parts(network, **before, **{name: child if child is first else from_block(child, first)})
+
+
+def first_of(network: nn.Module, parameters: Iterable[nn.Parameter]) -> nn.Module:
+    """Return the first and largest block all of whose parameters are among these. Errors: `StopIteration` for none."""
+    wanted = {id(parameter) for parameter in parameters}
+    for child in network.children():
+        own = [id(parameter) in wanted for parameter in child.parameters()]
+        if own and all(own):
+            return child
+        if any(own):
+            return first_of(child, parameters)
+    raise StopIteration
+
+
+def with_parts(module: T, **parts: nn.Module) -> T:
+    """Return a module with other parts in the place of some, and all else shared with the given one."""
+    other = module.__new__(type(module))
+    other.__dict__ = {**module.__dict__, "_modules": {**module._modules, **parts}}
+    return other
+
+
+def tried(last: LastBlocks | None, encoder: nn.Module, inputs: Any, name: str) -> LastBlocks:
+    """Return the last blocks, if they give of the states below what the whole encoder gives. Errors: `InputError`.
+
+    Their parameters are then those on which the vectors depend, and these alone need a gradient.
+    """
+    if last is None:
+        raise _cannot_be_divided(name)
+    training = encoder.training
+    encoder.eval().requires_grad_(False)
+    for parameter in last.parameters:
+        parameter.requires_grad_()
+    try:
+        with torch.enable_grad():
+            found = last(last.below(inputs))
+            expected = encoder(inputs).detach()
+            gradients = torch.autograd.grad(found.square().sum(), list(last.parameters), allow_unused=True)
+        equal = bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, StopIteration) as error:
+        raise _cannot_be_divided(name) from error
+    finally:
+        encoder.train(training)
+    if not equal:
+        raise _cannot_be_divided(name)
+    used = [p for p, gradient in zip(last.parameters, gradients, strict=True) if gradient is not None]
+    encoder.requires_grad_(False)
+    for parameter in used:
+        parameter.requires_grad_()
+    last.parameters = used
+    return last
+
+
+def _cannot_be_divided(name: str) -> InputError:
+    return InputError(
+        f"encoder.unlock: {name} cannot be divided into stored blocks and last ones; leave unlock out, or train the "
+        "whole encoder with its setting frozen"
+    )
+
+
+def checked_count(count: int, most: int, name: str) -> int:
+    """Return a number of last blocks. Errors: `InputError` for none, or as many as there are."""
+    if not 1 <= count < most:
+        raise InputError(f"encoder.unlock: {name} has {most} blocks or layers; 1 to {most - 1} can be unlocked")
+    return count
