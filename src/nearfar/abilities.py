@@ -204,11 +204,16 @@ def labels_of(positives: Any) -> Labelled | None:
 
 @runtime_checkable
 class PreparedLate(Protocol):
-    """Positives whose batches take long to prepare: a teacher scores them, which is the encoder before training."""
+    """Positives that something must be computed for before their batches: a teacher scores them, texts are embedded."""
 
     def prepare_batches(self) -> None:
         """Prepare all batches, with the encoder as it is; a second call has no effect."""
         ...
+
+
+@runtime_checkable
+class HasSample(PreparedLate, Protocol):
+    """Positives that take so long to prepare that a dry run prepares a few rows in their place."""
 
     def sample(self, examples: int) -> tuple[Positives, float]:
         """Return positives like these, prepared, of few rows and about so many examples, for a dry run.

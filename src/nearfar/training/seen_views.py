@@ -64,8 +64,8 @@ def seen_views(
     numbers are a function of (seed, epoch, example). The encoder is prepared, and nothing is trained.
 
     Args:
-        encoder, positives, loss, settings: as for `fit`. Positives that a model must prepare (`PreparedLate`) are not
-            prepared here, so they must have been.
+        encoder, positives, loss, settings: as for `fit`. Positives that a model must prepare (`PreparedLate`) are
+            prepared by it, if they have not been.
         most: examples. in_epochs: from 0, in which their views are shown.
 
     Errors: those of `fit` before its first step.
