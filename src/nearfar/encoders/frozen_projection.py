@@ -24,7 +24,7 @@ from nearfar.abilities import (
     reads,
     start_of,
 )
-from nearfar.column import Column, chunks
+from nearfar.column import Column, exact_ids, take
 from nearfar.compute.hardware import precision
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.modules import Normalize
@@ -136,24 +136,29 @@ class FrozenProjection(nn.Module):
         return VectorInputs(normalize(self.of(inputs.to(device)).float(), dim=1))
 
     def store(self, column: Column) -> VectorStore:
-        """Return the unit vectors of a whole column, encoded once: in bf16, where the machine is fast at it."""
-        width, size = self.projection.linear.in_features, len(column)
+        """Return the unit vectors of a whole column, each content encoded once: in bf16, where that is fast."""
+        width = self.projection.linear.in_features
+        _, first, place = np.unique(exact_ids(column), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rows, place = first[order], np.argsort(order)[place.reshape(-1)]  # (u,) ascending; (n,) of each row in these
         device = self.projection.linear.weight.device
         bf16 = precision("auto", device) == "bf16"
 
         def write(new: Path) -> None:
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             with autocast, (new / "vectors").open("wb") as file:
-                for start, cells in zip(range(0, size, CHUNK), chunks(column, CHUNK)):
+                for start in range(0, len(rows), CHUNK):
+                    cells = take(column, rows[start : start + CHUNK])
                     vectors = self.inputs(cells).vectors.cpu().numpy().astype("<f4")
                     if not (nonzero := vectors.any(1)).all():
                         row = int(np.argmin(nonzero))
-                        raise missing_token_error(column.name, start + row, str(cells[row]))
+                        raise missing_token_error(column.name, int(rows[start + row]), str(cells[row]))
                     file.write(vectors.data)
 
-        identity = ("projected 1", bf16, fingerprint(*self.of.identity()))
+        identity = ("projected 2", bf16, fingerprint(*self.of.identity()))
         folder = cached_folder(identity, column, write, "vectors")
-        return VectorStore(memory_mapped(folder / "vectors", np.float32, size * width).reshape(size, width))
+        vectors = memory_mapped(folder / "vectors", np.float32, len(rows) * width).reshape(len(rows), width)
+        return VectorStore(vectors, place)
 
     def forward(self, inputs: VectorInputs) -> Tensor:
         """Return raw vectors (n, dim)."""

@@ -42,9 +42,13 @@ class VectorInputs:
 
 @dataclass(frozen=True)
 class VectorStore:
-    """The rows of a whole column as one array (n, ...), in memory or memory-mapped."""
+    """The rows of a whole column as one array (n, ...), in memory or memory-mapped.
+
+    place: where each of n rows lies in a smaller array, in which equal cells lie once.
+    """
 
     vectors: npt.NDArray[Any]
+    place: Ids | None = None
 
     def __getitem__(self, rows: Ids) -> VectorInputs:
-        return VectorInputs(torch.from_numpy(self.vectors[rows]))
+        return VectorInputs(torch.from_numpy(self.vectors[rows if self.place is None else self.place[rows]]))
