@@ -9,7 +9,7 @@ A part has an ability when it has the protocol's attributes; nothing is inherite
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -127,12 +127,32 @@ def takes_queue(positives: Positives) -> bool:
     return isinstance(positives, TakesQueue) and positives.takes_queue
 
 
-def batch_of(positives: Positives, examples: Ids, queued: Ids | None) -> Batch:
-    """Return the batch of some examples, with queued ones only where there is a queue."""
+@runtime_checkable
+class TakesPasses(Protocol):
+    """Positives whose pairs depend on the pass in which an example is seen, as its view does (`FixedViews`)."""
+
+    takes_passes: bool
+
+    def batch(self, examples: Ids, *, passes: Ids | None = None) -> Batch:
+        """Return the rows and the pairs of some examples (b,), each in its pass (b,), from 0; None is the first."""
+        ...
+
+
+def takes_passes(positives: Positives) -> bool:
+    """Return whether the pairs of positives depend on the pass."""
+    return isinstance(positives, TakesPasses) and positives.takes_passes
+
+
+def batch_of(positives: Positives, examples: Ids, queued: Ids | None, passes: Ids | None = None) -> Batch:
+    """Return the batch of some examples (b,), in the first pass of all or each in its own (b,), where they take it.
+
+    queued: examples whose keys are in the queue; None without one.
+    """
+    in_pass = {"passes": passes} if takes_passes(positives) else {}
     if queued is None:
-        return positives.batch(examples)
+        return positives.batch(examples, **in_pass)
     assert isinstance(positives, TakesQueue), "a queue is refused for other positives before training"
-    return positives.batch(examples, queued)
+    return positives.batch(examples, queued, **in_pass)
 
 
 @runtime_checkable
@@ -206,11 +226,16 @@ def labels_of(positives: Any) -> Labelled | None:
 
 @runtime_checkable
 class PreparedLate(Protocol):
-    """Positives whose batches take long to prepare: a teacher scores them, which is the encoder before training."""
+    """Positives that something must be computed for before their batches: a teacher scores them, texts are embedded."""
 
     def prepare_batches(self) -> None:
         """Prepare all batches, with the encoder as it is; a second call has no effect."""
         ...
+
+
+@runtime_checkable
+class HasSample(PreparedLate, Protocol):
+    """Positives that take so long to prepare that a dry run prepares a few rows in their place."""
 
     def sample(self, examples: int) -> tuple[Positives, float]:
         """Return positives like these, prepared, of few rows and about so many examples, for a dry run.
@@ -266,7 +291,7 @@ def for_reader(streamed: StreamedAugmentation, reader: Any) -> StreamedAugmentat
     """Return an augmentation whose results have the size that a side reads; most take none, and stay as they are."""
     if not isinstance(streamed.augmentation, TakesSize):
         return streamed
-    return StreamedAugmentation(_ForReader(streamed.augmentation, reader), streamed.stream)
+    return replace(streamed, augmentation=_ForReader(streamed.augmentation, reader))
 
 
 # --- encoders ---

@@ -16,6 +16,7 @@ from nearfar.compute.scheduled import Scheduled
 from nearfar.contracts import Data, Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.mining.scheduled import ScheduledMiner
+from nearfar.model import Model
 from nearfar.recipes import BESIDE, PACKAGES, Recipe, load
 from nearfar.recipes.yaml_text import as_yaml
 from nearfar.training.mixture import mix
@@ -79,7 +80,7 @@ def build(recipe: Recipe) -> RecipeParts:
         for (where, spec), (_, reader) in zip(sources, specs, strict=True)
     ]
     positives = [
-        part("positives", where, spec, data=rows, encoder=encoder)
+        part("positives", where, spec, data=rows, encoder=encoder, load_model=Model.load)
         for (where, spec), rows in zip(specs, data, strict=True)
     ]
     training = checked["training"]
@@ -90,7 +91,8 @@ def build(recipe: Recipe) -> RecipeParts:
         number, sign, name = split.partition("/")
         d, name = (int(number), name) if len(data) > 1 and sign and number.isdecimal() else (0, split)
         where, spec = specs[d]
-        built: Positives = part("positives", where, spec, data=data[d].split(name), encoder=encoder)
+        rows = data[d].split(name)
+        built: Positives = part("positives", where, spec, data=rows, encoder=encoder, load_model=Model.load)
         return built
 
     seconds = time.perf_counter() - began

@@ -62,9 +62,22 @@ class Batch:
     example_index: dict[str, Ids] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class FixedViews:
+    """The views of each content of a column of n cells: `count` of them, drawn from (seed, number, content id).
+
+    An example has view p mod count in pass p, so that what was computed of these views in advance holds in every pass.
+    ids: (n,) the content ids of the column.
+    """
+
+    count: int
+    seed: int
+    ids: Ids
+
+
 @dataclass(frozen=True)
 class StreamedAugmentation:
-    """A view whose raw cells are augmented anew in every epoch.
+    """A view whose raw cells are augmented anew in every epoch; with `fixed`, in one of a few views of each content.
 
     The random numbers are drawn from (seed, epoch, example, stream), so they are the same however a run is divided
     among ranks, or resumed. Views with the same stream get the same numbers for an example: the two halves of a text.
@@ -72,6 +85,17 @@ class StreamedAugmentation:
 
     augmentation: Augmentation
     stream: int
+    fixed: FixedViews | None = None
+
+    def seeds(self, seed: int, passes: Ids, examples: Ids, rows: Ids) -> Ids:
+        """Return what the random numbers of some rows (r,) of the view are drawn from, (r, 3).
+
+        seed: of the run. passes, examples (r,): the pass (epoch) in which each row is seen, and its example.
+        """
+        if self.fixed is None:
+            return np.stack([np.full(len(rows), seed), passes, examples], 1)
+        fixed = self.fixed
+        return np.stack([np.full(len(rows), fixed.seed), passes % fixed.count, fixed.ids[rows]], 1)
 
 
 class Positives(Protocol):

@@ -197,13 +197,12 @@ def _about_training(parts: RecipeParts, numbers: Mapping[str, Any]) -> dict[str,
 
 def _views(parts: RecipeParts) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return a sheet of pictures that training saw, and the file of its tiles; nothing where it saw no pictures."""
-    from nearfar.abilities import PreparedLate
     from nearfar.column import column_kind
     from nearfar.reports.views import names_of, sheet_facts
     from nearfar.training.seen_views import seen_views
 
     shown = any(column_kind(column) == "image" for column in parts.positives.views.values())
-    if not shown or isinstance(parts.positives, PreparedLate):
+    if not shown:
         return {}, {}
     try:
         seen = seen_views(parts.encoder, parts.positives, parts.loss, **parts.training)

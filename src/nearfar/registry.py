@@ -28,7 +28,7 @@ _SETTINGS: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # of th
 # By package, what nearfar hands to a constructor itself, so that no recipe sets it.
 HANDED_IN = {
     "data": ("in_use",),
-    "positives": ("data", "encoder"),
+    "positives": ("data", "encoder", "load_model"),
     "losses": ("dim",),
     "heads": ("dim",),
     "objectives": ("encoder",),

@@ -21,10 +21,10 @@ from nearfar.column import ListColumn
 from nearfar.data.python_packages import PythonPackages
 from nearfar.data.table import Table
 from nearfar.encoders.frozen_projection import FrozenProjection
-from nearfar.encoders.reading.tokens import SIZES_FILE, cached_folder
 from nearfar.encoders.static import Static
 from nearfar.mining.search import DistinctTexts, embed_cached
 from nearfar.model import Model
+from nearfar.storage.column_cache import SIZES_FILE, cached_folder
 from nearfar.storage.folders import complete_folder, write_folder_atomically
 from tests.contracts.samples import packages, write_lines
 

@@ -31,14 +31,14 @@ def command(
     refuse_recipe(recipe, overrides or [])
     reserve(out)
     from nearfar import config
-    from nearfar.abilities import PreparedLate, augmented_views
+    from nearfar.abilities import augmented_views
     from nearfar.pictures.sprite import MOST_TILES
     from nearfar.reports import views
     from nearfar.training.seen_views import seen_views
 
     chosen = config.load(recipe, overrides or [])
     parts = config.build(chosen)
-    if isinstance(parts.positives, PreparedLate) or not augmented_views(parts.positives):
+    if not augmented_views(parts.positives):
         raise InputError(
             f"{recipe}: no view is changed by an augmentation, so there is nothing to see before training; nearfar "
             "train RECIPE --dry-run shows a batch"

@@ -35,11 +35,12 @@ from nearfar.encoders.pretrained.modules import Normalize
 from nearfar.encoders.reading.last_blocks import LockedStore, StateRows, StateStore, StateWriter
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.encoders.reading.pooling import Dense, PaddedEncoder
-from nearfar.encoders.reading.tokens import cached_folder, memory_mapped, missing_token_error
+from nearfar.encoders.reading.tokens import missing_token_error
 from nearfar.encoders.reading.vectors import VectorInputs, VectorStore
 from nearfar.errors import InputError
 from nearfar.registry import PartOf
 from nearfar.requirements import refuse_incomplete
+from nearfar.storage.column_cache import cached_folder, memory_mapped
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.foreign import SENTENCE_TRANSFORMERS, sentence_transformers
 from nearfar.text.prompts import checked_prompts

@@ -16,12 +16,12 @@ import torch
 from nearfar.abilities import InBf16, Minable, Tokenises, fingerprint_of, side
 from nearfar.column import Aliases, Column, Ids, content_id, content_ids, equal_pairs, take
 from nearfar.contracts import MiningPairs
-from nearfar.encoders.reading.tokens import cached_folder
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
 from nearfar.mining.hard import COPIES, HardNegatives, PairRows, Scores, hard_negatives
 from nearfar.model import Model
 from nearfar.sides import ROLES
+from nearfar.storage.column_cache import cached_folder
 from nearfar.tasks import Retrieval
 from nearfar.text.alike import PromptedTokenizer, read_alike
 from nearfar.vectors.embed import Vectors, embed_slices

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 
 from nearfar.abilities import notes_of, pool_of
 from nearfar.column import Aliases, Column, Ids, content_ids, exact_ids, take
-from nearfar.contracts import Batch, Data, MiningPairs
+from nearfar.contracts import Batch, Data, Encoder, MiningPairs
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, KnownPairs
 from nearfar.positives.relations.roles import Roles, flatten, pairs_of, side_cells
+from nearfar.positives.relations.similar_texts import Entries, SimilarTexts, text_role
 from nearfar.positives.relations.tasks import judged_and_train, retrieval
+from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Retrieval
 
@@ -38,9 +42,17 @@ class Columns:
         cluster: column whose equal values mark rows that are not independent (module, source), for intervals.
         decisions: a file of people's decisions about mined negatives (`nearfar mine --review`): a dropped pair of
             query and negative is ignored, one marked positive is a positive, in every batch.
+        similar: an encoder of texts, `{name: transformer, model: minilm}`. A key that is no positive of a query, but
+            whose text has a cosine of more than `similar_above` to the text of the query's own row, is a positive with
+            the weight of `SimilarTexts.known`, not a negative. The texts are embedded once, and cached on disk.
+        similar_above: that cosine; 0 to below 1.
+        similar_by: the side whose texts are compared, "query" or "key"; left out, the keys', where they are texts. By
+            "query", the text of a key is its row's query, and keys of `negative` have none.
+
+    Continuous weights from a text model: Srinivasa et al. 2023, arXiv:2309.14580 (CWCL), without the threshold.
 
     A list in a query or key cell makes one example for each pair. Errors: `InputError` naming the column and those that
-    exist; an empty or non-text cell, by row; a table without rows.
+    exist; an empty or non-text cell, by row; a table without rows; `similar` where neither side holds texts.
 
     Example:
         >>> import nearfar as nf
@@ -62,6 +74,9 @@ class Columns:
         negative: str | list[str] | None = None,
         cluster: str | None = None,
         decisions: Path | None = None,
+        similar: Annotated[Encoder | None, PartOf("encoders")] = None,
+        similar_above: float = 0.7,
+        similar_by: Literal["query", "key"] | None = None,
     ) -> None:
         self.data = data
         self.roles = Roles.of(data, query, key, negative, cluster)
@@ -83,8 +98,11 @@ class Columns:
         self.known_pairs = self._known_pairs(self.decisions)
         offsets = [cells.offsets for cells in self.negatives.values()]
         decided = [] if self.decisions is None else ["decisions", self.decisions.dropped, self.decisions.positive]
+        self.similar, self.similar_above, self.similar_by = similar, similar_above, similar_by
+        self.similar_texts = None if similar is None else self._similar_texts(similar)
+        near = [] if self.similar_texts is None else [self.similar_texts.identity]
         ids = map(exact_ids, self.views.values())
-        self.fingerprint = fingerprint("columns 2", self.examples, offsets, *ids, *decided)
+        self.fingerprint = fingerprint("columns 2", self.examples, offsets, *ids, *decided, *near)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -106,6 +124,9 @@ class Columns:
         batch_keys = [self.ids[view][rows[view]] for view in self.key_views]
         keys = np.concatenate([*batch_keys, self.ids["key"][queued_keys]])  # (m,)
         known = self.known_pairs.known(queries, keys)
+        if self.similar_texts is not None:
+            in_queue = examples[:0] if queued is None else queued
+            known = self._with_similar(known, self.similar_texts, rows, in_queue, keys)
         pairs = Pairs(
             query_group=torch.from_numpy(keys[: len(queries)].copy()),
             query_item=torch.from_numpy(queries ^ QUERY_SIDE),
@@ -114,6 +135,11 @@ class Columns:
             known=None if known is None else Known(*map(torch.from_numpy, known)),
         )
         return Batch(rows, pairs)
+
+    def prepare_batches(self) -> None:
+        """Let the text encoder embed all texts whose nearness counts, if any (`abilities.PreparedLate`)."""
+        if self.similar_texts is not None:
+            self.similar_texts.prepare()
 
     def mining_pairs(self) -> list[MiningPairs]:
         """Return what to mine from: all queries and keys, and the known positive and ignored pairs."""
@@ -167,6 +193,33 @@ class Columns:
     def _known_pairs(self, decisions: Decisions | None) -> KnownPairs:
         queries, keys = (self.ids[view][self.examples[:, i]] for i, view in enumerate(("query", "key"), 1))
         return KnownPairs(queries, keys, decisions)
+
+    def _similar_texts(self, encoder: Encoder) -> SimilarTexts:
+        """Return the texts that are compared: of the queries, or of the keys and the negatives."""
+        role = text_role(self.views, self.similar_by)
+        views = ["query"] if role == "query" else self.key_views
+        return SimilarTexts(encoder, self.similar_above, {view: self.views[view] for view in views})
+
+    def _with_similar(
+        self, known: Entries | None, similar: SimilarTexts, rows: Mapping[str, Ids], queued: Ids, keys: Ids
+    ) -> Entries | None:
+        """Return what is known of a batch's queries and keys (m,), and with it the pairs whose texts are near."""
+        if "query" in similar.columns:  # the text of a key is its row's query
+            queries, mined = rows["query"], self.query_of_key[rows["key"][len(rows["query"]) :]]
+            texts = {"query": np.concatenate([queries, mined]), **{view: rows[view] for view in self.negatives}}
+            parts = [*texts.items(), ("query", self.examples[queued, 1])]
+            own = similar.vectors("query", queries)
+        else:
+            parts = [*((view, rows[view]) for view in self.key_views), ("key", self.examples[queued, 2])]
+            own = similar.vectors("key", rows["key"][: len(rows["query"])])
+        return similar.known(own, np.concatenate([similar.vectors(*part) for part in parts]), keys, known)
+
+    @cached_property
+    def query_of_key(self) -> Ids:
+        """The query of the first example of each cell of the view "key", (k,); 0 for a cell of no example."""
+        found = np.zeros(len(self.views["key"]), np.int64)
+        found[self.examples[::-1, 2]] = self.examples[::-1, 1]
+        return found
 
     def _mined_keys(self, mined: Ids, keys: Ids) -> Ids:
         """Return the mined negatives of a batch (b, k) that differ from its keys (b,), each content once."""

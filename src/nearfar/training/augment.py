@@ -19,7 +19,7 @@ def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds:
 
 
 def augmented(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Sequence[Any]:
-    """Return the augmented cells of some rows (r,) of a view; seeds (r, 3) are run seed, epoch and example.
+    """Return the augmented cells of some rows (r,) of a view; seeds (r, 3): `StreamedAugmentation.seeds`.
 
     A tensor (r, ...) where the augmentation returns one. Pictures have the encoder's size, where the augmentation has
     none. Prompts stand before texts only.

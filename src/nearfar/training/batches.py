@@ -65,7 +65,7 @@ class BatchReader:
         examples, settings = self.sampler.batch(step), self.settings
         queued = queued_examples(self.sampler, step, settings.queue) if settings.queue else None
         further = None if settings.keys == "neighbours" else queued  # neighbours are in the place of keys
-        batch = batch_of(self.positives, examples, further)
+        batch = batch_of(self.positives, examples, further, self.sampler.epochs(step))
         own = None if queued is further or queued is None else self._own_keys(batch, examples, queued)
         query_views, key_views = self.positives.query_views, self.positives.key_views
         read = dict.fromkeys([*query_views, *key_views, *self.hidden_views])
@@ -98,11 +98,11 @@ class BatchReader:
         """Return the inputs of this rank's rows of a view: from its store, or augmented anew."""
         span = self.ranks.span(len(batch.rows[view]))
         rows = batch.rows[view][span]
-        if view not in augmented_views(self.positives):
+        streamed = augmented_views(self.positives).get(view)
+        if streamed is None:
             return store_at(self.stores[view], step / self.steps)[rows]
         index = batch.example_index.get(view, np.arange(len(examples)))[span]
-        seed = np.full(len(index), self.settings.seed)
-        seeds = np.stack([seed, self.sampler.epochs(step)[index], examples[index]], 1)  # (r, 3)
+        seeds = streamed.seeds(self.settings.seed, self.sampler.epochs(step)[index], examples[index], rows)  # (r, 3)
         return augment(self.positives, self.encoder, view, rows, seeds)
 
 

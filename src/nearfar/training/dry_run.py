@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from nearfar import registry
-from nearfar.abilities import Minable, PreparedLate, notes_of, prepare, with_aliases
+from nearfar.abilities import HasSample, Minable, notes_of, prepare, with_aliases
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.compute.scheduled import value_at
@@ -53,7 +53,7 @@ def dry_run(
 ) -> Estimate:
     """Return the first examples of the first batch, and time and memory estimated from a few steps on a copy.
 
-    Positives that take long to prepare (`PreparedLate`) show a sample, and how long all of them would take.
+    Positives that take long to prepare (`HasSample`) show a sample, and how long all of them would take.
     With mining (`refresh`) the steps have as many negatives as in the run, drawn at random; the time to mine them is
     not in the estimate.
     """
@@ -71,7 +71,7 @@ def dry_run(
     prepare_sides(encoder, positives)
     prepare(trained.objective, encoder)
     whole, late_seconds = positives, 0.0
-    if isinstance(positives, PreparedLate):
+    if isinstance(positives, HasSample):
         positives, late_seconds = positives.sample(Sampler.of(positives, training).batch_size * (STEPS + 1))
     aliases = aliases_of(encoder, positives)
     positives = with_aliases(positives, aliases)

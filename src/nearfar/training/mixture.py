@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
-from nearfar.abilities import Minable, augmented_views, batch_of, tasks_of, with_aliases
+from nearfar.abilities import Minable, augmented_views, batch_of, takes_passes, tasks_of, with_aliases
 from nearfar.column import Aliases, Column, Ids
 from nearfar.contracts import Batch, MiningPairs, Positives
 from nearfar.errors import InputError
@@ -20,7 +20,7 @@ from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Task
 from nearfar.training.merge_batches import BatchPart, MergedPairs, concatenate_known, merge_batches
 
-CHUNK = 8192  # examples of one call of `batch` where the ids of all are read
+CHUNK = 1024  # examples of one call of `batch` where the ids of all are read
 
 
 def parts_of(positives: Positives | Sequence[Positives]) -> Sequence[Positives]:
@@ -70,10 +70,16 @@ class Mixture:
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
-    def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
+    @property
+    def takes_passes(self) -> bool:
+        """Whether the pairs of any data set depend on the pass."""
+        return any(map(takes_passes, self.parts))
+
+    def batch(self, examples: Ids, queued: Ids | None = None, passes: Ids | None = None) -> Batch:
         """Return the rows of each view, none of a data set without examples here, and the pairs of all.
 
-        queued: examples whose keys, from earlier batches, come last among the pairs' keys, in this order.
+        queued: examples whose keys, from earlier batches, come last among the pairs' keys, in this order. passes: (b,)
+        in which each example is seen (`abilities.TakesPasses`).
         """
         in_queue = examples[:0] if queued is None else queued
         dataset, queue_dataset = self._dataset_of(examples), self._dataset_of(in_queue)
@@ -84,7 +90,8 @@ class Mixture:
             positives = self.parts[d]
             part_examples = examples[batch_index] - self.offsets[d]
             part_queued = in_queue[queue_index] - self.offsets[d]
-            batch = batch_of(positives, part_examples, None if queued is None else part_queued)
+            part_passes = None if passes is None else passes[batch_index]
+            batch = batch_of(positives, part_examples, None if queued is None else part_queued, part_passes)
             parts.append(BatchPart(d, batch, batch_index, queue_index))
             rows |= {f"{d}/{view}": cells for view, cells in batch.rows.items()}
             for view in augmented_views(positives):

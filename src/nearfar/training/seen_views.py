@@ -64,8 +64,8 @@ def seen_views(
     numbers are a function of (seed, epoch, example). The encoder is prepared, and nothing is trained.
 
     Args:
-        encoder, positives, loss, settings: as for `fit`. Positives that a model must prepare (`PreparedLate`) are not
-            prepared here, so they must have been.
+        encoder, positives, loss, settings: as for `fit`. Positives that a model must prepare (`PreparedLate`) are
+            prepared by it, if they have not been.
         most: examples. in_epochs: from 0, in which their views are shown.
 
     Errors: those of `fit` before its first step.
@@ -102,13 +102,13 @@ def _seen(
     if index is None:  # further keys, which are of no one example
         return []
     cells: Sequence[Any] = sources
-    is_augmented = view in augmented_views(positives)
-    if is_augmented:
-        seeds = np.stack([np.full(len(index), seed), np.full(len(index), epoch), examples[index]], 1)  # (r, 3)
+    streamed = augmented_views(positives).get(view)
+    if streamed is not None:
+        seeds = streamed.seeds(seed, np.full(len(index), epoch), examples[index], rows)  # (r, 3)
         cells = augmented(positives, encoder, view, rows, seeds)
     inputs = reader.inputs(cells)
     shown = inputs.pictures() if isinstance(inputs, ShowsPictures) else list(cells)
     return [
-        (int(place), SeenView(view, epoch, cell, source if is_augmented else None))
+        (int(place), SeenView(view, epoch, cell, None if streamed is None else source))
         for place, cell, source in zip(index, shown, sources, strict=True)
     ]

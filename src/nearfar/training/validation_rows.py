@@ -22,7 +22,7 @@ NO_VALIDATION = (
     f"training.validation: fewer than {FEWEST} examples can be kept back, so nothing is "
     "chosen and the last weights ship; give more pairs that share no text"
 )
-CHUNK = 8192  # examples whose rows are read in one call
+CHUNK = 1024  # examples whose rows are read in one call
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from torch.nn.functional import embedding_bag
 
 from nearfar.column import Column, Ids, chunks, ranges
 from nearfar.encoders.reading.token_counts import count_tokens, term_frequencies
-from nearfar.encoders.reading.tokens import Tokenise, cached_folder, memory_mapped, missing_token_error
+from nearfar.encoders.reading.tokens import Tokenise, missing_token_error
+from nearfar.storage.column_cache import cached_folder, memory_mapped
 
 COUNT_BLOCK = 1 << 22  # tokens in one call of numpy's bincount, which first makes 64-bit numbers of them
 

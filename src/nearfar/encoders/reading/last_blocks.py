@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from nearfar.abilities import LastBlocks
 from nearfar.column import Ids, ranges
-from nearfar.encoders.reading.tokens import Tokens, memory_mapped
+from nearfar.encoders.reading.tokens import Tokens
 from nearfar.encoders.reading.vectors import VectorInputs, VectorStore
 from nearfar.errors import InputError
+from nearfar.storage.column_cache import memory_mapped
 
 T = TypeVar("T", bound=nn.Module)
 STATES, FACTS = "states", "states.json"  # files of a stored column

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from nearfar.column import Column, Ids, content_ids, distinct_rows, kind_of, take
-from nearfar.encoders.reading.tokens import cached_folder, memory_mapped
 from nearfar.errors import InputError
 from nearfar.pictures.content import trimmed
 from nearfar.pictures.resize import Resample, by_shape, in_bytes, resized_bytes, resized_crops
+from nearfar.storage.column_cache import cached_folder, memory_mapped
 
 Fit = Literal["crop", "squash", "content"]
 SIZES = (32, 64, 128)  # pixels of a picture's side that "auto" chooses among

@@ -1,8 +1,7 @@
-"""Texts as token ids: the inputs of a transformer, their store on disk, and the disk cache that every store uses."""
+"""Texts as token ids: the inputs of a transformer, and their store on disk."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nearfar.column import Column, Ids, chunks, exact_ids, ranges
+from nearfar.column import Column, Ids, chunks, ranges
 from nearfar.errors import InputError
-from nearfar.storage.fingerprint import fingerprint
-from nearfar.storage.folders import write_folder_atomically
-from nearfar.storage.places import cache_folder
+from nearfar.storage.column_cache import cached_folder, memory_mapped
 
 Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], Ids]]  # texts to token ids (t,) and lengths (n,)
-SIZES_FILE = "sizes.json"  # written last: the other files' sizes in bytes
 
 
 @dataclass(frozen=True)
@@ -99,35 +95,6 @@ def _write(folder: Path, column: Column, tokenise: Tokenise) -> None:
             lengths.append(length)
             first += len(cells)
     np.concatenate(lengths).cumsum().tofile(folder / "offsets")
-
-
-def cached_folder(
-    identity: tuple[Any, ...], column: Column, write: Callable[[Path], None], cache: str = "tokens"
-) -> Path:
-    """Return the folder that `write` fills from a column; it is written again only where it is missing or incomplete.
-
-    identity: all that the files depend on, beside the column's content. cache: the name of nearfar's cache folder.
-    """
-    folder = cache_folder(cache) / fingerprint(*identity, exact_ids(column))
-    if not _is_complete(folder):
-        with write_folder_atomically(folder, keep=_is_complete) as new:
-            write(new)
-            sizes = {path.name: path.stat().st_size for path in new.iterdir()}
-            (new / SIZES_FILE).write_text(json.dumps(sizes), encoding="utf-8")
-    return folder
-
-
-def _is_complete(folder: Path) -> bool:
-    try:
-        sizes = json.loads((folder / SIZES_FILE).read_text(encoding="utf-8"))
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def memory_mapped(path: Path, dtype: type[np.generic], size: int) -> npt.NDArray[Any]:
-    """Return a file of `size` numbers as an array, memory-mapped."""
-    return np.memmap(path, dtype, "r", shape=(size,)) if size else np.empty(0, dtype)
 
 
 def missing_token_error(column: str, row: int, cell: str) -> InputError:
