@@ -278,20 +278,30 @@ class TakesSize(Protocol):
 
 @dataclass(frozen=True)
 class _ForReader:
-    """An augmentation whose results have the size that a side reads whenever it is called."""
+    """An augmentation whose results have the size that a side reads whenever it is called, or a share of it."""
 
     augmentation: TakesSize
     reader: Any
+    share: float
 
     def __call__(self, cells: Any, draws: Any) -> Any:
-        return self.augmentation.resized_to(picture_size(self.reader), cells, draws)
+        size = picture_size(self.reader)
+        if size is not None and self.share != 1:
+            size = max(SIZE_STEP, round(size * self.share / SIZE_STEP) * SIZE_STEP)
+        return self.augmentation.resized_to(size, cells, draws)
 
 
-def for_reader(streamed: StreamedAugmentation, reader: Any) -> StreamedAugmentation:
-    """Return an augmentation whose results have the size that a side reads; most take none, and stay as they are."""
+SIZE_STEP = 16  # pixels: what a share of a side is a multiple of, as networks halve sides
+
+
+def for_reader(streamed: StreamedAugmentation, reader: Any, share: float = 1.0) -> StreamedAugmentation:
+    """Return an augmentation whose results have the size that a side reads, or a share of it, in steps of 16 pixels.
+
+    Most augmentations take no size, and stay as they are.
+    """
     if not isinstance(streamed.augmentation, TakesSize):
         return streamed
-    return replace(streamed, augmentation=_ForReader(streamed.augmentation, reader))
+    return replace(streamed, augmentation=_ForReader(streamed.augmentation, reader, share))
 
 
 # --- encoders ---

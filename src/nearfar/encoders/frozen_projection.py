@@ -54,8 +54,8 @@ class FrozenProjection(nn.Module):
     """A linear layer over the unit vectors e of another encoder, which is not trained: x = W e + b.
 
     It begins as the identity, the first `dim` coordinates, unchanged, or at random. A column is encoded once, and its
-    vectors are cached on disk, so that an epoch takes seconds, however large the encoder, and batches may have thousands
-    of rows. The vectors of an existing index come into the new space by one product, without their texts.
+    vectors are cached on disk, so that an epoch takes seconds, however large the encoder, and a batch may have
+    thousands of rows. The vectors of an existing index come into the new space by one product, without their texts.
 
     For training, those vectors are computed in bf16 where the machine is fast at it, whatever `training.precision` is
     for the layer; `Model.embed` computes them in the precision of the model.

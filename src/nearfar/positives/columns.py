@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 
+from nearfar import registry
 from nearfar.abilities import notes_of, pool_of
 from nearfar.column import Aliases, Column, Ids, content_ids, exact_ids, take
-from nearfar.contracts import Batch, Data, Encoder, MiningPairs
+from nearfar.contracts import Augmentation, Batch, Data, Encoder, MiningPairs, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.decisions import Decisions
@@ -40,6 +41,8 @@ class Columns:
         negative: columns of the row's negatives, one text or a list a cell; recognised: negative, neg, and the same
             with a number (negative_1).
         cluster: column whose equal values mark rows that are not independent (module, source), for intervals.
+        augment_query, augment_key: an augmentation of the queries or of the keys, `{name: image, preset: simclr}`,
+            drawn anew in every epoch; the negatives of a column are left as they are.
         decisions: a file of people's decisions about mined negatives (`nearfar mine --review`): a dropped pair of
             query and negative is ignored, one marked positive is a positive, in every batch.
         similar: an encoder of texts, `{name: transformer, model: minilm}`. A key that is no positive of a query, but
@@ -73,6 +76,8 @@ class Columns:
         key: str | None = None,
         negative: str | list[str] | None = None,
         cluster: str | None = None,
+        augment_query: Annotated[Augmentation | None, PartOf("augmentations")] = None,
+        augment_key: Annotated[Augmentation | None, PartOf("augmentations")] = None,
         decisions: Path | None = None,
         similar: Annotated[Encoder | None, PartOf("encoders")] = None,
         similar_above: float = 0.7,
@@ -101,8 +106,14 @@ class Columns:
         self.similar, self.similar_above, self.similar_by = similar, similar_above, similar_by
         self.similar_texts = None if similar is None else self._similar_texts(similar)
         near = [] if self.similar_texts is None else [self.similar_texts.identity]
+        self.augment_query, self.augment_key = augment_query, augment_key
+        given = {"query": augment_query, "key": augment_key}
+        changes = {view: change for view, change in given.items() if change is not None}
+        streams = list(given)
+        self.augmentations = {v: StreamedAugmentation(change, streams.index(v)) for v, change in changes.items()}
+        changed = [(view, registry.recipe_of("augmentations", change)) for view, change in changes.items()]
         ids = map(exact_ids, self.views.values())
-        self.fingerprint = fingerprint("columns 2", self.examples, offsets, *ids, *decided, *near)
+        self.fingerprint = fingerprint("columns 2", self.examples, offsets, *ids, *decided, *near, *map(str, changed))
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -134,7 +145,8 @@ class Columns:
             key_item=torch.from_numpy(keys ^ KEY_SIDE),
             known=None if known is None else Known(*map(torch.from_numpy, known)),
         )
-        return Batch(rows, pairs)
+        order = np.arange(len(examples))
+        return Batch(rows, pairs, example_index={"key": np.resize(order, len(rows["key"]))})
 
     def prepare_batches(self) -> None:
         """Let the text encoder embed all texts whose nearness counts, if any (`abilities.PreparedLate`)."""

@@ -13,19 +13,21 @@ from nearfar.sides import side_of
 from nearfar.text.prompts import prompt, with_prompt
 
 
-def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Inputs:
+def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids, share: float = 1.0) -> Inputs:
     """Return the inputs of some rows (r,) of a view, augmented (`augmented`)."""
-    return side_of(encoder, positives, view).inputs(augmented(positives, encoder, view, rows, seeds))
+    return side_of(encoder, positives, view).inputs(augmented(positives, encoder, view, rows, seeds, share))
 
 
-def augmented(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids) -> Sequence[Any]:
+def augmented(
+    positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids, share: float = 1.0
+) -> Sequence[Any]:
     """Return the augmented cells of some rows (r,) of a view; seeds (r, 3): `StreamedAugmentation.seeds`.
 
-    A tensor (r, ...) where the augmentation returns one. Pictures have the encoder's size, where the augmentation has
-    none. Prompts stand before texts only.
+    A tensor (r, ...) where the augmentation returns one. Pictures have `share` times the encoder's size, where the
+    augmentation has none. Prompts stand before texts only.
 
     Errors: `InputError` for an augmentation that leaves nothing of a cell, or returns another number of cells.
     """
     cells, reader = take(positives.views[view], rows), side_of(encoder, positives, view)
-    changed = augmented_cells(for_reader(augmented_views(positives)[view], reader), cells, seeds, view, rows)
+    changed = augmented_cells(for_reader(augmented_views(positives)[view], reader, share), cells, seeds, view, rows)
     return with_prompt(prompt(encoder, positives, view), changed) if isinstance(changed, list) else changed

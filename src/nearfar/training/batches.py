@@ -16,6 +16,7 @@ from nearfar.abilities import augmented_views, batch_of, store_at
 from nearfar.column import Column, Ids, take
 from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
+from nearfar.compute.scheduled import value_at
 from nearfar.contracts import Batch, Encoder, Inputs, Positives, Side, Store
 from nearfar.pairs import Pairs
 from nearfar.sides import side_of
@@ -103,7 +104,8 @@ class BatchReader:
             return store_at(self.stores[view], step / self.steps)[rows]
         index = batch.example_index.get(view, np.arange(len(examples)))[span]
         seeds = streamed.seeds(self.settings.seed, self.sampler.epochs(step)[index], examples[index], rows)  # (r, 3)
-        return augment(self.positives, self.encoder, view, rows, seeds)
+        share = value_at(self.settings.view_scale, step, self.steps)
+        return augment(self.positives, self.encoder, view, rows, seeds, share)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import augmented_views, prepare, prepare_batches, with_aliases
+from nearfar.abilities import augmented_views, prepare, prepare_batches, store_at, with_aliases
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
@@ -150,7 +150,8 @@ def fit(
         identity = run_identity(trained, positives, training, refresh, None if knn_rows is None else knn_rows.queries)
         machine = _machine(training, device, precision, ranks)
         schedules = Schedules(training, train_state.optimiser, loss, steps)
-        grows, place = may_grow(training, refresh, scheduled=schedules.are_any), folder / "checkpoints"
+        scheduled = schedules.are_any or any(store_at(store, 0) is not store for store in stores.values())
+        grows, place = may_grow(training, refresh, scheduled=scheduled), folder / "checkpoints"
         checkpointer = Checkpointer(
             place, train_state, identity, machine, training.keep, ranks, may_grow=grows, started=started
         )

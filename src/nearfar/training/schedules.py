@@ -25,7 +25,8 @@ class Schedules:
         able = [module for _, module in modules if isinstance(module, BeforeStep)]
         self.changing = [module for module in able if module.before_step(0, steps)]
         self.momentum = value_at(settings.momentum, 0, steps)
-        self.are_any = bool(self.decayed or self.changing) or isinstance(settings.momentum, Scheduled)
+        read = (settings.momentum, settings.view_scale)
+        self.are_any = bool(self.decayed or self.changing) or any(isinstance(value, Scheduled) for value in read)
 
     def before_step(self, step: int) -> dict[str, float]:
         """Set the values of a step (from 0); return those that are scheduled, by name."""

@@ -44,7 +44,7 @@ class ValidationRanks:
         self.examples = np.concatenate([kept.validation, pool])
         self.encode = RowEncoder(shipped, True, step.encode.device, step.encode.precision)
         micro = step.settings.micro_batch or step.settings.batch_size
-        self.settings = replace(step.settings, queue=0, keys="same", momentum=0.0, micro_batch=micro)
+        self.settings = replace(step.settings, queue=0, keys="same", momentum=0.0, micro_batch=micro, view_scale=1.0)
 
     @cached_property
     def batch(self) -> PreparedBatch:

@@ -44,6 +44,9 @@ class Settings:
     size to the power of 1 / mixing_temperature. one_data_set: all examples of a batch are of one data set. apart: in a
     batch of several, queries and keys of different data sets are ignored instead of negatives. An epoch is as many
     examples as all data sets have.
+    view_scale: side of augmented pictures, as a share of the side that the encoder reads, in steps of 16 pixels. {from:
+    0.57, to: 1} begins with small pictures, which are quick, and ends with whole ones (progressive resizing, as in Tan
+    and Le 2021, arXiv:2104.00298, section 3.3); for networks that read pictures of any size.
     precision: "auto" is bf16 autocast where the machine is fast at it, else fp32. device: "auto" is a GPU if there is
     one. seed: of batches and dropout.
     checkpoint_every: steps between checkpoints; keep: how many of the last ones stay, beside the best.
@@ -82,6 +85,7 @@ class Settings:
     mixing_temperature: float = 5.0
     one_data_set: bool = False
     apart: bool = False
+    view_scale: float | Scheduled = 1.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     seed: int = 0
@@ -108,6 +112,10 @@ class Settings:
             low, high = bounds(values[name])
             if not (low >= 0 and high < math.inf):
                 raise InputError(f"training.{name} must be zero or more, it is {words(values[name])}")
+        if not 0 < (scale := bounds(self.view_scale))[0] <= scale[1] <= 1:
+            raise InputError(
+                f"training.view_scale is a share, above 0 to 1, or {{from: 0.5, to: 1}}; it is {words(self.view_scale)}"
+            )
         if self.batch_size < 2:
             raise InputError("training.batch_size must be at least 2: the other examples of a batch are the negatives")
         if not 0 <= self.warmup < 1:

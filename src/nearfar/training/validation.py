@@ -122,7 +122,7 @@ class HeldoutLoss:
         self.positives, self.step = positives, step
         self.hidden = hidden_views(None if step.objective is None else step.objective.objective, positives)
         self.settings = replace(
-            step.settings, queue=0, keys="same", momentum=0.0, mixing="proportional", one_data_set=False
+            step.settings, queue=0, keys="same", momentum=0.0, mixing="proportional", one_data_set=False, view_scale=1.0
         )
 
     @classmethod

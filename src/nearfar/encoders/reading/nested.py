@@ -112,7 +112,8 @@ class TowerStore:
 
     def at(self, share: float) -> TowerStore:
         """Return the store to read after this share of the steps."""
-        return TowerStore(self.role, store_at(self.store, share))
+        inner = store_at(self.store, share)
+        return self if inner is self.store else TowerStore(self.role, inner)
 
 
 def inner_spec(encoder: Encoder) -> dict[str, Any]:
