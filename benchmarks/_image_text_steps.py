@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from _image_text_towers import TEMPERATURE, TOWERS, OpenClip, Towers, ours, padded, parameters, text_tokens
-from _machine import PeakMemory
+from _machine import PeakMemory, status_mb
 from torch import Tensor, nn
 
 RATE = 5e-4
@@ -30,12 +30,12 @@ def train(
 ) -> dict[str, Any]:
     """Return pairs a second, memory, losses and sizes of one training in this process."""
     torch.manual_seed(0)
-    read = rows_of(data, limit)
+    read, before = rows_of(data, limit), mapped_mb()
     with PeakMemory() as memory:
-        run = _ours if contestant == "nearfar" else _open_clip
-        found = run(TOWERS[towers], batch, steps, read, precision, **variant)
+        given = TOWERS[towers], batch, steps, read, precision
+        found = _ours(*given, **variant) if contestant == "nearfar" else _open_clip(*given, data=data, **variant)
     clock: Clock = found.pop("clock")
-    found |= {"peak_mb": memory.peak_mb, "extra_mb": memory.extra_mb}
+    found |= {"peak_mb": memory.peak_mb, "extra_mb": memory.extra_mb, "mapped_mb": mapped_mb() - before}
     return {**clock.speed(batch), **found}
 
 
@@ -56,6 +56,14 @@ class Clock:
         return {"pairs_per_second": pairs / (last[0] - first[0]), "pairs_per_cpu_second": pairs / (last[1] - first[1])}
 
 
+def mapped_mb() -> float:
+    """Return how much of this process's memory is files that it has mapped, such as decoded pictures; 0 if unknown."""
+    try:
+        return status_mb("RssFile")
+    except (OSError, StopIteration):
+        return 0.0
+
+
 def untimed(steps: int) -> int:
     """Return the number of steps before the clock begins, at least one."""
     return max(1, steps // 3)
@@ -69,7 +77,9 @@ def rows_of(data: str, limit: int) -> Any:
     return ImageText(folder / "captions.tsv.gz", pictures=folder / "images-112px.zip", limit=limit, progress=False)
 
 
-def _ours(towers: Towers, batch: int, steps: int, rows: Any, precision: str) -> dict[str, Any]:
+def _ours(
+    towers: Towers, batch: int, steps: int, rows: Any, precision: str, micro_batch: int = 0
+) -> dict[str, Any]:
     import nearfar as nf
 
     encoder = ours(towers)
@@ -78,6 +88,7 @@ def _ours(towers: Towers, batch: int, steps: int, rows: Any, precision: str) -> 
     clock = Clock(loss)
     with tempfile.TemporaryDirectory() as folder:
         given: dict[str, Any] = {"batch_size": batch, "steps": steps, "learning_rate": RATE, "precision": precision}
+        given |= {"micro_batch": micro_batch}
         run = nf.fit(encoder, positives, loss, out=Path(folder) / "run", quiet=True, **given)
         lines = (run.folder / "events.jsonl").read_text("utf-8").splitlines()
     events = [event for event in map(json.loads, lines) if event["event"] == "step"]
@@ -164,7 +175,7 @@ def _open_clip(
     reads: str,
     workers: int,
     layout: str,
-    data: str = "",
+    data: str,
 ) -> dict[str, Any]:
     """Train by open_clip's loop. context: None is the longest caption's. layout: "channels last" or "contiguous"."""
     from open_clip import ClipLoss
