@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from math import comb
 from pathlib import Path
@@ -49,7 +48,7 @@ def retrieval(rows: ImageText, name: str) -> Retrieval:
 
 
 def both_ways(model: Embedder, task: Retrieval) -> Hits:
-    """Return whether each query finds its own, by figure: as `nf.evaluate` finds it, but embedded once for both ways."""
+    """Return whether each query finds its own, by figure: as `nf.evaluate` does, but embedded once for both."""
     predictions, reverse = predictions_of(model, task, 0), key_to_query(task)
     vectors = predictions.vectors
     back = Predictions(ranking=ranked(reverse, vectors["documents"], vectors["queries"]))
@@ -94,9 +93,9 @@ def classes(data: Path, limit: int | None = None) -> Labels:
     """Return the task to tell the classes of CIFAR-10's test pictures."""
     from nearfar.evaluation import sources
 
-    place = data / CIFAR
+    place = data / CIFAR if (data / CIFAR).exists() else (data / CIFAR).parent
     reading = sources.Reading({} if limit is None else {"limit": limit})
-    task = sources.task(str(place if place.exists() else data), "test", reading=reading)
+    task = sources.task(str(place), "test", reading)
     if not isinstance(task, Labels):
         raise SystemExit(f"{place} has no classes")
     return task
@@ -130,14 +129,3 @@ def of_classes(task: Labels, hits: Sequence[float]) -> dict[str, float]:
     """Return the share of each class's cells that are told."""
     values = np.asarray(hits)
     return {name: float(values[task.labels == c].mean()) for c, name in enumerate(task.classes)}
-
-
-class Seconds:
-    """Seconds on the clock while open."""
-
-    def __enter__(self) -> Seconds:
-        self.began = time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.value = time.perf_counter() - self.began

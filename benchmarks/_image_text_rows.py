@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ class Row:
     @classmethod
     def read(cls, words: str) -> Row:
         """Return a row from its words."""
-        recipe, *settings = words.split()
+        recipe, *settings = shlex.split(words)
         return cls(recipe, tuple(settings))
 
     @property
@@ -116,7 +117,9 @@ def run_row(script: str, row: Row, seed: int, given: Any, work: Path) -> dict[st
     told = {**of_all, "model": str(out / "model")}
     found = once(work, f"judge-{_file(row.name)}-{seed}", told, partial(fresh, script, told))
     for what, hits in found.items():
-        means = {name: round(float(np.mean(v)), 3) for name, v in (hits.items() if what == "recall" else [(what, hits)])}
+        means = {
+            name: round(float(np.mean(v)), 3) for name, v in (hits.items() if what == "recall" else [(what, hits)])
+        }
         tell(f"{row.name}, seed {seed}: {json.dumps(means)}")
     return {"facts": facts, **found}
 

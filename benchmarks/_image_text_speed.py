@@ -48,7 +48,8 @@ def take_turns(script: str, given: Any, work: Path) -> Runs:
                 kept = f"speed-{round_}-{''.join(c if c.isalnum() else '_' for c in called)}"
                 found = once(work, kept, task, partial(fresh, script, task))
                 runs.setdefault(called, []).append(found)
-                tell(f"speed, round {round_ + 1}: {called}: {found['pairs_per_second']:.1f} pairs/s, {found['peak_mb']:,.0f} MB")
+                told = f"{found['pairs_per_second']:.1f} pairs/s, {found['peak_mb']:,.0f} MB"
+                tell(f"speed, round {round_ + 1}: {called}: {told}")
     return runs
 
 
@@ -111,12 +112,15 @@ def loss_bound(found: dict[str, float]) -> Bound:
 
 def losses(towers: str, data: str, limit: int) -> dict[str, float]:
     """Compute both losses in this process; each row is of another picture."""
-    import nearfar as nf
     import numpy as np
     import torch
     from _image_text_steps import rows_of
     from _image_text_towers import TEMPERATURE, OpenClip, ours, padded, text_tokens
     from open_clip import ClipLoss
+
+    import nearfar as nf
+    from nearfar.column import take
+    from nearfar.pairs import Pairs
 
     rows, sizes = rows_of(data, limit), TOWERS[towers]
     names = rows.column("path").read(0, len(rows))
@@ -125,7 +129,7 @@ def losses(towers: str, data: str, limit: int) -> dict[str, float]:
     encoder.prepare([rows.column("image"), rows.column("caption")])
     encoder.eval()
     tokenizer = encoder.key.of.tokenizer
-    image, caption = (nf.column.take(rows.column(name), np.array(chosen)) for name in ("image", "caption"))
+    image, caption = (take(rows.column(name), np.array(chosen)) for name in ("image", "caption"))
     ids, longest = text_tokens(tokenizer, caption)
     peer = OpenClip(sizes, "the same", longest, tokenizer).eval()
     peer.model.visual.trunk.load_state_dict(encoder.query.of.network.network.state_dict())
@@ -135,8 +139,10 @@ def losses(towers: str, data: str, limit: int) -> dict[str, float]:
         layer.load_state_dict(head.layers[0].state_dict())
     with torch.no_grad():
         inputs = encoder.query.inputs(image), encoder.key.inputs(caption)
-        one, other = (torch.nn.functional.normalize(tower(x), dim=1) for tower, x in zip(encoder.towers.values(), inputs))
-        found = nf.losses.InfoNCE(temperature=TEMPERATURE)(one, other, nf.Pairs.aligned(len(chosen)))
+        one, other = (
+            torch.nn.functional.normalize(tower(x), dim=1) for tower, x in zip(encoder.towers.values(), inputs)
+        )
+        found = nf.losses.InfoNCE(temperature=TEMPERATURE)(one, other, Pairs.aligned(len(chosen)))
         pixels = encoder.query.of.normalised(inputs[0].parts[0])
         theirs = ClipLoss()(**peer(pixels, padded(ids, longest, tokenizer.tokenizer.pad_token_id)))
     return {"nearfar": float(found), "open_clip": float(theirs), "rows": len(chosen)}

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-VOCABULARY, OUT, TEMPERATURE = 8_000, 256, 0.07
+VOCABULARY, OUT, TEMPERATURE, RATE = 8_000, 256, 0.07, 5e-4
 LONGEST = 77  # tokens of a text that open_clip reads by default
 
 
@@ -77,7 +76,12 @@ class OpenClip(nn.Module):
 
         config = tokenizer.config_settings()
         own = {"context_length": context, "vocab_size": config["vocab_size"], "width": towers.width}
-        own |= {"heads": towers.heads, "layers": towers.layers, "pool_type": "eos", "eos_id": tokenizer.tokenizer.sep_token_id}
+        own |= {
+            "heads": towers.heads,
+            "layers": towers.layers,
+            "pool_type": "eos",
+            "eos_id": tokenizer.tokenizer.sep_token_id,
+        }
         self.model = CustomTextCLIP(OUT, {"image_size": 32, "layers": 1, "width": 64}, own, output_dict=True)
         self.model.visual = TimmModel("resnet18", OUT, proj_bias=True)  # its trunk is that of nearfar's encoder:
         network: Any = Image(towers.picture, size=towers.side).network
@@ -114,7 +118,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def text_tokens(tokenizer: Any, texts: list[str]) -> tuple[list[list[int]], int]:
-    """Return the ids of each text, cut to what open_clip reads, and the longest length."""
+    """Return the ids of each text, and the longest length."""
     ids, lengths = tokenizer(texts)
     ends = lengths.cumsum().tolist()
     rows = [ids[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]

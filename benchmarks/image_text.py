@@ -110,7 +110,11 @@ def _quality(given: argparse.Namespace, work: Path, measured: dict[str, Any], ta
         tables.append(recall_table(recall, given.limit))
     if named:
         measured["zero_shot"] = figures(named, given)
-        locked = [bound(f"{n}: zero-shot accuracy", f["value"], NAMED, least=True) for n, f in measured["zero_shot"].items() if n.startswith("locked") and "untrained" not in n]
+        locked = [
+            bound(f"{n}: zero-shot accuracy", f["value"], NAMED, least=True)
+            for n, f in measured["zero_shot"].items()
+            if n.startswith("locked") and "untrained" not in n
+        ]
         measured["bounds"] += locked
         tables += [zero_shot_table(measured["zero_shot"]), class_table(measured["zero_shot"])]
 
