@@ -289,7 +289,7 @@ def test_both_ways_are_the_literatures(tmp_path: Path) -> None:
     assert (len(task.queries), len(task.documents)) == (18, 9)
 
     class Same:
-        def embed(self, cells: list[Any], /, role: str | None = None) -> Any:  # noqa: ARG002  both sides are alike
+        def embed(self, cells: list[Any], /, role: str | None = None) -> Any:
             return np.tile(np.array([[1.0, 0.0]], np.float32), (len(cells), 1))
 
     assert not any(any(hits) for name, hits in judge.both_ways(Same(), task).items() if name.endswith(("@1", "@5")))
