@@ -244,34 +244,46 @@ training: {epochs: 1, batch_size: 8, learning_rate: 1e-3}
 """
 
 
-@pytest.mark.slow
-def test_image_text(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    pytest.importorskip("open_clip", reason="the peer is missing: pip install 'nearfar[peers]'")
-    pytest.importorskip("sklearn", reason="the floor's library is missing")
-    script, rows = importlib.import_module("image_text"), importlib.import_module("_image_text_rows")
-    contests, imagenet = importlib.import_module("_image_text_speed"), importlib.import_module("_image_text_imagenet")
+@pytest.fixture
+def image_text(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:  # noqa: F811
+    """Run the benchmark of pictures with words in this process, on a few pictures of three colours."""
+    script = importlib.import_module("image_text")
+    monkeypatch.chdir(tmp_path)
+    _captioned(tmp_path / "data")
 
     def here(_: str, task: dict[str, Any], *__: float) -> Any:
         return json.loads(json.dumps(script.child(**task)))
 
-    for module in (rows, contests):
-        monkeypatch.setattr(module, "fresh", here)
-    monkeypatch.setattr(imagenet, "mapped", lambda task: {"right answers": task.labels})
+    for name in ("_image_text_rows", "_image_text_speed"):
+        monkeypatch.setattr(importlib.import_module(name), "fresh", here)
+    return lambda *few: run("image_text", "image_text:child", [*few, "--data", "data", "--work", "work"])
+
+
+@pytest.mark.slow
+def test_image_text_beside_its_peer(image_text: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("open_clip", reason="the peer is missing: pip install 'nearfar[peers]'")
+    contests = importlib.import_module("_image_text_speed")
     few = ("the same text tower, the longest caption", "its own, 77 tokens, from files, 2 workers")
-    peers = {name: {**contests.PEERS[name], "workers": 0} for name in few}
-    monkeypatch.setattr(contests, "PEERS", peers)
-    monkeypatch.chdir(tmp_path)
-    _captioned(tmp_path / "data")
-    Path("tiny.yaml").write_text(TINY)
+    monkeypatch.setattr(contests, "PEERS", {name: {**contests.PEERS[name], "workers": 0} for name in few})
     small = ["--towers", "tiny", "--batch", "8", "--steps", "3", "--rounds", "1", "--precisions", "fp32"]
-    small += ["--large", "16", "--micro", "4", "--seeds", "2", "--row", "tiny.yaml encoder.query.seed={seed}"]
-    kept = run("image_text", "image_text:child", [*small, "--data", "data", "--work", "work"])
+    kept = image_text("--only", "speed", "memory", *small, "--large", "16", "--micro", "4")
     assert set(kept["speed"]) == {f"{name}, fp32" for name in ("nearfar", *few)}
-    assert abs(kept["losses"]["nearfar"] - kept["losses"]["open_clip"]) < 1e-3
+    assert abs(kept["losses"]["nearfar"] - kept["losses"]["open_clip"]) < 1e-4
     sizes = [runs[0]["parameters"] for runs in kept["speed"].values()]
     assert len({size["picture"] for size in sizes}) == 1
     assert all(abs(size["text"] / sizes[0]["text"] - 1) < 0.05 for size in sizes)
     assert all(run["peak_mb"] > run["inputs_mb"] for run in kept["memory"].values())
+
+
+@pytest.mark.slow
+def test_image_text_of_recipes(image_text: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="the floor's library is missing")
+    monkeypatch.setattr(
+        importlib.import_module("_image_text_imagenet"), "mapped", lambda task: {"right answers": task.labels}
+    )
+    Path("tiny.yaml").write_text(TINY)
+    row = ["--row", "tiny.yaml encoder.query.seed={seed}", "--seeds", "2"]
+    kept = image_text("--only", "floor", "recall", "zero_shot", *row)
     name = "tiny encoder.query.seed={seed}"
     assert list(kept["recall"]) == ["histograms to TF-IDF by ridge", f"{name}, untrained", name]
     assert kept["recall"]["histograms to TF-IDF by ridge"]["figures"]["text to picture R@5"]["value"] > 0.6
