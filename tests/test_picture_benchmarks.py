@@ -272,7 +272,7 @@ def test_image_text_beside_its_peer(image_text: Callable[..., dict[str, Any]], m
     sizes = [runs[0]["parameters"] for runs in kept["speed"].values()]
     assert len({size["picture"] for size in sizes}) == 1
     assert all(abs(size["text"] / sizes[0]["text"] - 1) < 0.05 for size in sizes)
-    assert all(run["peak_mb"] > run["inputs_mb"] for run in kept["memory"].values())
+    assert all(each["peak_mb"] > each["inputs_mb"] for each in kept["memory"].values())
 
 
 @pytest.mark.slow
