@@ -37,7 +37,9 @@ def _colours(picture: npt.NDArray[np.uint8]) -> Matrix:
     code = level @ np.array([LEVELS * LEVELS, LEVELS, 1])  # (h, w)
     half = SIDE // GRID
     parts = [code] + [code[i : i + half, j : j + half] for i in range(0, SIDE, half) for j in range(0, SIDE, half)]
-    return np.sqrt(np.concatenate([np.bincount(part.ravel(), minlength=LEVELS**3) / part.size for part in parts]))
+    shares = [np.bincount(part.ravel(), minlength=LEVELS**3) / part.size for part in parts]
+    found: Matrix = np.sqrt(np.concatenate(shares))
+    return found
 
 
 def _gradients(picture: npt.NDArray[np.uint8]) -> Matrix:
@@ -89,7 +91,8 @@ def floor(data: str, limit: int | None) -> dict[str, Any]:
     image = rows.column("image")
     pictures = histograms([image.read(of[0], of[0] + 1)[0] for of in by_picture.values()])
     joined = [" ".join(texts[i] for i in of) for of in by_picture.values()]
-    chosen, tried = None, {}
+    chosen: float | None = None
+    tried: dict[str, float] = {}
     task = retrieval(rows, "validation")
     for alpha in ALPHAS:
         one = Floor(pictures, joined, alpha)

@@ -21,7 +21,8 @@ def mapped(task: Labels) -> dict[str, npt.NDArray[np.int64]]:
     Nothing is chosen by the task's cells.
     """
     of_class = torch.from_numpy(nearest_names(task.classes))  # (1000,)
-    votes, sums = [], []
+    votes: list[torch.Tensor] = []
+    sums: list[torch.Tensor] = []
     for logits in _logits(task):
         votes.append(of_class[logits.argmax(1)])
         share = torch.zeros(len(logits), len(task.classes))

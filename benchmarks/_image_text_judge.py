@@ -117,12 +117,14 @@ def by_pixels(task: Labels) -> list[float]:
     from nearfar.metrics.knn import Knn
 
     values: Any = Knn(20)(task, PixelsFloor()(task, 0))["knn@20"]
-    return np.asarray(values, np.float64).tolist()
+    hits: list[float] = np.asarray(values, np.float64).tolist()
+    return hits
 
 
 def hits_of(found: Mapping[str, Any]) -> list[float]:
     """Return the hits (n,) of what the metric found."""
-    return np.asarray(found["zero_shot"], np.float64).tolist()
+    hits: list[float] = np.asarray(found["zero_shot"], np.float64).tolist()
+    return hits
 
 
 def of_classes(task: Labels, hits: Sequence[float]) -> dict[str, float]:

@@ -123,7 +123,8 @@ def train_one(
             persistent_workers=workers > 0,
             collate_fn=None if reads == "files" else _as_it_is,
         )
-        batches, losses = _Endless(loader, steps, batch), []
+        batches = _Endless(loader, steps, batch)
+        losses: list[Tensor] = []
         loss.register_forward_hook(
             lambda *given: losses.append(given[-1]["contrastive_loss"].detach()), with_kwargs=True
         )

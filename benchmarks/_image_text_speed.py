@@ -27,7 +27,11 @@ PEERS: dict[str, dict[str, Any]] = {
     "its own, the longest, contiguous": {**BEST, "text": "its own", "context": None, "layout": "contiguous"},
     "its own, the longest, 2 workers": {**BEST, "text": "its own", "context": None, "workers": 2},
     "its own, 77 tokens, from files, 2 workers": {
-        **{"text": "its own", "context": 77, "reads": "files", "workers": 2, "layout": "contiguous"}
+        "text": "its own",
+        "context": 77,
+        "reads": "files",
+        "workers": 2,
+        "layout": "contiguous",
     },
 }
 OURS = "nearfar"
@@ -150,7 +154,7 @@ def losses(towers: str, data: str, limit: int) -> dict[str, float]:
 
 def large_batch(script: str, given: Any, work: Path) -> dict[str, dict[str, Any]]:
     """Return the memory of a large batch in micro-batches, and of a batch of a micro-batch's size, each by itself."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for batch, micro, steps in ((given.large, given.micro, 2), (given.micro, 0, 4)):
         precision = "bf16" if cpu_bf16() else "fp32"
         task = {**_step(given, precision), "contestant": OURS, "batch": batch, "steps": steps, "micro_batch": micro}

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ def child(part: str, **task: Any) -> dict[str, Any]:
         return step(**task) if part == "step" else losses(**task)
     import _image_text_rows as rows
 
-    return {"train": rows.train, "judge": rows.judge, "floors": rows.floors}[part](**task)
+    parts: dict[str, Callable[..., dict[str, Any]]]
+    parts = {"train": rows.train, "judge": rows.judge, "floors": rows.floors}
+    return parts[part](**task)
 
 
 def measure(given: argparse.Namespace) -> None:
