@@ -92,13 +92,21 @@ def train_one(
     workers: int,
     layout: str,
     data: str,
+    keeps: bool = False,
 ) -> dict[str, Any]:
-    """Train by open_clip's loop. context: None is the longest caption's. layout: "channels last" or "contiguous"."""
+    """Train by open_clip's loop.
+
+    context: None is the longest caption's. layout: "channels last" or "contiguous". keeps: whether glibc keeps the memory
+    that is freed for the next step, as nearfar's `fit` lets it.
+    """
     from open_clip_train.train import train_one_epoch
 
+    from nearfar.compute.hardware import keep_freed_memory
     from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
 
     logging.disable(logging.INFO)
+    if keeps:
+        keep_freed_memory()
     column = rows.column("caption")
     tokenizer = PretrainedTokenizer.train([column], VOCABULARY)
     ids, longest = text_tokens(tokenizer, column.read(0, len(rows)))

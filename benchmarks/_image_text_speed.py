@@ -24,6 +24,8 @@ PEERS: dict[str, dict[str, Any]] = {
     "the same text tower, the longest caption": {**BEST, "text": "the same", "context": None},
     "its own text tower, 77 tokens": {**BEST, "text": "its own", "context": 77},
     "its own text tower, the longest caption": {**BEST, "text": "its own", "context": None},
+    "the same, the longest, memory kept": {**BEST, "text": "the same", "context": None, "keeps": True},
+    "its own, the longest, memory kept": {**BEST, "text": "its own", "context": None, "keeps": True},
     "its own, the longest, contiguous": {**BEST, "text": "its own", "context": None, "layout": "contiguous"},
     "its own, the longest, 2 workers": {**BEST, "text": "its own", "context": None, "workers": 2},
     "its own, 77 tokens, from files, 2 workers": {

@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--towers", default="vit-s-32", choices=["vit-s-32", "resnet18", "tiny"])
     parser.add_argument("--precisions", nargs="+", default=["bf16", "fp32"], choices=["bf16", "fp32"])
     parser.add_argument("--batch", type=int, default=256, help="pairs a step, of the speed")
-    parser.add_argument("--steps", type=int, default=9, help="of which the first third is not timed")
+    parser.add_argument("--steps", type=int, default=6, help="of which the first third is not timed")
     parser.add_argument("--large", type=int, default=4096, help="pairs of the batch whose memory is measured")
     parser.add_argument("--micro", type=int, default=128, help="rows of it that are encoded together")
     parser.add_argument("--limit", type=int, help="pictures of each split of Flickr8k; all without it (speed: 2,000)")
