@@ -96,8 +96,8 @@ def train_one(
 ) -> dict[str, Any]:
     """Train by open_clip's loop.
 
-    context: None is the longest caption's. layout: "channels last" or "contiguous". keeps: whether glibc keeps the memory
-    that is freed for the next step, as nearfar's `fit` lets it.
+    context: None is the longest caption's. layout: "channels last" or "contiguous". keeps: whether glibc keeps what is
+    freed for the next step, as nearfar's `fit` lets it.
     """
     from open_clip_train.train import train_one_epoch
 
