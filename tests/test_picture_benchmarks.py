@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import io
+import json
 import math
 import zipfile
 from collections.abc import Callable
@@ -201,3 +203,109 @@ def test_picture_finetune(
     all_train, _ = script.drawn(name, data, 8, 0, choose=False)
     for c, cells in train.items():
         assert len(cells) + len(held[c]) == len(all_train[c]) and held[c]
+
+
+def _captioned(place: Path) -> None:
+    """Flickr8k's files and CIFAR-10's folders, of pictures of a red, green or blue noise with captions that say so."""
+    random, lines = np.random.default_rng(0), ["image\tsplit\tcaption_no\tcaption"]
+    names = ("red", "green", "blue")
+
+    def picture(channel: int, side: int) -> bytes:
+        cells = random.integers(0, 100, (side, side, 3), np.uint8)
+        cells[..., channel] += 150
+        file = io.BytesIO()
+        pillow.fromarray(cells).save(file, "PNG")
+        return file.getvalue()
+
+    (place / "E-flickr8k").mkdir(parents=True)
+    with zipfile.ZipFile(place / "E-flickr8k" / "images-112px.zip", "w") as archive:
+        for i in range(36):
+            archive.writestr(f"Images/{i}.png", picture(i % 3, 112))
+            split = ("train", "train", "validation", "test")[i // 3 % 4]
+            lines += [f"{i}.png\t{split}\t{n}\ta {names[i % 3]} picture , number {i} {n}" for n in range(2)]
+    (place / "E-flickr8k" / "captions.tsv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    for split in ("train", "test"):
+        for c, name in enumerate(names):
+            folder = place / "A-cifar10" / split / name
+            folder.mkdir(parents=True)
+            for i in range(7):
+                (folder / f"{i}.png").write_bytes(picture(c, 32))
+
+
+TINY = """
+data: {name: image_text}
+positives: {name: columns, query: image, key: caption, cluster: path}
+encoder:
+  name: dual
+  query: {name: image, model: small, size: 32}
+  key: {name: static, dim: 256, vocabulary: 300}
+loss: {name: infonce, temperature: 0.07, learnable: true}
+training: {epochs: 1, batch_size: 8, learning_rate: 1e-3}
+"""
+
+
+@pytest.fixture
+def image_text(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:  # noqa: F811
+    """Run the benchmark of pictures with words in this process, on a few pictures of three colours."""
+    script = importlib.import_module("image_text")
+    monkeypatch.chdir(tmp_path)
+    _captioned(tmp_path / "data")
+
+    def here(_: str, task: dict[str, Any], *__: float) -> Any:
+        return json.loads(json.dumps(script.child(**task)))
+
+    for name in ("_image_text_rows", "_image_text_speed"):
+        monkeypatch.setattr(importlib.import_module(name), "fresh", here)
+    return lambda *few: run("image_text", "image_text:child", [*few, "--data", "data", "--work", "work"])
+
+
+@pytest.mark.slow
+def test_image_text_beside_its_peer(image_text: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("open_clip", reason="the peer is missing: pip install 'nearfar[peers]'")
+    contests = importlib.import_module("_image_text_speed")
+    few = ("the same text tower, the longest caption", "its own, 77 tokens, from files, 2 workers")
+    monkeypatch.setattr(contests, "PEERS", {name: {**contests.PEERS[name], "workers": 0} for name in few})
+    small = ["--towers", "tiny", "--batch", "8", "--steps", "3", "--rounds", "1", "--precisions", "fp32"]
+    kept = image_text("--only", "speed", "memory", *small, "--large", "16", "--micro", "4")
+    assert set(kept["speed"]) == {f"{name}, fp32" for name in ("nearfar", *few)}
+    assert abs(kept["losses"]["nearfar"] - kept["losses"]["open_clip"]) < 1e-4
+    sizes = [runs[0]["parameters"] for runs in kept["speed"].values()]
+    assert len({size["picture"] for size in sizes}) == 1
+    assert all(abs(size["text"] / sizes[0]["text"] - 1) < 0.05 for size in sizes)
+    assert all(each["peak_mb"] > each["inputs_mb"] for each in kept["memory"].values())
+
+
+@pytest.mark.slow
+def test_image_text_of_recipes(image_text: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="the floor's library is missing")
+    monkeypatch.setattr(
+        importlib.import_module("_image_text_imagenet"), "mapped", lambda task: {"right answers": task.labels}
+    )
+    Path("tiny.yaml").write_text(TINY)
+    row = ["--row", "tiny.yaml encoder.query.seed={seed}", "--seeds", "2"]
+    kept = image_text("--only", "floor", "recall", "zero_shot", *row)
+    name = "tiny encoder.query.seed={seed}"
+    assert list(kept["recall"]) == ["histograms to TF-IDF by ridge", f"{name}, untrained", name]
+    assert kept["recall"]["histograms to TF-IDF by ridge"]["figures"]["text to picture R@5"]["value"] > 0.6
+    assert kept["zero_shot"]["chance"]["value"] == pytest.approx(1 / 3)
+    assert kept["zero_shot"]["right answers"]["by class"] == {"blue": 1.0, "green": 1.0, "red": 1.0}
+    assert len(kept["zero_shot"][name]["facts"]) == 2
+
+
+def test_both_ways_are_the_literatures(tmp_path: Path) -> None:
+    """A picture is found if any of its captions is; a model that gives all the same vector finds nothing."""
+    judge = importlib.import_module("_image_text_judge")
+    _captioned(tmp_path)
+    rows = judge.captions(tmp_path)
+    task = judge.retrieval(rows, "test")
+    assert (len(task.queries), len(task.documents)) == (18, 9)
+
+    class Same:
+        def embed(self, cells: list[Any], /, role: str | None = None) -> Any:
+            return np.tile(np.array([[1.0, 0.0]], np.float32), (len(cells), 1))
+
+    assert not any(any(hits) for name, hits in judge.both_ways(Same(), task).items() if name.endswith(("@1", "@5")))
+    chance = judge.chance(9, 2)
+    assert chance["text to picture R@5"] == pytest.approx(5 / 9)
+    assert chance["picture to text R@1"] == pytest.approx(1 / 9)
+    assert chance["picture to text R@5"] == pytest.approx(1 - 13 * 12 / (18 * 17))
