@@ -17,7 +17,9 @@ import numpy as np
 from nearfar import registry
 from nearfar.column import ListColumn
 from nearfar.data.table import Table
+from nearfar.encoders.static import Static
 from nearfar.errors import InputError
+from nearfar.model import Model
 from tests.pictures.samples import encoded, noise
 
 SMALL: dict[str, Any] = {
@@ -31,7 +33,7 @@ SMALL: dict[str, Any] = {
 }
 TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMALL_BY_PACKAGE = {"encoders": {"config": {"model_type": "bert", **TINY}}}  # elsewhere `config` is another setting
-GRADED = {"teacher_scores"}  # positives whose known weights are scores, not 1 or 0
+GRADED = {"teacher_scores", "teacher_vectors"}  # positives whose known weights are scores, not 1 or 0
 INNER_PART = {"encoders": "static", "heads": "mlp"}  # for a part that needs another part of a package
 TEXTS = [
     "pull near",
@@ -80,6 +82,13 @@ def rows(n: int = 40) -> list[dict[str, Any]]:
         }
         for i in range(n)
     ]
+
+
+def teacher() -> Model:
+    """Return a model of texts, for positives that have a teacher."""
+    encoder = Static(dim=12, vocabulary=300)
+    encoder.prepare([ListColumn("text", [*TEXTS, *(str(cell) for row in rows() for cell in row.values())])])
+    return Model(encoder)
 
 
 def table() -> Table:

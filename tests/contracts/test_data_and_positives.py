@@ -56,7 +56,9 @@ def test_the_same_rows_have_the_same_fingerprint(name: str, tmp_path: Path) -> N
 
 def positives(name: str) -> Any:
     encoder = registry.build("encoders", {"name": "static", "dim": 8, "vocabulary": 300})
-    return registry.build("positives", {"name": name}, data=samples.table(), encoder=encoder)
+    needed = registry.recipe_settings("positives", registry.find("positives", name))
+    spec = {"name": name} | ({"teacher": samples.teacher()} if "teacher" in needed else {})
+    return registry.build("positives", spec, data=samples.table(), encoder=encoder)
 
 
 @pytest.mark.parametrize("name", registry.names("positives"))

@@ -73,6 +73,22 @@ def test_a_column_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not np.array_equal(encoder.store(column).vectors, first.vectors)
 
 
+def test_each_content_of_a_column_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, plain, asked = projected(), projected(), list[str]()
+    inputs = encoder.of.inputs
+
+    def counted(cell: str) -> str:
+        asked.append(cell)
+        return cell
+
+    monkeypatch.setattr(encoder.of, "inputs", lambda cells: inputs([*map(counted, cells)]))
+    cells = [TEXTS[i] for i in (3, 1, 3, 0, 1, 1)]
+    store, rows = encoder.store(ListColumn("text", cells)), np.array([5, 2, 0, 3])
+    assert asked == [TEXTS[3], TEXTS[1], TEXTS[0]]
+    wanted = plain.inputs([cells[row] for row in rows]).vectors
+    torch.testing.assert_close(store[rows].vectors, wanted, atol=5e-3, rtol=0)  # it may be made in bf16
+
+
 def test_training_moves_the_layer_alone(tmp_path: Path) -> None:
     encoder = FrozenProjection(tiny("bert", dropout=0.5))
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
