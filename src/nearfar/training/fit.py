@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import augmented_views, prepare, prepare_batches, with_aliases
+from nearfar.abilities import augmented_views, keep_learnt, prepare, prepare_batches, with_aliases
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
@@ -208,6 +208,7 @@ def fit(
                 evaluator.now(selected, ranks)
             elif training.patience:
                 checkpointer.restore_best()
+            keep_learnt(shipped, loss)
             of_heads = {"shipped": ship} if heads else {}
             model = Model(shipped, notes={"data": {"pairs": len(positives)}, **of_heads, **(notes or {})})
             ranks.on_first_rank(lambda: str(model.save(folder / "model")))
