@@ -1,4 +1,4 @@
-"""The recipes of pictures with captions: trained, judged, put to use; a folder of CLIP or SigLIP goes through and back."""
+"""The recipes of pictures with captions, from the command line; a folder of CLIP or SigLIP goes through and back."""
 
 from __future__ import annotations
 
