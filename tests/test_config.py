@@ -36,7 +36,11 @@ def written(folder: Path, recipe: Any) -> Path:
 @pytest.mark.parametrize("name", recipes.catalogue())
 def test_a_recipe_that_ships_is_whole(name: str) -> None:
     assert recipes.catalogue()[name], "its first line says what it is for"
-    path = {"table": ["data.path=pairs.jsonl"], "images": ["data.path=pictures"]}
+    path = {
+        "table": ["data.path=pairs.jsonl"],
+        "images": ["data.path=pictures"],
+        "image_text": ["data.path=pairs.jsonl"],
+    }
     recipe = load(name, path.get(recipes.load(name)["data"]["name"], []))
     assert resolved(recipe)["data"]["name"] == recipe["data"]["name"]
     for found, given in zip(resolved(recipe)["evaluate"], recipe["evaluate"], strict=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -644,6 +644,31 @@ def prepare(objective: Any, encoder: Any) -> None:
     """Let an objective make what depends on data that the encoder has read; most make nothing."""
     if isinstance(objective, Prepared):
         objective.prepare(encoder)
+
+
+LEARNT = "learnt"  # in a recipe, a setting of a loss that is to be what the encoder's folder brought
+Learnt = Literal["learnt"]
+
+
+@runtime_checkable
+class HasLearnt(Protocol):
+    """A loss with numbers between cosines and logits, or an encoder whose saved form has them: temperature, bias.
+
+    Both call them by the names of losses' settings. An encoder's may be set, and are those of the folder before.
+    """
+
+    learnt: Mapping[str, float]
+
+
+def learnt_of(part: Any) -> dict[str, float]:
+    """Return the numbers of a loss as they are, or those that an encoder is saved with; most have none."""
+    return dict(part.learnt) if isinstance(part, HasLearnt) else {}
+
+
+def keep_learnt(encoder: Any, loss: Any) -> None:
+    """Let an encoder be saved with the numbers that it was trained with, as far as its form has a place for them."""
+    if isinstance(encoder, HasLearnt):
+        encoder.learnt = {name: learnt_of(loss).get(name, value) for name, value in encoder.learnt.items()}
 
 
 # --- metrics ---

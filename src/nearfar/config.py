@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nearfar import recipes, registry
+from nearfar.abilities import LEARNT, learnt_of
 from nearfar.coerce import fitted
 from nearfar.compute.scheduled import Scheduled
 from nearfar.contracts import Data, Encoder, Head, Loss, Objective, Positives
@@ -70,7 +71,7 @@ def build(recipe: Recipe) -> RecipeParts:
     encoder = part("encoder", "encoder", checked["encoder"])
     heads = _heads(checked.get("heads", {}), encoder.dim)
     dim = heads["projection"].dim if "projection" in heads else encoder.dim
-    loss = part("loss", "loss", checked["loss"], dim=dim) if "loss" in checked else None
+    loss = part("loss", "loss", _with_learnt(checked["loss"], encoder), dim=dim) if "loss" in checked else None
     beside, own = _split_objective(checked.get("objective", {}))
     objective = part("objective", "objective", own, encoder=encoder) if own else None
     sources, specs = _entries("data", checked["data"]), _entries("positives", checked["positives"])
@@ -111,6 +112,25 @@ def build(recipe: Recipe) -> RecipeParts:
         of_split=of_split,
         seconds=seconds,
     )
+
+
+def _with_learnt(spec: Mapping[str, Any], encoder: Encoder, where: str = "loss") -> dict[str, Any]:
+    """Return a loss's spec with the numbers of the encoder's folder where it says "learnt".
+
+    Errors: `InputError` for an encoder that brings no such number.
+    """
+    known, filled = learnt_of(encoder), dict(spec)
+    for key, value in spec.items():
+        if isinstance(value, Mapping):
+            filled[key] = _with_learnt(value, encoder, f"{where}.{key}")
+        elif value == LEARNT and key not in known:
+            raise InputError(
+                f"{where}.{key}={LEARNT}: the encoder brings no {key}; folders of CLIP have a temperature, those of "
+                "SigLIP also a bias (encoder.name=dual encoder.model=FOLDER); give a number"
+            )
+        elif value == LEARNT:
+            filled[key] = known[key]
+    return filled
 
 
 def _columns_of(spec: Mapping[str, Any]) -> list[str]:

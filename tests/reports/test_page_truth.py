@@ -116,6 +116,18 @@ def test_the_held_out_loss_says_whether_it_can_be_compared(batch: int, sentence:
     assert "each step, in training its moving average held out" in text(html)
 
 
+def test_hit_rates_of_held_out_pairs_are_drawn() -> None:
+    rates = {"hit_rate@1": 0.25, "hit_rate@5": 0.5, "hit_rate@10": 0.75}
+    first = {"event": "heldout", "step": 1, "heldout_loss": 2.0, **rates, "of": {"examples": 40, "batch": 20}}
+    later = {**first, "step": 30, **dict.fromkeys(rates, 0.0)}
+    html = page({}, [START, *steps(30), first, later])
+    assert "at 10 from 0.75 to 0; at 5 from 0.5 to 0; at 1 from 0.25 to 0, over step" in html
+    assert "Share of held-out queries with a positive among the best 10, 5 and 1 keys of 20, ties" in text(html)
+    without = {name: value for name, value in later.items() if name != "hit_rate@1"}
+    for events in ([first], [{**without, "step": 9}, without]):
+        assert "Hit rate of held-out pairs" not in page({}, [START, *steps(30), *events])
+
+
 # --- the verdict ---
 
 

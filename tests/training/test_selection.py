@@ -28,7 +28,8 @@ from nearfar.training import selection
 from nearfar.training.fit import Run, fit
 from nearfar.training.mixture import Mixture
 from nearfar.training.order import Sampler
-from nearfar.training.selection import KEPT_START, ValidationRanks, reciprocal_ranks
+from nearfar.training.pair_ranks import reciprocal_ranks
+from nearfar.training.selection import KEPT_START, ValidationRanks
 from nearfar.training.settings import Settings
 from nearfar.training.validation_rows import NO_VALIDATION, validation_rows, without_validation
 from tests.training.runs import SETTINGS, Rows, in_ranks, rows, train, weights

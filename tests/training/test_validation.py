@@ -18,11 +18,13 @@ from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.losses.matryoshka import Matryoshka
+from nearfar.losses.sigmoid import Sigmoid
 from nearfar.positives.columns import Columns
 from nearfar.positives.relations.view import ViewEntry
 from nearfar.positives.views import Views
 from nearfar.training.fit import Run, fit
 from nearfar.training.mixture import Mixture
+from nearfar.training.pair_ranks import hit_rates
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
@@ -111,18 +113,57 @@ def test_it_is_written_beside_other_metrics_and_changes_nothing(tmp_path: Path) 
 def test_its_curve_stands_between_evaluations_and_says_of_how_many_it_is(tmp_path: Path) -> None:
     run = train(tmp_path / "run", steps=60, heldout=unlike())
     points = events(tmp_path / "run", "heldout")
-    assert [event["step"] for event in points] == [1, 25, 50]  # 20 rows trained on for each of the 20 held-out ones
+    assert [event["step"] for event in points] == [1, 25, 50, 60]  # 20 rows trained on for each of the 20 held-out ones
     assert all(event["of"] == {"examples": 16, "batch": 16} for event in points)
     assert points[0]["heldout_loss"] != points[1]["heldout_loss"] > 0
     assert np.array_equal(weights(run), weights(train(tmp_path / "without", steps=60)))
     long = train(tmp_path / "long", steps=60, heldout=unlike(2))
-    assert [event["step"] for event in events(long.folder, "heldout")] == [1, *range(3, 60, 3)]  # 20 at most, evenly
+    assert [event["step"] for event in events(long.folder, "heldout")] == [1, *range(3, 61, 3)]  # 20 at most, evenly
 
 
-def test_an_evaluation_is_the_curve_s_point_of_its_step(tmp_path: Path) -> None:
-    train(tmp_path, steps=60, heldout=unlike(), evaluate=lambda model: {"map": 0.5}, evaluate_every=25)
-    assert [event["step"] for event in events(tmp_path, "heldout")] == [1]
-    assert [event["step"] for event in events(tmp_path)] == [25, 50, 60]
+def test_the_curve_has_a_point_at_each_evaluation(tmp_path: Path) -> None:
+    train(tmp_path, steps=60, heldout=unlike(), evaluate=lambda model: {"map": 0.5}, evaluate_every=20)
+    curve, judged = events(tmp_path, "heldout"), events(tmp_path)
+    assert [event["step"] for event in curve] == [1, 20, 25, 40, 50, 60]
+    assert [event["step"] for event in judged] == [20, 40, 60]
+    of_step = {event["step"]: event["heldout_loss"] for event in curve}
+    assert all(event["metrics"] == {"map": 0.5, "heldout_loss": of_step[event["step"]]} for event in judged)
+
+
+@pytest.mark.parametrize("more", [{}, {"micro_batch": 3}], ids=["whole", "cut"])
+def test_hit_rates_of_held_out_pairs_stand_beside_their_loss(more: dict[str, Any]) -> None:
+    encoder, positives = Perceptron(), pictures(20, negatives=True)
+    held = heldout(encoder, positives, InfoNCE(), Settings(batch_size=6, heldout_examples=13, **more))
+    loss, rates = held.measured()
+    assert loss == held()
+    expected = []
+    for batch in held.batches:
+        seen = positives.batch(batch.examples)
+        x = {view: np.stack([positives.views[view].read(0, 20)[i] for i in seen.rows[view]]) for view in seen.rows}
+        vectors = {
+            view: torch.nn.functional.normalize(encoder.layers(torch.tensor(v).double()), dim=1)
+            for view, v in x.items()
+        }
+        keys = torch.cat([vectors[view] for view in positives.key_views])
+        expected.append(hit_rates(vectors["query"] @ keys.T, seen.pairs))
+    assert rates == {name: pytest.approx(np.mean([one[name] for one in expected])) for name in expected[0]}
+    assert 0 < rates["hit_rate@1"] < rates["hit_rate@10"]
+
+
+class Sinking(Static):
+    """A static encoder all of whose vectors are one: what a loss with a bias may make of it while it falls."""
+
+    def forward(self, inputs: Any) -> torch.Tensor:
+        vectors: torch.Tensor = super().forward(inputs)
+        return torch.ones_like(vectors) + 0 * vectors
+
+
+def test_a_loss_that_falls_while_nothing_is_found_is_seen_in_the_events(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"loss": Sigmoid(bias=0.0), "learning_rate": 0.3, "heldout": unlike(), "steps": 60}
+    train(tmp_path, encoder=Sinking(dim=16, vocabulary=300), **given)
+    first, *_, last = events(tmp_path, "heldout")
+    assert last["heldout_loss"] < 0.6 * first["heldout_loss"]
+    assert [last[f"hit_rate@{k}"] for k in (1, 5, 10)] == [0, 0, 0]  # a tie counts against it
 
 
 def overfitting(folder: Path, **more: Any) -> Run:

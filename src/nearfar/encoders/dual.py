@@ -53,8 +53,9 @@ class Dual(nn.Module):
             words, or image, for pictures that look for texts.
 
     Attributes: `learnt`, the temperature of such a folder, and SigLIP's bias, by the names of the losses' settings:
-    `nf.losses.InfoNCE(**dual.learnt, learnable=True)` or `nf.losses.Sigmoid(**dual.learnt)` go on from there. They are
-    saved in its form; {} for other towers.
+    `nf.losses.InfoNCE(**dual.learnt, learnable=True)` or `nf.losses.Sigmoid(**dual.learnt)` go on from there, in a
+    recipe `loss: {name: infonce, temperature: learnt, learnable: true}`. A run sets them to what its loss has at the
+    end. They are saved in its form; {} for other towers.
 
     Call: `TwoSidedInputs` of n rows -> (n, dim), each row by its side's tower, not normalised. `inputs`, `store` and
     `reads` are those of the keys, and so is `Model.embed(..., role=None)`; `side("query")` has those of the queries.

@@ -72,6 +72,8 @@ class FrozenProjection(nn.Module):
         initial: of the layer: identity, where the encoder's own space is a good start, or random (He et al. 2015,
             arXiv:1502.01852, with the scale of torch's linear layers), for a space that it shares with another encoder.
         seed: of the random weights.
+        dropout: share of the numbers of e that are zero in a training step (Srivastava et al. 2014), against
+            overfitting where pairs are few; 0 for none.
         unlock: number of last blocks, layers or stages of the encoder that are trained, with what follows them; 0 for
             none. They have no dropout, and batch norm keeps its statistics.
         unlock_at: the share of the steps after which they are.
@@ -99,12 +101,15 @@ class FrozenProjection(nn.Module):
         prompts: dict[str, str] | None = None,
         initial: Literal["identity", "random"] = "identity",
         seed: int = 0,
+        dropout: float = 0.0,
         unlock: int = 0,
         unlock_at: float = 0.5,
         unlock_rate: float = 0.1,
     ) -> None:
         super().__init__()
         refuse_incomplete("encoders", of, where="encoder.of")
+        if not 0 <= dropout < 1:
+            raise InputError(f"encoder.dropout is a share, 0 to below 1; it is {dropout:g}")
         if not (0 <= unlock_at < 1 and 0 < unlock_rate < math.inf):
             raise InputError(
                 "encoder: unlock_at is a share of the steps, 0 to below 1, and unlock_rate a factor above 0; they are "
@@ -134,7 +139,7 @@ class FrozenProjection(nn.Module):
             self.tokenise = of.tokenise
         if isinstance(of, ReadsPictures):
             self.picture_size = of.picture_size
-        self.initial, self.seed = initial, seed
+        self.initial, self.seed, self.dropout = initial, seed, dropout
         self.unlock, self.unlock_at, self.unlock_rate = unlock, unlock_at, unlock_rate
         self._last: LastBlocks | None = None
         if isinstance(of, KnowsLanguages):
@@ -251,7 +256,7 @@ class FrozenProjection(nn.Module):
         """Return raw vectors (n, dim)."""
         e = self._unit(inputs)
         with torch.autocast(e.device.type, enabled=False):  # bf16 would lose small changes of a layer near the identity
-            x: Tensor = self.projection(e)
+            x: Tensor = self.projection(torch.nn.functional.dropout(e, self.dropout, self.training))
         return x * e.any(1, keepdim=True)
 
     def settings(self) -> dict[str, Any]:

@@ -60,7 +60,8 @@ class Projected(nn.Module):
         >>> nf.Model(projected).embed(["near"]).shape
         (1, 4)
 
-    When not to use it: in a recipe; there, name the head under `heads.projection` and say `ship: projection`.
+    When not to use it: for one encoder in a recipe; there, name the head under `heads.projection` and say `ship:
+    projection`. The two towers of a `dual` have a projection each this way (recipe `clip`).
     """
 
     def __init__(self, of: Annotated[Encoder, PartOf("encoders")], head: Annotated[Head, PartOf("heads")]) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from nearfar.abilities import Learnt
 from nearfar.compute.scheduled import Scheduled
 from nearfar.losses.tiled.checks import (
     PRECISIONS,
@@ -39,6 +40,7 @@ class InfoNCE(nn.Module):
 
     Args:
         temperature: what similarities are divided by, > 0; 0.05 for text from scratch, 0.01 to 0.1 in the literature.
+            In a recipe, learnt is that of the CLIP or SigLIP folder that the encoder begins from.
         learnable: train the log of the scale 1 / temperature; the scale is kept within 1 to 100, as CLIP does.
         symmetric: add the key-to-query loss, which ranks queries for each key.
         positives: the sum over several positives is "outside" the logarithm, as above (SupCon's form 2), or "inside":
@@ -78,7 +80,7 @@ class InfoNCE(nn.Module):
 
     def __init__(
         self,
-        temperature: float | Scheduled = 0.05,
+        temperature: float | Scheduled | Learnt = 0.05,
         learnable: bool = False,
         symmetric: bool = True,
         positives: Literal["outside", "inside"] = "outside",
@@ -113,6 +115,11 @@ class InfoNCE(nn.Module):
     def temperature(self) -> float | Scheduled:
         """The current temperature, which similarities are divided by; its schedule, where it has one."""
         return self.scale.setting
+
+    @property
+    def learnt(self) -> dict[str, float]:
+        """What stands between cosines and logits, as it is (`abilities.HasLearnt`)."""
+        return {"temperature": self.scale.temperature}
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""

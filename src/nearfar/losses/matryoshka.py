@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar import registry
-from nearfar.abilities import RankParts
+from nearfar.abilities import RankParts, learnt_of
 from nearfar.contracts import Loss
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
@@ -70,6 +70,11 @@ class Matryoshka(nn.Module):
         self.of = cast("nn.Module", inner)
         self.dims, self.weights, self.dim = dims, weights, dim
         vars(self).update(unit=inner.unit, cacheable=inner.cacheable, needs_negatives=inner.needs_negatives)
+
+    @property
+    def learnt(self) -> dict[str, float]:
+        """What stands between cosines and logits in the loss inside (`abilities.HasLearnt`)."""
+        return learnt_of(self.of)
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
+from nearfar.abilities import Learnt
 from nearfar.compute.scheduled import Scheduled
 from nearfar.losses.tiled.checks import (
     PRECISIONS,
@@ -24,7 +25,7 @@ from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.matrix import SimilarityMatrix
 from nearfar.losses.tiled.positive_terms import has_positive
 from nearfar.losses.tiled.relations import Relations
-from nearfar.losses.tiled.scale import Scale
+from nearfar.losses.tiled.scale import Scale, not_filled_in
 from nearfar.losses.tiled.tiles import (
     Candidates,
     Sweep,
@@ -48,7 +49,8 @@ class Sigmoid(nn.Module):
 
     Args:
         temperature: what similarities are divided by, > 0; the initial value: 0.1 in the paper, a log-scale of log 10.
-        bias: the initial value; -10 in the paper, because most pairs are negatives.
+        bias: the initial value; -10 in the paper, because most pairs are negatives. In a recipe, learnt is that of the
+            SigLIP folder that the encoder begins from, and so it is of temperature.
         learnable: train the log of the scale (kept within 1 to 100) and the bias.
         precision: of the tiles' products, as in InfoNCE; listed positives are in fp32 always.
         tile: side of a tile.
@@ -70,13 +72,15 @@ class Sigmoid(nn.Module):
 
     def __init__(
         self,
-        temperature: float | Scheduled = 0.1,
-        bias: float = -10.0,
+        temperature: float | Scheduled | Learnt = 0.1,
+        bias: float | Learnt = -10.0,
         learnable: bool = True,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         tile: int = 1024,
     ) -> None:
         super().__init__()
+        if isinstance(bias, str):
+            raise not_filled_in("sigmoid.bias")
         check_setting("sigmoid.bias", bias)
         check_setting("sigmoid.tile", tile, least=1)
         check_choice("sigmoid.precision", precision, PRECISIONS)
@@ -88,6 +92,11 @@ class Sigmoid(nn.Module):
     def temperature(self) -> float | Scheduled:
         """The current temperature, which similarities are divided by; its schedule, where it has one."""
         return self.scale.setting
+
+    @property
+    def learnt(self) -> dict[str, float]:
+        """What stands between cosines and logits, as it is (`abilities.HasLearnt`)."""
+        return {"temperature": self.scale.temperature, "bias": self.bias.item()}
 
     def forward(self, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, a scalar."""

@@ -10,12 +10,14 @@ from nearfar.figures import finite, mapping
 from nearfar.reports.charts import Point
 from nearfar.reports.numbers import short
 
+RATES = ("hit_rate@1", "hit_rate@5", "hit_rate@10")
 _BORDERS = 10  # of epochs that are drawn
 
 
 def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the events for the template, by kind; a resumed run wrote some steps twice, and the later line counts.
 
+    held_out_rates: the hit rates of held-out pairs within their batches, by name; {} where some are missing.
     geometry: for each of its names two curves, of vectors of training batches and of the held-out vectors that the
     evaluation measured; the last held-out value is that of the tile of the same name.
     """
@@ -38,6 +40,7 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
     metrics = {step: mapping(event.get("metrics")) for step, event in evaluations.items()}
     quality = {name: _points(metrics, name) for name in in_order(name for found in metrics.values() for name in found)}
     online = {step: mapping(event.get("metrics")) for step, event in kinds["online"].items()}
+    rates = {name: _points(kinds["heldout"], name) for name in RATES}
     alignment = dict(_points(monitors, "alignment"))
     plan = {key: finite(start.get(key)) for key in ("steps", "pairs", "batch_size")}
     last = max(steps, default=None)
@@ -51,6 +54,7 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
         "broken": [step for step, event in steps.items() if "loss" in event and finite(event["loss"]) is None],
         "loss": _points(steps, "loss"),
         "held_out": _points(kinds["heldout"] | metrics, HELDOUT_LOSS),
+        "held_out_rates": rates if all(rates.values()) else {},
         "held_out_of": next((numbers(event.get("of")) for event in kinds["heldout"].values()), {}),
         "geometry": {key: (_points(monitors, key), _points(metrics, key)) for key in GEOMETRY},
         "space": [(u, alignment[step], step) for step, u in _points(monitors, "uniformity") if step in alignment],

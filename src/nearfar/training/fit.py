@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import augmented_views, prepare, prepare_batches, store_at, with_aliases
+from nearfar.abilities import augmented_views, keep_learnt, prepare, prepare_batches, store_at, with_aliases
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
@@ -46,7 +46,7 @@ from nearfar.training.state import TrainState, build_schedule
 from nearfar.training.step import GradientStep, TrainStep
 from nearfar.training.train_module import Trained, refuse_incompatible
 from nearfar.training.trained_rows import TrainedRows
-from nearfar.training.validation import Evaluate, Evaluator, HeldoutCurve, HeldoutLoss, due, with_heldout_loss
+from nearfar.training.validation import Evaluate, Evaluator, HeldoutCurve, HeldoutLoss, due
 from nearfar.training.validation_rows import NO_VALIDATION
 
 
@@ -105,7 +105,8 @@ def fit(
         ship: what the model is, the encoder or the encoder with its projection.
         before: called once with the encoder as it is given, prepared and not yet trained, also when a run goes on.
         evaluate: called with the current model every `evaluate_every` steps and at the end; returns metrics.
-        heldout: positives of a held-out split, whose loss becomes one more metric (`heldout_loss`).
+        heldout: positives of a held-out split, whose loss becomes one more metric (`heldout_loss`), and whose hit
+            rates stand in events (`HeldoutCurve`).
         refresh: mines negatives with the current model every `refresh_every` steps (`nearfar.mining.scheduled`).
         resume: go on from the newest whole checkpoint; the run ends at the same weights as if it had never stopped.
             It may be longer than before (epochs, steps) under a constant schedule without warmup.
@@ -166,10 +167,9 @@ def fit(
         negatives = NegativeRefresh(refresh, encoder, positives, training, checkpointer, logger, ranks, kept)
         heldout_loss = HeldoutLoss.of(heldout, gradient_step)
         curve = None if heldout_loss is None else HeldoutCurve(heldout_loss, training, logger)
-        judge = with_heldout_loss(evaluate, heldout_loss, logger)
         selection = None if kept is None else WeightSelection(gradient_step, shipped, kept, checkpointer, logger)
         online = None if knn_rows is None else OnlineKnn(knn_rows, gradient_step, shipped, logger)
-        evaluator = Evaluator(judge, shipped, training, checkpointer, logger, curve, selects=selection is None)
+        evaluator = Evaluator(evaluate, shipped, training, checkpointer, logger, curve, selects=selection is None)
         had_stopped = checkpointer.memory["stopped"] and training.patience  # a resumed run that had run out of patience
         last_step = steps_done if had_stopped else steps
         of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
@@ -209,6 +209,7 @@ def fit(
                 evaluator.now(selected, ranks)
             elif training.patience:
                 checkpointer.restore_best()
+            keep_learnt(shipped, loss)
             of_heads = {"shipped": ship} if heads else {}
             model = Model(shipped, notes={"data": {"pairs": len(positives)}, **of_heads, **(notes or {})})
             ranks.on_first_rank(lambda: str(model.save(folder / "model")))

@@ -13,12 +13,12 @@ from torch import Tensor
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Values
-from nearfar.pairs import Pairs
 from nearfar.training.batches import BatchReader, PreparedBatch, StackedInputs, uncached_stores
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.encode import RowEncoder, micro_batches
 from nearfar.training.log import RunLogger
 from nearfar.training.order import ChosenStream, EpochStream, Sampler
+from nearfar.training.pair_ranks import reciprocal_ranks
 from nearfar.training.step import GradientStep
 from nearfar.training.validation import due
 from nearfar.training.validation_rows import Kept
@@ -88,19 +88,6 @@ class ValidationRanks:
             self.encode.without_graph(part, micro_batches(part, self.settings)) for part in (inputs[:first], inputs[n:])
         )
         return torch.cat([asked, asked.new_zeros(n - first, asked.shape[1]), keys])
-
-
-def reciprocal_ranks(cosines: Tensor, pairs: Pairs) -> Values:
-    """Return 1 / rank (n,) of each query's best positive among its negatives, by cosines (n, m)."""
-    n, m = pairs.shape
-    positive, negative = pairs.by_ids(torch.arange(n)[:, None], torch.arange(m)[None])  # (n, m)
-    if pairs.known is not None:
-        at = pairs.known.rows, pairs.known.columns
-        positive[at], negative[at] = pairs.known.weight > 0, False
-    best = cosines.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)  # (n, 1)
-    before = (negative & (cosines >= best)).sum(1)  # (n,)
-    found: Values = 1.0 / (1.0 + before.double().numpy())
-    return found
 
 
 class WeightSelection:

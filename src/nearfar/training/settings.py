@@ -51,10 +51,10 @@ class Settings:
     one. seed: of batches and dropout.
     checkpoint_every: steps between checkpoints; keep: how many of the last ones stay, beside the best.
     evaluate_every: steps between evaluations, 0 for only one, at the end; heldout_examples: how many examples of a
-    held-out split give the `heldout_loss` each time, 0 for none; best: the metric that decides which checkpoint is the
-    best, None for mrr@10, or the first metric where there is no mrr@10; higher is better, but for heldout_loss and the
-    geometry's metrics (`LOWER_IS_BETTER`); patience: evaluations without a better one before the run stops, 0 for
-    never; with patience, the model is that of the best evaluation, else of the last step.
+    held-out split give the `heldout_loss` and its hit rates each time, 0 for none; best: the metric that decides which
+    checkpoint is the best, None for mrr@10, or the first metric where there is no mrr@10; higher is better, but for
+    heldout_loss and the geometry's metrics (`LOWER_IS_BETTER`); patience: evaluations without a better one before the
+    run stops, 0 for never; with patience, the model is that of the best evaluation, else of the last step.
     validation: share of the examples that are kept back from training to choose by, 0 for none (`validation_rows`: at
     least 40 examples, at most a quarter or 200, whole groups that share texts). The model is then that of the best
     validation, the starting weights among them, patience counts validations, and no held-out row has a say.

@@ -1,4 +1,4 @@
-"""Evaluation during training: metrics, the held-out loss, the best checkpoint, and early stopping by patience."""
+"""Evaluation during training: metrics, held-out loss and hit rates, the best checkpoint, early stopping by patience."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import Any, Self
 
 import torch
+from torch.nn.functional import normalize
 
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Positives
@@ -22,6 +23,7 @@ from nearfar.training.log import RunLogger
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
+from nearfar.training.pair_ranks import hit_rates
 from nearfar.training.settings import Settings
 from nearfar.training.step import GradientStep
 
@@ -52,11 +54,12 @@ class Evaluator:
     ) -> None:
         self.evaluate, self.encoder, self.settings, self.selects = evaluate, encoder, settings, selects
         self.checkpointer, self.logger, self.curve = checkpointer, logger, curve
+        self.judges = evaluate is not None or curve is not None  # at the end, and every so many steps
 
     def __call__(self, step: int, ranks: Ranks) -> bool:
         """Evaluate, if it is due after this step; return whether this is the best evaluation so far."""
         is_end = self.selects and step == self.logger.plan.steps
-        if self.evaluate is not None and (due(step, self.settings.evaluate_every) or is_end):
+        if self.judges and (due(step, self.settings.evaluate_every) or is_end):
             return self.now(step, ranks)
         if self.curve is not None and self.curve.due(step):
             ranks.on_first_rank(partial(self.curve.log, step))
@@ -64,7 +67,7 @@ class Evaluator:
 
     def now(self, step: int, ranks: Ranks) -> bool:
         """Evaluate the weights as they are, those of a step; return whether this is the best evaluation so far."""
-        if self.evaluate is None:
+        if not self.judges:
             return False
         is_best, memory = ranks.on_first_rank(lambda: self._evaluate(step))
         self.checkpointer.memory.update(memory)
@@ -72,8 +75,9 @@ class Evaluator:
 
     def _evaluate(self, step: int) -> tuple[bool, dict[str, Any]]:
         """Return whether this is the best evaluation so far, and the checkpointer's memory after it."""
-        assert self.evaluate is not None
-        metrics = {name: float(value) for name, value in self.evaluate(Model(self.encoder)).items()}
+        found = {} if self.evaluate is None else self.evaluate(Model(self.encoder))
+        loss = None if self.curve is None else self.curve.log(step)
+        metrics = {name: float(value) for name, value in found.items()} | ({} if loss is None else {HELDOUT_LOSS: loss})
         self.logger.log("evaluate", step=step, metrics=metrics)
         self.logger.warn(step, _unknown_best(self.settings, metrics))
         is_best = self.checkpointer.record_evaluation(step, metrics, _deciding_metric(self.settings, metrics))
@@ -144,34 +148,38 @@ class HeldoutLoss:
         read_batch = BatchReader(positives, stores, sampler, self.settings, Ranks(), encoder, self.hidden)
         return [read_batch(step) for step in range(count)]
 
-    @torch.no_grad()
     def __call__(self) -> float:
         """Return the loss. Errors: `InputError` where the loss refuses the batch (no negatives, no grades)."""
+        return self.measured()[0]
+
+    @torch.no_grad()
+    def measured(self) -> tuple[float, dict[str, float]]:
+        """Return the loss, and the hit rates at 1, 5 and 10 within its batches (`pair_ranks.hit_rates`), their mean.
+
+        There are none where no loss compares queries with keys. Errors: as above.
+        """
         module = self.step.train_state.module
         module.eval()
         try:
-            loss = sum(self._loss_of(batch) for batch in self.batches) / len(self.batches)
-            return loss + self._objective()
+            found = [self._measured(batch) for batch in self.batches]
+            loss = sum(one for one, _ in found) / len(found) + self._objective()
         finally:
             module.train()
+        rates = [of_batch for _, of_batch in found if of_batch]
+        return loss, {name: sum(one[name] for one in rates) / len(rates) for name in (rates[0] if rates else ())}
 
-    def or_warning(self, logger: RunLogger, step: int) -> float | None:
-        """Return the loss; None, with a warning, which a run logs once, where it refuses the split."""
-        try:
-            return self()
-        except InputError as error:
-            logger.warn(step, f"no {HELDOUT_LOSS}: {error}")
-            return None
-
-    def _loss_of(self, batch: PreparedBatch) -> float:
+    def _measured(self, batch: PreparedBatch) -> tuple[float, dict[str, float]]:
+        """Return the loss and the hit rates of a batch."""
         if self.step.loss is None or batch.trained is None:
-            return 0.0
+            return 0.0, {}
         inputs, sizes = batch.trained.inputs, batch.trained.sizes
         vectors = self.step.encode.without_graph(inputs, micro_batches(inputs, self.settings))
         views = dict(zip(sizes, torch.split(vectors, list(sizes.values())), strict=True))
         with self.step.encode.autocast():
             queries, keys = self.step.queries_and_keys(views, self.positives)  # (n, d), (m, d)
-            return float(self.step.loss(queries, keys, batch.pairs))
+            loss = float(self.step.loss(queries, keys, batch.pairs))
+        q, k = (normalize(side.float(), dim=1).cpu() for side in (queries, keys))
+        return loss, hit_rates(q @ k.T, batch.pairs)
 
     def _objective(self) -> float:
         """Return the objective's weighted mean over all batches; 0 without one."""
@@ -183,12 +191,14 @@ class HeldoutLoss:
 
 
 class HeldoutCurve:
-    """Logs the held-out loss between evaluations, so that it stands beside the training loss of a run.
+    """Logs the held-out loss now and then, so that it stands beside the training loss of a run, and the hit rates.
 
     It is measured after the first step and then at even distances: at most 20 times in a run, and at most once for
-    twenty times as many rows of training as it reads. The event "heldout" also says how many examples it is of, in
-    batches of which size: only a loss of equally large batches can be compared with that of training. No decision hangs
-    on it.
+    twenty times as many rows of training as it reads; besides these, at each evaluation. The event "heldout" also says
+    how many examples it is of, in batches of which size: only a loss of equally large batches can be compared with that
+    of training. The hit rates at 1, 5 and 10 are those among the keys of such a batch, query-to-key, ties counting
+    against the model: a loss may fall while they fall, too, as the sigmoid loss does where all logits sink. No decision
+    hangs on them.
     """
 
     def __init__(self, loss: HeldoutLoss, settings: Settings, logger: RunLogger) -> None:
@@ -202,25 +212,14 @@ class HeldoutCurve:
         """Return whether the curve has a point after this step."""
         return step == 1 or due(step, self.every)
 
-    def log(self, step: int) -> None:
-        """Log the loss; where it refuses the split, give a warning once."""
-        loss = self.loss.or_warning(self.logger, step)
-        if loss is None:
-            return
+    def log(self, step: int) -> float | None:
+        """Log what is measured and return the loss; None, with a warning once, where the loss refuses the split."""
+        try:
+            loss, rates = self.loss.measured()
+        except InputError as error:
+            self.logger.warn(step, f"no {HELDOUT_LOSS}: {error}")
+            return None
         sizes = [len(batch.examples) for batch in self.loss.batches]
-        self.logger.log("heldout", step=step, **{HELDOUT_LOSS: loss}, of={"examples": sum(sizes), "batch": max(sizes)})
-
-
-def with_heldout_loss(
-    evaluate: Evaluate | None, heldout_loss: HeldoutLoss | None, logger: RunLogger
-) -> Evaluate | None:
-    """Return an evaluation with the held-out loss as one more metric; a split that the loss refuses gives a warning."""
-    if heldout_loss is None:
-        return evaluate
-
-    def evaluate_with_loss(model: Model) -> Mapping[str, float]:
-        metrics = {} if evaluate is None else dict(evaluate(model))
-        loss = heldout_loss.or_warning(logger, logger.step)
-        return metrics if loss is None else {**metrics, HELDOUT_LOSS: loss}
-
-    return evaluate_with_loss
+        of = {"examples": sum(sizes), "batch": max(sizes)}
+        self.logger.log("heldout", step=step, **{HELDOUT_LOSS: loss}, **rates, of=of)
+        return loss

@@ -8,11 +8,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from nearfar.abilities import Learnt
 from nearfar.compute.scheduled import Scheduled, bounds, value_at
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting
 
 MAX_SCALE = 100.0  # CLIP's limit (Radford et al. 2021, section 2.5)
+
+
+def not_filled_in(name: str) -> InputError:
+    """Return the error of a setting that is "learnt", where nobody knows of which encoder (`config.build` does)."""
+    return InputError(f"{name}: 'learnt' is filled in where a recipe is trained; give a number, as encoder.learnt has")
 
 
 class ScheduledNumber(nn.Module):
@@ -42,8 +48,10 @@ class Scale(nn.Module):
     name: of the setting temperature, for errors. temperature: above 0.
     """
 
-    def __init__(self, name: str, temperature: float | Scheduled, learnable: bool) -> None:
+    def __init__(self, name: str, temperature: float | Scheduled | Learnt, learnable: bool) -> None:
         super().__init__()
+        if isinstance(temperature, str):
+            raise not_filled_in(name)
         self.number = ScheduledNumber(name, temperature)
         if learnable and isinstance(temperature, Scheduled):
             raise InputError(f"{name} is both scheduled and learnable; leave one of them out")

@@ -1,0 +1,184 @@
+"""Last blocks over stored states: equal to the whole encoder, trained from a share of the steps on, the rest locked."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import nearfar as nf
+from nearfar.abilities import store_at
+from nearfar.column import ListColumn
+from nearfar.encoders.dual import Dual
+from nearfar.encoders.frozen_projection import FrozenProjection
+from nearfar.encoders.image import Image
+from nearfar.encoders.static import Static
+from nearfar.encoders.transformer import Transformer
+from nearfar.errors import InputError, Interrupted
+from nearfar.losses.infonce import InfoNCE
+from nearfar.model import Model
+from nearfar.positives.columns import Columns
+from nearfar.training.fit import fit
+from tests.encoders.tiny import TEXTS, tiny
+from tests.training.runs import SETTINGS, Rows, rows
+
+PICTURES = [np.random.default_rng(i).integers(0, 256, (40, 50, 3), np.uint8) for i in range(6)]
+ROWS = np.array([4, 0, 0, 2])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("nearfar.encoders.frozen_projection.precision", lambda *_: "fp32")
+
+
+def unlocked(of: Any, **more: Any) -> FrozenProjection:
+    encoder = FrozenProjection(of, initial="random", dim=16, **{"unlock": 1, **more})
+    encoder.prepare([])
+    return encoder
+
+
+def copies(encoder: FrozenProjection) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in encoder.of.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "modernbert", "qwen3"])
+def test_states_of_texts_give_the_vectors_of_the_whole_encoder(kind: str) -> None:
+    encoder = unlocked(tiny(kind))
+    store = encoder.store(ListColumn("text", TEXTS[:6]))
+    expected = Model(encoder.of).embed([TEXTS[row] for row in ROWS])
+    stored = torch.nn.functional.normalize(encoder.of.last_blocks(1)(store_at(store, 1.0)[ROWS]), dim=1)
+    np.testing.assert_allclose(stored.detach().numpy(), expected, atol=2e-5)
+    np.testing.assert_allclose(store[ROWS].vectors.numpy(), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("model", ["small", "resnet10t", "convnext_atto", "mobilenetv3_small_050"])
+def test_states_of_pictures_give_the_vectors_of_the_whole_encoder(model: str) -> None:
+    encoder = unlocked(Image(model, size=32))
+    store = encoder.store(ListColumn("image", PICTURES))
+    below = store_at(store, 0.5)[ROWS]
+    early, late = encoder(store[ROWS]), encoder(below)
+    np.testing.assert_allclose(late.detach().numpy(), early.detach().numpy(), atol=2e-5)
+    assert late.requires_grad
+    assert len(below) == len(ROWS)
+    assert torch.equal(below[1:3].ids[0], below.ids[1])
+    assert torch.equal(below[:1].join([below[1:]]).ids, below.ids)
+
+
+@pytest.mark.parametrize("of", [lambda: tiny("bert"), lambda: Image("small", size=32)])
+def test_states_in_bf16_are_within_a_hundredth(of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = unlocked(of())
+    column = ListColumn("cells", PICTURES if isinstance(encoder.of, Image) else TEXTS[:6])
+    exact = encoder.store(column)
+    monkeypatch.setattr("nearfar.encoders.frozen_projection.precision", lambda *_: "bf16")
+    half = encoder.store(column)
+    assert store_at(half, 1.0)[ROWS].ids.dtype == torch.bfloat16
+    expected = torch.nn.functional.normalize(encoder(exact[ROWS]), dim=1)
+    for share in (0.0, 1.0):
+        found = torch.nn.functional.normalize(encoder(store_at(half, share)[ROWS]), dim=1)
+        assert (found - expected).abs().max() < 1e-2
+
+
+def test_equal_cells_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, seen = unlocked(tiny("bert")), []
+    below = FrozenProjection.inputs
+    monkeypatch.setattr(FrozenProjection, "inputs", lambda self, cells: seen.extend(cells) or below(self, cells))
+    store = encoder.store(ListColumn("text", ["near far", "push", "near far", "push", "key"]))
+    assert sorted(seen) == ["key", "near far", "push"]
+    assert torch.equal(store[np.array([0])].vectors, store[np.array([2])].vectors)
+    states = store_at(store, 1.0)
+    assert torch.equal(states[np.array([1])].ids, states[np.array([3])].ids)
+
+
+def train(folder: Path, steps: int = 8, **more: Any) -> tuple[FrozenProjection, dict[str, Tensor]]:
+    encoder = unlocked(tiny("bert"), unlock_at=0.5, unlock_rate=0.5)
+    before = copies(encoder)
+    fit(encoder, Columns(rows()), InfoNCE(), out=folder, quiet=True, **{**SETTINGS, "steps": steps, **more})
+    return encoder, before
+
+
+def test_only_the_last_blocks_move_and_only_after_their_share_of_the_steps(tmp_path: Path) -> None:
+    moved: dict[int, set[str]] = {}
+    encoder = unlocked(tiny("bert"), unlock_at=0.5)
+    before = copies(encoder)
+    last = {
+        name for name, p in encoder.of.named_parameters() if any(p is q for q in encoder.of.last_blocks(1).parameters)
+    }
+
+    def look(model: Model) -> dict[str, float]:
+        now = copies(encoder)
+        moved[len(moved) + 1] = {name for name in before if not torch.equal(before[name], now[name])}
+        return {"mrr@10": 0.0}
+
+    settings = {**SETTINGS, "steps": 8, "evaluate_every": 1}
+    fit(encoder, Columns(rows()), InfoNCE(), out=tmp_path / "run", evaluate=look, quiet=True, **settings)
+    assert all(not moved[step] for step in range(1, 5)), moved  # share (step - 1) / 8 is below a half
+    assert moved[5] == moved[8] == last
+    assert last < set(before)
+
+
+def test_a_run_that_is_interrupted_before_and_after_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole, _ = train(tmp_path / "whole", checkpoint_every=1)
+    for stop in (3, 6):
+        folder = tmp_path / f"run{stop}"
+
+        def halt(model: Model, stop: int = stop, calls: list[int] = []) -> dict[str, float]:  # noqa: B006
+            calls.append(1)
+            if len(calls) == stop:
+                raise Interrupted("here")
+            return {"mrr@10": 0.0}
+
+        with pytest.raises(Interrupted):
+            train(folder, checkpoint_every=1, evaluate=halt, evaluate_every=1)
+        again, _ = train(folder, checkpoint_every=1, evaluate=lambda _: {"mrr@10": 0.0}, evaluate_every=1, resume=True)
+        for (name, a), (_, b) in zip(whole.state_dict().items(), again.state_dict().items(), strict=True):
+            assert torch.equal(a, b), (stop, name)
+
+
+def test_a_dual_of_pictures_and_texts_saves_what_it_learnt(tmp_path: Path) -> None:
+    texts = TEXTS[:6]
+    dual = Dual(unlocked(Image("small", size=32), unlock_at=0.0), unlocked(tiny("bert"), unlock_at=0.5))
+    positives = Columns(Rows(image=PICTURES, caption=texts), query="image", key="caption")
+    run = fit(dual, positives, InfoNCE(), out=tmp_path / "run", quiet=True, **{**SETTINGS, "batch_size": 6})
+    opened = Model.load(tmp_path / "run" / "model")
+    for cells, role in ((PICTURES, "query"), (texts, "key")):
+        np.testing.assert_allclose(opened.embed(cells, role=role), run.model.embed(cells, role=role), atol=1e-6)
+
+
+def test_a_copy_has_last_blocks_of_its_own() -> None:
+    encoder = unlocked(tiny("bert"))
+    other = copy.deepcopy(encoder)
+    inputs = other.inputs(TEXTS[:2])
+    with torch.no_grad():
+        for weight in other.of.parameters():
+            weight.mul_(0)
+    assert not torch.equal(other(inputs), encoder(encoder.inputs(TEXTS[:2])))
+    assert {id(p) for p in other.parameters()}.isdisjoint({id(p) for p in encoder.parameters()})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: unlocked(tiny("bert"), unlock=2), "has 2 blocks or layers; 1 to 1"),
+        (lambda: unlocked(Static(dim=16, vocabulary=300)), r"unlock: Static has no blocks"),
+        (lambda: unlocked(tiny("mpnet")), "its texts are padded"),
+        (lambda: unlocked(Image("vit_tiny_patch16_224", size=224)), "cannot be divided"),
+        (lambda: unlocked(tiny("bert"), unlock_at=1.0), "unlock_at is a share"),
+        (lambda: unlocked(tiny("bert"), unlock_rate=0.0), "unlock_rate a factor"),
+        (lambda: FrozenProjection(tiny("bert"), dim=64), "with encoder.initial=random it may be up to"),
+    ],
+)
+def test_what_cannot_be_unlocked_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_a_run_says_what_is_unlocked() -> None:
+    assert "the last 1 blocks are trained after 25% of the steps" in unlocked(tiny("bert"), unlock_at=0.25).says()[0]
+    assert nf.encoders.FrozenProjection is FrozenProjection
+    assert isinstance(unlocked(tiny("bert")).of, Transformer)
