@@ -590,6 +590,13 @@ def is_usual_for(metric: Any, task: Task) -> bool:
 
 
 @runtime_checkable
+class HasEncoder(Protocol):
+    """A model that is an encoder with its prompts, and is asked what its sides read."""
+
+    encoder: Encoder
+
+
+@runtime_checkable
 class Fingerprinted(Protocol):
     """A model that knows the identity of its embedding space."""
 

@@ -108,6 +108,12 @@ def role_reading(encoder: Encoder, kind: str | None, usual: str | None = None) -
     return other if _reads(encoder, other, kind) else usual
 
 
+def kinds_of_sides(encoder: Encoder) -> list[str]:
+    """Return the kinds of cells that an encoder's sides read, each once; [] where one of them does not say."""
+    known = [reads(side(encoder, role)) for role in ROLES]
+    return list(dict.fromkeys(kind for kinds in known for kind in kinds)) if all(known) else []
+
+
 def text_role(encoder: Encoder) -> str | None:
     """Return the role of the side that reads texts: query where it does, else key; None where neither reads text."""
     return next((role for role in ROLES if _reads(encoder, role, "text")), None)

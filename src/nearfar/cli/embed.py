@@ -48,16 +48,18 @@ def command(
     read = reading(overrides, delimiter=delimiter, pairs=False, further=further)
     refuse_data(texts, delimited="delimiter" in read.data)
     reserve(out)
+    from nearfar.column import column_kind
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
     from nearfar.model import Model
-    from nearfar.sides import ROLES
+    from nearfar.sides import ROLES, role_reading
     from nearfar.vectors.quantize import Ranges
 
     if role is not None and role not in ROLES:
         raise InputError(f"--role {role}: no such role; known: {', '.join(ROLES)}")
     ids, found = sources.texts(texts, column, read, split=split)
     loaded = Model.load(model)
+    role = role or role_reading(loaded.encoder, column_kind(found))
     ranges: Column | Ranges | None = None
     if calibration is not None:
         if calibration.endswith(".npy"):
