@@ -18,6 +18,7 @@ from nearfar.abilities import (
     KnowsLanguages,
     ReadsPictures,
     Tokenises,
+    Truncates,
     TwoSided,
     named_prompts_of,
     prompts_of,
@@ -96,6 +97,8 @@ class FrozenProjection(nn.Module):
         self.named_prompts = named_prompts_of(of)
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
+        if isinstance(of, Truncates):
+            self.truncated = of.truncated
         if isinstance(of, ReadsPictures):
             self.picture_size = of.picture_size
         if isinstance(of, KnowsLanguages):
@@ -115,6 +118,11 @@ class FrozenProjection(nn.Module):
     def starts_from(self) -> str | None:
         """The model that the inner encoder began from; None where its weights were random."""
         return start_of(self.of)
+
+    def untrained(self) -> FrozenProjection:
+        """Return the same encoder under a layer as it begins: of two such towers the spaces do not belong together."""
+        other = FrozenProjection(self.of, self.dim, self.prompts)
+        return other.to(self.projection.linear.weight.device).train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the layer alone: the frozen encoder stays in eval mode, without dropout."""

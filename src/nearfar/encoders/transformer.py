@@ -185,6 +185,10 @@ class Transformer(nn.Module):
         """Return token ids, one text after the other (t,), and the texts' lengths (n,), both with special tokens."""
         return self._required_tokenizer()(texts)
 
+    def truncated(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return for each text whether it is longer than what is read, (n,)."""
+        return self._required_tokenizer().truncated(texts)
+
     def unread_and_fertility(self, texts: Sequence[str]) -> tuple[float, float]:
         """Return the share of the texts' letters that the tokenizer cannot read, and its tokens of a word."""
         return self._required_tokenizer().unread_and_fertility(texts)
