@@ -95,7 +95,7 @@ def usual_floors(task: Task) -> dict[str, Floor]:
 
 
 def has_untrained_floor(task: Task) -> bool:
-    """Return whether the untrained network is a floor of a task: of classes, wherever cells are no text, and between kinds.
+    """Return whether the untrained network is a floor of a task: of classes, of cells that are no text, between kinds.
 
     Random convolutions tell pictures apart to a degree, so what is not above that was not learnt. The same is true of
     two towers: pretrained ones under layers that are not trained say what chance is in the table.
