@@ -110,14 +110,17 @@ def contact_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] 
     if tiles is None:
         return None
     by_name = {str(group.get("name")): group for group in _objects(given.get("groups"))}
-    groups = []
+    groups: list[dict[str, Any]] = []
     for name, (title, about) in _GROUPS.items():
         queries = [_query(one, tiles) for one in _objects(mapping(by_name.get(name)).get("queries"))[:_QUERIES]]
         if queries := [query for query in queries if query["found"]]:
             groups.append({"title": title, "about": about, "queries": queries})
     numbers = {key: finite(given.get(key)) for key in ("searched", "of")}
-    of_texts = any(one["tile"] is None for group in groups for query in group["queries"] for one in query["found"])
-    return {"groups": groups, "labels": given.get("kind") == "labels", "of_texts": of_texts, **numbers}
+    shown: list[dict[str, Any]] = [query for group in groups for query in group["queries"]]
+    of_texts = any(one["tile"] is None for query in shown for one in query["found"])
+    by_texts = bool(shown) and all(query["tile"] is None for query in shown)
+    kinds = {"labels": given.get("kind") == "labels", "of_texts": of_texts, "by_texts": by_texts}
+    return {"groups": groups, **kinds, **numbers}
 
 
 def _query(given: Mapping[str, Any], tiles: Tiles) -> dict[str, Any]:

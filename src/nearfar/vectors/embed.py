@@ -36,10 +36,10 @@ def embed_by_kind(model: Any, cells: Sequence[Any], role: Literal["query", "key"
 
     Errors: `InputError` for a cell that neither side reads; those of the model, by row.
     """
-    encoder: Any = model.encoder if isinstance(model, HasEncoder) else None
-    if not isinstance(encoder, TwoSided):
+    if not isinstance(model, HasEncoder) or not isinstance(model.encoder, TwoSided):
         found: Vectors = model.embed(list(cells), role=role)
         return found
+    encoder: Any = model.encoder
     known = kinds_of_sides(encoder)
     rows: dict[Any, list[int]] = {}  # by role
     for row, cell in enumerate(cells):
