@@ -80,7 +80,7 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
         "samples": [row for row in entries(results.get("samples")) if isinstance(row, dict)][:3],
         "sheet": sheet,
         "projection_map": _projection_map(
-            mapping(results.get("projection_map")), sprites, two_kinds=bool(mapping(protocol.get("kinds")))
+            mapping(results.get("projection_map")), sprites, mapping(protocol.get("kinds"))
         ),
         "protocol": results.get("protocol"),
     }
@@ -149,10 +149,12 @@ def _histogram(histogram: dict[str, Any]) -> dict[str, Any] | None:
     return {"edges": edges, "shares": [[value / sum(values) for value in values] for values in known]}
 
 
-def _projection_map(given: dict[str, Any], sprites: Sprites, *, two_kinds: bool = False) -> dict[str, Any] | None:
+def _projection_map(
+    given: dict[str, Any], sprites: Sprites, kinds: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Return the points of a map with their styles and its legend; None unless it is complete.
 
-    two_kinds: the groups are of two kinds of cells; the second has squares, and both have their centres.
+    kinds: those of queries and documents, where they differ: texts are squares, and both groups have their centres.
     """
     names = [str(name) for name in entries(given.get("groups"))]
     points = list(zip(*(map(finite, entries(given.get(key))) for key in ("x", "y", "group")), strict=False))
@@ -164,10 +166,13 @@ def _projection_map(given: dict[str, Any], sprites: Sprites, *, two_kinds: bool 
     if not all(0 <= group < len(names) for group in groups):
         return None
     legend, styles = grouped(names, groups)
-    two_kinds = two_kinds and len(legend) == 2
-    if two_kinds:
-        legend[1] = replace(legend[1], style=f"{legend[1].style} square")
-        styles = [legend[group].style for group in groups]
+    two_kinds = bool(kinds) and len(names) == len(legend) == 2
+    if kinds and two_kinds:
+        marks = (
+            ("g1 square", "g0") if kinds.get("queries") == "text" else ("g0", "g1 square")
+        )  # as in the other direction
+        legend = [replace(one, style=mark) for one, mark in zip(legend, marks)]
+        styles = [marks[group] for group in groups]
     texts = [*map(str, entries(given.get("text"))), *[""] * len(points)]
     linked = [pair for pair in entries(given.get("pairs")) if isinstance(pair, list) and len(pair) == 2]
     known = [(i, j) for i, j in linked if all(type(end) is int and 0 <= end < len(points) for end in (i, j))]

@@ -36,9 +36,9 @@ def embed_by_kind(model: Any, cells: Sequence[Any], role: Literal["query", "key"
 
     Errors: `InputError` for a cell that neither side reads; those of the model, by row.
     """
+    embed: Callable[..., Vectors] = model.embed
     if not isinstance(model, HasEncoder) or not isinstance(model.encoder, TwoSided):
-        found: Vectors = model.embed(list(cells), role=role)
-        return found
+        return embed(list(cells), role=role)
     encoder: Any = model.encoder
     known = kinds_of_sides(encoder)
     rows: dict[Any, list[int]] = {}  # by role
@@ -52,7 +52,7 @@ def embed_by_kind(model: Any, cells: Sequence[Any], role: Literal["query", "key"
     vectors = np.empty((len(cells), encoder.dim), np.float32)
     for reading, own in rows.items():
         try:
-            vectors[own] = model.embed([cells[row] for row in own], role=reading)
+            vectors[own] = embed([cells[row] for row in own], role=reading)
         except NoVectorError as error:  # which counts the rows that were given
             raise NoVectorError(own[error.row], error.why) from error
     return vectors
