@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -118,11 +120,13 @@ def test_between_kinds_the_layers_as_they_began_are_a_floor(with_head: bool) -> 
         model = nf.Model(Projected(model.encoder, nf.heads.Mlp(dim=8, sizes=[4], norm="none")))
     fresh = untrained_of(model.encoder)
     assert fresh is not None and fresh.dim == model.dim
-    dual = fresh.of if with_head else fresh
+    dual: Any = fresh
+    inner: Any = model.encoder
+    if with_head:
+        dual, inner = dual.of, inner.of
     for role, tower in dual.towers.items():
         layer = tower.projection.linear
         assert torch.equal(layer.weight, torch.eye(8, layer.in_features)) and not layer.bias.any()
-        inner = model.encoder.of if with_head else model.encoder
         assert tower.of is inner.towers[role].of  # which training does not move
     report = nf.evaluate(model, task, "hit_rate", resamples=2)
     assert next(iter(report.baseline)) == UNTRAINED
