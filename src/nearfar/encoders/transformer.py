@@ -178,8 +178,7 @@ class Transformer(nn.Module):
         """Train the tokenizer on the columns' texts, and make the model, where there is none yet."""
         if self.tokenizer is None and self.config is not None:
             self.tokenizer = PretrainedTokenizer.train(columns, self.vocabulary)
-            config = {**self.config, **self.tokenizer.config_settings()}
-            self._set_backbone(backbone.make_backbone(config, self.seed))
+            self._set_backbone(backbone.make_backbone({**self.config, **self.tokenizer.config_settings()}, self.seed))
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return token ids, one text after the other (t,), and the texts' lengths (n,), both with special tokens."""
@@ -197,8 +196,8 @@ class Transformer(nn.Module):
         """Return texts as tokens."""
         ids, lengths = self.tokenise(cells)
         if not lengths.all():
-            row = int(np.argmin(lengths))
-            raise InputError(f"encoders.transformer: the tokenizer has no token for {cells[row][:40]!r}; leave it out")
+            cell = cells[int(np.argmin(lengths))][:40]
+            raise InputError(f"encoders.transformer: the tokenizer has no token for {cell!r}; leave it out")
         return Tokens.of(torch.from_numpy(ids.astype(np.int64)), lengths, padded=not self.packed)
 
     def store(self, column: Column) -> TokenStore:
@@ -225,8 +224,7 @@ class Transformer(nn.Module):
         places = torch.from_numpy(ranges(np.zeros(len(inputs), np.int64), inputs.costs())).to(inputs.ids.device)
         if len(inputs) == 0:
             return States(torch.zeros(0, self.width, device=inputs.ids.device), offsets, places)
-        order = np.argsort(-inputs.costs(), kind="stable")
-        parts = list(self._packed_states(inputs, order))
+        parts = list(self._packed_states(inputs, np.argsort(-inputs.costs(), kind="stable")))
         tokens = torch.cat([tokens for _, tokens, _ in parts])  # (t,) the place of each state among the inputs' tokens
         return States(torch.cat([x for x, _, _ in parts])[tokens.argsort()], offsets, places)
 
@@ -251,8 +249,7 @@ class Transformer(nn.Module):
     def _bf16_forward(self) -> Tensor:
         """Return the vectors of two short texts, computed in bf16: the trial of `runs_in_bf16`."""
         with torch.autocast("cpu", torch.bfloat16):
-            vectors: Tensor = self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2])))
-            return vectors
+            return cast("Tensor", self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2]))))
 
     def rates(self) -> dict[str, float]:
         """Return the factor of each parameter's learning rate, by name."""
@@ -280,8 +277,9 @@ class Transformer(nn.Module):
 
     def save(self, folder: Path) -> list[ForeignForm]:
         """Write model and tokenizer as transformers reads them, and the rest as sentence-transformers reads it."""
-        model = merge_lora(self.backbone)
-        return write_transformer(folder, model, self._required_tokenizer(), self.pooling, self.after)
+        return write_transformer(
+            folder, merge_lora(self.backbone), self._required_tokenizer(), self.pooling, self.after
+        )
 
     def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""
