@@ -121,7 +121,10 @@ class FrozenProjection(nn.Module):
 
     def untrained(self) -> FrozenProjection:
         """Return the same encoder under a layer as it begins: of two such towers the spaces do not belong together."""
+        trained = [(parameter, parameter.requires_grad) for parameter in self.of.parameters()]
         other = FrozenProjection(self.of, self.dim, self.prompts)
+        for parameter, flag in trained:  # of the encoder that both have
+            parameter.requires_grad_(flag)
         return other.to(self.projection.linear.weight.device).train(self.training)
 
     def train(self, mode: bool = True) -> Self:

@@ -136,7 +136,7 @@ class Transformer(nn.Module):
         length = most if self.max_length is None else self.max_length
         if not least <= length <= most:
             raise InputError(f"encoder.max_length: {length} does not fit: the model reads {least} to {most} tokens")
-        self.max_length = tokenizer.truncate_to(length)
+        self.max_length, self.truncated = tokenizer.truncate_to(length), tokenizer.truncated
         self.first_position = packed_forward.find_first_position(model)
         self.packed = self.first_position is not None
         if not self.packed and not tokenizer.filled:  # those are all of one length
@@ -178,15 +178,12 @@ class Transformer(nn.Module):
         """Train the tokenizer on the columns' texts, and make the model, where there is none yet."""
         if self.tokenizer is None and self.config is not None:
             self.tokenizer = PretrainedTokenizer.train(columns, self.vocabulary)
-            self._set_backbone(backbone.make_backbone({**self.config, **self.tokenizer.config_settings()}, self.seed))
+            config = {**self.config, **self.tokenizer.config_settings()}
+            self._set_backbone(backbone.make_backbone(config, self.seed))
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return token ids, one text after the other (t,), and the texts' lengths (n,), both with special tokens."""
         return self._required_tokenizer()(texts)
-
-    def truncated(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Return for each text whether it is longer than what is read, (n,)."""
-        return self._required_tokenizer().truncated(texts)
 
     def unread_and_fertility(self, texts: Sequence[str]) -> tuple[float, float]:
         """Return the share of the texts' letters that the tokenizer cannot read, and its tokens of a word."""
@@ -196,8 +193,8 @@ class Transformer(nn.Module):
         """Return texts as tokens."""
         ids, lengths = self.tokenise(cells)
         if not lengths.all():
-            cell = cells[int(np.argmin(lengths))][:40]
-            raise InputError(f"encoders.transformer: the tokenizer has no token for {cell!r}; leave it out")
+            row = int(np.argmin(lengths))
+            raise InputError(f"encoders.transformer: the tokenizer has no token for {cells[row][:40]!r}; leave it out")
         return Tokens.of(torch.from_numpy(ids.astype(np.int64)), lengths, padded=not self.packed)
 
     def store(self, column: Column) -> TokenStore:
@@ -224,7 +221,8 @@ class Transformer(nn.Module):
         places = torch.from_numpy(ranges(np.zeros(len(inputs), np.int64), inputs.costs())).to(inputs.ids.device)
         if len(inputs) == 0:
             return States(torch.zeros(0, self.width, device=inputs.ids.device), offsets, places)
-        parts = list(self._packed_states(inputs, np.argsort(-inputs.costs(), kind="stable")))
+        order = np.argsort(-inputs.costs(), kind="stable")
+        parts = list(self._packed_states(inputs, order))
         tokens = torch.cat([tokens for _, tokens, _ in parts])  # (t,) the place of each state among the inputs' tokens
         return States(torch.cat([x for x, _, _ in parts])[tokens.argsort()], offsets, places)
 
@@ -249,7 +247,8 @@ class Transformer(nn.Module):
     def _bf16_forward(self) -> Tensor:
         """Return the vectors of two short texts, computed in bf16: the trial of `runs_in_bf16`."""
         with torch.autocast("cpu", torch.bfloat16):
-            return cast("Tensor", self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2]))))
+            vectors: Tensor = self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2])))
+            return vectors
 
     def rates(self) -> dict[str, float]:
         """Return the factor of each parameter's learning rate, by name."""
@@ -277,9 +276,8 @@ class Transformer(nn.Module):
 
     def save(self, folder: Path) -> list[ForeignForm]:
         """Write model and tokenizer as transformers reads them, and the rest as sentence-transformers reads it."""
-        return write_transformer(
-            folder, merge_lora(self.backbone), self._required_tokenizer(), self.pooling, self.after
-        )
+        model = merge_lora(self.backbone)
+        return write_transformer(folder, model, self._required_tokenizer(), self.pooling, self.after)
 
     def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""
