@@ -415,10 +415,13 @@ def start_of(encoder: Any) -> str | None:
 
 @runtime_checkable
 class HasUntrained(Protocol):
-    """An encoder that can be made anew with random weights, all else the same: what training has to beat."""
+    """An encoder that can be made as it was before training, all else the same: what training has to beat.
+
+    What training moves has random weights, or those that it begins with; a part that stays as it is keeps its own.
+    """
 
     def untrained(self) -> Encoder | None:
-        """Return it; None where the architecture cannot be made without its weights."""
+        """Return it; None where it cannot be made without its weights."""
         ...
 
 
@@ -467,6 +470,15 @@ class HasMaxLength(Protocol):
     """An encoder that reads the beginning of a longer text alone."""
 
     max_length: int | None
+
+
+@runtime_checkable
+class Truncates(HasMaxLength, Protocol):
+    """An encoder that says which texts are longer than it reads; one that ends at the maximum is not."""
+
+    def truncated(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return for each text whether it is truncated, (n,)."""
+        ...
 
 
 @runtime_checkable
@@ -689,6 +701,13 @@ def is_usual_for(metric: Any, task: Task) -> bool:
 
 
 # --- models ---
+
+
+@runtime_checkable
+class HasEncoder(Protocol):
+    """A model that is an encoder with its prompts, and is asked what its sides read."""
+
+    encoder: Encoder
 
 
 @runtime_checkable

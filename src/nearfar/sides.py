@@ -53,7 +53,7 @@ def prepare_sides(encoder: Encoder, positives: Positives) -> None:
         encoder.prepare(_once(positives.views.values()))
         return
     for role in ROLES:
-        own = [view for view in positives.views if _role(positives, view) == role]
+        own = [view for view in positives.views if role_of_view(positives, view) == role]
         encoder.side(role).prepare(_once(positives.views[view] for view in own))
 
 
@@ -75,7 +75,7 @@ def refuse_kinds(encoder: Encoder, positives: Positives) -> None:
         reader = side_of(encoder, positives, view)
         known, kind = reads(reader), column_kind(column)
         if known and kind is not None and kind not in known:
-            name = side_name(encoder, _role(positives, view))
+            name = side_name(encoder, role_of_view(positives, view))
             raise InputError(
                 f"view {view!r} (column {column.name!r}) is {kind}, and {name} reads {kinds_read(reader)}; name "
                 f"another column, or take an encoder of {kind}"
@@ -108,6 +108,12 @@ def role_reading(encoder: Encoder, kind: str | None, usual: str | None = None) -
     return other if _reads(encoder, other, kind) else usual
 
 
+def kinds_of_sides(encoder: Encoder) -> list[str]:
+    """Return the kinds of cells that an encoder's sides read, each once; [] where one of them does not say."""
+    known = [reads(side(encoder, role)) for role in ROLES]
+    return list(dict.fromkeys(kind for kinds in known for kind in kinds)) if all(known) else []
+
+
 def text_role(encoder: Encoder) -> str | None:
     """Return the role of the side that reads texts: query where it does, else key; None where neither reads text."""
     return next((role for role in ROLES if _reads(encoder, role, "text")), None)
@@ -118,6 +124,6 @@ def _reads(encoder: Encoder, role: str, kind: str) -> bool:
     return not known or kind in known
 
 
-def _role(positives: Positives, view: str) -> str:
+def role_of_view(positives: Positives, view: str) -> str:
     """Return the role whose side reads a view: that of keys, for a view that is in no pair."""
     return next(iter(roles_of(positives, view)), "key")

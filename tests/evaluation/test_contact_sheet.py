@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfar.evaluation.contact_sheet import BEST, DRAWN, NEIGHBOURS, WORST, contact_sheet
+from nearfar.evaluation.contact_sheet import BEST, DRAWN, NEIGHBOURS, TEXTS, WORST, contact_sheet
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.predictions import predictions_of
 from nearfar.tasks import Labels
@@ -100,6 +100,31 @@ def test_pictures_to_be_found_are_right_where_they_are_relevant_and_texts_may_as
     sheet = contact_sheet(asked, predictions_of(Both(), asked, 0), 0)[0]
     assert {query["tile"] for group in sheet["groups"] for query in group["queries"]} == {None}
     assert sheet["groups"][0]["queries"][0]["text"].isdigit()
+
+
+def test_pictures_that_ask_have_the_first_texts_and_one_of_their_own_where_none_is_right() -> None:
+    pictures = [np.full((5, 5, 3), (20 * i, 250 - 20 * i, 100), np.uint8) for i in range(12)]
+
+    class Both(Means):
+        def embed(self, cells: list[Any], /, role: str | None = None) -> np.ndarray:
+            return super().embed([pictures[int(cell[0], 12)] if isinstance(cell, str) else cell for cell in cells])
+
+    texts = [f"{'0123456789ab'[i // 2]} {'x' * 300}" for i in range(24)]
+    relevance = {i: {2 * ((i + 6 * (i < 6)) % 12): 1, 2 * ((i + 6 * (i < 6)) % 12) + 1: 1} for i in range(12)}
+    task = retrieval(pictures, texts, relevance)
+    sheet, files = contact_sheet(task, predictions_of(Both(), task, 0), 0)
+    assert len(files) == 1
+    for group in sheet["groups"]:
+        for query in group["queries"]:
+            assert query["tile"] is not None and len(query["found"]) == TEXTS
+            assert all(one["tile"] is None and len(one["text"]) <= 160 for one in query["found"])
+            assert query["right"] == sum(one["right"] for one in query["found"])
+            assert ("expected" in query) == (query["right"] == 0)
+            if query["right"] == 0:
+                assert query["expected"]["tile"] is None and query["expected"]["text"]
+    by_name = {group["name"]: group["queries"] for group in sheet["groups"]}
+    assert all(query["found"][0]["right"] for query in by_name["best"])
+    assert all(not query["found"][0]["right"] for query in by_name["worst"])
 
 
 def test_texts_have_no_sheet_and_pictures_stay_out_of_the_json(task: Labels) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 import nearfar as nf
+from nearfar.abilities import untrained_of
 from nearfar.column import ListColumn
+from nearfar.encoders.dual import Dual
+from nearfar.encoders.frozen_projection import FrozenProjection
+from nearfar.encoders.projected import Projected
 from nearfar.evaluation.baseline_values import START, UNTRAINED
 from nearfar.evaluation.evaluate import judged_start
-from nearfar.tasks import Labels
+from nearfar.tasks import Labels, Retrieval
 
 
 def classes_of_colour(n: int = 40) -> Labels:
@@ -88,3 +94,51 @@ def test_what_was_judged_before_training_takes_its_place(encoder: nf.encoders.Im
 def test_baselines_that_are_named_are_all_that_there_are(encoder: nf.encoders.Image) -> None:
     report = nf.evaluate(nf.Model(encoder), classes_of_colour(), "knn", baselines="majority", resamples=20)
     assert list(report.baseline) == ["majority"]
+
+
+def of_two_kinds() -> tuple[nf.Model, Retrieval]:
+    """Return frozen towers under layers that training has moved, and a task of finding colours by words."""
+    words = ["dark red", "light red", "dark blue", "light blue", "dark green", "light green"]
+    static = nf.encoders.Static(dim=16, vocabulary=300)
+    static.prepare([ListColumn("text", words)])
+    towers = (FrozenProjection(nf.encoders.Image(size=32), dim=8), FrozenProjection(static, dim=8))
+    for tower in towers:
+        torch.nn.init.normal_(tower.projection.linear.weight)
+        torch.nn.init.normal_(tower.projection.linear.bias)
+    pictures = [*np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)]
+    ids = [str(i) for i in range(6)]
+    columns = ListColumn("text", words), ListColumn("image", pictures)
+    return nf.Model(Dual(*towers)), Retrieval(
+        "colours", *columns, ids, ids, {i: {i: 1} for i in range(6)}, np.arange(6)
+    )
+
+
+@pytest.mark.parametrize("with_head", [False, True])
+def test_between_kinds_the_layers_as_they_began_are_a_floor(with_head: bool) -> None:
+    model, task = of_two_kinds()
+    if with_head:
+        model = nf.Model(Projected(model.encoder, nf.heads.Mlp(dim=8, sizes=[4], norm="none")))
+    fresh = untrained_of(model.encoder)
+    assert fresh is not None and fresh.dim == model.dim
+    dual: Any = fresh
+    inner: Any = model.encoder
+    if with_head:
+        dual, inner = dual.of, inner.of
+    for role, tower in dual.towers.items():
+        layer = tower.projection.linear
+        assert torch.equal(layer.weight, torch.eye(8, layer.in_features)) and not layer.bias.any()
+        assert tower.of is inner.towers[role].of  # which training does not move
+    report = nf.evaluate(model, task, "hit_rate", resamples=2)
+    assert next(iter(report.baseline)) == UNTRAINED
+    if not with_head:
+        own = nf.evaluate(nf.Model(fresh), task, "hit_rate", baselines=[], resamples=2).metrics
+        assert own == report.baseline[UNTRAINED]
+    words = task.queries.read(0, 6)
+    assert not np.allclose(nf.Model(fresh).embed(words, "key"), model.embed(words, "key"), atol=1e-3)
+
+
+def test_a_tower_that_cannot_be_made_anew_leaves_no_floor() -> None:
+    model, _ = of_two_kinds()
+    static = nf.encoders.Static(dim=8, vocabulary=300)
+    static.prepare([ListColumn("text", ["dark red"])])
+    assert untrained_of(Dual(model.encoder.towers["query"], static)) is None

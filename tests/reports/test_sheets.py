@@ -92,6 +92,49 @@ def test_what_comes_from_data_is_escaped() -> None:
     assert "<script>alert" not in html and "\x1b" not in html and len(html) < 100_000 + 2 * len(made.data)
 
 
+def test_captions_that_pictures_found_are_lines_with_marks_and_the_worst_are_not_said_twice() -> None:
+    made = tiles(2)
+    found = [{"tile": None, "text": "a <dog>", "right": True, "score": 0.4}, {"tile": None, "text": EVIL, "score": 0.3}]
+    query = {"tile": 0, "text": "", "right": 1, "rank": 1, "found": found}
+    missed = {"tile": 1, "found": found[1:], "expected": {"tile": None, "text": "its <own>"}}
+    groups = [{"name": "drawn", "queries": [query]}, {"name": "worst", "queries": [missed]}]
+    html = shown(sheet(made, kind="retrieval", groups=groups), made)
+    elements = Elements(html)
+    assert elements.open == []
+    seen = text(html)
+    assert "captions found for them" in seen and "a &lt;dog&gt;" in html and "its &lt;own&gt;" in html
+    assert "<script>alert" not in html and "\x1b" not in html
+    listed = [given.get("class") for tag, given in elements.found if tag == "li" and given.get("class")]
+    assert listed == ["right", "wrong", "wrong", "expected"]
+    assert [given["aria-label"] for tag, given in elements.found if tag == "i" and given.get("role")] == [
+        "right", "wrong", "wrong"]  # fmt: skip
+    assert "worst of the wrong answers" not in seen
+    assert "worst of the wrong answers" in text(page(results(), []))
+    asked = {**query, "tile": None, "text": "a dog", "found": [{"tile": 1, "text": "", "right": True, "score": 0.4}]}
+    html = shown(sheet(made, kind="retrieval", groups=[{"name": "drawn", "queries": [asked]}]), made)
+    assert "Words and the pictures found by them" in text(html)
+
+
+def test_a_map_of_two_kinds_has_two_marks_their_centres_and_thumbnails_of_the_pictures() -> None:
+    made = tiles(2)
+    points = {"x": [0.0, 0.2, 1.0, 1.2], "y": [0.0, 0.2, 1.0, 1.2], "group": [0, 0, 1, 1]}
+    groups = {"groups": ["queries (image)", "documents (text)"], "text": ["", "", "a <dog>", "b"], "pairs": [[0, 2]]}
+    given = {"dim": 9, "of": 9, "shares": [0.2, 0.1], **points, **groups, "tiles": [0, 1, None, None]}
+    both = results() | {"projection_map": {**given, **made.layout("map")}}
+    both["protocol"] = {**both["protocol"], "kinds": {"queries": "image", "documents": "text"}}
+    html = page(both, [], pictures={made.file("map"): made.data})
+    elements = Elements(html)
+    assert elements.open == []
+    marks = [(tag, given) for tag, given in elements.found if "point" in str(given.get("class"))]
+    assert [tag for tag, _ in marks] == ["circle", "circle", "rect", "rect"]
+    assert ["data-sprite" in given for _, given in marks] == [True, True, False, False]
+    centres = [str(given["data-tip"]) for _, given in elements.found if "centre" in str(given.get("class"))]
+    assert centres == ["centre of the queries (image)", "centre of the documents (text)"]
+    assert 'class="thumb ' not in html and "modality gap" in text(html)
+    one_kind = page(results() | {"projection_map": given}, [])
+    assert "centre of the" not in one_kind and " square" not in one_kind[one_kind.index("Map of vectors") :]
+
+
 def test_views_and_map_of_pictures() -> None:
     cells = noise(3, 32)
     examples = [SeenExample(4, 5, [SeenView("view", 0, cells[1], cells[0]), SeenView("view 2", 0, cells[2], cells[0])])]

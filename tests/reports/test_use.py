@@ -78,6 +78,46 @@ def test_the_lines_of_a_model_of_pictures_are_run(
     assert json.loads(capsys.readouterr().out)[0]["id"] == "4.png"
 
 
+def test_the_lines_of_a_model_of_pictures_and_words_are_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("PIL", reason="the extra images is not installed")
+    pytest.importorskip("timm", reason="the extra images is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEARFAR_CACHE", str(tmp_path / "cache"))
+    in_folder(tmp_path / "PICTURES", {f"{i}.png": encoded(noise(i, 32, 32)) for i in range(9)})
+    texts = nf.encoders.Static(dim=256, vocabulary=300)
+    texts.prepare(
+        [nf.column.ListColumn("text", ["a dog on a beach", "a photo of a cat", "a blurry close-up of the dog"])]
+    )
+    model = nf.Model(nf.encoders.Dual(nf.encoders.Image(size=32), texts))
+    model.save(tmp_path / "m")
+    (_, python), (_, shell) = use_lines(Path("m"))
+    made: dict[str, Any] = {}
+    exec(python, made)
+    assert made["query"].shape == (8, 256) and made["key"].shape == (1, 256)
+    pictures = nf.data.Images("PICTURES").column("image").read(0, 9)
+    cosines = model.embed(pictures, role="query") @ model.embed(["a dog on a beach"], role="key")[0]
+    for line in shell.splitlines():
+        words = shlex.split(line, comments=True)
+        assert cli.run([*words[1:], "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        if words[1] == "search":
+            names = [hit["fields"]["file"] if "fields" in hit else hit["id"] for hit in answer]
+            assert names == [f"{i}.png" for i in np.argsort(-cosines, kind="stable")]
+            assert not any("text" in hit for hit in answer)
+    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 10
+    # A picture asks pictures and texts, too.
+    assert cli.run(["search", "photos.index", "PICTURES/4.png", "-k", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["fields"]["file"] == "4.png"
+    Path("lines.txt").write_text("a dog\na beach\n")
+    assert cli.run(["search", "m", "lines.txt", "PICTURES/4.png", "--json"]) == 0
+    assert {hit["text"] for hit in json.loads(capsys.readouterr().out)} == {"a dog", "a beach"}
+    assert cli.run(["embed", "m", "PICTURES", "--out", "vectors.npy", "--json"]) == 0
+    capsys.readouterr()
+    np.testing.assert_allclose(np.load("vectors.npy"), model.embed(pictures, role="query"), atol=1e-6)
+
+
 def test_only_what_works_is_named(folder: Path, tmp_path: Path) -> None:
     forms = sentence_transformers(("Router", ""))
 
@@ -94,9 +134,9 @@ def test_only_what_works_is_named(folder: Path, tmp_path: Path) -> None:
     assert labels(["image"], ["image"]) == pictures
     timm = [ForeignForm("timm", example="import timm")]
     assert labels(["image"], ["image"], timm) == [*pictures, "With timm, equal vectors"]
-    assert labels(["text"], ["image"]) == labels(["array"], ["array"]) == ["In Python"]
-    mixed = examples("m", {"query": ["text"], "key": ["image"]}, [], towers=True)[0].code
-    assert mixed.endswith('query = model.embed(["a question"], role="query")\nkey = model.embed([image], role="key")')
+    assert labels(["text"], ["image"]) == pictures and labels(["array"], ["array"]) == ["In Python"]
+    mixed = examples("m", {"query": ["text"], "key": ["array"]}, [], towers=True)[0].code
+    assert mixed.endswith('query = model.embed(["a question"], role="query")\nkey = model.embed([array], role="key")')
     assert len(use_lines(folder / "model")) == 3
     assert use_lines(tmp_path) == []
     (tmp_path / "nearfar.json").write_text("{half", "utf-8")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -19,6 +19,7 @@ from nearfar.storage.places import expanded
 
 if TYPE_CHECKING:
     from nearfar.index.documents.build import BuildProgress, BuildReport
+    from nearfar.index.documents.pictures_or_texts import Only
 
 SHOWN = 20  # problems
 
@@ -45,6 +46,10 @@ def build(
     ] = False,
     tokens: Annotated[int | None, typer.Option(help="Tokens of a passage, at most.  [default: 256]")] = None,
     again: Annotated[bool, typer.Option("--again", help="Read every file again, changed or not.")] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Of a model of both: pictures or texts.  [default: pictures, where there are any]"),
+    ] = None,
     moved: Annotated[bool, typer.Option("--moved", help="PATH is where the same documents are now.")] = False,
     backend: Annotated[
         str | None, typer.Option(help="Of a new index: what keeps its rows, exact, lance or pgvector.")
@@ -62,6 +67,9 @@ def build(
     table's other columns become fields. Only files that changed are read and embedded again, and what is gone is
     removed. A build that was broken off goes on with the same command. With another model than the index has, the rows
     go into a second generation, which nearfar index swap puts in the place of the first.
+
+    Of a model with a side for pictures and one for texts, a folder's pictures become rows, and its texts do not, unless
+    --only texts is given.
 
     What cannot be read, and what holds no text, is a line of the report, and no failure: the exit code is 0 as long as
     the index holds a passage of some file. Left out and counted are hidden files, what .gitignore files name, and
@@ -84,6 +92,7 @@ def build(
         everything=everything,
         again=again,
         moved=moved,
+        only=cast("Only | None", only),
     )
     new = NewIndex(kept, None if language == "none" else language)
     try:
@@ -147,7 +156,8 @@ def _show(index: Path, report: BuildReport, waits: bool) -> None:
         f"{report.seconds:.1f} s",
     ]
     show(f"  {'; '.join(done)}")
-    show(f"  characters, without white space: {report.characters_in:,} read, {report.characters_out:,} in passages")
+    if report.characters_in:  # pictures have none
+        show(f"  characters, without white space: {report.characters_in:,} read, {report.characters_out:,} in passages")
     if report.passed_over:
         show(f"  passed over: {report.reasons()}")
     if report.problems:

@@ -48,16 +48,21 @@ def command(
     read = reading(overrides, delimiter=delimiter, pairs=False, further=further)
     refuse_data(texts, delimited="delimiter" in read.data)
     reserve(out)
+    from nearfar.abilities import towers_of
+    from nearfar.column import column_kind
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
     from nearfar.model import Model
-    from nearfar.sides import ROLES
+    from nearfar.sides import ROLES, role_reading
+    from nearfar.text.truncated import truncated_texts
     from nearfar.vectors.quantize import Ranges
 
     if role is not None and role not in ROLES:
         raise InputError(f"--role {role}: no such role; known: {', '.join(ROLES)}")
     ids, found = sources.texts(texts, column, read, split=split)
     loaded = Model.load(model)
+    role = role or role_reading(loaded.encoder, column_kind(found))
+    cut = truncated_texts(towers_of(loaded.encoder).get(role or "key", loaded.encoder), found)
     ranges: Column | Ranges | None = None
     if calibration is not None:
         if calibration.endswith(".npy"):
@@ -72,4 +77,8 @@ def command(
         facts["ranges"] = str(form.keep(out))
     suffix = "" if form.precision == "float32" else f" as {form.precision}"
     facts["fingerprint"] = loaded.fingerprint
-    emit(facts, as_json, lambda: show(f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {out}"))
+    facts |= {} if cut is None else {"truncated": cut.count}
+    lines = [f"{len(ids):,} vectors of {form.dim} dimensions{suffix} in {out}"]
+    if cut is not None and (line := cut.line("input")):
+        lines.append(line)
+    emit(facts, as_json, lambda: show(*lines))

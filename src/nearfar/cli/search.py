@@ -126,12 +126,13 @@ def _in_corpus(
     from nearfar.evaluation import sources
 
     ids, texts = sources.texts(corpus, column, read, split=split)
-    from nearfar.abilities import reads, side
     from nearfar.index.exact import search
     from nearfar.model import Model
+    from nearfar.sides import kinds_of_sides
 
-    loaded, cells = Model.load(model), [sources.query(one, texts) for one in queries]
-    known = reads(side(loaded.encoder, "query"))
+    loaded = Model.load(model)
+    known = kinds_of_sides(loaded.encoder)
+    cells = [sources.query(one, texts, known) for one in queries]
     if mode != "words" and "image" in known and "text" not in known and (words := next(filter(_is_text, cells), None)):
         raise InputError(
             f"{words!r:.60}: {model} reads pictures and no words; give a picture's path as the query, or a model that "

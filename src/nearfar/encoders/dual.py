@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar import registry
-from nearfar.abilities import TwoSided, prompts_of, rates_of, reads
+from nearfar.abilities import TwoSided, prompts_of, rates_of, reads, untrained_of
 from nearfar.column import Column, column_kind
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.halves import two_halves
@@ -118,6 +118,11 @@ class Dual(nn.Module):
     def side(self, role: str) -> TowerSide:
         """Return the reader of one side's columns and cells."""
         return TowerSide(role, self.towers[role])
+
+    def untrained(self) -> Dual | None:
+        """Return both towers as they were before training; None where one of them cannot be made so."""
+        query, key = (untrained_of(tower) for tower in self.towers.values())
+        return None if query is None or key is None else Dual(query, key, self.prompts)
 
     def prepare(self, columns: Sequence[Column]) -> None:
         """Let each tower learn from those columns whose kind it reads: from all, where both read text.

@@ -22,6 +22,7 @@ from nearfar.abilities import (
     LastBlocks,
     ReadsPictures,
     Tokenises,
+    Truncates,
     TwoSided,
     named_prompts_of,
     prompts_of,
@@ -137,6 +138,8 @@ class FrozenProjection(nn.Module):
         self.named_prompts = named_prompts_of(of)
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
+        if isinstance(of, Truncates):
+            self.truncated = of.truncated
         if isinstance(of, ReadsPictures):
             self.picture_size = of.picture_size
         self.initial, self.seed, self.dropout = initial, seed, dropout
@@ -159,6 +162,14 @@ class FrozenProjection(nn.Module):
     def starts_from(self) -> str | None:
         """The model that the inner encoder began from; None where its weights were random."""
         return start_of(self.of)
+
+    def untrained(self) -> FrozenProjection:
+        """Return the same encoder under a layer as it begins: of two such towers the spaces do not belong together."""
+        trained = [(parameter, parameter.requires_grad) for parameter in self.of.parameters()]
+        other = FrozenProjection(self.of, self.dim, self.prompts)
+        for parameter, flag in trained:  # of the encoder that both have
+            parameter.requires_grad_(flag)
+        return other.to(self.projection.linear.weight.device).train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the layer alone: the frozen encoder stays in eval mode, without dropout."""

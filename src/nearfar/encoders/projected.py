@@ -16,12 +16,14 @@ from nearfar.abilities import (
     HasTowers,
     ReadsPictures,
     Tokenises,
+    Truncates,
     TwoSided,
     named_prompts_of,
     prompts_of,
     rates_of,
     reads,
     start_of,
+    untrained_of,
 )
 from nearfar.column import Column
 from nearfar.contracts import Encoder, ForeignForm, Head, Inputs, Store
@@ -81,6 +83,8 @@ class Projected(nn.Module):
             self.towers = {role: Projected(tower, head) for role, tower in of.towers.items()}
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
+        if isinstance(of, Truncates):
+            self.truncated = of.truncated
         if isinstance(of, ReadsPictures):
             self.picture_size = of.picture_size
 
@@ -93,6 +97,15 @@ class Projected(nn.Module):
     def starts_from(self) -> str | None:
         """The model that the encoder began from; None where its weights were random."""
         return start_of(self.of)
+
+    def untrained(self) -> Projected | None:
+        """Return the encoder and the head as they were before training; None where the encoder cannot be made so."""
+        of = untrained_of(self.of)
+        if of is None:
+            return None
+        head = registry.recipe_of("heads", self.head)
+        made: Projected = registry.build("encoders", {"name": registry.name_of(type(self)), "of": of, "head": head})
+        return made.to(next(self.parameters(), torch.zeros(0)).device)
 
     def prepare(self, columns: Sequence[Column]) -> None:
         """Let the inner encoder learn what it needs."""

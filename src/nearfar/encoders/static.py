@@ -33,7 +33,7 @@ from nearfar.encoders.reading.token_counts import MAX_TOKENS
 from nearfar.errors import InputError
 from nearfar.storage.foreign import sentence_transformers
 from nearfar.storage.weights import write_weights
-from nearfar.text.tokenizer import check_vocabulary, read_tokenizer, table_size, train_tokenizer
+from nearfar.text.tokenizer import check_vocabulary, read_tokenizer, table_size, train_tokenizer, truncated
 
 DIM, MAX_LENGTH = 512, 512  # of a new one
 INITIAL_STD = 0.05  # of the weights. With 1, Adam's steps are small beside them: MRR@10 0.44 on code search, not 0.55
@@ -157,6 +157,10 @@ class Static(nn.Module):
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return the token ids of texts, one text after the other (t,), and the texts' lengths (n,)."""
         return token_ids(self._required_tokenizer(), texts)
+
+    def truncated(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return for each text whether it is longer than what is read, (n,)."""
+        return truncated(self._required_tokenizer(), texts, special=False)
 
     def inputs(self, cells: Sequence[str]) -> Bags:
         """Return texts as bags."""

@@ -138,7 +138,7 @@ class Transformer(nn.Module):
         length = most if self.max_length is None else self.max_length
         if not least <= length <= most:
             raise InputError(f"encoder.max_length: {length} does not fit: the model reads {least} to {most} tokens")
-        self.max_length = tokenizer.truncate_to(length)
+        self.max_length, self.truncated = tokenizer.truncate_to(length), tokenizer.truncated
         self.first_position = packed_forward.find_first_position(model)
         self.packed = self.first_position is not None
         if not self.packed and not tokenizer.filled:  # those are all of one length

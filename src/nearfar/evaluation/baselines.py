@@ -13,7 +13,7 @@ from nearfar.contracts import Floor
 from nearfar.errors import InputError, nearest
 from nearfar.evaluation.baseline_values import BEFORE, START, UNTRAINED
 from nearfar.evaluation.measure import MODEL, Measured
-from nearfar.tasks import Labels, Task, columns_of, kind_of_task
+from nearfar.tasks import Labels, Task, between_kinds, columns_of, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 FLOORS = "evaluation.floors"
@@ -95,11 +95,12 @@ def usual_floors(task: Task) -> dict[str, Floor]:
 
 
 def has_untrained_floor(task: Task) -> bool:
-    """Return whether the untrained network is a floor of a task: of classes, and wherever cells are no text.
+    """Return whether the untrained network is a floor of a task: of classes, of cells that are no text, between kinds.
 
-    Random convolutions tell pictures apart to a degree, so what is not above that was not learnt.
+    Random convolutions tell pictures apart to a degree, so what is not above that was not learnt. The same is true of
+    two towers: pretrained ones under layers that are not trained say what chance is in the table.
     """
-    return isinstance(task, Labels) or "text" not in _kinds(task)
+    return isinstance(task, Labels) or between_kinds(task) or "text" not in _kinds(task)
 
 
 def untrained_floor(model: Embedder, task: Task) -> dict[str, Embedder]:

@@ -1,4 +1,4 @@
-"""A contact sheet: some pictures as queries, each beside its nearest neighbours, right and wrong ones told apart."""
+"""A contact sheet: some queries, each beside what lies nearest, right and wrong ones told apart."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from nearfar.pictures.sprite import sprite
 from nearfar.tasks import Labels, Retrieval, Task
 from nearfar.vectors.topk import topk
 
-NEIGHBOURS = 8  # of each query that are shown
+NEIGHBOURS, TEXTS = 8, 5  # of each query that are shown: pictures, and texts
 DRAWN, BEST, WORST = 4, 4, 4  # queries of a sheet
 SEARCHED = 2_000  # labelled cells among which the best and the worst are looked for
-_TEXT = 80  # characters beside a tile
+_TEXT, _FOUND_TEXT = 80, 160  # characters beside a tile, and of a text that was found
 WHAT = "neighbours"  # the sprite's file begins so
 
 
@@ -40,7 +40,7 @@ class _Searched:
 
 
 def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the sheet of a task whose documents, or training cells, are pictures, and the file of its tiles.
+    """Return the sheet of a task whose queries, documents or training cells are pictures, and the file of its tiles.
 
     {"file", "tile", "columns", "rows", "kind", "searched", "of", "groups": [{"name", "queries": [{"tile", "text",
     "right", "rank", "expected", "found": [{"tile", "text", "right", "score"}]}]}]}; ({}, {}) for other tasks. Groups:
@@ -49,14 +49,16 @@ def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict
 
     Labels: neighbours are training cells, right where they are of the query's class; the best have most of these, the
     worst fewest, and of equally many the nearer neighbours go first. Retrieval: neighbours are documents, right where
-    they are relevant; the worst are those whose first right one comes latest. Queries may be texts.
+    they are relevant; the worst are those whose first right one comes latest. Either side may be texts, which have no
+    tile.
 
     When not to use it: to judge a model. Twelve queries are an impression.
     """
     if not isinstance(task, Labels | Retrieval) or (predictions.ranking is None and not predictions.vectors):
         return {}, {}
     queries, documents = (task.cells, task.train) if isinstance(task, Labels) else (task.queries, task.documents)
-    if column_kind(documents) != "image" or column_kind(queries) not in ("image", "text"):
+    kinds = {column_kind(queries), column_kind(documents)}
+    if "image" not in kinds or not kinds <= {"image", "text"}:
         return {}, {}
     found = _labelled(task, predictions, seed) if isinstance(task, Labels) else _ranked(task, predictions)
     if found is None:
@@ -107,7 +109,7 @@ class _Tiles:
             return self.task.classes[int((self.task.labels, self.task.train_labels)[column][row])][:_TEXT]
         if column_kind(self.columns[column]) == "image":
             return ""
-        return shown_texts(self.columns[column], [row], _TEXT)[0]
+        return shown_texts(self.columns[column], [row], (_TEXT, _FOUND_TEXT)[column])[0]
 
     def pictures(self) -> list[Picture]:
         """Return the pictures of all tiles, in order."""
@@ -139,8 +141,9 @@ def _ranked(task: Retrieval, predictions: Predictions) -> _Searched | None:
     """Return all queries with their first documents."""
     if predictions.ranking is None:
         return None
-    rows = np.asarray(predictions.ranking.rows[:, :NEIGHBOURS])
-    cosines = np.asarray(predictions.ranking.scores[:, :NEIGHBOURS], np.float64)
+    most = NEIGHBOURS if column_kind(task.documents) == "image" else TEXTS
+    rows = np.asarray(predictions.ranking.rows[:, :most])
+    cosines = np.asarray(predictions.ranking.scores[:, :most], np.float64)
     right = np.array(
         [[task.relevance[q].get(row, 0) > 0 for row in found] for q, found in enumerate(rows.tolist())], bool
     ).reshape(rows.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,8 +50,9 @@ def projection_map(task: Task, predictions: Predictions, seed: int) -> tuple[dic
     """Return the map of a sample of held-out vectors, at most 300 points, in two groups or by class; and its pictures.
 
     {"dim", "shares" (2), "kept", "of", "groups": names, "x", "y", "group", "text": of each point, "pairs": of point
-    numbers}. kept: see `neighbours_kept`. Where all points are pictures, a sprite of their thumbnails goes along by
-    its file's name, with "file", "tile", "columns" and "rows" in the map.
+    numbers}. kept: see `neighbours_kept`. A sprite of the thumbnails of those points that are pictures goes along by
+    its file's name, with "file", "tile", "columns" and "rows" in the map; where there are texts, too, "tiles" has the
+    number of each point's, None of a text's.
     Retrieval: queries and documents, with relevant pairs joined; pairs: first and second, joined where they are
     positive; Labels: the cells by class. Zero vectors (empty documents) are left out; nothing for fewer than three
     points.
@@ -104,13 +106,20 @@ def _nearest(array: Values, k: int) -> Ids:
 def _with_thumbnails(
     found: dict[str, Any], parts: Sequence[tuple[Column, Ids]]
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return a map, and its thumbnails where all its points are pictures; parts: the rows of columns, in order."""
-    if not found or any(column_kind(column) != "image" for column, _ in parts):
+    """Return a map, and the thumbnails of its points that are pictures; parts: the rows of columns, in order."""
+    pictured = [(column, rows) for column, rows in parts if column_kind(column) == "image"]
+    if not found or not pictured:
         return found, {}
-    made = sprite([np.asarray(cell) for column, rows in parts for cell in take(column, rows)], _THUMBNAIL)
+    made = sprite([np.asarray(cell) for column, rows in pictured for cell in take(column, rows)], _THUMBNAIL)
     if made is None:
         return found, {}
-    return {**found, **made.layout(WHAT)}, {made.file(WHAT): made.data}
+    tiles: dict[str, Any] = {}
+    if len(pictured) < len(parts):
+        numbers = itertools.count()
+        tiles["tiles"] = [
+            next(numbers) if column_kind(column) == "image" else None for column, rows in parts for _ in rows
+        ]
+    return {**found, **made.layout(WHAT), **tiles}, {made.file(WHAT): made.data}
 
 
 def _map(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,14 +245,20 @@ def texts(
     return [str(cell) for cell in ids], text_column
 
 
-def query(given: str, corpus: Column) -> Any:
-    """Return a query as a model reads it: a path, where pictures are searched, is the picture there; else the words.
+def query(given: str, corpus: Column, known: Collection[str]) -> Any:
+    """Return a query as a model reads it: the picture of a path, or the words. known: the kinds that the model reads.
+
+    A picture's name is a path where pictures are searched; where texts are, one of a file that is there, for a model
+    that reads pictures.
 
     Errors: those of `picture`.
     """
     from nearfar.pictures.decode import is_picture_name
 
-    return picture(given) if column_kind(corpus) == "image" and is_picture_name(given) else given
+    if not is_picture_name(given):
+        return given
+    searched = column_kind(corpus) == "image" or ("image" in known and expanded(given).is_file())
+    return picture(given) if searched else given
 
 
 def picture(given: str) -> Any:

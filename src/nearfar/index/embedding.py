@@ -15,6 +15,7 @@ from nearfar.index.folder import Generation
 from nearfar.index.incoming import checked_vectors
 from nearfar.index.rows import Vectors
 from nearfar.query_model import MOST_QUERIES, QueryModel
+from nearfar.vectors.embed import embed_by_kind
 
 
 class Embedding:
@@ -105,10 +106,10 @@ class Embedding:
         found = self._embedded(cells, role, generation) if of_queries is None else of_queries.embed(list(cells))
         return checked_vectors(found, len(cells), generation.dim, None, f"embedding a {role}")
 
-    def _embedded(self, cells: Sequence[Any], role: str, generation: Generation) -> Any:
+    def _embedded(self, cells: Sequence[Any], role: Literal["query", "key"], generation: Generation) -> Any:
         model = self._loaded()
         self.check(generation)
-        return model.embed(list(cells), role=role)
+        return embed_by_kind(model, cells, role)
 
     def _for_queries(self, fingerprint: str | None) -> QueryModel | None:
         """Return what embeds queries without torch; None where there is none, or the model itself is read already."""

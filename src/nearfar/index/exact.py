@@ -15,7 +15,7 @@ from nearfar.column import Column, Ids, ListColumn, cell_ids, chunks, column_kin
 from nearfar.errors import InputError, nearest
 from nearfar.index.hybrid import DEPTH, MODES, Mode
 from nearfar.text.bm25 import Bm25, reciprocal_rank_fusion
-from nearfar.vectors.embed import Embedder, embed_slices
+from nearfar.vectors.embed import Embedder, embed_by_kind, embed_slices
 from nearfar.vectors.ranking import Ranking
 from nearfar.vectors.topk import TopK
 
@@ -114,9 +114,9 @@ def _by_words(column: Column, cells: list[Any], k: int, mode: Mode) -> Ranking:
 
 
 def _by_vectors(model: Embedder, column: Column, cells: list[Any], k: int) -> Ranking:
-    best = TopK(np.asarray(model.embed(cells, role="query"), np.float32), k)
+    best = TopK(np.asarray(embed_by_kind(model, cells, "query"), np.float32), k)
     corpus_rows = np.empty(0, np.int64)  # the row in the corpus of each document that is not empty
-    for rows, embedded, vectors in embed_slices(partial(model.embed, role="key"), _Documents(column)):
+    for rows, embedded, vectors in embed_slices(partial(embed_by_kind, model, role="key"), _Documents(column)):
         if embedded.any():
             best.add(np.asarray(vectors, np.float32))
             corpus_rows = np.append(corpus_rows, rows.start + np.flatnonzero(embedded))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from markupsafe import Markup
 
@@ -225,11 +226,18 @@ def stretched(*content: Markup) -> Markup:
 
 
 def dot(x: float, y: float, style: str, tip: str = "", **data: str) -> Markup:
-    """Return a dot at a place; a tip is shown when the pointer is over it, with the picture that `data` names."""
+    """Return a mark at a place; a tip is shown when the pointer is over it, with the picture that `data` names.
+
+    style: a square where it has that word, else a dot; a centre is larger.
+    """
     data |= {"data_tip": tip} if tip else {}
-    return tag(
-        "circle", cx=percent(x), cy=percent(1 - y), r=2 if "small" in style else 4, class_=f"dot {style}", **data
-    )
+    words = style.split()
+    size = 2.0 if "small" in words else 9.0 if "centre" in words else 4.0
+    place: dict[str, Any] = {"cx": percent(x), "cy": percent(1 - y), "r": size}
+    if "square" in words:
+        moved = f"translate({-0.9 * size:g} {-0.9 * size:g})"
+        place = {"x": percent(x), "y": percent(1 - y), "width": 1.8 * size, "height": 1.8 * size, "transform": moved}
+    return tag("rect" if "square" in words else "circle", **place, class_=f"dot {style}", **data)
 
 
 def words(text: str, x: float, y: float, style: str) -> Markup:

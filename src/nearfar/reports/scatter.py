@@ -1,4 +1,4 @@
-"""A map of points as inline SVG: dots by group, and thin lines between those that belong together."""
+"""A map of points as inline SVG: marks by group, and thin lines between those that belong together."""
 
 from __future__ import annotations
 
@@ -47,20 +47,36 @@ def scatter(
     tips: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     description: str,
-    pictures: Sequence[PictureTile] | None = None,
+    pictures: Sequence[PictureTile | None] | None = None,
+    centres: Sequence[tuple[str, str, float, float]] = (),
 ) -> Markup:
     """Draw points, each with its style and tip; a thin line joins the two points of a pair, by number.
 
-    pictures: of each point, which its tip shows.
+    pictures: of each point, which its tip shows; None of one that is no picture. centres: of groups, the style, tip and
+    place of each, which are drawn larger and joined.
     """
     x, y = _axes(points)
     joins = [line([points[i], points[j]], x, y, "join") for i, j in pairs]
-    data = [{"data_sprite": tile.style, "data_at": tile.at} for tile in pictures] if pictures else [{}] * len(points)
+    data = [{"data_sprite": one.style, "data_at": one.at} if one else {} for one in pictures or [None] * len(points)]
     dots = [
         dot(x.at(u), y.at(v), f"point {style}", tip or ("a picture" if more else ""), **more)
         for (u, v), style, tip, more in zip(points, styles, tips, data)
     ]
-    return plot(title, description, x, y, [stretched(*joins), *dots], "first axis")
+    between = [line([(u, v) for *_, u, v in centres], x, y, "between")] if centres else []
+    middles = [dot(x.at(u), y.at(v), f"centre {style}", tip) for style, tip, u, v in centres]
+    return plot(title, description, x, y, [stretched(*joins), *dots, stretched(*between), *middles], "first axis")
+
+
+def centres(
+    names: Sequence[str], points: Sequence[Point], group: Sequence[int], styles: Sequence[str]
+) -> list[tuple[str, str, float, float]]:
+    """Return the centre of each group of points as `scatter` draws it: style, tip, and place."""
+    found = []
+    for number in sorted(set(group)):
+        own = [i for i, one in enumerate(group) if one == number]
+        u, v = (sum(points[i][axis] for i in own) / len(own) for axis in (0, 1))
+        found.append((styles[own[0]], f"centre of the {names[number][:60]}", u, v))
+    return found
 
 
 def pictured(points: Sequence[Point]) -> list[tuple[int, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nearfar.evaluation.projection_map import KEPT
@@ -20,7 +21,7 @@ from nearfar.figures import (
     pair_of,
 )
 from nearfar.reports.course import numbers
-from nearfar.reports.scatter import grouped
+from nearfar.reports.scatter import centres, grouped
 from nearfar.reports.sheets import Sprites, contact_sheet, thumbnails
 
 _FORESTS = 3  # baselines with a chart of the differences
@@ -51,6 +52,7 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
         rows.append(row)
     protocol = mapping(results.get("protocol"))
     wrong = finite(protocol.get(WRONG_FIRST))
+    sheet = contact_sheet(mapping(results.get("sheet")), sprites)  # it shows the worst as they look
     return {
         "task": task,
         "system": "The search" if protocol.get(SYSTEM) == SEARCH else "This model",
@@ -71,13 +73,15 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
         "sizes": _sizes(numbers(protocol)),
         "histogram": _histogram(mapping(results.get("histogram"))),
         "by_class": _by_class(mapping(results.get("by_class"))),
-        "worst": [row for row in entries(results.get("worst")) if isinstance(row, dict)][:10],
+        "worst": [] if sheet else [row for row in entries(results.get("worst")) if isinstance(row, dict)][:10],
         "worst_first": order if isinstance(order := protocol.get("worst"), str) else None,
         "wrong": wrong,
         "queries": finite(protocol.get("queries")),
         "samples": [row for row in entries(results.get("samples")) if isinstance(row, dict)][:3],
-        "sheet": contact_sheet(mapping(results.get("sheet")), sprites),
-        "projection_map": _projection_map(mapping(results.get("projection_map")), sprites),
+        "sheet": sheet,
+        "projection_map": _projection_map(
+            mapping(results.get("projection_map")), sprites, mapping(protocol.get("kinds"))
+        ),
         "protocol": results.get("protocol"),
     }
 
@@ -145,8 +149,13 @@ def _histogram(histogram: dict[str, Any]) -> dict[str, Any] | None:
     return {"edges": edges, "shares": [[value / sum(values) for value in values] for values in known]}
 
 
-def _projection_map(given: dict[str, Any], sprites: Sprites) -> dict[str, Any] | None:
-    """Return the points of a map with their styles and its legend; None unless it is complete."""
+def _projection_map(
+    given: dict[str, Any], sprites: Sprites, kinds: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Return the points of a map with their styles and its legend; None unless it is complete.
+
+    kinds: those of queries and documents, where they differ: texts are squares, and both groups have their centres.
+    """
     names = [str(name) for name in entries(given.get("groups"))]
     points = list(zip(*(map(finite, entries(given.get(key))) for key in ("x", "y", "group")), strict=False))
     points = points[:_POINTS]
@@ -157,12 +166,21 @@ def _projection_map(given: dict[str, Any], sprites: Sprites) -> dict[str, Any] |
     if not all(0 <= group < len(names) for group in groups):
         return None
     legend, styles = grouped(names, groups)
+    two_kinds = bool(kinds) and len(names) == len(legend) == 2
+    if kinds and two_kinds:
+        marks = (
+            ("g1 square", "g0") if kinds.get("queries") == "text" else ("g0", "g1 square")
+        )  # as in the other direction
+        legend = [replace(one, style=mark) for one, mark in zip(legend, marks)]
+        styles = [marks[group] for group in groups]
     texts = [*map(str, entries(given.get("text"))), *[""] * len(points)]
     linked = [pair for pair in entries(given.get("pairs")) if isinstance(pair, list) and len(pair) == 2]
     known = [(i, j) for i, j in linked if all(type(end) is int and 0 <= end < len(points) for end in (i, j))]
     tips = [": ".join(part for part in (names[group][:60], text[:100]) if part) for group, text in zip(groups, texts)]
+    placed = [(float(x or 0), float(y or 0)) for x, y, _ in points]
     return {
-        "points": [(x, y) for x, y, _ in points],
+        "points": placed,
+        "centres": centres(names, placed, groups, styles) if two_kinds else [],
         "styles": styles,
         "tips": tips,
         "legend": legend,

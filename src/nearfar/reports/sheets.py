@@ -110,33 +110,34 @@ def contact_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] 
     if tiles is None:
         return None
     by_name = {str(group.get("name")): group for group in _objects(given.get("groups"))}
-    groups = []
+    groups: list[dict[str, Any]] = []
     for name, (title, about) in _GROUPS.items():
         queries = [_query(one, tiles) for one in _objects(mapping(by_name.get(name)).get("queries"))[:_QUERIES]]
         if queries := [query for query in queries if query["found"]]:
             groups.append({"title": title, "about": about, "queries": queries})
     numbers = {key: finite(given.get(key)) for key in ("searched", "of")}
-    return {"groups": groups, "labels": given.get("kind") == "labels", **numbers}
+    shown: list[dict[str, Any]] = [query for group in groups for query in group["queries"]]
+    of_texts = any(one["tile"] is None for query in shown for one in query["found"])
+    by_texts = bool(shown) and all(query["tile"] is None for query in shown)
+    kinds = {"labels": given.get("kind") == "labels", "of_texts": of_texts, "by_texts": by_texts}
+    return {"groups": groups, **kinds, **numbers}
 
 
 def _query(given: Mapping[str, Any], tiles: Tiles) -> dict[str, Any]:
     expected = mapping(given.get("expected"))
+    text = str(expected.get("text") or "")
     found = [
-        {
-            "tile": tile,
-            "text": str(one.get("text") or ""),
-            "right": one.get("right") is True,
-            "score": finite(one.get("score")),
-        }
+        {"tile": tile, "text": text, "right": one.get("right") is True, "score": finite(one.get("score"))}
         for one in _objects(given.get("found"))[:_FOUND]
-        if (tile := tiles(one.get("tile"))) is not None
+        for tile, text in [(tiles(one.get("tile")), str(one.get("text") or ""))]
+        if tile is not None or (text and one.get("tile") is None)
     ]
     return {
         "tile": tiles(given.get("tile")),
         "text": str(given.get("text") or ""),
         "rank": finite(given.get("rank")),
         "right": sum(one["right"] for one in found),
-        "expected": tiles(expected.get("tile"), str(expected.get("text") or "")),
+        "expected": tiles(expected.get("tile"), text) or ({"text": text} if text else None),
         "found": found,
     }
 
@@ -160,11 +161,16 @@ def view_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] | N
     return {"examples": examples, "sizes": known}
 
 
-def thumbnails(given: Mapping[str, Any], sprites: Sprites, points: int) -> list[PictureTile] | None:
-    """Return the thumbnail of each point of a map; None unless there is one for each."""
+def thumbnails(given: Mapping[str, Any], sprites: Sprites, points: int) -> list[PictureTile | None] | None:
+    """Return the thumbnail of each point of a map, None of a text's; None unless there is one for each picture."""
     tiles = sprites.of(given)
-    found = [] if tiles is None else [tile for i in range(points) if (tile := tiles(i)) is not None]
-    return found if tiles is not None and len(found) == points else None
+    if tiles is None:
+        return None
+    numbers = given.get("tiles", list(range(points)))
+    known = isinstance(numbers, list) and len(numbers) == points
+    found = [tiles(number) for number in numbers] if known else []
+    broken = any(tile is None and number is not None for tile, number in zip(found, numbers))
+    return found if known and not broken and any(found) else None
 
 
 def apart(points: Iterable[tuple[float, float]], wide: float, tall: float) -> list[int]:

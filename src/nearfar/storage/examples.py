@@ -30,6 +30,11 @@ def reads_pictures(sides: Mapping[str, Sequence[str]]) -> bool:
     return all("image" in kinds for kinds in sides.values())
 
 
+def searches_pictures(sides: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether one side reads pictures and another texts, so that words find pictures."""
+    return any("image" in kinds for kinds in sides.values()) and any("text" in kinds for kinds in sides.values())
+
+
 def examples(
     folder: str, sides: Mapping[str, Sequence[str]], forms: Sequence[ForeignForm], *, towers: bool
 ) -> list[Example]:
@@ -47,12 +52,26 @@ def examples(
     elif reads_pictures(sides):
         lines.append('pictures = nf.data.Images("PICTURES").column("image").read(0, 8)  # of a folder or an archive')
         lines.append("vectors = model.embed(pictures)")
+    elif searches_pictures(sides):
+        lines.append('pictures = nf.data.Images("PICTURES").column("image").read(0, 8)  # of a folder or an archive')
+        of_kind = {role: "pictures" if "image" in kinds else '["a dog on a beach"]' for role, kinds in sides.items()}
+        lines += [f'{role} = model.embed({cells}, role="{role}")' for role, cells in of_kind.items()]
     else:
         lines += [f'{role} = model.embed({_cells(kinds)}, role="{role}")' for role, kinds in sides.items()]
     found = [Example("In Python", "\n".join(lines))]
     if reads_texts(sides):
         search = f'nearfar search {shlex.quote(folder)} docs.txt "what to look for"'
         found.append(Example("In a shell; docs.txt holds a text a line", search, "bash"))
+    elif searches_pictures(sides):
+        model = shlex.quote(folder)
+        shell = [
+            f'nearfar search {model} PICTURES "a dog on a beach"',
+            f"nearfar index build photos.index {model} PICTURES  # once, for many searches",
+            'nearfar search photos.index "a dog on a beach"',
+            f"nearfar label zero-shot {model} PICTURES --classes dog,cat --out labels.csv",
+        ]
+        label = "In a shell; PICTURES is a folder or an archive of pictures"
+        found.append(Example(label, "\n".join(shell), "bash"))
     elif reads_pictures(sides):
         search = f"nearfar search {shlex.quote(folder)} PICTURES picture.jpg"
         found.append(Example("In a shell; PICTURES is a folder or an archive of pictures", search, "bash"))

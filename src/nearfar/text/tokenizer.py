@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nearfar.column import Column, exact_ids
 from nearfar.errors import InputError
@@ -178,6 +179,16 @@ def quiet_panics() -> Iterator[None]:
             caught.seek(0)
             if not panicked and (written := caught.read()):
                 os.write(STDERR, written)
+
+
+def truncated(tokenizer: Any, texts: Sequence[str], *, special: bool = True) -> npt.NDArray[np.bool_]:
+    """Return for each text, (n,), whether a tokenizer that truncates leaves some of its tokens out.
+
+    special: whether special tokens are added, which take their part of the length.
+    """
+    with library_errors("the tokenizer cannot read these texts", "leave them out"):
+        encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
+    return np.fromiter((bool(one.overflowing) for one in encodings), bool, len(encodings))
 
 
 def table_size(tokenizer: Any) -> int:

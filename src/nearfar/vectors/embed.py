@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Column, exact_ids, is_empty
+from nearfar.abilities import HasEncoder, TwoSided
+from nearfar.column import Column, exact_ids, is_empty, kind_of
 from nearfar.errors import InputError, NoVectorError
+from nearfar.sides import kinds_of_sides, role_reading
 
 SLICE = 10_000  # cells read and embedded at a time
 Vectors = npt.NDArray[np.float32]
@@ -24,6 +26,36 @@ class Embedder(Protocol):
     def embed(self, cells: list[Any], /, role: Literal["query", "key"] | None = None) -> Vectors:
         """Return the vectors of the cells, in order."""
         ...
+
+
+def embed_by_kind(model: Any, cells: Sequence[Any], role: Literal["query", "key"]) -> Vectors:
+    """Return the unit vectors (n, d) of cells, each by the side of the model that reads its kind.
+
+    role: whose side and prompt are taken, unless the other side alone reads a cell: in a model of pictures that look
+    for texts, words that look for pictures go to the keys' side (`sides.role_reading`).
+
+    Errors: `InputError` for a cell that neither side reads; those of the model, by row.
+    """
+    embed: Callable[..., Vectors] = model.embed
+    if not isinstance(model, HasEncoder) or not isinstance(model.encoder, TwoSided):
+        return embed(list(cells), role=role)
+    encoder: Any = model.encoder
+    known = kinds_of_sides(encoder)
+    rows: dict[Any, list[int]] = {}  # by role
+    for row, cell in enumerate(cells):
+        if known and (kind := kind_of(cell)) not in known:
+            raise InputError(
+                f"embed: row {row + 1} is {kind} ({str(cell)[:40]!r}), this model reads {' and '.join(known)}; give it "
+                "that, or take another model"
+            )
+        rows.setdefault(role_reading(encoder, kind_of(cell), role), []).append(row)
+    vectors = np.empty((len(cells), encoder.dim), np.float32)
+    for reading, own in rows.items():
+        try:
+            vectors[own] = embed([cells[row] for row in own], role=reading)
+        except NoVectorError as error:  # which counts the rows that were given
+            raise NoVectorError(own[error.row], error.why) from error
+    return vectors
 
 
 def embed_slices(

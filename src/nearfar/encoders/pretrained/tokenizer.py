@@ -25,6 +25,7 @@ from nearfar.text.tokenizer import (
     refuse_far_ids,
     table_size,
     train_tokenizer,
+    truncated,
     try_tokenizer,
 )
 
@@ -202,6 +203,10 @@ class PretrainedTokenizer:
             ids = [self.ending.cut(one) for one in ids]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths
+
+    def truncated(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return for each text whether it has more tokens than `__call__` gives, (n,)."""
+        return truncated(self._fast, cleaned(texts, lower_case=self.lower_case))
 
     def unread_and_fertility(self, texts: Sequence[str]) -> tuple[float, float]:
         """Return the share of the texts' letters that are unknown or alone, and the number of tokens of a word.

@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from nearfar.abilities import picture_size, reads, side
 from nearfar.errors import InputError
 from nearfar.index.documents.embed_files import EmbeddedRows, FileOutcome, digest_of, embed_files, fields_digest
 from nearfar.index.documents.field_values import checked_kinds
 from nearfar.index.documents.find_files import FoundFile, FoundFiles, find_files, reasons
 from nearfar.index.documents.manifest import Manifest
 from nearfar.index.documents.passages import TOKENS, Passage, PassageCutter
-from nearfar.index.documents.read_file import DOCUMENT_KINDS, ReadingSettings
+from nearfar.index.documents.pictures_or_texts import Only, cells_of_rows, reading_settings, refuse_only
+from nearfar.index.documents.read_file import DOCUMENT_KINDS
 from nearfar.index.rows import Kinds, Row, Vectors
 from nearfar.model import Model
 from nearfar.storage.locks import alone
 from nearfar.storage.places import expanded
+from nearfar.vectors.embed import embed_by_kind
 
 MANIFEST = "documents.db"
-_LEAST_SIDE = 256  # pixels of a picture's shorter side, at most, where the model reads smaller ones
 _REMOVED = 1000  # rows that are removed in one call
 
 
@@ -71,6 +71,7 @@ class BuildSettings:
     "boolean", "text"), where the first value should not decide. tokens: of a passage, at most. exclude: patterns of
     names that are not read. everything: read hidden files, too, and what .gitignore and tools leave out. again: read
     every file again, and write rows that someone has deleted. moved: the documents lie in another place than they did.
+    only: of a model with a side for pictures and one for texts, which of the two become rows (`pictures_or_texts`).
     """
 
     column: str | None = None
@@ -80,6 +81,7 @@ class BuildSettings:
     everything: bool = False
     again: bool = False
     moved: bool = False
+    only: Only | None = None
 
 
 @dataclass
@@ -142,10 +144,13 @@ def build(
     """
     began, settings, source = time.monotonic(), settings or BuildSettings(), expanded(path)
     cutter = PassageCutter.of(model, settings.tokens)
-    reading = _reading(index, model, settings)
+    declared = _declared(index, settings)
+    refuse_only(model.encoder, settings.only)
     with alone(index.folder, index.folder / ".build.lock"), Manifest.open(index.place / MANIFEST) as manifest:
         found = find_files(source, settings.exclude, but=index.folder, everything=settings.everything)
         _check_source(manifest, source, found, settings)
+        cells = cells_of_rows(model.encoder, settings.only, found, manifest.settings().get("reads"))
+        reading = reading_settings(model.encoder, settings.column, declared, cells)
         made_with = {"tokens": cutter.size, "column": settings.column, "kinds": dict(settings.kinds)}
         manifest.keep_settings({**made_with, "fingerprint": model.fingerprint, "reads": list(reading.reads)})
         if settings.again:
@@ -168,14 +173,13 @@ def build(
     return report
 
 
-def _reading(index: DocumentStore, model: Model, settings: BuildSettings) -> ReadingSettings:
+def _declared(index: DocumentStore, settings: BuildSettings) -> Kinds:
+    """Return the kinds of fields that are known before any file is read."""
     declared, fields = checked_kinds(settings.kinds), index.fields
     for name, kind in declared.items():
         if (known := fields.get(name, kind)) != kind:
             raise InputError(f"field {name!r}: is {known} in {index.folder}, not {kind}; build another index for that")
-    reader = side(model.encoder, "key")
-    pixels = max(picture_size(reader) or 0, _LEAST_SIDE)
-    return ReadingSettings(settings.column, {**fields, **declared}, reads(reader), pixels)
+    return {**fields, **declared}
 
 
 def _check_source(manifest: Manifest, source: Path, found: FoundFiles, settings: BuildSettings) -> None:
@@ -267,8 +271,7 @@ class _Writer:
         try:
             return self._index.vectors([passage.id for passage in passages])
         except InputError:  # someone has deleted a row
-            found: Vectors = self._model.embed([passage.cell for passage in passages], "key")
-            return found
+            return embed_by_kind(self._model, [passage.cell for passage in passages], "key")
 
     def remove_files(self, names: Sequence[str]) -> None:
         """Remove the rows of files that are gone."""

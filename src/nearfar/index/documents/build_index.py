@@ -12,6 +12,7 @@ from nearfar.index.documents.build import BuildProgress, BuildReport, BuildSetti
 from nearfar.index.documents.field_values import OF_DOCUMENTS, checked_kinds
 from nearfar.index.documents.find_files import find_files
 from nearfar.index.documents.passages import PassageCutter
+from nearfar.index.documents.pictures_or_texts import refuse_only
 from nearfar.index.folder import IndexFolder
 from nearfar.index.generations import refuse_other_backend
 from nearfar.index.index import Index
@@ -66,6 +67,7 @@ def build_index(
 def _check(model: Model, path: Path, settings: BuildSettings) -> None:
     """Refuse what `build` would, before an index is made."""
     PassageCutter.of(model, settings.tokens)
+    refuse_only(model.encoder, settings.only)
     found = find_files(path, settings.exclude, everything=settings.everything)
     if not found.files:
         raise InputError(f"{path}: holds no file to index{found.left_out()}")

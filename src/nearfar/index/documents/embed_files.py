@@ -21,6 +21,7 @@ from nearfar.index.documents.passages import Passage, PassageCutter, passages_of
 from nearfar.index.documents.read_file import DOCUMENT_KINDS, FileReader, ReadingSettings
 from nearfar.index.rows import Vectors
 from nearfar.model import Model
+from nearfar.vectors.embed import embed_by_kind
 
 _SMALLEST, _LARGEST = 256, 8192  # passages of a part
 _QUICK = 2.0  # seconds; a part that took less is followed by one of twice the size
@@ -248,7 +249,7 @@ class _Part:
         if not cells:
             return []
         try:
-            return list(self._model.embed(cells, "key"))
+            return list(embed_by_kind(self._model, cells, "key"))
         except InputError:
             if len(cells) == 1:
                 return [None]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from nearfar.abilities import HasMaxLength, Tokenises, towers_of
 from nearfar.errors import InputError
 from nearfar.index.content_ids import ContentIds
 from nearfar.index.documents.document import FileDocument
 from nearfar.index.rows import Value
-from nearfar.model import Model
+from nearfar.model import Model, Role
+from nearfar.sides import role_reading
 from nearfar.text.spans import Span, words
 
 TOKENS = 256  # of a passage, at most, where the model reads as many
@@ -55,8 +56,9 @@ class PassageCutter:
         """
         if tokens < LEAST:
             raise InputError(f"passages of {tokens} tokens: give at least {LEAST}")
-        encoder = towers_of(model.encoder).get("key", model.encoder)
-        prompt = model.prompt("key")
+        role = cast("Role", role_reading(model.encoder, "text", "key"))
+        encoder = towers_of(model.encoder).get(str(role), model.encoder)
+        prompt = model.prompt(role)
         if not isinstance(encoder, Tokenises):
             return cls(lambda text: len(words(text)), tokens)
         tokenise = encoder.tokenise

@@ -33,12 +33,14 @@ _SIDE = 256  # pixels of the shorter side of a decoded picture
 class ReadingSettings:
     """How files are read. column: of tables, their texts. kinds: of fields, by name. reads: the kinds of cells that the
     model reads, as `abilities.reads` gives them. side: of pictures, pixels of the shorter side, at most.
+    beside: whether the model reads the others, too, and they are left out all the same.
     """
 
     column: str | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     reads: tuple[str, ...] = ("text",)
     side: int = _SIDE
+    beside: bool = False
 
 
 class FileReader:
@@ -56,7 +58,7 @@ class FileReader:
         """Return the kind of a file.
 
         Those of `DOCUMENT_KINDS` hold documents; "empty", "binary", "pictures, which the model does not read" and
-        "texts, ..." do not.
+        "texts, ..." do not, nor do "texts beside pictures" and "pictures beside texts".
 
         Errors: `BadDocumentError` for a file that cannot be read now.
         """
@@ -75,7 +77,8 @@ class FileReader:
             return "archive of pictures"
         cell = "image" if kind == "picture" else "text"
         if kind != "binary" and cell not in reads:
-            return f"{'pictures' if cell == 'image' else 'texts'}, which the model does not read"
+            what, other = ("pictures", "texts") if cell == "image" else ("texts", "pictures")
+            return f"{what} beside {other}" if self._settings.beside else f"{what}, which the model does not read"
         return kind
 
     def documents(self, path: Path, kind: str, note: Callable[[str], None]) -> Iterator[FileDocument]:
