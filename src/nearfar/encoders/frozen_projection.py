@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,11 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar.abilities import (
-    Divides,
     HasMaxLength,
     HasPaddedForm,
     KnowsLanguages,
-    LastBlocks,
     ReadsPictures,
     Tokenises,
     Truncates,
@@ -33,7 +30,7 @@ from nearfar.column import Column, Ids, distinct_rows, exact_ids, take
 from nearfar.compute.hardware import precision
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.modules import Normalize
-from nearfar.encoders.reading.last_blocks import LockedStore, StateRows, StateStore, StateWriter
+from nearfar.encoders.reading.last_blocks import LockedStore, StateRows, StateStore, StateWriter, Unlocking
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.encoders.reading.pooling import Dense, PaddedEncoder
 from nearfar.encoders.reading.tokens import missing_token_error
@@ -111,11 +108,6 @@ class FrozenProjection(nn.Module):
         refuse_incomplete("encoders", of, where="encoder.of")
         if not 0 <= dropout < 1:
             raise InputError(f"encoder.dropout is a share, 0 to below 1; it is {dropout:g}")
-        if not (0 <= unlock_at < 1 and 0 < unlock_rate < math.inf):
-            raise InputError(
-                "encoder: unlock_at is a share of the steps, 0 to below 1, and unlock_rate a factor above 0; they are "
-                f"{unlock_at:g} and {unlock_rate:g}"
-            )
         if isinstance(of, TwoSided):
             raise InputError("encoder.of: an encoder of two towers cannot be projected; project each tower")
         dim = of.dim if dim is None else dim
@@ -144,7 +136,7 @@ class FrozenProjection(nn.Module):
             self.picture_size = of.picture_size
         self.initial, self.seed, self.dropout = initial, seed, dropout
         self.unlock, self.unlock_at, self.unlock_rate = unlock, unlock_at, unlock_rate
-        self._last: LastBlocks | None = None
+        self._unlocking = Unlocking(unlock, unlock_at, unlock_rate)
         if isinstance(of, KnowsLanguages):
             self.made_for, self.unread_and_fertility = of.made_for, of.unread_and_fertility
 
@@ -164,9 +156,12 @@ class FrozenProjection(nn.Module):
         return start_of(self.of)
 
     def untrained(self) -> FrozenProjection:
-        """Return the same encoder under a layer as it begins: of two such towers the spaces do not belong together."""
+        """Return the same encoder under a layer as it begins: of two such towers the spaces do not belong together.
+
+        Blocks that were unlocked stay as they are now.
+        """
         trained = [(parameter, parameter.requires_grad) for parameter in self.of.parameters()]
-        other = FrozenProjection(self.of, self.dim, self.prompts)
+        other = FrozenProjection(self.of, self.dim, self.prompts, self.initial, self.seed)
         for parameter, flag in trained:  # of the encoder that both have
             parameter.requires_grad_(flag)
         return other.to(self.projection.linear.weight.device).train(self.training)
@@ -181,33 +176,15 @@ class FrozenProjection(nn.Module):
         """Let the inner encoder learn what it needs."""
         self.of.prepare(columns)
         self.of.requires_grad_(False).eval()
-        self._divided()
-
-    def _divided(self) -> LastBlocks | None:
-        """Return the unlocked blocks, which can be told from the others once the encoder is prepared."""
-        if self.unlock and self._last is None:
-            if not isinstance(self.of, Divides):
-                raise InputError(f"encoder.unlock: {type(self.of).__name__} has no blocks; leave unlock out")
-            self._last = self.of.last_blocks(self.unlock)
-        for parameter in self._last.parameters if self._last is not None else ():
-            parameter.requires_grad_()
-        return self._last
+        self._unlocking.blocks_of(self.of)
 
     def rates(self) -> dict[str, float]:
         """Return the factor of the learning rate of each parameter of the last blocks, by name."""
-        last = {id(parameter) for parameter in self._last.parameters} if self._last is not None else set()
-        return {name: self.unlock_rate for name, parameter in self.named_parameters() if id(parameter) in last}
+        return self._unlocking.rates(self)
 
     def says(self, size: int | None = None) -> list[str]:  # noqa: ARG002 (it reads no picture itself)
         """Return a line about the blocks that are unlocked."""
-        if self._last is None:
-            return []
-        count = sum(parameter.numel() for parameter in self._last.parameters)
-        when = f"after {self.unlock_at:.0%} of the steps" if self.unlock_at else "from the first step"
-        return [
-            f"{start_of(self.of) or type(self.of).__name__}: the last {self.unlock} blocks are trained {when} "
-            f"({count:,} parameters), the others stay locked"
-        ]
+        return self._unlocking.says(start_of(self.of) or type(self.of).__name__)
 
     @torch.no_grad()
     def inputs(self, cells: Sequence[Any]) -> VectorInputs | StateRows:
@@ -216,7 +193,7 @@ class FrozenProjection(nn.Module):
         A cell of which the encoder knows no token is zeros.
         """
         inputs = self.of.inputs(cells).to(self.projection.linear.weight.device)
-        if (last := self._divided()) is not None:
+        if (last := self._unlocking.blocks_of(self.of)) is not None:
             return cast("StateRows", last.below(inputs))
         return VectorInputs(normalize(self.of(inputs).float(), dim=1))
 
@@ -226,7 +203,7 @@ class FrozenProjection(nn.Module):
         Equal cells, such as the picture of several rows, are encoded and stored once. Where blocks are unlocked, the
         states below them are stored beside the vectors.
         """
-        self._divided()
+        last = self._unlocking.blocks_of(self.of)
         rows, place = distinct_rows(exact_ids(column))
         width = self.projection.linear.in_features
         device = self.projection.linear.weight.device
@@ -236,12 +213,12 @@ class FrozenProjection(nn.Module):
             folder = cached_folder(identity, column, lambda new: self._write(new, column, rows, bf16=bf16), "vectors")
         array = memory_mapped(folder / "vectors", np.float32, len(rows) * width).reshape(len(rows), width)
         vectors = VectorStore(array, place)
-        return vectors if self._last is None else LockedStore(vectors, StateStore(folder, place), self.unlock_at)
+        return vectors if last is None else LockedStore(vectors, StateStore(folder, place), self.unlock_at)
 
     @torch.no_grad()
     def _write(self, new: Path, column: Column, rows: Ids, *, bf16: bool) -> None:
         """Write the vectors of some rows of a column, and the states below the unlocked blocks."""
-        states = None if self._last is None else StateWriter(new, bf16=bf16)
+        states = None if self._unlocking.last is None else StateWriter(new, bf16=bf16)
         with (new / "vectors").open("wb") as file, states or nullcontext():
             for start in range(0, len(rows), CHUNK):
                 cells = take(column, rows[start : start + CHUNK])
@@ -258,10 +235,10 @@ class FrozenProjection(nn.Module):
         """Return the inner encoder's unit vectors e (n, d)."""
         if isinstance(inputs, VectorInputs):
             return inputs.vectors
-        assert self._last is not None
+        assert self._unlocking.last is not None
         if not torch.is_autocast_enabled(inputs.ids.device.type):  # layers in fp32 take no stored bf16 by themselves
             inputs = StateRows(inputs.ids.to(self.projection.linear.weight.dtype), inputs.offsets)
-        return normalize(self._last(inputs).float(), dim=1)
+        return normalize(self._unlocking.last(inputs).float(), dim=1)
 
     def forward(self, inputs: VectorInputs | StateRows) -> Tensor:
         """Return raw vectors (n, dim)."""

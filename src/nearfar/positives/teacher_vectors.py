@@ -102,7 +102,7 @@ class TeacherVectors:
             fixed = FixedViews(views, seed, content_ids(self.views[self.augmented]))
             self.augmentations[self.augmented] = StreamedAugmentation(augmentation, 0, fixed)
         self.salts = np.array([0, *(content_id(f"view {k}") for k in range(1, views))], np.int64)  # (views,)
-        self.taught = {
+        self.encoded = {
             name: TaughtView.of(
                 name, column, self.teacher, "query" if name == "query" else "key", self.augmentations.get(name)
             )
@@ -121,7 +121,7 @@ class TeacherVectors:
         """Let the teacher encode all cells, or read their vectors from the cache (`abilities.PreparedLate`)."""
         for view, number in self._numbered():
             if (view, number) not in self._vectors:
-                self._vectors[view, number] = self.taught[view].vectors(number)
+                self._vectors[view, number] = self.encoded[view].vectors(number)
 
     def sample(self, examples: int) -> tuple[TeacherVectors, float]:
         """Return the positives of a few examples, encoded, and the seconds that encoding all takes, for a dry run."""
@@ -131,7 +131,7 @@ class TeacherVectors:
         other.of.examples = self.of.examples[chosen]
         rows = other.of.batch(np.arange(len(chosen))).rows
         began = time.perf_counter()
-        other._vectors = {(view, k): self.taught[view].vectors(k, rows[view]) for view, k in self._numbered()}
+        other._vectors = {(view, k): self.encoded[view].vectors(k, rows[view]) for view, k in self._numbered()}
         seconds = time.perf_counter() - began
         cells = sum(len(np.unique(exact_ids(self.views[view]))) for view, _ in self._numbered())
         return other, seconds * cells / max(1, sum(len(found.vectors) for found in other._vectors.values()))
@@ -182,7 +182,7 @@ class TeacherVectors:
         return found
 
     def _numbered(self) -> Sequence[tuple[str, int]]:
-        return [(view, number) for view, taught in self.taught.items() for number in taught.numbers]
+        return [(view, number) for view, encoded in self.encoded.items() for number in encoded.numbers]
 
     def _of_no_texts(self) -> Literal["query", "key"]:
         """Return the side whose cells are arrays: of pictures and texts the pictures; else that of the queries."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from nearfar.abilities import LastBlocks
 from nearfar.encoders.reading.last_blocks import StateRows, checked_count, first_of, from_block, reached, tried
 from nearfar.encoders.reading.pictures import PictureInputs
-
-if TYPE_CHECKING:
-    from nearfar.abilities import LastBlocks
-    from nearfar.encoders.image import Image
 
 TRIAL = 2  # pictures
 
@@ -21,13 +19,14 @@ TRIAL = 2  # pictures
 class LastPictureBlocks:
     """See `abilities.LastBlocks`: the last `count` blocks or stages of `Image`, with what follows them.
 
-    What reaches them has one state for a picture, such as a feature map (channels, height, width).
+    What reaches them has one state for a picture, such as a feature map (channels, height, width). encoder: an `Image`,
+    which has these as its own.
     """
 
-    def __init__(self, encoder: Image, count: int) -> None:
+    def __init__(self, encoder: Any, count: int) -> None:
         layers = encoder.network.layers()
         self.encoder = encoder
-        self.parameters = [parameter for layer in layers[-count:] for parameter in layer]
+        self.parameters: Sequence[nn.Parameter] = [parameter for layer in layers[-count:] for parameter in layer]
         self.first = first_of(encoder.network, self.parameters)
         self.upper = from_block(encoder.network, self.first)
 
@@ -45,10 +44,10 @@ class LastPictureBlocks:
     def __call__(self, states: StateRows) -> Tensor:
         """Return raw vectors (n, dim)."""
         x = states.ids
-        return self.upper(x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x)
+        return cast("Tensor", self.upper(x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x))
 
 
-def last_picture_blocks(encoder: Image, count: int) -> LastBlocks:
+def last_picture_blocks(encoder: Any, count: int) -> LastBlocks:
     """Return the last blocks. Errors: `InputError` for a count out of range, and a network that cannot be divided."""
     checked_count(count, len(encoder.network.layers()) - 1, encoder.model)
     side = encoder.picture_size() or 0

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from nearfar.abilities import LastBlocks
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.reading.last_blocks import StateRows, checked_count, from_block, reached, tried, with_parts
 from nearfar.encoders.reading.tokens import Tokens
 from nearfar.errors import InputError
 
-if TYPE_CHECKING:
-    from nearfar.abilities import LastBlocks
-    from nearfar.encoders.transformer import Transformer
-
 
 class LastLayers:
     """See `abilities.LastBlocks`: the last `count` layers of `Transformer`, with what follows them.
 
-    What reaches them has one state for a token, (t, width).
+    What reaches them has one state for a token, (t, width). encoder: a `Transformer`, which has these as its own.
     """
 
-    def __init__(self, encoder: Transformer, count: int) -> None:
+    def __init__(self, encoder: Any, count: int) -> None:
         model = encoder.backbone
         layers = backbone.layers(model)[-count:]
         self.encoder, self.first = encoder, layers[0]
         below = {id(parameter) for layer in backbone.layers(model)[:-count] for parameter in layer.parameters()}
         below |= {id(parameter) for parameter in backbone.embeddings(model).parameters()}
-        self.parameters = [p for part in (model, encoder.after) for p in part.parameters() if id(p) not in below]
+        self.parameters: Sequence[nn.Parameter] = [
+            p for part in (model, encoder.after) for p in part.parameters() if id(p) not in below
+        ]
         self.upper = with_parts(encoder, backbone=from_block(model, self.first))
 
     @torch.no_grad()
@@ -53,7 +53,7 @@ class LastLayers:
         return cast("Tensor", self.upper(states))
 
 
-def last_layers(encoder: Transformer, count: int) -> LastBlocks:
+def last_layers(encoder: Any, count: int) -> LastBlocks:
     """Return the last layers. Errors: `InputError` for a count out of range, and a model that cannot be divided."""
     name = str(encoder.model or "the model")
     checked_count(count, len(backbone.layers(encoder.backbone)), name)

@@ -14,6 +14,7 @@ from nearfar.column import Ids, ranges
 
 # A group may be padded by this share of its tokens, or by so few tokens that one more group would cost more.
 PADDING_SHARE, PADDING_TOKENS = 0.1, 256
+CHUNK = 4_096  # tokens of one forward pass without gradients: its activations stay in the cache
 LONGEST_PADDED = 128  # tokens: only shorter texts are padded; longer ones share a group only with texts of equal length
 
 
@@ -98,3 +99,10 @@ def _group_bounds(lengths: Ids) -> list[int]:
             bounds.append(i)
             tokens = length
     return [*bounds, len(lengths)] if len(lengths) else [0]
+
+
+def chunks(lengths: Ids) -> list[slice]:
+    """Return ranges of texts (n,) of about CHUNK tokens, for forward passes without gradients on a CPU."""
+    chunk = (np.cumsum(lengths) - 1) // CHUNK  # (n,) of each text
+    bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(lengths)]
+    return [slice(a, b) for a, b in pairwise(bounds)]

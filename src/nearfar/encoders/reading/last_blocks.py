@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nearfar.abilities import LastBlocks
+from nearfar.abilities import Divides, LastBlocks
 from nearfar.column import Ids, ranges
 from nearfar.encoders.reading.tokens import Tokens
 from nearfar.encoders.reading.vectors import VectorInputs, VectorStore
@@ -43,6 +43,53 @@ class StateRows(Tokens):
     def from_tokens(cls, tokens: Tokens) -> StateRows:
         """Return tokens whose `ids` are states."""
         return cls(tokens.ids, tokens.offsets, tokens.padded)
+
+
+@dataclass
+class Unlocking:
+    """How many last blocks of an encoder are trained, after which share of the steps, and their learning rate's factor.
+
+    last: those blocks, once the encoder is prepared; None where none are trained.
+    """
+
+    count: int
+    at: float
+    rate: float
+    last: LastBlocks | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.at < 1 and 0 < self.rate < math.inf):
+            raise InputError(
+                "encoder: unlock_at is a share of the steps, 0 to below 1, and unlock_rate a factor above 0; they are "
+                f"{self.at:g} and {self.rate:g}"
+            )
+
+    def blocks_of(self, encoder: Any) -> LastBlocks | None:
+        """Return the blocks of a prepared encoder, which is frozen but for these; None where there are none."""
+        if self.count and self.last is None:
+            if not isinstance(encoder, Divides):
+                raise InputError(f"encoder.unlock: {type(encoder).__name__} has no blocks; leave unlock out")
+            self.last = encoder.last_blocks(self.count)
+        for parameter in self.parameters():
+            parameter.requires_grad_()
+        return self.last
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """Return what is trained of the encoder."""
+        return () if self.last is None else self.last.parameters
+
+    def rates(self, module: nn.Module) -> dict[str, float]:
+        """Return the factor of the learning rate of each of these parameters, by its name in a module."""
+        own = {id(parameter) for parameter in self.parameters()}
+        return {name: self.rate for name, parameter in module.named_parameters() if id(parameter) in own}
+
+    def says(self, name: str) -> list[str]:
+        """Return a line about the blocks, if there are any. name: of the encoder."""
+        size = sum(parameter.numel() for parameter in self.parameters())
+        when = f"after {self.at:.0%} of the steps" if self.at else "from the first step"
+        blocks = "last block is" if self.count == 1 else f"last {self.count} blocks are"
+        line = f"{name}: the {blocks} trained {when} ({size:,} parameters), the others stay locked"
+        return [line] if size else []
 
 
 @dataclass(frozen=True)
@@ -90,7 +137,8 @@ class StateWriter:
     """
 
     def __init__(self, folder: Path, *, bf16: bool) -> None:
-        self.folder, self.bf16, self.shape = folder, bf16, (0,)
+        self.folder, self.bf16 = folder, bf16
+        self.shape: tuple[int, ...] = (0,)
         self.lengths = [np.zeros(1, np.int64)]
 
     def __enter__(self) -> Self:
@@ -122,7 +170,14 @@ class _Reached(Exception):
 
 
 class Passed(nn.Module):
-    """Stands for a block below: it gives back what it is given first."""
+    """Stands for a block below, whose attributes it has: it gives back the states that it is given."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        object.__setattr__(self, "block", block)  # no part of this one, so its weights are none
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name) if name in ("training", "_modules") else getattr(self.block, name)
 
     def forward(self, *args: Any, **named: Any) -> Any:
         """Return the first argument of floating point, which no ids and positions are."""
@@ -153,7 +208,7 @@ def from_block(network: T, first: nn.Module) -> T:
     """
     children = list(network.named_children())
     after = next(i for i, (_, child) in enumerate(children) if any(part is first for part in child.modules()))
-    before = {name: Passed() for name, child in children[:after]}
+    before = {name: Passed(child) for name, child in children[:after]}
     name, child = children[after]
     return with_parts(network, **before, **{name: child if child is first else from_block(child, first)})
 
