@@ -35,7 +35,7 @@ def mapped(task: Labels) -> dict[str, npt.NDArray[np.int64]]:
 
 def nearest_names(classes: list[str]) -> npt.NDArray[np.int64]:
     """Return for each class of ImageNet the nearest of some classes by name, (1000,)."""
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     import nearfar as nf
     from nearfar.text.class_prompts import class_names

@@ -43,7 +43,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_is_a_recipe_for_each_method() -> None:
-    assert {"clip", "siglip", "clip_finetune"} <= set(NAMES)
+    assert {"clip", "siglip", "clip_finetune", "locked"} <= set(NAMES)
     clip, siglip = recipes.load("clip"), recipes.load("siglip")
     assert {**clip, "loss": None} == {**siglip, "loss": None}  # they differ in the loss alone
 

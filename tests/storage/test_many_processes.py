@@ -122,7 +122,8 @@ def fill_caches(folder: Path, barrier: Barrier) -> None:
         assert np.array_equal(np.asarray(vectors), model.embed(column.read(0, len(column)), role="key"))
         frozen = FrozenProjection(encoder)
         kept = frozen.store(column)[np.arange(len(TEXTS))]
-        assert np.array_equal(kept.vectors.numpy(), frozen.inputs(column.read(0, len(column))).vectors.numpy())
+        own = frozen.inputs(column.read(0, len(column)))
+        assert np.abs(frozen(kept).detach().numpy() - frozen(own).detach().numpy()).max() < 1e-2  # in bf16, where fast
         data = PythonPackages(
             paths=sorted((folder / f"packages{i}").iterdir()),
             heldout=0,
