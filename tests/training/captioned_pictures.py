@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220), "white": (240, 240, 240)}
-BERT = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+BERT = {
+    **{"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "intermediate_size": 24,
+}
 SMALL: dict[str, Any] = {
     "data.heldout": 0.25,
     "encoder.query.of.size": 32,
     "encoder.query.of.model_args": {"widths": [8, 8, 16]},
     "encoder.query.head.sizes": [12],
-    "encoder.key.of.config": {**BERT, "intermediate_size": 24},
-    "encoder.key.of.vocabulary": 300,
-    "encoder.key.head.sizes": [12],
+    "encoder.key": {
+        "name": "projected",
+        "of": {"name": "transformer", "config": BERT, "vocabulary": 300, "max_length": 48, "dropout": 0.1},
+        "head": {"name": "mlp", "sizes": [12], "norm": "none"},
+    },
 }
 SETTINGS: dict[str, Any] = {"batch_size": 16, "steps": 8, "checkpoint_every": 4, "precision": "fp32", "device": "cpu"}
 
