@@ -191,6 +191,26 @@ def test_identity_covers_both_towers() -> None:
         assert nf.Model(dual).fingerprint != before
 
 
+def test_a_tower_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
+    moved = {}
+    for name, more in (("alike", {}), ("apart", {"query_rate": 1e-3})):
+        dual = prepared(**more)
+        before = {key: weight.detach().clone() for key, weight in dual.named_parameters()}
+        settings: dict[str, Any] = {"steps": 1, "batch_size": 16, "optimizer": "sgd", "clip": 0.0, "device": "cpu"}
+        fit(dual, Columns(rows()), InfoNCE(), out=tmp_path / name, quiet=True, precision="fp32", **settings)
+        moved[name] = {key: (weight.detach() - before[key]) for key, weight in dual.named_parameters()}
+    for key, change in moved["alike"].items():
+        factor = 1e-3 if key.startswith("query.") else 1.0
+        assert change.abs().max() > 1e-4
+        torch.testing.assert_close(moved["apart"][key], factor * change, atol=3e-8, rtol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_rate_that_trains_nothing_is_refused(rate: float) -> None:
+    with pytest.raises(InputError, match=r"encoder\.key_rate is a factor of the learning rate"):
+        towers(key_rate=rate)
+
+
 def test_rates_are_the_towers_own() -> None:
     dual = Dual(Static(dim=32, vocabulary=300), tiny("bert", layer_decay=0.5))
     dual.prepare([ListColumn("text", TEXTS)])

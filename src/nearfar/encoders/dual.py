@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -49,6 +50,7 @@ class Dual(nn.Module):
             transformers, also as sentence-transformers saves it, or a Router of sentence-transformers. To freeze a
             tower or to give it LoRA, name both: `query: {name: transformer, model: FOLDER, frozen: 6}`, `key: {name:
             image, model: FOLDER}`.
+        query_rate, key_rate: factors of the towers' learning rates: 0.1 for a pretrained one beside one from nothing.
         query_kind: of such a model of texts and pictures, what queries are: text, the default, as in a search by
             words, or image, for pictures that look for texts.
 
@@ -81,9 +83,17 @@ class Dual(nn.Module):
         prompts: dict[str, str] | None = None,
         model: str | None = None,
         query_kind: Literal["text", "image"] | None = None,
+        query_rate: float = 1.0,
+        key_rate: float = 1.0,
     ) -> None:
         super().__init__()
-        self.model, self.query_kind = model, query_kind
+        self.model, self.query_kind, self.query_rate, self.key_rate = model, query_kind, query_rate, key_rate
+        for role, rate in (("query", query_rate), ("key", key_rate)):
+            if not 0 < rate < math.inf:
+                raise InputError(
+                    f"encoder.{role}_rate is a factor of the learning rate, above 0; it is {rate:g}. A tower that is "
+                    f"not trained is a frozen_projection, or has encoder.{role}.frozen"
+                )
         query, key = _given_or_read(query, key, model, query_kind)
         for role, tower in (("query", query), ("key", key)):
             refuse_incomplete("encoders", tower, where=f"encoder.{role}")
@@ -160,7 +170,12 @@ class Dual(nn.Module):
 
     def rates(self) -> dict[str, float]:
         """Return the factor of each parameter's learning rate, by name."""
-        return {f"{role}.{name}": rate for role, tower in self.towers.items() for name, rate in rates_of(tower).items()}
+        found: dict[str, float] = {}
+        for role, factor in (("query", self.query_rate), ("key", self.key_rate)):
+            tower = self.towers[role]
+            every = dict.fromkeys((name for name, _ in tower.named_parameters()), 1.0) if factor != 1 else {}
+            found |= {f"{role}.{name}": factor * rate for name, rate in (every | rates_of(tower)).items()}
+        return found
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
