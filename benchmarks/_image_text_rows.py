@@ -14,6 +14,7 @@ import numpy as np
 from _image_text_judge import CIFAR, FLICKR, answered, both_ways, by_pixels, captions, classes, named, retrieval
 from _machine import fresh, once, tell
 
+UNTOLD = ("data.heldout", "evaluate=")  # settings that do not change what is learnt
 CAP = 600.0  # seconds of a whole training, from the start of its process to its end
 
 
@@ -33,7 +34,8 @@ class Row:
     @property
     def name(self) -> str:
         """Return how tables call it."""
-        return " ".join([Path(self.recipe).stem, *self.settings])
+        own = [words for words in self.settings if "{seed}" not in words and not words.startswith(UNTOLD)]
+        return " ".join([Path(self.recipe).stem, *own])
 
     def all_settings(self, data: str, seed: int, shared: list[str]) -> list[str]:
         """Return the settings of a seed, with the places of the data; {seed} stands for its number."""
@@ -77,10 +79,15 @@ def untrained(recipe: str, settings: list[str]) -> Any:
 def judge(
     data: str, what: list[str], limit: int | None, pictures: int | None, model: str = "", recipe: str = "", **more: Any
 ) -> dict[str, Any]:
-    """Judge a model folder, or a recipe's model before training; what: "recall" and "zero_shot"."""
+    """Judge a model folder, or a recipe's model before training; what: "recall" and "zero_shot".
+
+    Vectors are computed in bf16, where the machine is fast at it: the towers are encoded in it for training, too.
+    """
     import nearfar as nf
+    from nearfar.compute.hardware import cpu_bf16
 
     judged = nf.Model.load(Path(model)) if model else untrained(recipe, more["settings"])
+    judged.bf16 = cpu_bf16()
     found: dict[str, Any] = {}
     if "recall" in what:
         found["recall"] = both_ways(judged, retrieval(captions(Path(data), limit=limit), "test"))
