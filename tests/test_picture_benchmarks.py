@@ -284,7 +284,7 @@ def test_image_text_of_recipes(image_text: Callable[..., dict[str, Any]], monkey
     Path("tiny.yaml").write_text(TINY)
     row = ["--row", "tiny.yaml encoder.query.seed={seed}", "--seeds", "2"]
     kept = image_text("--only", "floor", "recall", "zero_shot", *row)
-    name = "tiny encoder.query.seed={seed}"
+    name = "tiny"
     assert list(kept["recall"]) == ["histograms to TF-IDF by ridge", f"{name}, untrained", name]
     assert kept["recall"]["histograms to TF-IDF by ridge"]["figures"]["text to picture R@5"]["value"] > 0.6
     assert kept["zero_shot"]["chance"]["value"] == pytest.approx(1 / 3)

@@ -121,7 +121,7 @@ def test_a_recipe_holds_the_inner_loss_whole() -> None:
     ("change", "words"),
     [
         ({"of": {"name": "infonce", "temprature": 1}}, "loss.of: no setting is called 'temprature'; did you mean"),
-        ({"of": {"name": "infonce", "temperature": "hot"}}, "loss.of.temperature: 'hot' does not fit float"),
+        ({"of": {"name": "infonce", "temperature": "hot"}}, "loss.of.temperature: 'hot' does not fit"),
         ({"of": {"name": "infonse"}}, "no part is called 'infonse'; did you mean 'infonce'"),
         ({"of": {"temperature": 1}}, "loss.of: which part"),
         ({"of": "infonce"}, "loss.of: 'infonce' is no part; write loss.of: {name: ..., setting: value}"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearfar.encoders import transformer
+from nearfar.encoders.packed import packing
 from nearfar.errors import InputError
 from nearfar.model import Model
 from nearfar.training.fit import Run
@@ -66,7 +66,7 @@ def test_micro_batches_learn_the_same(cut: dict[str, Any], tmp_path: Path) -> No
 
 
 def test_the_gradient_cache_draws_the_same_dropout_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformer, "CHUNK", 20)
+    monkeypatch.setattr(packing, "CHUNK", 20)
     encoder = tiny("bert", dropout=0.2).train()
     inputs = encoder.inputs(TEXTS)
     torch.manual_seed(1)
