@@ -14,7 +14,7 @@ import numpy as np
 from _image_text_judge import CIFAR, FLICKR, answered, both_ways, by_pixels, captions, classes, named, retrieval
 from _machine import fresh, once, tell
 
-UNTOLD = ("data.heldout", "evaluate=")  # settings that do not change what is learnt
+UNTOLD = ("data.heldout", "evaluate.")  # settings that do not change what is learnt
 CAP = 600.0  # seconds of a whole training, from the start of its process to its end
 
 
