@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,22 +21,6 @@ STATES, FACTS = "states", "states.json"  # files of a stored column
 
 class StateRows(Tokens):
     """What the locked blocks give of n rows: `ids` (t, ...) are a text's states, token by token, or a picture's one."""
-
-    def __getitem__(self, rows: slice) -> StateRows:
-        return StateRows.from_tokens(super().__getitem__(rows))
-
-    def join(self, others: Sequence[Tokens]) -> StateRows:
-        """Return self followed by the others."""
-        return StateRows.from_tokens(super().join(others))
-
-    def to(self, device: Any) -> StateRows:
-        """Return the same on another device."""
-        return StateRows.from_tokens(super().to(device))
-
-    @classmethod
-    def from_tokens(cls, tokens: Tokens) -> StateRows:
-        """Return tokens whose `ids` are states."""
-        return cls(tokens.ids, tokens.offsets, tokens.padded)
 
 
 @dataclass(frozen=True)
