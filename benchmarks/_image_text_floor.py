@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _image_text_judge import FIGURES, Hits, both_ways, captions, retrieval
+from _flickr8k import captions
+from _image_text_judge import FIGURES, Hits, both_ways, retrieval
 
 SIDE, GRID, LEVELS, CELL, TURNS = 112, 2, 4, 16, 9
 ALPHAS = (1e2, 3e2, 1e3, 3e3, 1e4, 3e4)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.column import ListColumn, take
+from nearfar.column import Ids, ListColumn, take
 from nearfar.contracts import Predictions
 from nearfar.data.image_text import ImageText
 from nearfar.evaluation.intervals import mean_intervals
@@ -19,16 +19,10 @@ from nearfar.metrics.zero_shot import ZeroShot
 from nearfar.tasks import Labels, Retrieval, key_to_query
 from nearfar.vectors.embed import Embedder
 
-FLICKR, CIFAR = "E-flickr8k", "A-cifar10/cifar10-jpeg.tar.xz"
+CIFAR = "A-cifar10/cifar10-jpeg.tar.xz"
 WAYS = ("text to picture", "picture to text")
 FIGURES = tuple(f"{way} R@{k}" for way in WAYS for k in DEPTHS)
 Hits = dict[str, list[float]]
-
-
-def captions(data: Path, **settings: Any) -> ImageText:
-    """Return Flickr8k: its training rows, with the splits validation and test."""
-    folder = data / FLICKR
-    return ImageText(folder / "captions.tsv.gz", pictures=folder / "images-112px.zip", progress=False, **settings)
 
 
 def retrieval(rows: ImageText, name: str) -> Retrieval:
@@ -73,14 +67,21 @@ def summary(several: Sequence[Hits]) -> dict[str, dict[str, float]]:
     several: the hits of each seed, on the same queries: those of a picture are one cluster, over seeds, too.
     """
     found = {}
-    for name in several[0]:
-        hits = np.concatenate([np.asarray(each[name], np.float64) for each in several])
-        n = len(several[0][name])
-        clusters = np.arange(n) // _queries_of_a_cluster(several[0], name)
-        interval = mean_intervals({"hits": hits}, {}, np.tile(clusters, len(several)), resamples=2000, seed=0)["hits"]
-        each_seed = [float(np.mean(each[name])) for each in several]
-        found[name] = {"value": float(hits.mean()), **interval, "least": min(each_seed), "most": max(each_seed)}
+    for name, hits in several[0].items():
+        clusters = np.arange(len(hits)) // _queries_of_a_cluster(several[0], name)
+        found[name] = over_seeds([each[name] for each in several], clusters)
     return found
+
+
+def over_seeds(several: Sequence[Sequence[float]], clusters: Ids) -> dict[str, float]:
+    """Return the mean of the hits of several seeds, its interval over the clusters (n,) of the queries, and the spread.
+
+    several: the hits (n,) of each seed, on the same queries. least, most: the lowest and the highest mean of a seed.
+    """
+    hits = np.concatenate([np.asarray(each, np.float64) for each in several])
+    interval = mean_intervals({"hits": hits}, {}, np.tile(clusters, len(several)), resamples=2000, seed=0)["hits"]
+    means = [float(np.mean(each)) for each in several]
+    return {"value": float(hits.mean()), **interval, "least": min(means), "most": max(means)}
 
 
 def _queries_of_a_cluster(hits: Hits, name: str) -> int:

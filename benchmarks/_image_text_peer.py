@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from _flickr8k import places
 from _image_text_towers import RATE, VOCABULARY, OpenClip, Towers, padded, parameters, text_tokens
 from torch import Tensor, nn
 
@@ -46,7 +47,7 @@ class _Files(torch.utils.data.Dataset[Any]):
     def __init__(self, rows: Any, data: str, folder: Path, transform: Any, tokenise: Any) -> None:
         self.names, self.captions = (rows.column(name).read(0, len(rows)) for name in ("path", "caption"))
         self.folder, self.transform, self.tokenise = folder, transform, tokenise
-        with zipfile.ZipFile(Path(data) / "images-112px.zip") as archive:
+        with zipfile.ZipFile(places(Path(data))["pictures"]) as archive:
             wanted = set(self.names)
             for member in archive.namelist():
                 if (name := Path(member).name) in wanted:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _image_text_judge import CIFAR, FLICKR, answered, both_ways, by_pixels, captions, classes, named, retrieval
+from _flickr8k import captions, places
+from _image_text_judge import CIFAR, answered, both_ways, by_pixels, classes, named, retrieval
 from _machine import fresh, once, tell
 
 UNTOLD = ("data.heldout", "evaluate.")  # settings that do not change what is learnt
-CAP = 600.0  # seconds of a whole training, from the start of its process to its end
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,9 @@ class Row:
 
     def all_settings(self, data: str, seed: int, shared: list[str]) -> list[str]:
         """Return the settings of a seed, with the places of the data; {seed} stands for its number."""
-        folder = Path(data) / FLICKR
-        places = [f"data.path={folder / 'captions.tsv.gz'}", f"data.pictures={folder / 'images-112px.zip'}"]
+        files = [f"data.{name}={place}" for name, place in places(Path(data)).items()]
         own = [words.replace("{seed}", str(seed)) for words in (*shared, *self.settings)]
-        return [*places, f"training.seed={seed}", *own]
+        return [*files, f"training.seed={seed}", *own]
 
 
 def train(recipe: str, settings: list[str], out: str) -> dict[str, Any]:
@@ -113,12 +112,12 @@ def run_row(script: str, row: Row, seed: int, given: Any, work: Path) -> dict[st
 
     def trained() -> dict[str, Any]:
         began = time.perf_counter()
-        found = fresh(script, task, 4 * CAP)
+        found = fresh(script, task, 4 * given.cap)
         return {**found, "seconds of the process": time.perf_counter() - began}
 
     facts = once(work, f"train-{_file(row.name)}-{seed}", task, trained)
     seconds = facts["seconds of the process"]
-    tell(f"{row.name}, seed {seed}: {seconds:.0f} s{', beyond the cap' * (seconds > CAP)}")
+    tell(f"{row.name}, seed {seed}: {seconds:.0f} s{', beyond the cap' * (seconds > given.cap)}")
     of_all: dict[str, Any] = {"part": "judge", "data": str(given.data), "what": _judged(given)}
     of_all |= {"limit": given.limit, "pictures": given.pictures}
     told = {**of_all, "model": str(out / "model")}

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _image_text_judge import FLICKR
 from _image_text_towers import OUT, TOWERS
 from _machine import Bound, bound, fresh, once, tell
 from rich.table import Table
@@ -15,7 +14,6 @@ from rich.table import Table
 from nearfar.compute.hardware import cpu_bf16
 
 TIMES, SHARE = 1.3, 1.0  # of open_clip's pairs a second, and of its peak memory
-LARGE, MICRO = 4096, 128
 ALIKE = 1e-3  # between the two losses of the same weights
 Runs = dict[str, list[dict[str, Any]]]
 BEST = {"reads": "prepared", "workers": 0, "layout": "channels last"}
@@ -61,7 +59,7 @@ def take_turns(script: str, given: Any, work: Path) -> Runs:
 
 def _step(given: Any, precision: str) -> dict[str, Any]:
     step: dict[str, Any] = {"part": "step", "towers": given.towers, "batch": given.batch, "steps": given.steps}
-    return step | {"data": str(given.data / FLICKR), "limit": given.limit or 2_000, "precision": precision}
+    return step | {"data": str(given.data), "limit": given.limit or 2_000, "precision": precision}
 
 
 def _best(runs: Runs, precision: str) -> str:
@@ -106,7 +104,7 @@ def speed_table(runs: Runs, towers: str, batch: int) -> Table:
 
 def equal_losses(script: str, given: Any, work: Path) -> dict[str, float]:
     """Return both losses of the same weights on the same rows, in fp32."""
-    task = {"part": "losses", "towers": given.towers, "data": str(given.data / FLICKR), "limit": 64}
+    task = {"part": "losses", "towers": given.towers, "data": str(given.data), "limit": 64}
     return once(work, "losses", task, partial(fresh, script, task))
 
 
@@ -120,7 +118,7 @@ def losses(towers: str, data: str, limit: int) -> dict[str, float]:
     """Compute both losses in this process; each row is of another picture."""
     import numpy as np
     import torch
-    from _image_text_steps import rows_of
+    from _flickr8k import captions
     from _image_text_towers import TEMPERATURE, OpenClip, ours, padded, text_tokens
     from open_clip import ClipLoss
 
@@ -128,7 +126,7 @@ def losses(towers: str, data: str, limit: int) -> dict[str, float]:
     from nearfar.column import take
     from nearfar.pairs import Pairs
 
-    rows, sizes = rows_of(data, limit), TOWERS[towers]
+    rows, sizes = captions(Path(data), limit=limit), TOWERS[towers]
     names = rows.column("path").read(0, len(rows))
     chosen = sorted({name: i for i, name in reversed(list(enumerate(names)))}.values())
     encoder = ours(sizes)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _flickr8k import captions
 from _image_text_towers import RATE, TEMPERATURE, TOWERS, Towers, ours, parameters
-from _machine import PeakMemory, status_mb
+from _machine import PeakMemory, status_mb, untimed
 from torch import nn
 
 
@@ -24,7 +25,7 @@ def train(
 ) -> dict[str, Any]:
     """Return pairs a second, memory, losses and sizes of one training in this process."""
     torch.manual_seed(0)
-    read, before = rows_of(data, limit), mapped_mb()
+    read, before = captions(Path(data), limit=limit), mapped_mb()
     with PeakMemory() as memory:
         given = TOWERS[towers], batch, steps, read, precision
         found = _ours(*given, **variant) if contestant == "nearfar" else _open_clip(*given, data=data, **variant)
@@ -56,19 +57,6 @@ def mapped_mb() -> float:
         return status_mb("RssFile")
     except (OSError, StopIteration):
         return 0.0
-
-
-def untimed(steps: int) -> int:
-    """Return the number of steps before the clock begins, at least one."""
-    return max(1, steps // 3)
-
-
-def rows_of(data: str, limit: int) -> Any:
-    """Return the training captions of so many pictures."""
-    from nearfar.data.image_text import ImageText
-
-    folder = Path(data)
-    return ImageText(folder / "captions.tsv.gz", pictures=folder / "images-112px.zip", limit=limit, progress=False)
 
 
 def _ours(towers: Towers, batch: int, steps: int, rows: Any, precision: str, micro_batch: int = 0) -> dict[str, Any]:

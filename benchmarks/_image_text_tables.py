@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _image_text_judge import FIGURES, chance, classes, of_classes
+from _image_text_judge import FIGURES, chance, classes, of_classes, over_seeds
 from rich.table import Table
-
-from nearfar.evaluation.intervals import mean_intervals
 
 PICTURES, OF_EACH = 1_000, 5
 
@@ -33,13 +31,9 @@ def figures(named: Mapping[str, Any], given: Any) -> dict[str, Any]:
     task = classes(Path(given.data), given.pictures)
     found: dict[str, Any] = {"chance": {"value": 1 / len(task.classes)}}
     for name, row in named.items():
-        hits = np.concatenate([np.asarray(each, np.float64) for each in row["hits"]])
-        cells = np.tile(np.arange(len(task.labels)), len(row["hits"]))
-        interval = mean_intervals({"hits": hits}, {}, cells, resamples=2000, seed=0)["hits"]
-        each_seed = [float(np.mean(each)) for each in row["hits"]]
         by_class = of_classes(task, np.mean(row["hits"], axis=0).tolist())
-        found[name] = {"value": float(hits.mean()), **interval, "least": min(each_seed), "most": max(each_seed)}
-        found[name] |= {"by class": by_class, **({"facts": row["facts"]} if "facts" in row else {})}
+        found[name] = {**over_seeds(row["hits"], np.arange(len(task.labels))), "by class": by_class}
+        found[name] |= {"facts": row["facts"]} if "facts" in row else {}
     return found
 
 

@@ -157,6 +157,11 @@ class PeakMemory:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def untimed(steps: int) -> int:
+    """Return the number of steps before the clock begins, at least one."""
+    return max(1, steps // 3)
+
+
 def tell(line: str) -> None:
     """Say on standard error how far the run has come."""
     print(line, file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _machine import PeakMemory
+from _machine import PeakMemory, untimed
 from torch import Tensor, nn
 
 SIDE, RATE, TEMPERATURE = 32, 2e-3, 0.2
@@ -58,11 +58,6 @@ def _ours(model: str, batch: int, steps: int, data: str, limit: int, precision: 
     ends: list[float] = [event["time"] for event in map(json.loads, lines) if event["event"] == "step"]
     first = untimed(steps)
     return (steps - first) * batch / (ends[-1] - ends[first - 1])
-
-
-def untimed(steps: int) -> int:
-    """Return the number of steps before the clock begins, at least one."""
-    return max(1, steps // 3)
 
 
 class _Pictures(torch.utils.data.Dataset[Any]):

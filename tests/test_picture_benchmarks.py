@@ -296,7 +296,7 @@ def test_both_ways_are_the_literatures(tmp_path: Path) -> None:
     """A picture is found if any of its captions is; a model that gives all the same vector finds nothing."""
     judge = importlib.import_module("_image_text_judge")
     _captioned(tmp_path)
-    rows = judge.captions(tmp_path)
+    rows = importlib.import_module("_flickr8k").captions(tmp_path)
     task = judge.retrieval(rows, "test")
     assert (len(task.queries), len(task.documents)) == (18, 9)
 

@@ -392,6 +392,11 @@ def towers_of(encoder: Any) -> Mapping[str, Encoder]:
     return encoder.towers if isinstance(encoder, HasTowers) else {}
 
 
+def tower_of(encoder: Encoder, role: str | None) -> Encoder:
+    """Return the encoder of a role (None: of keys): one of two towers, or the encoder itself, which is that of both."""
+    return towers_of(encoder).get(role or "key", encoder)
+
+
 @runtime_checkable
 class StartsFromWeights(Protocol):
     """An encoder that may begin from trained weights, and says whose."""

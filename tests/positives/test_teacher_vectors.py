@@ -119,6 +119,11 @@ def test_known_has_the_teachers_cosines(examples: list[int], views: int, changed
     assert [[a == b for b in items] for a in items] == ((picture[:, None] == picture) & np.array(same)).tolist()
 
 
+def test_all_settings_that_were_given_are_remembered() -> None:
+    remembered = registry.recipe_of("positives", augmented(augmented="query"))
+    assert (remembered["augmented"], remembered["views"], remembered["seed"]) == ("query", 3, SEED)
+
+
 def test_the_teacher_encodes_each_picture_once_a_view_and_never_again() -> None:
     first = augmented()
     tower: Any = first.teacher.encoder.towers["query"]  # type: ignore[attr-defined]

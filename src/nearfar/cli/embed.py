@@ -48,7 +48,7 @@ def command(
     read = reading(overrides, delimiter=delimiter, pairs=False, further=further)
     refuse_data(texts, delimited="delimiter" in read.data)
     reserve(out)
-    from nearfar.abilities import towers_of
+    from nearfar.abilities import tower_of
     from nearfar.column import column_kind
     from nearfar.evaluation import sources
     from nearfar.index.vector_files import VectorFormat, write_vectors
@@ -62,7 +62,7 @@ def command(
     ids, found = sources.texts(texts, column, read, split=split)
     loaded = Model.load(model)
     role = role or role_reading(loaded.encoder, column_kind(found))
-    cut = truncated_texts(towers_of(loaded.encoder).get(role or "key", loaded.encoder), found)
+    cut = truncated_texts(tower_of(loaded.encoder, role), found)
     ranges: Column | Ranges | None = None
     if calibration is not None:
         if calibration.endswith(".npy"):

@@ -30,9 +30,10 @@ from nearfar.column import Column, Ids, distinct_rows, exact_ids, take
 from nearfar.compute.hardware import precision
 from nearfar.contracts import Encoder, ForeignForm
 from nearfar.encoders.pretrained.modules import Normalize
-from nearfar.encoders.reading.last_blocks import LockedStore, StateRows, StateStore, StateWriter, Unlocking
+from nearfar.encoders.reading.last_blocks import Unlocking
 from nearfar.encoders.reading.nested import inner_identity, inner_spec, load_inner, save_inner
 from nearfar.encoders.reading.pooling import Dense, PaddedEncoder
+from nearfar.encoders.reading.stored_states import LockedStore, StateRows, StateStore, StateWriter
 from nearfar.encoders.reading.tokens import missing_token_error
 from nearfar.encoders.reading.vectors import VectorInputs, VectorStore
 from nearfar.errors import InputError

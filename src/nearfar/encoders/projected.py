@@ -63,7 +63,7 @@ class Projected(nn.Module):
         (1, 4)
 
     When not to use it: for one encoder in a recipe; there, name the head under `heads.projection` and say `ship:
-    projection`. The two towers of a `dual` have a projection each this way (recipe `clip`).
+    projection`. A tower of a `dual` has a projection of its own this way (recipe `clip`).
     """
 
     def __init__(self, of: Annotated[Encoder, PartOf("encoders")], head: Annotated[Head, PartOf("heads")]) -> None:

@@ -20,7 +20,7 @@ from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, KnownPairs
 from nearfar.positives.relations.roles import Roles, flatten, pairs_of, side_cells
-from nearfar.positives.relations.similar_texts import Entries, SimilarTexts, text_role
+from nearfar.positives.relations.similar_texts import Entries, SimilarTexts, compared_role
 from nearfar.positives.relations.tasks import judged_and_train, retrieval
 from nearfar.registry import PartOf
 from nearfar.storage.fingerprint import fingerprint
@@ -108,10 +108,15 @@ class Columns:
         near = [] if self.similar_texts is None else [self.similar_texts.identity]
         self.augment_query, self.augment_key = augment_query, augment_key
         given = {"query": augment_query, "key": augment_key}
-        changes = {view: change for view, change in given.items() if change is not None}
-        streams = list(given)
-        self.augmentations = {v: StreamedAugmentation(change, streams.index(v)) for v, change in changes.items()}
-        changed = [(view, registry.recipe_of("augmentations", change)) for view, change in changes.items()]
+        self.augmentations = {
+            view: StreamedAugmentation(augmentation, stream)
+            for stream, (view, augmentation) in enumerate(given.items())
+            if augmentation is not None
+        }
+        changed = [
+            (view, registry.recipe_of("augmentations", streamed.augmentation))
+            for view, streamed in self.augmentations.items()
+        ]
         ids = map(exact_ids, self.views.values())
         self.fingerprint = fingerprint("columns 2", self.examples, offsets, *ids, *decided, *near, *map(str, changed))
 
@@ -208,7 +213,7 @@ class Columns:
 
     def _similar_texts(self, encoder: Encoder) -> SimilarTexts:
         """Return the texts that are compared: of the queries, or of the keys and the negatives."""
-        role = text_role(self.views, self.similar_by)
+        role = compared_role(self.views, self.similar_by)
         views = ["query"] if role == "query" else self.key_views
         return SimilarTexts(encoder, self.similar_above, {view: self.views[view] for view in views})
 

@@ -111,8 +111,15 @@ class TeacherVectors:
         self._vectors: dict[tuple[str, int], UnitVectors] = {}
         drawn = [] if augmentation is None else [views, seed, self.augmented, str(registry.settings_of(augmentation))]
         self.fingerprint = fingerprint("teacher vectors 1", self.of.fingerprint, self.teacher.fingerprint, *drawn)
-        given = {"teacher": teacher, "query": query, "key": key, "negative": negative, "cluster": cluster}
-        registry.remember(self, {**given, "augmentation": augmentation, "views": views, "seed": seed})
+        given: dict[str, Any] = {
+            "teacher": teacher,
+            "query": query,
+            "key": key,
+            "negative": negative,
+            "cluster": cluster,
+        }
+        given |= {"augmentation": augmentation, "views": views, "augmented": augmented, "seed": seed}
+        registry.remember(self, given)
 
     def __len__(self) -> int:
         return len(self.of)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearfar.abilities import augmented_views, picture_size, said_by, towers_of
+from nearfar.abilities import augmented_views, picture_size, said_by, tower_of, towers_of
 from nearfar.contracts import Encoder, Positives
 from nearfar.sides import role_of_view, side_of
 from nearfar.text.prompts import prompted
@@ -19,17 +19,16 @@ def start_lines(encoder: Encoder, positives: Positives) -> list[str]:
     for view, streamed in augmented_views(positives).items():
         for line in said_by(streamed.augmentation, picture_size(side_of(encoder, positives, view))):
             views.setdefault(line, []).append(view)
-    lines += [*_cut(encoder, positives)]
+    lines += _truncated(encoder, positives)
     return [*dict.fromkeys(lines), *(f"augmentation of {', '.join(names)}: {line}" for line, names in views.items())]
 
 
-def _cut(encoder: Encoder, positives: Positives) -> list[str]:
-    """Return a line for each column of texts some of which are cut; of a view that is augmented nobody knows before."""
+def _truncated(encoder: Encoder, positives: Positives) -> list[str]:
+    """Return a line for each column of texts some of which are cut; an augmented view has its texts only later."""
     lines: dict[tuple[int, str], str | None] = {}  # a column that is several views is read once
     for view in positives.views.keys() - augmented_views(positives).keys():
         role, column = role_of_view(positives, view), positives.views[view]
         if (key := (id(column), role)) not in lines:
-            tower = towers_of(encoder).get(role, encoder)
-            found = truncated_texts(tower, prompted(encoder, positives, view))
+            found = truncated_texts(tower_of(encoder, role), prompted(encoder, positives, view))
             lines[key] = None if found is None else found.line(f"column {column.name!r}")
     return sorted(line for line in lines.values() if line)

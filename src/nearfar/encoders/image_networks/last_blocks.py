@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.abilities import LastBlocks
-from nearfar.encoders.reading.last_blocks import StateRows, checked_count, first_of, from_block, reached, tried
+from nearfar.encoders.reading.last_blocks import checked_count, first_of, from_block, reached, tried
 from nearfar.encoders.reading.pictures import PictureInputs
+from nearfar.encoders.reading.stored_states import StateRows
 
 TRIAL = 2  # pictures
 

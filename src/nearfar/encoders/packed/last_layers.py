@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nearfar.abilities import LastBlocks
 from nearfar.encoders.pretrained import backbone
-from nearfar.encoders.reading.last_blocks import StateRows, checked_count, from_block, reached, tried, with_parts
+from nearfar.encoders.reading.last_blocks import checked_count, from_block, reached, tried, with_parts
+from nearfar.encoders.reading.stored_states import StateRows
 from nearfar.encoders.reading.tokens import Tokens
 from nearfar.errors import InputError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,23 +33,23 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, rows: slice) -> Tokens:
+    def __getitem__(self, rows: slice) -> Self:
         start, stop, _ = rows.indices(len(self))
         offsets = self.offsets[start : max(start, stop) + 1]
-        return Tokens(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0], self.padded)
+        return replace(self, ids=self.ids[offsets[0] : offsets[-1]], offsets=offsets - offsets[0])
 
-    def join(self, others: Sequence[Tokens]) -> Tokens:
+    def join(self, others: Sequence[Tokens]) -> Self:
         """Return self followed by the others."""
-        lengths = np.concatenate([part.costs() for part in (self, *others)])
-        return Tokens.of(torch.cat([self.ids, *(other.ids for other in others)]), lengths, padded=self.padded)
+        lengths = np.concatenate([self.costs(), *(other.costs() for other in others)])
+        return self.of(torch.cat([self.ids, *(other.ids for other in others)]), lengths, padded=self.padded)
 
     def costs(self) -> npt.NDArray[np.int64]:
         """Return the number of tokens of each text, (n,)."""
         return np.diff(self.offsets)
 
-    def to(self, device: Any) -> Tokens:
+    def to(self, device: Any) -> Self:
         """Return the same on another device."""
-        return Tokens(self.ids.to(device), self.offsets, self.padded)
+        return replace(self, ids=self.ids.to(device))
 
     @classmethod
     def of(cls, ids: Tensor, lengths: Ids, *, padded: bool = False) -> Self:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
-from nearfar.abilities import HasMaxLength, Tokenises, towers_of
+from nearfar.abilities import HasMaxLength, Tokenises, tower_of
 from nearfar.errors import InputError
 from nearfar.index.content_ids import ContentIds
 from nearfar.index.documents.document import FileDocument
@@ -57,7 +57,7 @@ class PassageCutter:
         if tokens < LEAST:
             raise InputError(f"passages of {tokens} tokens: give at least {LEAST}")
         role = cast("Role", role_reading(model.encoder, "text", "key"))
-        encoder = towers_of(model.encoder).get(str(role), model.encoder)
+        encoder = tower_of(model.encoder, role)
         prompt = model.prompt(role)
         if not isinstance(encoder, Tokenises):
             return cls(lambda text: len(words(text)), tokens)

@@ -108,7 +108,7 @@ class SimilarTexts:
         return np.append(stated[0], row), np.append(stated[1], column), np.append(stated[2], weight)
 
 
-def text_role(views: Mapping[str, Column], given: Role | None) -> Role:
+def compared_role(views: Mapping[str, Column], given: Role | None) -> Role:
     """Return the side whose texts are compared: the given one, else the keys', unless only the queries are texts.
 
     Errors: `InputError` for a side that holds no texts.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nearfar.column import Column, Ids, ListColumn, content_ids, take
+from nearfar.column import Column, Ids, ListColumn, content_ids, distinct_rows, take
 from nearfar.contracts import Data
 from nearfar.errors import InputError
 from nearfar.positives.relations.documents import SelectedCells, spread
@@ -141,10 +141,8 @@ def _first_texts_as_queries(texts: FlatCells, examples: npt.NDArray[np.int64]) -
 
 def distinct(column: Column, rows: Ids) -> tuple[Ids, Ids]:
     """Return the places of some rows' cells among the distinct cells, and the first row of each of these."""
-    _, first, inverse = np.unique(content_ids(column)[rows], return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse], rows[np.sort(first)]
+    first, place = distinct_rows(content_ids(column)[rows])
+    return place, rows[first]
 
 
 def _connected(query: Ids, cluster: Ids, n: int) -> Ids:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from nearfar.column import Column, Ids, exact_ids
+from nearfar.column import Column, Ids, distinct_rows, exact_ids
 from nearfar.errors import NoVectorError
 from nearfar.storage.column_cache import cached_folder, memory_mapped
 
@@ -36,16 +36,16 @@ class UnitVectors:
 
         identity: all that they depend on beside the column's content.
         """
-        _, first, place = np.unique(exact_ids(column), return_index=True, return_inverse=True)
+        rows, place = distinct_rows(exact_ids(column))
 
         def write(new: Path) -> None:
             with (new / "vectors").open("wb") as file:
-                for part in _blocks(column, first, embed):
+                for part in _blocks(column, rows, embed):
                     file.write(np.ascontiguousarray(part, "<f4").data)
 
-        path = cached_folder(("unit vectors 1", dim, *identity), column, write, "vectors") / "vectors"
-        vectors = memory_mapped(path, np.float32, len(first) * dim).reshape(len(first), dim)
-        return cls(vectors, place.reshape(-1))
+        path = cached_folder(("unit vectors 2", dim, *identity), column, write, "vectors") / "vectors"
+        vectors = memory_mapped(path, np.float32, len(rows) * dim).reshape(len(rows), dim)
+        return cls(vectors, place)
 
     @classmethod
     def of_rows(cls, column: Column, rows: Ids, embed: Embed) -> UnitVectors:
