@@ -287,7 +287,7 @@ class _ForReader:
     def __call__(self, cells: Any, draws: Any) -> Any:
         size = picture_size(self.reader)
         if size is not None and self.share != 1:
-            size = max(SIZE_STEP, round(size * self.share / SIZE_STEP) * SIZE_STEP)
+            size = min(size, max(SIZE_STEP, round(size * self.share / SIZE_STEP) * SIZE_STEP))
         return self.augmentation.resized_to(size, cells, draws)
 
 
@@ -588,6 +588,20 @@ class ChangesInTraining(Protocol):
 def store_at(store: Store, share: float) -> Store:
     """Return the store to read after a share of the steps: the same one, as most never change."""
     return store.at(share) if isinstance(store, ChangesInTraining) else store
+
+
+@runtime_checkable
+class ReadsOtherwiseLater(Protocol):
+    """A side that makes other inputs of the same cells once training has come so far, as its store gives them."""
+
+    def inputs_at(self, cells: Sequence[Any], share: float) -> Inputs:
+        """Return cells as they are read after this share of the steps, 0 to 1."""
+        ...
+
+
+def inputs_at(side: Side, cells: Sequence[Any], share: float) -> Inputs:
+    """Return cells as a side reads them after a share of the steps: the same for most."""
+    return side.inputs_at(cells, share) if isinstance(side, ReadsOtherwiseLater) else side.inputs(cells)
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import nearfar as nf
 from nearfar.abilities import store_at
+from nearfar.augmentations.image import ImageAugmentation
 from nearfar.column import ListColumn
 from nearfar.encoders.dual import Dual
 from nearfar.encoders.frozen_projection import FrozenProjection
@@ -181,3 +182,49 @@ def test_a_run_says_what_is_unlocked() -> None:
     assert "the last block is trained after 25% of the steps" in unlocked(tiny("bert"), unlock_at=0.25).says()[0]
     assert nf.encoders.FrozenProjection is FrozenProjection
     assert isinstance(unlocked(tiny("bert")).of, Transformer)
+
+
+def test_a_column_without_rows_has_no_states() -> None:
+    states: Any = store_at(unlocked(tiny("bert")).store(ListColumn("text", [])), 1.0)
+    assert len(states[np.empty(0, np.int64)]) == 0
+
+
+def test_augmented_cells_are_read_as_vectors_until_the_blocks_are_trained(tmp_path: Path) -> None:
+    dual = Dual(unlocked(Image("small", size=32), unlock_at=0.75), FrozenProjection(tiny("bert"), dim=16))
+    picture: Any = dual.towers["query"]
+    before, moved = copies(picture), []
+
+    def look(model: Model) -> dict[str, float]:
+        now = copies(picture)
+        moved.append(any(not torch.equal(before[name], now[name]) for name in before))
+        return {"mrr@10": 0.0}
+
+    data = Rows(image=PICTURES, caption=TEXTS[:6])
+    positives = Columns(data, query="image", key="caption", augment_query=ImageAugmentation("simclr"))
+    settings = {**SETTINGS, "batch_size": 6, "steps": 8, "evaluate_every": 1}
+    fit(dual, positives, InfoNCE(), out=tmp_path / "run", evaluate=look, quiet=True, **settings)
+    assert moved == [False] * 6 + [True] * 2
+
+
+@pytest.mark.parametrize("of", [lambda: tiny("bert"), lambda: Image("small", size=32)])
+def test_states_are_made_while_another_thread_runs_the_last_blocks(of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = unlocked(of())
+    last: Any = encoder.of.last_blocks(1)
+    cells: Any = PICTURES if isinstance(encoder.of, Image) else TEXTS[:6]
+    inputs = encoder.of.inputs(cells)
+    expected, found = last(last.below(inputs)), []
+
+    class Asks(torch.nn.Module):
+        """A block below, in whose place another thread would be running."""
+
+        def forward(self, *args: Any, **named: Any) -> Any:
+            found.append(last(states))
+            return below(*args, **named)
+
+    states = last.below(inputs)
+    blocks = encoder.of.network if isinstance(encoder.of, Image) else encoder.of.backbone
+    first = next(module for module in blocks.modules() if not list(module.children()))
+    below = first.forward
+    monkeypatch.setattr(first, "forward", Asks().forward)
+    last.below(inputs)
+    assert found and torch.equal(found[0], expected)

@@ -157,3 +157,10 @@ def test_a_learnt_temperature_is_clamped() -> None:
         loss.scale.log.fill_(9.0)
     loss.scale.after_step(torch.empty(0), torch.empty(0))
     assert loss.temperature == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("temperature", [1 / 117, 2.0])
+def test_a_learnt_temperature_outside_the_range_stays_where_it_began(temperature: float) -> None:
+    loss = InfoNCE(temperature, learnable=True)
+    loss.scale.after_step(torch.empty(0), torch.empty(0))
+    assert loss.temperature == pytest.approx(temperature)

@@ -101,3 +101,8 @@ def test_clips_texts_keep_their_end_token(tmp_path: Path) -> None:
     assert all(one[-1] == tokenizer.eos_token_id for one in own) and len(own[0]) == LENGTH
     found = truncated_texts(encoder, ListColumn("caption", texts))
     assert found is not None and found.count == sum(len(tokenizer(text)["input_ids"]) > LENGTH for text in texts) >= 1
+
+
+def test_cells_that_are_no_texts_are_left_to_whoever_reads_them(made: dict[str, Any]) -> None:
+    found = truncated_texts(made["transformer"], ListColumn("text", ["near", None, "far " * 50]))
+    assert found is not None and found.count == 1

@@ -11,16 +11,20 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from nearfar.abilities import for_reader
+from nearfar.augmentations.image import ImageAugmentation
 from nearfar.augmentations.text_cloze import TextCloze
 from nearfar.augmentations.text_crop import TextCrop
 from nearfar.augmentations.text_noise import TextNoise
 from nearfar.compute.draws import Draws
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Positives
+from nearfar.contracts import Positives, StreamedAugmentation
+from nearfar.encoders.image import Image
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
+from nearfar.positives.relations.augmented import augmented_cells
 from nearfar.positives.relations.view import ViewEntry
 from nearfar.positives.views import Views
 from nearfar.training.batches import BatchReader
@@ -274,3 +278,16 @@ def test_prompts_stand_before_texts_only() -> None:
         BatchReader(positives, {}, Sampler.of(positives, settings), settings, Ranks(), encoder)(0)
         for cell in (cell for cells in encoder.cells for cell in cells):
             assert cell.startswith("ask: d") if isinstance(cell, str) else len(cell) == 3
+
+
+def test_a_scale_of_views_is_refused_without_augmented_pictures(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"view_scale is of augmented pictures"):
+        train(tmp_path / "run", view_scale=0.5)
+
+
+@pytest.mark.parametrize(("size", "share", "expected"), [(28, 0.95, 28), (8, 0.5, 8), (64, 0.5, 32), (28, 0.6, 16)])
+def test_scaled_views_are_no_larger_than_what_the_encoder_reads(size: int, share: float, expected: int) -> None:
+    scaled = for_reader(StreamedAugmentation(ImageAugmentation("simclr"), 0), Image("small", size=size), share)
+    picture = np.zeros((40, 50, 3), np.uint8)
+    [view] = augmented_cells(scaled, [picture], np.zeros((1, 3), np.int64), "view", np.zeros(1, np.int64))
+    assert view.shape == (expected, expected, 3)

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearfar.pairs import Known, Pairs
-from nearfar.training.pair_ranks import DEPTHS, hit_rates, positives_and_negatives
+from nearfar.training.pair_ranks import DEPTHS, hit_rates, positives_and_negatives, reciprocal_ranks
 
 
 def naive(cosines: list[list[float]], pairs: Pairs) -> dict[str, float]:
     """Return the hit rates query by query, key by key."""
     n, m = pairs.shape
     known = {} if pairs.known is None else dict(zip(zip(*_listed(pairs.known)), pairs.known.weight.tolist()))
+    known = {} if len(known) == n * m else known
     seen, hits = set(), []
     for i in range(n):
         item = int(pairs.query_item[i])
@@ -62,6 +63,15 @@ def batches(draw: st.DrawFn) -> tuple[torch.Tensor, Pairs]:
 def test_they_are_those_of_a_count(batch: tuple[torch.Tensor, Pairs]) -> None:
     cosines, pairs = batch
     assert hit_rates(cosines, pairs) == pytest.approx(naive(cosines.tolist(), pairs))
+
+
+def test_scores_of_all_pairs_are_no_positives() -> None:
+    rows, columns = (at.ravel() for at in torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij"))
+    ids = torch.arange(3)
+    scored = Pairs(ids, ids, ids, ids + 10, known=Known(rows, columns, torch.rand(9)))
+    cosines = torch.eye(3).roll(1, 0)
+    assert reciprocal_ranks(cosines, scored).max() < 1
+    assert hit_rates(cosines, scored)["hit_rate@1"] == 0
 
 
 def test_a_batch_without_negatives_has_none() -> None:

@@ -187,14 +187,19 @@ class FrozenProjection(nn.Module):
         """Return a line about the blocks that are unlocked."""
         return self._unlocking.says(start_of(self.of) or type(self.of).__name__)
 
-    @torch.no_grad()
     def inputs(self, cells: Sequence[Any]) -> VectorInputs | StateRows:
         """Return cells as the inner encoder's unit vectors, or as what its last blocks take where some are unlocked.
 
         A cell of which the encoder knows no token is zeros.
         """
+        return self.inputs_at(cells, 1.0)
+
+    @torch.no_grad()
+    def inputs_at(self, cells: Sequence[Any], share: float) -> VectorInputs | StateRows:
+        """Return cells as they are read after a share of the steps: as vectors until the last blocks are trained."""
         inputs = self.of.inputs(cells).to(self.projection.linear.weight.device)
-        if (last := self._unlocking.blocks_of(self.of)) is not None:
+        last = self._unlocking.blocks_of(self.of)
+        if last is not None and share >= self.unlock_at:
             return cast("StateRows", last.below(inputs))
         return VectorInputs(normalize(self.of(inputs).float(), dim=1))
 

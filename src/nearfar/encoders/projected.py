@@ -18,6 +18,7 @@ from nearfar.abilities import (
     Tokenises,
     Truncates,
     TwoSided,
+    inputs_at,
     named_prompts_of,
     prompts_of,
     rates_of,
@@ -110,6 +111,10 @@ class Projected(nn.Module):
     def prepare(self, columns: Sequence[Column]) -> None:
         """Let the inner encoder learn what it needs."""
         self.of.prepare(columns)
+
+    def inputs_at(self, cells: Sequence[Any], share: float) -> Inputs:
+        """Return raw cells as the inner encoder's inputs after a share of the steps."""
+        return inputs_at(self.of, cells, share)
 
     def inputs(self, cells: Sequence[Any]) -> Inputs:
         """Return raw cells as the inner encoder's inputs."""

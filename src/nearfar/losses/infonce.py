@@ -41,7 +41,8 @@ class InfoNCE(nn.Module):
     Args:
         temperature: what similarities are divided by, > 0; 0.05 for text from scratch, 0.01 to 0.1 in the literature.
             In a recipe, learnt is that of the CLIP or SigLIP folder that the encoder begins from.
-        learnable: train the log of the scale 1 / temperature; the scale is kept within 1 to 100, as CLIP does.
+        learnable: train the log of the scale 1 / temperature; the scale is kept within 1 to 100, as CLIP does,
+            or where it began.
         symmetric: add the key-to-query loss, which ranks queries for each key.
         positives: the sum over several positives is "outside" the logarithm, as above (SupCon's form 2), or "inside":
             the last term is log sum_{j in P_i} p_ij e^{s_ij} (its form 3; Khosla et al. 2020, arXiv:2004.11362).

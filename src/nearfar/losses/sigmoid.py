@@ -51,7 +51,7 @@ class Sigmoid(nn.Module):
         temperature: what similarities are divided by, > 0; the initial value: 0.1 in the paper, a log-scale of log 10.
         bias: the initial value; -10 in the paper, because most pairs are negatives. In a recipe, learnt is that of the
             SigLIP folder that the encoder begins from, and so it is of temperature.
-        learnable: train the log of the scale (kept within 1 to 100) and the bias.
+        learnable: train the log of the scale (kept within 1 to 100, or where it began) and the bias.
         precision: of the tiles' products, as in InfoNCE; listed positives are in fp32 always.
         tile: side of a tile.
 

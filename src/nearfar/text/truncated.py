@@ -48,7 +48,8 @@ def truncated_texts(encoder: Any, column: Column) -> Truncated | None:
     parts = chunks(column, _AT_ONCE) if rows is None else (take(column, part) for part in np.array_split(rows, 10))
     count = read = 0
     for cells in parts:
-        long = [cell for cell in cells if not (cell.isascii() and len(cell) + _SPECIAL <= longest)]
+        texts = (cell for cell in cells if isinstance(cell, str))  # whoever reads the others refuses them, by row
+        long = [text for text in texts if not (text.isascii() and len(text) + _SPECIAL <= longest)]
         count += int(encoder.truncated(long).sum()) if long else 0
         read += len(cells)
     return Truncated(round(count * n / read) if sampled else count, n, longest, sampled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nearfar.abilities import augmented_views, for_reader
+from nearfar.abilities import augmented_views, for_reader, inputs_at
 from nearfar.column import Ids, take
 from nearfar.contracts import Encoder, Inputs, Positives
 from nearfar.positives.relations.augmented import augmented_cells
@@ -13,9 +13,11 @@ from nearfar.sides import side_of
 from nearfar.text.prompts import prompt, with_prompt
 
 
-def augment(positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids, share: float = 1.0) -> Inputs:
-    """Return the inputs of some rows (r,) of a view, augmented (`augmented`)."""
-    return side_of(encoder, positives, view).inputs(augmented(positives, encoder, view, rows, seeds, share))
+def augment(
+    positives: Positives, encoder: Encoder, view: str, rows: Ids, seeds: Ids, share: float = 1.0, done: float = 1.0
+) -> Inputs:
+    """Return the inputs of some rows (r,) of a view, augmented (`augmented`), after the share `done` of the steps."""
+    return inputs_at(side_of(encoder, positives, view), augmented(positives, encoder, view, rows, seeds, share), done)
 
 
 def augmented(

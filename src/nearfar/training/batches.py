@@ -59,7 +59,7 @@ class BatchReader:
     ranks: Ranks
     encoder: Encoder
     hidden_views: Sequence[str] = ()  # those that the objective reads
-    steps: int = 1  # of the whole run
+    steps: int | None = None  # of the whole run; None reads all as at its end
 
     def __call__(self, step: int) -> PreparedBatch:
         """Return the batch of a step (from 0)."""
@@ -100,12 +100,13 @@ class BatchReader:
         span = self.ranks.span(len(batch.rows[view]))
         rows = batch.rows[view][span]
         streamed = augmented_views(self.positives).get(view)
+        done = 1.0 if self.steps is None else step / self.steps
         if streamed is None:
-            return store_at(self.stores[view], step / self.steps)[rows]
+            return store_at(self.stores[view], done)[rows]
         index = batch.example_index.get(view, np.arange(len(examples)))[span]
         seeds = streamed.seeds(self.settings.seed, self.sampler.epochs(step)[index], examples[index], rows)  # (r, 3)
-        share = value_at(self.settings.view_scale, step, self.steps)
-        return augment(self.positives, self.encoder, view, rows, seeds, share)
+        share = value_at(self.settings.view_scale, step, self.steps or 1)
+        return augment(self.positives, self.encoder, view, rows, seeds, share, done)
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,13 @@ def hit_rates(cosines: Tensor, pairs: Pairs) -> dict[str, float]:
 
 
 def positives_and_negatives(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Return the masks (n, m) of the positives and of the negatives, with what is known of single pairs."""
+    """Return the masks (n, m) of the positives and of the negatives, with what is known of single pairs.
+
+    Where something is known of every pair, it is a teacher's score, which tells no positive from a negative.
+    """
     n, m = pairs.shape
     positive, negative = pairs.by_ids(torch.arange(n)[:, None], torch.arange(m)[None])  # (n, m)
-    if pairs.known is not None:
+    if pairs.known is not None and len(pairs.known.rows) < n * m:
         at = pairs.known.rows, pairs.known.columns
         positive[at], negative[at] = pairs.known.weight > 0, False
     return positive, negative

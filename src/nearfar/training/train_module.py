@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar import registry
-from nearfar.abilities import takes_queue, towers_of
+from nearfar.abilities import TakesSize, augmented_views, takes_queue, towers_of
 from nearfar.column import Ids
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
@@ -125,8 +125,8 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
     """Refuse parts that cannot be trained with these settings, before any data is read.
 
     Errors: `InputError` for micro-batches with a loss that is not a function of the vectors alone, or with batch
-    statistics; for a queue with positives that do not take queued keys; for keys that are trained for no loss; and for
-    a batch with fewer examples than ranks.
+    statistics; for a queue with positives that do not take queued keys; for keys that are trained for no loss; for a
+    view_scale of no augmented picture; and for a batch with fewer examples than ranks.
     """
     trained.refuse_incomplete()
     trained.refuse_unfit_heads()
@@ -147,6 +147,12 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
             "alone, so its gradient cannot be cached; leave micro_batch and micro_cost out, or take another loss"
         )
     trained.refuse_batch_statistics(settings, world_size)
+    sized = (isinstance(view.augmentation, TakesSize) for view in augmented_views(positives).values())
+    if settings.view_scale != 1 and not any(sized):
+        raise InputError(
+            "training.view_scale is of augmented pictures, and the positives augment none; give an augmentation "
+            "(positives.augment_query.name=image), or leave view_scale out"
+        )
     for part in positives.parts if isinstance(positives, Mixture) else [positives]:
         if settings.queue and settings.keys != "neighbours" and not takes_queue(part):
             raise InputError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.abilities import LastBlocks
-from nearfar.encoders.reading.last_blocks import checked_count, first_of, from_block, reached, tried
+from nearfar.encoders.reading.last_blocks import checked_count, first_of, from_block, reached, tried, until_block
 from nearfar.encoders.reading.pictures import PictureInputs
 from nearfar.encoders.reading.stored_states import StateRows
 
@@ -29,7 +29,7 @@ class LastPictureBlocks:
         self.encoder = encoder
         self.parameters: Sequence[nn.Parameter] = [parameter for layer in layers[-count:] for parameter in layer]
         self.first = first_of(encoder.network, self.parameters)
-        self.upper = from_block(encoder.network, self.first)
+        self.lower, self.upper = until_block(encoder.network, self.first), from_block(encoder.network, self.first)
 
     @torch.no_grad()
     def below(self, inputs: PictureInputs) -> StateRows:
@@ -39,8 +39,7 @@ class LastPictureBlocks:
         return StateRows.of(torch.cat(states), np.ones(len(inputs), np.int64))
 
     def _reached(self, pixels: Tensor) -> Tensor:
-        network = self.encoder.network
-        return reached(self.first, lambda: network(self.encoder.normalised(pixels)))
+        return reached(lambda: self.lower(self.encoder.normalised(pixels)))
 
     def __call__(self, states: StateRows) -> Tensor:
         """Return raw vectors (n, dim)."""

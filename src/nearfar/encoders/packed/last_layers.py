@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nearfar.abilities import LastBlocks
 from nearfar.encoders.pretrained import backbone
-from nearfar.encoders.reading.last_blocks import checked_count, from_block, reached, tried, with_parts
+from nearfar.encoders.reading.last_blocks import checked_count, from_block, reached, tried, until_block, with_parts
 from nearfar.encoders.reading.stored_states import StateRows
 from nearfar.encoders.reading.tokens import Tokens
 from nearfar.errors import InputError
@@ -32,6 +32,7 @@ class LastLayers:
         self.parameters: Sequence[nn.Parameter] = [
             p for part in (model, encoder.after) for p in part.parameters() if id(p) not in below
         ]
+        self.lower = with_parts(encoder, backbone=until_block(model, self.first))
         self.upper = with_parts(encoder, backbone=from_block(model, self.first))
 
     @torch.no_grad()
@@ -47,7 +48,7 @@ class LastLayers:
         return StateRows.of(states, inputs.costs())
 
     def _reached(self, ids: Tensor, packing: Any) -> Tensor:
-        return reached(self.first, lambda: self.encoder.hidden_states(ids, packing))[0]
+        return reached(lambda: self.lower.hidden_states(ids, packing))[0]
 
     def __call__(self, states: StateRows) -> Tensor:
         """Return raw vectors (n, dim)."""

@@ -64,14 +64,6 @@ class Unlocking:
         return [line] if size else []
 
 
-class _Reached(Exception):
-    """Stops a forward pass where the last blocks begin; `state` is what reached them."""
-
-    def __init__(self, state: Tensor) -> None:
-        super().__init__()
-        self.state = state
-
-
 class Passed(nn.Module):
     """Stands for a block below, whose attributes it has: it gives back the states that it is given."""
 
@@ -88,20 +80,40 @@ class Passed(nn.Module):
         return next(value for value in given if isinstance(value, Tensor) and value.is_floating_point())
 
 
-def reached(first: nn.Module, run: Callable[[], object]) -> Tensor:
-    """Return the tensor that a forward pass gives to a block, without what comes after."""
+class Reached(Exception):
+    """Stops a forward pass where the last blocks begin; `state` is what reached them."""
 
-    def stop(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        raise _Reached(args[0] if args else named["hidden_states"])
+    def __init__(self, state: Tensor) -> None:
+        super().__init__()
+        self.state = state
 
-    handle = first.register_forward_pre_hook(stop, with_kwargs=True)
+
+class Stop(Passed):
+    """Stands for the first of the last blocks, whose attributes it has, and ends a forward pass there."""
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        """Raise `Reached`."""
+        raise Reached(args[0] if args else named["hidden_states"])
+
+
+def reached(run: Callable[[], object]) -> Tensor:
+    """Return the tensor with which a forward pass through the network of `until_block` stops."""
     try:
         run()
-    except _Reached as found:
+    except Reached as found:
         return found.state
-    finally:
-        handle.remove()
     raise InputError("encoder.unlock: a forward pass does not go through the block; leave unlock out")
+
+
+def until_block(network: T, first: nn.Module) -> T:
+    """Return a network that shares its blocks, and stops where `first` would begin.
+
+    The given network stays as it is: a batch may be read while another thread runs the last blocks.
+    """
+    name, child = next(
+        (name, child) for name, child in network.named_children() if any(part is first for part in child.modules())
+    )
+    return with_parts(network, **{name: Stop(child) if child is first else until_block(child, first)})
 
 
 def from_block(network: T, first: nn.Module) -> T:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar import registry
-from nearfar.abilities import is_padded, reads, store_at
+from nearfar.abilities import inputs_at, is_padded, reads, store_at
 from nearfar.column import Column, Ids
 from nearfar.contracts import Encoder, Inputs, Store
 from nearfar.errors import InputError
@@ -94,6 +94,10 @@ class TowerSide:
     def inputs(self, cells: Sequence[Any]) -> TwoSidedInputs:
         """Return raw cells as inputs."""
         return TwoSidedInputs.of(self.role, self.tower.inputs(cells))
+
+    def inputs_at(self, cells: Sequence[Any], share: float) -> TwoSidedInputs:
+        """Return raw cells as inputs after a share of the steps."""
+        return TwoSidedInputs.of(self.role, inputs_at(self.tower, cells, share))
 
     def store(self, column: Column) -> TowerStore:
         """Return the inputs of a whole column."""

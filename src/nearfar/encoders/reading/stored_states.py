@@ -52,7 +52,7 @@ class StateStore:
         self.offsets = np.fromfile(folder / "offsets", np.int64)
         size = int(self.offsets[-1]) * math.prod(shape)
         kind: Any = np.int16 if self.bf16 else np.float32
-        self.values = memory_mapped(folder / STATES, kind, size).reshape(-1, *shape)
+        self.values = memory_mapped(folder / STATES, kind, size).reshape(int(self.offsets[-1]), *shape)
 
     def __getitem__(self, rows: Ids) -> StateRows:
         cells = self.place[rows]

@@ -45,6 +45,8 @@ class ScheduledNumber(nn.Module):
 class Scale(nn.Module):
     """The scale 1 / temperature: e^log, learnt within 1 to 100; or a number, exact in float64, that may be scheduled.
 
+    A learnt one that begins outside stays within what lies between: folders of SigLIP bring a scale of 117.
+
     name: of the setting temperature, for errors. temperature: above 0.
     """
 
@@ -56,7 +58,9 @@ class Scale(nn.Module):
         if learnable and isinstance(temperature, Scheduled):
             raise InputError(f"{name} is both scheduled and learnable; leave one of them out")
         self.learnable = learnable
-        self.log = nn.Parameter(torch.tensor(-math.log(self.number.value)), requires_grad=learnable)
+        begin = -math.log(self.number.value)
+        self.range = min(0.0, begin), max(math.log(MAX_SCALE), begin)  # of the log
+        self.log = nn.Parameter(torch.tensor(begin), requires_grad=learnable)
 
     @property
     def setting(self) -> float | Scheduled:
@@ -76,4 +80,4 @@ class Scale(nn.Module):
         """Keep a learnt scale in its range."""
         if self.learnable:
             with torch.no_grad():
-                self.log.clamp_(0.0, math.log(MAX_SCALE))
+                self.log.clamp_(*self.range)
