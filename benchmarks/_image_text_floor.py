@@ -15,7 +15,7 @@ from _flickr8k import captions
 from _image_text_judge import FIGURES, Hits, both_ways, retrieval
 
 SIDE, GRID, LEVELS, CELL, TURNS = 112, 2, 4, 16, 9
-ALPHAS = (1e2, 3e2, 1e3, 3e3, 1e4, 3e4)
+ALPHAS = (1e3, 3e3, 1e4, 3e4, 1e5, 3e5)
 Matrix = npt.NDArray[np.float64]
 
 
