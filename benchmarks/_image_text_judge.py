@@ -13,11 +13,11 @@ from nearfar.column import Ids, ListColumn, take
 from nearfar.contracts import Predictions
 from nearfar.data.image_text import ImageText
 from nearfar.evaluation.intervals import mean_intervals
-from nearfar.evaluation.predictions import predictions_of, ranked
+from nearfar.evaluation.predictions import predictions_of, ranked, role_of, text_side_of
 from nearfar.metrics.hit_rate import DEPTHS, HitRate
 from nearfar.metrics.zero_shot import ZeroShot
 from nearfar.tasks import Labels, Retrieval, key_to_query
-from nearfar.vectors.embed import Embedder
+from nearfar.vectors.embed import Embedder, embed_column
 
 CIFAR = "A-cifar10/cifar10-jpeg.tar.xz"
 WAYS = ("text to picture", "picture to text")
@@ -103,8 +103,9 @@ def classes(data: Path, limit: int | None = None) -> Labels:
 
 
 def named(model: Embedder, task: Labels) -> list[float]:
-    """Return whether each cell is nearest to the name of its class."""
-    return hits_of(ZeroShot()(task, predictions_of(model, task, 0)))
+    """Return whether each cell is nearest to the name of its class. The training cells are not embedded."""
+    vectors = {"cells": embed_column(model, task.cells, role_of(model, "cells", task.cells), empty=False)}
+    return hits_of(ZeroShot()(task, Predictions(vectors, text_side=text_side_of(model))))
 
 
 def answered(task: Labels, answers: Any) -> list[float]:

@@ -20,27 +20,38 @@ UNTOLD = ("data.heldout", "evaluate.")  # settings that do not change what is le
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe with settings of its own, as on the command line: "locked training.epochs=3 training.seed={seed}"."""
+    """A recipe with settings of its own, as on the command line: "locked training.epochs=3 training.seed={seed}".
+
+    before: a recipe that is trained first: "caption_words then clip encoder.key.model={before}". {before} stands for
+    the folder of its model.
+    """
 
     recipe: str
     settings: tuple[str, ...] = ()
+    before: Row | None = None
 
     @classmethod
     def read(cls, words: str) -> Row:
         """Return a row from its words."""
-        recipe, *settings = shlex.split(words)
-        return cls(recipe, tuple(settings))
+        first, then, last = words.rpartition(" then ")
+        recipe, *settings = shlex.split(last)
+        return cls(recipe, tuple(settings), cls.read(first) if then else None)
 
     @property
     def name(self) -> str:
         """Return how tables call it."""
-        own = [words for words in self.settings if "{seed}" not in words and not words.startswith(UNTOLD)]
-        return " ".join([Path(self.recipe).stem, *own])
+        own = [words for words in self.settings if "{" not in words.partition("=")[2] and not words.startswith(UNTOLD)]
+        first = [] if self.before is None else [self.before.name, "then"]
+        return " ".join([*first, Path(self.recipe).stem, *own])
 
-    def all_settings(self, data: str, seed: int, shared: list[str]) -> list[str]:
-        """Return the settings of a seed, with the places of the data; {seed} stands for its number."""
+    def all_settings(self, data: str, seed: int, shared: list[str], before: Path | None = None) -> list[str]:
+        """Return the settings of a seed, with the places of the data; {seed} stands for its number.
+
+        before: the folder of the model that was trained first; without it, what begins from it begins at random.
+        """
         files = [f"data.{name}={place}" for name, place in places(Path(data)).items()]
         own = [words.replace("{seed}", str(seed)) for words in (*shared, *self.settings)]
+        own = [words.replace("{before}", str(before)) for words in own if before is not None or "{before}" not in words]
         return [*files, f"training.seed={seed}", *own]
 
 
@@ -106,16 +117,7 @@ def floors(data: str, pictures: int | None) -> dict[str, Any]:
 
 def run_row(script: str, row: Row, seed: int, given: Any, work: Path) -> dict[str, Any]:
     """Return what a seed of a row gave: facts of training, the seconds of its process, and hits."""
-    settings = row.all_settings(str(given.data), seed, given.set)
-    out = work / f"run-{_file(row.name)}-{seed}"
-    task: dict[str, Any] = {"part": "train", "recipe": row.recipe, "settings": settings, "out": str(out)}
-
-    def trained() -> dict[str, Any]:
-        began = time.perf_counter()
-        found = fresh(script, task, 4 * given.cap)
-        return {**found, "seconds of the process": time.perf_counter() - began}
-
-    facts = once(work, f"train-{_file(row.name)}-{seed}", task, trained)
+    out, facts = _trained(script, row, seed, given, work)
     seconds = facts["seconds of the process"]
     tell(f"{row.name}, seed {seed}: {seconds:.0f} s{', beyond the cap' * (seconds > given.cap)}")
     of_all: dict[str, Any] = {"part": "judge", "data": str(given.data), "what": _judged(given)}
@@ -128,6 +130,26 @@ def run_row(script: str, row: Row, seed: int, given: Any, work: Path) -> dict[st
         }
         tell(f"{row.name}, seed {seed}: {json.dumps(means)}")
     return {"facts": facts, **found}
+
+
+def _trained(script: str, row: Row, seed: int, given: Any, work: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a run, and its facts; its seconds are with those of the run before it, if there is one."""
+    before, first = (None, None) if row.before is None else _trained(script, row.before, seed, given, work)
+    model = None if before is None else before / "model"
+    out = work / f"run-{_file(row.name)}-{seed}"
+    settings = row.all_settings(str(given.data), seed, given.set, model)
+    task: dict[str, Any] = {"part": "train", "recipe": row.recipe, "settings": settings, "out": str(out)}
+
+    def trained() -> dict[str, Any]:
+        began = time.perf_counter()
+        found = fresh(script, task, 4 * given.cap)
+        return {**found, "seconds of the process": time.perf_counter() - began}
+
+    facts = once(work, f"train-{_file(row.name)}-{seed}", task, trained)
+    if first is not None:
+        seconds = facts["seconds of the process"] + first["seconds of the process"]
+        facts = {**facts, "before": first, "seconds of the process": seconds}
+    return out, facts
 
 
 def run_untrained(script: str, row: Row, given: Any, work: Path) -> dict[str, Any]:

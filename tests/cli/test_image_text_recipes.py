@@ -69,6 +69,21 @@ def test_clip_is_trained_judged_and_searched(table: Path, tmp_path: Path, nearfa
     assert len((tmp_path / "labels.csv").read_text().splitlines()) == 41
 
 
+def test_clip_begins_from_words_that_captions_have_taught(table: Path, tmp_path: Path, nearfar: Run) -> None:
+    common = [f"data.path={table}", "encoder.dim=16", "encoder.vocabulary=300", "training.epochs=2"]
+    words = str(tmp_path / "words")
+    done = nearfar("train", "caption_words", *common, "training.batch_size=16", "--out", words, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["metrics"]["hit_rate@10"] > 0
+    given = small_settings(table, epochs=1, learning_rate=1e-9)
+    given |= {"encoder.key": {"name": "static", "model": f"{words}/model"}, "encoder.query.head.sizes": [16]}
+    settings = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    done = nearfar("train", "clip", *settings, "encoder.key_rate=0.2", "--out", str(tmp_path / "run"), "--json")
+    assert done.code == 0, done.err
+    after = nf.Model.load(tmp_path / "run" / "model").embed(["red on the left"], role="key")
+    np.testing.assert_allclose(after, nf.Model.load(f"{words}/model").embed(["red on the left"]), atol=1e-5)
+
+
 def test_siglip_is_trained_with_its_own_loss(table: Path, tmp_path: Path) -> None:
     run = nf.train("siglip", small_settings(table, learning_rate=0.01), out=tmp_path / "run", baselines=[], quiet=True)
     assert run is not None and all(math.isfinite(value) for value in run.metrics.values())

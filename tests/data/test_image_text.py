@@ -19,6 +19,7 @@ from nearfar.data.image_text import ImageText
 from nearfar.data.images import Images
 from nearfar.errors import InputError
 from nearfar.pictures.decode import decoded
+from nearfar.positives.columns import Columns
 from tests.data.test_archives import in_folder, in_tar, in_zip
 from tests.pictures.samples import encoded, noise
 
@@ -233,6 +234,21 @@ def test_what_is_beside_the_pairs_is_counted(tmp_path: Path) -> None:
     assert packed.fingerprint == found.fingerprint
     content = [{"image": name, "captions": [] if name == NAMES[0] else ["a dog"]} for name in NAMES]
     assert ImageText(lines(tmp_path / "lists.jsonl", content)).notes["pictures without a caption, left out"] == 3
+
+
+def test_the_other_captions_are_those_of_the_picture_in_the_split(tmp_path: Path) -> None:
+    content = [*rows(3, NAMES[:2]), *rows(1, NAMES[2:3]), {"image": NAMES[3], "caption": said(NAMES[3], 0)}]
+    content += [{"image": NAMES[3], "caption": said(NAMES[3], 0)}]  # said twice
+    in_folder(tmp_path, files())
+    plain = ImageText(lines(tmp_path / "a.jsonl", content), progress=False)
+    assert "other_captions" not in plain.columns
+    some = ImageText(tmp_path / "a.jsonl", progress=False, other_captions=True)
+    others = some.column("other_captions").read(0, len(some))
+    assert others[:2] == [[said(NAMES[0], 1), said(NAMES[0], 2)], [said(NAMES[0], 0), said(NAMES[0], 2)]]
+    assert others[6:] == [[], [], []]
+    pairs = Columns(some, query="caption", key="other_captions", cluster="path")
+    found = [(row["query"], row["key"]) for row in pairs.describe(np.arange(len(pairs)))]
+    assert found == [(said(n, i), said(n, j)) for n in NAMES[:2] for i in range(3) for j in range(3) if i != j]
 
 
 def test_a_picture_may_have_ten_thousand_captions(tmp_path: Path) -> None:

@@ -59,9 +59,26 @@ def test_a_recipes_head_takes_the_vectors_of_the_encoder() -> None:
     assert (given.head.layers[0].in_features, given.dim) == (12, 5)
 
 
+def test_dropout_is_of_training_alone_and_keeps_the_expected_value() -> None:
+    encoder = build(dropout=0.5, head={"name": "mlp", "sizes": [4], "norm": "none"})
+    encoder.prepare([ListColumn("text", TEXTS)])
+    inputs = encoder.inputs(TEXTS)
+    plain = build(head={"name": "mlp", "sizes": [4], "norm": "none"})
+    plain.prepare([ListColumn("text", TEXTS)])
+    plain.load_state_dict(encoder.state_dict())
+    torch.manual_seed(0)
+    drawn = torch.stack([encoder.train()(inputs) for _ in range(4000)]).detach()
+    assert float(drawn.std(0).min()) > 0
+    expected = plain(inputs).detach()
+    deviation = (drawn.mean(0) - expected) / (drawn.std(0) / 4000**0.5)  # of a standard normal number
+    assert float(deviation.abs().max()) < 5
+    torch.testing.assert_close(encoder.eval()(inputs).detach(), expected)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        ({"dropout": 1.0}, r"encoder\.dropout is a share, 0 to below 1; it is 1"),
         ({"head": {"name": "mlp", "dim": 3}}, r"encoder\.head: no setting is called 'dim'"),
         ({"head": {"name": "mpl"}}, "no part is called 'mpl'; did you mean 'mlp'"),
         ({"head": {"name": "mlp", "sizes": ["wide"]}}, r"encoder\.head\.sizes: .* does not fit"),

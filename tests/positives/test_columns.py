@@ -122,6 +122,45 @@ def test_queued_keys_come_last_and_have_the_same_pairs_as_the_batchs_keys(rows: 
 
 @settings(deadline=None)
 @given(TABLE, st.data())
+def test_an_example_of_all_keys_is_a_distinct_query_with_each_of_its_keys_once(rows: Any, data: st.DataObject) -> None:
+    some = Columns(table(rows), query="query", key="pos", negative=["neg", "other"], all_keys=True)
+    answers: dict[str, dict[str, int]] = {}
+    for row, (query, key, *_) in enumerate(rows):
+        for q in query:
+            for k in key:
+                answers.setdefault(q, {}).setdefault(k, row)
+    distinct = list(answers)
+    assert len(some) == len(distinct)
+    examples = data.draw(st.lists(st.integers(0, len(distinct) - 1), min_size=1, max_size=6))
+    queries = [distinct[example] for example in examples]
+    firsts = [next(iter(answers[q])) for q in queries]
+    further = [(k, i) for i, q in enumerate(queries) for k in list(answers[q])[1:]]
+    members = sorted({row for q in queries for row in answers[q].values()})
+    keys = [*firsts, *(k for k, _ in further)]
+    all_of_them = keys + [text for row in members for text in rows[row][2]] + [rows[row][3] for row in members]
+    batch = some.batch(np.array(examples))
+    texts = {view: [some.views[view].read(0, 99)[row] for row in chosen] for view, chosen in batch.rows.items()}
+    assert (texts["query"], texts["key"]) == (queries, keys)
+    assert batch.example_index["key"].tolist() == [*range(len(queries)), *(i for _, i in further)]
+    positive = torch.tensor([[k in answers[q] for k in all_of_them] for q in queries])
+    weight, candidate = relation(batch.pairs)
+    assert torch.equal(weight, positive.double())
+    assert torch.equal(candidate, positive | torch.tensor([[q != k for k in all_of_them] for q in queries]))
+
+
+def test_all_keys_are_another_data_set_for_a_resumed_run_and_take_no_mined_negatives() -> None:
+    rows = [(["a"], ["b", "c"], [], "d")]
+    plain, whole = (
+        columns(rows),
+        Columns(table(rows), query="query", key="pos", negative=["neg", "other"], all_keys=True),
+    )
+    assert plain.fingerprint != whole.fingerprint and (len(plain), len(whole)) == (2, 1)
+    with pytest.raises(InputError, match="leave all_keys out, or the negatives"):
+        whole.with_negatives(np.full((1, 2), -1))
+
+
+@settings(deadline=None)
+@given(TABLE, st.data())
 def test_mined_keys_follow_the_batchs_keys_and_are_never_false_negatives(rows: Any, data: st.DataObject) -> None:
     some = columns(rows)
     examples = np.array(data.draw(st.lists(st.integers(0, len(some) - 1), min_size=1, max_size=6)))

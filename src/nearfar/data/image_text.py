@@ -62,6 +62,8 @@ class ImageText:
         image: the column of paths; recognised: image, picture, file_name, image_path and the like.
         caption: the column of captions; recognised: caption, captions, text, sentences and the like. Of webdataset's
             tars: "txt", or the field of the JSON.
+        other_captions: a further column of that name, which holds for each caption the list of the others of its
+            picture: pairs to learn words from before pictures are seen (recipe `caption_words`).
         split_column, delimiter, header: of a table, see `data.Table`.
         limit: about so many pictures of each split, a sample by content hash; null for all.
         side, broken, store_gb, workers, progress: see `data.Images`.
@@ -85,6 +87,7 @@ class ImageText:
         pictures: str | Path | None = None,
         image: str | None = None,
         caption: str | None = None,
+        other_captions: bool = False,
         split_column: str | None = SPLIT_COLUMN,
         delimiter: str | None = None,
         header: list[str] | None = None,
@@ -107,6 +110,7 @@ class ImageText:
         refuse_seed(seed, "data.image_text.seed")
         settings = ReadSettings(side, store_gb * 1e9, workers, progress)
         table = {"split_column": split_column, "delimiter": delimiter, "header": header}
+        self._with_others = other_captions
         self._all, found = _read(path, pictures, image, caption, table, settings)
         said = self._told(found, broken)
         self._pictures, self._of_row = found.pictures, found.rows[self._all.picture]
@@ -133,7 +137,7 @@ class ImageText:
 
     def _select(self, split: str) -> None:
         self._name, self._rows = split, self._splits[split]
-        self.columns = ["image", "caption", "path"]
+        self.columns = ["image", "caption", "path", *["other_captions"] * self._with_others]
         self._kept: dict[str, Column] = {}
         self.__dict__.pop("fingerprint", None)
 
@@ -216,8 +220,18 @@ class ImageText:
         rows = self._rows.tolist()
         if name == "caption":
             return ListColumn(name, [self._all.texts[row] for row in rows])
+        if name == "other_captions":
+            return ListColumn(name, self._other_captions())
         names, picture = self._all.names, self._all.picture
         return ListColumn(name, [names[picture[row]] for row in rows])
+
+    def _other_captions(self) -> list[list[str]]:
+        """Return for each row the captions of its picture that are not its own, each once."""
+        ids, of_picture = self._ids[self._rows].tolist(), dict[int, dict[str, None]]()
+        texts = [self._all.texts[row] for row in self._rows.tolist()]
+        for picture, text in zip(ids, texts):
+            of_picture.setdefault(picture, {})[text] = None
+        return [[other for other in of_picture[picture] if other != text] for picture, text in zip(ids, texts)]
 
     def _fingerprint(self) -> str:
         captions, paths = exact_ids(self.column("caption")), content_ids(self.column("path"))

@@ -49,11 +49,13 @@ class Projected(nn.Module):
     Args:
         of: the encoder, `{name: static, dim: 256}`.
         head: what its vectors go through, `{name: mlp, sizes: [128]}`; made by hand, it takes `of.dim` dimensions.
+        dropout: share of the encoder's numbers that are zero before the head in a training step (Srivastava et al.
+            2014), against learning few rows by heart.
 
     Call: the inputs of the encoder, n rows -> (n, dim), not normalised. What else the encoder can do (two sides,
     towers, tokens, a maximum length) this one can, too.
 
-    Errors: `InputError` for what is no encoder, or no head.
+    Errors: `InputError` for what is no encoder, or no head, and for a dropout that is no share.
 
     Example:
         >>> import nearfar as nf
@@ -67,12 +69,17 @@ class Projected(nn.Module):
     projection`. A tower of a `dual` has a projection of its own this way (recipe `clip`).
     """
 
-    def __init__(self, of: Annotated[Encoder, PartOf("encoders")], head: Annotated[Head, PartOf("heads")]) -> None:
+    def __init__(
+        self, of: Annotated[Encoder, PartOf("encoders")], head: Annotated[Head, PartOf("heads")], dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise InputError(f"encoder.dropout is a share, 0 to below 1; it is {dropout:g}")
         refuse_incomplete("encoders", of, where="encoder.of")
         refuse_incomplete("heads", head, where="encoder.head")
         self.of: Any = of
         self.head: Any = head
+        self.dropout = dropout
         self.dim = head.dim
         self.prompts = prompts_of(of)
         self.named_prompts = named_prompts_of(of)
@@ -81,7 +88,7 @@ class Projected(nn.Module):
         if isinstance(of, TwoSided):
             self.side = of.side
         if isinstance(of, HasTowers):
-            self.towers = {role: Projected(tower, head) for role, tower in of.towers.items()}
+            self.towers = {role: Projected(tower, head, dropout) for role, tower in of.towers.items()}
         if isinstance(of, Tokenises):
             self.tokenise = of.tokenise
         if isinstance(of, Truncates):
@@ -132,6 +139,7 @@ class Projected(nn.Module):
         """Return raw vectors (n, dim)."""
         below: Tensor = self.of(inputs)
         weight = next(self.head.parameters(), below)  # a head may have none
+        below = torch.nn.functional.dropout(below, self.dropout, self.training)
         vectors: Tensor = self.head(below.to(weight.dtype))
         return vectors
 

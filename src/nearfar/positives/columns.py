@@ -18,6 +18,7 @@ from nearfar.contracts import Augmentation, Batch, Data, Encoder, MiningPairs, S
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.decisions import Decisions
+from nearfar.positives.relations.further_keys import FurtherKeys
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, KnownPairs
 from nearfar.positives.relations.roles import Roles, flatten, pairs_of, side_cells
 from nearfar.positives.relations.similar_texts import Entries, SimilarTexts, compared_role
@@ -41,6 +42,8 @@ class Columns:
         negative: columns of the row's negatives, one text or a list a cell; recognised: negative, neg, and the same
             with a number (negative_1).
         cluster: column whose equal values mark rows that are not independent (module, source), for intervals.
+        all_keys: an example is a distinct query with all of its keys, a picture with all of its captions: every one of
+            them is a positive, and the query is encoded once for all. Without it an example is a query with one key.
         augment_query, augment_key: an augmentation of the queries or of the keys, `{name: image, preset: simclr}`,
             drawn anew in every epoch; the negatives of a column are left as they are.
         decisions: a file of people's decisions about mined negatives (`nearfar mine --review`): a dropped pair of
@@ -76,6 +79,7 @@ class Columns:
         key: str | None = None,
         negative: str | list[str] | None = None,
         cluster: str | None = None,
+        all_keys: bool = False,
         augment_query: Annotated[Augmentation | None, PartOf("augmentations")] = None,
         augment_key: Annotated[Augmentation | None, PartOf("augmentations")] = None,
         decisions: Path | None = None,
@@ -88,8 +92,8 @@ class Columns:
         queries, keys = side_cells(data, self.roles)
         self.views: dict[str, Column] = {"query": queries.column, "key": keys.column}
         self.query_views, self.key_views = ["query"], ["key"]
-        self.examples = pairs_of(queries, keys)  # (n, 3): row, cell of the query, cell of the key
-        if len(self.examples) == 0:
+        self.listed = pairs_of(queries, keys)  # (e, 3): row, cell of the query, cell of the key
+        if len(self.listed) == 0:
             why = "no rows" if queries is not keys else f"no two different texts in a row of {self.roles.query!r}"
             raise InputError(
                 f"positives (columns): the data has {why}, so there is no positive pair; give a table with rows that do"
@@ -99,6 +103,10 @@ class Columns:
         self.views |= {view: cells.column for view, cells in self.negatives.items()}
         self.key_views += self.negatives
         self.ids = {view: content_ids(column) for view, column in self.views.items()}
+        self.examples, self.further = self.listed, None
+        if all_keys:
+            of_query, of_key = (self.ids[view][self.listed[:, i]] for i, view in enumerate(("query", "key"), 1))
+            self.examples, self.further = FurtherKeys.of(self.listed, of_query, of_key)
         self.decisions = None if decisions is None else Decisions.read(decisions)
         self.known_pairs = self._known_pairs(self.decisions)
         offsets = [cells.offsets for cells in self.negatives.values()]
@@ -113,26 +121,34 @@ class Columns:
             for stream, (view, augmentation) in enumerate(given.items())
             if augmentation is not None
         }
+        together = [] if self.further is None else ["all keys"]
         changed = [
             (view, registry.recipe_of("augmentations", streamed.augmentation))
             for view, streamed in self.augmentations.items()
         ]
         ids = map(exact_ids, self.views.values())
-        self.fingerprint = fingerprint("columns 2", self.examples, offsets, *ids, *decided, *near, *map(str, changed))
+        self.fingerprint = fingerprint(
+            "columns 2", self.examples, offsets, *ids, *decided, *near, *together, *map(str, changed)
+        )
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
-        """Return the rows of each view and the pairs of some examples (b,): b queries, b keys, then the negatives.
+        """Return the rows of each view and the pairs of some examples (b,): b queries, b keys, then the further ones.
 
         Mined negatives are further rows of the view "key"; one that is in the batch already is not added again.
         queued: examples whose keys, from earlier batches, come last among the pairs' keys.
         """
         row, query, key = self.examples[examples].T
-        rows = {"query": query, "key": key}
+        rows, of_example = {"query": query, "key": key}, np.arange(len(examples))
+        if self.further is not None:
+            further, of_further = self.further(examples)
+            rows["key"], of_example = np.append(key, further[:, 2]), np.append(of_example, of_further)
+            row = np.append(row, further[:, 0])
         if self.mined is not None:
             rows["key"] = np.concatenate([key, self._mined_keys(self.mined[examples], key)])
+            of_example = np.resize(of_example, len(rows["key"]))
         for view, cells in self.negatives.items():
             rows[view] = cells.cells_of(np.unique(row))
         queries = self.ids["query"][query]  # (b,)
@@ -150,8 +166,7 @@ class Columns:
             key_item=torch.from_numpy(keys ^ KEY_SIDE),
             known=None if known is None else Known(*map(torch.from_numpy, known)),
         )
-        order = np.arange(len(examples))
-        return Batch(rows, pairs, example_index={"key": np.resize(order, len(rows["key"]))})
+        return Batch(rows, pairs, example_index={"key": of_example})
 
     def prepare_batches(self) -> None:
         """Let the text encoder embed all texts whose nearness counts, if any (`abilities.PreparedLate`)."""
@@ -161,7 +176,8 @@ class Columns:
     def mining_pairs(self) -> list[MiningPairs]:
         """Return what to mine from: all queries and keys, and the known positive and ignored pairs."""
         cells, decisions = self.examples[:, 1:], self.decisions or Decisions.none()
-        ids = np.stack([content_ids(self.views[view])[cells[:, i]] for i, view in enumerate(("query", "key"))], 1)
+        views = enumerate(("query", "key"), 1)
+        ids = np.stack([content_ids(self.views[view])[self.listed[:, i]] for i, view in views], 1)  # (e, 2)
         positives = np.concatenate([ids, np.stack(decisions.positive, 1)])
         ignored = np.stack(decisions.dropped, 1)
         return [MiningPairs(self.views["query"], self.views["key"], cells, positives, ignored)]
@@ -171,6 +187,8 @@ class Columns:
 
         Errors: `InputError` for another number of examples, or a cell beyond the view.
         """
+        if self.further is not None:
+            raise InputError("positives (columns): mined negatives are of pairs; leave all_keys out, or the negatives")
         cells = len(self.views["key"])
         if rows.ndim != 2 or len(rows) != len(self) or not (rows.size == 0 or -1 <= rows.min() <= rows.max() < cells):
             raise InputError(
@@ -208,7 +226,7 @@ class Columns:
         return [{"row": int(r) + 1, "query": q, "key": k} for r, q, k in texts]
 
     def _known_pairs(self, decisions: Decisions | None) -> KnownPairs:
-        queries, keys = (self.ids[view][self.examples[:, i]] for i, view in enumerate(("query", "key"), 1))
+        queries, keys = (self.ids[view][self.listed[:, i]] for i, view in enumerate(("query", "key"), 1))
         return KnownPairs(queries, keys, decisions)
 
     def _similar_texts(self, encoder: Encoder) -> SimilarTexts:
@@ -235,7 +253,7 @@ class Columns:
     def query_of_key(self) -> Ids:
         """The query of the first example of each cell of the view "key", (k,); 0 for a cell of no example."""
         found = np.zeros(len(self.views["key"]), np.int64)
-        found[self.examples[::-1, 2]] = self.examples[::-1, 1]
+        found[self.listed[::-1, 2]] = self.listed[::-1, 1]
         return found
 
     def _mined_keys(self, mined: Ids, keys: Ids) -> Ids:
