@@ -12,7 +12,9 @@ from nearfar.cli._early import reserve
 
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(help="The folders of two or more runs; each is compared with the first.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="The folders of two or more runs; each is compared with the first.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Write a page to look at: FILE.html.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from nearfar.evaluation.intervals import StatisticSample, mean_intervals, sample
 from nearfar.evaluation.row_values import RowValues
 
 Gap = dict[str, float]  # "value", "low" and "high"
+FIRST, OTHER, GAP = "first", "other", "gap"  # beside the metric, in the keys of intervals
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,21 @@ def paired_differences(first: RowValues, other: RowValues) -> dict[str, Gap]:
     left out. Both are of the same task: the intervals are drawn over the clusters of `first`, by its seed.
     """
     drawn = {"resamples": first.resamples, "seed": first.seed}
+    both = {FIRST: first, OTHER: other}
     names = [name for name in other.values if name in first.values]
-    rows = {(system, name): of.values[name] for system, of in _both(first, other) for name in names}
-    pairs = {name: (("other", name), ("first", name)) for name in names}
-    found: Mapping[object, Gap] = mean_intervals(rows, pairs, first.clusters, **drawn) if rows else {}  # type: ignore[assignment]
-    gaps = {name: {"value": float((other.values[name] - first.values[name]).mean()), **found[name]} for name in names}
+    rows = {(system, name): of.values[name] for system, of in both.items() for name in names}
+    found = mean_intervals(rows, _pairs(names), first.clusters, **drawn) if rows else {}
+    gaps = {name: float((other.values[name] - first.values[name]).mean()) for name in names}
     alike = (first.resamples, first.seed) == (other.resamples, other.seed)
     names = [name for name, one in other.samples.items() if alike and _are_paired(first.samples.get(name), one)]
-    samples = {(system, name): of.samples[name] for system, of in _both(first, other) for name in names}
-    pairs = {name: (("other", name), ("first", name)) for name in names}
-    found = sampled_intervals(samples, pairs, first.clusters, **drawn) if samples else {}  # type: ignore[assignment]
-    whole = {name: other.samples[name].whole - first.samples[name].whole for name in names}
-    return gaps | {name: {"value": value, **found[name]} for name, value in whole.items()}
+    samples = {(system, name): of.samples[name] for system, of in both.items() for name in names}
+    found |= sampled_intervals(samples, _pairs(names), first.clusters, **drawn) if samples else {}
+    gaps |= {name: other.samples[name].whole - first.samples[name].whole for name in names}
+    return {name: {"value": value, **found[GAP, name]} for name, value in gaps.items()}
+
+
+def _pairs(names: Iterable[str]) -> dict[tuple[str, str], tuple[tuple[str, str], tuple[str, str]]]:
+    return {(GAP, name): ((OTHER, name), (FIRST, name)) for name in names}
 
 
 def row_differences(first: RowValues, other: RowValues, metric: str) -> RowDifferences:
@@ -58,10 +62,6 @@ def row_differences(first: RowValues, other: RowValues, metric: str) -> RowDiffe
     known = values[order[np.isfinite(values[order])]]
     counts = [int((known > 0).sum()), int((known < 0).sum()), int((known == 0).sum())]
     return RowDifferences(values, order[: len(known)], *counts)
-
-
-def _both(first: RowValues, other: RowValues) -> tuple[tuple[str, RowValues], ...]:
-    return ("first", first), ("other", other)
 
 
 def _are_paired(one: StatisticSample | None, other: StatisticSample) -> bool:

@@ -73,7 +73,5 @@ def searched(
         protocol={**kept, **about},
         worst=worst_queries(task, own.ranking, values),
         samples=sample_searches(task, own.ranking, rankings, seed),
-        rows=row_values(
-            task, own.rows, compared.samples, own.ranking, system=SEARCH, resamples=resamples, seed=seed
-        ),
+        rows=row_values(task, own.rows, compared.samples, own.ranking, system=SEARCH, resamples=resamples, seed=seed),
     )

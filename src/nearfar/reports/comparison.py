@@ -10,7 +10,19 @@ from nearfar.evaluation.measure import MODEL
 from nearfar.evaluation.paired import RowDifferences, paired_differences, row_differences
 from nearfar.evaluation.row_values import RowValues
 from nearfar.evaluation.verdict import GEOMETRY, in_order
-from nearfar.figures import SIZES, difference, distance, finite, label_of, mapping, number, outcome, pair_of, sizes, title
+from nearfar.figures import (
+    SIZES,
+    difference,
+    distance,
+    finite,
+    label_of,
+    mapping,
+    number,
+    outcome,
+    pair_of,
+    sizes,
+    title,
+)
 from nearfar.reports.run_record import Judged, RunRecord
 
 MOST = 10  # rows that are shown as wins, and as losses
@@ -137,8 +149,8 @@ def _intervals(report: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, A
 
 def _differences(key: Judged, first: RunRecord, other: RunRecord, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return a run minus the first by metric that both have; without bounds where there is no paired interval."""
-    rows = first.rows.get(key), other.rows.get(key)
-    paired = paired_differences(*rows) if rows[0] and rows[1] else {}
+    mine, theirs = first.rows.get(key), other.rows.get(key)
+    paired = paired_differences(mine, theirs) if mine and theirs else {}
     found: dict[str, dict[str, Any]] = {}
     for name in metrics:
         one, two = (finite(run.reports[key]["metrics"].get(name)) for run in (first, other))
@@ -154,9 +166,12 @@ def _differences(key: Judged, first: RunRecord, other: RunRecord, metrics: Seque
 def _baselines(reports: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
     """Return the baselines that are the same in all runs that have them, and a line on the others."""
     names = dict.fromkeys(name for report in reports.values() for name in mapping(report.get("baseline")))
-    same, differ = {}, []
+    same: dict[str, Mapping[str, Any]] = {}
+    differ = []
     for name in names:
-        found = [mapping(report["baseline"][name]) for report in reports.values() if name in mapping(report.get("baseline"))]
+        found = [
+            mapping(report["baseline"][name]) for report in reports.values() if name in mapping(report.get("baseline"))
+        ]
         if all(_alike(found[0], one) for one in found):
             same[name] = max(found, key=len)
         else:
@@ -193,9 +208,7 @@ def _sentence(
     return {"run": name, "metric": metric, "outcome": found, "text": text}
 
 
-def _rows(
-    key: Judged, first: RunRecord, other: RunRecord, metrics: Sequence[str], most: int
-) -> dict[str, Any] | None:
+def _rows(key: Judged, first: RunRecord, other: RunRecord, metrics: Sequence[str], most: int) -> dict[str, Any] | None:
     """Return the rows that went better and worse by the first metric that has a value of each row; None without."""
     one, two = first.rows.get(key), other.rows.get(key)
     if one is None or two is None:
@@ -249,7 +262,9 @@ def _notes(
     old = [run.name for run in runs if key not in run.rows]
     if old:
         which = f"{' and '.join(old)} {'keeps' if len(old) == 1 else 'keep'}"
-        notes.append(f"{which} no values of single rows (rows.json), as of an earlier release: values alone, not paired")
+        notes.append(
+            f"{which} no values of single rows (rows.json), as of an earlier release: values alone, not paired"
+        )
     if isinstance(why := protocol.get("intervals"), str):
         notes.append(f"no intervals: {why}")
     elif len(old) < len(runs):

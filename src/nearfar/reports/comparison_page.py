@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
-from markupsafe import Markup
-
 from nearfar.evaluation.verdict import in_order
-from nearfar.figures import pair_of, title
+from nearfar.figures import outcome, pair_of, title
 from nearfar.reports import charts
 from nearfar.reports.comparison_tables import setting_text
 from nearfar.reports.page import template
@@ -17,6 +16,7 @@ from nearfar.reports.run_record import RunRecord
 COLOURS = 7  # of curves; further runs are not drawn
 _OF_LOSS = ("loss.", "objective.", "training.batch_size", "training.queue")  # settings that change a loss's height
 Points = Sequence[charts.Point]
+PointsOf = Callable[[Mapping[str, Any]], Points]
 
 
 def page(facts: Mapping[str, Any], runs: Sequence[RunRecord]) -> str:
@@ -29,54 +29,62 @@ def page(facts: Mapping[str, Any], runs: Sequence[RunRecord]) -> str:
         facts=facts,
         names=[run.name for run in runs],
         tasks=[{**task, "forests": _forests(task), "runs": list(task["metrics"])} for task in facts["tasks"]],
-        curves=_curves(runs[:COLOURS]),
+        curves=_curves(runs[:COLOURS], [name for name in differ if name.startswith(_OF_LOSS)][:4]),
         colours=COLOURS,
-        of_loss=[name for name in differ if name.startswith(_OF_LOSS)],
         setting_text=setting_text,
     )
 
 
 def _forests(task: Mapping[str, Any]) -> dict[str, list[tuple[str, float, float, float, str]]]:
     """Return the rows of a chart of the differences of each run: those of metrics that judge a model."""
-    styles = {True: "better", False: "worse", None: "undecided"}
     found: dict[str, list[tuple[str, float, float, float, str]]] = {}
     for name, gaps in task["difference"].items():
-        rows = []
-        for metric in in_order(gaps):
-            if (pair := pair_of(gaps[metric])) is not None:
-                side = True if pair[0] > 0 else False if pair[1] < 0 else None
-                rows.append((metric, gaps[metric]["value"], *pair, styles[side]))
-        if rows:
-            found[name] = rows
+        known = [(metric, gaps[metric], pair) for metric in in_order(gaps) if (pair := pair_of(gaps[metric]))]
+        if known:
+            found[name] = [(metric, gap["value"], *pair, outcome(gap)) for metric, gap, pair in known]
     return found
 
 
-def _curves(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+def _curves(runs: Sequence[RunRecord], of_loss: Sequence[str]) -> list[dict[str, Any]]:
     """Return the charts in which the courses of the runs are laid over each other: title, note, drawing, legend.
 
-    Over steps, or where batches are of different sizes over the examples that were seen.
+    Over steps, or where batches are of different sizes over the examples that were seen. of_loss: the settings that
+    change the height of a loss and are not the same in all runs.
     """
     batches = {run.course["start"]["batch_size"] for run in runs}
-    examples = len(batches) > 1 and None not in batches
-    wanted: list[tuple[str, str, Callable[[Mapping[str, Any]], Points]]] = [
-        ("Loss in training", "Moving averages over a twentieth of the steps.", lambda of: charts.smooth(of["loss"])),
-        ("Held-out loss", "Of fixed batches of held-out rows, without dropout.", lambda of: of["held_out"]),
-        ("Hit rate of held-out pairs at 10", "Among the keys of a batch.", lambda of: of["held_out_rates"].get("hit_rate@10", [])),
-    ]
-    for kind, note in (("evaluated", "Of the split it is judged on."), ("online", "Of pictures kept back from training.")):
-        name = next((name for run in runs for name in run.course[kind]), None)
-        if name is not None:
-            wanted.append((f"{title(name)} while training", note, lambda of, k=kind, n=name: of[k].get(n, [])))  # type: ignore[misc]
+    by_example = len(batches) > 1 and None not in batches
     found = []
-    for heading, note, points_of in wanted:
+    for heading, note, points_of in _wanted(runs, of_loss):
         series: dict[str, tuple[str, Points]] = {}
         for i, run in enumerate(runs):
-            points = points_of(run.course)
+            size = float(run.course["start"]["batch_size"] or 1) if by_example else 1.0
+            points = [(size * step, value) for step, value in points_of(run.course)]
             if len(points) > 1:
-                by = float(run.course["start"]["batch_size"] or 1) if examples else 1.0
-                series[run.name[:60]] = (f"run g{i}", [(by * step, value) for step, value in points])
+                series[run.name] = (f"run g{i}", points)
         if series:
-            drawing: Markup = charts.lines(heading, series, "examples" if examples else "step")
-            legend = [(style, name) for name, (style, _) in series.items()]
+            drawing = charts.lines(heading, series, "examples" if by_example else "step")
+            legend = [(style, name[:60]) for name, (style, _) in series.items()]
             found.append({"title": heading, "note": note, "drawing": drawing, "legend": legend})
     return found
+
+
+def _wanted(runs: Sequence[RunRecord], of_loss: Sequence[str]) -> Iterator[tuple[str, str, PointsOf]]:
+    """Yield the charts that there may be: the title, a note, and which points of a run's course are drawn."""
+    differ = f" The runs differ in {', '.join(of_loss)}, so compare the course of their losses, not the height."
+    more = differ if of_loss else ""
+    smooth = "Moving averages over a twentieth of the steps."
+    yield "Loss in training", smooth + more, lambda course: charts.smooth(course["loss"])
+    yield "Held-out loss", f"Of fixed batches of held-out rows, without dropout.{more}", itemgetter("held_out")
+    rate = "hit_rate@10"
+    yield (
+        "Hit rate of held-out pairs at 10",
+        "Among the keys of a batch.",
+        lambda course: course["held_out_rates"].get(rate, []),
+    )
+    for kind, note in (
+        ("evaluated", "On the split that is judged."),
+        ("online", "On pictures kept back from training."),
+    ):
+        name = next((name for run in runs for name in run.course[kind]), None)
+        if name is not None:
+            yield f"{title(name)} while training", note, lambda course, k=kind, n=name: course[k].get(n, [])  # type: ignore[misc]

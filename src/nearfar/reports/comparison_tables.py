@@ -1,4 +1,4 @@
-"""A comparison of runs on the terminal: a sentence, a table, the rows that differ most, and the settings that differ."""
+"""A comparison of runs on the terminal: a sentence, a table, the rows and the settings that differ."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _show_task(task: Mapping[str, Any], names: Sequence[str], console: Console) 
 
 
 def _columns(task: Mapping[str, Any], names: Sequence[str], metrics: Sequence[str]) -> Iterator[list[TableColumn]]:
-    """Yield the columns that stay together: the first run's; of each other its value and difference; each baseline's."""
+    """Yield the columns that stay together: the first run's; another's with its difference; a baseline's."""
     first, *others = (name for name in names if name in task["metrics"])
     own = [_value(task["metrics"][first][one], task["intervals"][first].get(one)) for one in metrics]
     yield [TableColumn(f"{printable_line(first)} [low, high]", own)]
@@ -82,15 +82,15 @@ def _row_lines(task: Mapping[str, Any], run: str, found: Mapping[str, Any]) -> I
         style = STYLES["better" if kind == "wins" else "worse"]
         for row in found[kind][:_ROWS]:
             gap = Text(f"  {number(row['difference'], sign=True):>7}  ", style=style)
-            yield gap + Text(_cut(row["text"] or f"row {row['row']:,}")) + Text(_ranks(mapping(row.get("rank"))))
+            yield gap + Text(_ranks(mapping(row.get("rank")))) + Text(_cut(row["text"] or f"row {row['row']:,}"))
 
 
 def _ranks(rank: Mapping[str, int | None]) -> str:
-    """Return the ranks of the first relevant document, in the order of the two runs: "  rank 9 to 1"."""
+    """Return the ranks of the first relevant document, in the order of the two runs: "rank 9 to 1"."""
     if not rank:
         return ""
     shown = ["none" if one is None else f"{one:,}" for one in rank.values()]
-    return f"  rank {' to '.join(shown)}"
+    return f"{'rank ' + ' to '.join(shown):<18}  "
 
 
 def _setting_tables(settings: Sequence[Mapping[str, Any]], names: Sequence[str], console: Console) -> Any:
