@@ -181,3 +181,12 @@ def test_what_training_has_seen_is_no_part_of_a_task() -> None:
     task = tasks()["retrieval"]
     assert isinstance(task, Retrieval)
     assert task_parts(replace(task, seen=np.ones(60, bool))) == task_parts(task)
+
+
+def test_cells_without_an_identity_are_counted() -> None:
+    class Odd:
+        pass
+
+    task = labelled([Odd(), Odd()], [0, 1], [Odd()], [1])
+    parts = task_parts(task)
+    assert (parts["cells"], parts["training cells"]) == ("2 cells without an identity", "1 cells without an identity")

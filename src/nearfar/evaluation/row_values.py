@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.column import Ids, column_kind, content_ids
+from nearfar.column import Column, Ids, column_kind, content_ids
 from nearfar.contracts import RankedDocuments, Values
+from nearfar.errors import InputError
 from nearfar.evaluation.intervals import StatisticSample
 from nearfar.evaluation.worst import shown_rank, shown_texts
 from nearfar.storage.fingerprint import fingerprint
@@ -90,7 +91,7 @@ def task_parts(task: Task) -> dict[str, str]:
     What training has seen of the documents is no part of it: it changes no value.
     """
     names = {"train": "training cells"}
-    parts = {names.get(name, name): fingerprint(content_ids(column)) for name, column in columns_of(task).items()}
+    parts = {names.get(name, name): _of_cells(column) for name, column in columns_of(task).items()}
     if isinstance(task, Retrieval):
         judged = sorted((q, row, grade) for q, grades in task.relevance.items() for row, grade in grades.items())
         parts["relevance"] = fingerprint(np.array(judged, np.int64))
@@ -107,6 +108,14 @@ def task_parts(task: Task) -> dict[str, str]:
         parts |= {} if task.dev is None else {"labels of the dev pairs": fingerprint(task.dev.same)}
     parts["clusters"] = fingerprint(np.unique(task.clusters, return_inverse=True)[1].astype(np.int64))
     return parts
+
+
+def _of_cells(column: Column) -> str:
+    """Return a hash of a column's cells; of cells that have no identity, how many they are."""
+    try:
+        return fingerprint(content_ids(column))
+    except InputError:  # of a type that only the model knows: it is judged all the same
+        return f"{len(column)} cells without an identity"
 
 
 def _shown(task: Task, ranking: RankedDocuments | None) -> tuple[list[dict[str, Any]], list[str]]:
