@@ -23,7 +23,7 @@ from nearfar.figures import (
     sizes,
     title,
 )
-from nearfar.reports.run_record import Judged, RunRecord
+from nearfar.reports.run_record import RunRecord, TaskKey
 
 MOST = 10  # rows that are shown as wins, and as losses
 _SAME = 1e-9  # of two values of one baseline
@@ -77,7 +77,7 @@ def settings_that_differ(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def label(key: Judged) -> str:
+def label(key: TaskKey) -> str:
     """Return what a task is called where others of its name may stand beside it."""
     task, kind, system = key
     return task + (f", {kind}" if kind and kind != "retrieval" else "") + (f", {system}" if system != MODEL else "")
@@ -109,7 +109,7 @@ def _refuse_other_tasks(first: RunRecord, other: RunRecord) -> None:
             )
 
 
-def _task(key: Judged, first: RunRecord, others: Sequence[RunRecord], most: int) -> dict[str, Any]:
+def _task(key: TaskKey, first: RunRecord, others: Sequence[RunRecord], most: int) -> dict[str, Any]:
     """Return the comparison on one task of the runs that were judged on it."""
     runs = (first, *others)
     reports = {run.name: run.reports[key] for run in runs}
@@ -147,7 +147,7 @@ def _intervals(report: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, A
     return {name: {"low": pair[0], "high": pair[1]} for name, pair in known.items() if pair is not None}
 
 
-def _differences(key: Judged, first: RunRecord, other: RunRecord, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _differences(key: TaskKey, first: RunRecord, other: RunRecord, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return a run minus the first by metric that both have; without bounds where there is no paired interval."""
     mine, theirs = first.rows.get(key), other.rows.get(key)
     paired = paired_differences(mine, theirs) if mine and theirs else {}
@@ -208,7 +208,7 @@ def _sentence(
     return {"run": name, "metric": metric, "outcome": found, "text": text}
 
 
-def _rows(key: Judged, first: RunRecord, other: RunRecord, metrics: Sequence[str], most: int) -> dict[str, Any] | None:
+def _rows(key: TaskKey, first: RunRecord, other: RunRecord, metrics: Sequence[str], most: int) -> dict[str, Any] | None:
     """Return the rows that went better and worse by the first metric that has a value of each row; None without."""
     one, two = first.rows.get(key), other.rows.get(key)
     if one is None or two is None:
@@ -251,7 +251,7 @@ def _found(of: RowValues, row: int) -> list[dict[str, Any]]:
 
 
 def _notes(
-    key: Judged,
+    key: TaskKey,
     runs: Sequence[RunRecord],
     gaps: Mapping[str, Mapping[str, Mapping[str, Any]]],
     rows: Mapping[str, Any],

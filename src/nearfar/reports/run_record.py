@@ -21,7 +21,7 @@ from nearfar.figures import SEARCH, mapping
 from nearfar.reports.course import course_of
 from nearfar.reports.results import further_splits, parsed_object, refuse_wrong_types, results_of, searches
 
-Judged = tuple[str, str, str]  # the name of a task, its kind, and what was judged on it: "model" or "search"
+TaskKey = tuple[str, str, str]  # the name of a task, its kind, and what was judged on it: "model" or "search"
 _DEEPEST, _MOST_SETTINGS = 20, 10_000  # levels of a recipe, and its settings
 _MOST_RESAMPLES = 100_000
 FIX = "train the run again to write it anew"
@@ -72,8 +72,8 @@ class RunRecord:
 
     name: str
     folder: Path
-    reports: Mapping[Judged, Mapping[str, Any]]
-    rows: Mapping[Judged, RowValues]
+    reports: Mapping[TaskKey, Mapping[str, Any]]
+    rows: Mapping[TaskKey, RowValues]
     settings: Mapping[str, Any]
     course: Mapping[str, Any]
 
@@ -107,7 +107,7 @@ def _record(name: str, folder: Path) -> RunRecord:
     return RunRecord(name, folder, reports, _rows(folder), _settings(folder / "recipe.yaml"), course_of(events))
 
 
-def _reports(results: dict[str, Any]) -> Iterator[tuple[Judged, Mapping[str, Any]]]:
+def _reports(results: dict[str, Any]) -> Iterator[tuple[TaskKey, Mapping[str, Any]]]:
     """Yield the numbers of each task, the search's before the model's, as the page of a run has them."""
     of_model = [results, *further_splits(results).values()]
     for system, reports in ((SEARCH, list(searches(results).values())), (MODEL, of_model)):
@@ -137,7 +137,7 @@ def flat(value: Any, path: str = "", deep: int = 0) -> Iterator[tuple[str, Any]]
         yield from flat(one, f"{path}.{key}" if path else str(key), deep + 1)
 
 
-def _rows(folder: Path) -> dict[Judged, RowValues]:
+def _rows(folder: Path) -> dict[TaskKey, RowValues]:
     file = folder / ROWS_FILE
     if not file.is_file():
         return {}
