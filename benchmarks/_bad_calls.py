@@ -236,6 +236,12 @@ def run_calls() -> Iterator[Call]:
     for name, change in RESULTS.items():
         make = in_run("events.jsonl", _event(change))
         yield Call("report --json", "events.jsonl", name, ("report", "run", "--json"), make, harmless=True)
+    compare = ("compare", "good run", "run")
+    for name in ("empty", "cut", "a list", "zeros", "Latin-1", "nested 20,000 deep", "a number of 9,000 digits"):
+        yield Call("compare", "rows.json", name, compare, in_run("rows.json", RESULTS[name]))
+    for name in ("empty", "cut", "zeros", "Latin-1", "nested 20,000 deep"):
+        yield Call("compare", "recipe.yaml", name, compare, in_run("recipe.yaml", RESULTS[name]), harmless=True)
+        yield Call("compare", "results.json", name, compare, in_run("results.json", RESULTS[name]))
     for name, content in (("no run", None), ("a file", "run")):
         make = (lambda _: None) if content is None else writes("run", content)
         yield Call("report", "run", name, ("report", "run"), make)

@@ -170,6 +170,10 @@ list losses more
 doctor more
 report
 report pairs.jsonl
+compare
+compare run
+compare pairs.jsonl run
+compare run nothing
 demo data.nothing=1 --quiet
 demo training.steps=x --quiet
 demo --out pairs.jsonl
@@ -181,6 +185,7 @@ STRANGE = (  # names that are no text, or too long
     ("evaluate", "model", "x" * 5000 + ".csv"),
     ("train", "x" * 5000 + ".yaml"),
     ("report", "x" * 5000),
+    ("compare", "x" * 5000, "y"),
 )
 
 

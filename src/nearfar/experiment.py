@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -127,6 +128,7 @@ def run(
     from nearfar.abilities import start_of
     from nearfar.compute.ranks import Ranks
     from nearfar.config import plain, resolved
+    from nearfar.evaluation.row_values import ROWS_FILE
     from nearfar.evaluation.splits import judgements
     from nearfar.reports.sheets import remove_pictures
     from nearfar.training import by_pairs
@@ -141,7 +143,7 @@ def run(
     whole: Recipe = plain({**resolved(recipe), "training": numbers})
     if first and (not resume or not (out / "recipe.yaml").exists()):
         _write_recipe(out, whole)
-        for stale in ("results.json", "report.html"):  # of the run that is replaced
+        for stale in ("results.json", ROWS_FILE, "report.html"):  # of the run that is replaced
             (out / stale).unlink(missing_ok=True)
         remove_pictures(out)
     starts: dict[str, Start] = {}
@@ -230,10 +232,11 @@ def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:
 def write_results(
     run: Run, reports: dict[str, Report], facts: dict[str, Any], pictures: Mapping[str, bytes] | None = None
 ) -> None:
-    """Write results.json, the model card, the pictures to look at and report.html into the run's folder.
+    """Write results.json, rows.json, the model card, the pictures and report.html into the run's folder.
 
     pictures: by file, besides those of the reports.
     """
+    from nearfar.evaluation.row_values import ROWS_FILE
     from nearfar.reports.run import write_page
     from nearfar.reports.sheets import write_pictures
 
@@ -241,6 +244,8 @@ def write_results(
     run.model.notes |= {"metrics": facts.get("metrics", {}), "reports": json_safe(brief)}
     run.model.describe(run.folder / "model")
     write_json(run.folder / "results.json", facts)
+    kept = [one.rows.to_json() for of in reports.values() for one in (of, of.search) if one and one.rows]
+    write_text(run.folder / ROWS_FILE, json.dumps(json_safe({"tasks": kept}), ensure_ascii=False) + "\n")
     write_pictures(
         run.folder, {**(pictures or {}), **{k: v for one in reports.values() for k, v in one.pictures.items()}}
     )

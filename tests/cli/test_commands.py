@@ -55,7 +55,7 @@ def test_train_says_what_it_made(workshop: Path, here: Path, nearfar: Run) -> No
     assert found["train_pairs_per_second"] > 0
     assert json.loads((here / "a" / "results.json").read_text()) == found
     names = {path.name for path in (here / "a").iterdir()}
-    assert names == {"recipe.yaml", "events.jsonl", "checkpoints", "model", "report.html", "results.json"}
+    assert names == {"recipe.yaml", "events.jsonl", "checkpoints", "model", "report.html", "results.json", "rows.json"}
     first = json.loads((workshop / "run" / "results.json").read_text())
     assert found["metrics"] == first["metrics"]
 

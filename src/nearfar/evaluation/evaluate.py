@@ -22,6 +22,7 @@ from nearfar.evaluation.measure import MODEL, Measured, compare, measure
 from nearfar.evaluation.predictions import positive_pairs, predictions_of, refuse_no_text_side
 from nearfar.evaluation.projection_map import projection_map
 from nearfar.evaluation.report import Report, about_task
+from nearfar.evaluation.row_values import row_values
 from nearfar.evaluation.samples import sample_searches
 from nearfar.evaluation.searched import Searching, searched
 from nearfar.evaluation.worst import worst_queries, wrong_queries
@@ -82,7 +83,7 @@ def evaluate(
             floors, with the first alone. Not beside a search, which fuses in its own way.
         resamples: number of bootstrap resamples, at least 1; the time is proportional to it.
         seed: seed of the resamples and samples; the same seed gives the same report.
-        look: also make what is to be looked at: the map and, of pictures, the contact sheet.
+        look: also make what is to be looked at: the map, the values of each row and, of pictures, the contact sheet.
 
     Errors: `InputError`: a metric or baseline that is unknown or does not fit the task; an empty query; vectors that
     are not finite, by row; not a task.
@@ -129,6 +130,7 @@ def evaluate(
         pairs["fusion_difference", title] = f"fusion {name}", MODEL
     everyone = systems | {f"fusion {name}": measured for name, measured in fused.items()}
     compared = compare(everyone, pairs, task.clusters, resamples=resamples, seed=seed)
+    drawn = {"resamples": resamples, "seed": seed}
     own, worst, worst_by = systems[MODEL], [], next(iter(systems[MODEL].rows), None)
     if isinstance(task, Retrieval) and own.ranking is not None and worst_by is not None:
         worst = worst_queries(task, own.ranking, own.rows[worst_by])
@@ -152,6 +154,7 @@ def evaluate(
         samples=_samples(task, systems, seed),
         sheet=sheet,
         pictures=thumbnails | tiles,
+        rows=row_values(task, own.rows, compared.samples, own.ranking, system=MODEL, **drawn) if look else None,
     )
     if search is None or not judge_search:
         return report

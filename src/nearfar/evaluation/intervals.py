@@ -90,14 +90,32 @@ def statistic_intervals(
     NaN: as of means; also where the statistic is NaN in a resample or without a cluster, as a correlation is in a
     collapsed space, or AUROC with all its negatives in one cluster.
     """
-    names = [*statistics, *differences]
-    if unsayable(clusters):
-        return {name: _nothing() for name in names}
+    samples = statistic_samples(statistics, clusters, resamples=resamples, seed=seed)
+    if not samples:
+        return {name: _nothing() for name in (*statistics, *differences)}
+    return sampled_intervals(samples, differences, clusters, resamples=resamples, seed=seed)
+
+
+@dataclass(frozen=True)
+class StatisticSample:
+    """What a statistic comes to: on all rows, in each resample (b,), and without each of some clusters (m,), in turn.
+
+    Samples of one seed over equal clusters are of the same resamples, so those of two systems are paired.
+    """
+
+    whole: float
+    resampled: Values
+    without: Values
+
+
+def statistic_samples(
+    statistics: Mapping[Name, Callable[[Values], Values]], clusters: Ids, *, resamples: int, seed: int
+) -> dict[Name, StatisticSample]:
+    """Return what statistics come to in resamples, as `statistic_intervals` takes them; {} of unsayable clusters."""
+    if unsayable(clusters) or not statistics:
+        return {}
     of_row, sizes = _numbered(clusters)
     c, n = len(sizes), len(of_row)
-    chosen = np.arange(c)
-    if c > _LEFT_OUT:
-        chosen = np.sort(np.random.default_rng(seed).permutation(c)[:_LEFT_OUT])
 
     def values(batches: Iterator[Values]) -> dict[Name, Values]:
         of_rows = (copies[:, of_row] for copies in batches)  # (b, n) each
@@ -105,19 +123,44 @@ def statistic_intervals(
         return dict(zip(statistics, map(np.concatenate, zip(*found))))
 
     whole = values(iter([np.ones((1, c))]))  # (1,) each
-    without = values(_without(chosen, c, n))  # (m,)
+    without = values(_without(_left_out(c, seed), c, n))  # (m,)
     resampled = values(_copies(sizes, n, resamples, seed))  # (b,)
-    ends = _ends({name: _range(np.append(resampled[name], whole[name])) for name in statistics}, differences)
+    return {name: StatisticSample(float(whole[name][0]), resampled[name], without[name]) for name in statistics}
+
+
+def sampled_intervals(
+    samples: Mapping[Name, StatisticSample],
+    differences: Mapping[Name, tuple[Name, Name]],
+    clusters: Ids,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[Name, Interval]:
+    """Return the intervals of statistics whose samples are known; as `statistic_intervals`, which makes them.
+
+    All samples are of these clusters, resamples and seed.
+    """
+    c = len(_numbered(clusters)[1])
+    found = dict(samples)
+    ends = _ends({name: _range(np.append(one.resampled, one.whole)) for name, one in samples.items()}, differences)
     for name, (one, other) in differences.items():
-        for found in (whole, without, resampled):
-            found[name] = found[one] - found[other]
+        left, right = samples[one], samples[other]
+        found[name] = StatisticSample(
+            left.whole - right.whole, left.resampled - right.resampled, left.without - right.without
+        )
     share, intervals = _unseen(c, resamples, seed), {}
-    for name in names:
-        effect = (c - 1) * (whole[name] - without[name])  # (m,)
-        rare = _rare(effect) * c / len(chosen) if name in differences else 0
-        sample = _Sample(float(whole[name][0]), resampled[name], effect, rare)
-        intervals[name] = sample.interval(share, ends[name])
+    for name, sample in found.items():
+        effect = (c - 1) * (sample.whole - sample.without)  # (m,)
+        rare = _rare(effect) * c / len(effect) if name in differences else 0
+        intervals[name] = _Sample(sample.whole, sample.resampled, effect, rare).interval(share, ends[name])
     return intervals
+
+
+def _left_out(c: int, seed: int) -> Ids:
+    """Return the clusters that are left out in turn: all of them, or some of very many."""
+    if c <= _LEFT_OUT:
+        return np.arange(c)
+    return np.sort(np.random.default_rng(seed).permutation(c)[:_LEFT_OUT])
 
 
 def effective_clusters(clusters: Ids) -> float:

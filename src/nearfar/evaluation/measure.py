@@ -11,7 +11,13 @@ import numpy as np
 from nearfar.column import Ids
 from nearfar.contracts import Metric, Predictions, RankedDocuments, Statistic, Values
 from nearfar.errors import InputError
-from nearfar.evaluation.intervals import Interval, mean_intervals, statistic_intervals
+from nearfar.evaluation.intervals import (
+    Interval,
+    StatisticSample,
+    mean_intervals,
+    sampled_intervals,
+    statistic_samples,
+)
 from nearfar.evaluation.report import Differences
 from nearfar.registry import name_of
 from nearfar.tasks import Task
@@ -69,10 +75,14 @@ def _of_rows(name: str, values: Values, n: int) -> Values:
 
 @dataclass(frozen=True)
 class Compared:
-    """The intervals of a model's values; and by field, system and value, the differences with their intervals."""
+    """The intervals of a model's values; and by field, system and value, the differences with their intervals.
+
+    samples: the model's statistics in the resamples, by name; {} where the clusters allow no interval.
+    """
 
     intervals: dict[str, Interval]
     differences: dict[str, Differences]
+    samples: dict[str, StatisticSample] = field(default_factory=dict)
 
 
 def compare(
@@ -103,8 +113,11 @@ def compare(
     of_rows = {key: gap for key, gap in gaps.items() if gap[0] in rows}
     of_statistics = {key: gap for key, gap in gaps.items() if key not in of_rows}
     found = mean_intervals(rows, of_rows, clusters, resamples=resamples, seed=seed) if rows else {}
-    if statistics:
-        found |= statistic_intervals(statistics, of_statistics, clusters, resamples=resamples, seed=seed)
+    samples = statistic_samples(statistics, clusters, resamples=resamples, seed=seed)
+    if samples:
+        found |= sampled_intervals(samples, of_statistics, clusters, resamples=resamples, seed=seed)
+    else:
+        found |= {key: {"low": float("nan"), "high": float("nan")} for key in (*statistics, *of_statistics)}
     differences: dict[str, Differences] = {}
     for (kind, title), (one, other) in pairs.items():
         names = [name for name in systems[one].numbers if (kind, title, name) in gaps]
@@ -113,4 +126,5 @@ def compare(
         if gap:
             differences.setdefault(kind, {})[title] = gap
     own = {name: found[VALUE, MODEL, name] for name in systems[MODEL].numbers if (VALUE, MODEL, name) in found}
-    return Compared(own, differences)
+    kept = {name: sample for (_, system, name), sample in samples.items() if system == MODEL}
+    return Compared(own, differences, kept)

@@ -12,6 +12,7 @@ import numpy as np
 from nearfar.abilities import fingerprint_of
 from nearfar.column import Ids, column_kind
 from nearfar.evaluation.intervals import CONFIDENCE, Interval, unsayable
+from nearfar.evaluation.row_values import RowValues
 from nearfar.evaluation.verdict import verdict
 from nearfar.figures import SEARCH, SEEN_DOCUMENTS
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, between_kinds, kind_of_task
@@ -42,6 +43,7 @@ class Report:
     projection_map: a sample of the vectors on their first two principal axes (`evaluation.projection_map`).
     sheet: where pictures are searched, some queries beside their nearest neighbours (`evaluation.contact_sheet`).
     pictures: the bytes of the files that the map and the sheet name; they are no part of the JSON.
+    rows: the values of each row, for `nearfar compare`; no part of the JSON either.
     search: the report of what searches with the model, where that was judged, too; its baseline "vectors" is the model.
     A number that could not be computed is NaN, in JSON null; `protocol` says why.
     In JSON there is also the verdict, what these numbers allow to say (`verdict.verdict`).
@@ -62,11 +64,12 @@ class Report:
     samples: list[dict[str, Any]] = field(default_factory=list)
     sheet: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
+    rows: RowValues | None = None
     search: Report | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values that `json.dumps` writes; numbers that are not finite become None."""
-        left_out = ("pictures", "search")
+        left_out = ("pictures", "rows", "search")
         content = {part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.name not in left_out}
         content[SEARCH] = {} if self.search is None else self.search.to_json()
         return {"task": content.pop("task"), "verdict": verdict(content), **content}

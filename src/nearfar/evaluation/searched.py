@@ -9,6 +9,7 @@ from nearfar.contracts import Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
 from nearfar.evaluation.report import Report
+from nearfar.evaluation.row_values import row_values
 from nearfar.evaluation.samples import sample_searches
 from nearfar.evaluation.worst import worst_queries, wrong_queries
 from nearfar.figures import SEARCH, SYSTEM, VECTORS, WRONG_FIRST
@@ -72,4 +73,5 @@ def searched(
         protocol={**kept, **about},
         worst=worst_queries(task, own.ranking, values),
         samples=sample_searches(task, own.ranking, rankings, seed),
+        rows=row_values(task, own.rows, compared.samples, own.ranking, system=SEARCH, resamples=resamples, seed=seed),
     )

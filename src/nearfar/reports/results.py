@@ -70,11 +70,11 @@ def results_of(folder: Path) -> dict[str, Any]:
     results = parsed_object(file.read_text(encoding="utf-8-sig", errors="replace"))
     if not results:
         raise InputError(f"{file}: not a JSON object with results; evaluate the run again to write it anew")
-    _check(_Results, results, str(file))
+    refuse_wrong_types(_Results, results, str(file))
     for split, numbers in further_splits(results).items():
-        _check(_Judged, numbers, str(file), split)
+        refuse_wrong_types(_Judged, numbers, str(file), split)
     for split, numbers in searches(results).items():
-        _check(_Judged, numbers, str(file), split, SEARCH)
+        refuse_wrong_types(_Judged, numbers, str(file), split, SEARCH)
     return results
 
 
@@ -99,7 +99,11 @@ def parsed_object(text: str) -> dict[str, Any]:
         return {}
 
 
-def _check(kind: Any, value: dict[str, Any], where: str, *split: str) -> None:
+def refuse_wrong_types(kind: Any, value: dict[str, Any], where: str, *split: str) -> None:
+    """Raise an `InputError` that names the first field of `value` which has not the type that `kind` gives it.
+
+    where: the file. split: the names of the fields above.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     try:

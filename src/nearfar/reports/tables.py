@@ -37,7 +37,7 @@ NAME_WIDTH = 13  # of a word of a baseline's name above its numbers; a longer on
 CLASSES = 20  # that a table shows; of more the lowest
 CLASS_WIDTH = 40  # characters of a class's name
 TEXT_WIDTH = 100  # of lines of text at most
-_STYLES = {"better": "green", "worse": "red"}  # of what an interval has decided
+STYLES = {"better": "green", "worse": "red"}  # of what an interval has decided
 _WORDS = {"better": "better", "worse": "worse ", "undecided": "      ", "unknown": "      "}  # of one width
 
 
@@ -68,7 +68,7 @@ def show_tables(report: Mapping[str, Any], console: Console) -> None:
         console.print()
         console.print(table, markup=False)
     for line in (*_notes(report["intervals"], report["protocol"]), *_hits(report["metrics"], report["protocol"])):
-        for part in _wrapped(line, min(console.width, TEXT_WIDTH)):
+        for part in wrapped(line, min(console.width, TEXT_WIDTH)):
             console.print(Text(part))
 
 
@@ -76,11 +76,11 @@ def show_verdict(report: Mapping[str, Any], console: Console) -> None:
     """Print what is judged, the verdict and what to try."""
     verdict, width = report["verdict"], min(console.width, TEXT_WIDTH)
     heading = ": ".join(part for part in (report["task"], verdict["sizes"]) if part)
-    for line in _wrapped(heading, width):
+    for line in wrapped(heading, width):
         console.print(Text(line))
-    for line in _wrapped(verdict["sentence"], width):
-        console.print(Text(line, style=f"bold {_STYLES.get(verdict['outcome'], '')}".rstrip()))
-    for line in _wrapped(verdict["advice"], width):
+    for line in wrapped(verdict["sentence"], width):
+        console.print(Text(line, style=f"bold {STYLES.get(verdict['outcome'], '')}".rstrip()))
+    for line in wrapped(verdict["advice"], width):
         console.print(Text(line))
 
 
@@ -179,7 +179,7 @@ def difference_cell(gap: Mapping[str, Any] | None) -> Text:
     if gap is None:
         return Text("-")
     found = outcome(gap)
-    return Text(f"{difference(gap)} {_WORDS[found]}", style=_STYLES.get(found, ""))
+    return Text(f"{difference(gap)} {_WORDS[found]}", style=STYLES.get(found, ""))
 
 
 def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[str]:
@@ -214,5 +214,6 @@ def _hits(metrics: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[s
         )
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a text in lines of so many characters, without control characters."""
     return textwrap.wrap(printable(text), width, break_on_hyphens=False)
