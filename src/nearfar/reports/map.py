@@ -12,7 +12,7 @@ import numpy as np
 from nearfar.column import Ids
 from nearfar.printable import printable_line
 from nearfar.reports.page import template
-from nearfar.reports.scatter import grouped
+from nearfar.reports.scatter import LegendEntry, grouped
 from nearfar.vectors.corpus_map import CorpusMap
 from nearfar.vectors.projection import Values
 
@@ -61,14 +61,14 @@ def page(found: CorpusMap, shown: MapRows, title: str, query: MapQuery | None = 
 
     title: what the corpus is called.
     """
-    legend, group = _legend(shown)
+    legend, names, value = _legend(shown)
     xy, place = _whole_numbers(found.places[shown.rows], None if query is None else query.place)
     ids, texts = [printable_line(str(found.ids[row])) for row in shown.rows], [beginning(text) for text in shown.texts]
     asked = None if query is None else np.searchsorted(shown.rows, query.rows).tolist()
     rows = {
         "xy": _packed(xy, "<u2"),
-        "group": _packed(group, "u1"),
-        "groups": [one.name for one in legend],
+        "value": _packed(value, "<u4"),
+        "names": names,
         "colours": [f"--{'grey' if one.style == 'rest' else one.style}" for one in legend] or ["--model"],
         "rest": next((i for i, one in enumerate(legend) if one.style == "rest"), -1),
         "by": shown.by,
@@ -106,18 +106,21 @@ def value_name(value: Any) -> str:
     return printable_line(name)[:_LONGEST_NAME] or _NONE
 
 
-def _legend(shown: MapRows) -> tuple[list[Any], Ids]:
-    """Return the groups by a column's values, the commonest first, and which of them each row is of, (m,)."""
+def _legend(shown: MapRows) -> tuple[list[LegendEntry], list[str], Ids]:
+    """Return the legend of a column's values, all their names, the commonest first, and which of them each row has.
+
+    So the first values are the colours of the legend, in its order, and all further ones are its last entry.
+    """
     if shown.values is None:
-        return [], np.zeros(len(shown.rows), np.int64)
-    names = [value_name(value) for value in shown.values]
-    known, codes, counts = np.unique(names, return_inverse=True, return_counts=True)
+        return [], [], np.zeros(len(shown.rows), np.int64)
+    given = [value_name(value) for value in shown.values]
+    known, codes, counts = np.unique(given, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     place = np.empty(len(known), np.int64)
     place[order] = np.arange(len(known))
-    legend, styles = grouped([str(known[i]) for i in order], place[codes].tolist())
-    number = {one.style: i for i, one in enumerate(legend)}
-    return legend, np.array([number[style] for style in styles], np.int64)
+    names: list[str] = known[order].tolist()
+    value: Ids = place[codes]
+    return grouped(names, value.tolist())[0], names, value
 
 
 def _whole_numbers(places: Values, query: Values | None) -> tuple[Ids, list[float]]:

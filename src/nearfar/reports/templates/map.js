@@ -15,7 +15,7 @@ export function pointMap(canvas, data, callbacks = {}) {
   const grid = gridOf(xy, count);
   const bounds = boundsOf(xy, data.query);
   const chosen = new Uint8Array(count);
-  let anyChosen = false, groups = null, order = ordered();
+  let anyChosen = false, groups = null;
   let width = 0, height = 0, ratio = 1, image = null, pixels = null, margin = 0;
   let scale = 1, left = 0, top = 0, least = 1; // a point is at x * scale + left, top - y * scale, in pixels of the canvas
   let theme = themeOf(canvas, data.colours), fitted = true;
@@ -24,6 +24,7 @@ export function pointMap(canvas, data, callbacks = {}) {
   const across = row => xy[2 * row] * scale + left;
   const down = row => top - xy[2 * row + 1] * scale;
   const lit = row => (!groups || groups.has(group[row])) && (!anyChosen || chosen[row]);
+  let order = ordered();
 
   function ordered() { // rows of the rest and faded ones first, so that they cover nothing; else as the rows are
     const found = new Uint32Array(count);
@@ -48,7 +49,7 @@ export function pointMap(canvas, data, callbacks = {}) {
     overlay();
   }
   function radius() {
-    const base = Math.min(4.2, Math.max(1.3, 90 / Math.sqrt(count)));
+    const base = Math.min(4.2, Math.max(1.4, 150 / Math.sqrt(count)));
     return Math.min(5.5, base * (scale / least) ** 0.3) * ratio;
   }
   function paint() {

@@ -2,13 +2,14 @@
 (() => {
   const given = JSON.parse(document.getElementById("rows").textContent);
   const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-  const xy = new Uint16Array(bytes(given.xy).buffer), group = bytes(given.group);
+  const xy = new Uint16Array(bytes(given.xy).buffer), value = new Uint32Array(bytes(given.value).buffer);
+  const group = Uint8Array.from(value, one => Math.min(one, given.colours.length - 1)); // the commonest values come first
   const $ = id => document.getElementById(id);
   const canvas = $("map"), tip = $("tip"), detail = $("detail"), body = $("table").tBodies[0];
   const number = value => value.toLocaleString("en"), PAGE = 25;
   let rows = null, first = 0; // rows: those that are selected; null is all
 
-  const name = row => given.groups[group[row]] ?? "";
+  const name = row => given.names[value[row]] ?? "";
   const shown = () => rows ?? given.ids;
   const rowAt = i => rows ? rows[i] : i;
 
