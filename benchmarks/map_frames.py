@@ -67,7 +67,9 @@ def sample_page(rows: int, seed: int = 0) -> str:
     places = (draw.standard_normal((12, 2)) * 4)[cluster] + draw.standard_normal((rows, 2))
     words = ["".join(draw.choice(list("abcdefghijklmnop"), 7)) for _ in range(500)]
     texts = [" ".join(draw.choice(words, 14))[:100] for _ in range(rows)]
-    found = CorpusMap("umap", [f"row-{i}" for i in range(rows)], places.astype(np.float32), None, Kept(0.4, 0.01, 10, 2000))
+    found = CorpusMap(
+        "umap", [f"row-{i}" for i in range(rows)], places.astype(np.float32), None, Kept(0.4, 0.01, 10, 2000)
+    )
     return page(found, MapRows(np.arange(rows), texts, "cluster", [f"cluster {c}" for c in cluster]), "sample")
 
 
@@ -96,7 +98,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=50_000)
-    chromium = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    chromium = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
     if chromium is None:
         raise SystemExit("no Chromium was found")
     print(json.dumps(measured(parser.parse_args().rows, chromium)))

@@ -69,7 +69,7 @@ def keep_map(index: Index, made: CorpusMap) -> Path:
     table = pa.table(columns).replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
     path = map_file(index, made.method)
     with write_file_atomically(path) as aside:
-        pq.write_table(table, aside)
+        pq.write_table(table, aside, write_page_checksum=True)
     return path
 
 
@@ -81,7 +81,7 @@ def kept_map(index: Index, method: str = "pca") -> CorpusMap | None:
     now = state(index)
     try:
         with map_file(index, method).open("rb") as file:
-            table = pq.read_table(file)
+            table = pq.read_table(file, page_checksum_verification=True)
         notes = mapping(json.loads((table.schema.metadata or {})[_NOTES]))
         if notes.get("format") != FORMAT or notes.get("state") != now or notes.get("method") != method:
             return None

@@ -1,7 +1,7 @@
 // A map of points on a canvas: pan, zoom, hover, lasso, keys. It fetches nothing and knows nothing of the page around it.
 const SIDE = 65535; // coordinates are whole numbers from 0 to this, on both axes by one scale; up is larger
 const CELLS = 128; // of the grid along each axis, by which the point at the pointer is found
-const FADED = 40; // of 127: how much of its colour a point has that is not in question
+const FADED = 40; // of 128: how much of its colour a point has that is not in question
 
 // data: {xy: Uint16Array (2n), group: Uint8Array (n), colours: names of CSS variables by group,
 //   rest: the group that lies below all others, or -1, links: [[row, row]], query: null or {x, y, rows}}; x and y of a query may lie outside of the rows' square.
@@ -59,7 +59,7 @@ export function pointMap(canvas, data, callbacks = {}) {
     for (const row of order) {
       const x = Math.round(across(row)) + margin, y = Math.round(down(row)) + margin;
       if (x < r || y < r || x >= wide - r || y >= tall - r) continue;
-      const colour = theme.groups[group[row]], strength = lit(row) ? 127 : FADED;
+      const colour = theme.groups[group[row]], strength = lit(row) ? 128 : FADED;
       stamp(pixels, y * wide + x, mask, colour, strength);
     }
   }
@@ -325,11 +325,11 @@ function boundsOf(xy, query) {
   if (query) take(query.x, query.y);
   return xy.length || query ? { left, right, bottom, top } : { left: 0, right: 1, bottom: 0, top: 1 };
 }
-function discOf(radius, wide) { // which pixels a point covers, by their distance in the image, and how far, of 127
+function discOf(radius, wide) { // which pixels a point covers, by their distance in the image, and how far, of 128
   const reach = Math.ceil(radius), offsets = [], covers = [];
   for (let y = -reach; y <= reach; y++)
     for (let x = -reach; x <= reach; x++) {
-      const cover = Math.round(127 * Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(x, y))));
+      const cover = Math.round(128 * Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(x, y))));
       if (cover) offsets.push(y * wide + x), covers.push(cover);
     }
   return { offsets: Int32Array.from(offsets), covers: Uint8Array.from(covers) };
@@ -337,7 +337,7 @@ function discOf(radius, wide) { // which pixels a point covers, by their distanc
 function stamp(pixels, at, { offsets, covers }, colour, strength) { // red and blue in one product, green in another
   const both = colour & 0xff00ff, green = colour & 0xff00;
   for (let i = 0; i < offsets.length; i++) {
-    const share = strength === 127 ? covers[i] : covers[i] * strength >> 7;
+    const share = strength === 128 ? covers[i] : covers[i] * strength >> 7;
     const place = at + offsets[i], old = pixels[place], a = old & 0xff00ff, b = old & 0xff00;
     pixels[place] = 0xff000000 | (a + ((both - a) * share >> 7) & 0xff00ff) | (b + ((green - b) * share >> 7) & 0xff00);
   }
