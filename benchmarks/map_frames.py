@@ -21,17 +21,26 @@ import numpy as np
 
 from nearfar.reports.map import MapRows, page
 from nearfar.vectors.corpus_map import CorpusMap
-from nearfar.vectors.kept import Kept
+from nearfar.vectors.kept import NeighboursKept
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
-         "--disable-background-networking", "--disable-sync", "--window-size=1280,1000")  # fmt: skip
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--window-size=1280,1000",
+)
 MEASURE = """
 const given = JSON.parse(document.getElementById("rows").textContent);
 const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
 const canvas = document.getElementById("map"), context = canvas.getContext("2d");
-const group = Uint8Array.from(new Uint32Array(bytes(given.value).buffer), one => Math.min(one, given.colours.length - 1));
-const data = { xy: new Uint16Array(bytes(given.xy).buffer), group, colours: given.colours, rest: given.rest, query: null };
-const drawn = pointMap(canvas, data);
+const value = new Uint32Array(bytes(given.value).buffer), last = given.colours.length - 1;
+const group = Uint8Array.from(value, one => Math.min(one, last)), xy = new Uint16Array(bytes(given.xy).buffer);
+const drawn = pointMap(canvas, { xy, group, colours: given.colours, rest: given.rest, query: null });
 const box = canvas.getBoundingClientRect();
 const send = (type, x, y, more) => canvas.dispatchEvent(new PointerEvent(type, {
   clientX: box.left + x, clientY: box.top + y, pointerId: 1, pointerType: "mouse", ...more }));
@@ -68,7 +77,7 @@ def sample_page(rows: int, seed: int = 0) -> str:
     words = ["".join(draw.choice(list("abcdefghijklmnop"), 7)) for _ in range(500)]
     texts = [" ".join(draw.choice(words, 14))[:100] for _ in range(rows)]
     found = CorpusMap(
-        "umap", [f"row-{i}" for i in range(rows)], places.astype(np.float32), None, Kept(0.4, 0.01, 10, 2000)
+        "umap", [f"row-{i}" for i in range(rows)], places.astype(np.float32), None, NeighboursKept(0.4, 0.01, 10, 2000)
     )
     return page(found, MapRows(np.arange(rows), texts, "cluster", [f"cluster {c}" for c in cluster]), "sample")
 

@@ -13,7 +13,7 @@ import pytest
 
 from nearfar.reports.map import MOST, MapQuery, MapRows, beginning, page, rows_shown
 from nearfar.vectors.corpus_map import CorpusMap, map_of
-from nearfar.vectors.kept import Kept
+from nearfar.vectors.kept import NeighboursKept
 from tests.reports.chromium import dumped
 
 EVIL = '</script><img src=x onerror="alert(1)">{{ 7*7 }} <b>\x1b[2J\u202e'
@@ -66,7 +66,7 @@ def test_the_commonest_eight_values_have_colours_and_the_rest_is_grey() -> None:
 def test_what_the_map_keeps_stands_with_chance_and_the_method() -> None:
     rows = MapRows(np.arange(3), [""] * 3)
     places = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
-    html = page(CorpusMap("umap", ["a", "b", "c"], places, None, Kept(0.314, 0.0021, 10, 3)), rows, "corpus")
+    html = page(CorpusMap("umap", ["a", "b", "c"], places, None, NeighboursKept(0.314, 0.0021, 10, 3)), rows, "corpus")
     assert "keeps 31 % of who is near whom" in html
     assert "chance would give 0.2 %" in html
     assert "UMAP" in html and "principal component" not in html
@@ -103,8 +103,8 @@ def test_texts_are_cut_to_a_beginning(text: str) -> None:
 
 def test_a_page_of_fifty_thousand_rows_is_small() -> None:
     n = MOST
-    given = CorpusMap("umap", [f"row-{i:09}" for i in range(n)], np.random.default_rng(0).random((n, 2), np.float32), None,
-                      Kept(0.1, 0.1, 10, 10))  # fmt: skip
+    places = np.random.default_rng(0).random((n, 2), np.float32)
+    given = CorpusMap("umap", [f"row-{i:09}" for i in range(n)], places, None, NeighboursKept(0.1, 0.1, 10, 10))
     html = page(given, MapRows(np.arange(n), ["語" * 200] * n, "by", ["v"] * n), "corpus")
     assert len(html.encode()) < 15e6
 

@@ -1,4 +1,4 @@
-"""The map's drawing in a headless Chromium: who is at the pointer, in the lasso, beside by keys; against plain loops."""
+"""The map's drawing in a headless Chromium, against plain loops: rows at the pointer, in the lasso, and by keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ let state = 1;
 const random = () => (state = state * 48271 %% 2147483647) / 2147483647;
 const xy = Uint16Array.from({ length: 2 * count }, () => Math.floor(random() * 65536));
 const group = Uint8Array.from({ length: count }, (_, row) => row %% 2);
-const map = pointMap(canvas, { xy, group, colours: ["--a", "--b"], rest: -1, links: [[0, 1]], query: { x: 90000, y: 100, rows: [3] } }, {
+const query = { x: 90000, y: 100, rows: [3] };
+const map = pointMap(canvas, { xy, group, colours: ["--a", "--b"], rest: -1, links: [[0, 1]], query }, {
   point: (row, x, y, how) => seen.push([row, x, y, how]),
   select: rows => chosen.push(rows),
 });
@@ -61,11 +62,13 @@ const expected = places.flatMap(([x, y], row) => x > 120 && x < 420 && y > 80 &&
 out.lasso = JSON.stringify(chosen.pop()) === JSON.stringify(expected) && expected.length > 3;
 press("Escape");
 out.emptied = chosen.pop().length;
-out.steps = [["ArrowRight", 1, 0], ["ArrowLeft", -1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1]].map(([key, dx, dy]) => {
+const arrows = [["ArrowRight", 1, 0], ["ArrowLeft", -1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1]];
+out.steps = arrows.map(([key, dx, dy]) => {
   map.go(closest(canvas.clientWidth * 0.36, 300, 999));
   const from = last();
   press(key);
-  const x = last()[1] - from[1], y = last()[2] - from[2], along = x * dx + y * dy, aside = Math.abs(x * dy) + Math.abs(y * dx);
+  const x = last()[1] - from[1], y = last()[2] - from[2];
+  const along = x * dx + y * dy, aside = Math.abs(x * dy) + Math.abs(y * dx);
   return last()[0] !== from[0] && along > 0 && aside <= along && last()[3] === "key";
 }).every(Boolean);
 map.go(7);
@@ -74,8 +77,10 @@ out.picked = chosen.pop();
 map.select([]);
 map.draw();
 const context = canvas.getContext("2d"), ratio = canvas.width / canvas.clientWidth;
-const colour = row => [...context.getImageData(Math.round(places[row][0] * ratio), Math.round(places[row][1] * ratio), 1, 1).data].join();
-const alone = Array.from({ length: count }, (_, row) => row).filter(row => closest(...places[row], 10, other => other !== row) < 0);
+const pixel = place => place.map(side => Math.round(side * ratio));
+const colour = row => [...context.getImageData(...pixel(places[row]), 1, 1).data].join();
+const isAlone = row => closest(...places[row], 10, other => other !== row) < 0;
+const alone = Array.from({ length: count }, (_, row) => row).filter(isAlone);
 const counted = {};
 for (const row of alone) counted[row %% 2 + ":" + colour(row)] = (counted[row %% 2 + ":" + colour(row)] || 0) + 1;
 out.alone = alone.length;

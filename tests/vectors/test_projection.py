@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -146,9 +148,7 @@ def test_a_query_lies_at_its_projection_or_among_its_neighbours() -> None:
 
 def test_umap_keeps_groups_together_and_says_what_it_needs() -> None:
     vectors = np.repeat(np.eye(3, 8) * 5, 40, axis=0) + 0.1 * drawn(120, 8, seed=9)
-    try:
-        import umap  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("umap") is None:
         with pytest.raises(InputError, match=r"pip install 'nearfar\[umap\]'"):
             umap_places(vectors)
         pytest.skip("the extra umap is not installed")

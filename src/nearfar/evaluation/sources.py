@@ -248,12 +248,9 @@ def values(path: str, column: str, reading: Reading = AS_IT_IS, *, split: str | 
     """
     if is_beir(Path(path)):
         raise InputError(f"{path}: a BEIR folder has no columns beside its texts; leave {column!r:.60} out")
-    found: Table | Images
-    if is_picture_set(path):
-        found = reading.images(path)
-        found = found if split is None else found.split(split)
-    else:
-        found = _searched(path, reading, split)
+    pictures = is_picture_set(path)
+    found: Table | Images = reading.images(path) if pictures else _searched(path, reading, split)
+    found = found.split(split) if pictures and split is not None else found
     if column not in found.columns:
         raise InputError(f"{path}: {column!r:.60}: no such column; {nearest(column, found.columns)}")
     return found.column(column).read(0, len(found))
@@ -264,9 +261,7 @@ def _searched(path: str, reading: Reading, split: str | None) -> Table:
     table = reading.table(path)
     if split is not None:
         return table.split(split)
-    if not {"split_column", "heldout"} & set(reading.data):
-        return table.rows_of_all_splits() or table
-    return table
+    return table if {"split_column", "heldout"} & set(reading.data) else table.rows_of_all_splits() or table
 
 
 def query(given: str, corpus: Column, known: Collection[str]) -> Any:

@@ -15,7 +15,7 @@ from nearfar.figures import mapping
 from nearfar.index.index import Index
 from nearfar.storage.folders import write_file_atomically
 from nearfar.vectors.corpus_map import METHODS, CorpusMap, map_of
-from nearfar.vectors.kept import Kept
+from nearfar.vectors.kept import NeighboursKept
 from nearfar.vectors.projection import PrincipalAxes, Values
 
 FORMAT = 1
@@ -101,4 +101,4 @@ def _read(table: Any, notes: dict[str, Any], count: int) -> CorpusMap | None:
             return None
     if len(places) != count or method not in METHODS or (axes is None) != (method == "umap"):
         return None
-    return CorpusMap(method, table["id"].to_pylist(), places, axes, Kept(**notes["kept"]))
+    return CorpusMap(method, table["id"].to_pylist(), places, axes, NeighboursKept(**notes["kept"]))

@@ -11,7 +11,7 @@ import numpy as np
 
 from nearfar.column import Ids
 from nearfar.errors import InputError, nearest
-from nearfar.vectors.kept import Kept, neighbours_kept
+from nearfar.vectors.kept import NeighboursKept, neighbours_kept
 from nearfar.vectors.projection import Blocks, PrincipalAxes, Values, principal_axes, umap_places
 
 Method = Literal["pca", "umap"]
@@ -29,7 +29,7 @@ class CorpusMap:
     ids: Sequence[str]
     places: Values
     axes: PrincipalAxes | None
-    kept: Kept
+    kept: NeighboursKept
 
     @cached_property
     def rows(self) -> dict[str, int]:

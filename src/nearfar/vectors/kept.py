@@ -17,7 +17,7 @@ _SAME = 1e-6  # cosines that differ by less are equal in float32
 
 
 @dataclass(frozen=True)
-class Kept:
+class NeighboursKept:
     """The mean share of the nearest vectors that are among the nearest on the map, and what chance would give.
 
     neighbours: how many of each are compared. sample: how many vectors were looked at, among all.
@@ -31,7 +31,7 @@ class Kept:
 
 def neighbours_kept(
     vectors: Values | Blocks, places: Values, *, most: int = NEIGHBOURS, sample: int = SAMPLE, seed: int = 0
-) -> Kept:
+) -> NeighboursKept:
     """Return which share of a vector's `most` nearest ones, by cosine, are among its nearest on the map.
 
     A sample is compared exactly with all n vectors (n, d). Fewer than `most` others are all counted. Who is as near as
@@ -58,7 +58,7 @@ def neighbours_kept(
         best.add(_unit(block), excluded=(np.arange(len(rows)), rows))
     least = best.ranking().scores[:, -1]
     cosines = np.einsum("nd,nkd->nk", own, units[np.searchsorted(wanted, shown)])  # (n, k)
-    return Kept(float((cosines >= least[:, None] - _SAME).mean()), k / (n - 1), k, len(rows))
+    return NeighboursKept(float((cosines >= least[:, None] - _SAME).mean()), k / (n - 1), k, len(rows))
 
 
 def _nearest_places(places: Values, rows: Ids, k: int) -> Ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +90,8 @@ def umap_places(vectors: Values | Blocks, seed: int = 0) -> Values:
             f"a map needs at least {LEAST} vectors, there {'is' if len(whole) == 1 else 'are'} {len(whole)}"
         )
     try:
-        from umap import UMAP  # it compiles for seconds when it is imported
+        with warnings.catch_warnings(action="ignore"):  # it says that there is no TensorFlow
+            from umap import UMAP  # it compiles for seconds when it is imported
     except ImportError as error:
         raise InputError("UMAP needs umap-learn: pip install 'nearfar[umap]'; or take --method pca") from error
     few = len(whole) <= 3 * 15  # its spectral start needs more

@@ -49,7 +49,8 @@ export function pointMap(canvas, data, callbacks = {}) {
     overlay();
   }
   function radius() {
-    const base = Math.min(4.2, Math.max(1.4, 150 / Math.sqrt(count)));
+    const part = Math.min(1, Math.sqrt(width * height) / ratio / 750); // a phone's map has less of it
+    const base = Math.min(4.2, Math.max(1.4, 150 * part / Math.sqrt(count)));
     return Math.min(5.5, base * (scale / least) ** 0.3) * ratio;
   }
   function paint() {
@@ -133,8 +134,8 @@ export function pointMap(canvas, data, callbacks = {}) {
     redraw();
   }
   function fit() {
-    const room = 18 * ratio, wide = Math.max(1, bounds.right - bounds.left), tall = Math.max(1, bounds.top - bounds.bottom);
-    scale = least = Math.min((width - 2 * room) / wide, (height - 2 * room) / tall);
+    const edge = 18 * ratio, wide = Math.max(1, bounds.right - bounds.left), tall = Math.max(1, bounds.top - bounds.bottom);
+    scale = least = Math.min((width - 2 * edge) / wide, (height - 2 * edge) / tall);
     left = width / 2 - (bounds.left + wide / 2) * scale;
     top = height / 2 + (bounds.bottom + tall / 2) * scale;
     fitted = true;
