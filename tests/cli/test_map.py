@@ -83,12 +83,11 @@ def test_the_map_of_an_index_is_kept_and_made_anew_where_rows_changed(
     assert set(facts) == FACTS | {"query"}
     assert (here / facts["kept_in"]).is_file()
     page = (here / "map.html").read_bytes()
-    made = maps.made_map
-    monkeypatch.setattr(maps, "made_map", None)  # it is not called
-    again = nearfar(*call)
+    with monkeypatch.context() as without:
+        without.setattr("nearfar.uses.map.made_map", None)  # it is not called
+        again = nearfar(*call)
     assert (again.code, again.out) == (0, first.out), again.err
     assert (here / "map.html").read_bytes() == page
-    monkeypatch.setattr(maps, "made_map", made)
     assert nearfar("index", "delete", "i.index", "t3").code == 0
     changed = nearfar(*call)
     assert (changed.code, json.loads(changed.out)["rows"]) == (0, 39), changed.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,21 +12,22 @@ import pytest
 
 import nearfar as nf
 from nearfar.errors import InputError, RunError
-from nearfar.index import kept_map as module
 from nearfar.index.index import Index
 from nearfar.index.kept_map import keep_map, kept_map, made_map, map_file
+from nearfar.vectors.corpus_map import CorpusMap, map_of
 from nearfar.vectors.kept import neighbours_kept
 from nearfar.vectors.projection import Values, principal_axes
 
 
 def drawn(n: int = 60, d: int = 7, seed: int = 0) -> Values:
     vectors = np.random.default_rng(seed).standard_normal((n, d))
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Values = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Index:
-    made = nf.Index.create(tmp_path / "i.index", None, dim=7)
+    made: Index = nf.Index.create(tmp_path / "i.index", None, dim=7)
     made.add([{"id": f"r{i}", "text": f"text {i}"} for i in range(60)], drawn())
     return made
 
@@ -96,7 +98,15 @@ def test_a_damaged_file_is_no_map(index: Index) -> None:
     path.write_bytes(whole)
     table = pq.read_table(path)
     notes = json.loads(table.schema.metadata[b"nearfar"])
-    for change in ({"axes": {}}, {"axes": None}, {"kept": {"share": 1}}, {"state": 5}, {"format": 0}, {"method": "x"}):
+    changes: list[dict[str, Any]] = [
+        {"axes": {}},
+        {"axes": None},
+        {"kept": {"share": 1}},
+        {"state": 5},
+        {"format": 0},
+        {"method": "x"},
+    ]
+    for change in changes:
         other = table.replace_schema_metadata({b"nearfar": json.dumps({**notes, **change}).encode()})
         pq.write_table(other, path)
         assert kept_map(index) is None, change
@@ -112,14 +122,12 @@ def test_too_few_rows_are_no_map(tmp_path: Path) -> None:
 
 
 def test_who_writes_meanwhile_is_told(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = module.map_of
-
-    def slow(*given: object) -> object:
-        found = real(*given)  # type: ignore[arg-type]
+    def slow(*given: Any) -> CorpusMap:
+        found = map_of(*given)
         index.delete(["r1"])
         return found
 
-    monkeypatch.setattr(module, "map_of", slow)
+    monkeypatch.setattr("nearfar.index.kept_map.map_of", slow)
     with pytest.raises(RunError, match="another process wrote to it"):
         made_map(index)
 

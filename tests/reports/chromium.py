@@ -30,9 +30,9 @@ def dumped(page: str, folder: Path) -> str:
     )
     if not found:
         pytest.skip("no Chromium is installed")
-    path = folder / "page.html"
-    path.write_text(page, encoding="utf-8")
-    words = [found, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri()]
+    file = folder / "page.html"
+    file.write_text(page, encoding="utf-8")
+    words = [found, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
     return subprocess.run(words, capture_output=True, text=True, timeout=240, check=True).stdout
 
 
