@@ -47,7 +47,7 @@ def command(
     delimiter: Delimiter = None,
     as_json: Json = False,
 ) -> None:
-    """Draw a corpus as a map: a page to move about in, with a point for each row.
+    """Draw a corpus as a map: a page with a point for each row.
 
     Two axes cannot hold a space of hundreds: the page and this command say which share of each row's 10 nearest
     neighbours in the space are among its 10 nearest on the map. The map of an index is kept beside its rows, and
