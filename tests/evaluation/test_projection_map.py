@@ -5,44 +5,8 @@ import pytest
 
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.predictions import predictions_of
-from nearfar.evaluation.projection_map import MOST, neighbours_kept, principal_axes, projection_map
+from nearfar.evaluation.projection_map import MOST, projection_map
 from tests.evaluation.models import Means, Table, Words, labelled, pairs, retrieval
-
-
-def test_the_axes_are_those_of_the_largest_variance_with_a_fixed_sign() -> None:
-    vectors = np.array(
-        [[0, 5, 1], [0, -1, 1], [3, -2, 1], [-3, -2, 1]], float
-    )  # variances 18 / 34 / 0 about the middle
-    points, shares = principal_axes(vectors)
-    assert shares == pytest.approx([34 / 52, 18 / 52])
-    assert points[:, 0] == pytest.approx([5, -1, -2, -2])  # the farthest point lies on the positive side
-    assert np.abs(points[:, 1]) == pytest.approx([0, 0, 3, 3])
-    assert points.tolist() == principal_axes(vectors)[0].tolist()
-    flipped, same = principal_axes(-vectors)
-    assert flipped[:, 0] == pytest.approx(points[:, 0])
-    assert same == pytest.approx(shares)
-
-
-def test_one_point_has_no_variance() -> None:
-    for n in (1, 4):
-        points, shares = principal_axes(np.full((n, 3), 0.1))
-        assert (points.tolist(), shares.tolist()) == ([[0, 0]] * n, [0, 0])
-    assert principal_axes(np.array([[1.0], [2.0], [4.0]]))[1].tolist() == [1, 0]
-
-
-def test_neighbours_kept_are_counted_one_by_one() -> None:
-    draw = np.random.default_rng(0)
-    vectors = draw.standard_normal((40, 6))
-    points = vectors[:, :2]
-    shares = []
-    for i in range(40):
-        others = [j for j in range(40) if j != i]
-        near = sorted(others, key=lambda j: float(np.linalg.norm(vectors[i] - vectors[j])))[:10]
-        shown = sorted(others, key=lambda j: float(np.linalg.norm(points[i] - points[j])))[:10]
-        shares.append(len(set(near) & set(shown)) / 10)
-    assert neighbours_kept(vectors, points) == pytest.approx(np.mean(shares))
-    assert neighbours_kept(points, points) == 1
-    assert neighbours_kept(vectors[:4], points[:4]) == 1  # of three others all are nearest
 
 
 def test_the_map_of_pictures_has_a_thumbnail_for_each_point() -> None:

@@ -219,11 +219,11 @@ def test_the_map_says_what_it_is_and_cannot_show() -> None:
     assert html.count('class="line join"') == 1
 
 
-def test_many_classes_have_seven_colours_and_the_rest_is_grey() -> None:
-    groups = [*range(9), *range(8), *range(7)]
-    points = {"x": list(range(24)), "y": list(range(24)), "group": groups, "text": ["t"] * 24, "pairs": []}
-    html = page(results() | {"projection_map": projection_map(groups=[f"class {i}" for i in range(9)], **points)}, [])
-    assert "class 6 (3) 2 more groups (3)" in text(html)
+def test_many_classes_have_eight_colours_and_the_rest_is_grey() -> None:
+    groups = [*range(10), *range(9), *range(8)]
+    points = {"x": list(range(27)), "y": list(range(27)), "group": groups, "text": ["t"] * 27, "pairs": []}
+    html = page(results() | {"projection_map": projection_map(groups=[f"class {i}" for i in range(10)], **points)}, [])
+    assert "class 7 (3) 2 more groups (3)" in text(html)
     assert html.count('class="dot point rest"') == 3
     assert "A line joins" not in html
 

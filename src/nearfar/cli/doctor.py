@@ -21,6 +21,7 @@ EXTRAS = {  # of pyproject.toml: the modules that each brings, and what it is fo
     "pgvector": (("psycopg",), "indexes in PostgreSQL"),
     "rescore": (("sentence_transformers",), "cross-encoders: nearfar mine --rescore, nearfar search --rerank"),
     "tensorboard": (("tensorboard",), "training.tensorboard=true"),
+    "umap": (("umap",), "nearfar map --method umap"),
 }
 
 

@@ -9,41 +9,19 @@ from typing import Any
 import numpy as np
 
 from nearfar.column import Column, Ids, column_kind, take
-from nearfar.contracts import Predictions, Values
+from nearfar.contracts import Predictions
 from nearfar.evaluation.predictions import positive_pairs
 from nearfar.evaluation.worst import shown_texts
 from nearfar.pictures.sprite import sprite
 from nearfar.tasks import Labels, Retrieval, Task, between_kinds, columns_of
 from nearfar.vectors.embed import Vectors
+from nearfar.vectors.kept import neighbours_kept
+from nearfar.vectors.projection import principal_axes
 
 MOST = 300  # points
-KEPT = 10  # nearest neighbours of each point that are compared in space and on the map
 WHAT = "map"  # the file of its thumbnails begins so
 _THUMBNAIL = 40  # pixels
 _LONGEST = 80  # characters of a point's text
-
-
-def principal_axes(vectors: Values) -> tuple[Values, Values]:
-    """Return n points (n, 2) on the first two principal axes of vectors (n, d), and each axis's share of the variance.
-
-    Principal component analysis of the given rows. The sign of an axis is chosen so that the point farthest from the
-    middle lies on its positive side, so that the same vectors give the same map. A single row has the shares 0.
-
-    Source: Pearson 1901, "On lines and planes of closest fit to systems of points in space".
-    """
-    centred = vectors - vectors.mean(0)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    points = np.zeros((len(vectors), 2))
-    shares = np.zeros(2)
-    total = float((singular**2).sum())
-    if total <= 1e-12 * len(vectors):  # all vectors are one point, up to rounding
-        return points, shares
-    axes = min(2, len(singular))
-    points[:, :axes] = left[:, :axes] * singular[:axes]
-    shares[:axes] = singular[:axes] ** 2 / total
-    farthest = np.abs(points).argmax(0)
-    signs = np.sign(points[farthest, [0, 1]])
-    return points * np.where(signs == 0, 1.0, signs), shares
 
 
 def projection_map(task: Task, predictions: Predictions, seed: int) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -81,28 +59,6 @@ def projection_map(task: Task, predictions: Predictions, seed: int) -> tuple[dic
     return _with_thumbnails(found, [(columns[left_name], a), (columns[right_name], b)])
 
 
-def neighbours_kept(vectors: Values, points: Values, most: int = KEPT) -> float:
-    """Return the mean share of the `most` nearest of n vectors (n, d) that are among the nearest points (n, 2), too.
-
-    Both by Euclidean distance, which orders vectors of unit length as the cosine does; fewer than `most` others are all
-    counted. 1 is a map that keeps them all; most / (n - 1) is chance.
-
-    Source: Lee and Verleysen 2009, "Quality assessment of dimensionality reduction: rank-based criteria", Q_NX.
-    """
-    k = min(most, len(vectors) - 1)
-    near, shown = (_nearest(array, k) for array in (vectors, points))
-    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(near, shown)]))
-
-
-def _nearest(array: Values, k: int) -> Ids:
-    """Return the k rows nearest to each of n rows (n, d), without itself, (n, k); of equal ones the earlier."""
-    squares = (array**2).sum(1)
-    distance = squares[:, None] + squares[None, :] - 2 * array @ array.T  # (n, n)
-    np.fill_diagonal(distance, np.inf)
-    nearest: Ids = np.argsort(distance, axis=1, kind="stable")[:, :k]
-    return nearest
-
-
 def _with_thumbnails(
     found: dict[str, Any], parts: Sequence[tuple[Column, Ids]]
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -127,13 +83,13 @@ def _map(
 ) -> dict[str, Any]:
     if len(vectors) < 3:
         return {}
-    points, shares = principal_axes(vectors.astype(np.float64))
+    points, axes = principal_axes(vectors)
     x, y = np.round(points, 4).T.tolist()
     return {
         "dim": vectors.shape[1],
         "of": of,
-        "shares": np.round(shares, 4).tolist(),
-        "kept": round(neighbours_kept(vectors.astype(np.float64), points), 4),
+        "shares": np.round(axes.shares, 4).tolist(),
+        "kept": round(neighbours_kept(vectors, points).share, 4),
         "groups": groups,
         "x": x,
         "y": y,

@@ -11,7 +11,7 @@ from nearfar.column import Column, column_kind
 from nearfar.column_names import TEXT_COLUMNS
 from nearfar.data.beir import is_beir
 from nearfar.data.picture_sets.members import is_picture_set
-from nearfar.errors import InputError, listed
+from nearfar.errors import InputError, listed, nearest
 from nearfar.evaluation.verdict import TRAINED_ON
 from nearfar.storage.places import expanded
 from nearfar.tasks import Retrieval, Task
@@ -230,11 +230,7 @@ def texts(
         images = reading.images(path)
         images = images if split is None else images.split(split)
         return images.column("path").read(0, len(images)), images.column("image")
-    table = reading.table(path)
-    if split is not None:
-        table = table.split(split)
-    elif not {"split_column", "heldout"} & set(reading.data):
-        table = table.rows_of_all_splits() or table
+    table = _searched(path, reading, split)
     names = TEXT_COLUMNS if likely is None else (likely, *TEXT_COLUMNS)
     name = column or next((c for c in names if c in table.columns), None)
     if name is None:
@@ -243,6 +239,29 @@ def texts(
     text_column = table.text(name)
     ids = range(1, len(table) + 1) if id_column is None else table.column(id_column).read(0, len(table))
     return [str(cell) for cell in ids], text_column
+
+
+def values(path: str, column: str, reading: Reading = AS_IT_IS, *, split: str | None = None) -> list[Any]:
+    """Return the cells of another column of what `texts` reads, in the same order; of pictures their classes, "label".
+
+    Errors: those of the data; `InputError` for an unknown column, and for a BEIR folder, which has none.
+    """
+    if is_beir(Path(path)):
+        raise InputError(f"{path}: a BEIR folder has no columns beside its texts; leave {column!r:.60} out")
+    pictures = is_picture_set(path)
+    found: Table | Images = reading.images(path) if pictures else _searched(path, reading, split)
+    found = found.split(split) if pictures and split is not None else found
+    if column not in found.columns:
+        raise InputError(f"{path}: {column!r:.60}: no such column; {nearest(column, found.columns)}")
+    return found.column(column).read(0, len(found))
+
+
+def _searched(path: str, reading: Reading, split: str | None) -> Table:
+    """Return the rows of a table that a search has, as `texts` says."""
+    table = reading.table(path)
+    if split is not None:
+        return table.split(split)
+    return table if {"split_column", "heldout"} & set(reading.data) else table.rows_of_all_splits() or table
 
 
 def query(given: str, corpus: Column, known: Collection[str]) -> Any:

@@ -191,6 +191,13 @@ class Index(Upkeep, AbstractContextManager["Index"]):
         with self._opened.reading() as (_, store):
             return vectors_of(store, ids, "vectors")
 
+    def embed(self, query: Any) -> Vectors:
+        """Return the unit vector (d,) of a query, a text or what else the model reads. Errors: those of `search`."""
+        with self._opened.reading() as (generation, _):
+            self._opened.refuse_another(generation)
+        found: Vectors = self._embedding.embed([query], "query", generation)[0]
+        return found
+
     def rows(self, size: int = 4096) -> Iterator[Rows]:
         """Yield all rows with their vectors, at most `size` at a time, in any order."""
         with self._opened.reading() as (_, store):

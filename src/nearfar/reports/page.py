@@ -28,6 +28,7 @@ def template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
     )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}  # a third of the bytes of a Chinese text
     environment.filters |= {"number": number, "short": short, "interval": interval, "finite": finite, "metric": title}
     environment.filters |= {"minus": minus, "tidy": _tidy, "hash": _hash}
     environment.globals |= {"charts": charts, "curves": curves, "scatter": scatter}

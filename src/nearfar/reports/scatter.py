@@ -12,7 +12,7 @@ from nearfar.reports.charts import Axis, Point, dot, line, percent, plot, stretc
 from nearfar.reports.sheets import PictureTile, apart
 
 _THUMBNAIL = 0.042, 0.082  # of the width and height of a map: its size, and a gap
-COLOURS = 7  # groups with a colour of their own; further ones are grey
+COLOURS = 8  # groups with a colour of their own; further ones are grey
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LegendEntry:
 def grouped(names: Sequence[str], group: Sequence[int]) -> tuple[list[LegendEntry], list[str]]:
     """Return the groups that a legend shows, the largest first where there are many, and each point's style.
 
-    names: of all groups. group: that of each point. What is beyond seven groups is one grey group of the rest.
+    names: of all groups. group: that of each point. What is beyond eight groups is one grey group of the rest.
     """
     counts = Counter(group)
     order = sorted(counts, key=lambda i: (-counts[i], i))[:COLOURS] if len(counts) > COLOURS else sorted(counts)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from nearfar.evaluation.projection_map import KEPT
 from nearfar.evaluation.verdict import GEOMETRY, HELDOUT_LOSS, in_order, verdict
 from nearfar.figures import (
     SEARCH,
@@ -23,6 +22,7 @@ from nearfar.figures import (
 from nearfar.reports.course import numbers
 from nearfar.reports.scatter import centres, grouped
 from nearfar.reports.sheets import Sprites, contact_sheet, thumbnails
+from nearfar.vectors.kept import NEIGHBOURS
 
 _FORESTS = 3  # baselines with a chart of the differences
 _POINTS = 500  # of a map
@@ -186,7 +186,7 @@ def _projection_map(
         "legend": legend,
         "pairs": known[:_POINTS],
         "kept": finite(given.get("kept")),
-        "chance": min(1.0, KEPT / (len(points) - 1)),
+        "chance": min(1.0, NEIGHBOURS / (len(points) - 1)),
         "thumbnails": thumbnails(given, sprites, len(points)),
         "shares": shares,
         "dim": finite(given.get("dim")),
