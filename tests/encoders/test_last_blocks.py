@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nearfar.abilities import store_at
+from nearfar.abilities import store_at, untrained_of
 from nearfar.augmentations.image import ImageAugmentation
 from nearfar.column import ListColumn
 from nearfar.encoders.dual import Dual
@@ -225,3 +225,15 @@ def test_states_are_made_while_another_thread_runs_the_last_blocks(of: Any, monk
     monkeypatch.setattr(first, "forward", Asks().forward)
     last.below(inputs)
     assert found and torch.equal(found[0], expected)
+
+
+def test_an_encoder_whose_blocks_were_trained_has_no_untrained_form_saved_or_not(tmp_path: Path) -> None:
+    """A floor of layers that began anew over blocks that training has moved would be no floor."""
+    encoder, locked = unlocked(tiny("bert")), unlocked(tiny("bert"), unlock=0)
+    texts = ["near far", "push"]
+    for made, expected in ((encoder, False), (locked, True)):
+        folder = Model(made).save(tmp_path / str(expected))
+        loaded = Model.load(folder)
+        for each in (made, loaded.encoder):
+            assert (untrained_of(each) is not None) == expected
+        np.testing.assert_allclose(loaded.embed(texts), Model(made).embed(texts), atol=1e-6)

@@ -156,15 +156,14 @@ class FrozenProjection(nn.Module):
         """The model that the inner encoder began from; None where its weights were random."""
         return start_of(self.of)
 
-    def untrained(self) -> FrozenProjection:
+    def untrained(self) -> FrozenProjection | None:
         """Return the same encoder under a layer as it begins: of two such towers the spaces do not belong together.
 
-        Blocks that were unlocked stay as they are now.
+        None where blocks were unlocked: how they began is not kept.
         """
-        trained = [(parameter, parameter.requires_grad) for parameter in self.of.parameters()]
+        if self.unlock:
+            return None
         other = FrozenProjection(self.of, self.dim, self.prompts, self.initial, self.seed)
-        for parameter, flag in trained:  # of the encoder that both have
-            parameter.requires_grad_(flag)
         return other.to(self.projection.linear.weight.device).train(self.training)
 
     def train(self, mode: bool = True) -> Self:
@@ -255,7 +254,9 @@ class FrozenProjection(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
-        return {"of": inner_spec(self.of), "dim": self.dim, "prompts": self.prompts, "initial": self.initial}
+        unlocked = {"unlock": self.unlock} if self.unlock else {}  # for `untrained`
+        found = {"of": inner_spec(self.of), "dim": self.dim, "prompts": self.prompts, "initial": self.initial}
+        return found | unlocked
 
     def identity(self) -> Iterator[tuple[str, Any]]:
         """Yield what the embedding space depends on."""
@@ -277,7 +278,9 @@ class FrozenProjection(nn.Module):
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
         """Read what `save` wrote. Errors: those of the inner encoder; `InputError` for files that do not fit."""
+        unlocked, settings = settings.get("unlock", 0), {k: v for k, v in settings.items() if k != "unlock"}
         encoder = cls(**{**settings, "of": load_inner(folder, INNER, settings.get("of"))})
+        encoder.unlock = unlocked  # when it was trained; nothing is unlocked now
         layer = Dense.read(folder / LAYER)
         if layer.config() != encoder.projection.config():
             raise InputError(
