@@ -50,7 +50,7 @@ class Projected(nn.Module):
         of: the encoder, `{name: static, dim: 256}`.
         head: what its vectors go through, `{name: mlp, sizes: [128]}`; made by hand, it takes `of.dim` dimensions.
         dropout: share of the encoder's numbers that are zero before the head in a training step (Srivastava et al.
-            2014), against learning few rows by heart.
+            2014), so that few rows are not memorized.
 
     Call: the inputs of the encoder, n rows -> (n, dim), not normalised. What else the encoder can do (two sides,
     towers, tokens, a maximum length) this one can, too.

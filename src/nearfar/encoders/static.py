@@ -51,8 +51,8 @@ class Static(nn.Module):
         tokenizer: a `tokenizer.json` to use instead of training one.
         max_length: tokens of a text that are read, the rest is truncated; by default 512, or those of the folder.
         seed: of the initial weights.
-        token_dropout: share of a text's distinct tokens that a training step does not see, against learning few texts
-            by heart (word dropout, Iyyer et al. 2015, section 4.1 of "Deep unordered composition").
+        token_dropout: share of a text's distinct tokens that a training step does not see, so that few texts are not
+            memorized (word dropout: Iyyer et al. 2015, "Deep unordered composition rivals syntactic methods").
         model: a folder of sentence-transformers with a static model, one of model2vec, or a name on the hub, to begin
             from. Only safetensors are read.
         route: of the folder of a Router, which has two encoders, the side to read: query or document.
