@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,9 @@ from nearfar.storage.card import card
 from nearfar.storage.description import (
     NAMED,
     NEEDED,
+    Probe,
     foreign_forms,
+    probes_of,
     read_description,
     refuse_other_folder,
     write_description,
@@ -41,6 +44,9 @@ from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, refuse_
 
 Role = Literal["query", "key"] | None
 Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
+PROBE_TEXTS = ("pull what belongs together near", "push far", "a red fox sleeps under the old bridge, 2 km away")
+PROBE_DIMS = 16  # coordinates that are kept: enough to tell another vector
+LEAST_NORM = 1e-12  # of what an encoder gives: below it there is no direction
 
 
 class Model:
@@ -78,6 +84,7 @@ class Model:
         self.notes = dict(notes or {})
         self.bf16 = False  # whether vectors are computed in bfloat16: faster on some machines, exact to about 1e-2
         self.folder: Path | None = None  # that it was loaded from, its name in comparisons
+        self.probes: list[Probe] = []  # of that folder: texts, and the first coordinates of their vectors as queries
 
     @property
     def dim(self) -> int:
@@ -149,24 +156,47 @@ class Model:
             return Ranges.of(calibration)
         return Ranges.of(self.embed(calibration, role, dim=dim))
 
-    @torch.inference_mode()
     def _unit(self, cells: Sequence[Any], role: Role, first: int) -> npt.NDArray[np.float32]:
-        prompt = self.prompt(role)
+        vectors, norms = self.encoded(self.inputs(cells, role, first=first))
+        broken = ~((norms > LEAST_NORM) & np.isfinite(norms))  # (b,) zero, as of unknown tokens, or no number
+        if broken.any():
+            row = int(np.flatnonzero(broken)[0])
+            raise no_vector(first + row, cells[row])
+        return vectors
+
+    @torch.inference_mode()
+    def inputs(self, cells: Sequence[Any], role: Role = None, *, first: int = 0) -> Any:
+        """Return raw cells as the encoder's inputs (`contracts.Inputs`), each text behind the prompt of the role.
+
+        Inputs of one role can be joined and cut before they are `encoded`, as a server does with those of many callers.
+
+        Errors: `InputError` as of `embed`, but for cells that have no vector.
+        """
         reader = side(self.encoder, role)
         name = f"this model's {role or 'key'} side" if isinstance(self.encoder, TwoSided) else "this model"
-        prompted = checked_cells(reader, name, cells, prompt, first)
+        prompted = checked_cells(reader, name, cells, self.prompt(role), first)
+        with self._precision():  # `frozen_projection` encodes here
+            return reader.inputs(prompted).to(self._device)
+
+    @torch.inference_mode()
+    def encoded(self, inputs: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the unit vectors (n, dim) of inputs, and the lengths (n,) that they had before they were normalised.
+
+        A row whose length is zero, or not finite, has no vector: what stands there is of no use. The encoder must not
+        be in training mode.
+        """
+        with self._precision():
+            raw = self.encoder(inputs).float()  # (n, dim)
+        return normalize(raw, dim=1).cpu().numpy(), raw.norm(dim=1).cpu().numpy()
+
+    @property
+    def _device(self) -> torch.device:
         parameter = next(cast("torch.nn.Module", self.encoder).parameters(), None)  # None before `prepare`
-        device = torch.device("cpu") if parameter is None else parameter.device
-        bf16 = self.bf16 or torch.is_autocast_enabled(device.type)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):  # `frozen_projection` encodes in `inputs`
-            raw = self.encoder(reader.inputs(prompted).to(device)).float()  # (b, d)
-        norm = raw.norm(dim=1)
-        broken = ~((norm > 1e-12) & norm.isfinite())  # (b,) zero, as for a text of unknown tokens, or not a number
-        if bool(broken.any()):
-            row = int(broken.nonzero()[0])
-            raise no_vector(first + row, cells[row])
-        vectors: npt.NDArray[np.float32] = normalize(raw, dim=1).cpu().numpy()  # (b, d)
-        return vectors
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    def _precision(self) -> torch.autocast:
+        kind = self._device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.bf16 or torch.is_autocast_enabled(kind))
 
     def save(self, folder: str | Path) -> Path:
         """Write the model folder, also in the forms of other tools that the encoder has (sentence-transformers).
@@ -194,9 +224,19 @@ class Model:
         notes = {**self.notes, **({NAMED: named} if named else {})}
         sides = {role: reads(side(self.encoder, role)) for role in ROLES}
         towers = isinstance(self.encoder, TwoSided)
-        write_description(folder, self.fingerprint, encoder, self.prompts, forms, notes, sides, towers=towers)
-        about = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=towers)
-        write_text(folder / "README.md", about)
+        probes = self._probes() if "text" in sides["query"] else []
+        about: dict[str, Any] = {"towers": towers, "probes": probes}
+        write_description(folder, self.fingerprint, encoder, self.prompts, forms, notes, sides, **about)
+        page = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=towers)
+        write_text(folder / "README.md", page)
+
+    def _probes(self) -> list[Probe]:
+        """Return the probes whose tokens the model knows, with the first coordinates of their vectors as queries."""
+        found: list[Probe] = []
+        for text in PROBE_TEXTS:
+            with suppress(InputError):  # it knows no token of it
+                found.append((text, self.embed([text], "query")[0, :PROBE_DIMS].round(4).tolist()))
+        return found
 
     def export_onnx(self, folder: str | Path) -> Path:
         """Write the model as an ONNX graph with its tokenizer (`nearfar.storage.onnx`). Needs the extra `onnx`."""
@@ -250,7 +290,7 @@ class Model:
                 f"{folder}: the files give fingerprint {model.fingerprint}, nearfar.json says {stored!r:.80}; weights "
                 "or tokenizer were changed after saving: copy or train it again"
             )
-        model.folder = given
+        model.folder, model.probes = given, probes_of(description)
         return model
 
     @classmethod

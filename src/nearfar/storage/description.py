@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from nearfar.contracts import ForeignForm
 from nearfar.errors import InputError
+from nearfar.figures import finite, mapping
 from nearfar.storage.folders import write_text
 from nearfar.storage.places import ensure_folder
 
@@ -18,7 +19,9 @@ PRETRAINED_FILES = ("modules.json", "config.json")  # either makes a folder a mo
 INSTALLED = ("minilm", "lite0")  # models by their names, which extras bring: of texts, and of pictures
 # What is written of the encoder; the rest of the file are the model's notes.
 NAMED = "named_prompts"  # a note: prompts of other names than the roles'
-NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms", "sides", "towers")
+PROBES = "probes"  # texts with the first coordinates of their vectors, by which a server tells that they are the same
+NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms", "sides", "towers", PROBES)
+Probe = tuple[str, Sequence[float]]
 
 
 def write_description(
@@ -31,10 +34,12 @@ def write_description(
     sides: Mapping[str, Sequence[str]],
     *,
     towers: bool,
+    probes: Sequence[Probe] = (),
 ) -> None:
     """Write nearfar.json. encoder: its name and settings. forms: in which the folder is read by other tools, too.
 
-    sides: the kinds of cells that are read, by role. towers: whether queries and keys have an encoder each.
+    sides: the kinds of cells that are read, by role. towers: whether queries and keys have an encoder each. probes:
+    texts with the first coordinates of their vectors as queries.
     """
     needed = {
         "format": FORMAT,
@@ -44,6 +49,7 @@ def write_description(
         "forms": [asdict(form) for form in forms],
         "sides": {role: list(kinds) for role, kinds in sides.items()},
         "towers": towers,
+        PROBES: [{"text": text, "vector": list(vector)} for text, vector in probes],
     }
     content = {**needed, **notes, **needed}  # in this order, and no note replaces what loading needs
     write_text(folder / "nearfar.json", json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -64,6 +70,16 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not complete or content.get("format") != FORMAT:
         raise InputError(f"{path}: not a description of format {FORMAT}; was it written by another release of nearfar?")
     return cast("dict[str, Any]", content)
+
+
+def probes_of(description: Mapping[str, Any]) -> list[Probe]:
+    """Return the probes of a description; none where it has none, or they are no texts with finite numbers."""
+    found: list[Probe] = []
+    for each in description.get(PROBES) or []:
+        text, vector = mapping(each).get("text"), mapping(each).get("vector")
+        if isinstance(text, str) and isinstance(vector, list) and all(finite(value) is not None for value in vector):
+            found.append((text, vector))
+    return found
 
 
 def foreign_forms(folder: Path) -> list[ForeignForm]:

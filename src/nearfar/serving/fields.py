@@ -1,0 +1,40 @@
+"""What fields of requests have in common: texts that can be embedded, ids, and models that are strict."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from nearfar.serving.service import MOST_TEXTS
+
+TOKENS = (
+    "input is token ids, and only this model's own tokenizer makes tokens for it: send texts. In LangChain's "
+    "OpenAIEmbeddings set check_embedding_ctx_length=False"
+)
+# A text with a letter or sign in it; the class is what Python strips as white space.
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"[^\s\x1c-\x1f]")]
+ManyTexts = Annotated[list[Text], Field(min_length=1, max_length=MOST_TEXTS)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+InputType = Literal["query", "document", "search_query", "search_document"]
+
+
+def _refuse_tokens(value: Any) -> Any:
+    first = value[0] if isinstance(value, list) and value else value
+    if isinstance(first, int | list) and not isinstance(first, bool):
+        raise ValueError(TOKENS)
+    return value
+
+
+Texts = Annotated[Text | ManyTexts, BeforeValidator(_refuse_tokens)]
+
+
+class Body(BaseModel):
+    """A request's body: no text is read as a number, and what it does not know is passed over."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+def texts_of(value: str | list[str]) -> list[str]:
+    """Return one text or several as several."""
+    return [value] if isinstance(value, str) else value
