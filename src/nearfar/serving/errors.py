@@ -65,6 +65,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the description of a route's errors: those named, and those that each route may have."""
     said = {
         400: "The request is wrong; the message says what.",
+        403: "This server only reads.",
         404: "There is no such thing.",
         401: "No key, or an unknown one.",
         413: "The body is too large.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from nearfar.serving.service import MOST_TEXTS
 
@@ -19,14 +19,23 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 InputType = Literal["query", "document", "search_query", "search_document"]
 
 
+def _kind(value: Any) -> str:
+    """Return which of the two is meant, so that an error is of that one. The names are no names of fields."""
+    return "many texts" if isinstance(value, list) else "one text"
+
+
 def _refuse_tokens(value: Any) -> Any:
-    first = value[0] if isinstance(value, list) and value else value
+    first = value[0] if isinstance(value, list) and value else None
     if isinstance(first, int | list) and not isinstance(first, bool):
         raise ValueError(TOKENS)
     return value
 
 
-Texts = Annotated[Text | ManyTexts, BeforeValidator(_refuse_tokens)]
+Texts = Annotated[
+    Annotated[Text, Tag("one text")] | Annotated[ManyTexts, Tag("many texts")],
+    Discriminator(_kind),
+    BeforeValidator(_refuse_tokens),
+]
 
 
 class Body(BaseModel):

@@ -27,6 +27,7 @@ Ids = npt.NDArray[np.int64]
 ROLES: dict[str, Role] = {"query": "query", "document": "key", "search_query": "query", "search_document": "key"}
 SUFFIXES: dict[str, Role] = {"query": "query", "document": "key"}  # of a model's name, after a colon
 INLINE = 20_000  # characters of a request that are tokenised at once; more are in a thread, so that others go on
+REPEATED = "near near near near"
 TOO_LONG = "context_length_exceeded"
 
 
@@ -60,6 +61,7 @@ class ServedModel:
     def __init__(self, name: str, model: Any, thread: ModelThread) -> None:
         self.name, self.model, self.thread = name, model, thread
         self.dims = sorted({*(first_dims(model) or []), model.dim})  # lengths that its training was made for
+        self._by_cost: dict[Role, bool] = {}  # whether inputs cost a token each, by role
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="nearfar-tokenise")
 
     @property
@@ -135,7 +137,7 @@ class ServedModel:
         except InputError as error:
             raise ApiError(400, f"input: {error}", param="input") from error
         prompted = with_prompt(self.model.prompt(reading), texts)
-        tokens = self._tokens(inputs, tower, prompted)
+        tokens = self._tokens(inputs, tower, prompted, reading)
         truncated = np.zeros(len(texts), bool)
         if isinstance(tower, Truncates) and tower.max_length is not None:
             rows = np.flatnonzero(tokens >= tower.max_length)  # a text of fewer tokens was not cut
@@ -151,9 +153,8 @@ class ServedModel:
         if not isinstance(tower, Truncates) or tower.max_length is None:
             return
         # A token has one character of ASCII at least, so a short text needs no look.
-        rows = [
-            i for i, text in enumerate(texts) if not text.isascii() or len(prompt) + len(text) > tower.max_length - 4
-        ]
+        short = tower.max_length - 4 - len(prompt)
+        rows = [row for row, text in enumerate(texts) if not text.isascii() or len(text) > short]
         cut = tower.truncated([prompt + texts[row] for row in rows]) if rows else np.zeros(0, bool)
         if cut.any():
             raise too_long(rows[int(np.flatnonzero(cut)[0])], tower.max_length)
@@ -167,12 +168,16 @@ class ServedModel:
         found: Any = role_reading(self.model.encoder, "text", role)
         return found
 
-    def _tokens(self, inputs: Any, tower: Any, prompted: Sequence[str]) -> Ids:
-        """Return the tokens of each text, (n,): its cost, but for encoders that count otherwise."""
+    def _tokens(self, inputs: Any, tower: Any, prompted: Sequence[str], reading: Role) -> Ids:
+        """Return the tokens of each text, (n,): its cost, but for encoders whose cost is another number."""
         costs: Ids = inputs.costs()
-        if not isinstance(tower, Tokenises) or _counts_tokens(inputs):
+        if not isinstance(tower, Tokenises):
             return costs
-        return np.asarray(tower.tokenise(prompted)[1], np.int64)
+        if reading not in self._by_cost:  # a static encoder reads an equal token once
+            trial = self.model.inputs([REPEATED], reading).costs()
+            lengths = tower.tokenise([self.model.prompt(reading) + REPEATED])[1]
+            self._by_cost[reading] = bool(trial[0] == lengths[0])
+        return costs if self._by_cost[reading] else np.asarray(tower.tokenise(prompted)[1], np.int64)
 
 
 class QueuedModel:
@@ -195,15 +200,6 @@ def too_long(row: int, longest: int) -> ApiError:
     """Return the error for a text that is longer than the model reads."""
     words = f"input.{row}: has more than the {longest} tokens that the model reads"
     return ApiError(400, f"{words}; shorten it, or send truncate: true", param="input", code=TOO_LONG)
-
-
-def _counts_tokens(inputs: Any) -> bool:
-    """Return whether the costs of inputs are their numbers of tokens: those of a transformer, in a tower or not."""
-    from nearfar.encoders.reading.nested import TwoSidedInputs
-    from nearfar.encoders.reading.tokens import Tokens
-
-    parts = list(inputs.parts.values()) if isinstance(inputs, TwoSidedInputs) else [inputs]
-    return all(isinstance(part, Tokens) for part in parts)
 
 
 def _refuse_failed(job: Job) -> None:
