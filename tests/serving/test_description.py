@@ -12,7 +12,8 @@ pytest.importorskip("schemathesis")
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from nearfar.index.index import Index
@@ -40,12 +41,24 @@ def described(tmp_path: Path) -> Iterator[Any]:
     service.close()
 
 
-schema = schemathesis.pytest.from_fixture("described")
-
-
-@schema.parametrize()
-@settings(max_examples=5, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_every_answer_is_as_described(case: Any) -> None:
-    left_out = [positive_data_acceptance] if case.operation.path in SAID_BY_CONTENT else []
-    case.call_and_validate(excluded_checks=left_out)
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["allowed", "not allowed"])
+def test_every_answer_is_as_described(described: Any, mode: GenerationMode) -> None:
+    asked = 0
+    for found in described.get_all_operations():
+        operation = found.ok()
+        if mode is GenerationMode.NEGATIVE and not operation.body:  # any path is a right one
+            continue
+        left_out = [positive_data_acceptance] if operation.path in SAID_BY_CONTENT else []
+        _ask(operation.as_strategy(generation_mode=mode), left_out)
+        asked += 1
+    assert asked >= 6
+
+
+def _ask(cases: Any, left_out: list[Any]) -> None:
+    @settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(cases)
+    def ask(case: Any) -> None:
+        case.call_and_validate(excluded_checks=left_out)
+
+    ask()

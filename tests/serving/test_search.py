@@ -62,6 +62,7 @@ def test_a_filter_is_heard(client: TestClient) -> None:
         ({"vector": [0] * 16}, "zero"),
         ({"like": ["nobody"]}, "no row has the id 'nobody'"),
         ({"image": "%%%%"}, "no base64"),
+        ({"image": "\u00e4\u00e4\u00e4\u00e4"}, "no base64"),
         ({"image": base64.b64encode(b"no picture").decode()}, "is no picture"),
     ],
 )

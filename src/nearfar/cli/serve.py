@@ -13,13 +13,12 @@ import typer
 from nearfar.cli import Json, emit
 from nearfar.cli._early import refuse_model
 from nearfar.cli._search_index import is_index
+from nearfar.cli.doctor import EXTRAS
 from nearfar.errors import InputError, NearfarError
 from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.serving.service import Service
-
-PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "orjson")
 
 
 def command(
@@ -79,7 +78,7 @@ def command(
 
 
 def _refuse_missing_packages() -> None:
-    missing = [package for package in PACKAGES if find_spec(package) is None]
+    missing = [package for package in EXTRAS["serve"][0] if find_spec(package) is None]
     if missing:
         raise InputError(f"a server needs {', '.join(missing)}: pip install 'nearfar[serve]'")
 

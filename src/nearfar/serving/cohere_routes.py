@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from nearfar.serving.errors import ApiError, responses
-from nearfar.serving.fields import Body, Name, Text
+from nearfar.serving.fields import Body, Name, Positive, Text
 from nearfar.serving.openai_routes import JSON, required
 from nearfar.serving.service import Service
 
@@ -30,7 +30,7 @@ class RerankRequest(Body):
     model: Name | None = None
     query: Text
     documents: Annotated[list[Text], Field(min_length=1, max_length=MOST_DOCUMENTS)]
-    top_n: int | None = Field(default=None, ge=1)
+    top_n: Positive | None = None
     truncate: bool = False
 
 

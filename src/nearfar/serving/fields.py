@@ -19,6 +19,14 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 InputType = Literal["query", "document", "search_query", "search_document"]
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)  # in JSON 3.0 is a whole number, too
+Positive = Annotated[int, Field(ge=1), WHOLE]
+
+
 def _kind(value: Any) -> str:
     """Return which of the two is meant, so that an error is of that one. The names are no names of fields."""
     return "many texts" if isinstance(value, list) else "one text"

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import orjson
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from nearfar.serving.errors import ApiError, responses
-from nearfar.serving.fields import Body, InputType, Name, Texts, texts_of
+from nearfar.serving.fields import Body, InputType, Name, Positive, Texts, texts_of
 from nearfar.serving.served import Embedded, ServedModel
 from nearfar.serving.service import Service
 
@@ -24,7 +24,7 @@ class EmbeddingRequest(Body):
     model: Name
     input: Texts
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(default=None, ge=1)
+    dimensions: Positive | None = None
     user: str | None = None
     input_type: InputType | None = None
     truncate: bool = False

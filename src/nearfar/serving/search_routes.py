@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
@@ -15,13 +14,14 @@ from starlette.concurrency import run_in_threadpool
 from nearfar.index.index import Index
 from nearfar.index.reranking import DEPTH
 from nearfar.serving.errors import ApiError, responses
-from nearfar.serving.fields import Body, Name, Text
+from nearfar.serving.fields import WHOLE, Body, Name, Text
 from nearfar.serving.openai_routes import JSON, required
 from nearfar.serving.service import MOST_TEXTS, Service
 
 MOST_HITS = 1000
 WAYS = {"text": "string", "vector": "array", "image": "string", "like": "array"}  # to ask, and their types in JSON
 Id = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Hits = Annotated[int, Field(ge=1, le=MOST_HITS), WHOLE]
 Value = str | int | float | bool | None
 _ONE_WAY = {"oneOf": [{"required": [way], "properties": {way: {"type": kind}}} for way, kind in WAYS.items()]}
 
@@ -34,12 +34,12 @@ class SearchRequest(Body):
     vector: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(default=None, min_length=1)
     image: str | None = Field(default=None, min_length=4)
     like: list[Id] | None = Field(default=None, min_length=1, max_length=100)
-    k: int = Field(default=10, ge=1, le=MOST_HITS)
+    k: Hits = 10
     where: str | None = Field(default=None, description="A filter: \"year >= 2020 and lang = 'de'\".")
     mode: Literal["vectors", "words", "hybrid"] | None = None
     explain: bool = False
     rerank: bool = False
-    depth: int = Field(default=DEPTH, ge=1, le=MOST_HITS)
+    depth: Hits = DEPTH
     truncate: bool = False
 
     @model_validator(mode="after")
@@ -170,9 +170,11 @@ def _picture(text: str, param: str) -> Any:
     from nearfar.pictures.decode import BadPictureError, decoded
 
     try:
-        return decoded(base64.b64decode(text, validate=True))
-    except binascii.Error as error:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
         raise ApiError(400, f"{param}: is no base64; send the bytes of a picture's file so", param=param) from error
+    try:
+        return decoded(data)
     except BadPictureError as error:
         raise ApiError(400, f"{param}: {error}", param=param) from error
 

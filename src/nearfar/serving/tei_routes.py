@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import orjson
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from nearfar.serving.errors import responses
-from nearfar.serving.fields import Body, Texts, texts_of
+from nearfar.serving.fields import Body, Positive, Texts, texts_of
 from nearfar.serving.openai_routes import JSON, ROLE_HEADER, required
 from nearfar.serving.served import SUFFIXES
 from nearfar.serving.service import MOST_TEXTS, Service
@@ -25,7 +25,7 @@ class EmbedRequest(Body):
     truncate: bool = False
     normalize: Literal[True] = True
     prompt_name: Literal["query", "document"] | None = None
-    dimensions: int | None = Field(default=None, ge=1)
+    dimensions: Positive | None = None
 
 
 class Info(BaseModel):
