@@ -100,14 +100,15 @@ def test_models_are_listed_by_name_and_role(client: TestClient) -> None:
 def test_a_role_is_said_by_the_name_or_the_type(client: TestClient, model: ServableWords) -> None:
     query, document = model.embed(["a red fox"], "query")[0], model.embed(["a red fox"], "key")[0]
     assert not np.allclose(query, document)
-    for fields, expected in (
+    said: list[tuple[dict[str, Any], Any]] = [
         ({"model": "words:query"}, query),
         ({"input_type": "query"}, query),
         ({"input_type": "search_query"}, query),
         ({"model": "words:document"}, document),
         ({"input_type": "search_document"}, document),
         ({}, document),
-    ):
+    ]
+    for fields, expected in said:
         found = asked(client, input="a red fox", **fields)["data"][0]["embedding"]
         assert np.array_equal(np.array(found, np.float32), expected), fields
 

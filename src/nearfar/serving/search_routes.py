@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 import orjson
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from nearfar.index.index import Index
@@ -23,13 +23,15 @@ WAYS = {"text": "string", "vector": "array", "image": "string", "like": "array"}
 Id = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Hits = Annotated[int, Field(ge=1, le=MOST_HITS), WHOLE]
 Value = str | int | float | bool | None
-_ONE_WAY = {"oneOf": [{"required": [way], "properties": {way: {"type": kind}}} for way, kind in WAYS.items()]}
+_ONE_WAY: dict[str, Any] = {
+    "oneOf": [{"required": [way], "properties": {way: {"type": kind}}} for way, kind in WAYS.items()]
+}
 
 
 class SearchRequest(Body):
     """What to look for, in one of four ways: a text, a vector, a picture's file in base64, or ids of rows (`like`)."""
 
-    model_config = Body.model_config | {"json_schema_extra": _ONE_WAY}  # type: ignore[operator]
+    model_config = ConfigDict(json_schema_extra=_ONE_WAY)  # beside the settings of `Body`
     text: Text | None = None
     vector: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(default=None, min_length=1)
     image: str | None = Field(default=None, min_length=4)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -165,8 +165,7 @@ class ServedModel:
 
     def _by_kind(self, role: Role) -> Role:
         """Return the role whose side reads texts, the given one where both do."""
-        found: Any = role_reading(self.model.encoder, "text", role)
-        return found
+        return cast("Role", role_reading(self.model.encoder, "text", role))
 
     def _tokens(self, inputs: Any, tower: Any, prompted: Sequence[str], reading: Role) -> Ids:
         """Return the tokens of each text, (n,): its cost, but for encoders whose cost is another number."""

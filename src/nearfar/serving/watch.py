@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -19,7 +20,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        of = {"registry": self.registry}
+        of: dict[str, Any] = {"registry": self.registry}
         self._requests = Counter("nearfar_requests", "Requests.", ["method", "route", "status"], **of)
         self._failures = Counter("nearfar_failures", "Requests that failed, by kind.", ["kind"], **of)
         self._seconds = Histogram("nearfar_request_seconds", "Time to an answer.", ["route"], buckets=_SECONDS, **of)
