@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -29,9 +28,7 @@ from nearfar.storage.card import card
 from nearfar.storage.description import (
     NAMED,
     NEEDED,
-    Probe,
     foreign_forms,
-    probes_of,
     read_description,
     refuse_other_folder,
     write_description,
@@ -39,13 +36,12 @@ from nearfar.storage.description import (
 from nearfar.storage.fingerprint import space_fingerprint
 from nearfar.storage.folders import complete_folder, write_folder_atomically, write_text
 from nearfar.storage.foreign import prompt_without_role, write_sentence_transformers
+from nearfar.storage.probes import Probe, made_probes, probes_of
 from nearfar.text.prompts import checked_cells, checked_prompts, no_vector
 from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, refuse_dim, shorten
 
 Role = Literal["query", "key"] | None
 Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
-PROBE_TEXTS = ("pull what belongs together near", "push far", "a red fox sleeps under the old bridge, 2 km away")
-PROBE_DIMS = 16  # coordinates that are kept: enough to tell another vector
 LEAST_NORM = 1e-12  # of what an encoder gives: below it there is no direction
 
 
@@ -224,19 +220,11 @@ class Model:
         notes = {**self.notes, **({NAMED: named} if named else {})}
         sides = {role: reads(side(self.encoder, role)) for role in ROLES}
         towers = isinstance(self.encoder, TwoSided)
-        probes = self._probes() if "text" in sides["query"] else []
+        probes = made_probes(partial(self.embed, role="query")) if "text" in sides["query"] else []
         about: dict[str, Any] = {"towers": towers, "probes": probes}
         write_description(folder, self.fingerprint, encoder, self.prompts, forms, notes, sides, **about)
         page = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=towers)
         write_text(folder / "README.md", page)
-
-    def _probes(self) -> list[Probe]:
-        """Return the probes whose tokens the model knows, with the first coordinates of their vectors as queries."""
-        found: list[Probe] = []
-        for text in PROBE_TEXTS:
-            with suppress(InputError):  # it knows no token of it
-                found.append((text, self.embed([text], "query")[0, :PROBE_DIMS].round(4).tolist()))
-        return found
 
     def export_onnx(self, folder: str | Path) -> Path:
         """Write the model as an ONNX graph with its tokenizer (`nearfar.storage.onnx`). Needs the extra `onnx`."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearfar.serving.batching import Draining, Job, ModelThread, QueueFull
+from nearfar.serving.batching import Draining, EmbeddingJob, ModelThread, QueueFull
 from tests.serving.word_model import ServableWords, WordInputs
 
 BARRIER = "barrier"
@@ -69,7 +69,7 @@ def test_what_waits_goes_together_up_to_the_tokens(held: Held, thread: ModelThre
 def test_a_request_may_be_cut_and_a_text_may_have_more_than_a_batch(held: Held, thread: ModelThread) -> None:
     held.go.set()
     texts = ["one two three four", "a", "b b b", "c " * 9, "d"]
-    done: Job = submit(thread, *texts).result(30)
+    done: EmbeddingJob = submit(thread, *texts).result(30)
     assert np.array_equal(done.vectors, held.of.embed(texts))
     assert held.batches == [texts[:2], texts[2:3], texts[3:4], texts[4:]]
 

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from nearfar.errors import InputError, RunError
 from nearfar.serving.app import create_app
 from nearfar.serving.keys import Keys
-from nearfar.serving.service import Limits, Service, name_of, refuse_other_vectors
+from nearfar.serving.service import ServerLimits, Service, name_of, refuse_other_vectors
 from tests.serving.conftest import Make
 from tests.serving.test_batching import BARRIER, Held
 from tests.serving.word_model import ServableWords
@@ -59,7 +59,7 @@ def test_keys_are_read_from_file_and_environment(tmp_path: Path) -> None:
 
 
 def test_a_body_has_a_limit_with_a_length_and_without(make: Make) -> None:
-    client = make(limits=Limits(body=1000))
+    client = make(limits=ServerLimits(body=1000))
     assert embedded(client, "a" * 2000).status_code == 413
 
     def parts() -> Any:
@@ -83,7 +83,7 @@ def test_another_name_of_this_machine_is_refused(make: Make) -> None:
 def test_too_much_waiting_is_429_and_readiness_ends_when_it_drains() -> None:
     """One loop, so that requests wait side by side while the model is held."""
     held = Held()
-    service = Service.of(held, name="words", limits=Limits(queue=1))
+    service = Service.of(held, name="words", limits=ServerLimits(queue=1))
 
     async def asked(api: httpx.AsyncClient, text: str) -> httpx.Response:
         return await api.post("/v1/embeddings", json={"model": "words", "input": text})

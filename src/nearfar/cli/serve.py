@@ -59,12 +59,12 @@ def command(
         )
     socket = bound(host, port)
     from nearfar.serving.app import create_app
-    from nearfar.serving.service import Limits, Service
+    from nearfar.serving.service import ServerLimits, Service
 
-    limits = Limits(batch_tokens, queue, body_mb << 20)
+    limits = ServerLimits(batch_tokens, queue, body_mb << 20)
     given: dict[str, Any] = {"model": model, "name": name, "reranker": reranker, "limits": limits}
     service = Service.open(served, **given, read_only=read_only, bf16=bf16)
-    hosts = None if len(known) else ["localhost", "127.0.0.1", "[::1]", *(allow_host or [])]
+    hosts = None if len(known) else ["localhost", "127.0.0.1", "::1", "[::1]", *(allow_host or [])]
     app = create_app(service, keys=known, hosts=hosts)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{socket.getsockname()[1]}"

@@ -54,7 +54,7 @@ def create_app(
         app.add_middleware(RequireKey, keys=keys, open_paths=OPEN | frozenset(open_paths))
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    app.add_middleware(Traffic, gate=service.gate, watch=service.watch)
+    app.add_middleware(Traffic, gate=service.gate, counts=service.counts)
     described = app.openapi()  # kept by FastAPI, so what is added here stays
     _describe(described, service, with_keys=bool(keys))
     return app

@@ -41,14 +41,14 @@ class Draining(Exception):
 
 
 @dataclass
-class Job:
+class EmbeddingJob:
     """The n texts of a request. vectors: (n, d), whole when `done` has a result. failed: why a row has none."""
 
     inputs: Any
     costs: npt.NDArray[np.int64]  # (n,) tokens
     vectors: Vectors
     failed: dict[int, Why] = field(default_factory=dict)
-    done: Future[Job] = field(default_factory=Future)
+    done: Future[EmbeddingJob] = field(default_factory=Future)
     taken: int = 0  # rows that a batch has, or had
     left: int = 0  # rows that are not computed yet
 
@@ -68,7 +68,7 @@ class Call:
     done: Future[Any] = field(default_factory=Future)
 
 
-Part = tuple[Job, slice]  # some rows of a job
+Part = tuple[EmbeddingJob, slice]  # some rows of a job
 
 
 class ModelThread:
@@ -93,7 +93,7 @@ class ModelThread:
     ) -> None:
         self._encode, self.dim, self.batch_tokens, self.most_waiting = encode, dim, batch_tokens, most_waiting
         self._observe = observe
-        self._waiting: deque[Job | Call] = deque()
+        self._waiting: deque[EmbeddingJob | Call] = deque()
         self._rows = self._tokens = 0  # that wait
         self._rate = 1000.0  # tokens a second, as measured lately
         self._changed = threading.Condition()
@@ -111,10 +111,10 @@ class ModelThread:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def submit(self, inputs: Any, costs: npt.NDArray[np.int64]) -> Future[Job]:
+    def submit(self, inputs: Any, costs: npt.NDArray[np.int64]) -> Future[EmbeddingJob]:
         """Let n texts wait for their vectors. costs: their tokens (n,). Errors: `QueueFull`, `Draining`."""
         n = len(costs)
-        job = Job(inputs, costs, np.empty((n, self.dim), np.float32), left=n)
+        job = EmbeddingJob(inputs, costs, np.empty((n, self.dim), np.float32), left=n)
         self._add(job, n, int(costs.sum()))
         return job.done
 
@@ -135,7 +135,7 @@ class ModelThread:
         self.drain()
         self._thread.join(patience)
 
-    def _add(self, item: Job | Call, rows: int, tokens: int) -> None:
+    def _add(self, item: EmbeddingJob | Call, rows: int, tokens: int) -> None:
         with self._changed:
             if self._draining:
                 raise Draining("the server ends, and takes no more")
@@ -171,7 +171,7 @@ class ModelThread:
                 return first
             batch: list[Part] = []
             room = self.batch_tokens
-            while room > 0 and self._waiting and isinstance(job := self._waiting[0], Job):
+            while room > 0 and self._waiting and isinstance(job := self._waiting[0], EmbeddingJob):
                 rows = job.take(room, at_least=0 if batch else 1)
                 if rows.start < rows.stop:
                     batch.append((job, rows))
@@ -222,7 +222,7 @@ def _failures(vectors: Vectors, norms: Vectors, first: int) -> dict[int, Why]:
     return {first + int(row): "no_vector" if norms[row] <= LEAST_NORM else "broken" for row in bad}
 
 
-def _deliver(job: Job, rows: slice, vectors: Vectors | None, failed: dict[int, Why]) -> None:
+def _deliver(job: EmbeddingJob, rows: slice, vectors: Vectors | None, failed: dict[int, Why]) -> None:
     if vectors is not None:
         job.vectors[rows] = vectors
     job.failed |= failed

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from nearfar.abilities import Tokenises, Truncates, TwoSided, tower_of
 from nearfar.errors import InputError
 from nearfar.index.embedding import first_dims
-from nearfar.serving.batching import Job, ModelThread, Vectors
+from nearfar.serving.batching import EmbeddingJob, ModelThread, Vectors
 from nearfar.serving.errors import FAILED, ApiError
 from nearfar.sides import kinds_of_sides, role_reading
 from nearfar.storage.foreign import PROMPT_NAMES
@@ -201,7 +201,7 @@ def too_long(row: int, longest: int) -> ApiError:
     return ApiError(400, f"{words}; shorten it, or send truncate: true", param="input", code=TOO_LONG)
 
 
-def _refuse_failed(job: Job) -> None:
+def _refuse_failed(job: EmbeddingJob) -> None:
     """Raise for the first row of a job without a vector."""
     if not job.failed:
         return

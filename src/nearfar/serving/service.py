@@ -14,9 +14,9 @@ from nearfar.index.folder import IndexFolder
 from nearfar.index.index import Index
 from nearfar.index.reranking import PairScorer
 from nearfar.serving.batching import ModelThread
+from nearfar.serving.counts import RequestCounts
 from nearfar.serving.served import QueuedModel, ServedModel
 from nearfar.serving.traffic import Gate
-from nearfar.serving.watch import Watch
 from nearfar.storage.places import expanded
 
 MOST_TEXTS = 2048  # of a request, as OpenAI has it
@@ -24,7 +24,7 @@ PROBE_TOLERANCE = 1e-2  # of a coordinate: machines round otherwise, another mod
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """What a server takes. batch_tokens: of a batch. queue: texts that wait. body: bytes of a request."""
 
     batch_tokens: int = 4096
@@ -45,12 +45,12 @@ class Service:
     """The parts of a server; `close` lets go of them. hidden: paths that no answer may hold."""
 
     thread: ModelThread
-    limits: Limits = field(default_factory=Limits)
+    limits: ServerLimits = field(default_factory=ServerLimits)
     model: ServedModel | None = None
     index: Index | None = None
     reranker: Reranker | None = None
     read_only: bool = False
-    watch: Watch = field(default_factory=Watch)
+    counts: RequestCounts = field(default_factory=RequestCounts)
     gate: Gate = field(default_factory=Gate)
     hidden: Sequence[str] = ()
 
@@ -61,21 +61,21 @@ class Service:
         index: Index | None = None,
         *,
         name: str = "model",
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         reranker: Reranker | None = None,
         read_only: bool = False,
         hidden: Sequence[str] = (),
     ) -> Self:
         """Return a service of a model that is read already. index: opened with nothing, or a model of its own."""
-        limits, watch = limits or Limits(), Watch()
+        limits, counts = limits or ServerLimits(), RequestCounts()
         encode = _no_model if model is None else model.encoded
         dim = 1 if model is None else model.dim
         thread = ModelThread(
-            encode, dim, batch_tokens=limits.batch_tokens, most_waiting=limits.queue, observe=watch.batch
+            encode, dim, batch_tokens=limits.batch_tokens, most_waiting=limits.queue, observe=counts.batch
         )
-        watch.queue(lambda: thread.waiting)
+        counts.queue(lambda: thread.waiting)
         served = None if model is None else ServedModel(name, model, thread)
-        return cls(thread, limits, served, index, reranker, read_only, watch, hidden=hidden)
+        return cls(thread, limits, served, index, reranker, read_only, counts, hidden=hidden)
 
     @classmethod
     def open(
@@ -85,7 +85,7 @@ class Service:
         model: str | None = None,
         name: str | None = None,
         reranker: Path | None = None,
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         read_only: bool = False,
         bf16: bool = False,
     ) -> Self:

@@ -50,6 +50,6 @@ def router(service: Service) -> APIRouter:
     @routes.get("/metrics", response_class=PlainTextResponse, responses=responses())
     async def metrics() -> PlainTextResponse:
         """Give all counts in Prometheus' form."""
-        return PlainTextResponse(service.watch.text(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(service.counts.text(), media_type="text/plain; version=0.0.4")
 
     return routes

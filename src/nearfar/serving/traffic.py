@@ -9,8 +9,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nearfar.serving.counts import RequestCounts
 from nearfar.serving.errors import ApiError, draining, to_api_error
-from nearfar.serving.watch import Watch
 
 STILL_OPEN = frozenset({"/health", "/ready", "/metrics"})  # while the server ends
 
@@ -31,8 +31,8 @@ class Gate:
 class Traffic:
     """ASGI middleware: counts and times requests, answers 503 while the server ends, and 500 where all else failed."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, watch: Watch) -> None:
-        self.app, self.gate, self.watch = app, gate, watch
+    def __init__(self, app: ASGIApp, gate: Gate, counts: RequestCounts) -> None:
+        self.app, self.gate, self.counts = app, gate, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request, and look at what became of it."""
@@ -61,7 +61,7 @@ class Traffic:
                 await failed.response()(scope, receive, watched)
         finally:
             self.gate.inside -= 1
-            self.watch.request(scope["method"], _route(scope), status or 499, time.monotonic() - start)
+            self.counts.request(scope["method"], _route(scope), status or 499, time.monotonic() - start)
 
 
 class BodyLimit:

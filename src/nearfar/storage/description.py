@@ -10,18 +10,16 @@ from typing import Any, cast
 
 from nearfar.contracts import ForeignForm
 from nearfar.errors import InputError
-from nearfar.figures import finite, mapping
 from nearfar.storage.folders import write_text
 from nearfar.storage.places import ensure_folder
+from nearfar.storage.probes import PROBES, Probe
 
 FORMAT = 1
 PRETRAINED_FILES = ("modules.json", "config.json")  # either makes a folder a model of other libraries
 INSTALLED = ("minilm", "lite0")  # models by their names, which extras bring: of texts, and of pictures
 # What is written of the encoder; the rest of the file are the model's notes.
 NAMED = "named_prompts"  # a note: prompts of other names than the roles'
-PROBES = "probes"  # texts with the first coordinates of their vectors, by which a server tells that they are the same
 NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms", "sides", "towers", PROBES)
-Probe = tuple[str, Sequence[float]]
 
 
 def write_description(
@@ -70,16 +68,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not complete or content.get("format") != FORMAT:
         raise InputError(f"{path}: not a description of format {FORMAT}; was it written by another release of nearfar?")
     return cast("dict[str, Any]", content)
-
-
-def probes_of(description: Mapping[str, Any]) -> list[Probe]:
-    """Return the probes of a description; none where it has none, or they are no texts with finite numbers."""
-    found: list[Probe] = []
-    for each in description.get(PROBES) or []:
-        text, vector = mapping(each).get("text"), mapping(each).get("vector")
-        if isinstance(text, str) and isinstance(vector, list) and all(finite(value) is not None for value in vector):
-            found.append((text, vector))
-    return found
 
 
 def foreign_forms(folder: Path) -> list[ForeignForm]:

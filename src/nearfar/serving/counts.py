@@ -15,7 +15,7 @@ _METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS"})  # by name; a
 _KINDS |= {500: "server", 503: "draining"}
 
 
-class Watch:
+class RequestCounts:
     """The counts of one application."""
 
     def __init__(self) -> None:
