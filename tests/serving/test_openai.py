@@ -82,8 +82,9 @@ def test_a_wrong_request_is_told_what_is_wrong(
 
 
 def test_what_is_no_json_and_what_is_not_there(client: TestClient) -> None:
-    broken = client.post("/v1/embeddings", content=b"{", headers={"content-type": "application/json"})
-    assert (broken.status_code, broken.json()["error"]["type"]) == (400, "invalid_request_error")
+    for content in (b"{", b"[" * 20_000, b"\xff", b'{"model": "words", "input": "\\ud800"}', b"9" * 9000):
+        broken = client.post("/v1/embeddings", content=content, headers={"content-type": "application/json"})
+        assert (broken.status_code, broken.json()["error"]["type"]) == (400, "invalid_request_error"), content[:40]
     assert error_of(client, 404, model="other", input="a")["code"] == "model_not_found"
     assert client.get("/nowhere").json()["error"]["message"] == "Not Found"
     assert client.get("/v1/embeddings").status_code == 405
