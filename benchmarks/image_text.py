@@ -28,7 +28,7 @@ PARTS = ("floor", "speed", "memory", "recall", "zero_shot")
 WATCHED = "data.heldout=0 " + " ".join(f"evaluate.{i}.split=validation" for i in range(4))
 # Words first, from the captions alone; then pictures with them.
 WORDS = "caption_words data.heldout=0 evaluate.0.split=validation evaluate.1.split=validation encoder.seed={seed}"
-CLIP = f"clip {WATCHED} encoder.query.of.size=112 encoder.query.of.seed={{seed}} encoder.key.seed={{seed}}"
+CLIP = f"clip {WATCHED} encoder.query.of.size=96 encoder.query.of.seed={{seed}} encoder.key.seed={{seed}}"
 ROWS = (
     f"{WORDS} then {CLIP} encoder.key.model={{before}} encoder.key_rate=0.2",
     f"locked {WATCHED} encoder.query.seed={{seed}} encoder.key.seed=1{{seed}}",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import embedding_bag
 
-from nearfar.encoders.reading.bags import Bags, bag_sum, transposed
+from nearfar.encoders.reading.bags import Bags, bag_sum, thinned, transposed
 
 VOCABULARY = 7
 TEXTS = st.lists(st.lists(st.integers(0, VOCABULARY - 1), max_size=6), max_size=6)
@@ -115,3 +115,22 @@ def test_transposed_every_token_has_its_texts(texts: list[list[int]]) -> None:
     for token in range(VOCABULARY):
         holding = {i: text.count(token) / len(text) for i, text in enumerate(texts) if token in text}
         assert found[token] == pytest.approx(holding, abs=1e-7)
+
+
+@settings(deadline=None)
+@given(TEXTS, st.integers(0, 99))
+def test_thinned_bags_are_means_of_what_is_left_and_never_empty(texts: list[list[int]], seed: int) -> None:
+    some = bags(texts)
+    torch.manual_seed(seed)
+    fewer = thinned(some, 0.5)
+    for before, after, text in zip(weights_by_token(some), weights_by_token(fewer), texts, strict=True):
+        assert after.keys() <= before.keys() and bool(after) == bool(text)
+        total = sum(before[token] for token in after)
+        assert after == pytest.approx({token: before[token] / total for token in after}, abs=1e-6)
+
+
+def test_each_token_is_left_out_as_often_as_the_share_says() -> None:
+    torch.manual_seed(0)
+    fewer = thinned(bags([list(range(VOCABULARY))] * 20_000), 0.3)
+    share = torch.bincount(fewer.tokens, minlength=VOCABULARY) / 20_000
+    assert (share - 0.7).abs().max() < 5 * (0.7 * 0.3 / 20_000) ** 0.5 + 0.3**VOCABULARY

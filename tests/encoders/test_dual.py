@@ -16,10 +16,19 @@ from hypothesis import strategies as st
 
 import nearfar as nf
 from nearfar import config, registry
-from nearfar.abilities import side
+from nearfar.abilities import (
+    KnowsLanguages,
+    ReadsPictures,
+    Tokenises,
+    for_reader,
+    picture_size,
+    side,
+)
+from nearfar.augmentations.image import ImageAugmentation
 from nearfar.augmentations.text_crop import TextCrop
 from nearfar.cli.lab import _one_encoder
 from nearfar.column import ListColumn
+from nearfar.contracts import StreamedAugmentation
 from nearfar.encoders.dual import Dual
 from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
 from nearfar.encoders.reading.nested import TowerSide, TwoSidedInputs
@@ -27,9 +36,11 @@ from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
+from nearfar.positives.relations.augmented import augmented_cells
 from nearfar.positives.relations.view import ViewEntry
 from nearfar.positives.views import Views
 from nearfar.sides import ROLES, prepare_sides
+from nearfar.text.alike import as_read
 from nearfar.training.augment import augment
 from nearfar.training.dry_run import dry_run
 from nearfar.training.fit import fit
@@ -291,6 +302,34 @@ def test_augmented_cells_are_read_by_their_side() -> None:
         seen = augment(positives, dual, role, np.array([3, 5]), draws)
         assert isinstance(seen, TwoSidedInputs)
         assert set(seen.parts) == {role}
+
+
+def test_a_side_tells_what_its_tower_does_and_nothing_else() -> None:
+    """Sizes of pictures, tokens and languages: what is asked of a side is not lost between it and its tower."""
+    pytest.importorskip("timm", reason="the extra images is not installed")
+    image = nf.encoders.Image("small", size=64, model_args={"widths": [8, 16]})
+    text = Static(dim=16, vocabulary=300)
+    text.prepare([ListColumn("text", TEXTS)])
+    dual = Dual(image, text)
+    pictures, words = dual.side("query"), dual.side("key")
+    assert (picture_size(pictures), picture_size(words)) == (64, None)
+    assert (isinstance(pictures, Tokenises), isinstance(words, Tokenises)) == (False, True)
+    assert isinstance(words, KnowsLanguages) == isinstance(text, KnowsLanguages)
+    assert not isinstance(words, ReadsPictures)
+    scaled = for_reader(StreamedAugmentation(ImageAugmentation("simclr"), 0), pictures, 0.5)
+    picture = np.zeros((90, 120, 3), np.uint8)
+    [view] = augmented_cells(scaled, [picture], np.zeros((1, 3), np.int64), "view", np.zeros(1, np.int64))
+    assert view.shape == (32, 32, 3)
+
+
+def test_keys_that_a_tower_reads_alike_are_one_key() -> None:
+    positives = Columns(Rows(query=["near", "far", "push"], key=["pull near", "Pull  Near", "push far"]))
+    dual = Dual(*(Static(dim=8, vocabulary=300, tokenizer=None, seed=seed) for seed in range(2)))
+    prepare_sides(dual, positives)
+    lower = [dual.towers["key"].tokenise([text])[0].tolist() for text in ("pull near", "Pull  Near")]
+    batch = as_read(dual, positives).batch(np.arange(3)).pairs
+    assert (batch.key_item[0] == batch.key_item[1]).item() == (lower[0] == lower[1])
+    assert lower[0] == lower[1]  # nearfar's own tokenizer lowers case
 
 
 def test_the_laboratory_says_that_it_has_one_encoder(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from nearfar.encoders.reading.bags import BagStore
 from nearfar.encoders.static import Static
 from nearfar.encoders.transformer import Transformer
 from nearfar.errors import InputError, RunError
-from tests.training.runs import files_up_to
+from tests.training.runs import files_up_to, train, weights
 
 TEXTS = ["pull near", "push far far far away", "x", "größe ☃", "near " * 900, "_", "the same", "the same"]
 COLUMN = ListColumn("text", TEXTS)
@@ -202,3 +202,18 @@ def test_a_vocabulary_that_no_memory_holds_is_refused(encoder: Any, vocabulary: 
     """The library that trains it would end the process."""
     with pytest.raises(InputError, match=rf"encoder.vocabulary must be 256, .* to 10,000,000; it is {vocabulary}"):
         encoder(vocabulary=vocabulary)
+
+
+def test_token_dropout_is_of_training_alone_and_a_run_draws_it_by_its_seed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="token_dropout is a share, 0 to below 1; it is 1"):
+        Static(token_dropout=1.0)
+    encoder = Static(dim=8, vocabulary=300, token_dropout=0.5)
+    encoder.prepare([COLUMN])
+    inputs = encoder.inputs(TEXTS)
+    assert torch.equal(encoder.eval()(inputs), encoder(inputs))
+    encoder.train()
+    assert not torch.equal(encoder(inputs), encoder(inputs))
+    made = [Static(dim=16, vocabulary=300, token_dropout=share) for share in (0.5, 0.5, 0.0)]
+    one, same_seed, without = (weights(train(tmp_path / str(i), encoder=each)) for i, each in enumerate(made))
+    assert np.array_equal(one, same_seed)
+    assert not np.array_equal(one, without)

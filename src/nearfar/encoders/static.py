@@ -27,7 +27,7 @@ from nearfar.encoders.pretrained.static_files import (
     truncate_to,
 )
 from nearfar.encoders.pretrained.write import write_after, write_modules
-from nearfar.encoders.reading.bags import Bags, BagStore, bag_sum
+from nearfar.encoders.reading.bags import Bags, BagStore, bag_sum, thinned
 from nearfar.encoders.reading.pooling import Dense, PaddedEncoder, TokenLookup
 from nearfar.encoders.reading.token_counts import MAX_TOKENS
 from nearfar.errors import InputError
@@ -51,6 +51,8 @@ class Static(nn.Module):
         tokenizer: a `tokenizer.json` to use instead of training one.
         max_length: tokens of a text that are read, the rest is truncated; by default 512, or those of the folder.
         seed: of the initial weights.
+        token_dropout: share of a text's distinct tokens that a training step does not see, against learning few texts
+            by heart (word dropout, Iyyer et al. 2015, section 4.1 of "Deep unordered composition").
         model: a folder of sentence-transformers with a static model, one of model2vec, or a name on the hub, to begin
             from. Only safetensors are read.
         route: of the folder of a Router, which has two encoders, the side to read: query or document.
@@ -79,8 +81,11 @@ class Static(nn.Module):
         seed: int = 0,
         model: str | None = None,
         route: str | None = None,
+        token_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= token_dropout < 1:
+            raise InputError(f"encoder.token_dropout is a share, 0 to below 1; it is {token_dropout:g}")
         folder = None if model is None else folder_of(model)
         modules = Modules(Path()) if folder is None else read_modules(folder, "StaticEmbedding", route)
         read = None if folder is None else read_static(modules.first)
@@ -97,6 +102,7 @@ class Static(nn.Module):
         if read is not None and (self.dim != width or tokenizer is not None):
             raise InputError(f"encoders.static: {model} has a tokenizer and {width} dimensions; leave out your own")
         self.vocabulary, self.seed, self.model, self.route = vocabulary, seed, model, route
+        self.token_dropout = token_dropout
         self.prompts, self.named_prompts = modules.prompts, modules.named
         self.after = nn.Sequential(*modules.after)  # dense layers over the mean
         self.tokenizer: Any = None
@@ -146,6 +152,8 @@ class Static(nn.Module):
 
     def forward(self, bags: Bags) -> Tensor:
         """Return raw vectors, (n, dim)."""
+        if self.training and self.token_dropout:
+            bags = thinned(bags, self.token_dropout)
         vectors: Tensor = self.after(bag_sum(self.embedding.weight, bags))  # (n, dim)
         return vectors
 

@@ -34,14 +34,14 @@ def as_read(encoder: Encoder, positives: Positives) -> Positives:
 def aliases_of(encoder: Encoder, positives: Positives) -> Aliases:
     """Return the contents of positives that a prepared encoder reads alike, by `read_alike`."""
     columns: dict[int, Column] = {}
-    readers: dict[tuple[int, str], PromptedTokenizer] = {}
+    readers: dict[PromptedTokenizer, None] = {}  # each once: a tokenizer that two sides share is one
     for view, column in positives.views.items():
         side = side_of(encoder, positives, view)
         if isinstance(side, Tokenises) and column_kind(column) == "text":
             text = prompt(encoder, positives, view)
             columns[id(column)] = column
-            readers[id(side), text] = side.tokenise, text
-    return read_alike(list(columns.values()), list(readers.values()))
+            readers[side.tokenise, text] = None
+    return read_alike(list(columns.values()), list(readers))
 
 
 def read_alike(columns: Sequence[Column], readers: Sequence[PromptedTokenizer]) -> Aliases:

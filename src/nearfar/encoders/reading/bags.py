@@ -69,6 +69,22 @@ class Bags:
         return type(self)(self.tokens.to(device), self.weights.to(device), self.offsets.to(device))
 
 
+def thinned(bags: Bags, share: float) -> Bags:
+    """Return bags without a random share of their distinct tokens, each the mean of those that are left.
+
+    A text that would lose all of its tokens keeps them.
+    """
+    kept = torch.rand(len(bags.tokens), device=bags.tokens.device) >= share  # (t,)
+    text = torch.repeat_interleave(torch.arange(len(bags), device=kept.device), bags.offsets.diff())  # (t,)
+    count = torch.bincount(text[kept], minlength=len(bags))  # (n,)
+    kept |= (count == 0)[text]
+    weights, text = bags.weights[kept], text[kept]
+    total = torch.zeros(len(bags), dtype=weights.dtype, device=weights.device).index_add_(0, text, weights)  # (n,)
+    offsets = torch.zeros_like(bags.offsets)
+    torch.cumsum(torch.bincount(text, minlength=len(bags)), 0, out=offsets[1:])
+    return Bags(bags.tokens[kept], weights / total[text], offsets)
+
+
 def bag_sum(table: Tensor, bags: Bags) -> Tensor:
     """Return for each bag the weighted sum of its tokens' rows of the table (v, d): (n, d)."""
     if table.device.type == "cpu" and table.requires_grad and torch.is_grad_enabled():

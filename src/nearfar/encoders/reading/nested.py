@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar import registry
-from nearfar.abilities import inputs_at, is_padded, reads, store_at
+from nearfar.abilities import (
+    KnowsLanguages,
+    ReadsPictures,
+    Tokenises,
+    inputs_at,
+    is_padded,
+    reads,
+    store_at,
+)
 from nearfar.column import Column, Ids
 from nearfar.contracts import Encoder, Inputs, Store
 from nearfar.errors import InputError
@@ -75,12 +83,25 @@ class TwoSidedInputs:
         return np.argsort(np.argsort(self.side_index, kind="stable"))
 
 
+TELLING: dict[type, tuple[str, ...]] = {
+    ReadsPictures: ("picture_size",),
+    Tokenises: ("tokenise",),
+    KnowsLanguages: ("made_for", "unread_and_fertility"),
+}
+
+
 @dataclass(frozen=True)
 class TowerSide:
     """One side of an encoder with two towers: its columns and cells, for its tower alone."""
 
     role: str
     tower: Encoder
+
+    def __post_init__(self) -> None:
+        """Take on what else the tower can tell of cells, and nothing that it cannot."""
+        for ability, names in TELLING.items():
+            for name in names if isinstance(self.tower, ability) else ():
+                object.__setattr__(self, name, getattr(self.tower, name))
 
     @property
     def reads(self) -> tuple[str, ...]:
