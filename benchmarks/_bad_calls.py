@@ -299,6 +299,13 @@ CALIBRATION: dict[str, str | bytes] = {
     "a header that is code": npy("__import__('os').system('touch exploded')"),
 }
 
+KEYS: dict[str, str | bytes] = {
+    "empty": "",
+    "a key in the clear": "open sesame\n",
+    "zeros": b"\0" * 64,
+    "Latin-1": b"\xe4",
+}
+
 
 def file_calls() -> Iterator[Call]:
     mine = ("mine", "model", "pairs.jsonl", "--out", "mined.jsonl", "--quiet", "--decisions", "decisions.jsonl")
@@ -324,6 +331,8 @@ def file_calls() -> Iterator[Call]:
     for name, text in (("empty", ""), ("blank", " \n\n"), ("Latin-1", "\udce4"), ("control", "\x1b[2J\x00")):
         words = ("search", "model", "pairs.jsonl", "-", "--column", "key", "--json")
         yield Call("search -", "standard input", name, words, lambda _: None, text)
+    for name, content in KEYS.items():
+        yield Call("serve --keys", "keys", name, ("serve", "model", "--keys", "keys.txt"), writes("keys.txt", content))
 
 
 def option_calls() -> Iterator[Call]:

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -36,11 +36,13 @@ from nearfar.storage.description import (
 from nearfar.storage.fingerprint import space_fingerprint
 from nearfar.storage.folders import complete_folder, write_folder_atomically, write_text
 from nearfar.storage.foreign import prompt_without_role, write_sentence_transformers
+from nearfar.storage.probes import Probe, made_probes, probes_of
 from nearfar.text.prompts import checked_cells, checked_prompts, no_vector
 from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, refuse_dim, shorten
 
 Role = Literal["query", "key"] | None
 Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
+LEAST_NORM = 1e-12  # of what an encoder gives: below it there is no direction
 
 
 class Model:
@@ -78,6 +80,7 @@ class Model:
         self.notes = dict(notes or {})
         self.bf16 = False  # whether vectors are computed in bfloat16: faster on some machines, exact to about 1e-2
         self.folder: Path | None = None  # that it was loaded from, its name in comparisons
+        self.probes: list[Probe] = []  # of that folder: texts, and the first coordinates of their vectors as queries
 
     @property
     def dim(self) -> int:
@@ -149,24 +152,47 @@ class Model:
             return Ranges.of(calibration)
         return Ranges.of(self.embed(calibration, role, dim=dim))
 
-    @torch.inference_mode()
     def _unit(self, cells: Sequence[Any], role: Role, first: int) -> npt.NDArray[np.float32]:
-        prompt = self.prompt(role)
+        vectors, norms = self.encoded(self.inputs(cells, role, first=first))
+        broken = ~((norms > LEAST_NORM) & np.isfinite(norms))  # (b,) zero, as of unknown tokens, or no number
+        if broken.any():
+            row = int(np.flatnonzero(broken)[0])
+            raise no_vector(first + row, cells[row])
+        return vectors
+
+    @torch.inference_mode()
+    def inputs(self, cells: Sequence[Any], role: Role = None, *, first: int = 0) -> Any:
+        """Return raw cells as the encoder's inputs (`contracts.Inputs`), each text behind the prompt of the role.
+
+        Inputs of one role can be joined and cut before they are `encoded`, as a server does with those of many callers.
+
+        Errors: `InputError` as of `embed`, but for cells that have no vector.
+        """
         reader = side(self.encoder, role)
         name = f"this model's {role or 'key'} side" if isinstance(self.encoder, TwoSided) else "this model"
-        prompted = checked_cells(reader, name, cells, prompt, first)
+        prompted = checked_cells(reader, name, cells, self.prompt(role), first)
+        with self._precision():  # `frozen_projection` encodes here
+            return reader.inputs(prompted).to(self._device)
+
+    @torch.inference_mode()
+    def encoded(self, inputs: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the unit vectors (n, dim) of inputs, and the lengths (n,) that they had before they were normalised.
+
+        A row whose length is zero, or not finite, has no vector: what stands there is of no use. The encoder must not
+        be in training mode.
+        """
+        with self._precision():
+            raw = self.encoder(inputs).float()  # (n, dim)
+        return normalize(raw, dim=1).cpu().numpy(), raw.norm(dim=1).cpu().numpy()
+
+    @property
+    def _device(self) -> torch.device:
         parameter = next(cast("torch.nn.Module", self.encoder).parameters(), None)  # None before `prepare`
-        device = torch.device("cpu") if parameter is None else parameter.device
-        bf16 = self.bf16 or torch.is_autocast_enabled(device.type)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):  # `frozen_projection` encodes in `inputs`
-            raw = self.encoder(reader.inputs(prompted).to(device)).float()  # (b, d)
-        norm = raw.norm(dim=1)
-        broken = ~((norm > 1e-12) & norm.isfinite())  # (b,) zero, as for a text of unknown tokens, or not a number
-        if bool(broken.any()):
-            row = int(broken.nonzero()[0])
-            raise no_vector(first + row, cells[row])
-        vectors: npt.NDArray[np.float32] = normalize(raw, dim=1).cpu().numpy()  # (b, d)
-        return vectors
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    def _precision(self) -> torch.autocast:
+        kind = self._device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.bf16 or torch.is_autocast_enabled(kind))
 
     def save(self, folder: str | Path) -> Path:
         """Write the model folder, also in the forms of other tools that the encoder has (sentence-transformers).
@@ -194,9 +220,11 @@ class Model:
         notes = {**self.notes, **({NAMED: named} if named else {})}
         sides = {role: reads(side(self.encoder, role)) for role in ROLES}
         towers = isinstance(self.encoder, TwoSided)
-        write_description(folder, self.fingerprint, encoder, self.prompts, forms, notes, sides, towers=towers)
-        about = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=towers)
-        write_text(folder / "README.md", about)
+        probes = made_probes(partial(self.embed, role="query")) if "text" in sides["query"] else []
+        about: dict[str, Any] = {"towers": towers, "probes": probes}
+        write_description(folder, self.fingerprint, encoder, self.prompts, forms, notes, sides, **about)
+        page = card(self.dim, self.fingerprint, self.notes, forms, sides, towers=towers)
+        write_text(folder / "README.md", page)
 
     def export_onnx(self, folder: str | Path) -> Path:
         """Write the model as an ONNX graph with its tokenizer (`nearfar.storage.onnx`). Needs the extra `onnx`."""
@@ -250,7 +278,7 @@ class Model:
                 f"{folder}: the files give fingerprint {model.fingerprint}, nearfar.json says {stored!r:.80}; weights "
                 "or tokenizer were changed after saving: copy or train it again"
             )
-        model.folder = given
+        model.folder, model.probes = given, probes_of(description)
         return model
 
     @classmethod

@@ -20,6 +20,7 @@ EXTRAS = {  # of pyproject.toml: the modules that each brings, and what it is fo
     "onnx": (("onnx", "onnxruntime", "onnxscript"), "nearfar export --onnx"),
     "pgvector": (("psycopg",), "indexes in PostgreSQL"),
     "rescore": (("sentence_transformers",), "cross-encoders: nearfar mine --rescore, nearfar search --rerank"),
+    "serve": (("fastapi", "uvicorn", "prometheus_client", "orjson"), "nearfar serve"),
     "tensorboard": (("tensorboard",), "training.tensorboard=true"),
     "umap": (("umap",), "nearfar map --method umap"),
 }

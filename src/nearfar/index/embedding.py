@@ -46,20 +46,8 @@ class Embedding:
         return found
 
     def first_dims(self) -> list[int] | None:
-        """Return the lengths to which the model's vectors may be cut, by the recipe of its training; None: not known.
-
-        They are those of a matryoshka loss; a recipe of another loss has none.
-        """
-        model = self._loaded() if self.is_there else None
-        recipe = mapping(mapping(getattr(model, "notes", None)).get("recipe"))
-        if model is None or not recipe:
-            return None
-        loss, head = mapping(recipe.get("loss")), mapping(recipe.get("heads")).get("projection")
-        if loss.get("name") != "matryoshka" or (head is not None and recipe.get("ship") != "projection"):
-            return []  # of vectors behind a head that does not ship
-        from nearfar.losses.matryoshka import halves  # it imports torch, which takes seconds
-
-        return sorted(loss.get("dims") or halves(model.dim))
+        """Return the lengths to which the model's vectors may be cut (`first_dims`); None: not known."""
+        return first_dims(self._loaded()) if self.is_there else None
 
     def described(self, generation: Generation) -> Generation:
         """Return a generation with what is known of this model."""
@@ -130,3 +118,19 @@ class Embedding:
             self._model = Model.load(str(self._folder))
             QueryModel.keep(self._model)  # for the next process, of an index that was made elsewhere
         return self._model
+
+
+def first_dims(model: Any) -> list[int] | None:
+    """Return the lengths to which a model's vectors may be cut, by the recipe of its training; None: not known.
+
+    They are those of a matryoshka loss; a recipe of another loss has none.
+    """
+    recipe = mapping(mapping(getattr(model, "notes", None)).get("recipe"))
+    if not recipe:
+        return None
+    loss, head = mapping(recipe.get("loss")), mapping(recipe.get("heads")).get("projection")
+    if loss.get("name") != "matryoshka" or (head is not None and recipe.get("ship") != "projection"):
+        return []  # of vectors behind a head that does not ship
+    from nearfar.losses.matryoshka import halves  # it imports torch, which takes seconds
+
+    return sorted(loss.get("dims") or halves(model.dim))

@@ -12,13 +12,14 @@ from nearfar.contracts import ForeignForm
 from nearfar.errors import InputError
 from nearfar.storage.folders import write_text
 from nearfar.storage.places import ensure_folder
+from nearfar.storage.probes import PROBES, Probe
 
 FORMAT = 1
 PRETRAINED_FILES = ("modules.json", "config.json")  # either makes a folder a model of other libraries
 INSTALLED = ("minilm", "lite0")  # models by their names, which extras bring: of texts, and of pictures
 # What is written of the encoder; the rest of the file are the model's notes.
 NAMED = "named_prompts"  # a note: prompts of other names than the roles'
-NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms", "sides", "towers")
+NEEDED = ("format", "fingerprint", "encoder", "prompts", "forms", "sides", "towers", PROBES)
 
 
 def write_description(
@@ -31,10 +32,12 @@ def write_description(
     sides: Mapping[str, Sequence[str]],
     *,
     towers: bool,
+    probes: Sequence[Probe] = (),
 ) -> None:
     """Write nearfar.json. encoder: its name and settings. forms: in which the folder is read by other tools, too.
 
-    sides: the kinds of cells that are read, by role. towers: whether queries and keys have an encoder each.
+    sides: the kinds of cells that are read, by role. towers: whether queries and keys have an encoder each. probes:
+    texts with the first coordinates of their vectors as queries.
     """
     needed = {
         "format": FORMAT,
@@ -44,6 +47,7 @@ def write_description(
         "forms": [asdict(form) for form in forms],
         "sides": {role: list(kinds) for role, kinds in sides.items()},
         "towers": towers,
+        PROBES: [{"text": text, "vector": list(vector)} for text, vector in probes],
     }
     content = {**needed, **notes, **needed}  # in this order, and no note replaces what loading needs
     write_text(folder / "nearfar.json", json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
