@@ -4,29 +4,30 @@ import { make, number } from "./element.js";
 const ORDINALS = { one: "st", two: "nd", few: "rd", other: "th" }, rules = new Intl.PluralRules("en", { type: "ordinal" });
 const place = rank => number(rank) + ORDINALS[rules.select(rank)];
 
+// explain: of a hit. rank: where it stands in the list.
 export function explained(explain, rank) {
   const { vectors, words, fused, reranked } = explain;
   const rows = [
-    row("Vectors", vectors && number(vectors.score, 3), vectors && place(vectors.rank), "the cosine with the query", fused?.parts?.vectors),
-    row("Words", words && number(words.score, 2), words && place(words.rank), words ? "BM25" : "it has no word of the query", fused?.parts?.words),
+    row("Vectors", "cosine with the query", vectors && number(vectors.score, 3), vectors, fused?.parts?.vectors),
+    row("Words", words ? "BM25" : "no word of the query is in it", words && number(words.score, 2), words, fused?.parts?.words),
   ];
-  if (fused) rows.push(row("Together", number(fused.score, 3), place(fused.rank), weights(fused.by), null));
-  if (reranked) rows.push(row("Reranker", number(reranked.score, 3), place(reranked.rank), `the ${place(reranked.before ?? rank)} before`, null));
+  if (fused) rows.push(row("Together", weights(fused.by), number(fused.score, 3), fused, null));
+  if (reranked) rows.push(row("Reranker", `${place(reranked.before)} before`, number(reranked.score, 3), reranked, null));
   return make("div", { class: "explained" },
     make("p", { class: "moved" }, moved(explain, rank)),
     make("table", {},
-      make("thead", {}, make("tr", {}, ...["By", "Score", "Rank", "What it is", ...(fused ? ["Gives"] : [])].map(name => make("th", { scope: "col" }, name)))),
-      make("tbody", {}, rows.map(cells => make("tr", {}, cells.slice(0, fused ? 5 : 4))))),
+      make("thead", {}, make("tr", {}, ...["By", "Score", "Rank", ...(fused ? ["Part"] : [])].map(name => make("th", { scope: "col" }, name)))),
+      make("tbody", {}, rows.map(cells => make("tr", {}, cells.slice(0, fused ? 4 : 3))))),
     terms(words));
 }
 
-function row(name, score, rank, what, part) {
-  const cells = [make("th", { scope: "row" }, name), make("td", {}, score ?? "–"), make("td", {}, rank ?? "–"), make("td", {}, what)];
-  return [...cells, make("td", {}, part == null ? "" : number(part, 3))];
+function row(name, what, score, leg, part) {
+  return [make("th", { scope: "row" }, name, make("small", {}, what)), make("td", {}, score ?? "–"), make("td", {}, leg ? place(leg.rank) : "–"),
+    make("td", {}, part == null ? "" : number(part, 3))];
 }
 
 function weights(by) {
-  return by === "rrf" ? "reciprocal ranks, added" : `scores as shares of the best, weighed ${number(by.vectors, 1)} to ${number(by.words, 1)}`;
+  return by === "rrf" ? "reciprocal ranks, added" : `shares of the best scores, weighed ${number(by.vectors, 1)} to ${number(by.words, 1)}`;
 }
 
 function moved({ vectors, words, fused }, rank) {

@@ -4,7 +4,8 @@ import { $, button, counted, make, number, percent } from "./element.js";
 
 let isShown = false;
 
-export async function showHealth(facts, failed) {
+// facts: of the index.
+export async function showHealth(facts) {
   if (isShown) return;
   isShown = true;
   const recall = make("dd", {}, searchedBy(facts.approximate)), checked = make("dd", { role: "status", "aria-live": "polite" }, "Not looked at since this page was opened.");
@@ -45,7 +46,6 @@ export async function showHealth(facts, failed) {
     texts.replaceChildren(...said(await ask("index/texts")));
   } catch (error) {
     texts.textContent = error.message;
-    failed?.(error);
   }
 }
 

@@ -9,7 +9,7 @@ import { acceptPictures, drop, picture } from "./picture.js";
 import { conditions, grown, isWhole, joined, parse, remember } from "./state.js";
 
 const TYPING = 140, SETTLED = 350; // milliseconds after the last letter: a search, and a look at sentences
-let state = parse(location.hash), index = null, facets = [], asked = null, timer = 0;
+let state = parse(location.hash), index = null, counts = null, asked = null, timer = 0; // counts: of the conditions' rows
 
 function change(some, isTyping = false) {
   const before = state;
@@ -42,16 +42,17 @@ async function show() {
     $(tab.getAttribute("aria-controls")).hidden = !on;
   }
   for (const mode of document.querySelectorAll("[data-mode]")) mode.setAttribute("aria-pressed", String(mode.dataset.mode === rankedBy()));
-  const given = conditions(state, index.fields);
+  const given = conditions(state, index.fields), { tab } = state;
+  document.querySelector(".how-to-rank").hidden = $("chips").hidden = tab !== "search";
+  $("ask").hidden = tab === "health";
   showChips(given, state, change);
   try {
-    if (state.tab === "search") await Promise.all([count(given, signal), search(given, signal)]);
-    if (state.tab === "map") {
-      await count(given, signal);
-      await showMap(index, state.by, facets, change);
-      await askMap(query() && !state.like ? query() : null, signal);
+    if (tab === "search") await search(given, count(given, signal), signal);
+    if (tab === "map") {
+      await showMap(index, state.by, Object.keys(index.fields).filter(name => ["text", "boolean"].includes(index.fields[name])), change);
+      await askMap(state.like ? null : query(), signal);
     }
-    if (state.tab === "health") await showHealth(index, failed);
+    if (tab === "health") await showHealth(index);
   } catch (error) {
     failed(error);
   }
@@ -66,35 +67,42 @@ function query() {
 }
 
 async function count(given, signal) {
-  const found = await ask("facets", { conditions: given.map(one => one.where) }, signal);
-  facets = found.facets.map(facet => facet.field);
+  const conditions = given.map(one => one.where), key = JSON.stringify(conditions);
+  if (counts?.key !== key) counts = { key, ...await ask("facets", { conditions }, signal) };
   const focused = document.activeElement?.dataset?.focus;
-  showFacets(found.facets, state, change);
+  showFacets(counts.facets, state, change);
   if (focused) document.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
-  showWhyNot(found, given, change);
-  if (!query()) $("status").textContent = given.length ? `${number(found.matching)} of ${counted(found.rows, "row")} meet the conditions. Say what to look for.` : `Say what to look for among ${counted(found.rows, "row")}.`;
+  showWhyNot(counts, given, change);
+  return counts;
 }
 
-async function search(given, signal) {
-  const looked = query(), where = joined(given), mode = rankedBy();
+// counting: the promise of the rows that meet the conditions.
+async function search(given, counting, signal) {
+  const looked = query(), mode = rankedBy();
+  const among = async () => {
+    const { rows, matching } = await counting;
+    return given.length ? `${counted(matching, "row")} that meet${matching === 1 ? "s" : ""} the conditions` : counted(rows, "row");
+  };
   if (!looked) {
     showHits([], mode, {});
     $("more").hidden = true;
+    $("status").textContent = `Say what to look for among ${await among()}.`;
     return;
   }
   $("search").setAttribute("aria-busy", "true");
   const began = performance.now(), how = looked.like ? {} : { mode };
-  const { hits } = await ask("search", { ...looked, ...how, k: state.k, where, explain: true, truncate: true }, signal);
+  const answer = ask("search", { ...looked, ...how, k: state.k, where: joined(given), explain: true, truncate: true }, signal);
+  const [{ hits }] = await Promise.all([answer, counting]);
   const spent = Math.round(performance.now() - began);
   $("search").removeAttribute("aria-busy");
   showHits(hits, mode, { like: id => change({ like: id, q: "" }) });
-  $("status").textContent = hits.length ? `The best ${counted(hits.length, "row")} of ${number(index.rows)}, in ${number(spent)} ms.` : nothing(mode, given);
+  $("status").textContent = hits.length ? `The best ${number(hits.length)} of ${await among()}, in ${number(spent)} ms.` : nothing(mode, given, (await counting).matching);
   $("more").hidden = hits.length < state.k || isWhole(state.k);
   if (looked.text && hits.length) await explainTexts(hits, mode, signal);
 }
 
-function nothing(mode, given) {
-  if (mode !== "words") return "No row is left.";
+function nothing(mode, given, matching) {
+  if (!matching) return given.length ? "No row is left." : "The index has no row.";
   return given.length ? "No row that meets the conditions has a word of the query." : "No row has a word of the query; by meaning there is always one that is nearest.";
 }
 
