@@ -75,6 +75,7 @@ def test_words_and_the_nearest_sentence_of_a_row(client: TestClient) -> None:
     text = "Foxes run at night. A goose flies south! Nobody sleeps."
     client.post("/documents", json={"documents": [{"id": "long", "text": text}]})
     found = client.post("/matches", json={"text": "flying goose south", "ids": ["long", "fox", "nobody"]}).json()
+    assert found["terms"] == {"fli": "flying", "goos": "goose", "south": "south"}
     by_id = {row["id"]: row for row in found["rows"]}
     assert set(by_id) == {"long", "fox"}
     assert [text[a:b] for a, b in by_id["long"]["words"]] == ["goose", "flies", "south"]

@@ -17,6 +17,7 @@ from nearfar.serving.search_routes import Id
 from nearfar.serving.served import ServedModel
 from nearfar.serving.service import Service
 from nearfar.sides import role_reading
+from nearfar.text.analyser import word_places
 from nearfar.text.matched import matched_spans
 from nearfar.text.spans import Span, sentences
 from nearfar.text.terms import TermAnalyser
@@ -48,9 +49,9 @@ class MatchedRow(BaseModel):
 
 
 class Matches(BaseModel):
-    """The rows that are there and have a text. terms: what the search by words looks for."""
+    """The rows that are there and have a text. terms: what the search by words looks for, each as the query has it."""
 
-    terms: list[str]
+    terms: dict[str, str]
     rows: list[MatchedRow]
 
 
@@ -68,7 +69,8 @@ def router(service: Service, index: Index) -> APIRouter:
 
 def _matches(service: Service, index: Index, request: MatchRequest) -> Matches:
     analyser = TermAnalyser(index.description.language)
-    terms = list(dict.fromkeys(analyser(request.text)))
+    words = [request.text[start:stop] for start, stop in word_places(request.text)]
+    terms = {term: word for word in reversed(words) for term in analyser(word)}
     found = [row for row in index.get(request.ids) if row is not None and row.text is not None]
     texts = [(row.text or "")[:READ] for row in found]
     rows = [

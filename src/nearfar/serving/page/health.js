@@ -8,13 +8,13 @@ let isShown = false;
 export async function showHealth(facts) {
   if (isShown) return;
   isShown = true;
-  const recall = make("dd", {}, searchedBy(facts.approximate)), checked = make("dd", { role: "status", "aria-live": "polite" }, "Not looked at since this page was opened.");
+  const recall = make("dd", {}, searchedBy(facts.approximate)), checked = make("div", { role: "status", "aria-live": "polite" }, "Not looked at since this page was opened.");
   const texts = make("dd", {}, "Reading some of them …");
   const check = button("Check now", async () => {
     check.disabled = true;
     checked.textContent = "Looking …";
     try {
-      const found = await ask("index/check", { });
+      const found = await ask("index/check", {});
       checked.replaceChildren(found.problems.length ? make("ul", { class: "problems" }, found.problems.map(one => make("li", {}, one)))
         : `Its parts agree: ${counted(found.rows, "row")}, ${counted(found.texts, "text")}.`);
       if (found.approximate) recall.textContent = searchedBy(found.approximate);
@@ -29,8 +29,7 @@ export async function showHealth(facts) {
     make("dl", { class: "facts-list" },
       fact("Rows", `${number(facts.rows)}, ${number(facts.texts)} with a text`),
       fact("Search", recall, true),
-      fact("State", checked, true),
-      facts.read_only ? null : fact("", make("dd", {}, check), true),
+      fact("State", make("dd", {}, checked, facts.read_only ? null : check), true),
       fact("Fields", Object.entries(facts.fields).map(([name, kind]) => `${name} (${kind})`).join(", ") || "none"),
       fact("Language of the words", facts.language ?? "not told: words are compared as they are, without stems"),
       fact("Kept by", `${facts.backend}${facts.precision ? ", in " + facts.precision : ""}; ${number(facts.bytes / 1e6, 1)} MB; generation ${facts.generation}`),

@@ -11,9 +11,10 @@ export function showHits(hits, mode, actions) {
   $("hits").replaceChildren(...hits.map((hit, i) => item(hit, i + 1, mode, actions)));
 }
 
-// matches: of the same hits, by id.
-export function light(hits, matches) {
+// matches: of the same hits, by id. terms: what words are looked for by, as the query writes them.
+export function light(hits, matches, terms) {
   hits.forEach((hit, i) => {
+    hit.terms = terms;
     const match = matches.get(hit.id), shown = $("hits").children[i];
     if (match && shown && hit.text != null) {
       hit.match = match;
@@ -37,7 +38,7 @@ function item(hit, rank, mode, actions) {
 function toggle(panel, why, hit, rank) {
   panel.hidden = !panel.hidden;
   why.setAttribute("aria-expanded", String(!panel.hidden));
-  if (!panel.hidden && !panel.firstChild && hit.explain) panel.append(explained(hit.explain, rank));
+  if (!panel.hidden && !panel.firstChild && hit.explain) panel.append(explained(hit.explain, rank, hit.terms ?? {}));
 }
 
 function source(hit) {

@@ -6,7 +6,7 @@ const SHORT = 420, BEFORE = 110; // code points of an excerpt, and of it before 
 // match: null or {words: [[start, stop]], sentence: [start, stop] or null}.
 export function litText(text, match, isWhole, showAll) {
   const points = Array.from(text), words = match?.words ?? [], sentence = match?.sentence ?? null;
-  const [from, to] = isWhole || points.length <= SHORT ? [0, points.length] : excerpt(points, words, sentence);
+  const all = isWhole || points.length <= SHORT, [from, to] = all ? [0, points.length] : excerpt(points, words, sentence);
   const part = (start, stop) => points.slice(start, stop).join("");
   const marked = (start, stop) => {
     const found = [];
@@ -19,14 +19,14 @@ export function litText(text, match, isWhole, showAll) {
     }
     return [...found, part(at, stop)];
   };
-  const shown = make("p", { class: "text", dir: "auto" });
+  const shown = make("p", { class: all ? "text whole" : "text", dir: "auto" });
   if (from > 0) shown.append("… ");
   if (sentence && sentence[0] < to && sentence[1] > from) {
     const [a, b] = [Math.max(from, sentence[0]), Math.min(to, sentence[1])];
     shown.append(...marked(from, a), make("span", { class: "sentence", title: "The sentence nearest to the query, by the model" }, ...marked(a, b)), ...marked(b, to));
   } else shown.append(...marked(from, to));
   if (to < points.length) shown.append(" …");
-  if (to - from < points.length) shown.append(" ", button("Whole text", showAll, { class: "plain" }));
+  if (!all) shown.append(" ", button("Whole text", showAll, { class: "plain" }));
   return shown;
 }
 

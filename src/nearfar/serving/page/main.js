@@ -111,8 +111,8 @@ async function explainTexts(hits, mode, signal) {
   const ids = hits.filter(hit => hit.text != null).slice(0, 50).map(hit => hit.id);
   if (!ids.length) return;
   const look = async sentences => {
-    const { rows } = await ask("matches", { text: state.q, ids, sentences }, signal);
-    light(hits, new Map(rows.map(row => [row.id, row])));
+    const { rows, terms } = await ask("matches", { text: state.q, ids, sentences }, signal);
+    light(hits, new Map(rows.map(row => [row.id, row])), terms);
   };
   await look(false);
   if (mode === "words" || !readsTexts()) return;
