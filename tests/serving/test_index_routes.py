@@ -25,7 +25,9 @@ def coloured(client: TestClient) -> TestClient:
     rows = []
     for name, text in TEXTS.items():
         fields = {"legs": LEGS[name], "farm": "A", "wild": name == "fox"}
-        rows.append({"id": name, "text": text, "fields": fields | ({"colour": COLOURS[name]} if name in COLOURS else {})})
+        rows.append(
+            {"id": name, "text": text, "fields": fields | ({"colour": COLOURS[name]} if name in COLOURS else {})}
+        )
     assert client.post("/documents", json={"documents": rows}).status_code == 200
     return client
 

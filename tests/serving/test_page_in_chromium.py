@@ -27,7 +27,7 @@ from tests.serving.test_operating import KEYS, hashed
 from tests.serving.word_model import ServableWords
 
 HOSTILE = "<img src=x onerror='document.title=666'><script>document.title=666</script>\u202e"
-ANIMALS = ("fox", "goose", "hen", "pig", "owl", "crow")
+ANIMALS = ("fox", "goose", "hen", "pig", "owl")
 SHOWN = "[...document.querySelectorAll('#hits h3')].map(one => one.textContent)"
 
 
@@ -90,13 +90,17 @@ def page(request: pytest.FixtureRequest, site: tuple[str, Tab]) -> Iterator[tupl
 def test_who_types_sees_rows_and_why_they_are_there(page: tuple[str, Tab]) -> None:
     address, opened = page
     opened.go(f"{address}/")
-    opened.wait("document.activeElement?.id === 'q' && document.querySelector('#status')?.textContent.includes('37 rows')")
+    opened.wait(
+        "document.activeElement?.id === 'q' && document.querySelector('#status')?.textContent.includes('31 rows')"
+    )
     opened.type("red goose")
     opened.wait(f"{SHOWN}[0]?.startsWith('goose.md:')")
     opened.wait("document.querySelectorAll('#hits li:first-child mark').length === 2")
-    assert opened.wait("document.querySelector('#hits li:first-child .sentence')?.textContent").startswith("a red goose")
+    assert opened.wait("document.querySelector('#hits li:first-child .sentence')?.textContent").startswith(
+        "a red goose"
+    )
     assert opened.evaluate("location.hash") == "#q=red+goose"
-    assert "of 37 rows" in opened.evaluate("document.querySelector('#status').textContent")
+    assert "of 31 rows" in opened.evaluate("document.querySelector('#status').textContent")
     opened.press("ArrowDown")
     opened.press("ArrowDown")
     assert opened.evaluate("document.activeElement === document.querySelectorAll('#hits > li')[1]")
@@ -124,11 +128,12 @@ def test_values_filter_and_it_is_told_why_nothing_is_left(page: tuple[str, Tab])
     opened.type("year < 2004")
     opened.press("Enter")
     told = opened.wait("!document.querySelector('#why-not').hidden && document.querySelector('#why-not').innerText")
-    assert "no row meets all" in told and opened.evaluate(f"{SHOWN}.length") == 0
-    cells = "[...document.querySelectorAll('#why-not tbody tr')].map(row => [...row.cells].map(one => one.textContent).slice(0, 3))"
-    assert opened.evaluate(cells) == [
-        ["year >= 2004", "12", "4"],
-        ["year < 2004", "25", "2"],
+    assert "no row meets all" in told
+    opened.wait(f"{SHOWN}.length === 0")
+    lines = "[...document.querySelectorAll('#why-not tbody tr')]"
+    assert opened.evaluate(f"{lines}.map(line => [...line.cells].slice(0, 3).map(cell => cell.textContent))") == [
+        ["year >= 2004", "10", "4"],
+        ["year < 2004", "21", "2"],
         ["kind: owl", "6", "0"],
     ]
     opened.evaluate("document.querySelector('#why-not button').click()")
@@ -149,7 +154,9 @@ def test_the_map_shows_rows_at_the_pointer_and_joins_the_query(page: tuple[str, 
     assert "goose" in opened.evaluate("document.querySelector('#map-tab .asked li').textContent")
     assert "The map keeps" in opened.evaluate("document.querySelector('#map-tab h2').textContent")
     opened.evaluate("document.querySelector('#map').scrollIntoView({block: 'center'})")
-    box = opened.evaluate("(r => [r.left, r.top, r.width, r.height])(document.querySelector('#map').getBoundingClientRect())")
+    box = opened.evaluate(
+        "(r => [r.left, r.top, r.width, r.height])(document.querySelector('#map').getBoundingClientRect())"
+    )
     for step in range(2500):  # over the map line by line, until there is a row
         x, y = (step % 50 + 0.5) / 50, (step // 50 + 0.5) / 50
         opened.point(box[0] + x * box[2], box[1] + y * box[3])
@@ -169,15 +176,18 @@ def test_the_map_shows_rows_at_the_pointer_and_joins_the_query(page: tuple[str, 
 def test_no_text_becomes_a_part_of_the_page(page: tuple[str, Tab]) -> None:
     address, opened = page
     opened.go(f"{address}/#q=hostile+badger")
-    opened.wait("document.querySelector('#hits mark')")
+    opened.wait("document.querySelectorAll('#hits mark').length")
     assert HOSTILE in opened.evaluate("document.querySelector('#hits .text').textContent")
     opened.evaluate("document.querySelector('.why').click()")
-    opened.evaluate("[...document.querySelectorAll('#facets label')].find(one => one.textContent.startsWith('<img')).click()")
-    opened.wait("document.querySelector('#chips button')")
+    opened.evaluate(
+        "[...document.querySelectorAll('#facets label')].find(one => one.textContent.startsWith('<img')).click()"
+    )
+    opened.wait("document.querySelectorAll('#chips button').length")
     opened.evaluate("[...document.querySelectorAll('.actions button')][1].click()")
     opened.wait("location.hash.includes('like=') && document.querySelectorAll('#chips button').length === 2")
     opened.go(f"{address}/#tab=map&by=kind&q=hostile+badger")
-    opened.wait("document.querySelectorAll('#map-tab .asked li').length && document.querySelector('#table').tBodies[0].rows.length")
+    opened.wait("document.querySelectorAll('#map-tab .asked li').length")
+    opened.wait("document.querySelector('#table').tBodies[0].rows.length")
     assert opened.evaluate("document.querySelectorAll('main img, main script, #chips img').length") == 0
     assert opened.evaluate("document.title") != "666"
 

@@ -73,9 +73,7 @@ def _matches(service: Service, index: Index, request: MatchRequest) -> Matches:
     terms = {term: word for word in reversed(words) for term in analyser(word)}
     found = [row for row in index.get(request.ids) if row is not None and row.text is not None]
     texts = [(row.text or "")[:READ] for row in found]
-    rows = [
-        MatchedRow(id=row.id, words=matched_spans(text, set(terms), analyser)) for row, text in zip(found, texts)
-    ]
+    rows = [MatchedRow(id=row.id, words=matched_spans(text, set(terms), analyser)) for row, text in zip(found, texts)]
     if request.sentences and service.model is not None and service.model.reads_texts:
         for row, nearest in zip(rows, _nearest_sentences(service.model, index, request.text, texts)):
             if nearest is not None:
