@@ -51,7 +51,7 @@ export function showWhyNot(counts, given, change) {
     make("table", {},
       make("thead", {}, make("tr", {}, ["Condition", "Rows that meet it alone", "Rows left without it", ""].map(name => make("th", { scope: "col" }, name)))),
       make("tbody", {}, cut.map(one => make("tr", {},
-        make("th", { scope: "row" }, make("bdi", {}, one.label)), make("td", {}, number(one.alone)), make("td", {}, number(one.left)),
+        make("th", { scope: "row" }, make("bdi", {}, one.label)), make("td", { "data-label": "meet it alone" }, number(one.alone)), make("td", { "data-label": "left without it" }, number(one.left)),
         make("td", {}, button("Drop", () => change(one.drop), { "aria-label": `Drop ${one.label}` })))))));
 }
 
