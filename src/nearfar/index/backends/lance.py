@@ -136,7 +136,7 @@ class Lance:
     def value_counts(self, field: str, where: Filter | None = None, most: int = 50) -> dict[Value, int] | None:
         """Return how many rows have each value of a field; None where there are more than `most` values."""
         found = self._read([column(field)], None if where is None else expression(where, self.fields))
-        counts = found[column(field)].drop_null().value_counts()
+        counts: Any = found[column(field)].drop_null().value_counts()
         return None if len(counts) > most else {one["values"]: one["counts"] for one in counts.to_pylist()}
 
     def scan(self, size: int = 4096) -> Iterator[Rows]:
