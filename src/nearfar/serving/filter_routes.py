@@ -107,7 +107,7 @@ def _counted(index: Index, counts: RowCounts, conditions: Sequence[str]) -> Face
     given = [parse(each, fields) for each in conditions]
     counts.refresh()
     rows, matching = counts.count(And(())), counts.count(And(tuple(given)))
-    told = [
+    each = [
         ConditionCount(where=text, alone=counts.count(one), without=counts.count(And((*given[:i], *given[i + 1 :]))))
         for i, (text, one) in enumerate(zip(conditions, given))
     ]
@@ -121,4 +121,4 @@ def _counted(index: Index, counts: RowCounts, conditions: Sequence[str]) -> Face
         values = [ValueCount(value=one.value, count=left.get(one.value, 0)) for one in among]
         values.sort(key=lambda one: -one.count)
         found.append(Facet(field=name, kind=kind, values=values))
-    return Facets(rows=rows, matching=matching, conditions=told, facets=found)
+    return Facets(rows=rows, matching=matching, conditions=each, facets=found)
