@@ -44,7 +44,8 @@ def command(
     """Serve a model or an index over HTTP.
 
     The interfaces of OpenAI (/v1/embeddings), Cohere (/v2/rerank) and TEI (/embed), and /search and /documents of an
-    index, which has a page to search it with; /docs describes them. SIGTERM and Ctrl-C let it answer what it has. Documentation: docs/serve.md.
+    index, which has a page to search it with; /docs describes them. SIGTERM and Ctrl-C let it answer what it has.
+    Documentation: docs/serve.md.
     """
     _refuse_missing_packages()
     _refuse_place(served, model)
