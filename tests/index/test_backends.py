@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -227,6 +228,19 @@ def test_a_filter_finds_the_rows_that_meet_it(odd: tuple[Backend, list[dict[str,
     expected = [f"{i:03}" for i, met in enumerate(mask(where, fields)) if met]
     assert backend.ids(where) == expected
     assert backend.count(where) == len(expected)
+
+
+def test_values_are_counted(odd: tuple[Backend, list[dict[str, Value]]]) -> None:
+    backend, fields = odd
+    for where in (None, Missing("year"), Compare("lang", "=", "a"), Compare("lang", "=", "nobody's")):
+        met = [True] * len(fields) if where is None else mask(where, fields)
+        for name in FIELDS:
+            expected = Counter(row[name] for row, is_met in zip(fields, met) if is_met and row[name] is not None)
+            found = backend.value_counts(name, where, len(expected))
+            assert found == expected
+            assert found is not None and {type(value) for value in found} == {type(value) for value in expected}
+            if len(expected) > 1:
+                assert backend.value_counts(name, where, len(expected) - 1) is None
 
 
 @pytest.fixture(params=BACKENDS)

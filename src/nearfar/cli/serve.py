@@ -44,7 +44,8 @@ def command(
     """Serve a model or an index over HTTP.
 
     The interfaces of OpenAI (/v1/embeddings), Cohere (/v2/rerank) and TEI (/embed), and /search and /documents of an
-    index; /docs describes them. SIGTERM and Ctrl-C let it answer what it has. Documentation: docs/serve.md.
+    index, which has a page to search it with; /docs describes them. SIGTERM and Ctrl-C let it answer what it has.
+    Documentation: docs/serve.md.
     """
     _refuse_missing_packages()
     _refuse_place(served, model)
@@ -120,4 +121,5 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     what += [] if facts["model"] is None else [f"model {facts['model']} of {facts['dim']} dimensions"]
     what += [] if facts["reranker"] is None else [f"reranker {facts['reranker']}"]
     keys = f"{facts['keys']} keys" if facts["keys"] else "no key needed"
-    return [f"{facts['url']}: {', '.join(what)}; {keys}; {facts['url']}/docs says what can be asked"]
+    page = "" if facts["rows"] is None else "open it to search; "
+    return [f"{facts['url']}: {', '.join(what)}; {keys}; {page}{facts['url']}/docs says what can be asked"]

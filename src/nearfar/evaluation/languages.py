@@ -54,12 +54,16 @@ def _why(system: Floor | Embedder, texts: Mapping[str, Column], languages: Mappi
         return None
     for name, language in languages.items():
         encoder = side(system.encoder, role_of(system, name, texts[name]))
-        if isinstance(encoder, KnowsLanguages) and (why := _unread(encoder, sample(texts[name]), name, language)):
+        if isinstance(encoder, KnowsLanguages) and (why := why_unread(encoder, sample(texts[name]), name, language)):
             return why
     return None
 
 
-def _unread(encoder: KnowsLanguages, texts: Sequence[str], name: str, language: str) -> str | None:
+def why_unread(encoder: KnowsLanguages, texts: Sequence[str], name: str, language: str) -> str | None:
+    """Return why an encoder cannot, or may not, read texts of a language, as a sentence; None where nothing says so.
+
+    name: what the texts are called, "documents".
+    """
     known = encoder.made_for
     if known:
         if MULTILINGUAL in known or any(related(language, one) for one in known):

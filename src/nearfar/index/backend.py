@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from nearfar.index.backends.approximate import Effort
 from nearfar.index.filters import Filter
-from nearfar.index.rows import Kinds, Nearest, Row, Rows, Vectors
+from nearfar.index.rows import Kinds, Nearest, Row, Rows, Value, Vectors
 
 
 @runtime_checkable
@@ -64,6 +64,13 @@ class Backend(Protocol):
 
     def ids(self, where: Filter | None = None) -> list[str]:
         """Return the ids of all rows, or of those that match, ascending."""
+        ...
+
+    def value_counts(self, field: str, where: Filter | None = None, most: int = 50) -> dict[Value, int] | None:
+        """Return the values of a field and how many rows have each, of all rows or of those that match; in any order.
+
+        None, where there are more than `most` values. Rows without one are not counted.
+        """
         ...
 
     def scan(self, size: int = 4096) -> Iterator[Rows]:

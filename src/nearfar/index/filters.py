@@ -133,6 +133,11 @@ def written(where: Filter) -> str:
             assert_never(where)
 
 
+def fields_of(where: Filter) -> set[str]:
+    """Return the fields that a filter asks of."""
+    return {each.field for each, _ in _walk(where) if isinstance(each, Compare | OneOf | StartsWith | Missing)}
+
+
 def checked(where: Filter, fields: Kinds) -> Filter:
     """Return a filter whose values are of its fields' kinds: numbers as floats, whole ones for integers.
 

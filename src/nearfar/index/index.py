@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, overload
 
-from nearfar.errors import InputError
+from nearfar.errors import InputError, nearest
 from nearfar.index import writing
 from nearfar.index.embedding import Embedding
 from nearfar.index.filters import Filter
@@ -180,6 +180,21 @@ class Index(Upkeep, AbstractContextManager["Index"]):
         """Return the number of rows, or of those that match a filter."""
         with self._opened.reading() as (_, store):
             return store.backend.count(self._opened.filter(where))
+
+    def value_counts(
+        self, field: str, where: str | Filter | None = None, *, most: int = 50
+    ) -> dict[str | int | float | bool, int] | None:
+        """Return how many rows have each value of a field, of all or of those that match, the commonest first.
+
+        None, where there are more than `most` values. Rows without a value are not counted.
+
+        Errors: `InputError` for an unknown field, and for a wrong filter.
+        """
+        with self._opened.reading() as (_, store):
+            if field not in store.fields:
+                raise InputError(f"value_counts: no row has a field {field!r:.60}; {nearest(field, store.fields)}")
+            found: Any = store.backend.value_counts(field, self._opened.filter(where), most)
+        return None if found is None else dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def ids(self, where: str | Filter | None = None) -> list[str]:
         """Return the ids of all rows, or of those that match a filter, ascending."""

@@ -61,21 +61,11 @@ def page(found: CorpusMap, shown: MapRows, title: str, query: MapQuery | None = 
 
     title: what the corpus is called.
     """
-    legend, names, value = _legend(shown)
-    xy, place = _whole_numbers(found.places[shown.rows], None if query is None else query.place)
-    ids, texts = [printable_line(str(found.ids[row])) for row in shown.rows], [beginning(text) for text in shown.texts]
+    rows, legend = drawing(found, shown)
+    ids, texts = rows["ids"], rows["texts"]
     asked = None if query is None else np.searchsorted(shown.rows, query.rows).tolist()
-    rows = {
-        "xy": _packed(xy, "<u2"),
-        "value": _packed(value, "<u4"),
-        "names": names,
-        "colours": [f"--{'grey' if one.style == 'rest' else one.style}" for one in legend] or ["--model"],
-        "rest": next((i for i, one in enumerate(legend) if one.style == "rest"), -1),
-        "by": shown.by,
-        "ids": ids,
-        "texts": texts,
-        "query": None if query is None else {"x": place[0], "y": place[1], "rows": asked},
-    }
+    place = [] if query is None else place_drawn(found, shown.rows, query.place)
+    rows["query"] = None if query is None else {"x": place[0], "y": place[1], "rows": asked}
     hits = [] if query is None else [
         {"score": float(score), "id": ids[at], "text": texts[at]} for at, score in zip(asked or [], query.scores)
     ]  # fmt: skip
@@ -90,6 +80,29 @@ def page(found: CorpusMap, shown: MapRows, title: str, query: MapQuery | None = 
         legend=legend,
         query=None if query is None else {"text": query.text, "hits": hits},
     )
+
+
+def drawing(found: CorpusMap, shown: MapRows) -> tuple[dict[str, Any], list[LegendEntry]]:
+    """Return what `map.js` draws of a map, as JSON, and the legend of its colours. Texts are cut, and not escaped."""
+    legend, names, value = _legend(shown)
+    rows = {
+        "xy": _packed(_whole_numbers(found.places[shown.rows]), "<u2"),
+        "value": _packed(value, "<u4"),
+        "names": names,
+        "colours": [f"--{'grey' if one.style == 'rest' else one.style}" for one in legend] or ["--model"],
+        "rest": next((i for i, one in enumerate(legend) if one.style == "rest"), -1),
+        "by": shown.by,
+        "ids": [printable_line(str(found.ids[row])) for row in shown.rows],
+        "texts": [beginning(text) for text in shown.texts],
+    }
+    return rows, legend
+
+
+def place_drawn(found: CorpusMap, rows: Ids, place: Values) -> list[float]:
+    """Return where a place (2,) of a map lies in the drawing of some rows (m,) of it, [x, y]."""
+    low, extent = _square(found.places[rows])
+    drawn: list[float] = np.round((place - low) / extent * _SIDE, 1).tolist()
+    return drawn
 
 
 def beginning(text: str) -> str:
@@ -123,12 +136,17 @@ def _legend(shown: MapRows) -> tuple[list[LegendEntry], list[str], Ids]:
     return grouped(names, value.tolist())[0], names, value
 
 
-def _whole_numbers(places: Values, query: Values | None) -> tuple[Ids, list[float]]:
-    """Return places (m, 2) as whole numbers of a square, by one scale on both axes, and where a query lies there."""
+def _whole_numbers(places: Values) -> Ids:
+    """Return places (m, 2) as whole numbers of a square, by one scale on both axes."""
+    low, extent = _square(places)
+    numbers: Ids = np.rint((places - low) / extent * _SIDE).astype(np.int64)
+    return numbers
+
+
+def _square(places: Values) -> tuple[Values, float]:
+    """Return the lower left corner (2,) of the square that places (m, 2) lie in, and its side."""
     low = places.min(0).astype(np.float64)
-    extent = float((places.max(0) - low).max()) or 1.0
-    numbers = np.rint((places - low) / extent * _SIDE).astype(np.int64)
-    return numbers, [] if query is None else np.round((query - low) / extent * _SIDE, 1).tolist()
+    return low, float((places.max(0) - low).max()) or 1.0
 
 
 def _packed(numbers: Ids, kind: str) -> str:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from nearfar.serving import cohere_routes, errors, openai_routes, search_routes, status_routes, tei_routes
+from nearfar.serving import (
+    cohere_routes,
+    errors,
+    filter_routes,
+    index_routes,
+    map_routes,
+    match_routes,
+    openai_routes,
+    page_routes,
+    search_routes,
+    status_routes,
+    tei_routes,
+)
 from nearfar.serving.keys import OPEN, Keys, RequireKey
 from nearfar.serving.service import Service
 from nearfar.serving.traffic import BodyLimit, Traffic
@@ -23,8 +35,6 @@ def create_app(
     *,
     keys: Keys | None = None,
     hosts: Sequence[str] | None = None,
-    routers: Iterable[APIRouter] = (),
-    open_paths: Iterable[str] = (),
 ) -> FastAPI:
     """Return the application of a service.
 
@@ -33,8 +43,6 @@ def create_app(
         keys: who may ask; None is everybody.
         hosts: names by which the server may be called; None is any. A page of another site whose name leads here is
             refused by it.
-        routers: further routes, such as those of a page.
-        open_paths: of them, what needs no key.
     """
 
     @asynccontextmanager
@@ -42,16 +50,19 @@ def create_app(
         yield
         service.close()
 
-    app = FastAPI(title="nearfar", version=version("nearfar"), description=ABOUT, lifespan=lifespan, redoc_url=None)
-    modules = (openai_routes, cohere_routes, tei_routes, status_routes)
-    for each in (*(module.router(service) for module in modules), *routers):
-        app.include_router(each)
-    if service.index is not None:
-        app.include_router(search_routes.router(service, service.index))
+    about: dict[str, Any] = {"title": "nearfar", "version": version("nearfar"), "description": ABOUT}
+    # FastAPI's own pages load scripts from elsewhere.
+    app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
+    for module in (openai_routes, cohere_routes, tei_routes, status_routes, page_routes):
+        app.include_router(module.router(service))
+    if (index := service.index) is not None:
+        for of_index in (search_routes, index_routes, match_routes, map_routes):
+            app.include_router(of_index.router(service, index))
+        app.include_router(filter_routes.router(index))
     errors.install(app, service.hidden)
     app.add_middleware(BodyLimit, most=service.limits.body)  # the last one added is the first that a request meets
     if keys:
-        app.add_middleware(RequireKey, keys=keys, open_paths=OPEN | frozenset(open_paths))
+        app.add_middleware(RequireKey, keys=keys, open_paths=OPEN | page_routes.page_paths())
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(Traffic, gate=service.gate, counts=service.counts)

@@ -17,7 +17,7 @@ from nearfar.serving.errors import ApiError
 VARIABLE = "NEARFAR_KEYS"  # of the environment: hashes with commas between
 _HASH = re.compile(r"[0-9a-f]{64}")
 # What is open without a key: whether it lives, and the description of the interface.
-OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
+OPEN = frozenset({"/health", "/ready", "/openapi.json"})
 
 
 class Keys:

@@ -112,13 +112,13 @@ def router(service: Service, index: Index) -> APIRouter:
     @routes.post("/documents", response_model=Added, responses=responses(403))
     async def add(request: NewRows) -> dict[str, int]:
         """Add rows, or replace those of their ids."""
-        _refuse_writing(service)
+        refuse_writing(service)
         return await run_in_threadpool(_added, service, index, request)
 
     @routes.delete("/documents/{name:path}", response_model=Deleted, responses=responses(403, 404))
     async def delete(name: Annotated[str, Path(max_length=2000)]) -> dict[str, int]:
         """Remove a row."""
-        _refuse_writing(service)
+        refuse_writing(service)
         removed = await run_in_threadpool(index.delete, [name])
         if not removed:
             raise ApiError(404, f"no row has the id {name!r:.80}", param="name", code="not_found")
@@ -135,7 +135,7 @@ def _searched(service: Service, index: Index, request: SearchRequest) -> list[An
         return list(index.search(like=request.like, k=request.k, **how))
     query: Any = request.text if request.vector is None else request.vector
     if request.image is not None:
-        query = _picture(request.image, "image")
+        query = picture(request.image, "image")
     if request.vector is None and request.mode != "words":
         model = required(service)
         if request.text is not None and not request.truncate:
@@ -150,7 +150,7 @@ def _added(service: Service, index: Index, request: NewRows) -> dict[str, int]:
         if given.text is not None:
             row["text"] = given.text
         if given.image is not None:
-            row["image"] = _picture(given.image, f"documents.{number}.image")
+            row["image"] = picture(given.image, f"documents.{number}.image")
         rows.append(row)
     texts = [row["text"] for row in rows if "text" in row and "image" not in row]
     if not request.truncate and texts:
@@ -167,7 +167,7 @@ def _scorer(service: Service) -> Any:
     return lambda queries, texts: service.thread.call(lambda: score(queries, texts)).result()
 
 
-def _picture(text: str, param: str) -> Any:
+def picture(text: str, param: str) -> Any:
     """Return the pixels of a picture's file in base64. Errors: `ApiError` by field."""
     from nearfar.pictures.decode import BadPictureError, decoded
 
@@ -181,6 +181,7 @@ def _picture(text: str, param: str) -> Any:
         raise ApiError(400, f"{param}: {error}", param=param) from error
 
 
-def _refuse_writing(service: Service) -> None:
+def refuse_writing(service: Service) -> None:
+    """Refuse to write where the server only reads. Errors: `ApiError`."""
     if service.read_only:
         raise ApiError(403, "this server only reads its index", code="read_only")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -100,6 +100,19 @@ def whole_words(text: str) -> list[str]:
 def words_and_signs(text: str) -> list[str]:
     """Return `whole_words`, with runs of signs (`=>`) and short options (`-r`) as words, too, for code."""
     return _WORD_OR_SIGNS.findall(text.lower()) if text.isascii() else _folded(*_pieces(text, signs=True))
+
+
+def word_places(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the words of a text stand, (start, stop) in its characters; identifiers are whole.
+
+    Of scripts without spaces these are the pairs of neighbouring characters, which overlap, or a single character.
+    """
+    for found in (_WORD if text.isascii() else _unicode().word).finditer(text):
+        if not _unspaced(found.group()):
+            yield found.span()
+            continue
+        characters = [one.span() for one in _unicode().unspaced.finditer(text, *found.span())]
+        yield from [(a[0], b[1]) for a, b in pairwise(characters)] or characters
 
 
 def has_word(text: str) -> bool:

@@ -19,7 +19,7 @@ from nearfar.index.backends.pgvector_approximate import KNOWN as PGVECTOR
 from nearfar.index.backends.rows_table import RowsTable, Slots, State
 from nearfar.index.filters import Filter
 from nearfar.index.rescore import best, exact_scores
-from nearfar.index.rows import Kinds, Nearest, Row, Rows, Vectors
+from nearfar.index.rows import Kinds, Nearest, Row, Rows, Value, Vectors
 from nearfar.index.scan import FEW, Scan, rounding
 
 _T = TypeVar("_T")
@@ -110,6 +110,11 @@ class Exact:
         """Return the ids of all rows, or of those that match, ascending."""
         with self._table.reading():
             return self._table.ids(where)
+
+    def value_counts(self, field: str, where: Filter | None = None, most: int = 50) -> dict[Value, int] | None:
+        """Return how many rows have each value of a field; None where there are more than `most` values."""
+        with self._table.reading():
+            return self._table.value_counts(field, where, most)
 
     def scan(self, size: int = 4096) -> Iterator[Rows]:
         """Yield all rows with their vectors, at most `size` at a time, in the order in which they were written."""

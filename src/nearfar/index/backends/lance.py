@@ -133,6 +133,12 @@ class Lance:
         names: list[Any] = found["id"].to_pylist()
         return sorted(names)
 
+    def value_counts(self, field: str, where: Filter | None = None, most: int = 50) -> dict[Value, int] | None:
+        """Return how many rows have each value of a field; None where there are more than `most` values."""
+        found = self._read([column(field)], None if where is None else expression(where, self.fields))
+        counts: Any = found[column(field)].drop_null().value_counts()
+        return None if len(counts) > most else {one["values"]: one["counts"] for one in counts.to_pylist()}
+
     def scan(self, size: int = 4096) -> Iterator[Rows]:
         """Yield all rows with their vectors, at most `size` at a time, in any order, of one version of the table."""
         with self._reading():

@@ -19,7 +19,7 @@ from nearfar.index.backends.pgvector_approximate import KNOWN, index_of, indexed
 from nearfar.index.backends.postgres import PLACE, Postgres, check_dimension, check_place, do, prepare, received
 from nearfar.index.filter_sql import compiled, quoted, stored_as
 from nearfar.index.filters import Filter
-from nearfar.index.rows import Kind, Kinds, Nearest, Row, Rows, Vectors
+from nearfar.index.rows import Kind, Kinds, Nearest, Row, Rows, Value, Vectors
 
 _NAME, _MADE = re.compile(r"[a-z_][a-z0-9_]{0,40}"), re.compile(r"[a-z_][a-z0-9_]{0,40}_[0-9a-f]{8}")
 _FILE = "table"  # in the place: the table's whole name
@@ -95,11 +95,8 @@ class Pgvector:
     def upsert(self, rows: Rows) -> None:
         """Add rows; one of an id that is there replaces it."""
         names = ["text", "vector", *(quoted(name, "postgres") for name in self.fields)]
-        values: list[Any] = [
-            rows.texts,
-            rows.vectors,
-            *(rows.fields.get(name, [None] * len(rows)) for name in self.fields),
-        ]
+        of_fields = (rows.fields.get(name, [None] * len(rows)) for name in self.fields)
+        values: list[Any] = [rows.texts, rows.vectors, *of_fields]
         order = sorted(range(len(rows)), key=lambda i: rows.ids[i])  # alike in all writers, so that none blocks another
         with self._server.writing() as cursor:
             cursor.executemany(
@@ -119,14 +116,8 @@ class Pgvector:
         with self._server.reading() as cursor:
             do(cursor, f"SELECT id, text{self._field_columns} FROM {self.table} WHERE id = ANY(%s)", [list(ids)])
             found = {row[0]: row for row in cursor}
-        rows: list[Row | None] = []
-        for name in ids:
-            if (row := found.get(name)) is None:
-                rows.append(None)
-            else:
-                cells = {field: value for field, value in zip(self.fields, row[2:]) if value is not None}
-                rows.append(Row(row[0], row[1], cells))
-        return rows
+        fields = {key: {f: v for f, v in zip(self.fields, row[2:]) if v is not None} for key, row in found.items()}
+        return [Row(name, found[name][1], fields[name]) if name in found else None for name in ids]
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """Return the vectors (n, d) of rows that are there. Errors: `KeyError` naming an id that is not."""
@@ -148,6 +139,15 @@ class Pgvector:
         with self._server.reading() as cursor:
             do(cursor, f"SELECT id FROM {self.table} WHERE {condition} ORDER BY id", parameters)
             return [name for (name,) in cursor]
+
+    def value_counts(self, field: str, where: Filter | None = None, most: int = 50) -> dict[Value, int] | None:
+        """Return how many rows have each value of a field; None where there are more than `most` values."""
+        (condition, parameters), name = compiled(where, "postgres"), quoted(field, "postgres")
+        select = f"SELECT {name}, count(*) FROM {self.table} WHERE {name} IS NOT NULL AND {condition} GROUP BY {name}"
+        with self._server.reading() as cursor:
+            do(cursor, f"{select} LIMIT {most + 1}", parameters)
+            found: dict[Value, int] = dict(cursor.fetchall())
+        return None if len(found) > most else found
 
     def scan(self, size: int = 4096) -> Iterator[Rows]:
         """Yield all rows with their vectors, at most `size` at a time, in the order of ids; each part as it is then."""

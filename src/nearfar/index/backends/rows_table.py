@@ -113,6 +113,17 @@ class RowsTable:
         (count,) = self._file.do(f"SELECT count(*) FROM rows WHERE {condition}", parameters).fetchone()
         return int(count)
 
+    def value_counts(self, field: str, where: Filter | None, most: int) -> dict[Value, int] | None:
+        """Return how many rows have each value of a field; None where there are more than `most` values."""
+        (condition, parameters), name = compiled(where, "sqlite"), quoted(field, "sqlite")
+        having = f"FROM rows WHERE {name} IS NOT NULL AND {condition}"
+        few = f"SELECT DISTINCT {name} {having} LIMIT {most + 1}"  # which ends early where there are many
+        if len(self._file.do(few, parameters).fetchall()) > most:
+            return None
+        kind = self.fields[field]
+        found = self._file.do(f"SELECT {name}, count(*) {having} GROUP BY {name}", parameters)
+        return {bool(value) if kind == "boolean" else value: count for value, count in found}
+
     def ids(self, where: Filter | None) -> list[str]:
         """Return the ids of all rows, or of those that match, ascending."""
         condition, parameters = compiled(where, "sqlite")

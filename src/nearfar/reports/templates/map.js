@@ -7,13 +7,13 @@ const FADED = 40; // of 128: how much of its colour a point has that is not in q
 //   rest: the group that lies below all others, or -1, links: [[row, row]], query: null or {x, y, rows}}; x and y of a query may lie outside of the rows' square.
 // callbacks, all optional: point(row or -1, x, y, how) with how "pointer" or "key" or "none", x and y in the canvas;
 //   select(rows).
-// It returns {fit, zoom(factor), lasso(on), select(rows), only(groups or null), go(row), draw()}.
+// It returns {fit, zoom(factor), lasso(on), select(rows), only(groups or null), go(row), draw(), ask(query or null)}.
 export function pointMap(canvas, data, callbacks = {}) {
   const { xy, group } = data;
   const count = group.length;
   const context = canvas.getContext("2d", { alpha: false });
   const grid = gridOf(xy, count);
-  const bounds = boundsOf(xy, data.query);
+  let bounds = boundsOf(xy, data.query);
   const chosen = new Uint8Array(count);
   let anyChosen = false, groups = null;
   let width = 0, height = 0, ratio = 1, image = null, pixels = null, margin = 0;
@@ -280,6 +280,11 @@ export function pointMap(canvas, data, callbacks = {}) {
   return {
     fit, zoom, select, go, draw,
     lasso(on) { lassoing = on; },
+    ask(query) { // another query in the place of data.query
+      data = { ...data, query };
+      bounds = boundsOf(xy, query);
+      if (fitted) fit(); else redraw(false);
+    },
     only(some) { groups = some; order = ordered(); redraw(); },
   };
 }

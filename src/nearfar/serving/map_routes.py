@@ -1,0 +1,176 @@
+"""The map of an index over HTTP: where its rows lie, and where a query lies among them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from nearfar.index.index import Index
+from nearfar.index.kept_map import kept_map, state
+from nearfar.reports.map import beginning, drawing, place_drawn, rows_shown
+from nearfar.serving.errors import ApiError, responses
+from nearfar.serving.fields import Body, Text
+from nearfar.serving.openai_routes import JSON
+from nearfar.serving.search_routes import picture, refuse_writing
+from nearfar.serving.service import Service
+from nearfar.uses.map import map_of_index, rows_of_index
+from nearfar.vectors.corpus_map import CorpusMap
+
+NEIGHBOURS = 10  # to which a query is joined
+Method = Literal["pca", "umap"]
+
+
+class MapLegend(BaseModel):
+    """A colour of the map: its value, how many rows have it."""
+
+    name: str
+    size: int
+    style: str
+
+
+class KeptShare(BaseModel):
+    """The share of each row's nearest neighbours in the space that are its nearest on the map, and by chance."""
+
+    share: float
+    chance: float
+    neighbours: int
+    sample: int
+
+
+class DrawnMap(BaseModel):
+    """Where rows lie, compactly.
+
+    rows: of the map; shown: of them, drawn by chance where there are many. shares: of the variance along both axes.
+    xy: base64 of 2 * shown little-endian 16-bit numbers. value: base64 of 32-bit numbers, which of `names` each row
+    has. colours: CSS variables by value, the last one of all further values.
+    """
+
+    method: str
+    rows: int
+    shown: int
+    kept: KeptShare
+    shares: list[float] | None
+    legend: list[MapLegend]
+    xy: str
+    value: str
+    names: list[str]
+    colours: list[str]
+    rest: int
+    by: str | None
+    ids: list[str]
+    texts: list[str]
+
+
+class MapRequest(Body):
+    """Which map to make. That there is a body keeps pages of other sites from asking."""
+
+    method: Literal["pca"]
+
+
+class PlaceRequest(Body):
+    """A query, a text or a picture's file in base64, to be placed on the map."""
+
+    text: Text | None = None
+    image: str | None = None
+    method: Method = "pca"
+
+
+class NearRow(BaseModel):
+    """A row near to a query in the space, and its cosine."""
+
+    id: str
+    score: float
+    text: str
+
+
+class Placed(BaseModel):
+    """Where a query lies in the drawing, and the rows nearest to it in the space, best first."""
+
+    x: float
+    y: float
+    near: list[NearRow]
+
+
+class MapMade(BaseModel):
+    """Which map was made, and of how many rows."""
+
+    method: str
+    rows: int
+
+
+class ServedMap:
+    """The map that is kept of an index, read once as long as the index stays as it is."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._read: tuple[Any, CorpusMap, Any] | None = None  # with the rows that are shown
+
+    def of(self, method: Method) -> tuple[CorpusMap, Any]:
+        """Return a map and which of its rows (m,) are shown. Errors: `ApiError` where none is kept."""
+        key = method, state(self._index)
+        if self._read is None or self._read[0] != key:
+            found = kept_map(self._index, method)
+            if found is None:
+                option = "" if method == "pca" else f" --method {method}"
+                raise ApiError(
+                    404,
+                    "no map is kept of the index as it is now; make one: "
+                    f"nearfar map {self._index.folder.name}{option}, or POST /map",
+                    code="no_map",
+                )
+            self._read = key, found, rows_shown(len(found.ids), None)
+        return self._read[1:]
+
+
+def router(service: Service, index: Index) -> APIRouter:
+    """Return the routes."""
+    routes, served = APIRouter(tags=["map"]), ServedMap(index)
+
+    @routes.get("/map", response_model=DrawnMap, responses=responses(404))
+    async def drawn(method: Method = "pca", by: Annotated[str | None, Query(max_length=256)] = None) -> Response:
+        """Give the map that is kept of the index as it is now."""
+        return Response(await run_in_threadpool(_drawn, index, served, method, by), media_type=JSON)
+
+    @routes.post("/map", response_model=MapMade, responses=responses(403))
+    async def make(request: MapRequest) -> MapMade:
+        """Make the map of the two principal axes, and keep it beside the rows."""
+        refuse_writing(service)
+        found, _ = await run_in_threadpool(map_of_index, index, request.method)
+        return MapMade(method=found.method, rows=len(found.ids))
+
+    @routes.post("/map/place", response_model=Placed, responses=responses(404))
+    async def place(request: PlaceRequest) -> Placed:
+        """Place a query on the map."""
+        return await run_in_threadpool(_placed, index, served, request)
+
+    return routes
+
+
+def _drawn(index: Index, served: ServedMap, method: Method, by: str | None) -> bytes:
+    found, shown = served.of(method)
+    rows, legend = drawing(found, rows_of_index(index, found, shown, by))
+    facts = {
+        "method": found.method,
+        "rows": len(found.ids),
+        "shown": len(shown),
+        "kept": found.kept,
+        "shares": None if found.axes is None else found.axes.shares.tolist(),
+        "legend": [{"name": one.name, "size": one.size, "style": one.style} for one in legend],
+    }
+    return orjson.dumps(facts | rows)
+
+
+def _placed(index: Index, served: ServedMap, request: PlaceRequest) -> Placed:
+    if (request.text is None) == (request.image is None):
+        raise ApiError(400, "give one of text, image", param="text")
+    found, shown = served.of(request.method)
+    vector = index.embed(request.text if request.image is None else picture(request.image, "image"))
+    hits = index.search(vector, NEIGHBOURS, mode="vectors")
+    rows = np.array([found.rows[hit.id] for hit in hits if hit.id in found.rows], np.int64)  # others were just written
+    x, y = place_drawn(found, shown, found.locate(vector, rows))
+    return Placed(x=x, y=y, near=[NearRow(id=hit.id, score=hit.score, text=beginning(hit.text or "")) for hit in hits])

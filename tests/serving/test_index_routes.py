@@ -1,0 +1,185 @@
+"""What the page asks: counts of filters, what answers a query, the map, and what the index is; against the index."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from nearfar.index.index import Index
+from nearfar.serving.service import Service
+from nearfar.uses.map import map_of_index
+from tests.serving.conftest import LEGS, TEXTS, Make
+from tests.serving.word_model import LONGEST, ServableWords
+
+COLOURS = {"fox": "red", "goose": "grey", "hen": "red"}
+
+
+@pytest.fixture
+def coloured(client: TestClient) -> TestClient:
+    """A client of the four animals, three of which have a colour, and all an own name and the same farm."""
+    rows = []
+    for name, text in TEXTS.items():
+        fields = {"legs": LEGS[name], "farm": "A", "wild": name == "fox"}
+        rows.append(
+            {"id": name, "text": text, "fields": fields | ({"colour": COLOURS[name]} if name in COLOURS else {})}
+        )
+    assert client.post("/documents", json={"documents": rows}).status_code == 200
+    return client
+
+
+def facets(client: TestClient, *conditions: str) -> Any:
+    answer = client.post("/facets", json={"conditions": list(conditions)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def values(found: Any) -> dict[str, dict[Any, int]]:
+    return {one["field"]: {value["value"]: value["count"] for value in one["values"]} for one in found["facets"]}
+
+
+def test_values_are_counted_of_rows_that_meet_the_other_conditions(coloured: TestClient) -> None:
+    assert values(facets(coloured)) == {
+        "legs": {2: 2, 4: 2},
+        "wild": {False: 3, True: 1},
+        "colour": {"red": 2, "grey": 1},
+    }  # not the farm, which is the same everywhere
+    found = facets(coloured, "colour = 'red'", "legs = 2")
+    assert (found["rows"], found["matching"]) == (4, 1)
+    assert values(found) == {
+        "legs": {2: 1, 4: 1},  # of red ones
+        "wild": {False: 1, True: 0},
+        "colour": {"red": 1, "grey": 1},  # with two legs
+    }
+    assert [type(one["value"]) for one in found["facets"][1]["values"]] == [bool, bool]
+
+
+def test_it_is_told_which_condition_leaves_no_row(coloured: TestClient) -> None:
+    found = facets(coloured, "colour = 'grey'", "legs = 4", "farm = 'B'")
+    assert found["matching"] == 0
+    assert [(one["alone"], one["without"]) for one in found["conditions"]] == [(1, 0), (2, 0), (0, 0)]
+    two = facets(coloured, "colour = 'grey'", "legs = 4")["conditions"]
+    assert [(one["alone"], one["without"]) for one in two] == [(1, 2), (2, 1)]
+
+
+def test_counts_follow_what_is_written(coloured: TestClient) -> None:
+    assert facets(coloured)["rows"] == 4
+    coloured.post("/documents", json={"documents": [{"id": "cat", "text": "a cat", "fields": {"colour": "blue"}}]})
+    assert values(facets(coloured))["colour"] == {"red": 2, "grey": 1, "blue": 1}
+    assert coloured.post("/facets", json={"conditions": ["colour = "]}).status_code == 400
+
+
+def test_words_and_the_nearest_sentence_of_a_row(client: TestClient) -> None:
+    text = "Foxes run at night. A goose flies south! Nobody sleeps."
+    client.post("/documents", json={"documents": [{"id": "long", "text": text}]})
+    found = client.post("/matches", json={"text": "flying goose south", "ids": ["long", "fox", "nobody"]}).json()
+    assert found["terms"] == {"fli": "flying", "goos": "goose", "south": "south"}
+    by_id = {row["id"]: row for row in found["rows"]}
+    assert set(by_id) == {"long", "fox"}
+    assert [text[a:b] for a, b in by_id["long"]["words"]] == ["goose", "flies", "south"]
+    start, stop = by_id["long"]["sentence"]
+    assert text[start:stop] == "A goose flies south!"
+    assert by_id["fox"]["words"] == [] and by_id["fox"]["sentence"] is None  # it has one alone
+    without = client.post("/matches", json={"text": "goose", "ids": ["long"], "sentences": False}).json()["rows"][0]
+    assert without["sentence"] is None and without["words"] == by_id["long"]["words"][:1]
+
+
+def test_places_are_code_points(client: TestClient) -> None:
+    text = "\U0001f98a\U0001f98a a gr\u00fcn goose \u91cd\u7f6e\u5bc6\u7801"
+    client.post("/documents", json={"documents": [{"id": "x", "text": text}]})
+    row = client.post("/matches", json={"text": "GR\u00dcN \u7f6e\u5bc6", "ids": ["x"]}).json()["rows"][0]
+    assert [text[a:b] for a, b in row["words"]] == ["gr\u00fcn", "\u7f6e\u5bc6"]
+
+
+def test_a_sentence_without_a_vector_is_passed_over(client: TestClient) -> None:
+    client.post("/documents", json={"documents": [{"id": "x", "text": "A hen sits. It is here."}]})
+    service: Service = client.app_state["service"]
+    assert service.model is not None
+    service.index.add([{"id": "odd", "text": "zero. A red hen. poison."}], np.ones((1, 16)))  # type: ignore[union-attr]
+    row = client.post("/matches", json={"text": "hen", "ids": ["odd"]}).json()["rows"][0]
+    assert row["sentence"] == [6, 16]
+
+
+def test_a_map_is_there_once_it_was_made(coloured: TestClient) -> None:
+    error = coloured.get("/map").json()["error"]
+    assert error["code"] == "no_map" and "nearfar map rows.index" in error["message"]
+    assert coloured.post("/map").status_code == 400  # as a form of another site would send it
+    assert coloured.post("/map", json={"method": "pca"}).json() == {"method": "pca", "rows": 4}
+    found = coloured.get("/map", params={"by": "colour"}).json()
+    xy = np.frombuffer(base64.b64decode(found["xy"]), "<u2").reshape(-1, 2)
+    value = np.frombuffer(base64.b64decode(found["value"]), "<u4")
+    assert sorted(found["ids"]) == sorted(TEXTS) and len(xy) == 4
+    names = [found["names"][one] for one in value]
+    assert dict(zip(found["ids"], names)) == {**COLOURS, "pig": "(none)"}
+    assert {one["name"]: one["size"] for one in found["legend"]} == {"red": 2, "grey": 1, "(none)": 1}
+    index = coloured.app_state["service"].index
+    drawn, _ = map_of_index(index)
+    square = (drawn.places - drawn.places.min(0)) / (drawn.places.max(0) - drawn.places.min(0)).max() * 65535
+    assert np.abs(xy - square).max() <= 1
+    assert found["kept"]["share"] == drawn.kept.share
+    assert coloured.get("/map", params={"by": "nothing"}).status_code == 400
+    coloured.delete("/documents/pig")
+    assert coloured.get("/map").status_code == 404  # it was of other rows
+
+
+def test_a_query_lies_where_a_row_of_its_vector_lies(coloured: TestClient) -> None:
+    coloured.post("/map", json={"method": "pca"})
+    found = coloured.get("/map").json()
+    xy = np.frombuffer(base64.b64decode(found["xy"]), "<u2").reshape(-1, 2)
+    service = coloured.app_state["service"]
+    # The query's prompt is one word more, so it is asked as the rows were embedded: without one.
+    service.model.model.prompt = lambda _: ""
+    placed = coloured.post("/map/place", json={"text": TEXTS["goose"]}).json()
+    assert placed["near"][0]["id"] == "goose" and placed["near"][0]["score"] == pytest.approx(1, abs=1e-5)
+    assert [placed["x"], placed["y"]] == pytest.approx(xy[found["ids"].index("goose")].tolist(), abs=2)
+    assert coloured.post("/map/place", json={}).status_code == 400
+
+
+def test_an_index_says_what_it_is(coloured: TestClient, model: ServableWords) -> None:
+    found = coloured.get("/index").json()
+    assert (found["name"], found["rows"], found["texts"], found["backend"]) == ("rows.index", 4, 4, "exact")
+    assert found["fields"] == {"legs": "integer", "farm": "text", "wild": "boolean", "colour": "text"}
+    assert found["model"]["fingerprint"] == found["fingerprint"] == model.fingerprint
+    assert found["approximate"] is None and found["read_only"] is False
+    assert "/" not in str(found)  # no path of the server's
+
+
+def test_a_check_says_what_is_wrong(coloured: TestClient) -> None:
+    assert coloured.post("/index/check", json={}).json()["problems"] == []
+    service = coloured.app_state["service"]
+    with service.index._opened.reading() as (_, store):
+        store.backend.delete(["fox"])  # behind the back of words
+    assert "the backend has 3 rows" in coloured.post("/index/check", json={}).json()["problems"][0]
+
+
+def test_the_share_of_texts_that_are_cut(coloured: TestClient) -> None:
+    service: Service = coloured.app_state["service"]
+    service.index.add([{"id": "long", "text": "word " * (LONGEST + 1)}])  # type: ignore[union-attr]
+    found = coloured.get("/index/texts").json()
+    assert (found["of"], found["read"], found["truncated"], found["longest"]) == (5, 5, 1, LONGEST)
+
+
+def test_who_only_reads_changes_nothing(make: Make) -> None:
+    client = make(with_index=True, read_only=True)
+    assert client.get("/index").json()["read_only"] is True
+    assert client.post("/index/check", json={}).status_code == 403
+    assert client.post("/map", json={"method": "pca"}).status_code == 403
+
+
+def test_without_a_model_words_are_lit_and_nothing_is_embedded(model: ServableWords, tmp_path: Path) -> None:
+    from nearfar.serving.app import create_app
+
+    with Index.create(tmp_path / "rows.index", model) as index:
+        index.add([{"id": name, "text": f"{text}. So it is."} for name, text in TEXTS.items()])
+    service = Service.of(None)
+    service.index = Index.open(tmp_path / "rows.index")
+    client = TestClient(create_app(service), raise_server_exceptions=False)
+    assert client.get("/index").json()["model"] is None
+    row = client.post("/matches", json={"text": "red fox", "ids": ["fox"]}).json()["rows"][0]
+    assert len(row["words"]) == 2 and row["sentence"] is None
+    assert client.get("/index/texts").json()["truncated"] is None
+    service.close()
