@@ -70,13 +70,13 @@ def cut_texts(articles: list[str], tokens: Any, count: int) -> list[str]:
     special = 2 * single - double  # tokens that each text has beside those of its words
     for row in draws.permutation(len(articles)).tolist():
         words = articles[row].split()
+        sizes = special + np.cumsum(tokens(words) - special) if words else np.zeros(1)  # (w,) of the first words
+        if sizes[-1] <= TOKENS[1]:
+            continue  # a short article would have the short texts
         asked = int(draws.integers(TOKENS[0], TOKENS[1] + 1))
-        size = special + np.cumsum(tokens(words) - special) if words else np.zeros(0)
-        fitting = int(np.searchsorted(size, asked, side="right"))
-        if fitting < len(words):  # an article that is long enough
-            text = " ".join(words[:fitting])
-            if TOKENS[0] <= int(tokens([text])[0]) <= TOKENS[1]:
-                found.append(text)
+        text = " ".join(words[: int(np.searchsorted(sizes, asked, side="right"))])
+        if text and TOKENS[0] <= int(tokens([text])[0]) <= TOKENS[1]:
+            found.append(text)
         if len(found) == count:
             return found
     raise SystemExit(f"only {len(found)} articles are long enough for {count} texts; ask for fewer by --texts")
