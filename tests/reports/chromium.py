@@ -23,16 +23,21 @@ FLAGS = (
 )
 
 
-def dumped(page: str, folder: Path) -> str:
-    """Return what a page is once its scripts have run; the test is skipped where there is no Chromium."""
+def chromium() -> str:
+    """Return where Chromium is; the test is skipped where there is none."""
     found = next(
         (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
     )
     if not found:
         pytest.skip("no Chromium is installed")
+    return found
+
+
+def dumped(page: str, folder: Path) -> str:
+    """Return what a page is once its scripts have run; the test is skipped where there is no Chromium."""
     file = folder / "page.html"
     file.write_text(page, encoding="utf-8")
-    words = [found, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
+    words = [chromium(), *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
     return subprocess.run(words, capture_output=True, text=True, timeout=240, check=True).stdout
 
 
