@@ -48,7 +48,7 @@ def in_a_process(*words: str, folder: Path) -> tuple[int, str, str, bool]:
         (["serve", "model", "--review", "nothing.jsonl"], "nothing.jsonl: cannot be read as mined negatives"),
         (
             ["serve", "model", "--decisions", "d.jsonl"],
-            "says where decisions go; say what to decide on: --review FILE.jsonl",
+            "say what to decide on: --review FILE",
         ),
         (["audit", "notes.dat"], "notes.dat: its name does not say what it holds"),
         (["train", "adapt", "data.path=notes.dat"], "notes.dat: its name does not say what it holds"),
