@@ -171,8 +171,9 @@ class Model:
         reader = side(self.encoder, role)
         name = f"this model's {role or 'key'} side" if isinstance(self.encoder, TwoSided) else "this model"
         prompted = checked_cells(reader, name, cells, self.prompt(role), first)
-        with self._precision():  # `frozen_projection` encodes here
-            return reader.inputs(prompted).to(self._device)
+        device = self._device
+        with self._precision(device):  # `frozen_projection` encodes here
+            return reader.inputs(prompted).to(device)
 
     @torch.inference_mode()
     def encoded(self, inputs: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -181,7 +182,7 @@ class Model:
         A row whose length is zero, or not finite, has no vector: what stands there is of no use. The encoder must not
         be in training mode.
         """
-        with self._precision():
+        with self._precision(self._device):
             raw = self.encoder(inputs).float()  # (n, dim)
         return normalize(raw, dim=1).cpu().numpy(), raw.norm(dim=1).cpu().numpy()
 
@@ -190,9 +191,9 @@ class Model:
         parameter = next(cast("torch.nn.Module", self.encoder).parameters(), None)  # None before `prepare`
         return torch.device("cpu") if parameter is None else parameter.device
 
-    def _precision(self) -> torch.autocast:
-        kind = self._device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.bf16 or torch.is_autocast_enabled(kind))
+    def _precision(self, device: torch.device) -> torch.autocast:
+        enabled = self.bf16 or torch.is_autocast_enabled(device.type)
+        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
     def save(self, folder: str | Path) -> Path:
         """Write the model folder, also in the forms of other tools that the encoder has (sentence-transformers).

@@ -45,6 +45,11 @@ def in_a_process(*words: str, folder: Path) -> tuple[int, str, str, bool]:
         (["serve", "model", "--host", "0.0.0.0"], "everybody who reaches this machine could ask; give keys"),
         (["serve", "model", "--keys", "pairs.jsonl"], "pairs.jsonl: key 1 is no SHA-256"),
         (["serve", "model", "--model", "model"], "model: is no index"),
+        (["serve", "model", "--review", "nothing.jsonl"], "nothing.jsonl: cannot be read as mined negatives"),
+        (
+            ["serve", "model", "--decisions", "d.jsonl"],
+            "say what to decide on: --review FILE",
+        ),
         (["audit", "notes.dat"], "notes.dat: its name does not say what it holds"),
         (["train", "adapt", "data.path=notes.dat"], "notes.dat: its name does not say what it holds"),
         (["search", "model", "notes.dat", "fox"], "notes.dat: its name does not say what it holds"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nearfar.data.table import Table
+from nearfar.mining.review_file import read_suspects
 from nearfar.positives.columns import Columns
 from tests.cli.calling import Run
 from tests.cli.test_commands import facts, shown
@@ -93,3 +94,11 @@ def test_beir_and_corpus(here: Path, nearfar: Run) -> None:
 )
 def test_refused(here: Path, nearfar: Run, words: tuple[str, ...], said: str) -> None:
     nearfar("mine", "model", "pairs.jsonl", *words).refused(said)
+
+
+def test_a_review_for_a_server_holds_what_the_page_shows(here: Path, nearfar: Run) -> None:
+    told = facts(nearfar("mine", "model", "pairs.jsonl", "--out", "m.jsonl", "--review", "r.jsonl", "--json"))
+    found = read_suspects(here / "r.jsonl")
+    assert 0 < len(found) <= told["likely_false"]
+    mined = {(row["query"], text) for row in map(json.loads, (here / "m.jsonl").open()) for text in row["negative"]}
+    assert {(one.query, one.negative) for one in found} <= mined

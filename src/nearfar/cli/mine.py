@@ -48,8 +48,10 @@ def command(
     split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
     corpus: Annotated[str | None, typer.Option(help="More documents: a .txt file, a table, a BEIR folder.")] = None,
     rescore: Annotated[Path | None, typer.Option(help="A cross-encoder's folder; its scores then decide.")] = None,
-    decisions: Annotated[Path | None, typer.Option(help="What was decided on a page of --review.")] = None,
-    review: Annotated[Path | None, typer.Option(help="Write likely false negatives to this .html file.")] = None,
+    decisions: Annotated[Path | None, typer.Option(help="What was decided on a page of --review, or of serve.")] = None,
+    review: Annotated[
+        Path | None, typer.Option(help="Write likely false negatives: an .html page, or a .jsonl for serve.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -137,8 +139,10 @@ def _checked_outputs(form: str, out: Path, review: Path | None) -> TableForm:
     if form not in get_args(mine.TableForm):
         raise InputError(f"--form {form}: no such form; {nearest(form, get_args(mine.TableForm))}")
     mine.check_table_file(out)
-    if review is not None and review.suffix != ".html":
-        raise InputError(f"{review}: the page is HTML; write to a name that ends in .html")
+    if review is not None and review.suffix not in (".html", ".jsonl"):
+        raise InputError(
+            f"{review}: a page is written to a name that ends in .html, what nearfar serve --review shows to .jsonl"
+        )
     return cast("TableForm", form)
 
 
@@ -177,12 +181,16 @@ def _mined(
 
 
 def _write_review(hard: MiningResult, path: Path, model: str, data: str, rescored: bool) -> Review:
-    """Write the page of likely false negatives, and return what is on it."""
+    """Write the likely false negatives as a page or as rows, and return them."""
+    from nearfar.mining.review_file import write_suspects
     from nearfar.mining.suspects import Bm25Scorer, review
     from nearfar.reports.review import page
     from nearfar.storage.folders import write_text
 
     words: Any = Bm25Scorer(hard)
     found = review(hard, words, scorer="cross-encoder" if rescored else "model")
-    write_text(path, page(found, model=model, data=data, out=path.name))
+    if path.suffix == ".jsonl":
+        write_suspects(found, path)
+    else:
+        write_text(path, page(found, model=model, data=data, out=path.name))
     return found

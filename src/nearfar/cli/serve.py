@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nearfar.cli import Json, emit
-from nearfar.cli._early import refuse_model
+from nearfar.cli._early import refuse_model, reserve
 from nearfar.cli._search_index import is_index
 from nearfar.cli.doctor import EXTRAS
 from nearfar.errors import InputError, NearfarError
 from nearfar.printable import show
 
 if TYPE_CHECKING:
+    from nearfar.serving.review_queue import ReviewQueue
     from nearfar.serving.service import Service
 
 
@@ -38,20 +39,25 @@ def command(
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a batch, at most.")] = 4096,
     queue: Annotated[int, typer.Option(min=1, help="Texts that wait; more are refused with 429.")] = 4096,
     body_mb: Annotated[int, typer.Option(min=1, help="Megabytes of a request, at most.")] = 32,
+    review: Annotated[Path | None, typer.Option(help="Mined negatives to decide on: mine --review FILE.jsonl.")] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="Of --review: where decisions go; by default FILE.decisions.jsonl.")
+    ] = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16: faster on some machines.")] = False,
     as_json: Json = False,
 ) -> int:
     """Serve a model or an index over HTTP.
 
     The interfaces of OpenAI (/v1/embeddings), Cohere (/v2/rerank) and TEI (/embed), and /search and /documents of an
-    index, which has a page to search it with; /docs describes them. SIGTERM and Ctrl-C let it answer what it has.
-    Documentation: docs/serve.md.
+    index, which has a page to search it with; /docs describes them. With --review people decide on mined negatives at
+    /review. SIGTERM and Ctrl-C let it answer what it has. Documentation: docs/serve.md.
     """
     _refuse_missing_packages()
     _refuse_place(served, model)
     from nearfar.serving.keys import VARIABLE, Keys
     from nearfar.serving.server import bound, is_local, serve
 
+    to_review = _review_queue(review, decisions)
     known = Keys.read(keys, os.environ.get(VARIABLE))
     if not len(known) and not is_local(host):
         raise InputError(
@@ -66,12 +72,14 @@ def command(
     given: dict[str, Any] = {"model": model, "name": name, "reranker": reranker, "limits": limits}
     service = Service.open(served, **given, read_only=read_only, bf16=bf16)
     hosts = None if len(known) else ["localhost", "127.0.0.1", "::1", "[::1]", *(allow_host or [])]
-    app = create_app(service, keys=known, hosts=hosts)
+    app = create_app(service, keys=known, hosts=hosts, **_review_routes(to_review))
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{socket.getsockname()[1]}"
 
     def started() -> None:
         facts = _facts(service, url, keys=len(known))
+        if to_review is not None:
+            facts["review"] = {"url": f"{url}/review", "items": len(to_review), "decisions": str(to_review.place)}
         emit(facts, as_json, lambda: show(*_lines(facts)))
         sys.stdout.flush()  # who waits for the line may read a pipe
 
@@ -82,6 +90,30 @@ def _refuse_missing_packages() -> None:
     missing = [package for package in EXTRAS["serve"][0] if find_spec(package) is None]
     if missing:
         raise InputError(f"a server needs {', '.join(missing)}: pip install 'nearfar[serve]'")
+
+
+def _review_queue(review: Path | None, decisions: Path | None) -> ReviewQueue | None:
+    """Return what people decide on, and hold its file of decisions until the command ends."""
+    if review is None:
+        if decisions is not None:
+            raise InputError(
+                f"--decisions {decisions}: says where decisions go; say what to decide on: --review FILE.jsonl"
+            )
+        return None
+    from nearfar.serving.review_queue import ReviewQueue
+
+    queue = ReviewQueue.open(review, decisions)
+    reserve(queue.place)
+    return queue
+
+
+def _review_routes(queue: ReviewQueue | None) -> dict[str, Any]:
+    """Return the settings of the application that has the pages of a review."""
+    if queue is None:
+        return {}
+    from nearfar.serving import review_routes
+
+    return {"routers": [review_routes.router(queue)], "open_paths": review_routes.OPEN_PATHS}
 
 
 def _refuse_place(served: str, model: str | None) -> None:
@@ -122,4 +154,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     what += [] if facts["reranker"] is None else [f"reranker {facts['reranker']}"]
     keys = f"{facts['keys']} keys" if facts["keys"] else "no key needed"
     page = "" if facts["rows"] is None else "open it to search; "
-    return [f"{facts['url']}: {', '.join(what)}; {keys}; {page}{facts['url']}/docs says what can be asked"]
+    lines = [f"{facts['url']}: {', '.join(what)}; {keys}; {page}{facts['url']}/docs says what can be asked"]
+    if (review := facts.get("review")) is not None:
+        lines.append(f"{review['url']}: {review['items']:,} mined negatives to decide on, into {review['decisions']}")
+    return lines

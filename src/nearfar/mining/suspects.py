@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Ids
-from nearfar.mining.search import MiningResult
+
+if TYPE_CHECKING:  # it brings torch, which takes seconds
+    from nearfar.mining.search import MiningResult
 
 MARGIN = 0.05  # a negative is close where it scores at most this share below the positive (TopK-PercPos' 95 %)
 MARGINS = ("absolute_margin", "relative_margin")  # bounds that keep what is close to a positive from being negative

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from nearfar.serving import (
@@ -35,6 +35,8 @@ def create_app(
     *,
     keys: Keys | None = None,
     hosts: Sequence[str] | None = None,
+    routers: Iterable[APIRouter] = (),
+    open_paths: Iterable[str] = (),
 ) -> FastAPI:
     """Return the application of a service.
 
@@ -43,6 +45,8 @@ def create_app(
         keys: who may ask; None is everybody.
         hosts: names by which the server may be called; None is any. A page of another site whose name leads here is
             refused by it.
+        routers: further routes, such as those of a review.
+        open_paths: of them, what needs no key.
     """
 
     @asynccontextmanager
@@ -55,6 +59,8 @@ def create_app(
     app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
     for module in (openai_routes, cohere_routes, tei_routes, status_routes, page_routes):
         app.include_router(module.router(service))
+    for each in routers:
+        app.include_router(each)
     if (index := service.index) is not None:
         for of_index in (search_routes, index_routes, match_routes, map_routes):
             app.include_router(of_index.router(service, index))
@@ -62,7 +68,7 @@ def create_app(
     errors.install(app, service.hidden)
     app.add_middleware(BodyLimit, most=service.limits.body)  # the last one added is the first that a request meets
     if keys:
-        app.add_middleware(RequireKey, keys=keys, open_paths=OPEN | page_routes.page_paths())
+        app.add_middleware(RequireKey, keys=keys, open_paths=OPEN | page_routes.page_paths() | frozenset(open_paths))
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(Traffic, gate=service.gate, counts=service.counts)

@@ -33,7 +33,7 @@ def page_files() -> dict[str, tuple[bytes, str]]:
 
 def page_paths() -> frozenset[str]:
     """Return the paths that need no key: the page asks for one itself."""
-    return frozenset({"/", "/docs", *(PLACE + name for name in page_files())})
+    return frozenset({"/", "/docs", *_file_places()})
 
 
 def router(service: Service) -> APIRouter:
@@ -48,7 +48,12 @@ def _places(service: Service) -> Iterator[tuple[str, str]]:
     """Yield paths with the files that are there."""
     yield "/", "docs.html" if service.index is None else "index.html"
     yield "/docs", "docs.html"
-    yield from ((PLACE + name, name) for name in page_files() if not name.endswith(".html"))
+    yield from _file_places().items()
+
+
+def _file_places() -> dict[str, str]:
+    """Return the paths of what pages load, and the files."""
+    return {PLACE + name: name for name in page_files() if not name.endswith(".html")}
 
 
 def _answer(name: str) -> Callable[[], Awaitable[Response]]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -49,6 +49,17 @@ class Embedded:
     truncated: list[int]
 
 
+@dataclass(frozen=True)
+class TextReader:
+    """What reads the texts of a role. role: whose side it is, of two. longest: the tokens it reads; None: not said."""
+
+    role: Role
+    tower: Any
+    prompt: str
+    longest: int | None
+    tokenises: bool  # its inputs are made by tokenising alone
+
+
 class ServedModel:
     """A model behind the queue.
 
@@ -61,6 +72,7 @@ class ServedModel:
     def __init__(self, name: str, model: Any, thread: ModelThread) -> None:
         self.name, self.model, self.thread = name, model, thread
         self.dims = sorted({*(first_dims(model) or []), model.dim})  # lengths that its training was made for
+        self._readers: dict[Role, TextReader] = {}  # looking them up takes a tenth of a request's time
         self._by_cost: dict[Role, bool] = {}  # whether inputs cost a token each, by role
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="nearfar-tokenise")
 
@@ -78,8 +90,7 @@ class ServedModel:
     @property
     def max_length(self) -> int | None:
         """The tokens of a text that it reads; None where it does not say."""
-        tower = tower_of(self.model.encoder, self._by_kind(None))
-        return tower.max_length if isinstance(tower, Truncates) else None
+        return self._reader(None).longest
 
     def role(self, name: str, input_type: str | None = None) -> Role:
         """Return the role that a name and an input type say. Errors: `ApiError` for another model, or two roles."""
@@ -94,11 +105,13 @@ class ServedModel:
 
     def role_name(self, role: Role) -> str:
         """Return what a role is called over HTTP; without one: whose prompt or side holds, or none."""
-        if role is not None:
-            return PROMPT_NAMES[role]
+        return self._usual_role_name if role is None else PROMPT_NAMES[role]
+
+    @cached_property
+    def _usual_role_name(self) -> str:
         default = self.model.named_prompts.default
         if default is None and isinstance(self.model.encoder, TwoSided):
-            default = PROMPT_NAMES[self._by_kind(None) or "key"]
+            default = PROMPT_NAMES[self._reader(None).role or "key"]
         return default or "none"
 
     def refuse_dim(self, dim: int | None) -> None:
@@ -118,8 +131,7 @@ class ServedModel:
         """
         self.refuse_dim(dim)
         prepare = partial(self.prepared, texts, role, truncate=truncate)
-        tower = tower_of(self.model.encoder, self._by_kind(role))
-        if sum(map(len, texts)) <= INLINE and isinstance(tower, Tokenises):
+        if sum(map(len, texts)) <= INLINE and self._reader(role).tokenises:
             ready = prepare()
         else:  # many texts, or an encoder that does more than tokenise
             ready = await asyncio.get_running_loop().run_in_executor(self._reading, prepare)
@@ -130,53 +142,57 @@ class ServedModel:
 
     def prepared(self, texts: Sequence[str], role: Role, *, truncate: bool) -> TokenisedTexts:
         """Return texts as inputs, tokenised once. Errors: `ApiError` by row."""
-        reading = self._by_kind(role)
-        tower = tower_of(self.model.encoder, reading)
+        reader = self._reader(role)
         try:
-            inputs = self.model.inputs(texts, reading)
+            inputs = self.model.inputs(texts, reader.role)
         except InputError as error:
             raise ApiError(400, f"input: {error}", param="input") from error
-        prompted = with_prompt(self.model.prompt(reading), texts)
-        tokens = self._tokens(inputs, tower, prompted, reading)
+        prompted = with_prompt(reader.prompt, texts)
+        tokens = self._tokens(inputs, reader, prompted)
         truncated = np.zeros(len(texts), bool)
-        if isinstance(tower, Truncates) and tower.max_length is not None:
-            rows = np.flatnonzero(tokens >= tower.max_length)  # a text of fewer tokens was not cut
-            truncated[rows] = tower.truncated([prompted[row] for row in rows]) if len(rows) else False
+        if reader.longest is not None:
+            rows = np.flatnonzero(tokens >= reader.longest)  # a text of fewer tokens was not cut
+            truncated[rows] = reader.tower.truncated([prompted[row] for row in rows]) if len(rows) else False
             if truncated.any() and not truncate:
-                raise too_long(int(np.flatnonzero(truncated)[0]), tower.max_length)
+                raise too_long(int(np.flatnonzero(truncated)[0]), reader.longest)
         return TokenisedTexts(inputs, tokens, truncated)
 
     def refuse_long(self, texts: Sequence[str], role: Role) -> None:
         """Refuse a text that is longer than the model reads, where it is embedded elsewhere. Errors: `ApiError`."""
-        reading = self._by_kind(role)
-        tower, prompt = tower_of(self.model.encoder, reading), self.model.prompt(reading)
-        if not isinstance(tower, Truncates) or tower.max_length is None:
+        reader = self._reader(role)
+        if reader.longest is None:
             return
         # A token has one character of ASCII at least, so a short text needs no look.
-        short = tower.max_length - 4 - len(prompt)
+        short = reader.longest - 4 - len(reader.prompt)
         rows = [row for row, text in enumerate(texts) if not text.isascii() or len(text) > short]
-        cut = tower.truncated([prompt + texts[row] for row in rows]) if rows else np.zeros(0, bool)
+        cut = reader.tower.truncated([reader.prompt + texts[row] for row in rows]) if rows else np.zeros(0, bool)
         if cut.any():
-            raise too_long(rows[int(np.flatnonzero(cut)[0])], tower.max_length)
+            raise too_long(rows[int(np.flatnonzero(cut)[0])], reader.longest)
 
     def close(self) -> None:
         """Let go of the thread that tokenises."""
         self._reading.shutdown(wait=False)
 
-    def _by_kind(self, role: Role) -> Role:
-        """Return the role whose side reads texts, the given one where both do."""
-        return cast("Role", role_reading(self.model.encoder, "text", role))
+    def _reader(self, role: Role) -> TextReader:
+        """Return what reads the texts of a role: the side that reads texts, the given one where both do."""
+        if role not in self._readers:
+            reading = cast("Role", role_reading(self.model.encoder, "text", role))
+            tower = tower_of(self.model.encoder, reading)
+            longest = tower.max_length if isinstance(tower, Truncates) else None
+            prompt, tokenises = self.model.prompt(reading), isinstance(tower, Tokenises)
+            self._readers[role] = TextReader(reading, tower, prompt, longest, tokenises)
+        return self._readers[role]
 
-    def _tokens(self, inputs: Any, tower: Any, prompted: Sequence[str], reading: Role) -> Ids:
+    def _tokens(self, inputs: Any, reader: TextReader, prompted: Sequence[str]) -> Ids:
         """Return the tokens of each text, (n,): its cost, but for encoders whose cost is another number."""
         costs: Ids = inputs.costs()
-        if not isinstance(tower, Tokenises):
+        if not reader.tokenises:
             return costs
-        if reading not in self._by_cost:  # a static encoder reads an equal token once
-            trial = self.model.inputs([REPEATED], reading).costs()
-            lengths = tower.tokenise([self.model.prompt(reading) + REPEATED])[1]
-            self._by_cost[reading] = bool(trial[0] == lengths[0])
-        return costs if self._by_cost[reading] else np.asarray(tower.tokenise(prompted)[1], np.int64)
+        if reader.role not in self._by_cost:  # a static encoder reads an equal token once
+            trial = self.model.inputs([REPEATED], reader.role).costs()
+            lengths = reader.tower.tokenise([reader.prompt + REPEATED])[1]
+            self._by_cost[reader.role] = bool(trial[0] == lengths[0])
+        return costs if self._by_cost[reader.role] else np.asarray(reader.tower.tokenise(prompted)[1], np.int64)
 
 
 class QueuedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,8 @@ from nearfar.errors import InputError
 from nearfar.serving.service import Service
 
 SWITCH = 0.0005  # seconds; Python's own 5 ms let the thread of the event loop hold the model's up at every operation
+# Of the tokenizers: in one thread a text takes two thirds of the time, and the others belong to the model.
+PARALLEL = "TOKENIZERS_PARALLELISM"
 GRACE = 30  # seconds for connections to close, once nothing is being answered
 
 
@@ -78,6 +81,7 @@ def serve(app: FastAPI, service: Service, made: socket.socket, started: Callable
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="nearfar: %(levelname)s: %(message)s")
     sys.setswitchinterval(SWITCH)
+    os.environ.setdefault(PARALLEL, "false")
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE, ws="none"
     )

@@ -13,6 +13,7 @@ from nearfar.column import Aliases, Ids, content_id
 from nearfar.errors import InputError, nearest
 
 ACTIONS = ("keep", "drop", "positive")
+PairIds = tuple[int, int]  # the content ids of a query and a text
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,7 @@ class Decisions:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file of decisions; the page of nearfar mine --review saves one")
-        actions: dict[tuple[int, int], str] = {}
-        try:
-            for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-                if line.strip():
-                    query, negative, action = _parsed(line, f"{path}: line {number}")
-                    actions[content_id(query), content_id(negative)] = action
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-        return cls._of(actions)
+        return cls._of({pair: action for _, pair, action in lines_of(path)})
 
     def with_aliases(self, aliases: Aliases) -> Self:
         """Return the decisions about what the contents count as."""
@@ -53,13 +46,31 @@ class Decisions:
         return replace(self, dropped=pairs[0], positive=pairs[1])
 
     @classmethod
-    def _of(cls, actions: dict[tuple[int, int], str]) -> Self:
+    def _of(cls, actions: dict[PairIds, str]) -> Self:
         pairs = {
             action: np.array([pair for pair, taken in actions.items() if taken == action], np.int64).reshape(-1, 2)
             for action in ACTIONS
         }
         drop, positive = pairs["drop"], pairs["positive"]
         return cls((drop[:, 0], drop[:, 1]), (positive[:, 0], positive[:, 1]))
+
+
+def lines_of(path: Path) -> list[tuple[str, PairIds, str]]:
+    """Return the lines of a file of decisions, each with its pair and action. Errors: those of `Decisions.read`."""
+    found = []
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+            if line.strip():
+                query, negative, action = _parsed(line, f"{path}: line {number}")
+                found.append((line, pair_ids(query, negative), action))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    return found
+
+
+def pair_ids(query: str, negative: str) -> PairIds:
+    """Return the content ids by which a decision knows its pair."""
+    return content_id(query), content_id(negative)
 
 
 def _parsed(line: str, where: str) -> tuple[str, str, str]:

@@ -1,0 +1,115 @@
+"""The review of mined negatives over HTTP, and its page: one at a time, a key a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from nearfar.printable import printable
+from nearfar.serving.errors import ApiError, responses
+from nearfar.serving.fields import Body
+from nearfar.serving.page_routes import HEADERS
+from nearfar.serving.review_queue import ReviewQueue
+
+LONGEST = 20_000  # characters of a text that are shown
+PAGE = "/review"
+TYPES = {"review.js": "text/javascript", "review.css": "text/css", "page.css": "text/css"}
+# What needs no key: the page asks for one itself.
+OPEN_PATHS = frozenset({PAGE, *(f"{PAGE}/{name}" for name in TYPES)})
+Action = Literal["keep", "drop", "positive"]
+Number = Annotated[int, Path(ge=0, le=10**9)]
+
+
+class Verdict(Body):
+    """Keep it a negative, drop the pair, or take it for a positive."""
+
+    action: Action
+
+
+class ReviewItem(BaseModel):
+    """A mined negative beside its query and a known positive; scores by scorer, of the positive and of the negative.
+
+    number: from 0, of count. action: what was decided on it. decided: how many are. next: the next undecided one.
+    """
+
+    number: int
+    count: int
+    query: str
+    positive: str
+    negative: str
+    scores: dict[str, tuple[float, float]]
+    reason: str
+    action: Action | None
+    decided: int
+    next: int | None
+
+
+def router(queue: ReviewQueue) -> APIRouter:
+    """Return the routes under /review."""
+    routes = APIRouter(prefix=PAGE, tags=["review"])
+
+    @routes.get("/items/{number}", response_model=ReviewItem, responses=responses(404))
+    async def item(number: Number) -> ReviewItem:
+        """Show a mined negative, and what was decided on it."""
+        _refuse_number(queue, number)
+        return await run_in_threadpool(_item, queue, number)
+
+    @routes.put("/items/{number}", response_model=ReviewItem, responses=responses(404))
+    async def decide(number: Number, verdict: Verdict) -> ReviewItem:
+        """Decide on a mined negative."""
+        _refuse_number(queue, number)
+        await run_in_threadpool(queue.decide, number, verdict.action)
+        return await run_in_threadpool(_item, queue, number)
+
+    @routes.delete("/items/{number}", response_model=ReviewItem, responses=responses(404))
+    async def undo(number: Number) -> ReviewItem:
+        """Take back the last decision on a mined negative."""
+        _refuse_number(queue, number)
+        await run_in_threadpool(queue.undo, number)
+        return await run_in_threadpool(_item, queue, number)
+
+    for path, name, kind in [("", "review.html", "text/html"), *((f"/{name}", name, TYPES[name]) for name in TYPES)]:
+        routes.add_api_route(path, _file(name, kind), methods=["GET"], include_in_schema=False)
+    return routes
+
+
+def _refuse_number(queue: ReviewQueue, number: int) -> None:
+    if number >= len(queue):
+        raise ApiError(404, f"no item {number}; there are {len(queue)}, from 0 on", param="number", code="not_found")
+
+
+def _item(queue: ReviewQueue, number: int) -> ReviewItem:
+    one, actions = queue.suspects[number], queue.actions()
+    order = [*range(number + 1, len(queue)), *range(number)]
+    return ReviewItem.model_validate(
+        {
+            "number": number,
+            "count": len(queue),
+            **{name: _shown(getattr(one, name)) for name in ("query", "positive", "negative", "reason")},
+            "scores": {_shown(name): pair for name, pair in one.scores.items()},
+            "action": actions[number],
+            "decided": sum(action is not None for action in actions),
+            "next": next((i for i in order if actions[i] is None), None),
+        }
+    )
+
+
+def _shown(text: str) -> str:
+    """Return a text without its control characters, and only the beginning of a long one."""
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
+
+
+def _file(name: str, kind: str) -> Callable[[], Awaitable[Response]]:
+    shared = name == "page.css"  # with the pages of reports
+    folder = files("nearfar.reports") / "templates" if shared else files("nearfar.serving") / "page"
+    data = (folder / name).read_bytes()
+
+    async def answer() -> Response:
+        return Response(data, headers=HEADERS, media_type=kind)
+
+    return answer

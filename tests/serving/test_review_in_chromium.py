@@ -1,0 +1,94 @@
+"""The page of a review in a headless Chromium, decided on by keys alone."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
+import uvicorn
+
+from nearfar.mining.review_file import write_suspects
+from nearfar.mining.suspects import Review
+from nearfar.positives.relations.decisions import Decisions
+from nearfar.serving import review_routes
+from nearfar.serving.app import create_app
+from nearfar.serving.review_queue import ReviewQueue
+from nearfar.serving.service import Service
+from tests.serving.browser import Tab, tab
+from tests.serving.test_review import ids_of, pairs, suspects
+from tests.serving.word_model import ServableWords
+
+COUNT = 10
+AT = "document.getElementById('place').textContent"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[str, ReviewQueue]]:
+    write_suspects(Review(suspects(COUNT), COUNT, COUNT), tmp_path / "r.jsonl")
+    queue = ReviewQueue.open(tmp_path / "r.jsonl")
+    service = Service.of(ServableWords(), name="words")
+    app = create_app(service, routers=[review_routes.router(queue)], open_paths=review_routes.OPEN_PATHS)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
+        thread = threading.Thread(target=server.run, args=([bound],))
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}", queue
+        server.should_exit = True
+        thread.join()
+
+
+def at(page: Tab, number: int) -> Any:
+    """Wait until an item is shown, and nothing is asked of the server any more."""
+    return page.wait(f"{AT} === '{number} of {COUNT}'")
+
+
+@pytest.mark.slow
+def test_ten_are_decided_by_keys(site: tuple[str, ReviewQueue], tmp_path: Path) -> None:
+    address, queue = site
+    with tab(tmp_path) as page:
+        page.size(390, 844)
+        page.go(f"{address}/review")
+        at(page, 1)
+        keys = "adkadkadka"
+        for number, key in enumerate(keys, 1):
+            page.press(key)
+            if number < COUNT:
+                at(page, number + 1)
+        page.wait("document.getElementById('said').textContent.endsWith('All are decided.')")
+        actions = [{"a": "positive", "d": "drop", "k": "keep"}[key] for key in keys]
+        assert queue.actions() == actions
+        all_of, found = suspects(COUNT), Decisions.read(queue.place)
+        assert pairs(found.positive) == {ids_of(one) for one, key in zip(all_of, keys) if key == "a"}
+        assert pairs(found.dropped) == {ids_of(one) for one, key in zip(all_of, keys) if key == "d"}
+        assert page.evaluate("document.getElementById('query').textContent").startswith("q <img src=x")
+        assert page.evaluate("document.querySelectorAll('main img').length") == 0
+        page.press("u")  # the last one
+        page.wait("document.getElementById('said').textContent.startsWith('Taken back. 9 of 10')")
+        assert page.evaluate("location.hash") == "#10"
+        page.press("u")  # and the one before, on which the page is then
+        at(page, 9)
+        assert queue.actions() == [*actions[:8], None, None]
+        assert page.evaluate("document.activeElement.id") == "query"
+        page.go(f"{address}/review#4")  # the place is in the address
+        at(page, 4)
+        assert page.evaluate("document.querySelector('[aria-pressed=true]').dataset.action") == "positive"
+        page.press("ArrowRight")
+        at(page, 5)
+        page.evaluate("history.back()")
+        at(page, 4)
+        page.press("n")
+        at(page, 9)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.problems == []
+        assert all(url.startswith((address, "data:", "about:")) for url in page.requests)
