@@ -149,7 +149,7 @@ def test_an_example_of_all_keys_is_a_distinct_query_with_each_of_its_keys_once(r
 
 
 def test_all_keys_are_another_data_set_for_a_resumed_run_and_take_no_mined_negatives() -> None:
-    rows = [(["a"], ["b", "c"], [], "d")]
+    rows: list[tuple[list[str], list[str], list[str], str]] = [(["a"], ["b", "c"], [], "d")]
     plain, whole = (
         columns(rows),
         Columns(table(rows), query="query", key="pos", negative=["neg", "other"], all_keys=True),
