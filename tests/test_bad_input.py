@@ -78,7 +78,7 @@ def test_another_answer_in_another_round_is_seen(script: Any) -> None:
 def test_calls_are_met_in_processes_of_their_own(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--only", "^train .*CSV / a field", "--rounds", "2", "--busy", "1", "--out", str(tmp_path)]
+    options = ["--only", "^train .*TSV / a field", "--rounds", "2", "--busy", "1", "--out", str(tmp_path)]
     monkeypatch.setenv("NEARFAR_CACHE", "")
     monkeypatch.setattr(sys, "argv", ["bad_input", *options])
     script.main()
@@ -89,4 +89,4 @@ def test_calls_are_met_in_processes_of_their_own(
         ("a field more", [2, 2], []),
         ("a field less", [2, 2], []),
     ]
-    assert all("x.csv: row 5 (line 6)" in row["said"] for row in kept["rows"])
+    assert all("x.tsv: row 5 (line 6)" in row["said"] for row in kept["rows"])

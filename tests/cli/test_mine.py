@@ -100,5 +100,9 @@ def test_a_review_for_a_server_holds_what_the_page_shows(here: Path, nearfar: Ru
     told = facts(nearfar("mine", "model", "pairs.jsonl", "--out", "m.jsonl", "--review", "r.jsonl", "--json"))
     found = read_suspects(here / "r.jsonl")
     assert 0 < len(found) <= told["likely_false"]
-    mined = {(row["query"], text) for row in map(json.loads, (here / "m.jsonl").open()) for text in row["negative"]}
+    mined = {
+        (row["query"], text)
+        for row in map(json.loads, (here / "m.jsonl").read_text().splitlines())
+        for text in row["negative"]
+    }
     assert {(one.query, one.negative) for one in found} <= mined

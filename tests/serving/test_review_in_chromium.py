@@ -27,7 +27,7 @@ from tests.serving.test_review import ids_of, pairs, suspects
 from tests.serving.word_model import ServableWords
 
 COUNT = 10
-AT = "document.getElementById('place').textContent"
+AT = "document.getElementById('place')?.textContent"
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_ten_are_decided_by_keys(site: tuple[str, ReviewQueue], tmp_path: Path) 
             page.press(key)
             if number < COUNT:
                 at(page, number + 1)
-        page.wait("document.getElementById('said').textContent.endsWith('All are decided.')")
+        page.wait("document.getElementById('said')?.textContent.endsWith('All are decided.')")
         actions = [{"a": "positive", "d": "drop", "k": "keep"}[key] for key in keys]
         assert queue.actions() == actions
         all_of, found = suspects(COUNT), Decisions.read(queue.place)

@@ -63,7 +63,12 @@ def _train(ranks: Ranks, table: Path, folder: Path, cache: Path) -> None:
     """Train in doubles, without dropout, whose masks differ by rank; batches of 13 are 7 and 6 rows."""
     os.environ["NEARFAR_CACHE"] = str(cache)
     settings = small_settings(table, batch_size=13, steps=7, optimizer="sgd", learning_rate=0.1)
-    settings |= {"encoder.key.of.dropout": 0.0, "positives.augment_query": None, "training.view_scale": 1}
+    settings |= {
+        "encoder.key.of.dropout": 0.0,
+        "encoder.query.dropout": 0.0,
+        "positives.augment_query": None,
+        "training.view_scale": 1,
+    }
     parts = config.build(config.load("clip", settings))
     encoder: Any = parts.encoder
     prepare_sides(encoder, parts.positives)
