@@ -163,8 +163,8 @@ class FrozenProjection(nn.Module):
         """
         if self.unlock:
             return None
-        other = FrozenProjection(self.of, self.dim, self.prompts, self.initial, self.seed)
-        return other.to(self.projection.linear.weight.device).train(self.training)
+        fresh = FrozenProjection(self.of, self.dim, self.prompts, self.initial, self.seed)
+        return fresh.to(self.projection.linear.weight.device).train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the layer alone: the frozen encoder stays in eval mode, without dropout."""

@@ -128,7 +128,7 @@ class Columns:
         ]
         ids = map(exact_ids, self.views.values())
         self.fingerprint = fingerprint(
-            "columns 2", self.examples, offsets, *ids, *decided, *near, *together, *map(str, changed)
+            "columns 2", self.listed, offsets, *ids, *decided, *near, *together, *map(str, changed)
         )
 
     def __len__(self) -> int:
