@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.contracts import ForeignForm
+from nearfar.encoders.image_networks.few_patches import choose_in_timm
 from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, made_for
 from nearfar.encoders.image_networks.timm_arguments import checked_args
 from nearfar.encoders.pretrained.numbers import Shapes
@@ -53,6 +54,7 @@ class TimmNetwork(nn.Module):
         self.network = _create(architecture, given, seed)
         self.made: Made = made_for(architecture, config, size="input_size", mean="mean", std="std")
         self.stem: Stem = self._stem(stem, size, seed)
+        choose_in_timm(self.network)
 
     def _stem(self, stem: Stem, size: int, seed: int) -> Stem:
         from timm.models.resnet import ResNet

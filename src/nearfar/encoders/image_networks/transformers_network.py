@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.contracts import ForeignForm
+from nearfar.encoders.image_networks.few_patches import choose_in_transformers
 from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, made_for
 from nearfar.encoders.image_networks.transformers_processor import SETTINGS, processor_settings, read_processor
 from nearfar.encoders.pretrained.backbone import VECTOR_SETTINGS, quiet
@@ -63,6 +64,7 @@ class TransformersNetwork(nn.Module):
         patch = getattr(model.config, "patch_size", None)
         self.patch = patch if isinstance(patch, int) else 0
         self.pools, self.has_states = self._try()
+        choose_in_transformers(model)
 
     @torch.no_grad()
     def _try(self) -> tuple[bool, bool]:
