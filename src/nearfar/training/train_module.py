@@ -125,8 +125,8 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
     """Refuse parts that cannot be trained with these settings, before any data is read.
 
     Errors: `InputError` for micro-batches with a loss that is not a function of the vectors alone, or with batch
-    statistics; for a queue with positives that do not take queued keys; for keys that are trained for no loss; for a
-    view_scale of no augmented picture; and for a batch with fewer examples than ranks.
+    statistics; for a queue with positives that do not take queued keys; for keys that are trained for no loss, or a
+    validation without one; for a view_scale of no augmented picture; and for a batch with fewer examples than ranks.
     """
     trained.refuse_incomplete()
     trained.refuse_unfit_heads()
@@ -137,6 +137,8 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
             f"training.batch_size: {batch_size} examples are too few for {world_size} ranks; start fewer, or give more"
         )
     loss = trained.loss
+    if loss is None and settings.validation:
+        raise InputError("training.validation ranks keys, and an objective alone has none; leave it out")
     if loss is None and (settings.keys != "same" or settings.queue):
         raise InputError(
             "training.keys and training.queue are about the keys of a loss, and there is none; leave them out"

@@ -1,0 +1,45 @@
+"""Settings that cannot hold together are refused before any data is read, not when the run comes to them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from nearfar.encoders.static import Static
+from nearfar.errors import InputError
+from nearfar.losses.infonce import InfoNCE
+from nearfar.positives.columns import Columns
+from nearfar.training.fit import fit
+from tests.training.denoising import Denoising
+from tests.training.runs import SETTINGS, rows
+
+
+class Unread(Static):
+    """An encoder that must not see a column."""
+
+    def prepare(self, columns: Any) -> None:
+        raise AssertionError(f"{[column.name for column in columns]} were read")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"evaluate_every": 2, "patience": 1}, "training.patience counts evaluations, and nothing is evaluated"),
+        ({"tensorboard": True}, r"training.tensorboard needs an extra: pip install 'nearfar\[tensorboard\]'"),
+        ({"loss": None, "validation": 0.2}, "training.validation ranks keys, and an objective alone has none"),
+    ],
+)
+def test_settings_that_cannot_hold_are_refused_before_anything_is_read(
+    tmp_path: Path, more: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where the extra is not installed
+    alone = {"objective": Denoising(SimpleNamespace(dim=16, dtype=torch.float32))} if "loss" in more else {}
+    given = {"loss": InfoNCE(), **SETTINGS, **alone, **more}
+    with pytest.raises(InputError, match=words):
+        fit(Unread(dim=16, vocabulary=300), Columns(rows()), out=tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
