@@ -8,10 +8,10 @@ from typing import Any
 from nearfar import registry
 from nearfar.abilities import ARRAYS, TwoSided, reads, side
 from nearfar.column import Column, column_kind
-from nearfar.contracts import Encoder, Positives, Side
+from nearfar.contracts import Encoder, Positives, Role, Side
 from nearfar.errors import InputError
 
-ROLES = ("query", "key")
+ROLES: tuple[Role, Role] = ("query", "key")
 
 
 def refuse_role(role: Any) -> None:
@@ -20,9 +20,9 @@ def refuse_role(role: Any) -> None:
         raise InputError(f"embed: no role {role!r}; known: query, key, or None for no prompt")
 
 
-def roles_of(positives: Positives, view: str) -> list[str]:
+def roles_of(positives: Positives, view: str) -> list[Role]:
     """Return a view's roles: "query", "key", or both; a view that is in no pair has none."""
-    views_of = {"query": positives.query_views, "key": positives.key_views}
+    views_of: dict[Role, list[str]] = {"query": positives.query_views, "key": positives.key_views}
     return [role for role, views in views_of.items() if view in views]
 
 
@@ -95,7 +95,7 @@ def side_name(encoder: Encoder, role: str) -> str:
     return f"encoder ({registry.name_of(type(encoder))})"
 
 
-def role_reading(encoder: Encoder, kind: str | None, usual: str | None = None) -> str | None:
+def role_reading(encoder: Encoder, kind: str | None, usual: Role | None = None) -> Role | None:
     """Return the role whose side reads cells of a kind: the usual one, unless the other side alone reads them.
 
     A model of pictures and texts is asked in both directions: what is looked for with may be of its query side or of
@@ -104,7 +104,7 @@ def role_reading(encoder: Encoder, kind: str | None, usual: str | None = None) -
     """
     if kind is None or not isinstance(encoder, TwoSided) or _reads(encoder, usual or "key", kind):
         return usual
-    other = "key" if usual == "query" else "query"
+    other: Role = "key" if usual == "query" else "query"
     return other if _reads(encoder, other, kind) else usual
 
 
@@ -114,7 +114,7 @@ def kinds_of_sides(encoder: Encoder) -> list[str]:
     return list(dict.fromkeys(kind for kinds in known for kind in kinds)) if all(known) else []
 
 
-def text_role(encoder: Encoder) -> str | None:
+def text_role(encoder: Encoder) -> Role | None:
     """Return the role of the side that reads texts: query where it does, else key; None where neither reads text."""
     return next((role for role in ROLES if _reads(encoder, role, "text")), None)
 
@@ -124,6 +124,6 @@ def _reads(encoder: Encoder, role: str, kind: str) -> bool:
     return not known or kind in known
 
 
-def role_of_view(positives: Positives, view: str) -> str:
+def role_of_view(positives: Positives, view: str) -> Role:
     """Return the role whose side reads a view: that of keys, for a view that is in no pair."""
     return next(iter(roles_of(positives, view)), "key")

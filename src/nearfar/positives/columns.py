@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ import torch
 from nearfar import registry
 from nearfar.abilities import notes_of, pool_of
 from nearfar.column import Aliases, Column, Ids, content_ids, exact_ids, take
-from nearfar.contracts import Augmentation, Batch, Data, Encoder, MiningPairs, StreamedAugmentation
+from nearfar.contracts import Augmentation, Batch, Data, Encoder, MiningPairs, Role, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
 from nearfar.positives.relations.decisions import Decisions
@@ -85,7 +85,7 @@ class Columns:
         decisions: Path | None = None,
         similar: Annotated[Encoder | None, PartOf("encoders")] = None,
         similar_above: float = 0.7,
-        similar_by: Literal["query", "key"] | None = None,
+        similar_by: Role | None = None,
     ) -> None:
         self.data = data
         self.roles = Roles.of(data, query, key, negative, cluster)
