@@ -21,6 +21,7 @@ from nearfar.losses.infonce import InfoNCE
 from nearfar.losses.sigmoid import Sigmoid
 from nearfar.positives.columns import Columns
 from nearfar.training.batches import BatchReader, uncached_stores
+from nearfar.training.mixture import mix
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
@@ -80,8 +81,12 @@ LOSSES: dict[str, Callable[[], Any]] = {
 }
 
 
-def naive(name: str, scores: Tensor, positive: Tensor) -> Tensor:
-    """The loss of the scaled similarities (pictures, captions), entry by entry."""
+def naive(name: str, scores: Tensor, positive: Tensor, times: Tensor) -> Tensor:
+    """The loss of the scaled similarities (pictures, captions), entry by entry.
+
+    times (pictures,): how many examples are of each picture, as InfoNCE's mean is over examples; two data sets may have
+    one each.
+    """
     n, m = scores.shape
     if name == "sigmoid":
         terms = [
@@ -91,13 +96,13 @@ def naive(name: str, scores: Tensor, positive: Tensor) -> Tensor:
         ]
         return torch.stack(terms).sum() / n
     total = torch.zeros((), dtype=torch.float64)
-    for matrix, together in ((scores, positive), (scores.T, positive.T)):
-        for row, own in zip(matrix, together):
-            total = total + (torch.log(torch.exp(row).sum()) - row[own].sum() / own.sum()) / len(matrix) / 2
+    for matrix, together, count in ((scores, positive, times), (scores.T, positive.T, torch.ones(m))):
+        for row, own, share in zip(matrix, together, count / count.sum()):
+            total = total + share * (torch.log(torch.exp(row).sum()) - row[own].sum() / own.sum()) / 2
     return total
 
 
-def expected(name: str) -> tuple[float, dict[str, Tensor]]:
+def expected(name: str, cut: int) -> tuple[float, dict[str, Tensor]]:
     """Return the loss and its gradients by hand, by the pixels and words of all rows."""
     encoder: Any = towers()
     rows = data()
@@ -107,7 +112,9 @@ def expected(name: str) -> tuple[float, dict[str, Tensor]]:
     query, key = encoder.towers["query"], encoder.towers["key"]
     q, k = normalize(query(query.inputs(list(pictures.values())))), normalize(key(key.inputs(captions)))
     positive = torch.tensor([[(picture, caption) in pairs for caption in captions] for picture in pictures])
-    loss = naive(name, q @ k.T / 0.5, positive)
+    halves = [{picture for picture, _ in half} for half in (pairs[:cut], pairs[cut:])]
+    times = torch.tensor([float(sum(picture in half for half in halves)) for picture in pictures])
+    loss = naive(name, q @ k.T / 0.5, positive, times)
     loss.backward()
     return float(loss.detach()), gradients_of(encoder)
 
@@ -116,9 +123,12 @@ def gradients_of(encoder: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
 
 
-def gradients(ranks: Ranks, name: str, micro: int, folder: Path) -> None:
-    """Write the loss and the gradients of a step of all pictures, as training computes them."""
-    positives = Columns(data(), "image", "caption", all_keys=True)
+def gradients(ranks: Ranks, name: str, micro: int, folder: Path, cut: int = 0) -> None:
+    """Write the loss and the gradients of a step of all pictures, as training computes them; cut: into data sets."""
+    whole = data().cells
+    ends = [slice(0, cut), slice(cut, None)] if cut else [slice(None)]
+    sets = [Rows(**{column: cells[part] for column, cells in whole.items()}) for part in ends]
+    positives = mix([Columns(one, "image", "caption", all_keys=True) for one in sets], apart=False)
     settings = Settings(batch_size=len(positives), device="cpu", precision="fp32", micro_batch=micro)
     encoder: Any = towers()
     trained = Trained(encoder, LOSSES[name]().double())
@@ -130,18 +140,19 @@ def gradients(ranks: Ranks, name: str, micro: int, folder: Path) -> None:
         save_file({"loss": output.loss, **gradients_of(encoder)}, folder / "step.safetensors")
 
 
+@pytest.mark.parametrize("cut", [0, 6])  # within the captions of a picture, whose second half is in another data set
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("micro", [0, 3])
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_step_is_the_naive_loss_of_distinct_pictures_and_captions(
-    name: str, micro: int, world_size: int, tmp_path: Path
+    name: str, micro: int, world_size: int, cut: int, tmp_path: Path
 ) -> None:
     if world_size == 1:
-        gradients(Ranks(), name, micro, tmp_path)
+        gradients(Ranks(), name, micro, tmp_path, cut)
     else:
-        in_ranks(world_size, gradients, name, micro, tmp_path)
+        in_ranks(world_size, gradients, name, micro, tmp_path, cut)
     found = load_file(tmp_path / "step.safetensors")
-    loss, wanted = expected(name)
+    loss, wanted = expected(name, cut)
     assert float(found.pop("loss")) == pytest.approx(loss, rel=1e-6)
     assert found.keys() == wanted.keys() and len(found) == 4
     for parameter, gradient in wanted.items():
