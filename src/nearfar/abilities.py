@@ -311,7 +311,7 @@ def for_reader(streamed: StreamedAugmentation, reader: Any, share: float = 1.0) 
 
 @runtime_checkable
 class Reads(Protocol):
-    """An encoder, or a side of one, that says which kinds of cells it reads, in the words of `column.kind_of`.
+    """An encoder, a side of one, or an augmentation, that says which kinds of cells it reads, as `column.kind_of` does.
 
     "array" stands for arrays of every kind.
     """

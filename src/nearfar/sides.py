@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nearfar import registry
-from nearfar.abilities import ARRAYS, TwoSided, reads, side
+from nearfar.abilities import ARRAYS, TwoSided, augmented_views, reads, side
 from nearfar.column import Column, column_kind
 from nearfar.contracts import Encoder, Positives, Role, Side
 from nearfar.errors import InputError
@@ -67,13 +67,21 @@ def _once(columns: Iterable[Column]) -> list[Column]:
 
 
 def refuse_kinds(encoder: Encoder, positives: Positives) -> None:
-    """Refuse positives with a view of a kind that its side of the encoder does not read.
+    """Refuse positives with a view of a kind that its side of the encoder, or its augmentation, does not read.
 
-    Errors: `InputError` naming the view, its column and kind, the side and what it reads; those of `side_of`.
+    Errors: `InputError` naming the view, its column and kind, the side or the augmentation and what it reads; those of
+    `side_of`.
     """
+    augmented = augmented_views(positives)
     for view, column in positives.views.items():
         reader = side_of(encoder, positives, view)
         known, kind = reads(reader), column_kind(column)
+        change = augmented[view].augmentation if view in augmented else None
+        if kind is not None and reads(change) and kind not in reads(change):
+            raise InputError(
+                f"view {view!r} (column {column.name!r}) is {kind}, and augmentations.{registry.name_of(type(change))} "
+                f"changes {kinds_read(change)}; take another augmentation, or leave it out"
+            )
         if known and kind is not None and kind not in known:
             name = side_name(encoder, role_of_view(positives, view))
             raise InputError(

@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 import torch
 
+from nearfar.augmentations.image import ImageAugmentation
+from nearfar.augmentations.text_crop import TextCrop
+from nearfar.encoders.dual import Dual
+from nearfar.encoders.image import Image
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.positives.columns import Columns
 from nearfar.training.fit import fit
+from tests.pictures.samples import noise
 from tests.training.denoising import Denoising
-from tests.training.runs import SETTINGS, rows
+from tests.training.runs import SETTINGS, Rows, rows
 
 
 class Unread(Static):
@@ -42,4 +47,27 @@ def test_settings_that_cannot_hold_are_refused_before_anything_is_read(
     given = {"loss": InfoNCE(), **SETTINGS, **alone, **more}
     with pytest.raises(InputError, match=words):
         fit(Unread(dim=16, vocabulary=300), Columns(rows()), out=tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (
+            {"augment_key": ImageAugmentation()},
+            "view 'key' .* is text, and augmentations.image changes image; ",
+        ),
+        ({"augment_query": TextCrop()}, "view 'query' .* is image, and augmentations.text_crop changes text"),
+        ({"query": "caption", "key": "image"}, "view 'query' .* is text, and encoder.query reads image"),
+    ],
+)
+def test_cells_that_are_not_read_are_refused_before_anything_is_read(
+    tmp_path: Path, more: dict[str, Any], words: str
+) -> None:
+    pictures = Rows(image=[noise(i) for i in range(20)], caption=[f"picture {i}" for i in range(20)])
+    network = Image("small", size=32)
+    encoder = Dual(network, Unread(dim=network.dim, vocabulary=300))
+    given: dict[str, Any] = {"query": "image", "key": "caption", **more}
+    with pytest.raises(InputError, match=words):
+        fit(encoder, Columns(pictures, **given), InfoNCE(), out=tmp_path / "run", **SETTINGS)
     assert not (tmp_path / "run").exists()
