@@ -121,7 +121,7 @@ class Positives(Protocol):
         ...
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
-        """Return some examples in a form for people to read."""
+        """Return some examples for people to read, as plain values that JSON has."""
         ...
 
 

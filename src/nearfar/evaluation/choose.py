@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nearfar import registry
-from nearfar.abilities import is_usual_for, looked_at_by
+from nearfar.abilities import LooksAt, is_usual_for, looked_at_by
 from nearfar.contracts import Metric
 from nearfar.errors import InputError
 from nearfar.requirements import refuse_incomplete
@@ -49,6 +49,12 @@ def columns_looked_at(task: Task, metrics: Sequence[Metric]) -> list[str]:
     judging = [metric for metric in metrics if metric.needs != ("sample",)] or metrics
     names = {name for metric in judging for name in looked_at_by(metric, task)}
     return [name for name in columns_of(task) if name in names]
+
+
+def look_at_no_training(specs: Sequence[Spec]) -> bool:
+    """Return whether metrics are given, and none of them looks at training cells. Errors: those of `build_metric`."""
+    metrics = [build_metric(spec, "evaluate", outside=False) for spec in specs]
+    return bool(metrics) and all(isinstance(one, LooksAt) and "train" not in one.looks_at for one in metrics)
 
 
 def build_metric(spec: Spec, where: str, *, outside: bool) -> Metric:

@@ -17,6 +17,7 @@ from nearfar.column import Aliases, Column, Ids, content_ids, exact_ids, take
 from nearfar.contracts import Augmentation, Batch, Data, Encoder, MiningPairs, Role, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
+from nearfar.positives.relations.augmented import shown
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.positives.relations.further_keys import FurtherKeys
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, KnownPairs
@@ -232,10 +233,10 @@ class Columns:
         return task
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
-        """Return some examples as texts, for people: errors, `--dry-run`, the model card."""
+        """Return some examples for people, as JSON has them: `--dry-run`, errors; of a picture what it is."""
         row, query, key = self.examples[examples].T
         texts = zip(row, take(self.views["query"], query), take(self.views["key"], key))
-        return [{"row": int(r) + 1, "query": q, "key": k} for r, q, k in texts]
+        return [{"row": int(r) + 1, "query": shown(q), "key": shown(k)} for r, q, k in texts]
 
     def _known_pairs(self, decisions: Decisions | None) -> KnownPairs:
         queries, keys = (self.ids[view][self.listed[:, i]] for i, view in enumerate(("query", "key"), 1))

@@ -152,6 +152,8 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
             "alone, so its gradient cannot be cached; leave micro_batch and micro_cost out, or take another loss"
         )
     trained.refuse_batch_statistics(settings, world_size)
+    if settings.keys == "momentum":
+        _refuse_momentum_of_key_tower(trained.encoder)
     sized = (isinstance(view.augmentation, TakesSize) for view in augmented_views(positives).values())
     if settings.view_scale != 1 and not any(sized):
         raise InputError(
