@@ -31,14 +31,11 @@ HELD_OUT = 0.2  # of pictures without any of these: a class is told from picture
 
 @dataclass(frozen=True)
 class Reading:
-    """How a table is read: settings of `data.Table` (but for its path) and of `positives.Columns`, by name.
-
-    no_training: no metric looks at training cells, so pictures with classes are judged whole.
-    """
+    """How a table is read: settings of `data.Table` (but for its path) and of `positives.Columns`, by name."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
     positives: Mapping[str, Any] = field(default_factory=dict)
-    no_training: bool = False
+    no_training: bool = False  # no metric looks at training cells, so pictures with classes are judged whole
 
     def table(self, path: str) -> Table:
         """Return a path as a table. Errors: those of the data; a setting that tables do not have."""
