@@ -147,3 +147,12 @@ def test_a_metric_without_a_task_is_an_error_before_training(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"evaluate.0: split 'heldout': metric probe takes a task of labels"):
         nf.train(recipe, SMALL, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run" / "events.jsonl").exists()
+
+
+def test_a_metric_to_stop_by_that_there_is_not_is_refused_before_training(tmp_path: Path) -> None:
+    more = {**SMALL, "training.evaluate_every": 4, "training.patience": 1, "training.best": "mrr@1"}
+    with pytest.raises(InputError, match=r"training.best: no metric 'mrr@1'; did you mean 'mrr@10'"):
+        nf.train("static", more, out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "events.jsonl").exists()
+    done = nf.train("static", {**more, "training.best": "heldout_loss"}, out=tmp_path / "run", quiet=True)
+    assert done is not None

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from nearfar.column import ListColumn
+from nearfar.contracts import Role
 from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
 from nearfar.encoders.static import Static
 from nearfar.errors import InputError, RunError
-from nearfar.model import Model, Role
+from nearfar.model import Model
 from tests.training.runs import files_up_to
 
 TEXTS = [
@@ -65,7 +66,7 @@ def sentence_transformer() -> Any:
 def test_sentence_transformers_gives_the_same_vectors(sentence_transformer: Any, tmp_path: Path, prompts: Any) -> None:
     model = Model(small(max_length=64), prompts)
     other = sentence_transformer(str(model.save(tmp_path / "model")), device="cpu")
-    calls: list[tuple[Any, Role]] = [
+    calls: list[tuple[Any, Role | None]] = [
         (other.encode, None), (other.encode_query, "query"), (other.encode_document, "key"),
     ]  # fmt: skip
     for theirs, role in calls:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,14 @@ from nearfar.contracts import (
     Inputs,
     MiningPairs,
     Positives,
+    Predictions,
     Side,
     States,
     Store,
     StreamedAugmentation,
 )
-from nearfar.tasks import Task
+from nearfar.errors import InputError
+from nearfar.tasks import Task, columns_of, kind_of_task
 
 if TYPE_CHECKING:  # they bring torch, which takes seconds
     from torch import Tensor, nn
@@ -309,7 +311,7 @@ def for_reader(streamed: StreamedAugmentation, reader: Any, share: float = 1.0) 
 
 @runtime_checkable
 class Reads(Protocol):
-    """An encoder, or a side of one, that says which kinds of cells it reads, in the words of `column.kind_of`.
+    """An encoder, a side of one, or an augmentation, that says which kinds of cells it reads, as `column.kind_of` does.
 
     "array" stands for arrays of every kind.
     """
@@ -717,6 +719,37 @@ class UsualForSome(Protocol):
 def is_usual_for(metric: Any, task: Task) -> bool:
     """Return whether a usual metric is measured on a task that it takes, where no metrics are named; most are."""
     return metric.usual_for(task) if isinstance(metric, UsualForSome) else True
+
+
+@runtime_checkable
+class LooksAt(Protocol):
+    """A metric that looks at the vectors of some columns of a task alone, by their names in `tasks.columns_of`."""
+
+    looks_at: ClassVar[tuple[str, ...]]
+
+
+def looked_at_by(metric: Any, task: Task) -> list[str]:
+    """Return the names of the columns of a task whose vectors a metric looks at: of most metrics all.
+
+    Errors: `InputError` for names of which the task has none.
+    """
+    names = list(columns_of(task))
+    found = [name for name in names if name in metric.looks_at] if isinstance(metric, LooksAt) else names
+    if not found:
+        raise InputError(
+            f"metric {type(metric).__name__}: looks_at names no column of a task of {kind_of_task(task)}, which has "
+            f"{' and '.join(names)}; name those whose vectors it looks at"
+        )
+    return found
+
+
+@runtime_checkable
+class EmbedsColumns(Protocol):
+    """A baseline that makes vectors of a task's columns, and is asked for those that some metric looks at."""
+
+    def of_columns(self, task: Any, seed: int, columns: Sequence[str]) -> Predictions:
+        """Return what it makes of a task, with the vectors of these columns alone."""
+        ...
 
 
 # --- models ---

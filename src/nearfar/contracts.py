@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # they bring torch, which takes seconds; `requirements` knows
     from nearfar.pairs import Pairs
 
 Values = npt.NDArray[np.float64]
+
+Role = Literal["query", "key"]  # whose side of an encoder reads cells, and whose prompt stands in front
 
 
 class Data(Protocol):
@@ -119,7 +121,7 @@ class Positives(Protocol):
         ...
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
-        """Return some examples in a form for people to read."""
+        """Return some examples for people to read, as plain values that JSON has."""
         ...
 
 

@@ -42,7 +42,7 @@ class Interrupted(NearfarError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of an error text about an unknown `name`: the closest known name, then all known names."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name[:_LONGEST], names[:_MOST_COMPARED], n=1, cutoff=0.5)
     hint = f"did you mean {close[0][:_LONGEST]!r}? " if close else ""
     return f"{hint}known: {listed(names)}"

@@ -139,6 +139,7 @@ def run(
     judged = judgements(parts.evaluate, parts.positives, baselines)
     splits = dict.fromkeys(one.split for one in judged)
     main = [one for one in judged if one.split == next(iter(splits))]
+    _refuse_unknown_best(parts, main)
     numbers = by_pairs.plain(parts.training, len(parts.positives))
     whole: Recipe = plain({**resolved(recipe), "training": numbers})
     if first and (not resume or not (out / "recipe.yaml").exists()):
@@ -191,6 +192,19 @@ def _metrics(judged: Sequence[Judgement], model: Model) -> dict[str, float]:
     return {name: value for numbers in reversed(found) for name, value in numbers.items()}
 
 
+def _refuse_unknown_best(parts: RecipeParts, judged: Sequence[Judgement]) -> None:
+    """Refuse a metric to stop by that none of the judged tasks has. Errors: `InputError`, with the nearest one."""
+    from nearfar import registry
+    from nearfar.evaluation.choose import metrics_of
+    from nearfar.training.settings import Settings
+    from nearfar.training.validation import HELDOUT_LOSS, unknown_best
+
+    settings = Settings(**registry.coerced_settings(Settings, parts.training, "training"))
+    if settings.patience and judged:
+        found = [metric for one in judged for metric in metrics_of(one.task, one.metrics)]
+        unknown_best(settings, [HELDOUT_LOSS, *(name for metric in found for name in metric.meaning)])
+
+
 def _about_training(parts: RecipeParts, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a verdict must know of training to say what to try; numbers: the settings, none of them "auto"."""
     settings = {name: numbers[name] for name in ("learning_rate", "epochs", "steps", "batch_size")}
@@ -207,7 +221,7 @@ def _views(parts: RecipeParts) -> tuple[dict[str, Any], dict[str, bytes]]:
     if not shown:
         return {}, {}
     try:
-        seen = seen_views(parts.encoder, parts.positives, parts.loss, **parts.training)
+        seen = seen_views(parts.encoder, parts.positives, **parts.training)
     except InputError as error:  # a picture is no longer there: the run is worth more than the sheet
         warnings.warn(f"no sheet of what training saw: {error}", stacklevel=2)
         return {}, {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from nearfar import registry
 from nearfar.abilities import NamedPrompts, TwoSided, named_prompts_of, prompts_of, reads, side
-from nearfar.contracts import Encoder, ForeignForm
+from nearfar.contracts import Encoder, ForeignForm, Role
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
 from nearfar.encoders.pretrained.module_rows import encoder_spec
 from nearfar.encoders.pretrained.named_prompts import checked_named_prompts
@@ -40,7 +40,6 @@ from nearfar.storage.probes import Probe, made_probes, probes_of
 from nearfar.text.prompts import checked_cells, checked_prompts, no_vector
 from nearfar.vectors.quantize import BYTES, Precision, Ranges, quantize, refuse_dim, shorten
 
-Role = Literal["query", "key"] | None
 Calibration = Sequence[Any] | npt.NDArray[Any] | Ranges | None
 LEAST_NORM = 1e-12  # of what an encoder gives: below it there is no direction
 
@@ -87,7 +86,7 @@ class Model:
         """The dimension of the vectors."""
         return self.encoder.dim
 
-    def prompt(self, role: Role) -> str:
+    def prompt(self, role: Role | None) -> str:
         """Return the text in front of each text of a role; None: of a text without one, where most have none."""
         return prompt_without_role(self.named_prompts, self.prompts) if role is None else self.prompts[role]
 
@@ -102,7 +101,7 @@ class Model:
     def embed(
         self,
         cells: Sequence[Any],
-        role: Role = None,
+        role: Role | None = None,
         *,
         batch_size: int = 4096,
         first: int = 0,
@@ -144,7 +143,7 @@ class Model:
                 layer.training = training
         return vectors
 
-    def _ranges(self, calibration: Calibration, role: Role, dim: int) -> Ranges | None:
+    def _ranges(self, calibration: Calibration, role: Role | None, dim: int) -> Ranges | None:
         """Return the ranges of the first `dim` coordinates, from cells, vectors or ranges."""
         if calibration is None or isinstance(calibration, Ranges):
             return calibration
@@ -152,7 +151,7 @@ class Model:
             return Ranges.of(calibration)
         return Ranges.of(self.embed(calibration, role, dim=dim))
 
-    def _unit(self, cells: Sequence[Any], role: Role, first: int) -> npt.NDArray[np.float32]:
+    def _unit(self, cells: Sequence[Any], role: Role | None, first: int) -> npt.NDArray[np.float32]:
         vectors, norms = self.encoded(self.inputs(cells, role, first=first))
         broken = ~((norms > LEAST_NORM) & np.isfinite(norms))  # (b,) zero, as of unknown tokens, or no number
         if broken.any():
@@ -161,7 +160,7 @@ class Model:
         return vectors
 
     @torch.inference_mode()
-    def inputs(self, cells: Sequence[Any], role: Role = None, *, first: int = 0) -> Any:
+    def inputs(self, cells: Sequence[Any], role: Role | None = None, *, first: int = 0) -> Any:
         """Return raw cells as the encoder's inputs (`contracts.Inputs`), each text behind the prompt of the role.
 
         Inputs of one role can be joined and cut before they are `encoded`, as a server does with those of many callers.
@@ -219,7 +218,7 @@ class Model:
         encoder = {"name": registry.name_of(type(self.encoder)), **self.encoder.settings()}
         named = asdict(self.named_prompts) if self.named_prompts != NamedPrompts() else None
         notes = {**self.notes, **({NAMED: named} if named else {})}
-        sides = {role: reads(side(self.encoder, role)) for role in ROLES}
+        sides: dict[str, tuple[str, ...]] = {role: reads(side(self.encoder, role)) for role in ROLES}
         towers = isinstance(self.encoder, TwoSided)
         probes = made_probes(partial(self.embed, role="query")) if "text" in sides["query"] else []
         about: dict[str, Any] = {"towers": towers, "probes": probes}

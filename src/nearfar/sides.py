@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from nearfar import registry
-from nearfar.abilities import ARRAYS, TwoSided, reads, side
+from nearfar.abilities import ARRAYS, TwoSided, augmented_views, reads, side
 from nearfar.column import Column, column_kind
-from nearfar.contracts import Encoder, Positives, Side
+from nearfar.contracts import Encoder, Positives, Role, Side
 from nearfar.errors import InputError
 
-ROLES = ("query", "key")
+ROLES: tuple[Role, Role] = ("query", "key")
 
 
 def refuse_role(role: Any) -> None:
@@ -20,9 +20,9 @@ def refuse_role(role: Any) -> None:
         raise InputError(f"embed: no role {role!r}; known: query, key, or None for no prompt")
 
 
-def roles_of(positives: Positives, view: str) -> list[str]:
+def roles_of(positives: Positives, view: str) -> list[Role]:
     """Return a view's roles: "query", "key", or both; a view that is in no pair has none."""
-    views_of = {"query": positives.query_views, "key": positives.key_views}
+    views_of: dict[Role, list[str]] = {"query": positives.query_views, "key": positives.key_views}
     return [role for role, views in views_of.items() if view in views]
 
 
@@ -67,13 +67,21 @@ def _once(columns: Iterable[Column]) -> list[Column]:
 
 
 def refuse_kinds(encoder: Encoder, positives: Positives) -> None:
-    """Refuse positives with a view of a kind that its side of the encoder does not read.
+    """Refuse positives with a view of a kind that its side of the encoder, or its augmentation, does not read.
 
-    Errors: `InputError` naming the view, its column and kind, the side and what it reads; those of `side_of`.
+    Errors: `InputError` naming the view, its column and kind, the side or the augmentation and what it reads; those of
+    `side_of`.
     """
+    augmented = augmented_views(positives)
     for view, column in positives.views.items():
         reader = side_of(encoder, positives, view)
         known, kind = reads(reader), column_kind(column)
+        change = augmented[view].augmentation if view in augmented else None
+        if kind is not None and reads(change) and kind not in reads(change):
+            raise InputError(
+                f"view {view!r} (column {column.name!r}) is {kind}, and augmentations.{registry.name_of(type(change))} "
+                f"changes {kinds_read(change)}; take another augmentation, or leave it out"
+            )
         if known and kind is not None and kind not in known:
             name = side_name(encoder, role_of_view(positives, view))
             raise InputError(
@@ -95,7 +103,7 @@ def side_name(encoder: Encoder, role: str) -> str:
     return f"encoder ({registry.name_of(type(encoder))})"
 
 
-def role_reading(encoder: Encoder, kind: str | None, usual: str | None = None) -> str | None:
+def role_reading(encoder: Encoder, kind: str | None, usual: Role | None = None) -> Role | None:
     """Return the role whose side reads cells of a kind: the usual one, unless the other side alone reads them.
 
     A model of pictures and texts is asked in both directions: what is looked for with may be of its query side or of
@@ -104,7 +112,7 @@ def role_reading(encoder: Encoder, kind: str | None, usual: str | None = None) -
     """
     if kind is None or not isinstance(encoder, TwoSided) or _reads(encoder, usual or "key", kind):
         return usual
-    other = "key" if usual == "query" else "query"
+    other: Role = "key" if usual == "query" else "query"
     return other if _reads(encoder, other, kind) else usual
 
 
@@ -114,7 +122,7 @@ def kinds_of_sides(encoder: Encoder) -> list[str]:
     return list(dict.fromkeys(kind for kinds in known for kind in kinds)) if all(known) else []
 
 
-def text_role(encoder: Encoder) -> str | None:
+def text_role(encoder: Encoder) -> Role | None:
     """Return the role of the side that reads texts: query where it does, else key; None where neither reads text."""
     return next((role for role in ROLES if _reads(encoder, role, "text")), None)
 
@@ -124,6 +132,6 @@ def _reads(encoder: Encoder, role: str, kind: str) -> bool:
     return not known or kind in known
 
 
-def role_of_view(positives: Positives, view: str) -> str:
+def role_of_view(positives: Positives, view: str) -> Role:
     """Return the role whose side reads a view: that of keys, for a view that is in no pair."""
     return next(iter(roles_of(positives, view)), "key")

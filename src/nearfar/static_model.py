@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.abilities import NamedPrompts
+from nearfar.contracts import Role
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
 from nearfar.encoders.pretrained.module_rows import Row, encoder_spec, module_rows
 from nearfar.encoders.pretrained.named_prompts import checked_named_prompts, read_prompts
@@ -117,7 +118,7 @@ class StaticModel:
     def embed(
         self,
         cells: Sequence[Any],
-        role: Literal["query", "key"] | None = None,
+        role: Role | None = None,
         *,
         first: int = 0,
         dim: int | None = None,

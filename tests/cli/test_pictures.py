@@ -15,6 +15,7 @@ import nearfar as nf
 from nearfar import encoders
 from nearfar.data.images import Images
 from nearfar.evaluation import sources
+from nearfar.evaluation.choose import look_at_no_training
 from nearfar.evaluation.verdict import TRAINED_ON
 from nearfar.tasks import Labels, Retrieval
 from tests.cli.calling import Run
@@ -60,6 +61,15 @@ def test_classes_are_judged_on_the_test_folder(tmp_path: Path, model: nf.Model, 
     task = sources.task("set", None)
     assert isinstance(task, Labels)
     assert (len(task.cells), len(task.train), task.classes) == (30, 30, ["blue", "green", "red"])
+
+
+def test_where_classes_are_told_by_their_names_every_picture_is_judged(tmp_path: Path, model: nf.Model) -> None:
+    in_folder(tmp_path / "set", coloured(""))
+    by_names = sources.Reading(no_training=look_at_no_training(["zero_shot"]))
+    task, usual = sources.task("set", None, by_names), sources.task("set", None)
+    assert isinstance(task, Labels) and isinstance(usual, Labels)
+    assert len(task.cells) == len(usual.cells) + len(usual.train) > len(usual.cells)
+    assert not look_at_no_training(["zero_shot", "knn"]) and not look_at_no_training([])
 
 
 def test_pictures_are_not_judged_by_themselves(tmp_path: Path, model: nf.Model, nearfar: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def test_examples_are_described_and_splits_are_tasks(name: str) -> None:
     described = found.describe(np.array([3, 1]))
     assert len(described) == 2
     assert all(isinstance(example, dict) for example in described)
+    json.dumps(described)
     if not found.query_views:
         with pytest.raises(InputError, match="there are no pairs to judge by"):
             found.task("heldout")

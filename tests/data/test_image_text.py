@@ -247,6 +247,10 @@ def test_the_other_captions_are_those_of_the_picture_in_the_split(tmp_path: Path
     assert others[:2] == [[said(NAMES[0], 1), said(NAMES[0], 2)], [said(NAMES[0], 0), said(NAMES[0], 2)]]
     assert others[6:] == [[], [], []]
     pairs = Columns(some, query="caption", key="other_captions", cluster="path")
+    lines(tmp_path / "single.jsonl", rows(each=1))
+    single = ImageText(tmp_path / "single.jsonl", progress=False, other_captions=True)
+    with pytest.raises(InputError, match="no row with texts in both 'caption' and 'other_captions', as lists of one"):
+        Columns(single, query="caption", key="other_captions")
     found = [(row["query"], row["key"]) for row in pairs.describe(np.arange(len(pairs)))]
     assert found == [(said(n, i), said(n, j)) for n in NAMES[:2] for i in range(3) for j in range(3) if i != j]
 

@@ -88,7 +88,7 @@ class _Known(nn.Module):
 class KnownTexts(_Known):
     """A text's vector is that of the first word of a table that it holds, times a weight that the table's key gives."""
 
-    reads = ("text",)
+    reads: tuple[str, ...] = ("text",)
 
     def __init__(self, table: Mapping[str, Sequence[float]]) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class KnownTexts(_Known):
 class MeanColours(_Known):
     """A picture's vector is its mean colour."""
 
-    reads = ("image", "array")
+    reads: tuple[str, ...] = ("image", "array")
 
     def vector(self, cell: Any) -> Any:
         return np.asarray(cell, np.float32).mean((0, 1))

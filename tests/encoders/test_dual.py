@@ -28,7 +28,7 @@ from nearfar.augmentations.image import ImageAugmentation
 from nearfar.augmentations.text_crop import TextCrop
 from nearfar.cli.lab import _one_encoder
 from nearfar.column import ListColumn
-from nearfar.contracts import StreamedAugmentation
+from nearfar.contracts import Role, StreamedAugmentation
 from nearfar.encoders.dual import Dual
 from nearfar.encoders.pretrained.static_files import MODULE_FOLDER
 from nearfar.encoders.reading.nested import TowerSide, TwoSidedInputs
@@ -87,7 +87,7 @@ def test_each_row_goes_through_its_own_tower() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ROLES), st.integers(0, 22)), max_size=12), st.data())
-def test_rows_of_both_sides_in_any_order_and_any_slice(asked: list[tuple[str, int]], data: st.DataObject) -> None:
+def test_rows_of_both_sides_in_any_order_and_any_slice(asked: list[tuple[Role, int]], data: st.DataObject) -> None:
     dual = fixed()
     found = dual.side("query").inputs([])
     found = found.join([dual.side(role).inputs([TEXTS[row]]) for role, row in asked])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,10 +27,11 @@ from nearfar.model import Model
 from nearfar.positives.columns import Columns
 from nearfar.training.fit import fit
 from tests.encoders.tiny import TEXTS, tiny
-from tests.training.runs import SETTINGS, Rows, rows
+from tests.training.runs import SETTINGS, Rows, exit_code, rows, start_process
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (40, 50, 3), np.uint8) for i in range(6)]
 ROWS = np.array([4, 0, 0, 2])
+PROCESSES = 3  # that make one store at once
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +122,12 @@ def test_only_the_last_blocks_move_and_only_after_their_share_of_the_steps(tmp_p
     assert last < set(before)
 
 
-def test_a_run_that_is_interrupted_before_and_after_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_that_is_interrupted_before_and_after_goes_on_to_the_same_bits(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another process must make the store anew, as the cache was lost meanwhile."""
+    monkeypatch.setattr("nearfar.encoders.frozen_projection.precision", lambda *_: precision)
     whole, _ = train(tmp_path / "whole", checkpoint_every=1)
     for stop in (3, 6):
         folder = tmp_path / f"run{stop}"
@@ -131,9 +140,33 @@ def test_a_run_that_is_interrupted_before_and_after_goes_on_to_the_same_bits(tmp
 
         with pytest.raises(Interrupted):
             train(folder, checkpoint_every=1, evaluate=halt, evaluate_every=1)
+        shutil.rmtree(tmp_path / "cache" / "vectors")
         again, _ = train(folder, checkpoint_every=1, evaluate=lambda _: {"mrr@10": 0.0}, evaluate_every=1, resume=True)
         for (name, a), (_, b) in zip(whole.state_dict().items(), again.state_dict().items(), strict=True):
             assert torch.equal(a, b), (stop, name)
+
+
+def _store(cache: Path, number: int) -> None:
+    """Store a column's states when all are there, and write what was read back."""
+    os.environ["NEARFAR_CACHE"] = str(cache)
+    encoder = unlocked(Image("small", size=32))
+    (cache / f"{number}.ready").touch()
+    while len(list(cache.glob("*.ready"))) < PROCESSES:
+        time.sleep(0.001)
+    store = encoder.store(ListColumn("image", PICTURES * 50))
+    states: Any = store_at(store, 1.0)[ROWS]
+    np.save(cache / f"{number}.npy", states.ids.float().numpy())
+
+
+def test_processes_that_make_one_store_at_once_all_read_it_whole(tmp_path: Path) -> None:
+    cache = tmp_path / "shared"
+    cache.mkdir()
+    processes = [start_process(_store, cache, number) for number in range(PROCESSES)]
+    assert [exit_code(process) for process in processes] == [0] * PROCESSES
+    first, *others = (np.load(cache / f"{number}.npy") for number in range(PROCESSES))
+    assert first.shape[0] == len(ROWS) and all(np.array_equal(first, other) for other in others)
+    entries = [path.name for path in (cache / "vectors").iterdir()]
+    assert len(entries) == 1 and not entries[0].startswith(".")  # nothing of the others is left behind
 
 
 def test_a_dual_of_pictures_and_texts_saves_what_it_learnt(tmp_path: Path) -> None:

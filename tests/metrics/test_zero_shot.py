@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from nearfar.column import ListColumn
 from nearfar.contracts import Predictions, TextSide
 from nearfar.encoders.dual import Dual
 from nearfar.errors import InputError
-from nearfar.evaluation.evaluate import evaluate
+from nearfar.evaluation.evaluate import evaluate, judged_start
 from nearfar.metrics.answers.class_vectors import class_vectors
 from nearfar.metrics.zero_shot import ZeroShot
 from nearfar.tasks import Labels
@@ -47,11 +48,61 @@ def test_pictures_are_told_by_names_whichever_side_reads_them(side: str) -> None
     assert "zero_shot" in report.protocol["left out"]["pixels"]
     text = "key" if side == "query" else "query"
     assert report.protocol["model"]["text side"] == f"the {text} side"
-    assert report.protocol["model"]["sides"] == {"cells": f"the {side} side", "train": f"the {side} side"}
+    assert report.protocol["model"]["sides"] == {"cells": f"the {side} side"}  # no training cell is embedded
     assert report.by_class["classes"] == ["tomato", "fresh_leaf", "the/deep/sea"]
     assert report.by_class["cells"] == [20, 30, 10]
     assert report.by_class["values"]["zero_shot"] == pytest.approx([1, 2 / 3, 1])
     assert report.to_json()["by_class"]["cells"] == [20, 30, 10]
+
+
+class Counting:
+    """A model that keeps what it embeds: colours and words."""
+
+    def __init__(self) -> None:
+        self.inner, self.seen = model(), list[Any]()
+
+    def embed(self, cells: list[Any], /, role: str | None = None) -> Any:
+        self.seen += cells
+        return self.inner.embed(cells, role="key" if isinstance(cells[0], str) else "query")
+
+
+def test_no_training_cell_is_embedded_where_no_metric_looks_at_one() -> None:
+    """Not by the model, nor a baseline, nor what it was before; with a metric that looks at them, all are."""
+    judged = task([RED, GREEN, BLUE] * 8, [0, 1, 2] * 8)
+    hidden = ListColumn("train", [BLUE - 40, RED + 30, GREEN + 20])  # alike to none of the judged ones
+    judged = replace(judged, train=hidden)
+    cells, trained = {RED.tobytes(), GREEN.tobytes(), BLUE.tobytes()}, {one.tobytes() for one in hidden.cells}
+    for metrics, embedded in (("zero_shot", cells), (["zero_shot", "knn"], cells | trained)):
+        one, other = Counting(), Counting()
+        before = judged_start(one, judged, metrics, name="colours")
+        report = evaluate(one, judged, metrics, start=before, baselines=[other, "pixels"], **QUICK)
+        for counting in (one, other):
+            pictures = [cell for cell in counting.seen if not isinstance(cell, str)]
+            assert {picture.tobytes() for picture in pictures} == embedded
+        assert report.metrics["zero_shot"] == 1
+        assert set(report.sheet) >= {"groups"} and ("among" in report.sheet) == (embedded == cells)
+    assert "pixels" in report.baseline
+
+
+def test_without_training_cells_the_space_is_that_of_the_judged_ones() -> None:
+    """Three cells of a class are each paired with another: equal ones, so they are as near as can be."""
+    judged = task([RED, RED, RED, GREEN], [0, 0, 0, 1])
+    report = evaluate(Counting(), judged, "zero_shot", **QUICK)
+    assert report.protocol["model"]["columns"] == ["cells"]
+    assert report.protocol["model"]["space"] == {"vectors": 4, "pairs": 3}  # the leaf has no other of its class
+    assert report.metrics["alignment"] == pytest.approx(0, abs=1e-6)
+    assert sum(report.histogram["positive"]) == 3
+    for group in report.sheet["groups"]:
+        for query in group["queries"]:
+            assert len(query["found"]) == 3  # all others, and not itself
+
+
+def test_a_metric_that_names_no_column_of_the_task_is_refused() -> None:
+    class Wrong(ZeroShot):
+        looks_at: ClassVar[tuple[str, ...]] = ("queries",)
+
+    with pytest.raises(InputError, match="Wrong: looks_at names no column of a task of labels, which has cells and tr"):
+        evaluate(Counting(), task([RED, GREEN], [0, 1]), Wrong(), **QUICK)
 
 
 def test_a_class_is_the_mean_of_its_prompts_normalised_before_and_after() -> None:

@@ -347,6 +347,7 @@ def test_examples_are_described_with_their_row() -> None:
 def test_cells_that_are_no_texts_are_one_for_each_row() -> None:
     pictures = [np.full((2, 2, 3), i % 3, np.uint8) for i in range(4)]
     some = Columns(Rows(query=list("abcd"), key=pictures), query="query", key="key")
+    assert some.describe(np.array([1])) == [{"row": 2, "query": "b", "key": "image of 2 x 2 x 3"}]
     assert some.batch(np.arange(4)).rows["key"].tolist() == [0, 1, 2, 3]
     pairs = some.batch(np.array([0, 3])).pairs
     assert pairs.key_group[0] == pairs.key_group[1]  # two equal pictures are one key

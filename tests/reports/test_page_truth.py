@@ -1,11 +1,14 @@
 """What the page of a run says is so: whose numbers, which epoch, which answers are wrong, and what nobody can say."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nearfar.reports.run import page
+from tests.reports.chromium import dumped, title
 from tests.reports.test_run import Elements, monitors, results, steps, text
 
 START = {"event": "start", "steps": 30, "pairs": 100, "batch_size": 10}
@@ -48,6 +51,32 @@ def test_curves_of_both_kinds_stand_in_one_chart() -> None:
     evaluations = [{"event": "evaluate", "step": i, "metrics": {"alignment": 0.5 + i / 100}} for i in (4, 8)]
     assert "in training from 1 to 0.125; held out from 0.54 to 0.58" in page(results(), [*monitors(9), *evaluations])
     assert "held out from" not in page(results(), monitors(9))
+
+
+MEASURE = """<script>
+const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+while (walk.nextNode()) {
+  const end = walk.currentNode.data.indexOf("شاطئ.");
+  if (end < 0 || walk.currentNode.parentNode.tagName === "SCRIPT") continue;
+  const x = [end, end + 4].map((at) => {
+    const range = document.createRange();
+    range.setStart(walk.currentNode, at); range.setEnd(walk.currentNode, at + 1);
+    return range.getBoundingClientRect().x; });
+  found.push(x[1] < x[0]);
+}
+document.title = JSON.stringify(found);
+</script>"""
+
+
+def test_a_text_from_right_to_left_ends_at_its_left(tmp_path: Path) -> None:
+    """Its full stop would else stand at its right, where it begins."""
+    arabic = "كلب على شاطئ."
+    worst = [{"query": arabic, "value": 0.0, "rank": 9, "expected": [arabic], "found": [
+        {"text": arabic, "score": 0.5, "relevant": False}]}]  # fmt: skip
+    given = {**results(), "worst": worst, "recipe": "data: {name: table}"}
+    html = re.sub("<meta http-equiv[^>]*>", "", page(given, []))  # whose policy runs no script
+    found = json.loads(title(dumped(html.replace("</body>", f"{MEASURE}</body>"), tmp_path)))
+    assert len(found) == 3 and all(found)
 
 
 def test_the_values_of_each_class_stand_on_the_page_only_where_they_are_whole() -> None:

@@ -11,6 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nearfar.compute.ranks import Ranks
+from nearfar.encoders.dual import Dual
+from nearfar.encoders.frozen_projection import FrozenProjection
+from nearfar.encoders.image import Image
+from nearfar.encoders.static import Static
 from nearfar.errors import InputError
 from nearfar.losses.infonce import InfoNCE
 from nearfar.training.batch_statistics import SynchronisedBatchNorm, refuse_batch_statistics, synchronised
@@ -29,6 +33,19 @@ def test_micro_batches_are_refused_by_name(tmp_path: Path, cut: dict[str, Any]) 
     with pytest.raises(InputError, match=r"micro_batch: .*Perceptron has batch statistics in layers\.1"):
         fit(Perceptron(norm=True), pictures(), InfoNCE(), out=tmp_path / "run", quiet=True, **{**SGD, **cut})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_locked_tower_has_no_statistics_of_the_batch(training: bool) -> None:
+    """Its layers stay in evaluation, so micro-batches change nothing; the modes are left as they were."""
+    network, other = Image("small", size=32), Static(dim=8, vocabulary=300)
+    encoder = Dual(FrozenProjection(network, dim=8, initial="random"), other).train(training)
+    modes = [part.training for part in encoder.modules()]
+    refuse_batch_statistics(encoder, Settings(micro_batch=4), 2)
+    assert [part.training for part in encoder.modules()] == modes
+    trained = Dual(Image("small", size=32), Static(dim=network.dim, vocabulary=300))
+    with pytest.raises(InputError, match=r"dual has batch statistics in query\."):
+        refuse_batch_statistics(trained.train(training), Settings(micro_batch=4), 1)
 
 
 def test_an_objective_s_statistics_are_refused_too(tmp_path: Path) -> None:

@@ -11,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nearfar.column import ListColumn
+from nearfar.encoders.projected import Projected
+from nearfar.encoders.static import Static
 from nearfar.errors import InputError
+from nearfar.heads.mlp import Mlp
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Pairs
 from nearfar.training.encode import CachedBatch, RowEncoder, micro_batches
@@ -19,6 +23,7 @@ from nearfar.training.settings import Settings
 from tests.training.floats import CPU, Floats, Perceptron, batch, comparing, learnt, loss, pairs_for, prepared
 from tests.training.runs import train, weights
 
+TEXTS = ["pull near, push far", "near", "a dog runs on the grass", "what is far is far", "two words", "push"]
 CUTS: list[dict[str, Any]] = [
     *({"micro_batch": size} for size in (1, 3, 7, 25, 100)),
     *({"micro_cost": cost} for cost in (1, 9, 40)),
@@ -74,6 +79,33 @@ def test_with_dropout_it_is_the_same_cut_with_the_graph_kept(cut: dict[str, Any]
     assert torch.equal(torch.rand(3), after)
     for (name, buffer), (_, expected) in zip(encoder.named_buffers(), with_graph.named_buffers(), strict=True):
         assert torch.equal(buffer, expected), name
+
+
+def test_tokens_and_numbers_that_are_left_out_are_the_same_in_both_passes() -> None:
+    """The gradient is that of the very vectors that the loss saw; evaluation leaves nothing out."""
+    static = Static(dim=8, vocabulary=300, token_dropout=0.5)
+    encoder = Projected(static, Mlp(dim=8, sizes=[4], norm="none"), dropout=0.5)
+    encoder.prepare([ListColumn("text", TEXTS)])
+    encoder.double().train()
+    encode, inputs = RowEncoder(encoder, True, CPU, "fp32"), encoder.inputs(TEXTS)
+    parts = [slice(0, 2), slice(2, 3), slice(3, len(TEXTS))]
+    weights = torch.randn(len(TEXTS), 4, dtype=torch.float64)
+    torch.manual_seed(7)
+    cached = CachedBatch(encode, inputs, parts)
+    (cached.vectors * weights).sum().backward()
+    cached.backward()
+    found = {name: each.grad.clone() for name, each in encoder.named_parameters() if each.grad is not None}
+    encoder.zero_grad()
+    torch.manual_seed(7)
+    kept = torch.cat([encode(inputs[part]) for part in parts])
+    assert torch.equal(kept, cached.vectors)
+    (kept * weights).sum().backward()
+    assert len(found) == len(list(encoder.parameters()))
+    for name, parameter in encoder.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-12, atol=1e-14)  # added part by part
+    assert not torch.equal(encode(inputs), kept)
+    encoder.eval()
+    assert torch.equal(encode(inputs), encode(inputs))
 
 
 def test_no_graph_is_kept_between_the_passes() -> None:

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from nearfar.column import content_ids
 from nearfar.compute.ranks import Ranks
 from nearfar.losses.infonce import InfoNCE
+from nearfar.positives.columns import Columns
 from nearfar.positives.labels import LabelsAsPositives
 from nearfar.positives.views import Views
 from nearfar.training.batches import BatchReader, uncached_stores
@@ -24,6 +25,7 @@ from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep
 from nearfar.training.train_module import Trained
 from tests.training.floats import CPU
+from tests.training.runs import Rows
 from tests.training.small_pictures import Pictures, Shifted, SmallConvolution
 from tests.training.test_ranks import pictures
 
@@ -108,3 +110,14 @@ def test_the_things_of_keys_are_the_contents_of_positives_in_any_data_set() -> N
                 place += 1
         assert found == expected
         assert place == batch.pairs.shape[1]
+
+
+def test_a_mined_negative_is_of_its_own_thing_and_a_further_key_of_its_examples() -> None:
+    """Of the third pair's key, mined for the first one, the third pair's earlier keys are the own ones."""
+    table = Rows(query=["a", "b", "c"], key=["A", "B", "C"])
+    mined = Columns(table).with_negatives(np.array([[2], [-1], [-1]]))
+    rows, columns = OwnKeys(mined)(mined.batch(np.array([0, 1])), np.array([0, 1]), np.array([0, 1, 2]))
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 0), (1, 1), (2, 2)]
+    several = Columns(Rows(query=["a", "b", "a"], key=["A", "B", "C"]), all_keys=True)
+    rows, columns = OwnKeys(several)(several.batch(np.array([0, 1])), np.array([0, 1]), np.array([1, 0]))
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0), (2, 1)]

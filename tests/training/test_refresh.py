@@ -304,6 +304,16 @@ class Bare:
         (Columns(rows()), {"refresh": Nearest()}, "say every how many steps to mine"),
         (Bare(Columns(rows())), {"refresh": Nearest(), "refresh_every": 3}, "Bare takes no mined negatives; leave"),
         ([Columns(rows()), Bare(Columns(rows()))], {"refresh": Nearest(), "refresh_every": 3}, "Bare takes no mined"),
+        (
+            Columns(rows(), all_keys=True),
+            {"refresh": Nearest(), "refresh_every": 3},
+            "mined negatives are of pairs; leav",
+        ),
+        (
+            [Columns(rows()), Columns(rows(), all_keys=True)],
+            {"refresh": Nearest(), "refresh_every": 3},
+            "leave all_keys",
+        ),
         (Columns(rows()), {"refresh": Nearest(), "refresh_every": -1}, "training.refresh_every must be zero or more"),
     ],
 )

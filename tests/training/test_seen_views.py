@@ -33,7 +33,7 @@ def parts(side: int = 40) -> tuple[Any, Views]:
 
 def test_they_are_what_the_network_gets_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, positives = parts()
-    shown = seen_views(encoder, positives, InfoNCE(), most=6, in_epochs=(0, 1), **SETTINGS)
+    shown = seen_views(encoder, positives, most=6, in_epochs=(0, 1), **SETTINGS)
     got: list[torch.Tensor] = []
     forward = Image.forward
 
@@ -56,8 +56,8 @@ def test_they_are_what_the_network_gets_in_training(tmp_path: Path, monkeypatch:
 
 def test_most_limits_and_a_batch_larger_than_the_data_shows_each_once() -> None:
     encoder, positives = parts()
-    assert len(seen_views(encoder, positives, InfoNCE(), most=4, **SETTINGS)) == 4
-    shown = seen_views(encoder, positives, InfoNCE(), most=99, **{**SETTINGS, "batch_size": 64})
+    assert len(seen_views(encoder, positives, most=4, **SETTINGS)) == 4
+    shown = seen_views(encoder, positives, most=99, **{**SETTINGS, "batch_size": 64})
     assert sorted(one.example for one in shown) == list(range(15))
     assert all(one.row == one.example + 1 for one in shown)
 
@@ -65,7 +65,7 @@ def test_most_limits_and_a_batch_larger_than_the_data_shows_each_once() -> None:
 def test_views_that_nothing_changes_are_the_cells_themselves() -> None:
     rows = nf.data.Table([{"query": f"where is {i}", "key": f"{i} is here"} for i in range(12)])
     encoder = nf.encoders.Static(dim=8, vocabulary=300)
-    shown = seen_views(encoder, Columns(rows), InfoNCE(), most=3, **SETTINGS)
+    shown = seen_views(encoder, Columns(rows), most=3, **SETTINGS)
     for one in shown:
         assert [view.cell for view in one.views] == [f"where is {one.example}", f"{one.example} is here"]
         assert {view.source for view in one.views} == {None}
@@ -78,7 +78,7 @@ def test_they_are_of_the_first_batch_also_where_pictures_are_kept_back_for_knn(
     monkeypatch.setattr(online_knn, "FEWEST", 10)
     encoder, positives = SmallConvolution(), Views(Pictures(), views=[{"augmentation": Shifted(), "times": 2}])
     settings = {**SETTINGS, "batch_size": 32}
-    shown = seen_views(encoder, positives, InfoNCE(), most=99, **settings)
+    shown = seen_views(encoder, positives, most=99, **settings)
     trained: list[np.ndarray[Any, Any]] = []
     batch = positives.batch
 

@@ -64,7 +64,7 @@ def test_it_is_the_mean_loss_of_fixed_batches(loss: Any, more: dict[str, Any]) -
     encoder.train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     state = torch.get_rng_state()
-    found = held()
+    found = held.measured()[0]
     assert encoder.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())  # BatchNorm, too
@@ -81,7 +81,7 @@ def test_it_is_the_mean_loss_of_fixed_batches(loss: Any, more: dict[str, Any]) -
         expected.append(loss(vectors["query"], keys, seen.pairs).item())
     assert [len(batch.examples) for batch in held.batches] == [6, 6]
     assert found == pytest.approx(np.mean(expected), rel=1e-9)
-    assert held() == found
+    assert held.measured()[0] == found
 
 
 def test_one_batch_at_least_and_as_large_as_training_s() -> None:
@@ -135,7 +135,7 @@ def test_hit_rates_of_held_out_pairs_stand_beside_their_loss(more: dict[str, Any
     encoder, positives = Perceptron(), pictures(20, negatives=True)
     held = heldout(encoder, positives, InfoNCE(), Settings(batch_size=6, heldout_examples=13, **more))
     loss, rates = held.measured()
-    assert loss == held()
+    assert loss == held.measured()[0]
     expected = []
     for batch in held.batches:
         seen = positives.batch(batch.examples)
@@ -182,7 +182,7 @@ def test_the_best_is_the_lowest_and_patience_stops_overfitting(tmp_path: Path) -
     assert stopped.metrics["heldout_loss"] == min(seen)
     loss = InfoNCE()
     held = heldout(stopped.model.encoder, unlike(32), loss, Settings(batch_size=16))
-    assert held() == pytest.approx(min(seen), rel=1e-5)  # the weights are those of the best evaluation
+    assert held.measured()[0] == pytest.approx(min(seen), rel=1e-5)  # the weights are those of the best evaluation
 
 
 def test_several_data_sets_and_views_have_one(tmp_path: Path) -> None:

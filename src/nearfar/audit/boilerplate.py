@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from nearfar.audit.findings import MOST_EXAMPLES, CheckResult, Finding, counted, fine, share
-from nearfar.audit.material import NOUNS, Material, Occurrence, Role, TextPart, distinct
+from nearfar.audit.material import NOUNS, Material, Occurrence, TextPart, TextRole, distinct
 from nearfar.column import content_id
 
 LEAST, SHARE = 10, 0.005  # texts that must share a sentence: ten, and one of two hundred
@@ -31,7 +31,7 @@ def boilerplate(material: Material) -> CheckResult:
     return CheckResult(findings or [fine("boilerplate", text)])
 
 
-def _markup(role: Role, texts: list[Occurrence]) -> list[Finding]:
+def _markup(role: TextRole, texts: list[Occurrence]) -> list[Finding]:
     """Find HTML tags and entities, counted by the texts that hold them."""
     with_markup, names = [], Counter[str]()
     for part, position in texts:
@@ -62,7 +62,7 @@ def _markup_example(part: TextPart, position: int) -> dict[str, object]:
     return part.example(position) | {"text": ("\u2026 " if start else "") + text[start : start + 160]}
 
 
-def _sentences(role: Role, texts: list[Occurrence]) -> list[Finding]:
+def _sentences(role: TextRole, texts: list[Occurrence]) -> list[Finding]:
     """Find sentences or lines that many texts share while their other words differ."""
     counts: Counter[int] = Counter()
     for part, position in texts:
@@ -93,7 +93,7 @@ def _split(text: str) -> Iterable[str]:
             yield sentence.strip()
 
 
-def _ends(role: Role, texts: list[Occurrence]) -> list[Finding]:
+def _ends(role: TextRole, texts: list[Occurrence]) -> list[Finding]:
     """Find openings and endings of six words that many texts share; texts of fewer than twelve words do not count."""
     first: Callable[[list[str]], tuple[str, ...]] = lambda words: tuple(words[:END_WORDS])  # noqa: E731
     last: Callable[[list[str]], tuple[str, ...]] = lambda words: tuple(words[-END_WORDS:])  # noqa: E731
@@ -123,5 +123,5 @@ def _first_example(occurrences: list[Occurrence]) -> dict[str, object]:
     return part.example(position, texts=len(occurrences))
 
 
-def _of(count: int, of: int, role: Role) -> str:
+def _of(count: int, of: int, role: TextRole) -> str:
     return f"{count:,} of {counted(of, *NOUNS[role])} ({share(count, of)})"

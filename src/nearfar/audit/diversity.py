@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nearfar.audit.findings import MOST_EXAMPLES, CheckResult, Finding, counted, fine, share
-from nearfar.audit.material import NOUNS, Material, Occurrence, Role, TextPart, distinct
+from nearfar.audit.material import NOUNS, Material, Occurrence, TextPart, TextRole, distinct
 from nearfar.audit.vectors import Space, Vectors
 from nearfar.column import Ids
 
@@ -202,7 +202,7 @@ def _language_name(language: Any) -> str:
     return "unknown" if language is None else str(language.name).capitalize()
 
 
-def _language_finding(role: Role, sample: list[Occurrence], names: list[str]) -> Finding:
+def _language_finding(role: TextRole, sample: list[Occurrence], names: list[str]) -> Finding:
     """Return the language of a role where nearly all texts share it; else the languages, with texts in rarer ones."""
     known = Counter(name for name in names if name != "unknown")
     main, count = known.most_common(1)[0] if known else ("unknown", 0)

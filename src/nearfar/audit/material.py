@@ -19,10 +19,10 @@ from nearfar.errors import InputError, listed, nearest
 from nearfar.positives.relations.roles import Roles
 from nearfar.storage.places import expanded
 
-Role = Literal["query", "key", "negative", "text", "document"]
+TextRole = Literal["query", "key", "negative", "text", "document"]
 NOUNS: dict[str, tuple[str, str]] = {role: (role, f"{role}s") for role in ("key", "negative", "text", "document")}
 NOUNS["query"] = ("query", "queries")
-LEAKING_ROLES: tuple[Role, ...] = ("query", "text")
+LEAKING_ROLES: tuple[TextRole, ...] = ("query", "text")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "topic", "topics", "intent")
 _FIRST_ROWS = 1000  # the rows that decide what a column holds
 
@@ -35,7 +35,7 @@ class TextPart:
     """
 
     split: str
-    role: Role
+    role: TextRole
     name: str  # of the column
     texts: list[str]  # (v,)
     offsets: Ids  # (n + 1,)
@@ -105,9 +105,9 @@ class Material:
         return [part for part in self.parts if part.split == split]
 
     @cached_property
-    def roles(self) -> dict[Role, list[TextPart]]:
+    def roles(self) -> dict[TextRole, list[TextPart]]:
         """The parts of each role, in the order of the splits."""
-        by_role: dict[Role, list[TextPart]] = {}
+        by_role: dict[TextRole, list[TextPart]] = {}
         for split in self.splits:
             for part in self.of(split):
                 by_role.setdefault(part.role, []).append(part)
@@ -197,7 +197,7 @@ def _read_table(
 
 def _text_columns(
     table: Table, column: str | None, query: str | None, key: str | None
-) -> tuple[Any, list[tuple[Role, str]]]:
+) -> tuple[Any, list[tuple[TextRole, str]]]:
     """Return the kind of a table, and its columns of text with their roles."""
     if column is not None:
         return "texts", [("text", column)]
@@ -210,7 +210,7 @@ def _text_columns(
         if query is not None or key is not None:
             raise
         return "texts", [("text", _longest_column(table))]
-    negatives: list[tuple[Role, str]] = [("negative", name) for name in roles.negatives]
+    negatives: list[tuple[TextRole, str]] = [("negative", name) for name in roles.negatives]
     return "pairs", [("query", roles.query), ("key", roles.key), *negatives]
 
 
@@ -228,7 +228,7 @@ def _first_texts(table: Table) -> Iterator[tuple[str, list[str]]]:
         yield name, [cell for cell in cells if isinstance(cell, str)]
 
 
-def _column_part(table: Table, split: str, role: Role, name: str) -> TextPart:
+def _column_part(table: Table, split: str, role: TextRole, name: str) -> TextPart:
     can_leak = role in LEAKING_ROLES or name.startswith("sentence")  # of two sentences either may be the query
     first = next((cell for cell in table.column(name).read(0, _FIRST_ROWS) if cell is not None), "")
     if isinstance(first, list):
@@ -240,7 +240,7 @@ def _column_part(table: Table, split: str, role: Role, name: str) -> TextPart:
 
 
 def _text_part(
-    split: str, role: Role, column: Column, *, can_leak: bool, lists: bool = False, positions: Ids | None = None
+    split: str, role: TextRole, column: Column, *, can_leak: bool, lists: bool = False, positions: Ids | None = None
 ) -> TextPart:
     """Return a column of texts, or of lists of texts, in memory; a null is a blank text, or an empty list."""
     texts: list[str] = []

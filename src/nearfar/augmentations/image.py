@@ -63,6 +63,8 @@ class ImageAugmentation:
     X-rays; take `handwriting`, or set flip and jitter to 0.
     """
 
+    reads: tuple[str, ...] = ("image",)
+
     def __init__(
         self,
         preset: Literal["simclr", "moco_v2", "moco_v3", "byol", "dino_global", "dino_local", "handwriting"] = "simclr",

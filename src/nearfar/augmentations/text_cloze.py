@@ -36,6 +36,8 @@ class TextCloze:
     When not to use it: on texts of a sentence or two, whose rest says little.
     """
 
+    reads: tuple[str, ...] = ("text",)
+
     def __init__(self, keep: float = 0.1, unit: Literal["words", "sentences"] = "sentences", size: int = 1) -> None:
         check_unit("text_cloze", unit)
         check_share("text_cloze.keep", keep)

@@ -39,6 +39,8 @@ class TextCrop:
     When not to use it: on texts of a line, whose crops differ in meaning; let dropout be the only difference.
     """
 
+    reads: tuple[str, ...] = ("text",)
+
     def __init__(
         self,
         shortest: float = 0.1,

@@ -34,6 +34,8 @@ class TextNoise:
     When not to use it: where one word decides ("not", a name, a number): to delete it changes the meaning.
     """
 
+    reads: tuple[str, ...] = ("text",)
+
     def __init__(self, delete: float = 0.1, swap: float = 0.1) -> None:
         check_share("text_noise.delete", delete, below_one=True)
         check_share("text_noise.swap", swap)

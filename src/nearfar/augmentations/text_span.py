@@ -31,6 +31,8 @@ class TextSpan:
     When not to use it: for two views that are both documents; a short span says less than a crop.
     """
 
+    reads: tuple[str, ...] = ("text",)
+
     def __init__(self, fewest: int = 4, most: int = 16) -> None:
         if not 1 <= fewest <= most:
             raise InputError(

@@ -15,7 +15,7 @@ from nearfar.printable import show
 
 if TYPE_CHECKING:
     from nearfar.column import Column
-    from nearfar.model import Role
+    from nearfar.contracts import Role
 
 
 def command(

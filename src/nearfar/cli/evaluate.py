@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,12 +44,14 @@ def command(
     reserve(out, page)
     from nearfar.evaluation import sources
     from nearfar.evaluation.baselines import chosen_baselines
+    from nearfar.evaluation.choose import look_at_no_training
     from nearfar.evaluation.evaluate import evaluate
     from nearfar.model import Model
     from nearfar.reports import console
     from nearfar.storage.folders import write_json, write_text
 
     loaded, others = Model.load(model), chosen_baselines(baseline or None)
+    read = replace(read, no_training=look_at_no_training(metric or ()))
     report = evaluate(loaded, sources.task(data, split, read, loaded), metric or None, baselines=others)
     facts = report.to_json()
     if out is not None:

@@ -43,7 +43,7 @@ def command(
             f"{recipe}: no view is changed by an augmentation, so there is nothing to see before training; nearfar "
             "train RECIPE --dry-run shows a batch"
         )
-    seen = seen_views(parts.encoder, parts.positives, parts.loss, most=n, in_epochs=range(epochs), **parts.training)
+    seen = seen_views(parts.encoder, parts.positives, most=n, in_epochs=range(epochs), **parts.training)
     tiles = sum(1 + len(one.views) for one in seen)
     if tiles > MOST_TILES:
         raise InputError(

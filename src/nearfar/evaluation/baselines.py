@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfar import registry
-from nearfar.abilities import folder_of, untrained_of
+from nearfar.abilities import EmbedsColumns, folder_of, untrained_of
 from nearfar.column import column_kind
-from nearfar.contracts import Floor
+from nearfar.contracts import Floor, Predictions
 from nearfar.errors import InputError, nearest
 from nearfar.evaluation.baseline_values import BEFORE, START, UNTRAINED
 from nearfar.evaluation.measure import MODEL, Measured
+from nearfar.evaluation.predictions import predictions_of
 from nearfar.tasks import Labels, Task, between_kinds, columns_of, kind_of_task
 from nearfar.vectors.embed import Embedder
 
@@ -135,6 +136,13 @@ def baselines_of(task: Task, given: Baseline | Sequence[Baseline] | None) -> dic
             name, number = f"{stem} {number}", number + 1
         by_name[name] = one
     return by_name
+
+
+def predictions_of_baseline(baseline: Floor | Embedder, task: Task, seed: int, columns: Sequence[str]) -> Predictions:
+    """Return what a floor or another model makes of a task; columns: whose vectors some metric looks at."""
+    if not isinstance(baseline, Floor):
+        return predictions_of(baseline, task, seed, columns)
+    return baseline.of_columns(task, seed, columns) if isinstance(baseline, EmbedsColumns) else baseline(task, seed)
 
 
 def cannot_serve(name: str, task: Task, able: Iterable[str]) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nearfar import registry
-from nearfar.abilities import is_usual_for
+from nearfar.abilities import LooksAt, is_usual_for, looked_at_by
 from nearfar.contracts import Metric
 from nearfar.errors import InputError
 from nearfar.requirements import refuse_incomplete
-from nearfar.tasks import Task, kind_of_task
+from nearfar.tasks import Task, columns_of, kind_of_task
 
 Spec = str | Mapping[str, Any] | Metric
 
@@ -39,6 +39,22 @@ def metrics_of(task: Task, given: Spec | Sequence[Spec] | None) -> list[Metric]:
         chosen += [metric for metric in usual if metric.needs == ("sample",) and type(metric) not in kinds]
     _refuse_shared(chosen)
     return chosen
+
+
+def columns_looked_at(task: Task, metrics: Sequence[Metric]) -> list[str]:
+    """Return the names of the columns that metrics look at, in the task's order: no others are embedded.
+
+    What describes the space is computed on what is there; it asks for columns only where it is alone.
+    """
+    judging = [metric for metric in metrics if metric.needs != ("sample",)] or metrics
+    names = {name for metric in judging for name in looked_at_by(metric, task)}
+    return [name for name in columns_of(task) if name in names]
+
+
+def look_at_no_training(specs: Sequence[Spec]) -> bool:
+    """Return whether metrics are given, and none of them looks at training cells. Errors: those of `build_metric`."""
+    metrics = [build_metric(spec, "evaluate", outside=False) for spec in specs]
+    return bool(metrics) and all(isinstance(one, LooksAt) and "train" not in one.looks_at for one in metrics)
 
 
 def build_metric(spec: Spec, where: str, *, outside: bool) -> Metric:

@@ -47,16 +47,16 @@ def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict
     queries drawn by the seed; the best, whose first neighbour is right; the worst, with a wrong one. Best and worst are
     of different classes, as long as there are any. The same vectors give the same sheet.
 
-    Labels: neighbours are training cells, right where they are of the query's class; the best have most of these, the
-    worst fewest, and of equally many the nearer neighbours go first. Retrieval: neighbours are documents, right where
-    they are relevant; the worst are those whose first right one comes latest. Either side may be texts, which have no
-    tile.
+    Labels: neighbours are training cells, or the other cells where no metric looks at training cells ("among":
+    "cells"), right where they are of the query's class; the best have most of these, the worst fewest, and of equally
+    many the nearer neighbours go first. Retrieval: neighbours are documents, right where they are relevant; the worst
+    are those whose first right one comes latest. Either side may be texts, which have no tile.
 
     When not to use it: to judge a model. Twelve queries are an impression.
     """
     if not isinstance(task, Labels | Retrieval) or (predictions.ranking is None and not predictions.vectors):
         return {}, {}
-    queries, documents = (task.cells, task.train) if isinstance(task, Labels) else (task.queries, task.documents)
+    (queries, documents), labels = _columns_and_labels(task, predictions)
     kinds = {column_kind(queries), column_kind(documents)}
     if "image" not in kinds or not kinds <= {"image", "text"}:
         return {}, {}
@@ -64,7 +64,7 @@ def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict
     if found is None:
         return {}, {}
     groups = _groups(found, task.labels if isinstance(task, Labels) else None, seed)
-    tiles = _Tiles(queries, documents, task)
+    tiles = _Tiles((queries, documents), task, labels)
     content = [
         {"name": name, "queries": [tiles.query(found, place) for place in places]}
         for name, places in groups.items()
@@ -74,14 +74,18 @@ def contact_sheet(task: Task, predictions: Predictions, seed: int) -> tuple[dict
         return {}, {}
     facts: dict[str, Any] = {"kind": "labels" if isinstance(task, Labels) else "retrieval", "groups": content}
     facts |= {"searched": len(found.queries), "of": len(queries)}
+    if labels and documents is queries:
+        facts["among"] = "cells"
     return {**made.layout(WHAT), **facts}, {made.file(WHAT): made.data}
 
 
 class _Tiles:
     """The tiles of a sheet, numbered as they are asked for: a picture that is shown twice has one tile."""
 
-    def __init__(self, queries: Column, documents: Column, task: Labels | Retrieval) -> None:
-        self.columns, self.task = (queries, documents), task
+    def __init__(
+        self, columns: tuple[Column, Column], task: Labels | Retrieval, labels: tuple[Ids, Ids] | None
+    ) -> None:
+        self.columns, self.task, self.labels = columns, task, labels
         self.places: dict[tuple[int, int], int] = {}
 
     def query(self, found: _Searched, place: int) -> dict[str, Any]:
@@ -105,8 +109,8 @@ class _Tiles:
         return self.places.setdefault((column, row), len(self.places))
 
     def _text(self, column: int, row: int) -> str:
-        if isinstance(self.task, Labels):
-            return self.task.classes[int((self.task.labels, self.task.train_labels)[column][row])][:_TEXT]
+        if isinstance(self.task, Labels) and self.labels is not None:
+            return self.task.classes[int(self.labels[column][row])][:_TEXT]
         if column_kind(self.columns[column]) == "image":
             return ""
         return shown_texts(self.columns[column], [row], (_TEXT, _FOUND_TEXT)[column])[0]
@@ -120,21 +124,37 @@ class _Tiles:
         return [np.asarray(read[number][row]) for number, row in self.places]
 
 
+def _columns_and_labels(
+    task: Labels | Retrieval, predictions: Predictions
+) -> tuple[tuple[Column, Column], tuple[Ids, Ids] | None]:
+    """Return the queries and what they find, with the labels of both, if any: training cells, unless none is there."""
+    if isinstance(task, Retrieval):
+        return (task.queries, task.documents), None
+    if "train" in predictions.vectors:
+        return (task.cells, task.train), (task.labels, task.train_labels)
+    return (task.cells, task.cells), (task.labels, task.labels)
+
+
 def _labelled(task: Labels, predictions: Predictions, seed: int) -> _Searched | None:
-    """Return labelled cells, at most 2,000 drawn by the seed, with their nearest training cells."""
-    if not {"cells", "train"} <= predictions.vectors.keys():
+    """Return labelled cells, at most 2,000 drawn by the seed, with the cells that are nearest to them."""
+    if "cells" not in predictions.vectors:
         return None
+    labels = task.train_labels if "train" in predictions.vectors else task.labels
     n = len(task.cells)
     chosen = np.arange(n)
     if n > SEARCHED:
         chosen = np.sort(np.random.default_rng(seed).choice(n, SEARCHED, replace=False))
-    ranking = topk(predictions.vectors["cells"][chosen], predictions.vectors["train"], NEIGHBOURS)
-    right = task.train_labels[ranking.rows] == task.labels[chosen, None]
-    classes, first = np.unique(task.train_labels, return_index=True)
+    among = predictions.vectors.get("train", predictions.vectors["cells"])
+    own = (np.arange(len(chosen)), chosen) if labels is task.labels else None  # no cell is its own neighbour
+    ranking = topk(predictions.vectors["cells"][chosen], among, NEIGHBOURS, excluded=own)
+    right = (labels[ranking.rows] == task.labels[chosen, None]) & (ranking.rows >= 0)
+    classes, first = np.unique(labels, return_index=True)
     example = np.full(len(task.classes), -1)
     example[classes] = first
     rank = np.where(right.any(1), right.argmax(1) + 1.0, np.inf)
-    return _Searched(chosen, ranking.rows, ranking.scores.astype(np.float64), right, example[task.labels[chosen]], rank)
+    expected = example[task.labels[chosen]]
+    expected = np.where(expected == chosen, -1, expected) if own else expected
+    return _Searched(chosen, ranking.rows, ranking.scores.astype(np.float64), right, expected, rank)
 
 
 def _ranked(task: Retrieval, predictions: Predictions) -> _Searched | None:

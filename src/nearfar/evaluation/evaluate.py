@@ -13,13 +13,20 @@ from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
 from nearfar.evaluation.baseline_values import START, UNTRAINED
-from nearfar.evaluation.baselines import Baseline, Start, baselines_of, floors_serving, untrained_floor
+from nearfar.evaluation.baselines import (
+    Baseline,
+    Start,
+    baselines_of,
+    floors_serving,
+    predictions_of_baseline,
+    untrained_floor,
+)
 from nearfar.evaluation.by_class import by_class
-from nearfar.evaluation.choose import Spec, metrics_of
+from nearfar.evaluation.choose import Spec, columns_looked_at, metrics_of
 from nearfar.evaluation.contact_sheet import contact_sheet
 from nearfar.evaluation.languages import language_facts
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
-from nearfar.evaluation.predictions import positive_pairs, predictions_of, refuse_no_text_side
+from nearfar.evaluation.predictions import positive_pairs, predictions_of, refuse_no_text_side, sides_of
 from nearfar.evaluation.projection_map import projection_map
 from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.row_values import row_values
@@ -54,6 +61,7 @@ def evaluate(
     of 1,000; an empty document has a zero vector. Only queries with a relevant document count. Similarity, PairLabels:
     pairs are as similar as their cosine (no role). Labels: a classifier over the vectors of the training cells. Where
     a model's two sides read different kinds, such as pictures and texts, each column goes to the side that reads it.
+    What no metric looks at is not embedded (`abilities.LooksAt`): the training cells, where classes are told by names.
 
     Intervals come from a paired bootstrap that resamples whole clusters of rows that are not independent, and that
     counts what was not seen, too (`evaluation.intervals`): they are never of zero width, and with fewer than 15
@@ -64,7 +72,7 @@ def evaluate(
     embedding space and have no interval. They are computed on a sample (by `seed`) of at most 5,000 vectors, half of
     each side of the task where there are enough of both; alignment and modality_gap on at most 5,000 positive pairs: a
     query and its best-graded relevant documents, texts graded in the top fifth of the scale, pairs that are the same, a
-    cell and a training cell of its class.
+    cell and a training cell of its class (another cell, where no metric looks at training cells).
 
     Args:
         model: anything with `embed(cells, role=...)` that returns unit vectors (n, d).
@@ -103,18 +111,19 @@ def evaluate(
     if not isinstance(task, Task):
         raise InputError(f"evaluate: a {type(task).__name__} is not a task; e.g. nf.data.Beir(folder).task() makes one")
     whole, chosen = task, metrics_of(task, metrics)
+    columns = columns_looked_at(task, chosen)
     refuse_no_text_side(model, task, chosen)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
     compared_with = baselines_of(task, baselines)
     if baselines is None and start is None:
         compared_with = {**untrained_floor(model, task), **compared_with}
-    predictions = predictions_of(model, task, seed)
+    predictions = predictions_of(model, task, seed, columns)
     histogram = _histogram(predictions, task, seed)
     points, thumbnails = projection_map(task, predictions, seed) if look else ({}, {})
     sheet, tiles = contact_sheet(task, predictions, seed) if look else ({}, {})
     systems = {MODEL: measure(task, predictions, chosen)}
     del predictions  # its vectors may be large
-    others, failed = _measured(task, compared_with, chosen, seed, named=baselines is not None)
+    others, failed = _measured(task, compared_with, chosen, seed, columns, named=baselines is not None)
     if baselines is None and not others and (chance := floors_serving(task).get(CHANCE)) is not None:
         compared_with, others = {CHANCE: chance}, {CHANCE: measure(task, chance(task, seed), chosen)}
     systems |= ({start.name: start.measured} if start is not None else {}) | others
@@ -174,7 +183,7 @@ def judged_start(
     chosen = metrics_of(task, metrics)
     refuse_no_text_side(model, task, chosen)
     task = _with_relevant(task) if isinstance(task, Retrieval) else task
-    measured = measure(task, predictions_of(model, task, seed), chosen)
+    measured = measure(task, predictions_of(model, task, seed, columns_looked_at(task, chosen)), chosen)
     if name is None:
         about, key = {"what": "the network with the random weights that training began from"}, UNTRAINED
     else:
@@ -184,18 +193,24 @@ def judged_start(
 
 
 def _measured(
-    task: Task, baselines: Mapping[str, Floor | Embedder], metrics: Sequence[Metric], seed: int, *, named: bool
+    task: Task,
+    baselines: Mapping[str, Floor | Embedder],
+    metrics: Sequence[Metric],
+    seed: int,
+    columns: Sequence[str],
+    *,
+    named: bool,
 ) -> tuple[dict[str, Measured], dict[str, str]]:
     """Return what the baselines come to, and why some of them come to nothing.
 
-    named: by the user, so that what is wrong is an error. A usual floor that cannot read these cells is left out, and
-    so is one that is the same as another here.
+    columns: those whose vectors some metric looks at. named: by the user, so that what is wrong is an error. A usual
+    floor that cannot read these cells is left out, and so is one that is the same as another here.
     """
     found: dict[str, Measured] = {}
     failed: dict[str, str] = {}
     for name, baseline in baselines.items():
         try:
-            measured = measure(task, _predictions(baseline, task, seed), metrics)
+            measured = measure(task, predictions_of_baseline(baseline, task, seed, columns), metrics)
         except InputError as error:
             if named:
                 raise
@@ -206,10 +221,6 @@ def _measured(
         else:
             found[name] = measured
     return found, failed
-
-
-def _predictions(baseline: Floor | Embedder, task: Task, seed: int) -> Predictions:
-    return baseline(task, seed) if isinstance(baseline, Floor) else predictions_of(baseline, task, seed)
 
 
 def _with_relevant(task: Retrieval) -> Retrieval:
@@ -228,8 +239,8 @@ def _with_relevant(task: Retrieval) -> Retrieval:
 
 
 def _histogram(predictions: Predictions, task: Task, seed: int) -> dict[str, list[Any]]:
-    left, right, *_ = predictions.vectors.values()
-    return space.histogram(left, right, positive_pairs(task, best=False, seed=seed), seed)
+    left, right = sides_of(predictions.vectors)
+    return space.histogram(left, right, positive_pairs(task, predictions.vectors, best=False, seed=seed), seed)
 
 
 def _looked_at(task: Task, own: Measured) -> dict[str, int]:

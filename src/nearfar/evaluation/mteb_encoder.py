@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import ListColumn
+from nearfar.contracts import Role
 from nearfar.errors import InputError
 from nearfar.model import Model
 from nearfar.vectors.embed import Vectors, embed_column
 
-ROLE_OF_PROMPT_TYPE: dict[str, Literal["query", "key"]] = {"query": "query", "document": "key"}
+ROLE_OF_PROMPT_TYPE: dict[str, Role] = {"query": "query", "document": "key"}
 
 
 class MtebEncoder:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from nearfar.abilities import TwoSided, side
 from nearfar.column import Column, Ids, column_kind
-from nearfar.contracts import Metric, Predictions, TextSide, Values
+from nearfar.contracts import Metric, Predictions, Role, TextSide, Values
 from nearfar.errors import InputError, NoVectorError
 from nearfar.evaluation import space
 from nearfar.evaluation.report import DEPTH, about_model
-from nearfar.model import Model, Role
+from nearfar.model import Model
 from nearfar.registry import name_of
 from nearfar.sides import ROLES, kinds_read, role_reading, text_role
 from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, columns_of
@@ -25,12 +25,12 @@ from nearfar.vectors.topk import topk
 _USUAL_ROLES: dict[str, Role] = {"queries": "query", "documents": "key"}  # other columns have no role
 
 
-def role_of(model: Embedder, name: str, column: Column) -> Role:
+def role_of(model: Embedder, name: str, column: Column) -> Role | None:
     """Return the role in which a model embeds a task's column: the usual one, unless only its other side reads it."""
     usual = _USUAL_ROLES.get(name)
     if not isinstance(model, Model):
         return usual
-    return cast("Role", role_reading(model.encoder, column_kind(column), usual))
+    return role_reading(model.encoder, column_kind(column), usual)
 
 
 def text_side_of(model: Embedder) -> TextSide | None:
@@ -41,7 +41,7 @@ def text_side_of(model: Embedder) -> TextSide | None:
     if role is None:
         return None
     name = f"the {role} side" if isinstance(model.encoder, TwoSided) else "the model, as queries"
-    return TextSide(name, partial(_embed_texts, model, cast("Role", role)))
+    return TextSide(name, partial(_embed_texts, model, role))
 
 
 def refuse_no_text_side(model: Embedder, task: Task, metrics: Sequence[Metric]) -> None:
@@ -59,34 +59,44 @@ def _embed_texts(model: Embedder, role: Role, texts: Sequence[str]) -> Vectors:
     return model.embed(list(texts), role=role)
 
 
-def predictions_of(model: Embedder, task: Task, seed: int, about: Mapping[str, Any] | None = None) -> Predictions:
+def predictions_of(
+    model: Embedder,
+    task: Task,
+    seed: int,
+    columns: Collection[str] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Predictions:
     """Return what a model made of a task; each distinct cell of a column is embedded once.
 
-    about: facts of the model for the protocol, by default its fingerprint and dimension.
+    columns: of the task, by name, that are embedded (`choose.columns_looked_at`); None for all. about: facts of the
+    model for the protocol, by default its fingerprint and dimension.
 
     Errors: `InputError`: an empty cell, but for documents, whose vectors are zero then; a cell without a vector, by its
     row among the task's; vectors of a wrong shape.
     """
     vectors: dict[str, Vectors] = {}
-    roles = {name: role_of(model, name, column) for name, column in columns_of(task).items()}
-    for name, column in columns_of(task).items():
+    chosen = {name: column for name, column in columns_of(task).items() if columns is None or name in columns}
+    roles = {name: role_of(model, name, column) for name, column in chosen.items()}
+    for name, column in chosen.items():
         try:
             vectors[name] = embed_column(model, column, roles[name], empty=name == "documents")
         except NoVectorError as error:
             raise NoVectorError(error.row, error.why, f"{task.name}, {name}") from error
-    left, right, *_ = vectors.values()  # (n, d), (m, d)
-    sample = space.draw_sample(left, right, positive_pairs(task, best=True, seed=seed), seed)
+    left, right = sides_of(vectors)  # (n, d), (m, d)
+    sample = space.draw_sample(left, right, positive_pairs(task, vectors, best=True, seed=seed), seed)
     facts = dict(about_model(model, left.shape[1]) if about is None else about)
     if isinstance(model, Model) and isinstance(model.encoder, TwoSided):
         facts["sides"] = {name: f"the {role or 'key'} side" for name, role in roles.items()}
     text_side = text_side_of(model) if about is None else None  # a floor reads no further texts
     if text_side is not None and isinstance(task, Labels):
         facts["text side"] = text_side.name
+    if len(vectors) < len(columns_of(task)):
+        facts["columns"] = list(vectors)  # nothing looks at the others
     facts["space"] = {"vectors": len(sample.vectors), "pairs": len(sample.queries)}
     scores = dev_scores = ranking = None
-    if isinstance(task, Retrieval):
+    if isinstance(task, Retrieval) and right is not left:
         ranking = ranked(task, left, right)
-    elif not isinstance(task, Labels):
+    elif not isinstance(task, Retrieval | Labels) and right is not left:
         scores = _cosines(left, right)
         dev_scores = _cosines(vectors["dev first"], vectors["dev second"]) if "dev first" in vectors else None
     return Predictions(vectors, ranking, scores, dev_scores, None, sample, text_side, facts)
@@ -99,17 +109,27 @@ def ranked(task: Retrieval, queries: Vectors, documents: Vectors) -> Ranking:
     return topk(queries, documents, DEPTH, excluded=(pairs[:, 0], pairs[:, 1]))
 
 
-def positive_pairs(task: Task, *, best: bool, seed: int) -> tuple[Ids, Ids]:
+def sides_of(vectors: Mapping[str, Vectors]) -> tuple[Vectors, Vectors]:
+    """Return the vectors of a task's two sides (n, d) and (m, d); where one alone is embedded, it is both."""
+    left, *others = vectors.values()
+    return left, others[0] if others else left
+
+
+def positive_pairs(task: Task, columns: Collection[str], *, best: bool, seed: int) -> tuple[Ids, Ids]:
     """Return positive pairs of a task's two sides: rows (e,) of the one and (e,) of the other.
+
+    columns: those that are embedded. Of one alone there are no pairs, but of cells with labels two of one class.
 
     Of queries their relevant documents (best: only those of the query's best grade); of graded pairs those in the top
     fifth of the scale, such as above 4 of 5 (Gao et al. 2021, arXiv:2104.08821); pairs that are the same; a training
     cell of each cell's class, drawn by the seed.
     """
+    if isinstance(task, Labels):
+        return _same_class(task, seed, within="train" not in columns)
+    if len(columns) == 1:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     if isinstance(task, Retrieval):
         return _relevant_pairs(task, best)
-    if isinstance(task, Labels):
-        return _same_class(task, seed)
     rows = np.flatnonzero(task.same) if isinstance(task, PairLabels) else _best_graded(task)
     return rows, rows
 
@@ -129,13 +149,17 @@ def _best_graded(task: Similarity) -> Ids:
     return np.flatnonzero(task.scores >= low + 0.8 * (high - low))
 
 
-def _same_class(task: Labels, seed: int) -> tuple[Ids, Ids]:
-    order = np.argsort(task.train_labels, kind="stable")
-    starts = np.searchsorted(task.train_labels[order], task.labels)
-    counts = np.bincount(task.train_labels, minlength=len(task.classes))[task.labels]  # (n,)
-    cells = np.flatnonzero(counts)
-    drawn = np.random.default_rng(seed).integers(0, counts[cells])
-    return cells, order[starts[cells] + drawn]
+def _same_class(task: Labels, seed: int, *, within: bool) -> tuple[Ids, Ids]:
+    """Return cells, each with a training cell of its class; within: with another cell of its class."""
+    labels = task.labels if within else task.train_labels
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], task.labels)
+    counts = np.bincount(labels, minlength=len(task.classes))[task.labels] - within  # (n,)
+    cells = np.flatnonzero(counts > 0)
+    places = starts[cells] + np.random.default_rng(seed).integers(0, counts[cells])
+    if within:
+        places += places >= np.argsort(order)[cells]  # a cell is no pair with itself
+    return cells, order[places]
 
 
 def _cosines(first: Vectors, second: Vectors) -> Values:

@@ -38,9 +38,11 @@ def projection_map(task: Task, predictions: Predictions, seed: int) -> tuple[dic
     When not to use it: to measure. Two of d axes hold a part of the variance, and points that lie apart in space may
     lie on each other here.
     """
-    left_name, right_name, *_ = predictions.vectors
     columns = columns_of(task)
+    left_name, right_name, *_ = columns
     generator = np.random.default_rng(seed)
+    if left_name not in predictions.vectors or (right_name not in predictions.vectors and not isinstance(task, Labels)):
+        return {}, {}
     if isinstance(task, Labels):
         rows = _drawn(_usable(predictions.vectors[left_name]), MOST, generator)
         found = _map(predictions.vectors[left_name][rows], task.labels[rows], list(task.classes),
@@ -103,7 +105,7 @@ def _few_positives(
     task: Task, left: Vectors, right: Vectors, seed: int, generator: np.random.Generator
 ) -> tuple[Ids, Ids]:
     """Return a few positive pairs, one for a row of the left side, none with a zero vector."""
-    i, j = positive_pairs(task, best=True, seed=seed)
+    i, j = positive_pairs(task, columns_of(task), best=True, seed=seed)
     usable = np.flatnonzero(np.isin(i, _usable(left)) & np.isin(j, _usable(right)))
     _, first = np.unique(i[usable], return_index=True)
     chosen = usable[_drawn(first, MOST // 4, generator)]

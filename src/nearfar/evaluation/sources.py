@@ -35,6 +35,7 @@ class Reading:
 
     data: Mapping[str, Any] = field(default_factory=dict)
     positives: Mapping[str, Any] = field(default_factory=dict)
+    no_training: bool = False  # no metric looks at training cells, so pictures with classes are judged whole
 
     def table(self, path: str) -> Table:
         """Return a path as a table. Errors: those of the data; a setting that tables do not have."""
@@ -118,25 +119,24 @@ def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Tas
 def _picture_task(path: str, split: str | None, reading: Reading) -> tuple[Task, str | None]:
     """Return pictures as a task: to tell the class, or without classes to find each by a random view of it.
 
-    Where no split is there to judge by, a fifth is held out, and the split is None: a model that was trained on the
-    pictures may have seen it.
-
-    Errors: those of the data; `InputError` for classes of the pictures that they are told from.
+    Where no split is there to judge by, a fifth is held out, and the split is None, as a model may have seen it in
+    training. Errors: those of the data; `InputError` for classes of the pictures that they are told from.
     """
     from nearfar import positives, registry
 
     images = reading.images(path)
     whole = split is None and not set(JUDGED) & set(images.splits)
-    if whole:
+    if whole and not reading.no_training:
         images = reading.images(path, heldout=HELD_OUT)
     split = split or next((name for name in JUDGED if name in images.splits), images.splits[0])
-    if "label" in images.columns and images.split(split).fingerprint == images.fingerprint:
+    labelled = "label" in images.columns
+    if labelled and not reading.no_training and images.split(split).fingerprint == images.fingerprint:
         raise InputError(
             f"{path}: classes are told from split {split!r} itself, where each picture is its own nearest neighbour; "
             f"judge by another split ({listed(images.splits)}), or hold pictures out: data.heldout={HELD_OUT:g}"
         )
     settings = registry.coerced_settings(positives.Views, reading.positives, "positives", but=("data",))
-    if "label" not in images.columns:
+    if not labelled:
         settings = {"views": [{"name": "image", "times": 2}], **settings}
     found = positives.Views(images, **settings).tasks(split)[-1]
     return (replace(found, seen=None) if isinstance(found, Retrieval) else found), None if whole else split

@@ -20,11 +20,13 @@ _BINS = 40
 def draw_sample(left: Vectors, right: Vectors, pairs: tuple[Ids, Ids], seed: int) -> Sample:
     """Return at most 5,000 vectors and at most 5,000 positive pairs of two sides (n, d) and (m, d).
 
-    Half of the vectors are of each side where both have enough. pairs: rows (e,) of the left and (e,) of the right.
+    Half of the vectors are of each side where both have enough; where the two are the very same array, its vectors
+    count once. pairs: rows (e,) of the left and (e,) of the right.
     Zero vectors (empty documents), and pairs with one, are left out.
     """
     generator = np.random.default_rng(seed)
     a, b = np.flatnonzero(_nonzero(left)), np.flatnonzero(_nonzero(right))
+    b = b[:0] if right is left else b
     size = min(len(a), max(MOST // 2, MOST - len(b)))  # of the left side
     vectors = np.concatenate([left[_subset(a, size, generator)], right[_subset(b, MOST - size, generator)]])
     x, y = (np.asarray(ids) for ids in pairs)
@@ -36,14 +38,15 @@ def draw_sample(left: Vectors, right: Vectors, pairs: tuple[Ids, Ids], seed: int
 def histogram(left: Vectors, right: Vectors, pairs: tuple[Ids, Ids], seed: int) -> dict[str, list[Any]]:
     """Return counts of the cosines of positive pairs and of random pairs of the two sides, in 40 bins from -1 to 1.
 
-    At most 20,000 pairs of each kind; a random pair that is a positive one is dropped.
+    At most 20,000 pairs of each kind; a random pair that is a positive one is dropped, and so is a row with itself,
+    where the two sides are the very same array.
     """
     generator = np.random.default_rng(seed)
     x, y = (np.asarray(ids, np.int64) for ids in pairs)
     positive = _subset(np.arange(len(x)), _MOST_COSINES, generator)
     size = min(_MOST_COSINES, len(left) * len(right))
     i, j = generator.integers(0, len(left), size), generator.integers(0, len(right), size)
-    random = ~np.isin(i * len(right) + j, x * len(right) + y)
+    random = ~np.isin(i * len(right) + j, x * len(right) + y) & ((i != j) | (right is not left))
     edges = np.linspace(-1, 1, _BINS + 1)
     counts = {
         "positive": np.histogram(_cosines(left, right, x[positive], y[positive]), edges)[0].tolist(),

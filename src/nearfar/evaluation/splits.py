@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.abilities import labels_of, tasks_of
+from nearfar.abilities import labels_of, looked_at_by, tasks_of
 from nearfar.column import column_kind, content_ids
 from nearfar.contracts import Metric, Positives
 from nearfar.errors import InputError, nearest
@@ -114,7 +114,7 @@ def judgements(
             left_out.setdefault(split, []).append(next(iter(metric.meaning)))
             continue
         task = task_for(metric, tasks, f"{where}: split {split!r}")
-        if isinstance(task, Labels):
+        if isinstance(task, Labels) and "train" in looked_at_by(metric, task):
             _refuse_own_neighbours(task, where)
         mine = (one for one in found.values() if one.task is task)
         judgement = next(mine, None)

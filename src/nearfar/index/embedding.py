@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from nearfar.contracts import Role
 from nearfar.errors import InputError
 from nearfar.figures import mapping
 from nearfar.index.folder import Generation
@@ -79,7 +80,7 @@ class Embedding:
                 "model, or build anew"
             )
 
-    def embed(self, cells: Sequence[Any], role: Literal["query", "key"], generation: Generation) -> Vectors:
+    def embed(self, cells: Sequence[Any], role: Role, generation: Generation) -> Vectors:
         """Return the unit vectors (n, d) of cells. Errors: `InputError` without a model, and those of the model."""
         if not self.is_there:
             raise InputError(
@@ -94,7 +95,7 @@ class Embedding:
         found = self._embedded(cells, role, generation) if of_queries is None else of_queries.embed(list(cells))
         return checked_vectors(found, len(cells), generation.dim, None, f"embedding a {role}")
 
-    def _embedded(self, cells: Sequence[Any], role: Literal["query", "key"], generation: Generation) -> Any:
+    def _embedded(self, cells: Sequence[Any], role: Role, generation: Generation) -> Any:
         model = self._loaded()
         self.check(generation)
         return embed_by_kind(model, cells, role)

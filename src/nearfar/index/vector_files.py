@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.column import Column, is_empty
+from nearfar.contracts import Role
 from nearfar.errors import InputError, nearest
-from nearfar.model import Model, Role
+from nearfar.model import Model
 from nearfar.storage.folders import write_file_atomically
 from nearfar.vectors.embed import SLICE, embed_slices
 from nearfar.vectors.quantize import BYTES, PRECISIONS, Precision, Ranges
@@ -24,14 +25,14 @@ class VectorFormat:
     """How texts are embedded: by which model, in which role, to how many dimensions, in which precision."""
 
     model: Model
-    role: Role
+    role: Role | None
     dim: int
     precision: Precision
     ranges: Ranges | None
 
     @classmethod
     def of(
-        cls, model: Model, role: Role, dim: int | None, precision: str, calibration: Column | Ranges | None
+        cls, model: Model, role: Role | None, dim: int | None, precision: str, calibration: Column | Ranges | None
     ) -> VectorFormat:
         """Return a checked format, with the ranges of its quantization where the precision needs them.
 

@@ -23,7 +23,7 @@ class ZeroShot:
 
     The vectors of the names come from the side of the model that reads texts, and are of unit length before and after
     the mean. Source: Radford et al. 2021, arXiv:2103.00020, sections 3.1.2 and 3.1.4. A tie goes against the model.
-    Training cells are not looked at.
+    Training cells are not looked at, and not embedded where no other metric does.
 
     The unknown class, where the task has one, is no answer, as no name stands for it, so its cells are always wrong;
     its AUROC asks whether the highest cosine is higher for cells of known classes (0.5 is chance, ties count half).
@@ -51,6 +51,7 @@ class ZeroShot:
     takes: ClassVar[tuple[type, ...]] = (tasks.Labels,)
     needs: ClassVar[tuple[str, ...]] = ("text_side", "answers")
     usual: ClassVar[bool] = False
+    looks_at: ClassVar[tuple[str, ...]] = ("cells",)
     meaning: ClassVar[dict[str, str]] = {
         "zero_shot": "share of cells nearest to the name of their class, in words, without a labelled cell",
         "zero_shot_balanced": "mean over the classes of the share of their cells nearest to the name of their class",

@@ -8,14 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 
 from nearfar.abilities import InBf16, Minable, Tokenises, fingerprint_of, side
 from nearfar.column import Aliases, Column, Ids, content_id, content_ids, equal_pairs, take
-from nearfar.contracts import MiningPairs
+from nearfar.contracts import MiningPairs, Role
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
 from nearfar.mining.hard import COPIES, HardNegatives, PairRows, Scores, hard_negatives
@@ -26,7 +26,6 @@ from nearfar.tasks import Retrieval
 from nearfar.text.alike import PromptedTokenizer, read_alike
 from nearfar.vectors.embed import Vectors, embed_slices
 
-Role = Literal["query", "key"]
 Embed = Callable[[Any, "DistinctTexts", Role], Vectors]  # a model and texts (n) in one role to vectors (n, d)
 EMPTY = content_id("")  # a document without text keeps its row in a corpus, but is never a negative
 

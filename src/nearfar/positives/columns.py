@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ import torch
 from nearfar import registry
 from nearfar.abilities import notes_of, pool_of
 from nearfar.column import Aliases, Column, Ids, content_ids, exact_ids, take
-from nearfar.contracts import Augmentation, Batch, Data, Encoder, MiningPairs, StreamedAugmentation
+from nearfar.contracts import Augmentation, Batch, Data, Encoder, MiningPairs, Role, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
+from nearfar.positives.relations.augmented import shown
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.positives.relations.further_keys import FurtherKeys
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE, KnownPairs
@@ -85,7 +86,7 @@ class Columns:
         decisions: Path | None = None,
         similar: Annotated[Encoder | None, PartOf("encoders")] = None,
         similar_above: float = 0.7,
-        similar_by: Literal["query", "key"] | None = None,
+        similar_by: Role | None = None,
     ) -> None:
         self.data = data
         self.roles = Roles.of(data, query, key, negative, cluster)
@@ -94,9 +95,9 @@ class Columns:
         self.query_views, self.key_views = ["query"], ["key"]
         self.listed = pairs_of(queries, keys)  # (e, 3): row, cell of the query, cell of the key
         if len(self.listed) == 0:
-            why = "no rows" if queries is not keys else f"no two different texts in a row of {self.roles.query!r}"
             raise InputError(
-                f"positives (columns): the data has {why}, so there is no positive pair; give a table with rows that do"
+                f"positives (columns): the data has {self._lack(queries is keys)}, so there is no positive pair; give "
+                "a table with rows that do"
             )
         self.mined: Ids | None = None  # (n, k) mined negatives, see `with_negatives`
         self.negatives = {f"negative {name}": flatten(data, name) for name in self.roles.negatives}
@@ -109,11 +110,8 @@ class Columns:
             self.examples, self.further = FurtherKeys.of(self.listed, of_query, of_key)
         self.decisions = None if decisions is None else Decisions.read(decisions)
         self.known_pairs = self._known_pairs(self.decisions)
-        offsets = [cells.offsets for cells in self.negatives.values()]
-        decided = [] if self.decisions is None else ["decisions", self.decisions.dropped, self.decisions.positive]
         self.similar, self.similar_above, self.similar_by = similar, similar_above, similar_by
         self.similar_texts = None if similar is None else self._similar_texts(similar)
-        near = [] if self.similar_texts is None else [self.similar_texts.identity]
         self.augment_query, self.augment_key = augment_query, augment_key
         given = {"query": augment_query, "key": augment_key}
         self.augmentations = {
@@ -121,18 +119,32 @@ class Columns:
             for stream, (view, augmentation) in enumerate(given.items())
             if augmentation is not None
         }
+        self.fingerprint = self._fingerprint()
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def _fingerprint(self) -> str:
+        """Return the hash of all that the batches depend on, but for aliases."""
+        offsets = [cells.offsets for cells in self.negatives.values()]
+        decided = [] if self.decisions is None else ["decisions", self.decisions.dropped, self.decisions.positive]
+        near = [] if self.similar_texts is None else [self.similar_texts.identity]
         together = [] if self.further is None else ["all keys"]
         changed = [
             (view, registry.recipe_of("augmentations", streamed.augmentation))
             for view, streamed in self.augmentations.items()
         ]
         ids = map(exact_ids, self.views.values())
-        self.fingerprint = fingerprint(
-            "columns 2", self.listed, offsets, *ids, *decided, *near, *together, *map(str, changed)
-        )
+        return fingerprint("columns 2", self.listed, offsets, *ids, *decided, *near, *together, *map(str, changed))
 
-    def __len__(self) -> int:
-        return len(self.examples)
+    def _lack(self, one_column: bool) -> str:
+        """Return what data without a positive pair lacks."""
+        query, key = self.roles.query, self.roles.key
+        if one_column:
+            return f"no two different texts in a row of {query!r}"
+        if len(self.data) == 0:
+            return "no rows"
+        return f"no row with texts in both {query!r} and {key!r}, as lists of one are empty"
 
     def batch(self, examples: Ids, queued: Ids | None = None) -> Batch:
         """Return the rows of each view and the pairs of some examples (b,): b queries, b keys, then the further ones.
@@ -166,7 +178,8 @@ class Columns:
             key_item=torch.from_numpy(keys ^ KEY_SIDE),
             known=None if known is None else Known(*map(torch.from_numpy, known)),
         )
-        return Batch(rows, pairs, example_index={"key": of_example})
+        is_asked = self.further is not None or "key" in self.augmentations  # else a mined key is of no example
+        return Batch(rows, pairs, example_index={"key": of_example} if is_asked else {})
 
     def prepare_batches(self) -> None:
         """Let the text encoder embed all texts whose nearness counts, if any (`abilities.PreparedLate`)."""
@@ -220,10 +233,10 @@ class Columns:
         return task
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
-        """Return some examples as texts, for people: errors, `--dry-run`, the model card."""
+        """Return some examples for people, as JSON has them: `--dry-run`, errors; of a picture what it is."""
         row, query, key = self.examples[examples].T
         texts = zip(row, take(self.views["query"], query), take(self.views["key"], key))
-        return [{"row": int(r) + 1, "query": q, "key": k} for r, q, k in texts]
+        return [{"row": int(r) + 1, "query": shown(q), "key": shown(k)} for r, q, k in texts]
 
     def _known_pairs(self, decisions: Decisions | None) -> KnownPairs:
         queries, keys = (self.ids[view][self.listed[:, i]] for i, view in enumerate(("query", "key"), 1))

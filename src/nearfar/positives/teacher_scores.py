@@ -17,7 +17,7 @@ from nearfar.column import Aliases, Column, Ids, ListColumn, chunks, content_ids
 from nearfar.contracts import Augmentation, Batch, Data, Encoder, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known, Pairs
-from nearfar.positives.relations.augmented import augmented_cells
+from nearfar.positives.relations.augmented import augmented_cells, shown
 from nearfar.positives.relations.documents import Documents, SelectedCells
 from nearfar.positives.relations.known import KEY_SIDE, QUERY_SIDE
 from nearfar.positives.relations.teacher import TeacherLists, teacher_lists
@@ -248,7 +248,7 @@ class TeacherScores:
         best = self.rows[lists.neighbours[np.arange(len(examples)), lists.neighbour_scores.argmax(1)]]
         rows = (self.documents.row[self.rows[self.source[examples]]] + 1).tolist()
         texts = zip(rows, take(self.views["query"], examples), take(self.views["key"], best))
-        return [{"row": row, "query": query, "key": key} for row, query, key in texts]
+        return [{"row": row, "query": shown(query), "key": shown(key)} for row, query, key in texts]
 
     def _questions(self, texts: list[Any], examples: int, per_document: int) -> tuple[Ids, list[str]]:
         """Return the place of each question's document (n,) and the questions, one of each document in turn."""

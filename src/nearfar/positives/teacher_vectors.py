@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch
 from nearfar import registry
 from nearfar.abilities import ARRAYS
 from nearfar.column import Aliases, Ids, column_kind, content_id, content_ids, exact_ids
-from nearfar.contracts import Augmentation, Batch, Data, FixedViews, StreamedAugmentation
+from nearfar.contracts import Augmentation, Batch, Data, FixedViews, Role, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.pairs import Known
 from nearfar.positives.columns import Columns
@@ -86,7 +86,7 @@ class TeacherVectors:
         cluster: str | None = None,
         augmentation: Annotated[Augmentation | None, PartOf("augmentations")] = None,
         views: int = 1,
-        augmented: Literal["query", "key"] | None = None,
+        augmented: Role | None = None,
         seed: int = 0,
         load_model: LoadModel | None = None,
     ) -> None:
@@ -191,7 +191,7 @@ class TeacherVectors:
     def _numbered(self) -> Sequence[tuple[str, int]]:
         return [(view, number) for view, encoded in self.encoded.items() for number in encoded.numbers]
 
-    def _of_no_texts(self) -> Literal["query", "key"]:
+    def _of_no_texts(self) -> Role:
         """Return the side whose cells are arrays: of pictures and texts the pictures; else that of the queries."""
         arrays = {role: column_kind(self.views[role]) in ARRAYS for role in ("query", "key")}
         return "key" if arrays["key"] and not arrays["query"] else "query"

@@ -11,6 +11,7 @@ from nearfar.column import Column, Ids, exact_ids, take
 from nearfar.contracts import Batch, Data
 from nearfar.errors import InputError
 from nearfar.pairs import Pairs
+from nearfar.positives.relations.augmented import shown
 from nearfar.positives.relations.documents import Documents
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.tasks import Task
@@ -64,5 +65,5 @@ class Unpaired:
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some cells for people to read."""
-        cells = take(self.cells, examples)
+        cells = map(shown, take(self.cells, examples))
         return [{"row": row + 1, self.cells.name: cell} for row, cell in zip(np.asarray(examples).tolist(), cells)]

@@ -70,6 +70,7 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
         "forests": {name: forest for i, name in enumerate(others[:_FORESTS]) if (forest := _forest(rows, i))},
         "geometry": {name: value for name in GEOMETRY if (value := finite(metrics.get(name))) is not None},
         "space": numbers(mapping(protocol.get("model")).get("space")),
+        "of_train": "train" in (mapping(protocol.get("model")).get("columns") or ("train",)),
         "sizes": _sizes(numbers(protocol)),
         "histogram": _histogram(mapping(results.get("histogram"))),
         "by_class": _by_class(mapping(results.get("by_class"))),

@@ -120,6 +120,7 @@ def contact_sheet(given: Mapping[str, Any], sprites: Sprites) -> dict[str, Any] 
     of_texts = any(one["tile"] is None for query in shown for one in query["found"])
     by_texts = bool(shown) and all(query["tile"] is None for query in shown)
     kinds = {"labels": given.get("kind") == "labels", "of_texts": of_texts, "by_texts": by_texts}
+    kinds["among_cells"] = given.get("among") == "cells"
     return {"groups": groups, **kinds, **numbers}
 
 

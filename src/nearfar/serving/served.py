@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.abilities import Tokenises, Truncates, TwoSided, tower_of
+from nearfar.contracts import Role
 from nearfar.errors import InputError
 from nearfar.index.embedding import first_dims
 from nearfar.serving.batching import EmbeddingJob, ModelThread, Vectors
@@ -22,7 +23,6 @@ from nearfar.storage.foreign import PROMPT_NAMES
 from nearfar.text.prompts import with_prompt
 from nearfar.vectors.quantize import shorten
 
-Role = Literal["query", "key"] | None
 Ids = npt.NDArray[np.int64]
 ROLES: dict[str, Role] = {"query": "query", "document": "key", "search_query": "query", "search_document": "key"}
 SUFFIXES: dict[str, Role] = {"query": "query", "document": "key"}  # of a model's name, after a colon
@@ -53,7 +53,7 @@ class Embedded:
 class TextReader:
     """What reads the texts of a role. role: whose side it is, of two. longest: the tokens it reads; None: not said."""
 
-    role: Role
+    role: Role | None
     tower: Any
     prompt: str
     longest: int | None
@@ -72,8 +72,8 @@ class ServedModel:
     def __init__(self, name: str, model: Any, thread: ModelThread) -> None:
         self.name, self.model, self.thread = name, model, thread
         self.dims = sorted({*(first_dims(model) or []), model.dim})  # lengths that its training was made for
-        self._readers: dict[Role, TextReader] = {}  # looking them up takes a tenth of a request's time
-        self._by_cost: dict[Role, bool] = {}  # whether inputs cost a token each, by role
+        self._readers: dict[Role | None, TextReader] = {}  # looking them up takes a tenth of a request's time
+        self._by_cost: dict[Role | None, bool] = {}  # whether inputs cost a token each, by role
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="nearfar-tokenise")
 
     @property
@@ -92,7 +92,7 @@ class ServedModel:
         """The tokens of a text that it reads; None where it does not say."""
         return self._reader(None).longest
 
-    def role(self, name: str, input_type: str | None = None) -> Role:
+    def role(self, name: str, input_type: str | None = None) -> Role | None:
         """Return the role that a name and an input type say. Errors: `ApiError` for another model, or two roles."""
         if name not in self.names:
             known = ", ".join(self.names)
@@ -103,7 +103,7 @@ class ServedModel:
             raise ApiError(400, f"model {name} and input_type {input_type} say different roles", param="input_type")
         return of_name or of_type
 
-    def role_name(self, role: Role) -> str:
+    def role_name(self, role: Role | None) -> str:
         """Return what a role is called over HTTP; without one: whose prompt or side holds, or none."""
         return self._usual_role_name if role is None else PROMPT_NAMES[role]
 
@@ -122,7 +122,7 @@ class ServedModel:
             raise ApiError(400, f"{what}; {fix}", param="dimensions")
 
     async def embed(
-        self, texts: Sequence[str], role: Role = None, *, truncate: bool = False, dim: int | None = None
+        self, texts: Sequence[str], role: Role | None = None, *, truncate: bool = False, dim: int | None = None
     ) -> Embedded:
         """Return the vectors of texts. dim: their first coordinates, normalised again, where it was trained for that.
 
@@ -140,7 +140,7 @@ class ServedModel:
         vectors = shorten(job.vectors, dim or self.model.dim, 0)
         return Embedded(vectors, int(ready.tokens.sum()), [int(row) for row in np.flatnonzero(ready.truncated)])
 
-    def prepared(self, texts: Sequence[str], role: Role, *, truncate: bool) -> TokenisedTexts:
+    def prepared(self, texts: Sequence[str], role: Role | None, *, truncate: bool) -> TokenisedTexts:
         """Return texts as inputs, tokenised once. Errors: `ApiError` by row."""
         reader = self._reader(role)
         try:
@@ -157,7 +157,7 @@ class ServedModel:
                 raise too_long(int(np.flatnonzero(truncated)[0]), reader.longest)
         return TokenisedTexts(inputs, tokens, truncated)
 
-    def refuse_long(self, texts: Sequence[str], role: Role) -> None:
+    def refuse_long(self, texts: Sequence[str], role: Role | None) -> None:
         """Refuse a text that is longer than the model reads, where it is embedded elsewhere. Errors: `ApiError`."""
         reader = self._reader(role)
         if reader.longest is None:
@@ -173,10 +173,10 @@ class ServedModel:
         """Let go of the thread that tokenises."""
         self._reading.shutdown(wait=False)
 
-    def _reader(self, role: Role) -> TextReader:
+    def _reader(self, role: Role | None) -> TextReader:
         """Return what reads the texts of a role: the side that reads texts, the given one where both do."""
         if role not in self._readers:
-            reading = cast("Role", role_reading(self.model.encoder, "text", role))
+            reading = role_reading(self.model.encoder, "text", role)
             tower = tower_of(self.model.encoder, reading)
             longest = tower.max_length if isinstance(tower, Truncates) else None
             prompt, tokenises = self.model.prompt(reading), isinstance(tower, Tokenises)
@@ -203,7 +203,7 @@ class QueuedModel:
         self.dim, self.fingerprint, self.folder = served.model.dim, served.model.fingerprint, served.model.folder
         self.notes = served.model.notes
 
-    def embed(self, cells: Sequence[Any], role: Role = None) -> Vectors:
+    def embed(self, cells: Sequence[Any], role: Role | None = None) -> Vectors:
         """Return the unit vectors (n, d) of cells. Errors: those of `Model.embed`; `QueueFull`, `Draining`."""
         inputs = self._served.model.inputs(cells, role)
         job = self._served.thread.submit(inputs, inputs.costs()).result()

@@ -21,9 +21,17 @@ THEN = {"timm.layers.norm_act.BatchNormAct2d": ("drop", "act")}
 
 
 def batch_norms(module: Any) -> dict[str, _BatchNorm]:
-    """Return the layers whose result depends on the other rows of the batch while they train, by name."""
-    named = cast("nn.Module", module).named_modules()
-    return {name: layer for name, layer in named if isinstance(layer, _BatchNorm)}
+    """Return the layers whose result depends on the other rows of the batch while they train, by name.
+
+    Those of a part that stays as it is while the whole trains, such as a locked tower, are none of them.
+    """
+    whole = cast("nn.Module", module)
+    modes = {part: part.training for part in whole.modules()}
+    whole.train()
+    found = {name: layer for name, layer in whole.named_modules() if isinstance(layer, _BatchNorm) and layer.training}
+    for part, mode in modes.items():
+        part.training = mode
+    return found
 
 
 def refuse_batch_statistics(part: Any, settings: Settings, world_size: int) -> None:

@@ -75,7 +75,7 @@ def dry_run(
         positives, late_seconds = positives.sample(Sampler.of(positives, training).batch_size * (STEPS + 1))
     aliases = aliases_of(encoder, positives)
     positives = with_aliases(positives, aliases)
-    sampler = TrainedRows.of(positives, encoder, loss, training, aliases).sampler
+    sampler = TrainedRows.of(positives, encoder, training, aliases).sampler
     stores = uncached_stores(encoder, positives)
     started = time.perf_counter()
     read_batch = BatchReader(positives, stores, sampler, training, Ranks(), encoder, hidden)

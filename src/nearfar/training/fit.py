@@ -132,6 +132,8 @@ def fit(
     hidden = hidden_views(objective, positives)
     refuse_incompatible(positives, trained, training, ranks)
     refuse_unminable(refresh, positives, training)
+    RunLogger.refuse_missing(training)
+    Evaluator.refuse_unjudged(training, judged=evaluate is not None or heldout is not None)
     device = hardware.device(training.device, ranks)
     precision = hardware.precision(training.precision, device)
     hardware.keep_freed_memory()
@@ -142,7 +144,7 @@ def fit(
         stores = _prepare_data(encoder, positives, heldout, before, device, ranks)
         aliases = aliases_of(encoder, positives)
         positives = with_aliases(positives, aliases)
-        trained_rows = TrainedRows.of(positives, encoder, loss, training, aliases)
+        trained_rows = TrainedRows.of(positives, encoder, training, aliases)
         kept, knn_rows, sampler = trained_rows.kept, trained_rows.knn, trained_rows.sampler
         steps = training.steps or sampler.steps(training.epochs)
         read_batch = BatchReader(positives, stores, sampler, training, ranks, encoder, hidden, steps)

@@ -69,6 +69,12 @@ class RunLogger:
         self.step = plan.first
         self._stack = ExitStack()
 
+    @staticmethod
+    def refuse_missing(settings: Settings) -> None:
+        """Refuse event files where what writes them is missing. Errors: `InputError` with the line to type."""
+        if settings.tensorboard:
+            _summary_writer()
+
     @property
     def pairs_per_second(self) -> float:
         """Examples a second from the start to the last step so far, evaluation and all else in between included."""
@@ -222,13 +228,17 @@ class NoEvents:
         """Close nothing."""
 
 
-def _tensorboard_writer(folder: Path) -> Any:
+def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError("training.tensorboard needs an extra: pip install 'nearfar[tensorboard]'") from error
+    return SummaryWriter
+
+
+def _tensorboard_writer(folder: Path) -> Any:
     with explain_write_errors(folder):
-        return SummaryWriter(str(folder))
+        return _summary_writer()(str(folder))
 
 
 class ProgressBar:

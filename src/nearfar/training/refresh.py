@@ -127,6 +127,9 @@ def refresh_steps(settings: Settings, steps: int) -> range:
 def refuse_unminable(miner: Miner | None, positives: Positives, settings: Settings) -> None:
     """Refuse mining that cannot be done or never would be, before any data is read.
 
+    Positives are asked with no negatives, so that settings of theirs which allow none are refused now, and not when the
+    first ones are mined.
+
     Errors: `InputError` for positives that take no mined negatives, for settings without a miner, and the reverse.
     """
     scheduled = settings.refresh_every > 0 or settings.refresh_first
@@ -145,3 +148,4 @@ def refuse_unminable(miner: Miner | None, positives: Positives, settings: Settin
                 f"training.refresh_every: positives.{registry.name_of(type(part))} takes no mined negatives; leave "
                 "mining out, or take positives.columns"
             )
+        part.with_negatives(np.empty((len(part), 0), np.int64))

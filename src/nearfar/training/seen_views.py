@@ -11,7 +11,7 @@ import numpy as np
 from nearfar import registry
 from nearfar.abilities import ShowsPictures, augmented_views, batch_of, with_aliases
 from nearfar.column import Ids, take
-from nearfar.contracts import Batch, Encoder, Loss, Positives
+from nearfar.contracts import Batch, Encoder, Positives
 from nearfar.sides import prepare_sides, side_of
 from nearfar.text.alike import aliases_of
 from nearfar.text.prompts import prompted
@@ -52,7 +52,6 @@ class SeenExample:
 def seen_views(
     encoder: Encoder,
     positives: Positives | Sequence[Positives],
-    loss: Loss | None = None,
     *,
     most: int = 12,
     in_epochs: Sequence[int] = (0,),
@@ -64,7 +63,7 @@ def seen_views(
     numbers are a function of (seed, epoch, example). The encoder is prepared, and nothing is trained.
 
     Args:
-        encoder, positives, loss, settings: as for `fit`. Positives that a model must prepare (`PreparedLate`) are
+        encoder, positives, settings: as for `fit`. Positives that a model must prepare (`PreparedLate`) are
             prepared by it, if they have not been.
         most: examples. in_epochs: from 0, in which their views are shown.
 
@@ -76,7 +75,7 @@ def seen_views(
     prepare_sides(encoder, positives)
     aliases = aliases_of(encoder, positives)
     positives = with_aliases(positives, aliases)
-    first_batch = TrainedRows.of(positives, encoder, loss, training, aliases).sampler.batch(0)
+    first_batch = TrainedRows.of(positives, encoder, training, aliases).sampler.batch(0)
     places = np.sort(np.unique(first_batch, return_index=True)[1])  # of a mixture it may hold some twice
     examples = first_batch[places][:most]
     batch = batch_of(positives, examples, None)

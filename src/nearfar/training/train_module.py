@@ -18,6 +18,7 @@ from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
 from nearfar.requirements import refuse_incomplete
+from nearfar.sides import refuse_kinds
 from nearfar.training.batch_statistics import refuse_batch_statistics
 from nearfar.training.mixture import Mixture
 from nearfar.training.optimizers import refuse_missing_optimizer
@@ -124,12 +125,14 @@ def refuse_unknown_heads(heads: Iterable[Any]) -> None:
 def refuse_incompatible(positives: Positives, trained: Trained, settings: Settings, ranks: Ranks | None = None) -> None:
     """Refuse parts that cannot be trained with these settings, before any data is read.
 
-    Errors: `InputError` for micro-batches with a loss that is not a function of the vectors alone, or with batch
-    statistics; for a queue with positives that do not take queued keys; for keys that are trained for no loss; for a
-    view_scale of no augmented picture; and for a batch with fewer examples than ranks.
+    Errors: `InputError` for a view of a kind that its side does not read; for micro-batches with a loss that is not a
+    function of the vectors alone, or with batch statistics; for a queue with positives that do not take queued keys;
+    for keys that are trained for no loss, or a validation without one; for a view_scale of no augmented picture; and
+    for a batch with fewer examples than ranks.
     """
     trained.refuse_incomplete()
     trained.refuse_unfit_heads()
+    refuse_kinds(trained.encoder, positives)
     refuse_missing_optimizer(settings)
     batch_size, world_size = min(settings.batch_size, len(positives)), 1 if ranks is None else ranks.world_size
     if batch_size < world_size:
@@ -137,6 +140,8 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
             f"training.batch_size: {batch_size} examples are too few for {world_size} ranks; start fewer, or give more"
         )
     loss = trained.loss
+    if loss is None and settings.validation:
+        raise InputError("training.validation ranks keys, and an objective alone has none; leave it out")
     if loss is None and (settings.keys != "same" or settings.queue):
         raise InputError(
             "training.keys and training.queue are about the keys of a loss, and there is none; leave them out"
@@ -147,6 +152,8 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
             "alone, so its gradient cannot be cached; leave micro_batch and micro_cost out, or take another loss"
         )
     trained.refuse_batch_statistics(settings, world_size)
+    if settings.keys == "momentum":
+        _refuse_momentum_of_key_tower(trained.encoder)
     sized = (isinstance(view.augmentation, TakesSize) for view in augmented_views(positives).values())
     if settings.view_scale != 1 and not any(sized):
         raise InputError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from nearfar.column import Aliases
-from nearfar.contracts import Encoder, Loss, Positives
+from nearfar.contracts import Encoder, Positives
 from nearfar.training.online_knn import KnnRows
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
@@ -26,11 +26,9 @@ class TrainedRows:
     sampler: Sampler
 
     @classmethod
-    def of(
-        cls, positives: Positives, encoder: Encoder, loss: Loss | None, settings: Settings, aliases: Aliases
-    ) -> Self:
-        """Return the rows of a run. Errors: those of `kept_back`."""
-        kept = kept_back(positives, loss, settings, aliases)
+    def of(cls, positives: Positives, encoder: Encoder, settings: Settings, aliases: Aliases) -> Self:
+        """Return the rows of a run."""
+        kept = kept_back(positives, settings, aliases)
         rest = None if kept is None else kept.train
         knn, no_knn = KnnRows.of(positives, encoder, settings, rest)
         return cls(kept, knn, no_knn, Sampler.of(positives, settings, rest if knn is None else knn.train))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Self
@@ -56,6 +56,15 @@ class Evaluator:
         self.checkpointer, self.logger, self.curve = checkpointer, logger, curve
         self.judges = evaluate is not None or curve is not None  # at the end, and every so many steps
 
+    @staticmethod
+    def refuse_unjudged(settings: Settings, *, judged: bool) -> None:
+        """Refuse patience where nothing is evaluated, so that it would never end a run. Errors: `InputError`."""
+        if settings.patience and not settings.validation and not judged:
+            raise InputError(
+                "training.patience counts evaluations, and nothing is evaluated; name what to judge by (evaluate, of a "
+                "held-out split), give training.validation, or leave patience out"
+            )
+
     def __call__(self, step: int, ranks: Ranks) -> bool:
         """Evaluate, if it is due after this step; return whether this is the best evaluation so far."""
         is_end = self.selects and step == self.logger.plan.steps
@@ -79,7 +88,7 @@ class Evaluator:
         loss = None if self.curve is None else self.curve.log(step)
         metrics = {name: float(value) for name, value in found.items()} | ({} if loss is None else {HELDOUT_LOSS: loss})
         self.logger.log("evaluate", step=step, metrics=metrics)
-        self.logger.warn(step, _unknown_best(self.settings, metrics))
+        self.logger.warn(step, unknown_best(self.settings, metrics))
         is_best = self.checkpointer.record_evaluation(step, metrics, _deciding_metric(self.settings, metrics))
         best, patience = self.checkpointer.best, self.settings.patience * self.settings.evaluate_every
         if self.selects:
@@ -97,7 +106,7 @@ def _deciding_metric(settings: Settings, metrics: Mapping[str, float]) -> str:
     return settings.best or (USUAL_BEST if USUAL_BEST in metrics else next(iter(metrics), USUAL_BEST))
 
 
-def _unknown_best(settings: Settings, metrics: Mapping[str, float]) -> str | None:
+def unknown_best(settings: Settings, metrics: Collection[str]) -> str | None:
     """Return a warning where the metric that decides the best checkpoint is missing.
 
     Errors: `InputError` where patience depends on it.
@@ -148,15 +157,12 @@ class HeldoutLoss:
         read_batch = BatchReader(positives, stores, sampler, self.settings, Ranks(), encoder, self.hidden)
         return [read_batch(step) for step in range(count)]
 
-    def __call__(self) -> float:
-        """Return the loss. Errors: `InputError` where the loss refuses the batch (no negatives, no grades)."""
-        return self.measured()[0]
-
     @torch.no_grad()
     def measured(self) -> tuple[float, dict[str, float]]:
         """Return the loss, and the hit rates at 1, 5 and 10 within its batches (`pair_ranks.hit_rates`), their mean.
 
-        There are none where no loss compares queries with keys. Errors: as above.
+        There are none where no loss compares queries with keys. Errors: `InputError` where the loss refuses the batch
+        (no negatives, no grades).
         """
         module = self.step.train_state.module
         module.eval()

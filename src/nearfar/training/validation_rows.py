@@ -8,10 +8,9 @@ import numpy as np
 
 from nearfar.abilities import Minable, batch_of
 from nearfar.column import Aliases, Ids, content_ids
-from nearfar.contracts import Loss, Positives
+from nearfar.contracts import Positives
 from nearfar.data.tables.clusters import row_groups
 from nearfar.data.tables.split import Draw
-from nearfar.errors import InputError
 from nearfar.training.settings import Settings
 
 FEWEST = 20  # validation examples that can tell two models apart at all
@@ -33,17 +32,13 @@ class Kept:
     validation: Ids
 
 
-def kept_back(positives: Positives, loss: Loss | None, settings: Settings, aliases: Aliases) -> Kept | None:
+def kept_back(positives: Positives, settings: Settings, aliases: Aliases) -> Kept | None:
     """Return what is kept back, as the settings say (`validation_rows`); None where nothing is, or can be.
 
     aliases: the contents that the encoder reads alike (`text.alike`), which are one text here, too.
-
-    Errors: `InputError` where there is no loss: an objective alone has no keys to rank.
     """
     if not settings.validation:
         return None
-    if loss is None:
-        raise InputError("training.validation ranks keys, and an objective alone has none; leave it out")
     train, validation = validation_rows(positives, settings.validation, settings.seed, aliases)
     return Kept(train, validation) if len(validation) else None
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.abilities import HasEncoder, TwoSided
 from nearfar.column import Column, exact_ids, is_empty, kind_of
+from nearfar.contracts import Role
 from nearfar.errors import InputError, NoVectorError
 from nearfar.sides import kinds_of_sides, role_reading
 
@@ -23,12 +24,12 @@ Mask = npt.NDArray[np.bool_]
 class Embedder(Protocol):
     """A model for evaluation and search: raw cells to float32 unit vectors (n, d)."""
 
-    def embed(self, cells: list[Any], /, role: Literal["query", "key"] | None = None) -> Vectors:
+    def embed(self, cells: list[Any], /, role: Role | None = None) -> Vectors:
         """Return the vectors of the cells, in order."""
         ...
 
 
-def embed_by_kind(model: Any, cells: Sequence[Any], role: Literal["query", "key"]) -> Vectors:
+def embed_by_kind(model: Any, cells: Sequence[Any], role: Role) -> Vectors:
     """Return the unit vectors (n, d) of cells, each by the side of the model that reads its kind.
 
     role: whose side and prompt are taken, unless the other side alone reads a cell: in a model of pictures that look
@@ -88,7 +89,7 @@ def embed_slices(
         yield part, embedded, vectors
 
 
-def embed_column(model: Embedder, column: Column, role: Literal["query", "key"] | None, *, empty: bool) -> Vectors:
+def embed_column(model: Embedder, column: Column, role: Role | None, *, empty: bool) -> Vectors:
     """Return the vectors of a column (n, d), each distinct cell embedded once.
 
     empty: whether empty cells are allowed; they are not embedded, their vectors are zero.

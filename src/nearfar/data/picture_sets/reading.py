@@ -93,7 +93,7 @@ def read_pictures(archive: Archive, settings: ReadSettings) -> Pictures:
                     "compressed tar can only be read in order; decompress it, or raise data.store_gb"
                 ) from None
     if known is None:
-        with write_folder_atomically(indexed) as folder:
+        with write_folder_atomically(indexed, keep=lambda at: bool(_whole(lambda: read_index(at)))) as folder:
             said = f"looking at pictures too large to keep, about {size / 1e6:,.0f} MB"
             _pass(archive, settings, said, None).write(folder)
     return known or DecodedWhenRead(archive, indexed, settings)

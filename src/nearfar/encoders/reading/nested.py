@@ -60,7 +60,8 @@ class TwoSidedInputs:
 
     def join(self, others: Sequence[TwoSidedInputs]) -> TwoSidedInputs:
         """Return self followed by the others."""
-        every, parts = [self, *others], {}
+        every = [self, *others]
+        parts: dict[str, Inputs] = {}
         for role in ROLES:
             of_role = [inputs.parts[role] for inputs in every if role in inputs.parts]
             if of_role:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,9 +35,12 @@ class PixelsFloor:
 
     def __call__(self, task: tasks.Task, seed: int) -> Predictions:
         """Return what the raw values make of a task."""
-        return predictions_of(
-            _Pixels(), task, seed, {"name": "pixels", "picture": f"{_SIDE} x {_SIDE}", "recording": _TIME}
-        )
+        return self.of_columns(task, seed, None)
+
+    def of_columns(self, task: tasks.Task, seed: int, columns: Sequence[str] | None) -> Predictions:
+        """Return what the raw values of some columns make of a task (`abilities.EmbedsColumns`); None is all."""
+        about = {"name": "pixels", "picture": f"{_SIDE} x {_SIDE}", "recording": _TIME}
+        return predictions_of(_Pixels(), task, seed, columns, about)
 
 
 class _Pixels:

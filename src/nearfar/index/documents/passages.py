@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from nearfar.abilities import HasMaxLength, Tokenises, tower_of
 from nearfar.errors import InputError
 from nearfar.index.content_ids import ContentIds
 from nearfar.index.documents.document import FileDocument
 from nearfar.index.rows import Value
-from nearfar.model import Model, Role
+from nearfar.model import Model
 from nearfar.sides import role_reading
 from nearfar.text.spans import Span, words
 
@@ -56,7 +56,7 @@ class PassageCutter:
         """
         if tokens < LEAST:
             raise InputError(f"passages of {tokens} tokens: give at least {LEAST}")
-        role = cast("Role", role_reading(model.encoder, "text", "key"))
+        role = role_reading(model.encoder, "text", "key")
         encoder = tower_of(model.encoder, role)
         prompt = model.prompt(role)
         if not isinstance(encoder, Tokenises):

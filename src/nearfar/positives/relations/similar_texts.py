@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from torch.nn.functional import normalize
 
 from nearfar.abilities import StartsFromWeights, TwoSided, prompts_of, reads
 from nearfar.column import Column, Ids, column_kind, take
-from nearfar.contracts import Encoder
+from nearfar.contracts import Encoder, Role
 from nearfar.errors import InputError
 from nearfar.positives.relations.unit_vectors import Floats, UnitVectors, cosines, embedding
 from nearfar.storage.fingerprint import fingerprint
@@ -20,7 +19,6 @@ from nearfar.text.prompts import Prompted, no_vector
 
 ROWS = 1024  # queries of one product
 Entries = tuple[Ids, Ids, npt.NDArray[np.float32]]  # (e,) query rows, key rows, weights
-Role = Literal["query", "key"]
 
 
 @dataclass

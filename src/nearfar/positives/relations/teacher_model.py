@@ -6,20 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from nearfar import registry
 from nearfar.abilities import InBf16, for_reader, reads, side
 from nearfar.column import Column, Ids, column_kind, take
-from nearfar.contracts import Encoder, StreamedAugmentation
+from nearfar.contracts import Encoder, Role, StreamedAugmentation
 from nearfar.errors import InputError
 from nearfar.positives.relations.augmented import augmented_cells
 from nearfar.positives.relations.unit_vectors import Floats, UnitVectors, embedding
 from nearfar.sides import kinds_read, role_reading
-
-Role = Literal["query", "key"] | None
 
 
 @runtime_checkable
@@ -34,7 +32,7 @@ class TeacherModel(Protocol):
         """The dimension of the vectors."""
         ...
 
-    def embed(self, cells: Any, /, role: Role = None) -> Floats:
+    def embed(self, cells: Any, /, role: Role | None = None) -> Floats:
         """Return the unit vectors of the cells (n, dim)."""
         ...
 
@@ -60,19 +58,19 @@ class TaughtView:
     name: str
     column: Column
     teacher: TeacherModel
-    role: Role
+    role: Role | None
     streamed: StreamedAugmentation | None = None
 
     @classmethod
     def of(
-        cls, name: str, column: Column, teacher: TeacherModel, usual: Role, streamed: StreamedAugmentation | None
+        cls, name: str, column: Column, teacher: TeacherModel, usual: Role | None, streamed: StreamedAugmentation | None
     ) -> TaughtView:
         """Return a view of the usual role, or of the other one, where only that side of the teacher reads its kind.
 
         Errors: `InputError` where neither does.
         """
         kind = column_kind(column)
-        role = cast("Role", role_reading(teacher.encoder, kind, usual))
+        role = role_reading(teacher.encoder, kind, usual)
         reader = side(teacher.encoder, role)
         if kind is not None and reads(reader) and kind not in reads(reader):
             raise InputError(
