@@ -153,9 +153,13 @@ def losses(towers: str, data: str, limit: int) -> dict[str, float]:
 
 
 def large_batch(script: str, given: Any, work: Path) -> dict[str, dict[str, Any]]:
-    """Return the memory of a large batch in micro-batches, and of a batch of a micro-batch's size, each by itself."""
+    """Return the memory of a large batch in micro-batches, and of a batch of a micro-batch's size, each by itself.
+
+    Both encode as many micro-batches, since memory grows over the first of them.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for batch, micro, steps in ((given.large, given.micro, 2), (given.micro, 0, 4)):
+    large = max(2, given.large // given.micro)
+    for batch, micro, steps in ((given.large, given.micro, 2), (given.micro, 0, 2 * large)):
         precision = "bf16" if cpu_bf16() else "fp32"
         task = {**_step(given, precision), "contestant": OURS, "batch": batch, "steps": steps, "micro_batch": micro}
         called = f"{batch:,} by {micro:,}" if micro else f"{batch:,}"
