@@ -199,7 +199,7 @@ class _Block:
         else:
             slots = x.index_select(0, group.slot_token[self.first * length : self.last * length])
             if zero:
-                slots[group.padding[self.first : self.last].flatten()] = 0
+                slots.masked_fill_(group.padding[self.first : self.last].reshape(-1, 1, 1), 0)
         rows = _by_row(slots, self.last - self.first).transpose(1, 2)  # (rows, heads, length, d)
         return rows.reshape(-1, length, x.shape[2])
 
@@ -207,11 +207,12 @@ class _Block:
         """Write matrices (rows * heads, length, d) to their tokens in packed x (t, heads, d)."""
         group, length = self.group, self.group.length
         slots = _by_row(matrices, self.last - self.first).transpose(1, 2).flatten(0, 1)  # (rows * length, heads, d)
-        if group.slot_token is None or group.padding is None:
+        if group.token_slot is None:
             x[group.start + self.first * length : group.start + self.last * length] = slots
         else:
-            filled = ~group.padding[self.first : self.last].flatten()
-            x[group.slot_token[self.first * length : self.last * length][filled]] = slots[filled]
+            first, last = group.tokens_before(self.first), group.tokens_before(self.last)
+            tokens = x[group.start + first : group.start + last]
+            torch.index_select(slots, 0, group.token_slot[first:last] - self.first * length, out=tokens)
 
 
 def _by_row(x: Tensor, rows: int) -> Tensor:

@@ -79,6 +79,14 @@ class Group:
         token_slot = np.flatnonzero(~padding)
         return cls(start, rows, length, *map(torch.from_numpy, (slot_token.ravel(), token_slot, padding)))
 
+    def tokens_before(self, row: int) -> int:
+        """Return the number of tokens of the rows before this one."""
+        if self.token_slot is None:
+            return row * self.length
+        if row == self.rows:
+            return len(self.token_slot)
+        return int(torch.searchsorted(self.token_slot, row * self.length))
+
     def to(self, device: torch.device) -> Group:
         """Return the same on another device."""
         if self.slot_token is None or self.token_slot is None or self.padding is None:
