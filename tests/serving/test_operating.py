@@ -94,7 +94,7 @@ def test_too_much_waiting_is_429_and_readiness_ends_when_it_drains() -> None:
             first = asyncio.create_task(asked(api, BARRIER))
             await asyncio.to_thread(held.reached.wait, 30)
             second = asyncio.create_task(asked(api, "a"))
-            while not service.thread.waiting:
+            while not service.threads.waiting:
                 await asyncio.sleep(0.01)
             full = await asked(api, "b")
             assert (full.status_code, full.json()["error"]["code"]) == (429, "rate_limit_exceeded")

@@ -89,7 +89,7 @@ async def _answer(
     name = _chosen(service, request.model)
     if service.reranker is not None and name == service.reranker.name:
         score, query = service.reranker.score, request.query
-        done = service.thread.call(lambda: score([query] * len(texts), texts))
+        done = service.threads.call(lambda: score([query] * len(texts), texts))
         scores = np.asarray(await asyncio.wrap_future(done), np.float32)
     else:
         scores = await _cosines(service, request, texts)

@@ -160,11 +160,11 @@ def _added(service: Service, index: Index, request: NewRows) -> dict[str, int]:
 
 
 def _scorer(service: Service) -> Any:
-    """Return the cross-encoder as a scorer that runs in the model's thread. Errors: `ApiError` without one."""
+    """Return the cross-encoder as a scorer that runs in a thread of the model. Errors: `ApiError` without one."""
     if service.reranker is None:
         raise ApiError(404, "this server has no reranker; start it with --reranker", param="rerank")
     score = service.reranker.score
-    return lambda queries, texts: service.thread.call(lambda: score(queries, texts)).result()
+    return lambda queries, texts: service.threads.call(lambda: score(queries, texts)).result()
 
 
 def picture(text: str, param: str) -> Any:

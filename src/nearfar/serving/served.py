@@ -15,7 +15,7 @@ import numpy.typing as npt
 from nearfar.abilities import Tokenises, Truncates, TwoSided, tower_of
 from nearfar.errors import InputError
 from nearfar.index.embedding import first_dims
-from nearfar.serving.batching import EmbeddingJob, ModelThread, Vectors
+from nearfar.serving.batching import EmbeddingJob, ModelThreads, Vectors
 from nearfar.serving.errors import FAILED, ApiError
 from nearfar.sides import kinds_of_sides, role_reading
 from nearfar.storage.foreign import PROMPT_NAMES
@@ -66,11 +66,11 @@ class ServedModel:
     Args:
         name: over HTTP; NAME:query and NAME:document are the same model in that role.
         model: a `Model`, or what has its `inputs`, `encoded`, `encoder`, `dim` and `fingerprint`.
-        thread: that runs it.
+        threads: that run it.
     """
 
-    def __init__(self, name: str, model: Any, thread: ModelThread) -> None:
-        self.name, self.model, self.thread = name, model, thread
+    def __init__(self, name: str, model: Any, threads: ModelThreads) -> None:
+        self.name, self.model, self.threads = name, model, threads
         self.dims = sorted({*(first_dims(model) or []), model.dim})  # lengths that its training was made for
         self._readers: dict[Role, TextReader] = {}  # looking them up takes a tenth of a request's time
         self._by_cost: dict[Role, bool] = {}  # whether inputs cost a token each, by role
@@ -135,7 +135,7 @@ class ServedModel:
             ready = prepare()
         else:  # many texts, or an encoder that does more than tokenise
             ready = await asyncio.get_running_loop().run_in_executor(self._reading, prepare)
-        job = await asyncio.wrap_future(self.thread.submit(ready.inputs, ready.tokens))
+        job = await asyncio.wrap_future(self.threads.submit(ready.inputs, ready.tokens))
         _refuse_failed(job)
         vectors = shorten(job.vectors, dim or self.model.dim, 0)
         return Embedded(vectors, int(ready.tokens.sum()), [int(row) for row in np.flatnonzero(ready.truncated)])
@@ -206,7 +206,7 @@ class QueuedModel:
     def embed(self, cells: Sequence[Any], role: Role = None) -> Vectors:
         """Return the unit vectors (n, d) of cells. Errors: those of `Model.embed`; `QueueFull`, `Draining`."""
         inputs = self._served.model.inputs(cells, role)
-        job = self._served.thread.submit(inputs, inputs.costs()).result()
+        job = self._served.threads.submit(inputs, inputs.costs()).result()
         _refuse_failed(job)
         return job.vectors
 

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+from nearfar.compute.hardware import onednn_fp32
+
 LOCAL = threading.local()  # the type of activations in this thread's forward pass; other threads may run others
 FP32_LAYERS = (nn.LayerNorm, nn.Embedding)  # keep fp32 weights, and take activations of any type
 LEVELS = 256  # of a byte: a dropout probability is rounded to so many parts
@@ -71,8 +73,20 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x W' + b, (..., out)."""
+        if _by_onednn(x, self.weight):
+            y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+            return y
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return linear(x, self.weight.to(x.dtype), bias)
+
+
+def _by_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Return whether oneDNN multiplies: in fp32, on a CPU where it is faster, and where no graph is recorded."""
+    if torch.is_grad_enabled() or x.dtype != torch.float32 or weight.dtype != torch.float32 or not x.numel():
+        return False
+    if type(x) is not Tensor or x.device.type != "cpu" or weight.device.type != "cpu" or torch.jit.is_tracing():
+        return False  # a subclass stands for what an exporter records
+    return onednn_fp32() and not torch.is_autocast_enabled("cpu")
 
 
 class Dropout(nn.Dropout):
