@@ -78,7 +78,7 @@ class ModelThreads:
     Args:
         encode: inputs to vectors and lengths; it is called in these threads alone.
         dim: of the vectors.
-        batch_tokens: of a batch, at most, unless a single text has more.
+        batch_tokens: of the batches that are computed at a time, at most, unless a single text has more.
         most_waiting: texts that wait, at most; a request that comes when nothing waits may have more.
         count: of threads, so many batches are computed at a time.
         share: is called in a thread before its batch, with the number of batches that the cores are shared by.
@@ -191,7 +191,7 @@ class ModelThreads:
                 self._rows -= 1
                 return first
             batch: list[Part] = []
-            room = self.batch_tokens
+            room = max(1, self.batch_tokens // len(self._threads))
             while room > 0 and self._waiting and isinstance(job := self._waiting[0], EmbeddingJob):
                 rows = job.take(room, at_least=0 if batch else 1)
                 if rows.start < rows.stop:

@@ -19,6 +19,7 @@ from nearfar.serving.batching import EmbeddingJob, ModelThreads, Vectors
 from nearfar.serving.errors import FAILED, ApiError
 from nearfar.sides import kinds_of_sides, role_reading
 from nearfar.storage.foreign import PROMPT_NAMES
+from nearfar.text.first_tokens import Lengths
 from nearfar.text.prompts import with_prompt
 from nearfar.vectors.quantize import shorten
 
@@ -156,6 +157,13 @@ class ServedModel:
             if truncated.any() and not truncate:
                 raise too_long(int(np.flatnonzero(truncated)[0]), reader.longest)
         return TokenisedTexts(inputs, tokens, truncated)
+
+    def lengths(self, role: Role) -> Lengths | None:
+        """Return what counts the tokens of texts of a role, without its prompt; None where it does not say."""
+        reader = self._reader(role)
+        if not isinstance(reader.tower, Tokenises):
+            return None
+        return lambda texts: np.asarray(reader.tower.tokenise(texts)[1], np.int64)
 
     def refuse_long(self, texts: Sequence[str], role: Role) -> None:
         """Refuse a text that is longer than the model reads, where it is embedded elsewhere. Errors: `ApiError`."""

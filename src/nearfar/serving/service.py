@@ -25,7 +25,7 @@ PROBE_TOLERANCE = 1e-2  # of a coordinate: machines round otherwise, another mod
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What a server takes. batch_tokens: of a batch. queue: texts that wait. body: bytes of a request."""
+    """What a server takes. batch_tokens: computed at a time. queue: texts that wait. body: bytes of a request."""
 
     batch_tokens: int = 4096
     queue: int = 4096
