@@ -28,7 +28,7 @@ def exact(made: nn.Module, x: Tensor) -> Tensor:
 @pytest.mark.skipif(not ONEDNN, reason="this torch has no oneDNN")
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 48), (7, 48), (1, 33, 48), (0, 48)])
-def test_onednn_and_mkl_give_the_same(shape: tuple[int, ...], bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+def test_onednn_and_mkl_give_the_same(shape: tuple[int, ...], bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     made, x = layer(bias=bias), torch.randn(shape)
     for by_onednn in (True, False):
         monkeypatch.setattr(bf16_layers, "onednn_fp32", lambda chosen=by_onednn: chosen)
