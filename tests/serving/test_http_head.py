@@ -32,7 +32,8 @@ async def answers(requests: list[list[bytes]]) -> list[bytes]:
     config.load()
     state = uvicorn.server.ServerState()
     loop, found = asyncio.get_running_loop(), []
-    made = lambda: config.http_protocol_class(config=config, server_state=state, app_state={})  # noqa: E731
+    protocol: Any = config.http_protocol_class
+    made = lambda: protocol(config=config, server_state=state, app_state={})  # noqa: E731
     server = await loop.create_server(made, "127.0.0.1", 0)
     for parts in requests:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
