@@ -447,6 +447,15 @@ class Tokenises(Protocol):
 
 
 @runtime_checkable
+class CountsTokens(Protocol):
+    """A scorer of pairs that says how many tokens a text has."""
+
+    def lengths(self, texts: Sequence[str]) -> Ids:
+        """Return the texts' tokens (n,), with the special ones that each text has alone."""
+        ...
+
+
+@runtime_checkable
 class KnowsLanguages(Protocol):
     """An encoder of texts that knows the languages that it was made for, and how its tokenizer cuts texts.
 

@@ -60,3 +60,13 @@ def test_a_damaged_folder_is_refused_in_one_line(file: str, change: object, said
     with pytest.raises(InputError) as error:
         CrossEncoder(path.parent)
     assert said in str(error.value) and str(path.parent) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_lengths_are_those_of_its_tokenizer(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    folder, texts = tiny(tmp_path / "ce"), ["", "a", "pull near, push far " * 300]
+    peer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    peer.no_truncation()
+    expected = [len(peer.encode(text).ids) for text in texts]
+    assert CrossEncoder(folder).lengths(texts).tolist() == expected

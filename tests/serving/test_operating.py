@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nearfar.errors import InputError, RunError
 from nearfar.serving.app import create_app
 from nearfar.serving.keys import Keys
 from nearfar.serving.service import ServerLimits, Service, name_of, refuse_other_vectors
+from nearfar.serving.traffic import BodyLimit
 from tests.serving.conftest import Make
 from tests.serving.test_batching import BARRIER, Held
 from tests.serving.word_model import ServableWords
@@ -44,11 +46,19 @@ def test_a_key_is_asked_for(make: Make) -> None:
         assert client.get(path).status_code == 200, path
 
 
+def test_a_key_may_have_any_letters(make: Make) -> None:
+    client = make(app={"keys": Keys([hashed("schl\u00fcssel \N{KEY}")])})
+    asked: Any = client.get
+    for key, status in (("schl\u00fcssel \N{KEY}", 200), ("schlussel \N{KEY}", 401)):
+        answer = asked("/v1/models", headers=[(b"Authorization", b"Bearer " + key.encode())])
+        assert answer.status_code == status
+
+
 def test_keys_are_read_from_file_and_environment(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(f"# of the team\n\n{hashed('a')} alice\n{hashed('b').upper()}\n")
     known = Keys.read(path, f"{hashed('c')},")
-    assert [known.know(f"Bearer {key}") for key in "abcd"] == [True, True, True, False]
+    assert [known.know(f"Bearer {key}".encode()) for key in "abcd"] == [True, True, True, False]
     assert len(Keys.read(None, None)) == 0
     for text, words in (("plain-key\n", "64 hexadecimal"), ("# none\n", "holds no key")):
         path.write_text(text)
@@ -74,6 +84,38 @@ def test_a_body_has_a_limit_with_a_length_and_without(make: Make) -> None:
     assert embedded(client).status_code == 200
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(make: Make) -> None:
+    """The first part comes, and no other; patience runs out, and what the caller has sent is answered with 408."""
+    client = make()
+    parts: list[dict[str, Any]] = [{"type": "http.request", "body": b'{"model"', "more_body": True}]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if parts:
+            return parts.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "headers": [], "query_string": b""}
+    asyncio.run(BodyLimit(client.app, 1000, patience=0.01)(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert b"in time" in sent[1]["body"]
+
+
+def test_a_body_in_another_form_is_told_what_to_send(make: Make) -> None:
+    client, body = make(), b'{"model": "words", "input": "a"}'
+    packed = client.post("/v1/embeddings", content=gzip.compress(body), headers={"content-encoding": "gzip"})
+    assert (packed.status_code, "compressed" in packed.json()["error"]["message"]) == (400, True)
+    plain = client.post("/v1/embeddings", content=body, headers={"content-type": "text/plain"})
+    assert (plain.status_code, "Content-Type: application/json" in plain.json()["error"]["message"]) == (400, True)
+    whole = {"content-encoding": "identity", "content-type": "application/json"}
+    assert client.post("/v1/embeddings", content=body, headers=whole).status_code == 200
+
+
 def test_another_name_of_this_machine_is_refused(make: Make) -> None:
     client = make(app={"hosts": ["localhost"]})
     assert client.get("/health", headers={"host": "evil.example"}).status_code == 400
@@ -94,7 +136,7 @@ def test_too_much_waiting_is_429_and_readiness_ends_when_it_drains() -> None:
             first = asyncio.create_task(asked(api, BARRIER))
             await asyncio.to_thread(held.reached.wait, 30)
             second = asyncio.create_task(asked(api, "a"))
-            while not service.thread.waiting:
+            while not service.threads.waiting:
                 await asyncio.sleep(0.01)
             full = await asked(api, "b")
             assert (full.status_code, full.json()["error"]["code"]) == (429, "rate_limit_exceeded")

@@ -86,3 +86,36 @@ def test_tei_truncates_where_it_is_asked_for(client: TestClient) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert client.post("/embed", json={"inputs": texts, "truncate": True}).headers["X-Nearfar-Truncated"] == "1"
     assert client.post("/embed", json={"inputs": "a", "normalize": False}).status_code == 400
+
+
+def test_only_the_first_tokens_of_a_document_are_read(make: Make, model: ServableWords) -> None:
+    cut, whole = ["the pig", "a red", "a red"], reranked(make(), max_tokens_per_doc=4)
+    assert whole == reranked(make())
+    found = reranked(make(), max_tokens_per_doc=2)["results"]
+    cosines = model.embed(cut, "key") @ model.embed(["a red fox"], "query")[0]
+    assert np.allclose([result["relevance_score"] for result in sorted(found, key=lambda one: one["index"])], cosines)
+    long = ["word " * (LONGEST + 1)]
+    assert reranked(make(), status=400, documents=long)["error"]["code"] == "context_length_exceeded"
+    assert reranked(make(), documents=long, max_tokens_per_doc=LONGEST - 1)["results"]
+
+
+def test_first_tokens_are_counted_by_the_cross_encoder_where_it_can(make: Make) -> None:
+    class Counting:
+        def __call__(self, queries: list[str], texts: list[str]) -> Any:
+            return by_length(queries, texts)
+
+        def lengths(self, texts: list[str]) -> Any:
+            return np.array([2 + len(text.split()) for text in texts], np.int64)
+
+    found = reranked(make(reranker=Reranker("counting", Counting())), max_tokens_per_doc=2)
+    assert [(one["index"], one["relevance_score"]) for one in found["results"]] == [(0, 8), (1, 6), (2, 6)]
+    error = reranked(make(reranker=Reranker("by-length", by_length)), status=400, max_tokens_per_doc=2)["error"]
+    assert error["param"] == "max_tokens_per_doc"
+    assert "leave it out" in error["message"]
+
+
+@pytest.mark.parametrize("name", ["max_chunks_per_doc", "rank_fields", "relevant_spans"])
+def test_what_would_change_the_scores_and_is_not_known_is_refused_by_name(client: TestClient, name: str) -> None:
+    for version in ("v1", "v2"):
+        assert name in reranked(client, version, status=400, **{name: 10})["error"]["message"]
+    assert reranked(client, **{name: None})["results"]

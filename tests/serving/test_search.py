@@ -6,6 +6,7 @@ import base64
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -118,3 +119,13 @@ def test_a_server_that_only_reads(make: Make) -> None:
     assert client.post("/documents", json={"documents": [{"id": "x", "text": "a"}]}).status_code == 403
     assert client.delete("/documents/fox").status_code == 403
     assert ids(searched(client, text="red fox", k=1)) == ["fox"]
+
+
+def test_a_row_is_removed_by_its_whole_id(client: TestClient) -> None:
+    """An id may end with a line, or hold one; a line's end at the end of an address once meant the row without it."""
+    ids = ["x", "x\n", "a\nb/c?d#e"]
+    added = client.post("/documents", json={"documents": [{"id": name, "text": "a fox"} for name in ids]}).json()
+    for left, name in enumerate(reversed(ids), 1):
+        answer = client.delete(f"/documents/{quote(name, safe='')}")
+        assert answer.json() == {"deleted": 1, "rows": added["rows"] - left}
+        assert client.delete(f"/documents/{quote(name, safe='')}").status_code == 404

@@ -36,7 +36,7 @@ def command(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Without keys: a further name that the server is called by. Repeatable.")
     ] = None,
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a batch, at most.")] = 4096,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens that are computed at a time, at most.")] = 4096,
     queue: Annotated[int, typer.Option(min=1, help="Texts that wait; more are refused with 429.")] = 4096,
     body_mb: Annotated[int, typer.Option(min=1, help="Megabytes of a request, at most.")] = 32,
     review: Annotated[Path | None, typer.Option(help="Mined negatives to decide on: mine --review FILE.jsonl.")] = None,

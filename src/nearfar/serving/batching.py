@@ -1,8 +1,9 @@
-"""The model's thread: texts of many requests wait in one queue and go through the encoder together, by their tokens.
+"""The model's threads: texts of many requests wait in one queue and go through the encoder together, by their tokens.
 
-One thread runs the model, so that requests do not share the cores: a batch of many texts takes far less time than its
-texts one by one. A batch is what waits, the oldest first, up to a number of tokens; the encoder itself orders it by
-length. Nothing waits for a batch to fill: texts gather while the batch before them is computed.
+A batch of many texts takes far less time than its texts one by one. A batch is what waits, the oldest first, up to a
+number of tokens; the encoder itself orders it by length. Nothing waits for a batch to fill: texts gather while the
+batches before them are computed. Two threads run the model, each on its share of the cores: the cores of one operation
+wait for the slowest of them, and the event loop and other processes keep one of them busy now and then.
 """
 
 from __future__ import annotations
@@ -71,14 +72,16 @@ class Call:
 Part = tuple[EmbeddingJob, slice]  # some rows of a job
 
 
-class ModelThread:
-    """The queue and the thread that empties it.
+class ModelThreads:
+    """The queue and the threads that empty it.
 
     Args:
-        encode: inputs to vectors and lengths; it is called in the thread alone.
+        encode: inputs to vectors and lengths; it is called in these threads alone.
         dim: of the vectors.
-        batch_tokens: of a batch, at most, unless a single text has more.
+        batch_tokens: of the batches that are computed at a time, at most, unless a single text has more.
         most_waiting: texts that wait, at most; a request that comes when nothing waits may have more.
+        count: of threads, so many batches are computed at a time.
+        share: is called in a thread before its batch, with the number of batches that the cores are shared by.
         observe: is called with the texts and tokens of each batch.
     """
 
@@ -89,17 +92,23 @@ class ModelThread:
         *,
         batch_tokens: int = 4096,
         most_waiting: int = 4096,
+        count: int = 1,
+        share: Callable[[int], None] = lambda _: None,
         observe: Callable[[int, int], None] = lambda _, __: None,
     ) -> None:
         self._encode, self.dim, self.batch_tokens, self.most_waiting = encode, dim, batch_tokens, most_waiting
-        self._observe = observe
+        self._share, self._observe = share, observe
         self._waiting: deque[EmbeddingJob | Call] = deque()
         self._rows = self._tokens = 0  # that wait
+        self._running = 0  # batches and calls
         self._rate = 1000.0  # tokens a second, as measured lately
         self._changed = threading.Condition()
+        self._calling = threading.Lock()
         self._draining = False
-        self._thread = threading.Thread(target=self._loop, name="nearfar-model", daemon=True)
-        self._thread.start()
+        names = [f"nearfar-model-{number}" for number in range(count)]
+        self._threads = [threading.Thread(target=self._loop, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
@@ -107,9 +116,9 @@ class ModelThread:
         return self._rows
 
     @property
-    def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+    def are_alive(self) -> bool:
+        """Whether all threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def submit(self, inputs: Any, costs: npt.NDArray[np.int64]) -> Future[EmbeddingJob]:
         """Let n texts wait for their vectors. costs: their tokens (n,). Errors: `QueueFull`, `Draining`."""
@@ -119,7 +128,7 @@ class ModelThread:
         return job.done
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
-        """Let something else wait for the thread. Errors: `QueueFull`, `Draining`."""
+        """Let something else wait for a thread; of such calls one runs at a time. Errors: `QueueFull`, `Draining`."""
         call = Call(function)
         self._add(call, 1, 0)
         return call.done
@@ -133,7 +142,9 @@ class ModelThread:
     def close(self, patience: float | None = None) -> None:
         """Take no more, and wait for what waits; for so many seconds, or as long as it takes."""
         self.drain()
-        self._thread.join(patience)
+        end = None if patience is None else time.monotonic() + patience
+        for thread in self._threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _add(self, item: EmbeddingJob | Call, rows: int, tokens: int) -> None:
         with self._changed:
@@ -148,14 +159,23 @@ class ModelThread:
 
     def _loop(self) -> None:
         while (taken := self._take()) is not None:
+            with self._changed:
+                # What comes alone has all cores; a thread that waits for a core would hold up the others.
+                shared_by = 1 if self._running == 1 and not self._waiting else len(self._threads)
+            self._share(shared_by)
             if isinstance(taken, Call):
-                _run_call(taken)
-                continue
-            rows, tokens, start = *_size(taken), time.monotonic()
-            self._run(taken)
-            spent = max(time.monotonic() - start, 1e-6)
-            self._rate = 0.8 * self._rate + 0.2 * tokens / spent
-            self._observe(rows, tokens)
+                with self._calling:
+                    _run_call(taken)
+                tokens = 0
+            else:
+                rows, tokens, start = *_size(taken), time.monotonic()
+                self._run(taken)
+                spent = max(time.monotonic() - start, 1e-6)
+                self._observe(rows, tokens)
+            with self._changed:
+                if tokens:
+                    self._rate = 0.8 * self._rate + 0.2 * self._running * tokens / spent
+                self._running -= 1
 
     def _take(self) -> list[Part] | Call | None:
         """Return the next batch or call; None when there will be none."""
@@ -164,13 +184,14 @@ class ModelThread:
                 self._changed.wait()
             if not self._waiting:
                 return None
+            self._running += 1
             first = self._waiting[0]
             if isinstance(first, Call):
                 self._waiting.popleft()
                 self._rows -= 1
                 return first
             batch: list[Part] = []
-            room = self.batch_tokens
+            room = max(1, self.batch_tokens // len(self._threads))
             while room > 0 and self._waiting and isinstance(job := self._waiting[0], EmbeddingJob):
                 rows = job.take(room, at_least=0 if batch else 1)
                 if rows.start < rows.stop:
@@ -181,6 +202,8 @@ class ModelThread:
                 self._waiting.popleft()
             taken_rows, taken_tokens = _size(batch)
             self._rows, self._tokens = self._rows - taken_rows, self._tokens - taken_tokens
+            if self._waiting:
+                self._changed.notify()  # a large request is announced once, and may be work for several threads
             return batch
 
     def _run(self, batch: list[Part]) -> None:
@@ -194,13 +217,24 @@ class ModelThread:
                     self._run([one])
                 return
             log.exception("the model failed on a text")
-            _deliver(*batch[0], None, {batch[0][1].start: "broken"})
+            self._deliver(*batch[0], None, {batch[0][1].start: "broken"})
             return
         start = 0
         for job, rows in batch:
             own = slice(start, start + rows.stop - rows.start)
-            _deliver(job, rows, vectors[own], _failures(vectors[own], norms[own], rows.start))
+            self._deliver(job, rows, vectors[own], _failures(vectors[own], norms[own], rows.start))
             start = own.stop
+
+    def _deliver(self, job: EmbeddingJob, rows: slice, vectors: Vectors | None, failed: dict[int, Why]) -> None:
+        """Put the vectors of some rows where they belong; several threads may have rows of one job."""
+        if vectors is not None:
+            job.vectors[rows] = vectors
+        with self._changed:
+            job.failed |= failed
+            job.left -= rows.stop - rows.start
+            is_whole = not job.left
+        if is_whole:
+            job.done.set_result(job)
 
 
 def _size(batch: list[Part]) -> tuple[int, int]:
@@ -220,15 +254,6 @@ def _failures(vectors: Vectors, norms: Vectors, first: int) -> dict[int, Why]:
         unit = np.abs(np.linalg.norm(vectors, axis=1) - 1) < UNIT  # False for what is not finite
     bad = np.flatnonzero(~unit | ~(norms > LEAST_NORM) | ~np.isfinite(norms))
     return {first + int(row): "no_vector" if norms[row] <= LEAST_NORM else "broken" for row in bad}
-
-
-def _deliver(job: EmbeddingJob, rows: slice, vectors: Vectors | None, failed: dict[int, Why]) -> None:
-    if vectors is not None:
-        job.vectors[rows] = vectors
-    job.failed |= failed
-    job.left -= rows.stop - rows.start
-    if not job.left:
-        job.done.set_result(job)
 
 
 def _run_call(call: Call) -> None:

@@ -8,14 +8,18 @@ from typing import Annotated, Any
 import numpy as np
 import orjson
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+from starlette.concurrency import run_in_threadpool
 
+from nearfar.abilities import CountsTokens
 from nearfar.serving.errors import ApiError, responses
 from nearfar.serving.fields import Body, Name, Positive, Text
 from nearfar.serving.openai_routes import JSON, required
-from nearfar.serving.service import Service
+from nearfar.serving.service import Reranker, Service
+from nearfar.text.first_tokens import first_tokens
 
 MOST_DOCUMENTS = 1000
+NOT_HERE = ("max_chunks_per_doc", "rank_fields", "relevant_spans")  # of Cohere's own service
 
 
 class TextDocument(Body):
@@ -31,7 +35,19 @@ class RerankRequest(Body):
     query: Text
     documents: Annotated[list[Text], Field(min_length=1, max_length=MOST_DOCUMENTS)]
     top_n: Positive | None = None
+    max_tokens_per_doc: Positive | None = Field(
+        default=None, description="What of a document comes behind so many tokens, without special ones, is left out."
+    )
     truncate: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unknown_here(cls, given: Any) -> Any:
+        """Refuse by name what would change the scores, and is passed over otherwise."""
+        for name in NOT_HERE if isinstance(given, dict) else ():
+            if given.get(name) is not None:
+                raise ValueError(f"{name} is not known here; leave it out")
+        return given
 
 
 class RerankRequestV1(RerankRequest):
@@ -87,12 +103,14 @@ async def _answer(
     service: Service, request: RerankRequest, texts: list[str], version: str, *, give_back: bool
 ) -> Response:
     name = _chosen(service, request.model)
-    if service.reranker is not None and name == service.reranker.name:
-        score, query = service.reranker.score, request.query
-        done = service.thread.call(lambda: score([query] * len(texts), texts))
+    by = service.reranker if service.reranker is not None and name == service.reranker.name else None
+    read = await run_in_threadpool(_beginnings, service, by, texts, request.max_tokens_per_doc)
+    if by is not None:
+        score, query = by.score, request.query
+        done = service.threads.call(lambda: score([query] * len(texts), read))
         scores = np.asarray(await asyncio.wrap_future(done), np.float32)
     else:
-        scores = await _cosines(service, request, texts)
+        scores = await _cosines(service, request, read)
     order = sorted(range(len(texts)), key=lambda i: (-float(scores[i]), i))[: request.top_n]
     results: list[dict[str, Any]] = [{"index": i, "relevance_score": float(scores[i])} for i in order]
     if give_back:
@@ -100,6 +118,21 @@ async def _answer(
     meta = {"api_version": {"version": version}, "billed_units": {"search_units": 1}}
     answer = {"id": "rerank", "results": results, "model": name, "meta": meta}
     return Response(orjson.dumps(answer), media_type=JSON)
+
+
+def _beginnings(service: Service, by: Reranker | None, texts: list[str], most: int | None) -> list[str]:
+    """Return what is read of documents: their first tokens, as the model or the cross-encoder counts them."""
+    if most is None:
+        return texts
+    if by is None:
+        lengths = required(service).lengths("key")
+    else:
+        lengths = by.score.lengths if isinstance(by.score, CountsTokens) else None
+    found = None if lengths is None else first_tokens(texts, most, lengths)
+    if found is None:
+        what = "max_tokens_per_doc: what reranks here does not say how many tokens a text has; leave it out"
+        raise ApiError(400, what, param="max_tokens_per_doc")
+    return found
 
 
 def _chosen(service: Service, asked: str | None) -> str:

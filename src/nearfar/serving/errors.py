@@ -18,6 +18,7 @@ from nearfar.serving.batching import Draining, QueueFull
 INVALID, SERVER = "invalid_request_error", "server_error"
 FAILED = "the server failed on this request; its log says why"
 LATER = "the server ends, and takes no more requests"
+NO_OBJECT = "the body is no JSON object; send one, with the header Content-Type: application/json"
 LONGEST = 600  # characters of a message, which may quote what was sent
 log = logging.getLogger("nearfar.serving")
 
@@ -68,12 +69,13 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "This server only reads.",
         404: "There is no such thing.",
         401: "No key, or an unknown one.",
+        408: "The body did not come in time.",
         413: "The body is too large.",
         429: "Too much waits already; Retry-After says when to try again.",
         500: "The server failed.",
         503: "The server ends, or is not ready.",
     }
-    named = {400, 401, 413, 429, 500, 503, *statuses}
+    named = {400, 401, 408, 413, 429, 500, 503, *statuses}
     return {status: {"model": ErrorBody, "description": said[status]} for status in sorted(named)}
 
 
@@ -119,6 +121,8 @@ def draining() -> ApiError:
 def _invalid(errors: Sequence[Any]) -> ApiError:
     """Return what pydantic found, in one line: the deepest error, as a union has one for each of its types."""
     found = max(errors, key=lambda error: len(error["loc"]))
+    if found["type"] == "model_attributes_type" and tuple(found["loc"]) == ("body",):
+        return ApiError(400, NO_OBJECT)
     place = [part for part in found["loc"] if isinstance(part, int) or _is_field(part)]
     param = ".".join(str(part) for part in place) or None
     said = str(found["msg"]).removeprefix("Value error, ")

@@ -57,12 +57,15 @@ class Keys:
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def know(self, header: str) -> bool:
-        """Return whether an Authorization header bears a known key; each takes as long as any other."""
-        scheme, _, key = header.partition(" ")
-        given = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+    def know(self, header: bytes) -> bool:
+        """Return whether an Authorization header bears a known key; each takes as long as any other.
+
+        The bytes are hashed as they come, so a key of any letters is known by its hash in the file.
+        """
+        scheme, _, key = header.partition(b" ")
+        given = hashlib.sha256(key.strip()).digest()
         same = [hmac.compare_digest(given, known) for known in self._hashes]  # all of them, none is skipped
-        return any(same) and scheme.lower() == "bearer"
+        return any(same) and scheme.lower() == b"bearer"
 
 
 class RequireKey:
@@ -74,7 +77,7 @@ class RequireKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request with a key."""
         if scope["type"] == "http" and scope["path"] not in self.open_paths:
-            given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+            given = dict(scope["headers"]).get(b"authorization", b"")
             if not self.keys.know(given):
                 refusal = ApiError(
                     401,

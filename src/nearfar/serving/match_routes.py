@@ -106,7 +106,7 @@ def _nearest_sentences(
 def _cosines(model: ServedModel, query: Any, cells: Sequence[str]) -> Any:
     """Return the cosines (n,) of texts with a query's unit vector (d,), -2 of what has no vector."""
     inputs = model.model.inputs(cells, role_reading(model.model.encoder, "text", "key"))
-    job = model.thread.submit(inputs, inputs.costs()).result()
+    job = model.threads.submit(inputs, inputs.costs()).result()
     job.vectors[list(job.failed)] = 0
     scores = job.vectors @ query
     scores[list(job.failed)] = -2

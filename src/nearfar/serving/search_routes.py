@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 
 from nearfar.index.index import Index
 from nearfar.index.reranking import DEPTH
@@ -26,6 +27,23 @@ Value = str | int | float | bool | None
 _ONE_WAY: dict[str, Any] = {
     "oneOf": [{"required": [way], "properties": {way: {"type": kind}}} for way, kind in WAYS.items()]
 }
+
+
+class RowId(Convertor[str]):
+    """Any text in an address. The one of starlette passes over a line's end at the end, and so means another row."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+
+register_url_convertor("row_id", RowId())
 
 
 class SearchRequest(Body):
@@ -115,7 +133,7 @@ def router(service: Service, index: Index) -> APIRouter:
         refuse_writing(service)
         return await run_in_threadpool(_added, service, index, request)
 
-    @routes.delete("/documents/{name:path}", response_model=Deleted, responses=responses(403, 404))
+    @routes.delete("/documents/{name:row_id}", response_model=Deleted, responses=responses(403, 404))
     async def delete(name: Annotated[str, Path(max_length=2000)]) -> dict[str, int]:
         """Remove a row."""
         refuse_writing(service)
@@ -160,11 +178,11 @@ def _added(service: Service, index: Index, request: NewRows) -> dict[str, int]:
 
 
 def _scorer(service: Service) -> Any:
-    """Return the cross-encoder as a scorer that runs in the model's thread. Errors: `ApiError` without one."""
+    """Return the cross-encoder as a scorer that runs in a thread of the model. Errors: `ApiError` without one."""
     if service.reranker is None:
         raise ApiError(404, "this server has no reranker; start it with --reranker", param="rerank")
     score = service.reranker.score
-    return lambda queries, texts: service.thread.call(lambda: score(queries, texts)).result()
+    return lambda queries, texts: service.threads.call(lambda: score(queries, texts)).result()
 
 
 def picture(text: str, param: str) -> Any:

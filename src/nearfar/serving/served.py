@@ -16,10 +16,11 @@ from nearfar.abilities import Tokenises, Truncates, TwoSided, tower_of
 from nearfar.contracts import Role
 from nearfar.errors import InputError
 from nearfar.index.embedding import first_dims
-from nearfar.serving.batching import EmbeddingJob, ModelThread, Vectors
+from nearfar.serving.batching import EmbeddingJob, ModelThreads, Vectors
 from nearfar.serving.errors import FAILED, ApiError
 from nearfar.sides import kinds_of_sides, role_reading
 from nearfar.storage.foreign import PROMPT_NAMES
+from nearfar.text.first_tokens import Lengths
 from nearfar.text.prompts import with_prompt
 from nearfar.vectors.quantize import shorten
 
@@ -66,11 +67,11 @@ class ServedModel:
     Args:
         name: over HTTP; NAME:query and NAME:document are the same model in that role.
         model: a `Model`, or what has its `inputs`, `encoded`, `encoder`, `dim` and `fingerprint`.
-        thread: that runs it.
+        threads: that run it.
     """
 
-    def __init__(self, name: str, model: Any, thread: ModelThread) -> None:
-        self.name, self.model, self.thread = name, model, thread
+    def __init__(self, name: str, model: Any, threads: ModelThreads) -> None:
+        self.name, self.model, self.threads = name, model, threads
         self.dims = sorted({*(first_dims(model) or []), model.dim})  # lengths that its training was made for
         self._readers: dict[Role | None, TextReader] = {}  # looking them up takes a tenth of a request's time
         self._by_cost: dict[Role | None, bool] = {}  # whether inputs cost a token each, by role
@@ -135,7 +136,7 @@ class ServedModel:
             ready = prepare()
         else:  # many texts, or an encoder that does more than tokenise
             ready = await asyncio.get_running_loop().run_in_executor(self._reading, prepare)
-        job = await asyncio.wrap_future(self.thread.submit(ready.inputs, ready.tokens))
+        job = await asyncio.wrap_future(self.threads.submit(ready.inputs, ready.tokens))
         _refuse_failed(job)
         vectors = shorten(job.vectors, dim or self.model.dim, 0)
         return Embedded(vectors, int(ready.tokens.sum()), [int(row) for row in np.flatnonzero(ready.truncated)])
@@ -156,6 +157,13 @@ class ServedModel:
             if truncated.any() and not truncate:
                 raise too_long(int(np.flatnonzero(truncated)[0]), reader.longest)
         return TokenisedTexts(inputs, tokens, truncated)
+
+    def lengths(self, role: Role | None) -> Lengths | None:
+        """Return what counts the tokens of texts of a role, without its prompt; None where it does not say."""
+        reader = self._reader(role)
+        if not isinstance(reader.tower, Tokenises):
+            return None
+        return lambda texts: np.asarray(reader.tower.tokenise(texts)[1], np.int64)
 
     def refuse_long(self, texts: Sequence[str], role: Role | None) -> None:
         """Refuse a text that is longer than the model reads, where it is embedded elsewhere. Errors: `ApiError`."""
@@ -206,7 +214,7 @@ class QueuedModel:
     def embed(self, cells: Sequence[Any], role: Role | None = None) -> Vectors:
         """Return the unit vectors (n, d) of cells. Errors: those of `Model.embed`; `QueueFull`, `Draining`."""
         inputs = self._served.model.inputs(cells, role)
-        job = self._served.thread.submit(inputs, inputs.costs()).result()
+        job = self._served.threads.submit(inputs, inputs.costs()).result()
         _refuse_failed(job)
         return job.vectors
 

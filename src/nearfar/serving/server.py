@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from nearfar.errors import InputError
+from nearfar.serving.http_head import http_protocol
 from nearfar.serving.service import Service
 
 SWITCH = 0.0005  # seconds; Python's own 5 ms let the thread of the event loop hold the model's up at every operation
@@ -83,7 +84,13 @@ def serve(app: FastAPI, service: Service, made: socket.socket, started: Callable
     sys.setswitchinterval(SWITCH)
     os.environ.setdefault(PARALLEL, "false")
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE, ws="none"
+        app,
+        http=http_protocol(),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+        ws="none",
     )
     server = DrainingServer(config, service, started)
     server.run(sockets=[made])

@@ -1,8 +1,8 @@
-"""What one server serves: a model, perhaps an index and a reranker, and the thread that runs them."""
+"""What one server serves: a model, perhaps an index and a reranker, and the threads that run them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,7 @@ from nearfar.errors import InputError, RunError
 from nearfar.index.folder import IndexFolder
 from nearfar.index.index import Index
 from nearfar.index.reranking import PairScorer
-from nearfar.serving.batching import ModelThread
+from nearfar.serving.batching import ModelThreads
 from nearfar.serving.counts import RequestCounts
 from nearfar.serving.served import QueuedModel, ServedModel
 from nearfar.serving.traffic import Gate
@@ -25,7 +25,7 @@ PROBE_TOLERANCE = 1e-2  # of a coordinate: machines round otherwise, another mod
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What a server takes. batch_tokens: of a batch. queue: texts that wait. body: bytes of a request."""
+    """What a server takes. batch_tokens: computed at a time. queue: texts that wait. body: bytes of a request."""
 
     batch_tokens: int = 4096
     queue: int = 4096
@@ -44,7 +44,7 @@ class Reranker:
 class Service:
     """The parts of a server; `close` lets go of them. hidden: paths that no answer may hold."""
 
-    thread: ModelThread
+    threads: ModelThreads
     limits: ServerLimits = field(default_factory=ServerLimits)
     model: ServedModel | None = None
     index: Index | None = None
@@ -65,17 +65,28 @@ class Service:
         reranker: Reranker | None = None,
         read_only: bool = False,
         hidden: Sequence[str] = (),
+        count: int = 1,
     ) -> Self:
-        """Return a service of a model that is read already. index: opened with nothing, or a model of its own."""
+        """Return a service of a model that is read already.
+
+        index: opened with nothing, or a model of its own. count: of threads that run the model; more than one share
+        torch's.
+        """
         limits, counts = limits or ServerLimits(), RequestCounts()
         encode = _no_model if model is None else model.encoded
         dim = 1 if model is None else model.dim
-        thread = ModelThread(
-            encode, dim, batch_tokens=limits.batch_tokens, most_waiting=limits.queue, observe=counts.batch
+        threads = ModelThreads(
+            encode,
+            dim,
+            batch_tokens=limits.batch_tokens,
+            most_waiting=limits.queue,
+            count=count,
+            **({"share": _sharing()} if count > 1 else {}),
+            observe=counts.batch,
         )
-        counts.queue(lambda: thread.waiting)
-        served = None if model is None else ServedModel(name, model, thread)
-        return cls(thread, limits, served, index, reranker, read_only, counts, hidden=hidden)
+        counts.queue(lambda: threads.waiting)
+        served = None if model is None else ServedModel(name, model, threads)
+        return cls(threads, limits, served, index, reranker, read_only, counts, hidden=hidden)
 
     @classmethod
     def open(
@@ -104,6 +115,7 @@ class Service:
             refuse_other_vectors(loaded)
         hidden = [str(each) for each in (folder, place, reranker) if each is not None and "/" in str(each)]
         settings: dict[str, Any] = {"limits": limits, "read_only": read_only, "hidden": hidden}
+        settings["count"] = 1 if loaded is None else _threads()
         found = cls.of(loaded, name=name or name_of(Path(place or path)), reranker=_reranker(reranker), **settings)
         if is_index:
             try:
@@ -120,8 +132,8 @@ class Service:
         return own + ([] if self.model is None else [f"{self.model.name}:cosine"])
 
     def close(self, patience: float = 10.0) -> None:
-        """Do what waits, and let go of thread and index."""
-        self.thread.close(patience)
+        """Do what waits, and let go of threads and index."""
+        self.threads.close(patience)
         if self.model is not None:
             self.model.close()
         if self.index is not None:
@@ -149,6 +161,21 @@ def refuse_other_vectors(model: Any) -> None:
                 f"{model.folder}: gives another vector of {text!r:.40} than the one that was kept with it; the "
                 "libraries are not those of its training, or its files were changed: compare the versions"
             )
+
+
+def _threads() -> int:
+    """Return the number of threads that run the model: two, each on half of the cores, where torch uses several."""
+    import torch
+
+    return min(2, torch.get_num_threads())
+
+
+def _sharing() -> Callable[[int], None]:
+    """Return what lets the thread that calls it compute on its share of torch's threads."""
+    import torch
+
+    most = torch.get_num_threads()
+    return lambda shared_by: torch.set_num_threads(max(1, most // shared_by))
 
 
 def _reranker(folder: Path | None) -> Reranker | None:

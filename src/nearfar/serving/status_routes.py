@@ -36,13 +36,13 @@ def router(service: Service) -> APIRouter:
         """Embed a tiny text by way of the queue, and say whether that worked."""
         if service.gate.draining:
             raise draining()
-        if not service.thread.is_alive:
-            raise ApiError(503, "the model's thread has ended")
+        if not service.threads.are_alive:
+            raise ApiError(503, "a thread of the model has ended")
         try:
             if service.model is not None and service.model.reads_texts:
                 await asyncio.wait_for(service.model.embed([TINY], truncate=True), PATIENCE)
             else:
-                await asyncio.wait_for(asyncio.wrap_future(service.thread.call(lambda: None)), PATIENCE)
+                await asyncio.wait_for(asyncio.wrap_future(service.threads.call(lambda: None)), PATIENCE)
         except TimeoutError as error:
             raise ApiError(503, f"a tiny text took more than {PATIENCE:.0f} s") from error
         return {"status": "ok"}

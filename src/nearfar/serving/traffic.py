@@ -13,6 +13,9 @@ from nearfar.serving.counts import RequestCounts
 from nearfar.serving.errors import ApiError, draining, to_api_error
 
 STILL_OPEN = frozenset({"/health", "/ready", "/metrics"})  # while the server ends
+SLOWEST = 100_000  # bytes a second of a body
+CLOSE = {"Connection": "close"}
+COMPRESSED = "the body is compressed (Content-Encoding); send it as it is"
 
 
 class Gate:
@@ -65,28 +68,43 @@ class Traffic:
 
 
 class BodyLimit:
-    """ASGI middleware: a body of more bytes is refused with 413, as it comes in or before."""
+    """ASGI middleware: a body of more bytes is refused with 413, as it comes in or before; one that is compressed, too.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
+    patience: seconds after which a body must have come at SLOWEST bytes a second, or is refused with 408: a caller that
+    sends nothing more would hold up the end of the server.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, patience: float = 30.0) -> None:
+        self.app, self.most, self.patience = app, most, patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request whose body is counted."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        said = dict(scope["headers"]).get(b"content-length", b"")
+        headers = dict(scope["headers"])
+        said = headers.get(b"content-length", b"")
         if said.isdigit() and int(said) > self.most:
-            await ApiError(413, self._words, headers={"Connection": "close"}).response()(scope, receive, send)
+            await ApiError(413, self._words, headers=CLOSE).response()(scope, receive, send)
             return
-        count = 0
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            await ApiError(400, COMPRESSED, headers=CLOSE).response()(scope, receive, send)
+            return
+        count, is_whole, start = 0, False, time.monotonic()
 
         async def counted() -> Any:
-            nonlocal count
-            message = await receive()
+            nonlocal count, is_whole
+            if is_whole:  # what comes now is that the caller has gone, at any time
+                return await receive()
+            end = start + self.patience + count / SLOWEST
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, end - time.monotonic()))
+            except TimeoutError as error:
+                raise HTTPException(408, "the body did not come in time", headers=CLOSE) from error
+            is_whole = not message.get("more_body", False)
             count += len(message.get("body", b""))
             if count > self.most:  # FastAPI lets an HTTPException pass while it reads, and nothing else
-                raise HTTPException(413, self._words, headers={"Connection": "close"})
+                raise HTTPException(413, self._words, headers=CLOSE)
             return message
 
         await self.app(scope, counted, send)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nearfar.compute.fp32_products import replace_linear_layers
 from nearfar.contracts import ForeignForm
 from nearfar.encoders.image_networks.few_patches import choose_in_timm
 from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, made_for
@@ -55,6 +56,7 @@ class TimmNetwork(nn.Module):
         self.made: Made = made_for(architecture, config, size="input_size", mean="mean", std="std")
         self.stem: Stem = self._stem(stem, size, seed)
         choose_in_timm(self.network)
+        replace_linear_layers(self.network)
 
     def _stem(self, stem: Stem, size: int, seed: int) -> Stem:
         from timm.models.resnet import ResNet

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from nearfar.compute.fp32_products import replace_linear_layers
 from nearfar.contracts import ForeignForm
 from nearfar.encoders.image_networks.few_patches import choose_in_transformers
 from nearfar.encoders.image_networks.preprocessing import Made, Preprocessing, made_for
@@ -65,6 +66,7 @@ class TransformersNetwork(nn.Module):
         self.patch = patch if isinstance(patch, int) else 0
         self.pools, self.has_states = self._try()
         choose_in_transformers(model)
+        replace_linear_layers(model)
 
     @torch.no_grad()
     def _try(self) -> tuple[bool, bool]:

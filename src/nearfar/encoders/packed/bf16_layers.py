@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+from nearfar.compute.fp32_products import onednn_linear, suits_onednn
+
 LOCAL = threading.local()  # the type of activations in this thread's forward pass; other threads may run others
 FP32_LAYERS = (nn.LayerNorm, nn.Embedding)  # keep fp32 weights, and take activations of any type
 LEVELS = 256  # of a byte: a dropout probability is rounded to so many parts
@@ -71,6 +73,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x W' + b, (..., out)."""
+        if suits_onednn(x, self.weight):
+            return onednn_linear(x, self.weight, self.bias)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return linear(x, self.weight.to(x.dtype), bias)
 

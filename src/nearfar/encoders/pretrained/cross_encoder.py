@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.column import Ids
 from nearfar.encoders.pretrained.backbone import quiet
 from nearfar.encoders.pretrained.folder import refuse_code
 from nearfar.encoders.pretrained.numbers import check_numbers
@@ -54,6 +56,11 @@ class CrossEncoder:
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise InputError(f"{self.folder}: scores {queries[row][:40]!r} with {texts[row][:40]!r} as {scores[row]}")
         return scores
+
+    def lengths(self, texts: Sequence[str]) -> Ids:
+        """Return the texts' tokens (n,), with the special ones that each text has alone."""
+        ids = self._model.tokenizer(list(texts), verbose=False)["input_ids"]
+        return np.fromiter(map(len, ids), np.int64, len(ids))
 
 
 def _check(folder: Path) -> None:
