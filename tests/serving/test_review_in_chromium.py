@@ -16,7 +16,6 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 import uvicorn
 
 from nearfar.mining.review_file import write_suspects
-from nearfar.mining.suspects import Review
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.serving import review_routes
 from nearfar.serving.app import create_app
@@ -32,7 +31,7 @@ AT = "document.getElementById('place')?.textContent"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[str, ReviewQueue]]:
-    write_suspects(Review(suspects(COUNT), COUNT, COUNT), tmp_path / "r.jsonl")
+    write_suspects(suspects(COUNT), tmp_path / "r.jsonl")
     queue = ReviewQueue.open(tmp_path / "r.jsonl")
     service = Service.of(ServableWords(), name="words")
     app = create_app(service, routers=[review_routes.router(queue)], open_paths=review_routes.OPEN_PATHS)

@@ -15,8 +15,8 @@ from nearfar.index.index import Index
 from nearfar.index.kept_map import kept_map, state
 from nearfar.reports.map import beginning, drawing, place_drawn, rows_shown
 from nearfar.serving.errors import ApiError, responses
-from nearfar.serving.filter_routes import Where
 from nearfar.serving.fields import Body, Text
+from nearfar.serving.filter_routes import Where
 from nearfar.serving.openai_routes import JSON
 from nearfar.serving.search_routes import picture, refuse_writing
 from nearfar.serving.service import Service

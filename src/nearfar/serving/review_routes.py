@@ -1,4 +1,4 @@
-"""The review of mined negatives over HTTP, and its page: one at a time, a key a verdict."""
+"""The review of pairs over HTTP, and its page: one at a time, a key a verdict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Number = Annotated[int, Path(ge=0, le=10**9)]
 
 
 class Verdict(Body):
-    """Keep it a negative, drop the pair, or take it for a positive."""
+    """Keep the pair as it is, drop it, or take a mined negative for a positive."""
 
     action: Action
 
@@ -34,6 +34,7 @@ class Verdict(Body):
 class ReviewItem(BaseModel):
     """A mined negative beside its query and a known positive; scores by scorer, of the positive and of the negative.
 
+    listed: the pair is one that the data lists: `negative` is its key, `positive` what it is like, or empty.
     number: from 0, of count. action: what was decided on it. decided: how many are. next: the next undecided one.
     """
 
@@ -44,6 +45,7 @@ class ReviewItem(BaseModel):
     negative: str
     scores: dict[str, tuple[float, float]]
     reason: str
+    listed: bool
     action: Action | None
     decided: int
     next: int | None
@@ -55,20 +57,20 @@ def router(queue: ReviewQueue) -> APIRouter:
 
     @routes.get("/items/{number}", response_model=ReviewItem, responses=responses(404))
     async def item(number: Number) -> ReviewItem:
-        """Show a mined negative, and what was decided on it."""
+        """Show a pair, and what was decided on it."""
         _refuse_number(queue, number)
         return await run_in_threadpool(_item, queue, number)
 
     @routes.put("/items/{number}", response_model=ReviewItem, responses=responses(404))
     async def decide(number: Number, verdict: Verdict) -> ReviewItem:
-        """Decide on a mined negative."""
+        """Decide on a pair."""
         _refuse_number(queue, number)
         await run_in_threadpool(queue.decide, number, verdict.action)
         return await run_in_threadpool(_item, queue, number)
 
     @routes.delete("/items/{number}", response_model=ReviewItem, responses=responses(404))
     async def undo(number: Number) -> ReviewItem:
-        """Take back the last decision on a mined negative."""
+        """Take back the last decision on a pair."""
         _refuse_number(queue, number)
         await run_in_threadpool(queue.undo, number)
         return await run_in_threadpool(_item, queue, number)
@@ -92,6 +94,7 @@ def _item(queue: ReviewQueue, number: int) -> ReviewItem:
             "count": len(queue),
             **{name: _shown(getattr(one, name)) for name in ("query", "positive", "negative", "reason")},
             "scores": {_shown(name): pair for name, pair in one.scores.items()},
+            "listed": one.listed,
             "action": actions[number],
             "decided": sum(action is not None for action in actions),
             "next": next((i for i in order if actions[i] is None), None),
