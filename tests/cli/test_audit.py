@@ -70,13 +70,15 @@ def test_what_people_drop_is_not_trained_on_and_resuming_knows_it(leaky: Path, n
     assert (found["review"], found["to_review"]) == ("q.jsonl", 4)
     assert "review   4 pairs to decide on" in shown(nearfar("audit", leaky, "--out", "a.html", "--review", "q.jsonl"))
     queue = ReviewQueue.open(Path("q.jsonl"))
-    leak = next(i for i, one in enumerate(queue.suspects) if one.query.startswith("<script>"))
-    queue.decide(leak, "drop")
+    assert any(one.query.startswith("<script>") for one in queue.suspects)  # the leak
+    for number in range(len(queue)):
+        queue.decide(number, "drop")
     small = ["encoder.dim=16", "encoder.vocabulary=300", "training.batch_size=16", "training.steps=4"]
     small += [f"data.path={leaky}", "positives.decisions=q.decisions.jsonl"]
     done = facts(nearfar("train", "static", *small, "--out", "run", "--json"))
-    assert done["decisions"] == "1 of 70 listed pairs are dropped, as was decided"
-    queue.undo(leak)
+    dropped, of = map(int, re.findall(r"^(\d) of (\d+) listed pairs are dropped", done["decisions"])[0])
+    assert dropped >= 1 and done["pairs"] == of - dropped  # what is held out, or is in the test, is none of training
+    queue.undo(0)
     again = nearfar("train", "static", *small, "--out", "run", "--resume")
     assert again.code == 2 and "cannot resume" in again.err and "positives.data was" in again.err
 
