@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
@@ -13,14 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from nearfar.printable import printable
 from nearfar.serving.errors import ApiError, responses
 from nearfar.serving.fields import Body
-from nearfar.serving.page_routes import HEADERS
+from nearfar.serving.page_routes import HEADERS, page_files
 from nearfar.serving.review_queue import ReviewQueue
 
 LONGEST = 20_000  # characters of a text that are shown
 PAGE = "/review"
-TYPES = {"review.js": "text/javascript", "review.css": "text/css", "page.css": "text/css"}
+FILES = ("review.js", "review.css", "page.css")
 # What needs no key: the page asks for one itself.
-OPEN_PATHS = frozenset({PAGE, *(f"{PAGE}/{name}" for name in TYPES)})
+OPEN_PATHS = frozenset({PAGE, *(f"{PAGE}/{name}" for name in FILES)})
 Action = Literal["keep", "drop", "positive"]
 Number = Annotated[int, Path(ge=0, le=10**9)]
 
@@ -75,8 +74,8 @@ def router(queue: ReviewQueue) -> APIRouter:
         await run_in_threadpool(queue.undo, number)
         return await run_in_threadpool(_item, queue, number)
 
-    for path, name, kind in [("", "review.html", "text/html"), *((f"/{name}", name, TYPES[name]) for name in TYPES)]:
-        routes.add_api_route(path, _file(name, kind), methods=["GET"], include_in_schema=False)
+    for path, name in [("", "review.html"), *((f"/{name}", name) for name in FILES)]:
+        routes.add_api_route(path, _file(name), methods=["GET"], include_in_schema=False)
     return routes
 
 
@@ -107,10 +106,8 @@ def _shown(text: str) -> str:
     return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
 
 
-def _file(name: str, kind: str) -> Callable[[], Awaitable[Response]]:
-    shared = name == "page.css"  # with the pages of reports
-    folder = files("nearfar.reports") / "templates" if shared else files("nearfar.serving") / "page"
-    data = (folder / name).read_bytes()
+def _file(name: str) -> Callable[[], Awaitable[Response]]:
+    data, kind = page_files()[name]
 
     async def answer() -> Response:
         return Response(data, headers=HEADERS, media_type=kind)
