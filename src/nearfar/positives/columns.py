@@ -106,7 +106,8 @@ class Columns:
         self.ids = {view: content_ids(column) for view, column in self.views.items()}
         self.decisions = None if decisions is None else Decisions.read(decisions)
         self.notes: dict[str, Any] = {}  # see `abilities.HasNotes`
-        self._leave_out_dropped(self.decisions or Decisions.none())
+        if self.decisions is not None:
+            self._leave_out_dropped(self.decisions)
         self.examples, self.further = self.listed, None
         if all_keys:
             of_query, of_key = (self.ids[view][self.listed[:, i]] for i, view in enumerate(("query", "key"), 1))
