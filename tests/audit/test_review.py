@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,9 @@ def test_copies_and_leaks_stand_beside_what_they_are_like(tmp_path: Path) -> Non
 
 
 def test_each_pair_of_a_row_of_lists_is_decided_on(tmp_path: Path) -> None:
-    train = [{"query": sentence(i), "key": [sentence(100 + i), sentence(200 + i)]} for i in range(8)]
+    train: list[dict[str, Any]] = [
+        {"query": sentence(i), "key": [sentence(100 + i), sentence(200 + i)]} for i in range(8)
+    ]
     data = folder(tmp_path, train=train, test=[{"query": train[3]["query"], "key": [sentence(900)]}])
     suspects = listed_suspects(data, audit(data))
     assert suspects == [

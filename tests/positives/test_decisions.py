@@ -67,7 +67,7 @@ def test_a_dropped_pair_of_the_data_is_never_trained_on(tmp_path: Path, all_keys
     found = Columns(Table(LISTED), decisions=path, all_keys=all_keys)
     assert len(found) == (2 if all_keys else 4)
     assert found.notes == {"decisions": "2 of 6 listed pairs are dropped, as was decided"}  # with its copy
-    seen = set()
+    seen: set[Any] = set()
     for examples in itertools.permutations(range(len(found)), 2):
         batch = found.batch(np.array(examples))
         weight, compared = relation(batch.pairs)
