@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,9 @@ from nearfar.reports.map import MapRows, page
 from nearfar.vectors.corpus_map import CorpusMap
 from nearfar.vectors.kept import NeighboursKept
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-background-networking",
-    "--disable-sync",
-    "--window-size=1280,1000",
-)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.reports.chromium import dumped
+
 MEASURE = """
 const given = JSON.parse(document.getElementById("rows").textContent);
 const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
@@ -82,16 +73,7 @@ def sample_page(rows: int, seed: int = 0) -> str:
     return page(found, MapRows(np.arange(rows), texts, "cluster", [f"cluster {c}" for c in cluster]), "sample")
 
 
-def dumped(html: str, chromium: str) -> str:
-    """Return the page as a Chromium leaves it, once it has been loaded."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "page.html"
-        path.write_text(html, encoding="utf-8")
-        words = [chromium, *FLAGS, f"--user-data-dir={folder}/profile", "--dump-dom", path.as_uri()]
-        return subprocess.run(words, capture_output=True, text=True, timeout=300, check=True).stdout
-
-
-def measured(rows: int, chromium: str) -> dict[str, Any]:
+def measured(rows: int) -> dict[str, Any]:
     """Return the milliseconds of frames and the size of the page."""
     html = sample_page(rows)
     start, end = html.index('<script type="module">'), html.index("</script>", html.index('<script type="module">'))
@@ -99,7 +81,8 @@ def measured(rows: int, chromium: str) -> dict[str, Any]:
     drawing = script[: script.index("// The page around a map")]  # without the page's own handlers
     policy = html.index('<meta http-equiv="Content-Security-Policy"')
     changed = html[:policy] + html[html.index(">", policy) + 1 : start] + drawing + MEASURE + html[end:]
-    title = dumped(changed, chromium).split("<title>")[1].split("</title>")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        title = dumped(changed, Path(folder), "1280,1000").split("<title>")[1].split("</title>")[0]
     return {"rows": rows, "page_mb": round(len(html.encode()) / 1e6, 2), "milliseconds": json.loads(title)}
 
 
@@ -107,12 +90,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=50_000)
-    chromium = next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
-    if chromium is None:
-        raise SystemExit("no Chromium was found")
-    print(json.dumps(measured(parser.parse_args().rows, chromium)))
+    print(json.dumps(measured(parser.parse_args().rows)))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def said_by(part: Any, size: int | None = None) -> Sequence[str]:
 # --- data and positives ---
 
 
+DECIDED = "decisions"  # the note that says in a sentence how many listed pairs people dropped, for dry runs and results
 EXPECT = "what to expect"  # the note that says in a sentence what a part may gain, for dry runs and reports
 
 

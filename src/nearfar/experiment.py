@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nearfar.abilities import DECIDED, notes_of
 from nearfar.errors import InputError
 from nearfar.storage.folders import json_safe, write_json, write_text
 from nearfar.storage.locks import run_folder
@@ -181,7 +182,7 @@ def run(
     reports = {one.name: one.report(done.model, starts.get(one.name), training, searching) for one in judged}
     seconds = time.perf_counter() - began + done.seconds_before  # of all parts of a resumed run
     views, pictures = _views(parts)
-    facts = _facts(done, reports, len(parts.positives), seconds) | ({"views": views} if views else {})
+    facts = _facts(done, reports, parts.positives, seconds) | ({"views": views} if views else {})
     write_results(done, reports, facts, pictures)
     return Experiment(done, reports, facts)
 
@@ -272,17 +273,18 @@ def _write_recipe(folder: Path, whole: Recipe) -> None:
     write_text(folder / "recipe.yaml", dumped(whole, {name: version(name) for name in VERSIONS}))
 
 
-def _facts(run: Run, reports: dict[str, Report], pairs: int, seconds: float) -> dict[str, Any]:
+def _facts(run: Run, reports: dict[str, Report], positives: Positives, seconds: float) -> dict[str, Any]:
     result: dict[str, Any] = {"metrics": dict(run.metrics)}  # where nothing is judged, the held-out loss
     of_run = {
         "run": str(run.folder),
         "model": str(run.folder / "model"),
-        "pairs": pairs,
+        "pairs": len(positives),
         "train_pairs_per_second": round(run.train_pairs_per_second, 1),
         "peak_memory_mb": round(run.peak_memory_mb, 1),
         "seconds": round(seconds, 2),
         "warnings": run.warnings,
         **({"online": run.online} if run.online else {}),
+        **({DECIDED: said} if (said := notes_of(positives).get(DECIDED)) else {}),
     }
     for i, (name, report) in enumerate(reports.items()):
         content = report.to_json()

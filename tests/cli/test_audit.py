@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nearfar.data.table import Table
+from nearfar.serving.review_queue import ReviewQueue
 from tests.cli.calling import Run
 from tests.cli.conftest import pairs
 from tests.cli.test_commands import facts, shown
@@ -59,6 +60,37 @@ def test_the_page_loads_and_runs_nothing(leaky: Path, nearfar: Run) -> None:
     assert "http://" not in page
     assert "https://" not in page
     assert "1 leak" in page
+
+
+def test_what_people_drop_is_not_trained_on_and_resuming_knows_it(leaky: Path, nearfar: Run) -> None:
+    lines = (leaky / "train.jsonl").read_text().splitlines()
+    rows = [row | {"key": row["key"] or "no longer empty"} for row in map(json.loads, lines)]
+    write_lines(leaky / "train.jsonl", rows)
+    found = facts(nearfar("audit", leaky, "--out", "a.html", "--review", "q.jsonl", "--json"))
+    assert (found["review"], found["to_review"]) == ("q.jsonl", 4)
+    assert "review   4 pairs to decide on" in shown(nearfar("audit", leaky, "--out", "a.html", "--review", "q.jsonl"))
+    queue = ReviewQueue.open(Path("q.jsonl"))
+    assert any(one.query.startswith("<script>") for one in queue.suspects)  # the leak
+    for number in range(len(queue)):
+        queue.decide(number, "drop")
+    small = ["encoder.dim=16", "encoder.vocabulary=300", "training.batch_size=16", "training.steps=4"]
+    small += [f"data.path={leaky}", "positives.decisions=q.decisions.jsonl"]
+    done = facts(nearfar("train", "static", *small, "--out", "run", "--json"))
+    dropped, of = map(int, re.findall(r"^(\d) of (\d+) listed pairs are dropped", done["decisions"])[0])
+    assert dropped >= 1 and done["pairs"] == of - dropped  # what is held out, or is in the test, is none of training
+    queue.undo(0)
+    again = nearfar("train", "static", *small, "--out", "run", "--resume")
+    assert again.code == 2 and "cannot resume" in again.err and "positives.data was" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--review", "q.html"], "ends in .jsonl"), (["--review", "q.jsonl", "--column", "key"], "read as texts")],
+)
+def test_a_review_that_cannot_be_is_refused(leaky: Path, nearfar: Run, words: list[str], said: str) -> None:
+    refused = nearfar("audit", leaky, "--out", "a.html", *words)
+    assert refused.code == 2 and said in refused.err
+    assert not Path(words[1]).exists()
 
 
 def test_sentences_on_the_page_are_apart(here: Path, nearfar: Run) -> None:

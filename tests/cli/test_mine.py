@@ -14,7 +14,10 @@ from tests.cli.calling import Run
 from tests.cli.test_commands import facts, shown
 from tests.contracts.samples import beir
 
-KEYS = {"out", "rows", "examples", "negatives", "skipped", "fewer", "removed", "queries", "documents", "fingerprint"}
+KEYS = {
+    *("out", "rows", "examples", "negatives", "skipped", "fewer", "removed", "queries", "documents", "fingerprint"),
+    "dropped",
+}
 
 
 def test_facts_and_file(here: Path, nearfar: Run) -> None:
@@ -47,6 +50,10 @@ def test_review_and_decisions(here: Path, nearfar: Run) -> None:
     facts(nearfar(*words, "--decisions", "d.jsonl"))
     again = json.loads((here / "m.jsonl").read_text().splitlines()[0])
     assert again["negative"][:4] == first["negative"][1:]
+    (here / "d.jsonl").write_text(json.dumps({**decided, "negative": first["key"]}) + "\n")  # a pair of the data
+    told = facts(nearfar(*words, "--decisions", "d.jsonl"))
+    assert (told["dropped"], told["rows"]) == (1, 59)
+    assert "1 listed pairs left out" in shown(nearfar(*words[:-1], "--decisions", "d.jsonl"))
 
 
 def test_people_read_why_a_review_is_empty(here: Path, nearfar: Run) -> None:

@@ -117,6 +117,19 @@ def test_decisions() -> None:
     assert negatives_of(mine(Axis(), rows, decisions=other)) == negatives_of(mine(Axis(), rows))
 
 
+def test_a_dropped_pair_of_the_data_is_not_written_and_no_negative() -> None:
+    dropped = np.array([content_id("q 4")]), np.array([content_id("k 5")])
+    none = np.empty(0, np.int64)
+    rows = table(("q 0", "k 1"), ("q 4", "k 5"), ("q 4", "k 2"), ("q 9", "k 9"))
+    hard = mine(Axis(), rows, Controls(negatives=3), decisions=Decisions(dropped=dropped, positive=(none, none)))
+    assert hard.dropped == 1
+    assert negatives_of(hard)["q 4"] == ["k 1", "k 9"]  # k 5 would be the nearest
+    assert ("q 4", "k 5") not in set(zip(*hard.texts(hard.distinct)))
+    assert len(hard.distinct) == 3
+    with pytest.raises(InputError, match="the decisions drop all 1 pairs"):
+        mine(Axis(), table(("q 4", "k 5")), decisions=Decisions(dropped=dropped, positive=(none, none)))
+
+
 def test_a_rescorer_gets_texts() -> None:
     scored: list[tuple[str, str]] = []
 

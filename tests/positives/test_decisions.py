@@ -1,7 +1,8 @@
-"""Decisions about mined negatives: reading them, and the pairs of a batch with them."""
+"""Decisions about pairs: reading them, and the pairs of a batch with them; a dropped pair is never trained on."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,49 @@ def test_marked_positive_is_a_positive(tmp_path: Path) -> None:
     assert positive[2] == [0, 0, 1, 0, 0, 0]
 
 
-def test_positives_of_the_data_stay_positives(tmp_path: Path) -> None:
-    positive, _ = relations(decided(tmp_path / "d.jsonl", ("one", "1", "drop"), ("nobody", "1", "positive")))
-    assert positive[0] == [1, 0, 0, 0, 1, 0]
+def test_a_decision_about_an_unknown_pair_changes_nothing(tmp_path: Path) -> None:
+    found = decided(tmp_path / "d.jsonl", ("nobody", "1", "positive"), ("one", "2", "drop"), ("nobody", "2", "drop"))
+    assert relations(found)[0][0] == [1, 0, 0, 0, 1, 0] and found.notes == {}
+
+
+LISTED = [
+    {"query": "one", "key": "1"}, {"query": "one", "key": "uno"}, {"query": "two", "key": "2"},
+    {"query": "two", "key": "zwei"}, {"query": "one", "key": "2"}, {"query": "one", "key": "2"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("all_keys", [False, True])
+def test_a_dropped_pair_of_the_data_is_never_trained_on(tmp_path: Path, all_keys: bool) -> None:
+    path, dropped = tmp_path / "d.jsonl", ("one", "2")
+    path.write_text(json.dumps({"query": "one", "negative": "2", "action": "drop"}))
+    found = Columns(Table(LISTED), decisions=path, all_keys=all_keys)
+    assert len(found) == (2 if all_keys else 4)
+    assert found.notes == {"decisions": "2 of 6 listed pairs are dropped, as was decided"}  # with its copy
+    seen: set[Any] = set()
+    for examples in itertools.permutations(range(len(found)), 2):
+        batch = found.batch(np.array(examples))
+        weight, compared = relation(batch.pairs)
+        queries, keys = ([found.views[side].read(0, 9)[i] for i in batch.rows[side]] for side in ("query", "key"))
+        for (i, query), (j, key) in itertools.product(enumerate(queries), enumerate(keys)):
+            if (query, key) == dropped:
+                assert weight[i, j] == 0 and not compared[i, j]  # neither a positive nor a negative
+                seen.add("together")
+            elif weight[i, j] > 0:
+                seen.add((query, key))
+    assert seen == {"together", ("one", "1"), ("one", "uno"), ("two", "2"), ("two", "zwei")}
+    pairs = found.mining_pairs()[0]
+    ids = [content_id(text) for text in dropped]
+    assert ids not in pairs.positives.tolist() and ids in pairs.ignored.tolist()
+    assert found.fingerprint != Columns(Table(LISTED), all_keys=all_keys).fingerprint
+
+
+def test_decisions_that_leave_no_pair(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text(
+        "".join(json.dumps({"query": r["query"], "negative": r["key"], "action": "drop"}) + "\n" for r in ROWS)
+    )
+    with pytest.raises(InputError, match="the decisions drop all 3 pairs"):
+        Columns(Table(ROWS), decisions=path)
 
 
 def test_keep_changes_nothing(tmp_path: Path) -> None:

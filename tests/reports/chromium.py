@@ -19,7 +19,6 @@ FLAGS = (
     "--disable-component-update",
     "--disable-background-networking",
     "--disable-sync",
-    "--window-size=1000,900",
 )
 
 
@@ -33,11 +32,18 @@ def chromium() -> str:
     return found
 
 
-def dumped(page: str, folder: Path) -> str:
+def dumped(page: str, folder: Path, window: str = "1000,900") -> str:
     """Return what a page is once its scripts have run; the test is skipped where there is no Chromium."""
     file = folder / "page.html"
     file.write_text(page, encoding="utf-8")
-    words = [chromium(), *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
+    words = [
+        chromium(),
+        *FLAGS,
+        f"--window-size={window}",
+        f"--user-data-dir={folder / 'profile'}",
+        "--dump-dom",
+        file.as_uri(),
+    ]
     return subprocess.run(words, capture_output=True, text=True, timeout=240, check=True).stdout
 
 

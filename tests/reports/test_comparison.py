@@ -48,7 +48,7 @@ def shown(folders: list[Path], width: int = 80) -> str:
 
 def html(folders: list[Path]) -> str:
     records = run_records(folders)
-    return page(comparison(records), records)
+    return page(comparison(records))
 
 
 def test_the_difference_is_that_of_a_naive_loop(two: list[Path]) -> None:
@@ -255,9 +255,27 @@ def test_the_page_shows_all_of_it(two: list[Path]) -> None:
     assert "style" not in found.names, "a page has no inline style"
 
 
+def test_programs_read_the_curves_that_the_page_draws(two: list[Path]) -> None:
+    found = {curve["title"]: curve for curve in json.loads(json.dumps(compared(two)))["curves"]}
+    assert list(found) == ["Loss in training", "Held-out loss"]
+    assert [curve["over"] for curve in found.values()] == ["step", "step"]
+    logged = [json.loads(line) for line in (two[1] / "events.jsonl").read_text().splitlines()]
+    held = [[one["step"], one["heldout_loss"]] for one in logged if one["event"] == "heldout"]
+    assert found["Held-out loss"]["series"]["b"] == held
+    losses = [one["loss"] for one in logged if one["event"] == "step"]
+    shown = dict(map(tuple, found["Loss in training"]["series"]["b"]))
+    for step in range(1, 41):  # moving averages over a twentieth: of one step to each side, of none at the ends
+        reach = min(1, step - 1, 40 - step)
+        assert shown[step] == pytest.approx(np.mean(losses[step - 1 - reach : step + reach]))
+    assert set(found["Loss in training"]["series"]) == {"a", "b"}
+
+
 def test_curves_over_batches_of_two_sizes_are_over_examples(two: list[Path]) -> None:
     log = (two[1] / "events.jsonl").read_text()
     (two[1] / "events.jsonl").write_text(log.replace('"batch_size": 16', '"batch_size": 32'))
+    for curve in compared(two)["curves"]:
+        assert curve["over"] == "examples"
+        assert [points[-1][0] for points in curve["series"].values()] == [640, 1280]
     text = html(two)
     assert 'data-x="examples"' in text
     assert "0.0 1280.0" in text, "40 steps of 32"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import nearfar.reports
@@ -99,6 +100,26 @@ const at = before.map(Math.floor), factor = Math.exp(400 * 0.0016);
 canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -400, clientX: at[0], clientY: at[1], cancelable: true }));
 map.go(20);
 out.stays = Math.hypot(...[0, 1].map(i => last()[1 + i] - (at[i] + (before[i] - at[i]) * factor)));
+map.fit();
+const even = Uint8Array.from({ length: count }, (_, row) => Number(row %% 4 < 2));
+const look = meant => {
+  map.draw();
+  const seenAs = {};
+  for (const row of alone) {
+    const name = `${meant(row) ? "lit" : "faint"} ${row %% 2}:${colour(row)}`;
+    seenAs[name] = (seenAs[name] || 0) + 1;
+  }
+  return seenAs;
+};
+map.among(even);
+out.among = look(row => even[row]);
+send("pointerdown", 0, 0, { shiftKey: true });
+for (const corner of [[canvas.clientWidth, 0], [canvas.clientWidth, 600], [0, 600]]) send("pointermove", ...corner);
+send("pointerup", 0, 600);
+out.lassoed = chosen.pop();
+map.among(null);
+map.select([0, 1]);
+out.selected = look(row => row < 2);
 document.title = JSON.stringify(out);
 </script>"""
 
@@ -134,6 +155,20 @@ def test_points_have_the_colour_of_their_group(found: dict[str, Any]) -> None:
     assert found["alone"] > 0
     exact = sum(found["colours"].get(known, 0) for known in ("0:255,0,0,255", "1:0,0,255,255"))
     assert exact >= 0.9 * found["alone"]  # the lines of links and of the query lie over a few
+
+
+def test_rows_that_are_not_in_question_are_faint_and_not_taken(found: dict[str, Any]) -> None:
+    # 40 of 128 parts of red or blue on the paper, by whole numbers.
+    paper, colours = np.array([253, 253, 252]), {0: np.array([255, 0, 0]), 1: np.array([0, 0, 255])}
+    for seen in (found["among"], found["selected"]):
+        right = 0
+        for name, times in seen.items():
+            (how, which), colour = name.split(":")[0].split(), np.array(name.split(":")[1].split(",")[:3], int)
+            share = 1.0 if how == "lit" else 40 / 128
+            right += times * bool(np.abs(paper + share * (colours[int(which)] - paper) - colour).max() <= 1)
+        assert right >= 0.9 * found["alone"]
+        assert {name.split()[0] for name in seen} >= {"faint"}
+    assert found["lassoed"] == [row for row in range(400) if row % 4 < 2]
 
 
 def test_dragging_moves_and_zooming_keeps_the_place_of_the_pointer(found: dict[str, Any]) -> None:

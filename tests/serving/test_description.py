@@ -28,7 +28,8 @@ SAID_BY_CONTENT = {
     "/search": "a filter is a language, an id may be unknown, a picture's bytes are a picture or not",
     "/facets": "a filter is a language",
     "/map": "a field may be unknown, a map may be of other rows",
-    "/map/place": "a text or a picture, whose bytes are one or not; a map may be of other rows",
+    "/map/passing": "a filter is a language, a map may be of other rows",
+    "/map/place": "a text or a picture, whose bytes are one or not; a filter is a language; a map may be of other rows",
     "/documents": "a field's values are of the kind of its first one, a row has a text or a picture",
 }
 

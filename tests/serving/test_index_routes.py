@@ -139,6 +139,23 @@ def test_a_query_lies_where_a_row_of_its_vector_lies(coloured: TestClient) -> No
     assert coloured.post("/map/place", json={}).status_code == 400
 
 
+def test_the_rows_of_a_map_that_meet_a_filter(coloured: TestClient) -> None:
+    assert coloured.post("/map/passing", json={"where": "legs = 2"}).status_code == 404  # no map is kept
+    coloured.post("/map", json={"method": "pca"})
+    found, ids = coloured.get("/map").json(), {}
+    assert found["labels"] is None  # these rows are of no documents
+    for where in ("colour = 'red'", "legs >= 0", "legs > 100"):
+        said = coloured.post("/map/passing", json={"where": where}).json()
+        bits = np.unpackbits(np.frombuffer(base64.b64decode(said["mask"]), np.uint8))[: len(found["ids"])]
+        ids[where] = {name for name, bit in zip(found["ids"], bits) if bit}
+        assert said["matching"] == len(ids[where])
+    assert ids["colour = 'red'"] == {name for name, colour in COLOURS.items() if colour == "red"}
+    assert (len(ids["legs >= 0"]), ids["legs > 100"]) == (4, set())
+    assert coloured.post("/map/passing", json={"where": "nothing = 1"}).status_code == 400
+    near = coloured.post("/map/place", json={"text": "fox", "where": "colour = 'red'"}).json()["near"]
+    assert {one["id"] for one in near} == ids["colour = 'red'"]
+
+
 def test_an_index_says_what_it_is(coloured: TestClient, model: ServableWords) -> None:
     found = coloured.get("/index").json()
     assert (found["name"], found["rows"], found["texts"], found["backend"]) == ("rows.index", 4, 4, "exact")

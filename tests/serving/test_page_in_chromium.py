@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
+import numpy as np
 import uvicorn
 
 from nearfar.index.index import Index
@@ -41,13 +43,19 @@ def rows() -> list[dict[str, Any]]:
     return [*found, odd]
 
 
+def pictures() -> list[dict[str, Any]]:
+    return [{"id": f"grey {shade}", "image": np.full((4, 4, 3), shade, np.uint8)} for shade in (7, 90, 180, 250)]
+
+
 @contextmanager
-def served(folder: Path, keys: Keys | None = None) -> Iterator[str]:
+def served(folder: Path, keys: Keys | None = None, *, of_pictures: bool = False) -> Iterator[str]:
     """Serve an index of these rows, and return its address."""
     model = ServableWords(dim=24)
+    if of_pictures:
+        model.encoder.reads = ("image",)
     service = Service.of(model, name="words")
     with Index.create(folder / "animals.index", model) as index:
-        index.add(rows())
+        index.add(pictures() if of_pictures else rows())
         map_of_index(index)
     assert service.model is not None
     service.index = Index.open(folder / "animals.index", QueuedModel(service.model))
@@ -145,6 +153,95 @@ def test_values_filter_and_it_is_told_why_nothing_is_left(page: tuple[str, Tab])
     opened.press("Enter")
     assert "no row has a field" in opened.wait("document.querySelector('#alert:not([hidden])')?.textContent")
     opened.problems.clear()  # the browser notes an answer of 400
+
+
+# A picture of one shade is dropped on the page, as a person's hand would do it.
+DROP = """(async () => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 6, height: 6 });
+  const context = canvas.getContext("2d");
+  context.fillStyle = "rgb(180, 180, 180)";
+  context.fillRect(0, 0, 6, 6);
+  const given = new DataTransfer();
+  given.items.add(new File([await new Promise(done => canvas.toBlob(done))], "grey.png", { type: "image/png" }));
+  const event = new DragEvent("drop", { dataTransfer: given, bubbles: true, cancelable: true });
+  document.querySelector("main").dispatchEvent(event);
+})()"""
+
+
+def test_a_picture_that_is_dropped_finds_its_like(site: tuple[str, Tab], tmp_path: Path) -> None:
+    pytest.importorskip("PIL.Image")
+    _, opened = site
+    opened.size(390, 844)
+    opened.problems.clear()
+    with served(tmp_path, of_pictures=True) as address:
+        opened.go(f"{address}/")
+        opened.wait("document.querySelector('#status')?.textContent.includes('4 rows')")
+        assert not opened.evaluate("document.querySelector('#pick').hidden")
+        opened.evaluate(DROP)
+        opened.wait(f"{SHOWN}[0] === 'grey 180'")
+        shown = "getComputedStyle(document.querySelector('#preview')).display !== 'none'"
+        assert opened.evaluate(shown)
+        middle = "[...document.querySelector('#preview').getContext('2d').getImageData(36, 36, 1, 1).data]"
+        assert opened.evaluate(middle) == [180, 180, 180, 255]
+        assert "180" not in opened.evaluate("location.href")
+        opened.evaluate("document.querySelector('[data-tab=map]').click()")
+        opened.wait("document.querySelector('#map-tab .asked button')?.textContent === 'grey 180'")
+        opened.evaluate("document.querySelector('[data-tab=search]').click()")
+        opened.evaluate("document.querySelector('#unpick').click()")
+        opened.wait(f"{SHOWN}.length === 0")
+        assert not opened.evaluate(shown)
+        assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert opened.problems == []
+        opened.go("about:blank")
+
+
+def test_columns_and_lines_show_what_fusing_moved(page: tuple[str, Tab]) -> None:
+    address, opened = page
+    opened.go(f"{address}/#q=red+goose+far")
+    opened.wait("document.querySelectorAll('#hits > li').length === 10")
+    found = opened.evaluate(
+        "(async () => (await (await fetch('search', {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify({text: 'red goose far', k: 10, mode: 'hybrid', explain: true})})).json()).hits)()"
+    )
+    opened.evaluate("document.querySelector('#fusion').open = true")
+    lists = opened.evaluate(
+        "[...document.querySelectorAll('#ranks ol')].map(list => [...list.children].map(one =>"
+        " [Number(one.dataset.row), parseInt(one.querySelector('b').textContent)]))"
+    )
+    for leg, shown in zip(("vectors", "fused", "words"), lists, strict=True):
+        ranks = [(row, hit["explain"][leg]["rank"]) for row, hit in enumerate(found) if hit["explain"].get(leg)]
+        assert [tuple(one) for one in shown] == sorted(ranks, key=lambda one: one[1])
+    lines = opened.evaluate(
+        "[...document.querySelectorAll('#ranks svg')].map(drawn => [...drawn.children].map(one =>"
+        " [Number(one.dataset.row), one.getAttribute('class'), one.y1.baseVal.value, one.y2.baseVal.value]))"
+    )
+    for (left, right), drawn in zip(itertools.pairwise(lists), lines, strict=True):
+        places = [{row: (at + 0.5, rank) for at, (row, rank) in enumerate(side)} for side in (left, right)]
+        both = [row for row in places[0] if row in places[1]]
+        assert [one[0] for one in drawn] == both
+        for row, kind, begins, ends in drawn:
+            (y1, rank), (y2, other) = places[0][row], places[1][row]
+            assert (begins, ends) == (y1, y2)
+            assert kind == ("" if rank == other else "rises" if rank > other else "falls")
+    opened.evaluate("document.querySelectorAll('#ranks button')[3].click()")
+    assert opened.evaluate("document.activeElement === document.querySelectorAll('#hits > li')[3]")
+    opened.evaluate("document.querySelector('[data-mode=words]').click()")
+    opened.wait("document.querySelector('#fusion').hidden")
+
+
+def test_filters_make_the_other_points_of_the_map_faint(page: tuple[str, Tab]) -> None:
+    address, opened = page
+    opened.go(f"{address}/#tab=map&by=kind&q=red&f.kind=owl")
+    told = "[...document.querySelectorAll('#map-tab [role=status]')].map(one => one.textContent).join(' ')"
+    opened.wait(f"{told}.includes('6 of the 31 rows meet the conditions')")
+    opened.wait("document.querySelector('#count').textContent === '6 rows meet the conditions'")
+    names = "[...document.querySelectorAll('#table tbody button')].map(one => one.textContent)"
+    assert sorted(opened.evaluate(names)) == [f"owl.md:{i}" for i in range(6)]
+    opened.wait("document.querySelectorAll('#map-tab .asked li').length === 6")
+    assert opened.wait("document.querySelector('#chips small')?.textContent") == "6"
+    opened.evaluate("document.querySelector('#chips button').click()")
+    opened.wait("document.querySelector('#count').textContent === 'All 31 rows of the map'")
+    opened.wait("document.querySelectorAll('#map-tab .asked li').length === 10")
 
 
 def test_the_map_shows_rows_at_the_pointer_and_joins_the_query(page: tuple[str, Tab]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from nearfar.column import content_id
 from nearfar.errors import InputError
 from nearfar.mining.review_file import read_suspects, write_suspects
-from nearfar.mining.suspects import Review, Suspect
+from nearfar.mining.suspects import Suspect
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.serving import review_routes
 from nearfar.serving.keys import Keys
@@ -35,7 +35,7 @@ def suspects(count: int = 4) -> list[Suspect]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    write_suspects(Review(suspects(), 4, 20), tmp_path / "r.jsonl")
+    write_suspects(suspects(), tmp_path / "r.jsonl")
     return tmp_path / "r.jsonl"
 
 
@@ -120,7 +120,7 @@ def test_lines_of_earlier_reviews_stay_and_hold(place: Path) -> None:
 
 
 def test_two_tabs_lose_no_decision(place: Path) -> None:
-    write_suspects(Review(suspects(40), 40, 40), place)
+    write_suspects(suspects(40), place)
     queue = ReviewQueue.open(place)
     with ThreadPoolExecutor(8) as tabs:
         list(tabs.map(lambda number: queue.decide(number, ("keep", "drop")[number % 2]), range(40)))
@@ -151,7 +151,7 @@ def test_texts_are_shown_without_control_characters_and_decided_on_as_they_are(c
 
 
 def test_a_long_text_is_shown_in_part(place: Path, make: Make) -> None:
-    write_suspects(Review([Suspect("q", "p", "n " * 50_000, {}, "above")], 1, 1), place)
+    write_suspects([Suspect("q", "p", "n " * 50_000, {}, "above")], place)
     client = make(app={"routers": [review_routes.router(ReviewQueue.open(place))]})
     assert len(client.get("/review/items/0").json()["negative"]) == review_routes.LONGEST + 2
 
@@ -190,7 +190,7 @@ def test_damaged_decisions_are_told_and_stay_as_they_are(client: Any, queue: Rev
     [
         ("r.html", "<p>", "no .jsonl file"),
         ("none.jsonl", None, "cannot be read"),
-        ("r.jsonl", "", "holds no mined negative"),
+        ("r.jsonl", "", "holds no pair to review"),
         ("r.jsonl", '{"query": "a"}', "line 1: positive: Field required"),
         ("r.jsonl", "\n" + "[" * 5000, "line 2: the line: Invalid JSON"),
         ("r.jsonl", b"\xff\xfe", "cannot be read"),

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 import uvicorn
 
 from nearfar.mining.review_file import write_suspects
-from nearfar.mining.suspects import Review
+from nearfar.mining.suspects import Suspect
 from nearfar.positives.relations.decisions import Decisions
 from nearfar.serving import review_routes
 from nearfar.serving.app import create_app
@@ -30,10 +31,11 @@ COUNT = 10
 AT = "document.getElementById('place')?.textContent"
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[tuple[str, ReviewQueue]]:
-    write_suspects(Review(suspects(COUNT), COUNT, COUNT), tmp_path / "r.jsonl")
-    queue = ReviewQueue.open(tmp_path / "r.jsonl")
+@contextmanager
+def served(folder: Path, some: list[Suspect]) -> Iterator[tuple[str, ReviewQueue]]:
+    """Serve a review of these, and return its address and its queue."""
+    write_suspects(some, folder / "r.jsonl")
+    queue = ReviewQueue.open(folder / "r.jsonl")
     service = Service.of(ServableWords(), name="words")
     app = create_app(service, routers=[review_routes.router(queue)], open_paths=review_routes.OPEN_PATHS)
     with socket.socket() as bound:
@@ -46,6 +48,12 @@ def site(tmp_path: Path) -> Iterator[tuple[str, ReviewQueue]]:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}", queue
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[str, ReviewQueue]]:
+    with served(tmp_path, suspects(COUNT)) as found:
+        yield found
 
 
 def at(page: Tab, number: int) -> Any:
@@ -92,3 +100,26 @@ def test_ten_are_decided_by_keys(site: tuple[str, ReviewQueue], tmp_path: Path) 
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.problems == []
         assert all(url.startswith((address, "data:", "about:")) for url in page.requests)
+
+
+def test_a_listed_pair_is_dropped_or_kept(tmp_path: Path) -> None:
+    alone = Suspect("a question", "", "its answer", {}, "It looks unrelated: cosine 0.01.", listed=True)
+    copy = Suspect("another", "an earlier one\nwith its answer", "its answer", {}, "Nearly a copy.", listed=True)
+    with served(tmp_path, [alone, copy]) as (address, queue), tab(tmp_path) as page:
+        page.size(390, 844)
+        page.go(f"{address}/review")
+        page.wait(f"{AT} === '1 of 2'")
+        shown = "[...document.querySelectorAll('.pair section, [data-action]')].filter(one => !one.hidden)"
+        assert page.evaluate(f"{shown}.map(one => one.dataset.action ?? one.innerText.split('\\n')[0])") == [
+            "Its answer in the data: does it answer?", "drop", "keep",
+        ]  # fmt: skip
+        page.press("a")  # it is one already
+        page.press("d")
+        page.wait(f"{AT} === '2 of 2'")
+        assert page.evaluate(f"{shown}.length") == 4 and queue.actions() == ["drop", None]
+        page.press("k")
+        page.wait("document.getElementById('said').textContent.endsWith('All are decided.')")
+        assert queue.actions() == ["drop", "keep"]
+        assert pairs(Decisions.read(queue.place).dropped) == {ids_of(alone)}
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.problems == []

@@ -45,6 +45,7 @@ class WordEncoder:
     """What a server asks of an encoder."""
 
     max_length: int | None = LONGEST
+    reads: tuple[str, ...] = ()  # does not say
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         lengths = np.array([min(words(text), LONGEST) for text in texts], np.int64)

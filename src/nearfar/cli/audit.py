@@ -13,6 +13,7 @@ from nearfar.cli._table_settings import Delimiter, TableOverrides, reading
 from nearfar.storage.folders import json_safe
 
 if TYPE_CHECKING:
+    from nearfar.audit.audit import Audit
     from nearfar.evaluation.sources import Reading
 
 
@@ -31,6 +32,10 @@ def command(
     fix: Annotated[Path | None, typer.Option(help="Write a cleaned copy: a .jsonl, .parquet, .csv, or folder.")] = None,
     fix_near: Annotated[bool, typer.Option("--fix-near", help="Leave out near copies and near leaks, too.")] = False,
     fix_outliers: Annotated[bool, typer.Option("--fix-outliers", help="... and pairs that look unrelated.")] = False,
+    review: Annotated[
+        Path | None,
+        typer.Option(help="Write pairs that look wrong, to decide on: a .jsonl for serve --review."),
+    ] = None,
     mirrored: Annotated[bool, typer.Option("--mirrored", help="Pictures: mirrored ones are copies, too.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of samples.", min=0)] = 0,
     quiet: Quiet = False,
@@ -39,15 +44,16 @@ def command(
     """Find copies, leaks, what is broken and pairs that look wrong.
 
     Says what is fine, too; every finding names rows and its fix. Writes a page. --fix writes a cleaned copy and a log
-    of each row that was left out. It keeps texts as they are: a cell that begins with =, +, - or @ is data, which a
-    spreadsheet would run as a formula, so import a .csv there as text. Of pictures, in a folder or an archive, it finds
-    and shows copies and near copies: saved again, resized, brightened.
+    of each row that was left out, --review the pairs that look wrong, for people to decide on. A cleaned copy keeps
+    texts as they are: a cell that begins with =, +, - or @ is data, which a spreadsheet would run as a formula, so
+    import a .csv there as text. Of pictures, in a folder or an archive, it finds and shows copies and near copies:
+    saved again, resized, brightened.
     """
     read = reading(overrides, delimiter=delimiter, pairs=False)
     refuse_data(data, delimited="delimiter" in read.data)
     if model is not None:
         refuse_model(model)
-    reserve(out, fix)
+    reserve(out, fix, review)
     from nearfar.data.picture_sets.members import is_picture_set
 
     if is_picture_set(data):
@@ -58,6 +64,7 @@ def command(
             "--label": label,
             "--model": model,
             "--fix": fix,
+            "--review": review,
         }
         given |= {"--fix-near": fix_near or None, "--fix-outliers": fix_outliers or None}
         _audit_pictures(data, read, out, mirrored=mirrored, given=given, quiet=quiet, as_json=as_json)
@@ -77,6 +84,10 @@ def command(
         from nearfar.audit.clean import check_destination
 
         check_destination(data, fix)
+    if review is not None:
+        from nearfar.mining.review_file import refuse_name
+
+        refuse_name(review)
     loaded = None if model is None else sources.text_model(model, "an audit reads text")
     source = sources.table_or_path(data, read)
     with console.progress(quiet=quiet or as_json) as progress:
@@ -88,9 +99,21 @@ def command(
         from nearfar.audit.clean import clean
 
         facts["fixed"] = clean(source, found, fix, near=fix_near, outliers=fix_outliers)
+    if review is not None:
+        facts |= {"review": str(review), "to_review": _write_review(source, found, review, query, key)}
     facts = json_safe(facts)
     write_text(out, page(facts))
     emit(facts, as_json, lambda: console.show_audit(facts))
+
+
+def _write_review(source: Any, found: Audit, place: Path, query: str | None, key: str | None) -> int:
+    """Write the pairs to decide on, and return how many there are."""
+    from nearfar.audit.review import listed_suspects
+    from nearfar.mining.review_file import write_suspects
+
+    suspects = listed_suspects(source, found, query=query, key=key)
+    write_suspects(suspects, place)
+    return len(suspects)
 
 
 def _audit_pictures(

@@ -34,5 +34,5 @@ def command(
         from nearfar.reports.comparison_page import page
         from nearfar.storage.folders import write_text
 
-        write_text(out, page(facts, records))
+        write_text(out, page(facts))
     emit(facts, as_json, lambda: show_comparison(facts))

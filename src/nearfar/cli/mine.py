@@ -48,7 +48,10 @@ def command(
     split: Annotated[str | None, typer.Option(help="Split of data with several; train, where there is one.")] = None,
     corpus: Annotated[str | None, typer.Option(help="More documents: a .txt file, a table, a BEIR folder.")] = None,
     rescore: Annotated[Path | None, typer.Option(help="A cross-encoder's folder; its scores then decide.")] = None,
-    decisions: Annotated[Path | None, typer.Option(help="What was decided on a page of --review, or of serve.")] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="What was decided on a page of --review, or of serve."),
+    ] = None,
     review: Annotated[
         Path | None, typer.Option(help="Write likely false negatives: an .html page, or a .jsonl for serve.")
     ] = None,
@@ -109,6 +112,7 @@ def _facts(hard: MiningResult) -> dict[str, Any]:
     return {
         "examples": len(count),
         "negatives": int(count.sum()),
+        "dropped": hard.dropped,
         "skipped": int((count == 0).sum()),
         "fewer": int((count < hard.mined.rows.shape[1]).sum()),
         "removed": hard.mined.removed,
@@ -124,6 +128,8 @@ def _show(facts: dict[str, Any]) -> None:
             "were copies of a positive or of the query" if name == "copies" else f"rejected by {name.replace('_', '-')}"
         )
         show(f"{count:,} candidates {why}")
+    if facts["dropped"]:
+        show(f"{facts['dropped']:,} listed pairs left out: they were dropped by decisions")
     if facts["skipped"]:
         show(f"{facts['skipped']:,} pairs left out: no candidate remained; raise range-max or loosen a bound")
     if "review" in facts:
@@ -190,7 +196,7 @@ def _write_review(hard: MiningResult, path: Path, model: str, data: str, rescore
     words: Any = Bm25Scorer(hard)
     found = review(hard, words, scorer="cross-encoder" if rescored else "model")
     if path.suffix == ".jsonl":
-        write_suspects(found, path)
+        write_suspects(found.suspects, path)
     else:
         write_text(path, page(found, model=model, data=data, out=path.name))
     return found

@@ -39,7 +39,7 @@ def command(
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens that are computed at a time, at most.")] = 4096,
     queue: Annotated[int, typer.Option(min=1, help="Texts that wait; more are refused with 429.")] = 4096,
     body_mb: Annotated[int, typer.Option(min=1, help="Megabytes of a request, at most.")] = 32,
-    review: Annotated[Path | None, typer.Option(help="Mined negatives to decide on: mine --review FILE.jsonl.")] = None,
+    review: Annotated[Path | None, typer.Option(help="Pairs to decide on, of mine or audit --review.")] = None,
     decisions: Annotated[
         Path | None, typer.Option(help="Of --review: where decisions go; by default FILE.decisions.jsonl.")
     ] = None,
@@ -49,7 +49,7 @@ def command(
     """Serve a model or an index over HTTP.
 
     The interfaces of OpenAI (/v1/embeddings), Cohere (/v2/rerank) and TEI (/embed), and /search and /documents of an
-    index, which has a page to search it with; /docs describes them. With --review people decide on mined negatives at
+    index, which has a page to search it with; /docs describes them. With --review people decide on pairs at
     /review. SIGTERM and Ctrl-C let it answer what it has. Documentation: docs/serve.md.
     """
     _refuse_missing_packages()
@@ -156,5 +156,5 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     page = "" if facts["rows"] is None else "open it to search; "
     lines = [f"{facts['url']}: {', '.join(what)}; {keys}; {page}{facts['url']}/docs says what can be asked"]
     if (review := facts.get("review")) is not None:
-        lines.append(f"{review['url']}: {review['items']:,} mined negatives to decide on, into {review['decisions']}")
+        lines.append(f"{review['url']}: {review['items']:,} pairs to decide on, into {review['decisions']}")
     return lines

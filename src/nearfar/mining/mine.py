@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nearfar.column import Column
-from nearfar.contracts import Positives
+from nearfar.column import Column, content_ids
+from nearfar.contracts import MiningPairs, Positives
 from nearfar.errors import InputError
 from nearfar.mining.controls import Controls
 from nearfar.mining.hard import COPIES
@@ -48,8 +48,8 @@ def mine(
         positives: `positives.Columns`, or a retrieval task (`data.Beir(...).task()`) with its relevant pairs.
         controls: which of the nearest keys become negatives, see `Controls`.
         corpus: further documents, which are positives of no query.
-        decisions: people's decisions about earlier negatives, in addition to those that `positives` holds: dropped
-            pairs are ignored, positive ones are positives.
+        decisions: people's decisions about pairs, in addition to those that `positives` holds: dropped ones are
+            neither examples nor negatives, positive ones are positives.
         rescore: a scorer of pairs whose scores replace the model's, such as `CrossEncoder`.
         advance: is called with (queries done, all queries).
 
@@ -68,12 +68,9 @@ def mine(
     When not to use it: see `hard_negatives`.
     """
     pairs = mining_pairs_of(positives)
+    listed = len(pairs.examples)
     if decisions is not None:
-        pairs = replace(
-            pairs,
-            positives=np.concatenate([pairs.positives, np.stack(decisions.positive, 1)]),
-            ignored=np.concatenate([pairs.ignored, np.stack(decisions.dropped, 1)]),
-        )
+        pairs = decided(pairs, decisions)
     hard = mine_pairs(pairs, model, embed_cached, controls, corpus=corpus, rescore=rescore, advance=advance)
     reasons = {reason for reason, count in hard.mined.removed.items() if count}
     if reasons == {COPIES} and not (hard.mined.rows >= 0).any():
@@ -82,7 +79,25 @@ def mine(
             f"model gives these {len(hard.keys)} texts the same vector. Take a model that tells them apart, or give "
             "other documents (--corpus)"
         )
-    return hard
+    return replace(hard, dropped=listed - len(pairs.examples))
+
+
+def decided(pairs: MiningPairs, decisions: Decisions) -> MiningPairs:
+    """Return what to mine from, as people decided: dropped pairs are neither examples nor negatives.
+
+    Errors: `InputError` where no example is left.
+    """
+    query, key = pairs.examples.T
+    kept = ~decisions.drops(content_ids(pairs.query)[query], content_ids(pairs.key)[key])
+    if len(kept) and not kept.any():
+        raise InputError(f"mining: the decisions drop all {len(kept):,} pairs; give other data, or keep some")
+    positives = pairs.positives[~decisions.drops(*pairs.positives.T)]
+    return replace(
+        pairs,
+        examples=pairs.examples[kept],
+        positives=np.concatenate([positives, np.stack(decisions.positive, 1)]),
+        ignored=np.concatenate([pairs.ignored, np.stack(decisions.dropped, 1)]),
+    )
 
 
 def check_table_file(out: Path) -> None:

@@ -100,7 +100,8 @@ class MiningResult:
     """A data set's hard negatives.
 
     queries, keys: the n and m distinct texts. examples: each example's row of `queries` (e,) and of `keys` (e,), -1 for
-    a cell without text. mined: the negatives, as rows of `queries` and `keys`. source: what was mined from.
+    a cell without text. mined: the negatives, as rows of `queries` and `keys`. source: what was mined from. dropped:
+    how many listed examples people dropped.
     """
 
     queries: DistinctTexts
@@ -108,6 +109,7 @@ class MiningResult:
     examples: PairRows
     mined: HardNegatives
     source: MiningPairs
+    dropped: int = 0
 
     @cached_property
     def distinct(self) -> Ids:

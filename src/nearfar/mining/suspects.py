@@ -114,13 +114,18 @@ class Review:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A negative that is likely false, beside the query's lowest-scoring positive, with the scores of each scorer."""
+    """A pair to decide on: a negative that is likely false, beside the query's lowest-scoring positive, with scores.
+
+    listed: the pair is one that the data lists, and `negative` its key; `positive` is then what it is like, or empty.
+    """
 
     query: str
     positive: str
     negative: str
     scores: dict[str, tuple[float, float]]  # by scorer: of the positive, of the negative
-    reason: str  # "both": both scorers find it close to the positive; "above": it scores above the positive
+    # "both": both scorers find it close to the positive; "above": it scores above the positive; else in words
+    reason: str
+    listed: bool = False
 
 
 class SecondScorer(Protocol):

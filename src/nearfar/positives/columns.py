@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import notes_of, pool_of
+from nearfar.abilities import DECIDED, notes_of, pool_of
 from nearfar.column import Aliases, Column, Ids, content_ids, exact_ids, take
 from nearfar.contracts import Augmentation, Batch, Data, Encoder, MiningPairs, Role, StreamedAugmentation
 from nearfar.errors import InputError
@@ -47,8 +47,9 @@ class Columns:
             them is a positive, and the query is encoded once for all. Without it an example is a query with one key.
         augment_query, augment_key: an augmentation of the queries or of the keys, `{name: image, preset: simclr}`,
             drawn anew in every epoch; the negatives of a column are left as they are.
-        decisions: a file of people's decisions about mined negatives (`nearfar mine --review`): a dropped pair of
-            query and negative is ignored, one marked positive is a positive, in every batch.
+        decisions: a file of people's decisions about pairs (`nearfar mine --review`, `nearfar audit --review`): a
+            dropped pair of query and negative is ignored, one marked positive is a positive, in every batch; a listed
+            pair that was dropped is no example. What is judged stays as it is.
         similar: an encoder of texts, `{name: transformer, model: minilm}`. A key that is no positive of a query, but
             whose text has a cosine of more than `similar_above` to the text of the query's own row, is a positive with
             the weight of `SimilarTexts.known`, not a negative. The texts are embedded once, and cached on disk.
@@ -104,11 +105,14 @@ class Columns:
         self.views |= {view: cells.column for view, cells in self.negatives.items()}
         self.key_views += self.negatives
         self.ids = {view: content_ids(column) for view, column in self.views.items()}
+        self.decisions = None if decisions is None else Decisions.read(decisions)
+        self.notes: dict[str, Any] = {}  # see `abilities.HasNotes`
+        if self.decisions is not None:
+            self._leave_out_dropped(self.decisions)
         self.examples, self.further = self.listed, None
         if all_keys:
             of_query, of_key = (self.ids[view][self.listed[:, i]] for i, view in enumerate(("query", "key"), 1))
             self.examples, self.further = FurtherKeys.of(self.listed, of_query, of_key)
-        self.decisions = None if decisions is None else Decisions.read(decisions)
         self.known_pairs = self._known_pairs(self.decisions)
         self.similar, self.similar_above, self.similar_by = similar, similar_above, similar_by
         self.similar_texts = None if similar is None else self._similar_texts(similar)
@@ -237,6 +241,18 @@ class Columns:
         row, query, key = self.examples[examples].T
         texts = zip(row, take(self.views["query"], query), take(self.views["key"], key))
         return [{"row": int(r) + 1, "query": shown(q), "key": shown(k)} for r, q, k in texts]
+
+    def _leave_out_dropped(self, decisions: Decisions) -> None:
+        """Leave pairs that people dropped out of those that the data lists. Errors: `InputError` where none is left."""
+        dropped = decisions.drops(*(self.ids[view][self.listed[:, i]] for i, view in enumerate(("query", "key"), 1)))
+        if not dropped.any():
+            return
+        if dropped.all():
+            raise InputError(
+                f"positives (columns): the decisions drop all {len(dropped):,} pairs; give other data, or keep some"
+            )
+        self.listed = self.listed[~dropped]
+        self.notes[DECIDED] = f"{int(dropped.sum()):,} of {len(dropped):,} listed pairs are dropped, as was decided"
 
     def _known_pairs(self, decisions: Decisions | None) -> KnownPairs:
         queries, keys = (self.ids[view][self.listed[:, i]] for i, view in enumerate(("query", "key"), 1))

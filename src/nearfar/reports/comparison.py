@@ -23,6 +23,7 @@ from nearfar.figures import (
     sizes,
     title,
 )
+from nearfar.reports.comparison_curves import learning_curves
 from nearfar.reports.run_record import RunRecord, TaskKey
 
 MOST = 10  # rows that are shown as wins, and as losses
@@ -39,8 +40,8 @@ def comparison(runs: Sequence[RunRecord], most: int = MOST) -> dict[str, Any]:
     metrics and intervals by run; difference, another run minus the first, by run and metric, {"value", "low", "high"},
     the bounds None where there is no interval; baseline: values of what every run was compared with; rows, by run: how
     many rows went better and worse by one metric, with those that differ most. settings: {"setting", "values"} of each
-    setting of the recipes that is not the same in all. intervals: how many intervals of differences there are.
-    notes: what to know of the whole.
+    setting of the recipes that is not the same in all. curves: those of `learning_curves`. intervals: how many of
+    differences there are. notes: what to know of the whole.
 
     Errors: `InputError`: fewer than two runs; a run without a task in common with the first; one whose task is called
     as the first's and has other rows, by the part of the task that differs.
@@ -52,12 +53,14 @@ def comparison(runs: Sequence[RunRecord], most: int = MOST) -> dict[str, Any]:
         _refuse_other_tasks(first, other)
     tasks = [_task(key, first, [one for one in others if key in one.reports], most) for key in first.reports]
     tasks = [task for task in tasks if task["difference"]]
+    settings = settings_that_differ(runs)
     gaps = [gap for task in tasks for of_run in task["difference"].values() for gap in of_run.values()]
     looked_at = sum(pair_of(gap) is not None for gap in gaps)
     return {
         "runs": [{"name": one.name, "folder": str(one.folder)} for one in runs],
         "tasks": tasks,
-        "settings": settings_that_differ(runs),
+        "settings": settings,
+        "curves": learning_curves(runs, [one["setting"] for one in settings]),
         "intervals": looked_at,
         "notes": [*_multiple(looked_at), *_tasks_of_some(runs)],
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from nearfar.figures import number, title
+from nearfar.figures import counted, number, title
 from nearfar.printable import printable, show
 from nearfar.reports.searched import searched
 from nearfar.reports.tables import searched_tables, show_tables, show_verdict
@@ -50,6 +50,7 @@ def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:
     show(
         f"{results['pairs']:,} pairs, {results['train_pairs_per_second']:,.0f} a second in training; "
         f"{results['seconds']:.0f} s in all, {results['peak_memory_mb']:,.0f} MB at most",
+        *([results["decisions"]] if "decisions" in results else []),
         *_online(results.get("online")),
         f"model   {results['model']}",
         f"report  {results['run']}/report.html",
@@ -120,6 +121,13 @@ def show_audit(audit: dict[str, Any]) -> None:
         show("")
         _print_wrapped(console, "cleaned", f"{fixed['kept']:,} of {fixed['rows']:,} training rows kept ({dropped})")
         show(f"{'':{_LEVEL_WIDTH}}{fixed['out']}", f"{'log':{_LEVEL_WIDTH}}{fixed['log']}")
+    if "review" in audit:
+        show("")
+        _print_wrapped(
+            console,
+            "review",
+            f"{counted(audit['to_review'], 'pairs')} to decide on: nearfar serve --review {audit['review']}",
+        )
     seconds = sum(audit["seconds"].values())
     show("", f"{'page':{_LEVEL_WIDTH}}{audit['page']}  ({seconds:.0f} s)")
 

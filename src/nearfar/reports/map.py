@@ -38,12 +38,14 @@ class MapRows:
     """The rows of a map that a page shows.
 
     rows: positions (m,) in the map. texts (m). values (m): of the column `by`, None of what has none; None without one.
+    labels (m): what rows are called, such as their files and lines; None for their ids.
     """
 
     rows: Ids
     texts: Sequence[str]
     by: str | None = None
     values: Sequence[Any] | None = None
+    labels: Sequence[str] | None = None
 
 
 def rows_shown(count: int, query: MapQuery | None, most: int = MOST, seed: int = 0) -> Ids:
@@ -62,12 +64,12 @@ def page(found: CorpusMap, shown: MapRows, title: str, query: MapQuery | None = 
     title: what the corpus is called.
     """
     rows, legend = drawing(found, shown)
-    ids, texts = rows["ids"], rows["texts"]
+    names, texts = rows["labels"] or rows["ids"], rows["texts"]
     asked = None if query is None else np.searchsorted(shown.rows, query.rows).tolist()
     place = [] if query is None else place_drawn(found, shown.rows, query.place)
     rows["query"] = None if query is None else {"x": place[0], "y": place[1], "rows": asked}
     hits = [] if query is None else [
-        {"score": float(score), "id": ids[at], "text": texts[at]} for at, score in zip(asked or [], query.scores)
+        {"score": float(score), "id": names[at], "text": texts[at]} for at, score in zip(asked or [], query.scores)
     ]  # fmt: skip
     return template("map.html.j2").render(
         title=title,
@@ -93,6 +95,7 @@ def drawing(found: CorpusMap, shown: MapRows) -> tuple[dict[str, Any], list[Lege
         "rest": next((i for i, one in enumerate(legend) if one.style == "rest"), -1),
         "by": shown.by,
         "ids": [printable_line(str(found.ids[row])) for row in shown.rows],
+        "labels": None if shown.labels is None else [beginning(label) for label in shown.labels],
         "texts": [beginning(text) for text in shown.texts],
     }
     return rows, legend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from nearfar.index.kept_map import kept_map, state
 from nearfar.reports.map import beginning, drawing, place_drawn, rows_shown
 from nearfar.serving.errors import ApiError, responses
 from nearfar.serving.fields import Body, Text
+from nearfar.serving.filter_routes import Where
 from nearfar.serving.openai_routes import JSON
 from nearfar.serving.search_routes import picture, refuse_writing
 from nearfar.serving.service import Service
@@ -47,7 +49,8 @@ class DrawnMap(BaseModel):
 
     rows: of the map; shown: of them, drawn by chance where there are many. shares: of the variance along both axes.
     xy: base64 of 2 * shown little-endian 16-bit numbers. value: base64 of 32-bit numbers, which of `names` each row
-    has. colours: CSS variables by value, the last one of all further values.
+    has. colours: CSS variables by value, the last one of all further values. labels: what rows of documents are called,
+    their files and lines.
     """
 
     method: str
@@ -63,6 +66,7 @@ class DrawnMap(BaseModel):
     rest: int
     by: str | None
     ids: list[str]
+    labels: list[str] | None
     texts: list[str]
 
 
@@ -78,6 +82,24 @@ class PlaceRequest(Body):
     text: Text | None = None
     image: str | None = None
     method: Method = "pca"
+    where: Where | None = None
+
+
+class FilterRequest(Body):
+    """Which rows of the map are asked for, in the words of a search's `where`."""
+
+    where: Where
+    method: Method = "pca"
+
+
+class PassingRows(BaseModel):
+    """Rows of the map that meet a filter. matching: how many of those shown.
+
+    mask: base64 of a bit for each row shown, in their order, the highest bit of a byte first.
+    """
+
+    matching: int
+    mask: str
 
 
 class NearRow(BaseModel):
@@ -143,6 +165,11 @@ def router(service: Service, index: Index) -> APIRouter:
         found, _ = await run_in_threadpool(map_of_index, index, request.method)
         return MapMade(method=found.method, rows=len(found.ids))
 
+    @routes.post("/map/passing", response_model=PassingRows, responses=responses(404))
+    async def passing(request: FilterRequest) -> PassingRows:
+        """Say which rows of the map meet a filter."""
+        return await run_in_threadpool(_passing, index, served, request)
+
     @routes.post("/map/place", response_model=Placed, responses=responses(404))
     async def place(request: PlaceRequest) -> Placed:
         """Place a query on the map."""
@@ -165,12 +192,20 @@ def _drawn(index: Index, served: ServedMap, method: Method, by: str | None) -> b
     return orjson.dumps(facts | rows)
 
 
+def _passing(index: Index, served: ServedMap, request: FilterRequest) -> PassingRows:
+    found, shown = served.of(request.method)
+    meets = np.zeros(len(found.ids), bool)
+    meets[[found.rows[name] for name in index.ids(request.where) if name in found.rows]] = True
+    mask = meets[shown]  # (m,)
+    return PassingRows(matching=int(mask.sum()), mask=base64.b64encode(np.packbits(mask).tobytes()).decode())
+
+
 def _placed(index: Index, served: ServedMap, request: PlaceRequest) -> Placed:
     if (request.text is None) == (request.image is None):
         raise ApiError(400, "give one of text, image", param="text")
     found, shown = served.of(request.method)
     vector = index.embed(request.text if request.image is None else picture(request.image, "image"))
-    hits = index.search(vector, NEIGHBOURS, mode="vectors")
+    hits = index.search(vector, NEIGHBOURS, mode="vectors", where=request.where)
     rows = np.array([found.rows[hit.id] for hit in hits if hit.id in found.rows], np.int64)  # others were just written
     x, y = place_drawn(found, shown, found.locate(vector, rows))
     return Placed(x=x, y=y, near=[NearRow(id=hit.id, score=hit.score, text=beginning(hit.text or "")) for hit in hits])

@@ -19,6 +19,7 @@ HEADERS = {
 }
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 SHARED = ("map.js", "map_table.js", "map.css", "page.css")  # with the pages of reports
+HEAD = "head.html"  # with which all pages begin
 PLACE = "/page/"
 
 
@@ -28,6 +29,8 @@ def page_files() -> dict[str, tuple[bytes, str]]:
     own, reports = files("nearfar.serving") / "page", files("nearfar.reports") / "templates"
     found = {each.name: each.read_bytes() for each in own.iterdir() if f".{each.name.rpartition('.')[2]}" in TYPES}
     found |= {name: (reports / name).read_bytes() for name in SHARED}
+    head = found.pop(HEAD)
+    found |= {name: head + rest for name, rest in found.items() if name.endswith(".html")}
     return {name: (data, TYPES[f".{name.rpartition('.')[2]}"]) for name, data in found.items()}
 
 

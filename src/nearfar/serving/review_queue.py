@@ -1,4 +1,4 @@
-"""The queue of mined negatives that people decide on, and the file of decisions that grows with it."""
+"""The queue of pairs that people decide on, and the file of decisions that grows with it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReviewQueue:
         """
         suspects = read_suspects(path)
         if not suspects:
-            raise InputError(f"{path}: holds no mined negative to review; leave --review out")
+            raise InputError(f"{path}: holds no pair to review; leave --review out")
         found = cls(suspects, place or path.with_suffix(".decisions.jsonl"))
         found.actions()  # raises
         return found

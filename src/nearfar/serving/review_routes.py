@@ -1,9 +1,8 @@
-"""The review of mined negatives over HTTP, and its page: one at a time, a key a verdict."""
+"""The review of pairs over HTTP, and its page: one at a time, a key a verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
@@ -13,20 +12,20 @@ from starlette.concurrency import run_in_threadpool
 from nearfar.printable import printable
 from nearfar.serving.errors import ApiError, responses
 from nearfar.serving.fields import Body
-from nearfar.serving.page_routes import HEADERS
+from nearfar.serving.page_routes import HEADERS, page_files
 from nearfar.serving.review_queue import ReviewQueue
 
 LONGEST = 20_000  # characters of a text that are shown
 PAGE = "/review"
-TYPES = {"review.js": "text/javascript", "review.css": "text/css", "page.css": "text/css"}
+FILES = ("review.js", "review.css", "page.css")
 # What needs no key: the page asks for one itself.
-OPEN_PATHS = frozenset({PAGE, *(f"{PAGE}/{name}" for name in TYPES)})
+OPEN_PATHS = frozenset({PAGE, *(f"{PAGE}/{name}" for name in FILES)})
 Action = Literal["keep", "drop", "positive"]
 Number = Annotated[int, Path(ge=0, le=10**9)]
 
 
 class Verdict(Body):
-    """Keep it a negative, drop the pair, or take it for a positive."""
+    """Keep the pair as it is, drop it, or take a mined negative for a positive."""
 
     action: Action
 
@@ -34,6 +33,7 @@ class Verdict(Body):
 class ReviewItem(BaseModel):
     """A mined negative beside its query and a known positive; scores by scorer, of the positive and of the negative.
 
+    listed: the pair is one that the data lists: `negative` is its key, `positive` what it is like, or empty.
     number: from 0, of count. action: what was decided on it. decided: how many are. next: the next undecided one.
     """
 
@@ -44,6 +44,7 @@ class ReviewItem(BaseModel):
     negative: str
     scores: dict[str, tuple[float, float]]
     reason: str
+    listed: bool
     action: Action | None
     decided: int
     next: int | None
@@ -55,26 +56,26 @@ def router(queue: ReviewQueue) -> APIRouter:
 
     @routes.get("/items/{number}", response_model=ReviewItem, responses=responses(404))
     async def item(number: Number) -> ReviewItem:
-        """Show a mined negative, and what was decided on it."""
+        """Show a pair, and what was decided on it."""
         _refuse_number(queue, number)
         return await run_in_threadpool(_item, queue, number)
 
     @routes.put("/items/{number}", response_model=ReviewItem, responses=responses(404))
     async def decide(number: Number, verdict: Verdict) -> ReviewItem:
-        """Decide on a mined negative."""
+        """Decide on a pair."""
         _refuse_number(queue, number)
         await run_in_threadpool(queue.decide, number, verdict.action)
         return await run_in_threadpool(_item, queue, number)
 
     @routes.delete("/items/{number}", response_model=ReviewItem, responses=responses(404))
     async def undo(number: Number) -> ReviewItem:
-        """Take back the last decision on a mined negative."""
+        """Take back the last decision on a pair."""
         _refuse_number(queue, number)
         await run_in_threadpool(queue.undo, number)
         return await run_in_threadpool(_item, queue, number)
 
-    for path, name, kind in [("", "review.html", "text/html"), *((f"/{name}", name, TYPES[name]) for name in TYPES)]:
-        routes.add_api_route(path, _file(name, kind), methods=["GET"], include_in_schema=False)
+    for path, name in [("", "review.html"), *((f"/{name}", name) for name in FILES)]:
+        routes.add_api_route(path, _file(name), methods=["GET"], include_in_schema=False)
     return routes
 
 
@@ -92,6 +93,7 @@ def _item(queue: ReviewQueue, number: int) -> ReviewItem:
             "count": len(queue),
             **{name: _shown(getattr(one, name)) for name in ("query", "positive", "negative", "reason")},
             "scores": {_shown(name): pair for name, pair in one.scores.items()},
+            "listed": one.listed,
             "action": actions[number],
             "decided": sum(action is not None for action in actions),
             "next": next((i for i in order if actions[i] is None), None),
@@ -104,10 +106,8 @@ def _shown(text: str) -> str:
     return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
 
 
-def _file(name: str, kind: str) -> Callable[[], Awaitable[Response]]:
-    shared = name == "page.css"  # with the pages of reports
-    folder = files("nearfar.reports") / "templates" if shared else files("nearfar.serving") / "page"
-    data = (folder / name).read_bytes()
+def _file(name: str) -> Callable[[], Awaitable[Response]]:
+    data, kind = page_files()[name]
 
     async def answer() -> Response:
         return Response(data, headers=HEADERS, media_type=kind)

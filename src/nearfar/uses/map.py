@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,23 @@ def rows_of_index(index: Index, found: CorpusMap, rows: Any, by: str | None) -> 
     Errors: `InputError` for an unknown field.
     """
     refuse_field(index, by)
-    texts, values = list[str](), list[Any]()
+    texts, values, labels = list[str](), list[Any](), list[str]()
     for start in range(0, len(rows), _AT_ONCE):
-        for row in index.get([found.ids[i] for i in rows[start : start + _AT_ONCE]]):
+        ids = [found.ids[i] for i in rows[start : start + _AT_ONCE]]
+        for name, row in zip(ids, index.get(ids)):
             texts.append("" if row is None or row.text is None else row.text[:_READ])
             values.append(None if row is None or by is None else row.fields.get(by))
-    return MapRows(rows, texts, by, None if by is None else values)
+            labels.append(name if row is None else _label(name, row.fields))
+    of_documents = "file" in index.fields
+    return MapRows(rows, texts, by, None if by is None else values, labels if of_documents else None)
+
+
+def _label(name: str, fields: Mapping[str, Any]) -> str:
+    """Return what a row is called: its file with the line or the page, as the page of a server has it, else its id."""
+    file, line, page = (fields.get(field) for field in ("file", "line", "page"))
+    if not isinstance(file, str):
+        return name
+    return f"{file}:{line}" if line is not None else f"{file}, page {page}" if page is not None else file
 
 
 def refuse_field(index: Index, by: str | None) -> None:

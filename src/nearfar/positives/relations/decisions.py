@@ -1,4 +1,4 @@
-"""People's decisions about mined negatives: pairs that are positives after all, or are to be ignored."""
+"""People's decisions about pairs: mined negatives that are positives after all, and pairs that are to be ignored."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from nearfar.column import Aliases, Ids, content_id
+from nearfar.column import Aliases, Ids, content_id, equal_pairs
 from nearfar.errors import InputError, nearest
 
 ACTIONS = ("keep", "drop", "positive")
@@ -21,7 +22,8 @@ class Decisions:
     """Pairs of content ids, (e,) of queries and (e,) of texts: `dropped` pairs are ignored, `positive` are positives.
 
     A file of decisions is JSON Lines: {"query": text, "negative": text, "action": "keep", "drop" or "positive"}. Other
-    keys are allowed, "keep" changes nothing, and the last line about a pair holds.
+    keys are allowed, "keep" changes nothing, and the last line about a pair holds. A pair that the data lists may be
+    dropped, too: `negative` is then its key.
     """
 
     dropped: tuple[Ids, Ids]
@@ -37,8 +39,15 @@ class Decisions:
         """Read a file. Errors: `InputError` that names the line: no JSON, a missing text, an unknown action."""
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"{path}: no such file of decisions; the page of nearfar mine --review saves one")
+            raise InputError(f"{path}: no such file of decisions; nearfar serve --review writes one, or a page of mine")
         return cls._of({pair: action for _, pair, action in lines_of(path)})
+
+    def drops(self, queries: Ids, keys: Ids) -> npt.NDArray[np.bool_]:
+        """Return which pairs of content ids (n,) and (n,) are dropped, (n,)."""
+        dropped = np.zeros(len(queries), np.bool_)
+        row, decision = equal_pairs(queries, self.dropped[0])
+        dropped[row[keys[row] == self.dropped[1][decision]]] = True
+        return dropped
 
     def with_aliases(self, aliases: Aliases) -> Self:
         """Return the decisions about what the contents count as."""

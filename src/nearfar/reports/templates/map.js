@@ -7,7 +7,8 @@ const FADED = 40; // of 128: how much of its colour a point has that is not in q
 //   rest: the group that lies below all others, or -1, links: [[row, row]], query: null or {x, y, rows}}; x and y of a query may lie outside of the rows' square.
 // callbacks, all optional: point(row or -1, x, y, how) with how "pointer" or "key" or "none", x and y in the canvas;
 //   select(rows).
-// It returns {fit, zoom(factor), lasso(on), select(rows), only(groups or null), go(row), draw(), ask(query or null)}.
+// It returns {fit, zoom(factor), lasso(on), select(rows), only(groups or null), among(mask or null), go(row), draw(), ask(query or null)}.
+//   among: Uint8Array (n), 1 for rows that are in question; the others are faint, and no pointer, key or lasso finds them.
 export function pointMap(canvas, data, callbacks = {}) {
   const { xy, group } = data;
   const count = group.length;
@@ -15,7 +16,7 @@ export function pointMap(canvas, data, callbacks = {}) {
   const grid = gridOf(xy, count);
   let bounds = boundsOf(xy, data.query);
   const chosen = new Uint8Array(count);
-  let anyChosen = false, groups = null;
+  let anyChosen = false, groups = null, passing = null;
   let width = 0, height = 0, ratio = 1, image = null, pixels = null, margin = 0;
   let scale = 1, left = 0, top = 0, least = 1; // a point is at x * scale + left, top - y * scale, in pixels of the canvas
   let theme = themeOf(canvas, data.colours), fitted = true;
@@ -23,7 +24,8 @@ export function pointMap(canvas, data, callbacks = {}) {
 
   const across = row => xy[2 * row] * scale + left;
   const down = row => top - xy[2 * row + 1] * scale;
-  const lit = row => (!groups || groups.has(group[row])) && (!anyChosen || chosen[row]);
+  const isMeant = row => (!groups || groups.has(group[row])) && (!passing || passing[row] === 1);
+  const lit = row => isMeant(row) && (!anyChosen || chosen[row] === 1);
   let order = ordered();
 
   function ordered() { // rows of the rest and faded ones first, so that they cover nothing; else as the rows are
@@ -127,11 +129,14 @@ export function pointMap(canvas, data, callbacks = {}) {
     margin = Math.ceil(7 * ratio);
     image = context.createImageData(width + 2 * margin, height + 2 * margin);
     pixels = new Uint32Array(image.data.buffer);
-    if (fitted) return fit();
-    scale *= ratio / before;
-    left = width / 2 - middle[0] * scale;
-    top = height / 2 + middle[1] * scale;
-    redraw();
+    if (fitted) fit();
+    else {
+      scale *= ratio / before;
+      left = width / 2 - middle[0] * scale;
+      top = height / 2 + middle[1] * scale;
+      redraw();
+    }
+    draw(); // at once: a canvas of another size is black until it is drawn
   }
   function fit() {
     const edge = 18 * ratio, wide = Math.max(1, bounds.right - bounds.left), tall = Math.max(1, bounds.top - bounds.bottom);
@@ -180,13 +185,13 @@ export function pointMap(canvas, data, callbacks = {}) {
   }
   const selected = () => { const found = []; for (let row = 0; row < count; row++) if (chosen[row]) found.push(row); return found; };
   function nearestTo(x, y, reach) {
-    return nearest(grid, xy, (x - left) / scale, (top - y) / scale, reach / scale, row => !groups || groups.has(group[row]));
+    return nearest(grid, xy, (x - left) / scale, (top - y) / scale, reach / scale, isMeant);
   }
   function step(dx, dy) { // to the nearest point in a direction, at most 45 degrees off
     let best = -1, least = Infinity;
     const from = current >= 0 ? [across(current), down(current)] : [width / 2, height / 2];
     for (let row = 0; row < count; row++) {
-      if (row === current || (groups && !groups.has(group[row]))) continue;
+      if (row === current || !isMeant(row)) continue;
       const x = across(row) - from[0], y = down(row) - from[1], along = x * dx + y * dy;
       const aside = Math.abs(x * dy) + Math.abs(y * dx), far = along + 2 * aside;
       if ((current < 0 || (along > 0 && aside <= along)) && (current < 0 ? x * x + y * y : far) < least) {
@@ -253,7 +258,7 @@ export function pointMap(canvas, data, callbacks = {}) {
   function within(polygon) {
     const flat = polygon.map(([x, y]) => [(x - left) / scale, (top - y) / scale]), found = [];
     for (let row = 0; row < count; row++)
-      if ((!groups || groups.has(group[row])) && encloses(flat, xy[2 * row], xy[2 * row + 1])) found.push(row);
+      if (isMeant(row) && encloses(flat, xy[2 * row], xy[2 * row + 1])) found.push(row);
     return found;
   }
   const keys = {
@@ -286,6 +291,7 @@ export function pointMap(canvas, data, callbacks = {}) {
       if (fitted) fit(); else redraw(false);
     },
     only(some) { groups = some; order = ordered(); redraw(); },
+    among(mask) { passing = mask; order = ordered(); redraw(); },
   };
 }
 

@@ -6,22 +6,22 @@
   const group = Uint8Array.from(value, one => Math.min(one, given.colours.length - 1)); // the commonest values come first
   const $ = id => document.getElementById(id);
   const canvas = $("map"), tip = $("tip"), detail = $("detail");
-  const name = row => given.names[value[row]] ?? "";
+  const name = row => given.names[value[row]] ?? "", labels = given.labels ?? given.ids;
 
   const map = pointMap(canvas, { xy, group, colours: given.colours, rest: given.rest, links: [], query: given.query }, {
     point(row, x, y, how) {
       tip.hidden = row < 0 || how === "none";
       if (row < 0) return;
-      tip.textContent = given.texts[row] || given.ids[row];
+      tip.textContent = given.texts[row] || labels[row];
       if (given.by) tip.prepend(Object.assign(document.createElement("b"), { textContent: name(row) }));
       placeTip(tip, canvas, x, y);
       if (how !== "pointer")
-        detail.textContent = [given.ids[row], given.by && name(row), given.texts[row]].filter(Boolean).join(" · ");
+        detail.textContent = [labels[row], given.by && name(row), given.texts[row]].filter(Boolean).join(" · ");
     },
     select(found) { show(found.length ? found : null); },
   });
   const parts = { count: $("count"), where: $("where"), body: $("table").tBodies[0], back: $("back"), more: $("more"), clear: $("clear"), save: $("save") };
-  const show = mapTable(parts, { ids: given.ids, texts: given.texts, by: given.by, name }, canvas, map);
+  const show = mapTable(parts, { ids: given.ids, labels, texts: given.texts, by: given.by, name }, canvas, map);
 
   $("fit").addEventListener("click", () => map.fit());
   $("in").addEventListener("click", () => map.zoom(1.6));

@@ -1,22 +1,23 @@
 // The table of a map's rows, all or those that are selected, by pages, with an export. All texts are set as text.
 const PAGE = 25; // rows
+const SELECTED = "selected";
 // A spreadsheet would run a cell that begins as a formula does; a number is none.
 function csvCell(value) {
   const text = /^[=@\t\r+-]/.test(value) && !/^[+-]?[\d.]+$/.test(value) ? "'" + value : value;
   return '"' + text.replaceAll('"', '""') + '"';
 }
 
-// parts: elements {count, where, body, back, more, clear, save}. data: {ids, texts, by, name(row)}.
-// map: of `pointMap`, whose row a press on an id goes to. It returns show(rows), null for all of them.
+// parts: elements {count, where, body, back, more, clear, save}. data: {ids, labels, texts, by, name(row)}; labels: what rows are called.
+// map: of `pointMap`, whose row a press on its name goes to. It returns show(rows, which): null for all of them; which: they are, in words.
 export function mapTable(parts, data, canvas, map) {
-  let rows = null, first = 0;
+  let rows = null, first = 0, which = "";
   const number = value => value.toLocaleString("en");
   const total = () => rows ? rows.length : data.ids.length, rowAt = i => rows ? rows[i] : i;
 
   function list() {
     const many = total();
-    parts.count.textContent = rows ? number(many) + (many === 1 ? " row selected" : " rows selected") : "All " + number(many) + " rows of the map";
-    parts.clear.hidden = !rows;
+    parts.count.textContent = rows ? number(many) + (many === 1 ? " row " : " rows ") + which : "All " + number(many) + " rows of the map";
+    parts.clear.hidden = which !== SELECTED;
     parts.body.replaceChildren(...Array.from({ length: Math.min(PAGE, many - first) }, (_, i) => line(rowAt(first + i))));
     parts.where.textContent = many ? number(first + 1) + " to " + number(Math.min(first + PAGE, many)) : "";
     parts.back.disabled = first === 0;
@@ -25,12 +26,12 @@ export function mapTable(parts, data, canvas, map) {
   function line(row) {
     const made = document.createElement("tr");
     const cell = (kind, text) => Object.assign(document.createElement(kind), { textContent: text });
-    const id = cell("th", ""), link = cell("button", data.ids[row]);
+    const id = cell("th", ""), link = cell("button", data.labels[row]);
     id.scope = "row";
     link.type = "button";
     link.addEventListener("click", () => { map.go(row); canvas.scrollIntoView({ block: "nearest" }); });
     id.append(link);
-    made.append(id, ...(data.by ? [cell("td", data.name(row))] : []), cell("td", data.texts[row]));
+    made.append(id, ...(data.by ? [Object.assign(cell("td", data.name(row)), { className: "by" })] : []), cell("td", data.texts[row]));
     return made;
   }
   function save() {
@@ -50,7 +51,7 @@ export function mapTable(parts, data, canvas, map) {
   parts.clear.addEventListener("click", () => map.select([]));
   parts.save.addEventListener("click", save);
   list();
-  return some => { rows = some; first = 0; list(); };
+  return (some, said = some ? SELECTED : "") => { rows = some; which = said; first = 0; list(); };
 }
 
 // The tip at a point: where it stands in the frame of the canvas, at (x, y) of it.

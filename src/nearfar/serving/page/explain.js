@@ -2,7 +2,7 @@
 import { make, number } from "./element.js";
 
 const ORDINALS = { one: "st", two: "nd", few: "rd", other: "th" }, rules = new Intl.PluralRules("en", { type: "ordinal" });
-const place = rank => number(rank) + ORDINALS[rules.select(rank)];
+export const place = rank => number(rank) + ORDINALS[rules.select(rank)];
 
 // explain: of a hit. rank: where it stands in the list. names: of terms, as the query writes them.
 export function explained(explain, rank, names) {

@@ -5,15 +5,18 @@ import { toggled } from "./state.js";
 const FEW = 6; // values of a field that are shown at first
 const open = new Set(); // the fields whose values are all shown
 
-// given: conditions of the state. change: takes what of the state is to be other.
-export function showChips(given, state, change) {
-  const chips = given.map(one => chip(one.label, () => change(one.without)));
+// given: conditions of the state. counts: the server's of these or other conditions, or null. change: takes what of the state is to be other.
+export function showChips(given, counts, state, change) {
+  const alone = where => counts?.conditions.find(one => one.where === where)?.alone;
+  const chips = given.map(one => chip(one.label, () => change(one.without), alone(one.where)));
   if (state.like) chips.unshift(chip(`like ${state.like}`, () => change({ like: "" })));
   $("chips").replaceChildren(...chips);
 }
 
-function chip(label, drop) {
-  return make("li", {}, button([make("bdi", {}, label), make("span", { "aria-hidden": "true" }, " ×")], drop, { "aria-label": `Without ${label}` }));
+// alone: how many rows meet the condition, where that is known.
+function chip(label, drop, alone) {
+  const many = alone == null ? null : make("small", {}, number(alone)), said = alone == null ? "" : `, which ${counted(alone, "row")} meet${alone === 1 ? "s" : ""}`;
+  return make("li", {}, button([make("bdi", {}, label), many, make("span", { "aria-hidden": "true" }, "×")].filter(Boolean), drop, { "aria-label": `Without ${label}${said}` }));
 }
 
 export function showFacets(facets, state, change) {

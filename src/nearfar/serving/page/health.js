@@ -16,7 +16,7 @@ export async function showHealth(facts) {
     try {
       const found = await ask("index/check", {});
       checked.replaceChildren(found.problems.length ? make("ul", { class: "problems" }, found.problems.map(one => make("li", {}, one)))
-        : `Its parts agree: ${counted(found.rows, "row")}, ${counted(found.texts, "text")}.`);
+        : `Its parts agree: ${counted(found.rows, "row")}, ${counted(found.texts, "text")}, looked at ${new Date().toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" })}.`);
       if (found.approximate) recall.textContent = searchedBy(found.approximate);
     } catch (error) {
       checked.textContent = error.message;

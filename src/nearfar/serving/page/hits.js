@@ -41,7 +41,7 @@ function toggle(panel, why, hit, rank) {
   if (!panel.hidden && !panel.firstChild && hit.explain) panel.append(explained(hit.explain, rank, hit.terms ?? {}));
 }
 
-function source(hit) {
+export function source(hit) {
   const { file, line, page } = hit.fields ?? {};
   if (typeof file !== "string") return hit.id;
   return file + (line != null ? `:${line}` : page != null ? `, page ${page}` : "");

@@ -2,9 +2,10 @@
 import { ask } from "./api.js";
 import { $, counted, number } from "./element.js";
 import { showChips, showFacets, showWhyNot } from "./filters.js";
+import { followRows, showFusion } from "./fusion.js";
 import { showHealth } from "./health.js";
 import { keys, light, showHits } from "./hits.js";
-import { askMap, showMap } from "./map_tab.js";
+import { askMap, filterMap, showMap } from "./map_tab.js";
 import { acceptPictures, drop, picture } from "./picture.js";
 import { conditions, grown, isWhole, joined, parse, remember } from "./state.js";
 
@@ -43,14 +44,15 @@ async function show() {
   }
   for (const mode of document.querySelectorAll("[data-mode]")) mode.setAttribute("aria-pressed", String(mode.dataset.mode === rankedBy()));
   const given = conditions(state, index.fields), { tab } = state;
-  document.querySelector(".how-to-rank").hidden = $("chips").hidden = tab !== "search";
-  $("ask").hidden = tab === "health";
-  showChips(given, state, change);
+  document.querySelector(".how-to-rank").hidden = tab !== "search";
+  $("ask").hidden = $("chips").hidden = tab === "health";
+  showChips(given, counts, state, change);
   try {
     if (tab === "search") await search(given, count(given, signal), signal);
     if (tab === "map") {
       await showMap(index, state.by, Object.keys(index.fields).filter(name => ["text", "boolean"].includes(index.fields[name])), change);
-      await askMap(state.like ? null : query(), signal);
+      const where = joined(given), counting = given.length ? count(given, signal) : null;
+      await Promise.all([askMap(state.like ? null : query(), where, signal), filterMap(where, signal), counting]);
     }
     if (tab === "health") await showHealth(index);
   } catch (error) {
@@ -69,6 +71,7 @@ function query() {
 async function count(given, signal) {
   const conditions = given.map(one => one.where), key = JSON.stringify(conditions);
   if (counts?.key !== key) counts = { key, ...await ask("facets", { conditions }, signal) };
+  showChips(given, counts, state, change);
   const focused = document.activeElement?.dataset?.focus;
   showFacets(counts.facets, state, change);
   if (focused) document.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
@@ -85,6 +88,7 @@ async function search(given, counting, signal) {
   };
   if (!looked) {
     showHits([], mode, {});
+    showFusion([], mode);
     $("more").hidden = true;
     $("status").textContent = `Say what to look for among ${await among()}.`;
     return;
@@ -96,6 +100,7 @@ async function search(given, counting, signal) {
   const spent = Math.round(performance.now() - began);
   $("search").removeAttribute("aria-busy");
   showHits(hits, mode, { like: id => change({ like: id, q: "" }) });
+  showFusion(hits, mode);
   $("status").textContent = hits.length ? `The best ${number(hits.length)} of ${await among()}, in ${number(spent)} ms.` : nothing(mode, given, (await counting).matching);
   $("more").hidden = hits.length < state.k || isWhole(state.k);
   if (looked.text && hits.length) await explainTexts(hits, mode, signal);
@@ -150,6 +155,7 @@ function listen() {
     show();
   });
   keys($("q"));
+  followRows();
 }
 
 async function begin() {

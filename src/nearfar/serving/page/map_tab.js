@@ -4,12 +4,12 @@ import { $, button, counted, make, number, percent } from "./element.js";
 import { pointMap } from "./map.js";
 import { mapTable, placeTip } from "./map_table.js";
 
-let drawn = null; // {key, ids, ask(place or null)}
+let drawn = null; // {key, where, ask(place or null), among(mask or null, how many)}
 
 // by: the field of the colours, or "". coloured: fields that may be one. change: takes what of the state is to be other.
 export async function showMap(index, by, coloured, change) {
   if (drawn?.key === by) return;
-  drawn = { key: by, ask() {} };
+  drawn = { key: by, where: null, ask() {}, among() {} };
   const place = $("map-tab");
   place.setAttribute("aria-busy", "true");
   try {
@@ -18,7 +18,7 @@ export async function showMap(index, by, coloured, change) {
   } catch (error) {
     drawn = null;
     if (error.code !== "no_map") throw error;
-    place.replaceChildren(missing(index, () => showMap(index, by, coloured, change)));
+    place.replaceChildren(missing(index, () => change({})));
   } finally {
     place.removeAttribute("aria-busy");
   }
@@ -31,7 +31,7 @@ function missing(index, again) {
     said.textContent = "Making it: all vectors are read four times.";
     try {
       await ask("map", { method: "pca" });
-      await again();
+      again();
     } catch (error) {
       said.textContent = error.message;
       start.disabled = false;
@@ -47,19 +47,21 @@ function draw(place, found, by, coloured, change) {
   const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
   const xy = new Uint16Array(bytes(found.xy).buffer), value = new Uint32Array(bytes(found.value).buffer);
   const group = Uint8Array.from(value, one => Math.min(one, found.colours.length - 1)); // the commonest values come first
-  const name = row => found.names[value[row]] ?? "";
+  const name = row => found.names[value[row]] ?? "", labels = found.labels ?? found.ids;
   const parts = layout(place, found, by, coloured, change), { canvas, tip, detail } = parts;
   const map = pointMap(canvas, { xy, group, colours: found.colours, rest: found.rest, links: [], query: null }, {
     point(row, x, y, how) {
       tip.hidden = row < 0 || how === "none";
       if (row < 0) return;
-      tip.replaceChildren(...(by ? [make("b", {}, name(row))] : []), found.texts[row] || found.ids[row]);
+      tip.replaceChildren(...(by ? [make("b", {}, name(row))] : []), found.texts[row] || labels[row]);
       placeTip(tip, canvas, x, y);
-      if (how !== "pointer") detail.textContent = [found.ids[row], by && name(row), found.texts[row]].filter(Boolean).join(" · ");
+      if (how !== "pointer") detail.textContent = [labels[row], by && name(row), found.texts[row]].filter(Boolean).join(" · ");
     },
-    select(rows) { show(rows.length ? rows : null); },
+    select(rows) { list(rows.length ? rows : null); },
   });
-  const show = mapTable(parts, { ids: found.ids, texts: found.texts, by, name }, canvas, map);
+  const show = mapTable(parts, { ids: found.ids, labels, texts: found.texts, by, name }, canvas, map);
+  let passing = null; // rows that meet the conditions, null for all
+  const list = selected => selected || !passing ? show(selected) : show(passing, `${passing.length === 1 ? "meets" : "meet"} the conditions`);
   const rowOf = new Map(found.ids.map((id, row) => [id, row]));
   parts.fit.addEventListener("click", () => map.fit());
   parts.nearer.addEventListener("click", () => map.zoom(1.6));
@@ -75,8 +77,16 @@ function draw(place, found, by, coloured, change) {
     const rows = (placed?.near ?? []).map(one => rowOf.get(one.id)).filter(row => row !== undefined);
     map.ask(placed && { x: placed.x, y: placed.y, rows });
     parts.near.replaceChildren(...(placed?.near ?? []).map(one => make("li", {}, make("data", { value: one.score }, number(one.score, 3)),
-      button(make("bdi", {}, one.id), () => rowOf.has(one.id) && map.go(rowOf.get(one.id)), { class: "plain" }), " ", make("bdi", {}, one.text))));
+      button(make("bdi", {}, rowOf.has(one.id) ? labels[rowOf.get(one.id)] : one.id), () => rowOf.has(one.id) && map.go(rowOf.get(one.id)), { class: "plain" }), " ", make("bdi", {}, one.text))));
     parts.asked.hidden = !placed;
+  };
+  drawn.among = (mask, matching) => {
+    map.select([]);
+    map.among(mask);
+    passing = mask && [...mask.keys()].filter(row => mask[row]);
+    parts.passing.hidden = !mask;
+    parts.passing.textContent = mask ? `${number(matching)} of the ${counted(found.shown, "row")} meet the conditions; the others are faint.` : "";
+    list(null);
   };
 }
 
@@ -93,7 +103,7 @@ function layout(place, found, by, coloured, change) {
       "aria-label": `Map of ${counted(found.shown, "row")}. Arrow keys go from row to row; the table below has the same rows.` }),
     tip: make("div", { id: "tip", class: "tip", hidden: true }), detail: make("p", { id: "detail", role: "status", "aria-live": "polite" }),
     fit: plain("Whole map"), nearer: make("button", { type: "button", "aria-label": "Zoom in" }, "+"), farther: make("button", { type: "button", "aria-label": "Zoom out" }, "−"),
-    lasso: toggle("Select by lasso"), near: make("ol"), asked: make("section", { class: "asked", hidden: true }), count: make("h2", { id: "count", "aria-live": "polite" }),
+    lasso: toggle("Select by lasso"), near: make("ol"), passing: make("p", { role: "status", hidden: true }), asked: make("section", { class: "asked", hidden: true }), count: make("h2", { id: "count", "aria-live": "polite" }),
     save: plain("Save as CSV"), clear: plain("Select nothing"), back: plain("Back"), more: plain("Next"), where: make("p"), body: make("tbody"),
     legend: found.legend.map(one => toggle(make("span", { class: `key spot ${one.style}` }, make("bdi", {}, one.name)), make("small", {}, number(one.size)))),
   };
@@ -105,7 +115,7 @@ function layout(place, found, by, coloured, change) {
   place.replaceChildren(
     make("h2", { class: "verdict" }, `The map keeps ${percent(found.kept.share)} of who is near whom.`), make("p", { class: "lede" }, lede(found)),
     make("div", { class: "legend" }, make("label", { for: "by" }, "Colours by "), colours, parts.legend),
-    make("div", { class: "area" }, parts.canvas, parts.tip), parts.detail,
+    parts.passing, make("div", { class: "area" }, parts.canvas, parts.tip), parts.detail,
     make("div", { class: "tools" }, parts.fit, parts.nearer, parts.farther, parts.lasso),
     make("p", { id: "map-keys", class: "keys" }, "Drag to move, wheel or two fingers to zoom, Shift and drag to select. Keys: arrows go to the next row, + and − zoom, 0 shows all, Enter selects, Escape lets go."),
     parts.asked, parts.count, make("div", { class: "tools rows" }, parts.save, parts.clear, parts.back, parts.more, parts.where),
@@ -120,7 +130,17 @@ function lede({ kept, rows, shown, shares }) {
     + `chance would give ${percent(kept.chance)}${exact}.${axes}` + (shown < rows ? ` ${number(shown)} of ${number(rows)} rows are shown, drawn at random.` : "");
 }
 
-// query: {text} or {image}, or null for none.
-export async function askMap(query, signal) {
-  if (drawn) drawn.ask(query && await ask("map/place", query, signal));
+// query: {text} or {image}, or null for none. where: the conditions, or null; those of the nearest rows, too.
+export async function askMap(query, where, signal) {
+  if (drawn) drawn.ask(query && await ask("map/place", { ...query, where }, signal));
+}
+
+// The rows that do not meet the conditions become faint; null: there are none.
+export async function filterMap(where, signal) {
+  if (!drawn || drawn.where === where) return; // what is selected stays
+  const map = drawn, answer = where === null ? null : await ask("map/passing", { where }, signal);
+  map.where = where;
+  if (!answer) return map.among(null, 0);
+  const bytes = Uint8Array.from(atob(answer.mask), letter => letter.charCodeAt(0));
+  map.among(Uint8Array.from({ length: 8 * bytes.length }, (_, row) => bytes[row >> 3] >> (7 - (row & 7)) & 1), answer.matching);
 }

@@ -1,7 +1,10 @@
-// One mined negative at a time: a key a verdict. What comes from data is only ever set as text.
+// One pair at a time: a key a verdict. What comes from data is only ever set as text.
 const $ = id => document.getElementById(id);
 const KEPT = "nearfar-key", KEYS_OFF = "nearfar-review-keys-off";
-const SAID = { positive: "Taken for an answer", drop: "Dropped", keep: "Kept a negative" };
+const SAID = { positive: "Taken for an answer", drop: "Dropped", keep: "Kept" };
+// What is said of a mined negative, and of a pair that the data lists.
+const MINED = { "positive-name": "Known answer", "negative-name": "Mined negative: does it answer, too?", "drop-means": "neither: never used for this query", "keep-means": "rightly a negative" };
+const LISTED = { "positive-name": "What it is like", "negative-name": "Its answer in the data: does it answer?", "drop-means": "never trained on as a pair", "keep-means": "rightly a pair" };
 const REASONS = {
   above: "It scores above the known answer.",
   both: "Two independent scorers find it as close as the known answer.",
@@ -63,6 +66,9 @@ function show(item, said) {
   const moved = shown?.number !== item.number;
   shown = item;
   for (const name of ["query", "positive", "negative"]) $(name).textContent = item[name];
+  for (const [id, words] of Object.entries(item.listed ? LISTED : MINED)) $(id).textContent = words;
+  $("beside").hidden = item.listed && !item.positive;
+  document.querySelector("[data-action=positive]").hidden = item.listed;
   $("reason").textContent = REASONS[item.reason] || item.reason;
   scores("positive", item, 0);
   scores("negative", item, 1);
@@ -117,7 +123,7 @@ const step = by => {
 const nextUndecided = () => { if (shown.next !== null) doing(() => open(shown.next)); };
 
 const ON_KEY = {
-  a: () => decide("positive"), d: () => decide("drop"), k: () => decide("keep"), u: undo, n: nextUndecided,
+  a: () => { if (!shown.listed) decide("positive"); }, d: () => decide("drop"), k: () => decide("keep"), u: undo, n: nextUndecided,
   ArrowLeft: () => step(-1), ArrowRight: () => step(1),
 };
 document.addEventListener("keydown", event => {
