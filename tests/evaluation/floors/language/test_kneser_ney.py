@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ def test_it_is_the_plain_one(seed: int, vocabulary: int, documents: int, length:
 
 
 def test_real_discounts_are_among_those_that_are_compared() -> None:
-    assert FALLBACK not in KneserNey.fit(drawn(3, 9, 60, 40), 11, 3).discounts
+    assert FALLBACK not in KneserNey.fit(drawn(3, 9, 60, 40), 11, 5).discounts[2:]
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
@@ -132,11 +131,12 @@ def test_the_peer_agrees_where_it_makes_the_same_choices(monkeypatch: pytest.Mon
         [tuple(ids[i : i + n]) for n in (1, 2, 3) for i in range(len(ids) - n + 1) if ids[i + n - 1] != "<s>"]
         for ids in named
     ]
-    peer = models.KneserNeyInterpolated(
-        3, discount=0.1, vocabulary=vocabularies.Vocabulary(["<s>", *map(str, range(6))])
-    )
-    peer.counts = preprocessing.NgramCounter(grams)
-    for history in itertools.product(range(6), repeat=2):
+    vocabulary = vocabularies.Vocabulary(["<s>", *map(str, range(6))])
+    counts = preprocessing.NgramCounter(grams)
+    peer = models.KneserNeyInterpolated(3, discount=0.1, vocabulary=vocabulary, counter=counts)
+    seen = {gram[:2] for document in grams for gram in document if len(gram) == 3 and "<s>" not in gram}
+    assert len(seen) > 10
+    for history in sorted(tuple(map(int, gram)) for gram in seen):
         values = ours.log_probabilities([np.array([0, *history, token]) for token in range(6)])
         found = np.exp([each[-1] for each in values])
         expected = [peer.score(str(token), list(map(str, history))) for token in range(6)]

@@ -44,8 +44,6 @@ class _Order:
 
     def find(self, history: Ids, token: Ids, width: int) -> Ids:
         """Return the numbers of n-grams (t,); -1 where there is none, as after a history of -1."""
-        if not len(self.keys):  # all documents are shorter
-            return np.full(len(token), -1)
         wanted = np.where(history < 0, -1, history * width + token)
         place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.where(self.keys[place] == wanted, place, -1)
@@ -55,8 +53,8 @@ class _Order:
 class KneserNey:
     """An n-gram model of documents of token ids; of order 1 it is the smoothed unigram model.
 
-    vocabulary: the number of tokens. unigram (vocabulary,): probabilities. orders: from 2. discounts: those of counts
-    of 1, of 2 and of more, by order from 1.
+    vocabulary: the number of tokens. unigram (vocabulary,): probabilities. orders: from 2 to the highest that occurs.
+    discounts: those of counts of 1, of 2 and of more, by order from 1.
     """
 
     vocabulary: int
@@ -84,6 +82,8 @@ class KneserNey:
         lowest, left = _shares(np.zeros(vocabulary + 1, np.int64), counted[0][1], discounts[0], 1)
         orders, before = [], vocabulary + 1
         for (keys, counts), each in zip(counted[1:], discounts[1:], strict=True):
+            if not len(keys):  # all documents are shorter
+                break
             orders.append(_Order(keys, *_shares(keys // (vocabulary + 1), counts, each, before)))
             before = len(keys)
         return cls(vocabulary, lowest[:vocabulary] + left[0] / vocabulary, orders, discounts)
@@ -153,8 +153,7 @@ def _shares(
 ) -> tuple[Values, npt.NDArray[np.float64]]:
     """Return the share of each n-gram (e,), and what is left of each history, 1 where nothing follows."""
     discount = np.array([0.0, *discounts])[np.minimum(counts, 3)]  # (e,)
-    total = np.bincount(history, counts, minlength=histories)
-    left = np.bincount(history, discount, minlength=histories)
+    total, left = (np.bincount(history, x, histories) for x in (counts, discount))
     some = total > 0
     np.divide(left, total, out=left, where=some)
     left[~some] = 1.0
