@@ -153,7 +153,7 @@ def _shares(
 ) -> tuple[Values, npt.NDArray[np.float64]]:
     """Return the share of each n-gram (e,), and what is left of each history, 1 where nothing follows."""
     discount = np.array([0.0, *discounts])[np.minimum(counts, 3)]  # (e,)
-    total, left = (np.bincount(history, x, histories) for x in (counts, discount))
+    total, left = (np.bincount(history, x, histories).astype(np.float64) for x in (counts, discount))
     some = total > 0
     np.divide(left, total, out=left, where=some)
     left[~some] = 1.0

@@ -77,10 +77,10 @@ class NeighbourCounts:
         """
         if len(documents) != len(hidden):
             raise InputError(f"neighbours: {len(documents)} documents have {len(hidden)} lists of hidden places")
-        for row, (document, places) in enumerate(zip(documents, hidden, strict=True)):
-            if np.shape(places) != np.shape(document):
+        for row, (document, each) in enumerate(zip(documents, hidden, strict=True)):
+            if np.shape(each) != np.shape(document):
                 raise InputError(
-                    f"neighbours: document {row} has {len(document)} tokens and {len(places)} places; give one for each"
+                    f"neighbours: document {row} has {len(document)} tokens and {len(each)} places; give one for each"
                 )
         flat = np.append(flat_documents(documents, self.vocabulary, "neighbours"), self.vocabulary)
         is_hidden = np.zeros(len(flat), np.bool_)
