@@ -53,6 +53,7 @@ check: $(VENV)/.installed-dev  ## format, lint, types
 bench: $(VENV)/.installed-dev  ## ours and the peers, side by side in one run
 	$(UV) pip install --quiet --python $(RUN)/python -c constraints.txt -e '.[dev,bench,peers]'
 	$(RUN)/python benchmarks/loss.py
+	$(RUN)/python benchmarks/token_loss.py
 	$(RUN)/python benchmarks/cached_step.py
 	$(RUN)/python benchmarks/static_training.py
 	$(RUN)/python benchmarks/transformer_training.py

@@ -61,6 +61,18 @@ def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch, contest: str) -> None:
     assert kept["machine"]["cores"] >= 1
 
 
+def test_token_loss(run: Run) -> None:
+    sizes = ["--tokens", "300", "--vocabulary", "500", "--repeats", "1", "--rounds", "1"]
+    kept = run("token_loss", "token_loss:child", sizes)
+    assert [row["precision"] for row in kept["rows"]] == ["fp32", "bf16"]
+    for row in kept["rows"]:
+        assert {"ours", "ours with hits", "F.cross_entropy"} <= set(row["found"])
+        assert all(one["seconds"] > 0 for one in row["found"].values())
+    assert kept["gradient_errors"]["ours"]["fp32"] < 1e-6
+    assert kept["gradient_errors"]["ours"]["bf16"] < 0.01
+    assert [met["limit"] for met in kept["bounds"]] == [1.0, 0.5, 1.0, 0.5]
+
+
 def test_what_would_not_fit_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     script = importlib.import_module("loss")
