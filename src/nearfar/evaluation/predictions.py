@@ -14,10 +14,11 @@ from nearfar.contracts import Metric, Predictions, TextSide, Values
 from nearfar.errors import InputError, NoVectorError
 from nearfar.evaluation import space
 from nearfar.evaluation.report import DEPTH, about_model
+from nearfar.evaluation.token_predictions import token_predictions
 from nearfar.model import Model, Role
 from nearfar.registry import name_of
 from nearfar.sides import ROLES, kinds_read, role_reading, text_role
-from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, columns_of
+from nearfar.tasks import Labels, Language, PairLabels, Retrieval, Similarity, Task, columns_of
 from nearfar.vectors.embed import Embedder, Vectors, embed_column
 from nearfar.vectors.ranking import Ranking
 from nearfar.vectors.topk import topk
@@ -67,6 +68,8 @@ def predictions_of(model: Embedder, task: Task, seed: int, about: Mapping[str, A
     Errors: `InputError`: an empty cell, but for documents, whose vectors are zero then; a cell without a vector, by its
     row among the task's; vectors of a wrong shape.
     """
+    if isinstance(task, Language):
+        return token_predictions(model, task)
     vectors: dict[str, Vectors] = {}
     roles = {name: role_of(model, name, column) for name, column in columns_of(task).items()}
     for name, column in columns_of(task).items():
@@ -110,6 +113,7 @@ def positive_pairs(task: Task, *, best: bool, seed: int) -> tuple[Ids, Ids]:
         return _relevant_pairs(task, best)
     if isinstance(task, Labels):
         return _same_class(task, seed)
+    assert not isinstance(task, Language), "tokens are no pairs"
     rows = np.flatnonzero(task.same) if isinstance(task, PairLabels) else _best_graded(task)
     return rows, rows
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from nearfar.column import Column, Ids, exact_ids, take
+from nearfar.abilities import notes_of
+from nearfar.column import Column, Ids, content_ids, exact_ids, take
 from nearfar.contracts import Batch, Data
 from nearfar.errors import InputError
 from nearfar.pairs import Pairs
 from nearfar.positives.relations.documents import Documents
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.tasks import Task
+from nearfar.tasks import Language, Task
 
 
 class Unpaired:
@@ -25,6 +26,8 @@ class Unpaired:
     Args:
         data: a table, or any data set with columns.
         column: left out, it is the only one, or the one that `views` recognises: text, document, ..., image, series.
+
+    A split of texts is judged by its tokens (`tasks.Language`); of other cells the loss on held-out rows is measured.
 
     Errors: `InputError` for a column that does not exist, for a cell that is empty, by row, and for data without rows.
 
@@ -38,7 +41,10 @@ class Unpaired:
     """
 
     def __init__(self, data: Data, column: str | None = None) -> None:
-        self.cells: Column = Documents.of(data, column, 0).cells
+        self.data, self.column = data, column
+        documents = Documents.of(data, column, 0)
+        self.cells: Column = documents.cells
+        self.are_texts = documents.are_texts
         if len(self.cells) == 0:
             raise InputError("positives (unpaired): the data has no rows, so there is nothing to learn from; give some")
         self.views: dict[str, Column] = {self.cells.name: self.cells}
@@ -56,11 +62,20 @@ class Unpaired:
         return Batch({self.cells.name: examples}, pairs)
 
     def task(self, split: str) -> Task:
-        """Refuse, as without pairs there is nothing to judge by."""
-        raise InputError(
-            f"split {split!r}: there are no pairs to judge by; leave `evaluate` out (the loss on held-out "
-            "rows is measured), or judge the model with nearfar evaluate MODEL DATA"
-        )
+        """Return a split of texts as a task: to tell their tokens. Texts that are alike count as one cluster.
+
+        Errors: `InputError` for other cells, as without pairs there is nothing to judge those by.
+        """
+        if not self.are_texts:
+            raise InputError(
+                f"split {split!r}: there are no pairs to judge by; leave `evaluate` out (the loss on held-out "
+                "rows is measured), or judge the model with nearfar evaluate MODEL DATA"
+            )
+        cells = Documents.of(self.data.split(split), self.column, 0).cells
+        if not len(cells):
+            raise InputError(f"split {split!r}: there are no texts to judge by; hold some out, e.g. data.heldout=0.05")
+        clusters = np.unique(content_ids(cells), return_inverse=True)[1].astype(np.int64)
+        return Language(split, cells, self.cells, clusters, notes_of(self.data))
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some cells for people to read."""

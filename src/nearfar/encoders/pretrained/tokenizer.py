@@ -19,6 +19,7 @@ from nearfar.storage.model_files import read_settings
 from nearfar.text.language import script
 from nearfar.text.tokenizer import (
     TRIAL,
+    Kept,
     cleaned,
     library_errors,
     quiet_panics,
@@ -137,12 +138,12 @@ class PretrainedTokenizer:
         }
 
     @classmethod
-    def train(cls, columns: Sequence[Column], size: int) -> Self:
+    def train(cls, columns: Sequence[Column], size: int, keeps: Kept = "letters") -> Self:
         """Train one of `size` tokens on the texts of columns, with [CLS] in front of each text and [SEP] behind it."""
         from tokenizers import processors
         from transformers import PreTrainedTokenizerFast
 
-        tokenizer = train_tokenizer(columns, size, list(SPECIAL_TOKENS.values()))
+        tokenizer = train_tokenizer(columns, size, list(SPECIAL_TOKENS.values()), keeps)
         ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
         tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
         wrapper: Any = PreTrainedTokenizerFast

@@ -1,0 +1,38 @@
+"""The frequencies of tokens: what can be told of a hidden token without looking at the text."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from nearfar import tasks
+from nearfar.contracts import Predictions, TokenScores
+from nearfar.errors import InputError
+
+
+class TokenFrequencyFloor:
+    """Each token by its share of the training tokens, each counted once more; the most frequent one as the answer.
+
+    Special tokens aside. A model that is not above it has learnt nothing of how tokens follow from each other.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (tasks.Language,)
+    reads: ClassVar[tuple[str, ...]] = ("text",)
+    usual: ClassVar[tuple[type, ...]] = (tasks.Language,)
+    fused: ClassVar[bool] = False
+
+    def __call__(self, task: tasks.Language, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
+        """Return the scores of the hidden tokens. Errors: `InputError` for a task without tokens."""
+        tokens = task.tokens
+        if tokens is None:
+            raise InputError(f"{task.name}: it has no tokens yet, which are those of a model; judge one on it")
+        counts = np.bincount(tokens.train_ids, minlength=len(tokens.special)).astype(np.float64)
+        counts[tokens.special] = 0
+        counts[~tokens.special] += 1
+        likelihood = np.log(counts, where=counts > 0, out=np.full(len(counts), -np.inf)) - np.log(counts.sum())
+        asked = tokens.ids[tokens.hidden]  # (h,)
+        rows = np.searchsorted(tokens.offsets, tokens.hidden, side="right") - 1
+        about = {"name": "token-frequency", "training tokens": len(tokens.train_ids), "smoothing": "one more of each"}
+        scores = TokenScores(rows, likelihood[asked], likelihood[asked] == likelihood.max())
+        return Predictions(hidden_tokens=scores, about=about)

@@ -1,0 +1,59 @@
+"""Hidden tokens: how often a masked language model tells them, and how sure it is of them."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from nearfar import tasks
+from nearfar.contracts import Measurement, Predictions, Statistic, Values
+from nearfar.errors import InputError
+
+
+class HiddenTokens:
+    """The share of hidden tokens that are told right, and the mean log-likelihood of one, over all tokens of all texts.
+
+    A text counts by the number of its hidden tokens, as in the loss. The log-likelihood is in nats: its negative is the
+    cross-entropy, and the exponential of that the perplexity (Jelinek et al. 1977), the number of equally likely tokens
+    that would be as hard to tell. Numbers depend on the tokenizer: compare models with the same one.
+
+    Call: a task of n texts and the scores of h hidden tokens -> two statistics and a number.
+
+    Errors: `InputError` for predictions without scores of hidden tokens.
+
+    When not to use it: to choose a model for search. What a model knows of tokens is not what its vectors tell apart.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (tasks.Language,)
+    needs: ClassVar[tuple[str, ...]] = ("hidden_tokens",)
+    usual: ClassVar[bool] = True
+    meaning: ClassVar[dict[str, str]] = {
+        "hidden_accuracy": "share of the hidden tokens to which no other token was preferred, 0 to 1",
+        "hidden_log_likelihood": "mean log-likelihood of a hidden token, in nats; higher is better",
+        "hidden_perplexity": "exponential of the negative mean log-likelihood; lower is better",
+    }
+
+    def __call__(self, task: tasks.Language, predictions: Predictions) -> dict[str, Measurement]:
+        """Return the values by name."""
+        scores = predictions.hidden_tokens
+        if scores is None or not len(scores.rows):
+            raise InputError("hidden_tokens: it needs the scores of at least one hidden token")
+        n = len(task.clusters)
+        count = np.bincount(scores.rows, minlength=n)  # (n,)
+        right = np.bincount(scores.rows, scores.right, n)
+        likelihood = np.bincount(scores.rows, scores.log_likelihood, n)
+        mean = float(likelihood.sum() / count.sum())
+        return {
+            "hidden_accuracy": Statistic(float(right.sum() / count.sum()), lambda w: _ratio(w, right, count)),
+            "hidden_log_likelihood": Statistic(mean, lambda w: _ratio(w, likelihood, count)),
+            "hidden_perplexity": math.exp(min(-mean, 700.0)),
+        }
+
+
+def _ratio(weight: Values, sums: Values, count: Values) -> Values:
+    """Return the mean over tokens (b,) where each text occurs weight (b, n) times; NaN where no text with any does."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: Values = (weight @ sums) / (weight @ count)
+    return means
