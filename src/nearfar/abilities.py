@@ -559,13 +559,15 @@ class KnownTokens:
 
     special (v,): stands for no text. mask: the id that stands for a hidden token; None where there is none. continues
     (v,): it goes on with the word of the token before it; None where the tokens do not say. causal: the state of a
-    token depends on those before it alone.
+    token depends on those before it alone. end: the id that ends a text, where a language model writes; None where
+    there is none.
     """
 
     special: npt.NDArray[np.bool_]
     mask: int | None = None
     continues: npt.NDArray[np.bool_] | None = None
     causal: bool = False
+    end: int | None = None
 
 
 @runtime_checkable
@@ -574,6 +576,10 @@ class PredictsTokens(GivesStates, Protocol):
 
     def known_tokens(self) -> KnownTokens:
         """Return what is known of each token."""
+        ...
+
+    def written(self, ids: Sequence[int]) -> str:
+        """Return token ids as the text that they stand for, without special tokens."""
         ...
 
     def language_head(self, kind: LanguageKind) -> Any:

@@ -21,6 +21,8 @@ METRICS = {  # where "@" stands comes the depth, else behind the name
     "zero_shot_unknown_auroc": "Zero-shot AUROC of unknown", "hit_rate": "Hit rate", "modality_gap": "Modality gap",
     "pair_ap": "Average precision", "hidden_accuracy": "Accuracy of hidden tokens",
     "hidden_log_likelihood": "Log-likelihood of a hidden token", "hidden_perplexity": "Perplexity of hidden tokens",
+    "next_log_likelihood": "Log-likelihood of the next token", "next_accuracy": "Accuracy of the next token",
+    "perplexity": "Perplexity", "bits_per_byte": "Bits per byte",
     "pair_f1": "F1", "pair_accuracy": "Accuracy", "heldout_loss": "Held-out loss", "alignment": "Alignment",
     "uniformity": "Uniformity", "effective_rank": "Effective rank", "random_cosine": "Random cosine",
 }  # fmt: skip
@@ -38,6 +40,7 @@ SIZES = {
     "texts": "text",
     "training texts": "training text",
     "hidden tokens": "hidden token",
+    "next tokens": "next token",
     "classes": "class",
     "pairs": "pair",
     "dev pairs": "dev pair",

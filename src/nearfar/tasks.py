@@ -172,7 +172,10 @@ class LanguageTokens:
 
     ids (t,), offsets (n + 1,): the tokens of the n texts, one text after the other. train_ids (s,): those of all
     training texts. special (v,): which of the v tokens stand for no text; they are never asked for. hidden (h,): the
-    places among the t tokens that are hidden for a model that sees both sides. share: of each text's tokens.
+    places among the t tokens that are hidden for a model that sees both sides; share: of each text's tokens.
+    next_places, next_ids (m,): for a model that sees those before alone, the places behind which a token is asked for,
+    and that token, which behind a text is the one that ends it, `end`. text_bytes: of all that the tokens stand for, in
+    UTF-8; None where they do not say all of the text, as in lower case.
     """
 
     ids: npt.NDArray[np.int64]
@@ -180,7 +183,15 @@ class LanguageTokens:
     train_ids: npt.NDArray[np.int32]
     special: npt.NDArray[np.bool_]
     hidden: npt.NDArray[np.int64]
-    share: float
+    share: float = 0.0
+    next_places: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    next_ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    end: int | None = None
+    text_bytes: int | None = None
+
+    def text_of(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the text, 0 to n - 1, that each place (p,) among the tokens is in."""
+        return np.searchsorted(self.offsets, places, side="right") - 1
 
 
 @dataclass(frozen=True)

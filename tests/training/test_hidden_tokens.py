@@ -29,7 +29,7 @@ objective: {name: OBJECTIVE, share: 0.4}
 training: {steps: 6, batch_size: 16, learning_rate: 0.01, clip: 0.0, precision: fp32, device: cpu, checkpoint_every: 2}
 """
 # An objective from outside, and those that ship.
-OBJECTIVES = ["tests.training.hidden_tokens:HiddenTokens", "masked_language"]
+OBJECTIVES = ["tests.training.hidden_tokens:HiddenTokens", "masked_language", "causal_language"]
 BESIDE = """
 positives: {name: views}
 loss: {name: infonce, temperature: 0.1}
@@ -38,10 +38,12 @@ loss: {name: infonce, temperature: 0.1}
 
 def train(folder: Path, objective: str = OBJECTIVES[0], *, beside: bool = False, **more: Any) -> Any:
     """Train by the recipe, alone or beside a loss."""
-    text = RECIPE.replace("CONFIG", str({"model_type": "bert", **TINY}).replace("'", ""))
+    kind = "llama" if objective == "causal_language" else "bert"
+    text = RECIPE.replace("CONFIG", str({"model_type": kind, **TINY}).replace("'", ""))
     text = text.replace("OBJECTIVE", f'"{objective}"')
+    text = text.replace(", share: 0.4", "") if kind == "llama" else text
     if beside:
-        text = text.replace("share: 0.4", "share: 0.4, weight: 0.5") + BESIDE
+        text = text.replace("objective: {", "objective: {weight: 0.5, ") + BESIDE
     recipe = folder.parent / f"{folder.name}.yaml"
     recipe.write_text(text)
     resume = more.pop("resume", False)

@@ -1,5 +1,7 @@
 """Transformer: any encoder or decoder of Hugging Face transformers, run without padding."""
 
+# This file is long because it is one encoder whole: settings, forward pass, files, and what it tells of itself.
+
 from __future__ import annotations
 
 import copy
@@ -251,8 +253,12 @@ class Transformer(nn.Module):
             return cast("Tensor", self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2]))))
 
     def known_tokens(self) -> KnownTokens:
-        """Return what is known of each token (`abilities.PredictsTokens`)."""
+        """Return what is known of each token."""
         return known_tokens(self._required_tokenizer().tokenizer, self.backbone)
+
+    def written(self, ids: Sequence[int]) -> str:
+        """Return token ids as the text that they stand for, without special tokens."""
+        return self._required_tokenizer().written(ids)
 
     def language_head(self, kind: LanguageKind) -> LanguageHead:
         """Return the layers that predict tokens: those of the folder, or new ones; always the same module."""

@@ -109,6 +109,7 @@ def task_parts(task: Task) -> dict[str, str]:
     elif isinstance(task, Language) and task.tokens is not None:
         parts["tokens"] = fingerprint(task.tokens.ids)
         parts["hidden tokens"] = fingerprint(task.tokens.hidden)
+        parts["next tokens"] = fingerprint(task.tokens.next_places, task.tokens.next_ids)
     parts["clusters"] = fingerprint(np.unique(task.clusters, return_inverse=True)[1].astype(np.int64))
     return parts
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from nearfar import tasks
-from nearfar.contracts import Measurement, Predictions, Statistic, Values
+from nearfar.contracts import Measurement, Predictions, Statistic
 from nearfar.errors import InputError
+from nearfar.metrics.answers.over_tokens import ratio
 
 
 class HiddenTokens:
@@ -46,14 +47,7 @@ class HiddenTokens:
         likelihood = np.bincount(scores.rows, scores.log_likelihood, n)
         mean = float(likelihood.sum() / count.sum())
         return {
-            "hidden_accuracy": Statistic(float(right.sum() / count.sum()), lambda w: _ratio(w, right, count)),
-            "hidden_log_likelihood": Statistic(mean, lambda w: _ratio(w, likelihood, count)),
+            "hidden_accuracy": Statistic(float(right.sum() / count.sum()), lambda w: ratio(w, right, count)),
+            "hidden_log_likelihood": Statistic(mean, lambda w: ratio(w, likelihood, count)),
             "hidden_perplexity": math.exp(min(-mean, 700.0)),
         }
-
-
-def _ratio(weight: Values, sums: Values, count: Values) -> Values:
-    """Return the mean over tokens (b,) where each text occurs weight (b, n) times; NaN where no text with any does."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means: Values = (weight @ sums) / (weight @ count)
-    return means

@@ -27,8 +27,8 @@ def known_tokens(tokenizer: Any, model: Any) -> KnownTokens:
     for token, id_ in tokenizer.get_vocab().items():
         tokens[id_], special[id_] = token, added.get(id_, False)
     special[list(tokenizer.all_special_ids)] = True
-    mask = tokenizer.mask_token_id
-    return KnownTokens(special, None if mask is None else int(mask), _continues(tokens, special), is_causal(model))
+    mask, end = (None if one is None else int(one) for one in (tokenizer.mask_token_id, tokenizer.eos_token_id))
+    return KnownTokens(special, mask, _continues(tokens, special), is_causal(model), end)
 
 
 def _continues(tokens: Sequence[str], special: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
