@@ -557,14 +557,15 @@ LanguageKind = Literal["masked", "causal"]  # tokens are predicted from both sid
 class KnownTokens:
     """What is known of the tokens of an encoder, each a row of its output layer; v of them.
 
-    special (v,): stands for no text. mask: the id that stands for a hidden token; None where there is none. continues
-    (v,): it goes on with the word of the token before it; None where the tokens do not say. causal: the state of a
-    token depends on those before it alone. end: the id that ends a text, where a language model writes; None where
-    there is none.
+    special (v,): stands for no text. mask: the id that stands for a hidden token, and mask_text what it is called in a
+    text; None where there is none. continues (v,): it goes on with the word of the token before it; None where the
+    tokens do not say. causal: the state of a token depends on those before it alone. end: the id that ends a text,
+    where a language model writes; None where there is none.
     """
 
     special: npt.NDArray[np.bool_]
     mask: int | None = None
+    mask_text: str | None = None
     continues: npt.NDArray[np.bool_] | None = None
     causal: bool = False
     end: int | None = None

@@ -43,9 +43,9 @@ def tasks(*kinds: str) -> Iterator[Task]:
     dev = PairLabels("sample", one, other, rows % 2 == 0, rows)
     yield PairLabels("sample", one, other, rows % 2 == 0, rows, dev)
     if kinds == ("text",):  # only texts have tokens
-        ids, hidden = np.arange(5 * N) % 11 + 2, np.arange(1, 5 * N, 3)
+        words, hidden = np.arange(5 * N) % 11 + 2, np.arange(1, 5 * N, 3)
         special = np.arange(13) < 2
-        tokens = LanguageTokens(ids, 5 * np.arange(N + 1), np.tile(ids, 3).astype(np.int32), special, hidden, 0.3)
+        tokens = LanguageTokens(words, 5 * np.arange(N + 1), np.tile(words, 3).astype(np.int32), special, hidden, 0.3)
         yield Language("sample", one, other, rows, tokens=tokens)
 
 

@@ -63,9 +63,9 @@ def tasks() -> Iterator[Task]:
     yield Labels("sample", TEXTS, clusters % 3, TEXTS, clusters % 3, ["a", "b", "c"], clusters, unknown=2)
     dev = PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters)
     yield PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters, dev)
-    ids = np.arange(5 * N) % 11 + 2
+    words = np.arange(5 * N) % 11 + 2
     special, every = np.arange(13) < 2, np.arange(0)
-    tokens = LanguageTokens(ids, 5 * np.arange(N + 1), ids.astype(np.int32), special, every, text_bytes=300)
+    tokens = LanguageTokens(words, 5 * np.arange(N + 1), words.astype(np.int32), special, every, text_bytes=300)
     yield Language("sample", TEXTS, TEXTS, clusters, tokens=tokens)
 
 

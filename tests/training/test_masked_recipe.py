@@ -105,7 +105,6 @@ def test_bad_settings_are_refused_before_anything_is_trained(tmp_path: Path, mon
     refused(r"objective\.share must be above 0", objective__share=1.5)
     refused("together at most 1", objective__random=0.7, objective__kept=0.7)
     refused(r"no setting is called 'shares'.*share", objective__shares=0.2)
-    refused("Static predicts no tokens", encoder__name="static")
     refused(r"encoder\.keeps", encoder__keeps="vowels")
     refused("does not say where words begin", encoder__keeps="letters", objective__whole_words=True)
     causal = {"model_type": "llama", **CONFIG, "num_attention_heads": 2} | {"model_type": "llama"}

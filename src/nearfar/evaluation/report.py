@@ -133,8 +133,8 @@ def _tokens(task: Language) -> dict[str, Any]:
         return {}
     counts: dict[str, Any] = {"tokens": len(tokens.ids), "training tokens": len(tokens.train_ids)}
     if len(tokens.next_places):
-        told = {"next tokens": len(tokens.next_places), "bytes": tokens.text_bytes}
-        return {**counts, **told, "next": "each token but a text's first, and the end of a text that was not cut"}
+        counts |= {"next tokens": len(tokens.next_places), "bytes": tokens.text_bytes}
+        return {**counts, "next": "each token but a text's first, and the end of a text that was not cut"}
     counts["hidden tokens"] = len(tokens.hidden)
     how = "of each text, each by the mask token: no token stays or becomes another, as some do in training"
     return {**counts, "hidden": f"{tokens.share:.0%} {how}"}

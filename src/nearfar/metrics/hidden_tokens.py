@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import numpy as np
-
 from nearfar import tasks
 from nearfar.contracts import Measurement, Predictions, Statistic
 from nearfar.errors import InputError
-from nearfar.metrics.answers.over_tokens import ratio
+from nearfar.metrics.answers.over_tokens import by_text, ratio
 
 
 class HiddenTokens:
@@ -42,9 +40,7 @@ class HiddenTokens:
         if scores is None or not len(scores.rows):
             raise InputError("hidden_tokens: it needs the scores of at least one hidden token")
         n = len(task.clusters)
-        count = np.bincount(scores.rows, minlength=n)  # (n,)
-        right = np.bincount(scores.rows, scores.right, n)
-        likelihood = np.bincount(scores.rows, scores.log_likelihood, n)
+        count, right, likelihood = by_text(scores, n)
         mean = float(likelihood.sum() / count.sum())
         return {
             "hidden_accuracy": Statistic(float(right.sum() / count.sum()), lambda w: ratio(w, right, count)),

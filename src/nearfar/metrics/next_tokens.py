@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import numpy as np
-
 from nearfar import tasks
 from nearfar.contracts import Measurement, Predictions, Statistic
 from nearfar.errors import InputError
-from nearfar.metrics.answers.over_tokens import ratio
+from nearfar.metrics.answers.over_tokens import by_text, ratio
 
 
 class NextTokens:
@@ -43,9 +41,7 @@ class NextTokens:
         if scores is None or not len(scores.rows):
             raise InputError("next_tokens: it needs the scores of at least one next token")
         n = len(task.clusters)
-        count = np.bincount(scores.rows, minlength=n)  # (n,)
-        right = np.bincount(scores.rows, scores.right, n)
-        likelihood = np.bincount(scores.rows, scores.log_likelihood, n)
+        count, right, likelihood = by_text(scores, n)
         mean = float(likelihood.sum() / count.sum())
         found: dict[str, Measurement] = {
             "next_log_likelihood": Statistic(mean, lambda w: ratio(w, likelihood, count)),

@@ -28,7 +28,7 @@ def known_tokens(tokenizer: Any, model: Any) -> KnownTokens:
         tokens[id_], special[id_] = token, added.get(id_, False)
     special[list(tokenizer.all_special_ids)] = True
     mask, end = (None if one is None else int(one) for one in (tokenizer.mask_token_id, tokenizer.eos_token_id))
-    return KnownTokens(special, mask, _continues(tokens, special), is_causal(model), end)
+    return KnownTokens(special, mask, tokenizer.mask_token, _continues(tokens, special), is_causal(model), end)
 
 
 def _continues(tokens: Sequence[str], special: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
