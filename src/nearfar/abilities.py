@@ -550,6 +550,17 @@ class GivesStates(Protocol):
         ...
 
 
+@runtime_checkable
+class PoolsStates(GivesStates, Protocol):
+    """An encoder that makes its vectors of states that it has given, without a second forward pass."""
+
+    dim: int
+
+    def pooled(self, states: States) -> Tensor:
+        """Return the raw vectors (n, dim) of the states of n rows."""
+        ...
+
+
 LanguageKind = Literal["masked", "causal"]  # tokens are predicted from both sides, or from those before
 
 

@@ -75,7 +75,8 @@ def test_the_loss_is_that_of_transformers_and_the_folder_generates(family: str, 
     assert changed is inputs
     terms = objective(encoder, changed, targets)
     Model(encoder).save(tmp_path / "model")
-    theirs: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    theirs: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    theirs.eval()
     end, total, count = encoder.known_tokens().end, 0.0, 0
     for i in range(N):
         ids = inputs.ids[inputs.offsets[i] : inputs.offsets[i + 1]]

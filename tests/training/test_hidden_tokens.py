@@ -29,7 +29,7 @@ objective: {name: OBJECTIVE, share: 0.4}
 training: {steps: 6, batch_size: 16, learning_rate: 0.01, clip: 0.0, precision: fp32, device: cpu, checkpoint_every: 2}
 """
 # An objective from outside, and those that ship.
-OBJECTIVES = ["tests.training.hidden_tokens:HiddenTokens", "masked_language", "causal_language"]
+OBJECTIVES = ["tests.training.hidden_tokens:HiddenTokens", "masked_language", "causal_language", "retromae"]
 BESIDE = """
 positives: {name: views}
 loss: {name: infonce, temperature: 0.1}

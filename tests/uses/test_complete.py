@@ -57,7 +57,8 @@ def test_blanks_are_filled_as_transformers_does(tmp_path: Path) -> None:
 def test_a_causal_model_goes_on_as_transformers_generates(causal: Model, tmp_path: Path) -> None:
     folder = causal.save(tmp_path / "model")
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
-    theirs: Any = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    theirs: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    theirs.eval()
     asked = tokenizer("Pull near", return_tensors="pt")
     never = [[one] for one in tokenizer.all_special_ids if one != tokenizer.eos_token_id]
     written = theirs.generate(**asked, max_new_tokens=8, do_sample=False, pad_token_id=0, bad_words_ids=never)

@@ -224,6 +224,16 @@ class Transformer(nn.Module):
         tokens = torch.cat([tokens for _, tokens, _ in parts])  # (t,) the place of each state among the inputs' tokens
         return States(torch.cat([x for x, _, _ in parts])[tokens.argsort()], offsets, places)
 
+    def pooled(self, states: States) -> Tensor:
+        """Return raw vectors (n, dim) of the states of n texts, as `forward` does."""
+        offsets = states.offsets.cpu().numpy()
+        order = np.argsort(-np.diff(offsets), kind="stable")
+        lengths = np.diff(offsets)[order]
+        tokens = torch.from_numpy(ranges(offsets[order], lengths)).to(states.values.device)
+        packing = Packing.of(lengths).to(states.values.device)
+        by_length: Tensor = self.after(pool(states.values[tokens], packing, self.pooling))
+        return by_length[torch.from_numpy(np.argsort(order)).to(by_length.device)]  # (n, dim)
+
     def packed_states(
         self, inputs: Tokens, order: Ids, run: Callable[[Tensor, Packing], Tensor] | None = None
     ) -> Iterator[tuple[Tensor, Tensor, Packing]]:

@@ -76,7 +76,7 @@ def _bytes(encoder: PredictsTokens, task: Language, ids: Ids, offsets: Ids) -> i
 
 
 def _language_model(model: Embedder, task: Language) -> PredictsTokens:
-    encoder = model.encoder if isinstance(model, Model) else None
+    encoder: Any = model.encoder if isinstance(model, Model) else None
     if not isinstance(encoder, PredictsTokens):
         what = type(model if encoder is None else encoder).__name__
         raise InputError(
