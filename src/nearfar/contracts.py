@@ -337,7 +337,7 @@ class TokenScores:
     """What a system made of the tokens that a language task asks for, h of them.
 
     rows (h,): the text of each. log_likelihood (h,): the natural logarithm of the probability that it gave the token.
-    right (h,): whether no other token had a higher one.
+    right (h,): whether it was above that of every other token.
     """
 
     rows: Ids

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -125,6 +126,18 @@ def test_what_cannot_be_trained_so_is_refused_by_name() -> None:
         tiny("bert").language_head("causal")
     with pytest.raises(InputError, match=r"llama: transformers has no masked language model of it.*bert"):
         tiny("llama").language_head("masked")
+
+
+def test_a_head_of_another_shape_is_refused_by_name(tmp_path: Path) -> None:
+    encoder = tiny("bert")
+    encoder.language_head("masked")
+    folder = Model(encoder).save(tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["cls.predictions.bias"] = torch.zeros(7)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    read: Any = Model.load(folder).encoder  # the space is the same
+    with pytest.raises(InputError, match="transformers cannot read its masked language model"):
+        read.language_head("masked")
 
 
 @pytest.mark.parametrize("keeps", ["letters", "words", "text"])

@@ -16,7 +16,7 @@ from nearfar.column import ListColumn
 from nearfar.errors import InputError
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.floors.token_frequency import TokenFrequencyFloor
-from nearfar.evaluation.token_predictions import token_predictions, tokenised
+from nearfar.evaluation.token_predictions import token_predictions, token_scores, tokenised
 from nearfar.metrics.hidden_tokens import HiddenTokens
 from nearfar.model import Model
 from nearfar.tasks import Language
@@ -74,6 +74,14 @@ def test_the_scores_are_those_of_transformers(tmp_path: Path) -> None:
     assert accuracy.resampled(weight)[0] == pytest.approx(np.mean(counted))
 
 
+def test_a_tie_is_not_right() -> None:
+    likelihood, right = token_scores(
+        torch.tensor([[2.0, 2.0, 1.0], [2.0, 3.0, 1.0], [0.0, 0.0, 0.0]]), torch.tensor([0, 1, 2])
+    )
+    assert right.tolist() == [False, True, False]
+    assert float(likelihood[2]) == pytest.approx(math.log(1 / 3))
+
+
 def test_frequencies_are_counted_in_the_training_texts_alone() -> None:
     found = model()
     whole = tokenised(found, task(), seed=0)
@@ -82,12 +90,12 @@ def test_frequencies_are_counted_in_the_training_texts_alone() -> None:
     ids = encoder.tokenise(TEXTS * 2)[0].tolist()
     ordinary = [one for one in range(len(tokens.special)) if not tokens.special[one]]
     counts = {one: 1 + ids.count(one) for one in ordinary}
-    total, best = sum(counts.values()), max(counts.values())
+    total, best = sum(counts.values()), max(counts, key=lambda one: counts[one])
     scores = TokenFrequencyFloor()(whole, 0).hidden_tokens
     assert scores is not None
     asked = [int(tokens.ids[place]) for place in tokens.hidden]
     np.testing.assert_allclose(scores.log_likelihood, [math.log(counts[one] / total) for one in asked])
-    assert scores.right.tolist() == [counts[one] == best for one in asked]
+    assert scores.right.tolist() == [one == best for one in asked]
     assert sum(math.exp(math.log(count / total)) for count in counts.values()) == pytest.approx(1)
 
 

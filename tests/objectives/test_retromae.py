@@ -73,11 +73,9 @@ def test_shares_are_exact_and_drawn_apart() -> None:
     for found, share in ((targets.light, 0.2), (targets.heavy, 0.7)):
         counts = np.bincount(np.searchsorted(inputs.offsets, found.places.numpy(), side="right") - 1, minlength=N)
         assert counts.tolist() == [max(1, round(share * (length - 2))) for length in lengths.tolist()]
-    assert (targets.ids[targets.heavy.places] == encoder.known_tokens().mask).all()
+    assert set(targets.ids[targets.heavy.places].tolist()) == {encoder.known_tokens().mask}
     light, heavy = set(targets.light.places.tolist()), set(targets.heavy.places.tolist())
-    assert 0.5 < len(light & heavy) / len(light) < 0.95, (
-        "independent: about 0.7 of the light are heavy, too"
-    )
+    assert 0.5 < len(light & heavy) / len(light) < 0.95, "independent: about 0.7 of the light are heavy, too"
     assert not torch.equal(changed.ids, targets.ids)
 
 

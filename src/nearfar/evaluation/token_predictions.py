@@ -141,10 +141,13 @@ def _scores(encoder: PredictsTokens, head: Any, store: Any, tokens: LanguageToke
 
 
 def token_scores(logits: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the log-likelihood (h,) of the tokens asked for (h,), and whether none has a higher logit; (h, v)."""
+    """Return the log-likelihood (h,) of the tokens asked for (h,), and whether each is above all others; (h, v).
+
+    A tie is not right, so that a layer whose logits are all equal tells nothing.
+    """
     logits = logits.float()
-    own = logits.gather(1, asked[:, None])[:, 0]
-    return own - logits.logsumexp(1), own >= logits.max(1).values
+    own = logits.gather(1, asked[:, None])  # (h, 1)
+    return own[:, 0] - logits.logsumexp(1), (logits >= own).sum(1) == 1
 
 
 def _batches(offsets: Ids) -> Iterator[slice]:

@@ -29,7 +29,7 @@ class HiddenTokens:
     needs: ClassVar[tuple[str, ...]] = ("hidden_tokens",)
     usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
-        "hidden_accuracy": "share of the hidden tokens to which no other token was preferred, 0 to 1",
+        "hidden_accuracy": "share of the hidden tokens that were preferred to every other, 0 to 1",
         "hidden_log_likelihood": "mean log-likelihood of a hidden token, in nats; higher is better",
         "hidden_perplexity": "exponential of the negative mean log-likelihood; lower is better",
     }

@@ -30,7 +30,7 @@ class NextTokens:
     usual: ClassVar[bool] = True
     meaning: ClassVar[dict[str, str]] = {
         "next_log_likelihood": "mean log-likelihood of the next token, in nats; higher is better",
-        "next_accuracy": "share of the next tokens to which no other token was preferred, 0 to 1",
+        "next_accuracy": "share of the next tokens that were preferred to every other, 0 to 1",
         "perplexity": "exponential of the negative mean log-likelihood; lower is better",
         "bits_per_byte": "negative log2-likelihood of all tokens over the bytes that they stand for; lower is better",
     }

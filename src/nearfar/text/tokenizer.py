@@ -50,7 +50,7 @@ def train_tokenizer(columns: Sequence[Column], size: int, special: Sequence[str]
     return read_tokenizer(path)  # and not the trained object: the first run has the same tokenizer as later ones
 
 
-def _trained(columns: Sequence[Column], size: int, special: Sequence[str], keeps: Kept) -> Any:
+def _trained(columns: Sequence[Column], size: int, special: Sequence[str] = (), keeps: Kept = "letters") -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

@@ -17,6 +17,7 @@ from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.module_rows import module_rows
 from nearfar.encoders.pretrained.shards import read_shards
 from nearfar.errors import InputError
+from nearfar.text.tokenizer import library_errors
 
 CLASSES = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM"}  # of transformers
 TOLERANCE = 1e-4  # of logits by the table of tokens against the model's own, relative to the largest
@@ -76,27 +77,18 @@ class LanguageHead(nn.Module):
                 f"{config.model_type}: each token sees those behind it, so it cannot be trained to predict the next; "
                 "take a decoder, e.g. encoder.config.model_type=gpt2, or the recipe masked_language"
             )
-        import transformers
-
-        try:
-            with torch.random.fork_rng([]), backbones.quiet():
-                torch.manual_seed(seed)
-                made = getattr(transformers, CLASSES[kind]).from_config(config)
-                info: dict[str, Any] = {"missing_keys": list(made.state_dict())}
-                if tensors:
-                    made, info = type(made).from_pretrained(
-                        None, config=config, state_dict=tensors, dtype=torch.float32, output_loading_info=True
-                    )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            fix = "take a family that has one: bert, roberta, distilbert, modernbert" if kind == "masked" else "gpt2"
-            raise InputError(
-                f"{config.model_type}: transformers has no {kind} language model of it ({str(error).splitlines()[0]}); "
-                f"{fix}"
-            ) from error
+        made, missing = _model(config, kind, seed), set()
+        if tensors:
+            where = f"{folder}: transformers cannot read its {kind} language model"
+            with torch.random.fork_rng([]), backbones.quiet(), library_errors(where, "copy the model folder again"):
+                torch.manual_seed(seed)  # of what the folder lacks
+                made, info = type(made).from_pretrained(
+                    None, config=config, state_dict=tensors, dtype=torch.float32, output_loading_info=True
+                )
+            missing = set(info["missing_keys"])
         prefix = f"{made.base_model_prefix}."
-        lacking = [name for name in info["missing_keys"] if not name.startswith(prefix)]
         names = {name for name, _ in made.named_parameters() if not name.startswith(prefix)}
-        return cls(made.float(), backbone.get_input_embeddings(), trained=bool(tensors) and not names & set(lacking))
+        return cls(made.float(), backbone.get_input_embeddings(), trained=bool(tensors) and not names & missing)
 
     def forward(self, states: Tensor) -> Tensor:
         """Return what the output layer takes, (n, d), of hidden states (n, width)."""
@@ -128,6 +120,22 @@ class LanguageHead(nn.Module):
         setattr(model, model.base_model_prefix, backbone)
         model.config = backbone.config
         return model
+
+
+def _model(config: Any, kind: LanguageKind, seed: int) -> Any:
+    """Return a new model with its head. Errors: `InputError` where the family has none."""
+    import transformers
+
+    try:
+        with torch.random.fork_rng([]), backbones.quiet():
+            torch.manual_seed(seed)
+            return getattr(transformers, CLASSES[kind]).from_config(config)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        fix = "take a family that has one: bert, roberta, distilbert, modernbert" if kind == "masked" else "take gpt2"
+        why = str(error).splitlines()[0]
+        raise InputError(
+            f"{config.model_type}: transformers has no {kind} language model of it ({why:.200}); {fix}"
+        ) from error
 
 
 def head_of(encoder: Any, kind: LanguageKind) -> LanguageHead:

@@ -13,7 +13,7 @@ from nearfar.errors import InputError
 
 
 class TokenFrequencyFloor:
-    """Each token by its share of the training tokens, each counted once more; the most frequent one as the answer.
+    """Each token by its share of the training tokens, each counted once more; the most frequent one is the answer.
 
     Special tokens aside. A model that is not above it has learnt nothing of how tokens follow from each other.
     """
@@ -44,4 +44,4 @@ class TokenFrequencyFloor:
 def _scores(counts: Values, asked: Ids, rows: Ids) -> TokenScores:
     """Return the scores of the tokens asked for (h,), by the counts (v,) of all."""
     likelihood = np.log(counts, where=counts > 0, out=np.full(len(counts), -np.inf)) - np.log(counts.sum())
-    return TokenScores(rows, likelihood[asked], likelihood[asked] == likelihood.max())
+    return TokenScores(rows, likelihood[asked], asked == counts.argmax())

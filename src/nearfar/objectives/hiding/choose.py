@@ -35,7 +35,7 @@ def chosen_tokens(
     first = tokens[begins]  # (u,) the first token of each unit
     size = torch.bincount(unit, minlength=len(first))  # (u,)
     count = torch.bincount(text[tokens], minlength=n)  # (n,) eligible tokens of each text
-    most = (share * count).round().long().clamp(min=1)  # (n,)
+    most = (share * count.double()).round().long().clamp(min=1)  # (n,) as Python rounds
     order = numbers[first].argsort(stable=True)
     order = order[text[first][order].argsort(stable=True)]  # (u,) units by text, in each text at random
     of_text = text[first][order]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,9 @@ class OneLayerDecoder(nn.Module):
         self.places = nn.Embedding(longest + 1, width)  # 0 is that of the vector
         nn.init.normal_(self.places.weight, std=0.02)
         self.norm = nn.LayerNorm(width)
-        self.layer = nn.TransformerEncoderLayer(
-            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True
-        )
+        # Without biases: those of keys change nothing, so that Adam would move them by rounding alone.
+        more: dict[str, Any] = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "bias": False}
+        self.layer = nn.TransformerEncoderLayer(width, heads, 4 * width, **more)
 
     def forward(self, vectors: Tensor, embedded: Tensor, lengths: Tensor) -> Tensor:
         """Return the states (t, d) of the tokens of n texts, of their vectors (n, d) and embedded tokens (t, d).
