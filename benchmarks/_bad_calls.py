@@ -92,6 +92,7 @@ def of_models(model: str) -> dict[str, tuple[str, ...]]:
         "index build": ("index", "build", "docs.index", model, "pairs.jsonl", "--column", "query"),
         "map": ("map", model, "pairs.jsonl", "--column=query", "--by=key", "--out=map.html"),
         "export": ("export", model, "--onnx", "onnx"),
+        "complete": ("complete", model, "a red [MASK]"),
         "train finetune": ("train", "finetune", "data.path=pairs.jsonl", f"encoder.model={model}", *SMALL),
         "train adapt": ("train", "adapt", "data.path=pairs.jsonl", f"encoder.of.model={model}", *STUDENT[1:], *SMALL),
         "mine --rescore": ("mine", "model", "pairs.jsonl", "--rescore", model, "--out", "mined.jsonl", "--quiet"),

@@ -99,6 +99,12 @@ evaluate model pairs.jsonl --out model
 evaluate model pairs.jsonl --out pairs.jsonl/x.json
 evaluate model pairs.jsonl --delimiter ab
 evaluate pairs.jsonl model
+complete
+complete model
+complete nothing words
+complete model words
+complete model words --tokens x
+complete pairs.jsonl words
 embed model READ
 embed model READ --out v.txt
 embed model READ --out model

@@ -145,7 +145,8 @@ def test_a_line_that_can_be_typed_is_not(line: str) -> None:
 
 def test_the_design_and_the_help_know_the_same_commands() -> None:
     known = (
-        "audit compare demo doctor embed evaluate export index lab label list map mine report search serve train views"
+        "audit compare complete demo doctor embed evaluate export index lab label list map mine report search serve "
+        "train views"
     )
     assert sorted(GROUP.commands) == known.split()
 

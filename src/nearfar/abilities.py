@@ -562,6 +562,59 @@ class GivesStates(Protocol):
         ...
 
 
+@runtime_checkable
+class PoolsStates(GivesStates, Protocol):
+    """An encoder that makes its vectors of states that it has given, without a second forward pass."""
+
+    dim: int
+
+    def pooled(self, states: States) -> Tensor:
+        """Return the raw vectors (n, dim) of the states of n rows."""
+        ...
+
+
+LanguageKind = Literal["masked", "causal"]  # tokens are predicted from both sides, or from those before
+
+
+@dataclass(frozen=True)
+class KnownTokens:
+    """What is known of the tokens of an encoder, each a row of its output layer; v of them.
+
+    special (v,): stands for no text. mask: the id that stands for a hidden token, and mask_text what it is called in a
+    text; None where there is none. continues (v,): it goes on with the word of the token before it; None where the
+    tokens do not say. causal: the state of a token depends on those before it alone. end: the id that ends a text,
+    where a language model writes; None where there is none.
+    """
+
+    special: npt.NDArray[np.bool_]
+    mask: int | None = None
+    mask_text: str | None = None
+    continues: npt.NDArray[np.bool_] | None = None
+    causal: bool = False
+    end: int | None = None
+
+
+@runtime_checkable
+class PredictsTokens(GivesStates, Protocol):
+    """An encoder from whose states tokens can be predicted, as language models do: those of transformers."""
+
+    def known_tokens(self) -> KnownTokens:
+        """Return what is known of each token."""
+        ...
+
+    def written(self, ids: Sequence[int]) -> str:
+        """Return token ids as the text that they stand for, without special tokens."""
+        ...
+
+    def language_head(self, kind: LanguageKind) -> Any:
+        """Return the layers above the states, an `nn.Module` (n, width) -> (n, d) with `weight` (v, d) and `bias`.
+
+        `bias` is (v,) or None. It is always the same module, which an objective takes for its own; the encoder is then
+        saved with it. Errors: `InputError` where there is no such language model.
+        """
+        ...
+
+
 class LastBlocks(Protocol):
     """The last blocks of an encoder, as a network over what the blocks below give of its inputs.
 

@@ -334,6 +334,19 @@ class TextSide:
     embed: Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 
+@dataclass(frozen=True)
+class TokenScores:
+    """What a system made of the tokens that a language task asks for, h of them.
+
+    rows (h,): the text of each. log_likelihood (h,): the natural logarithm of the probability that it gave the token.
+    right (h,): whether it was above that of every other token.
+    """
+
+    rows: Ids
+    log_likelihood: Values
+    right: npt.NDArray[np.bool_]
+
+
 class RankedDocuments(Protocol):
     """The best documents of each query, best first, in the form of `vectors.ranking.Ranking`; row -1 is none."""
 
@@ -356,7 +369,8 @@ class Predictions:
     documents for each query (Retrieval). scores (n,): of the pairs, higher for the more similar (Similarity,
     PairLabels); dev_scores: of the dev pairs. answers (n,): the class of each cell (Labels), from a system that answers
     without vectors. sample: of the space of the vectors. text_side: embeds further texts into that space, as the names
-    of classes. about: facts for the protocol. shared: what one metric made of the vectors and others read, too.
+    of classes. hidden_tokens, next_tokens: what it made of tokens between others, and behind others (Language). about:
+    facts for the protocol. shared: what one metric made of the vectors and others read, too.
     """
 
     vectors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
@@ -367,12 +381,15 @@ class Predictions:
     sample: Sample | None = None
     text_side: TextSide | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    hidden_tokens: TokenScores | None = None
+    next_tokens: TokenScores | None = None
     shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def parts(self) -> set[str]:
         """Return the names of the parts that there are, as `Metric.needs` has them."""
         optional: dict[str, Any] = {"ranking": self.ranking, "scores": self.scores, "answers": self.answers}
         optional |= {"sample": self.sample, "text_side": self.text_side}
+        optional |= {"hidden_tokens": self.hidden_tokens, "next_tokens": self.next_tokens}
         given = {name for name, part in optional.items() if part is not None}
         return given | ({"vectors"} if self.vectors else set())
 

@@ -19,13 +19,17 @@ METRICS = {  # where "@" stands comes the depth, else behind the name
     "knn_unknown_auroc": "kNN@ AUROC of unknown", "probe_unknown_auroc": "Linear probe AUROC of unknown",
     "zero_shot": "Zero-shot", "zero_shot_balanced": "Zero-shot balanced", "zero_shot_macro_f1": "Zero-shot macro-F1",
     "zero_shot_unknown_auroc": "Zero-shot AUROC of unknown", "hit_rate": "Hit rate", "modality_gap": "Modality gap",
-    "pair_ap": "Average precision",
+    "pair_ap": "Average precision", "hidden_accuracy": "Accuracy of hidden tokens",
+    "hidden_log_likelihood": "Log-likelihood of a hidden token", "hidden_perplexity": "Perplexity of hidden tokens",
+    "next_log_likelihood": "Log-likelihood of the next token", "next_accuracy": "Accuracy of the next token",
+    "perplexity": "Perplexity", "bits_per_byte": "Bits per byte",
     "pair_f1": "F1", "pair_accuracy": "Accuracy", "heldout_loss": "Held-out loss", "alignment": "Alignment",
     "uniformity": "Uniformity", "effective_rank": "Effective rank", "random_cosine": "Random cosine",
 }  # fmt: skip
 BASELINES = {
     "bm25": "BM25", "bm25-stems": "BM25 with stems", "word-overlap": "word overlap", "random-order": "chance",
-    "majority": "the most frequent class", "pixels": "raw pixels", "untrained": "the untrained network",
+    "token-frequency": "the frequencies of tokens", "majority": "the most frequent class",
+    "pixels": "raw pixels", "untrained": "the untrained network",
     "model": "the model alone", "vectors": "the vectors alone",
 }  # fmt: skip
 SIZES = {
@@ -33,11 +37,15 @@ SIZES = {
     "documents": "document",
     "cells": "cell",
     "training cells": "training cell",
+    "texts": "text",
+    "training texts": "training text",
+    "hidden tokens": "hidden token",
+    "next tokens": "next token",
     "classes": "class",
     "pairs": "pair",
     "dev pairs": "dev pair",
 }  # with their singular: the sizes of a task in its protocol, in the order in which they are said
-ROWS = ("queries", "cells", "pairs")  # what is judged, one of these in each kind of task
+ROWS = ("queries", "cells", "pairs", "texts")  # what is judged, one of these in each kind of task
 NO_CLASSES = "no classes"  # the name in a protocol of what could not be judged by, in a line
 VECTORS = "vectors"  # the name of the model's vectors alone, beside a search
 SEARCH = "search"  # what a report is of, if not of a model; the name of what it says of the search in its protocol

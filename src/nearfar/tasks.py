@@ -166,9 +166,60 @@ class PairLabels:
             raise InputError(f"{self.name}: all {len(self.same)} pairs are {what}; both kinds are needed")
 
 
-Task = Retrieval | Similarity | Labels | PairLabels
-# All of them: what a part takes that takes any task.
-TASK_TYPES: tuple[type, ...] = get_args(Task)
+@dataclass(frozen=True)
+class LanguageTokens:
+    """The texts of a language task as the judged model's tokenizer cuts them, and which tokens are hidden.
+
+    ids (t,), offsets (n + 1,): the tokens of the n texts, one text after the other. train_ids (s,): those of all
+    training texts. special (v,): which of the v tokens stand for no text; they are never asked for. hidden (h,): the
+    places among the t tokens that are hidden for a model that sees both sides; share: of each text's tokens.
+    next_places, next_ids (m,): for a model that sees those before alone, the places behind which a token is asked for,
+    and that token, which behind a text is the one that ends it, `end`. text_bytes: of all that the tokens stand for, in
+    UTF-8; None where they do not say all of the text, as in lower case.
+    """
+
+    ids: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    train_ids: npt.NDArray[np.int32]
+    special: npt.NDArray[np.bool_]
+    hidden: npt.NDArray[np.int64]
+    share: float = 0.0
+    next_places: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    next_ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    end: int | None = None
+    text_bytes: int | None = None
+
+    def text_of(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the text, 0 to n - 1, that each place (p,) among the tokens is in."""
+        return np.searchsorted(self.offsets, places, side="right") - 1
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language task: tell the tokens of n texts from the tokens around them, or before them.
+
+    train: the texts that baselines count tokens in. clusters (n,): see `Retrieval`. tokens: set by whoever judges, as
+    each model has tokens of its own; numbers of models with other tokens cannot be compared.
+
+    Errors: `InputError`: lengths that differ, no texts, no training texts.
+    """
+
+    name: str
+    cells: Column
+    train: Column
+    clusters: npt.NDArray[np.int64]
+    notes: dict[str, Any] = field(default_factory=dict)
+    tokens: LanguageTokens | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_unequal(self.name, {"cells": len(self.cells), "clusters": len(self.clusters)})
+        if not len(self.train):
+            raise InputError(f"{self.name}: there are no training texts; baselines count the tokens of these")
+
+
+Task = Retrieval | Similarity | Labels | PairLabels | Language
+# All that are judged by vectors: what a part takes that takes any of them.
+TASK_TYPES: tuple[type, ...] = tuple(one for one in get_args(Task) if one is not Language)
 
 
 def between_kinds(task: Task) -> bool:
@@ -232,7 +283,7 @@ def columns_of(task: Task) -> dict[str, Column]:
     """Return the columns of a task by name: its two sides, and those of the dev pairs ("dev first", "dev second")."""
     if isinstance(task, Retrieval):
         return {"queries": task.queries, "documents": task.documents}
-    if isinstance(task, Labels):
+    if isinstance(task, Labels | Language):
         return {"cells": task.cells, "train": task.train}
     columns = {"first": task.first, "second": task.second}
     if isinstance(task, PairLabels) and task.dev is not None:

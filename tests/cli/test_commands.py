@@ -26,6 +26,7 @@ RECIPES = [
     *("adapt", "finetune", "paraphrases", "python_packages", "simcse", "simcse_scratch", "simcse_supervised", "static"),
     *("barlow_twins", "byol", "dcl", "moco_v2", "moco_v3", "nnclr", "simclr", "simsiam", "supcon", "swav", "vicreg"),
     *("picture_finetune", "caption_words", "clip", "clip_finetune", "locked", "siglip"),
+    *("masked_language", "causal_language", "retromae"),
 ]
 RETRIEVAL = {"ndcg@10", "mrr@10", "map", "recall@1", "recall@10", "recall@100"}
 SPACE = {"alignment", "uniformity", "effective_rank", "random_cosine"}

@@ -32,6 +32,7 @@ SMALL: dict[str, Any] = {
     "unseen": 1,
 }
 TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+DECODER = {"model_type": "llama", **TINY, "max_position_embeddings": 64}
 SMALL_BY_PACKAGE = {"encoders": {"config": {"model_type": "bert", **TINY}}}  # elsewhere `config` is another setting
 GRADED = {"teacher_scores", "teacher_vectors"}  # positives whose known weights are scores, not 1 or 0
 INNER_PART = {"encoders": "static", "heads": "mlp"}  # for a part that needs another part of a package

@@ -19,7 +19,7 @@ from nearfar.evaluation.baselines import FLOORS, floor, floor_names, floors_serv
 from nearfar.evaluation.choose import metrics_of
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.measure import measure
-from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task
+from nearfar.tasks import Labels, Language, LanguageTokens, PairLabels, Retrieval, Similarity, Task
 from tests.contracts import samples
 
 NAMES = registry.names(FLOORS)
@@ -42,6 +42,11 @@ def tasks(*kinds: str) -> Iterator[Task]:
     yield Labels("sample", one, rows % 2, other, rows % 2, ["a", "b"], rows)
     dev = PairLabels("sample", one, other, rows % 2 == 0, rows)
     yield PairLabels("sample", one, other, rows % 2 == 0, rows, dev)
+    if kinds == ("text",):  # only texts have tokens
+        words, hidden = np.arange(5 * N) % 11 + 2, np.arange(1, 5 * N, 3)
+        special = np.arange(13) < 2
+        tokens = LanguageTokens(words, 5 * np.arange(N + 1), np.tile(words, 3).astype(np.int32), special, hidden, 0.3)
+        yield Language("sample", one, other, rows, tokens=tokens)
 
 
 def every_task() -> Iterator[Task]:
@@ -76,7 +81,7 @@ def test_every_task_has_a_floor() -> None:
     for task in every_task():
         assert usual_floors(task), f"{type(task)} over {task}"
     usual = [list(usual_floors(task)) for task in tasks("text")]
-    assert usual == [["bm25", "bm25-stems"], ["word-overlap"], ["majority"], ["word-overlap"]]
+    assert usual == [["bm25", "bm25-stems"], ["word-overlap"], ["majority"], ["word-overlap"], ["token-frequency"]]
     assert [list(usual_floors(task)) for task in tasks("picture")] == [
         *(["pixels"], ["pixels"], ["majority", "pixels"], ["pixels"]),
     ]

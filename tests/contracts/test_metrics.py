@@ -15,9 +15,9 @@ import torch
 import nearfar as nf
 from nearfar import metrics, registry
 from nearfar.column import ListColumn
-from nearfar.contracts import Measurement, Metric, Predictions, Sample, Statistic, TextSide
+from nearfar.contracts import Measurement, Metric, Predictions, Sample, Statistic, TextSide, TokenScores
 from nearfar.errors import InputError
-from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task
+from nearfar.tasks import Labels, Language, LanguageTokens, PairLabels, Retrieval, Similarity, Task
 from nearfar.vectors.ranking import Ranking
 from tests.test_experiment import SMALL
 
@@ -49,6 +49,9 @@ def judged(task: Task) -> Predictions:
         return Predictions(
             {"cells": one, "train": other}, sample=sample, text_side=TextSide("texts", lambda _: names())
         )
+    if isinstance(task, Language):
+        hidden = TokenScores(np.repeat(np.arange(N), 2), np.linspace(-3, -1, 2 * N), np.arange(2 * N) % 3 == 0)
+        return Predictions(hidden_tokens=hidden, next_tokens=hidden)
     scores = np.linspace(-1, 1, N)
     return Predictions({"first": one, "second": other}, scores=scores, dev_scores=scores, sample=sample)
 
@@ -60,6 +63,10 @@ def tasks() -> Iterator[Task]:
     yield Labels("sample", TEXTS, clusters % 3, TEXTS, clusters % 3, ["a", "b", "c"], clusters, unknown=2)
     dev = PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters)
     yield PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters, dev)
+    words = np.arange(5 * N) % 11 + 2
+    special, every = np.arange(13) < 2, np.arange(0)
+    tokens = LanguageTokens(words, 5 * np.arange(N + 1), words.astype(np.int32), special, every, text_bytes=300)
+    yield Language("sample", TEXTS, TEXTS, clusters, tokens=tokens)
 
 
 def evaluated(name: str) -> Iterator[tuple[Metric, dict[str, Measurement]]]:
@@ -103,7 +110,7 @@ def test_a_statistic_of_every_row_once_is_its_value(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_needs_are_parts_of_what_is_judged(name: str) -> None:
     metric = registry.build("metrics", {"name": name})
-    every = {"vectors", "ranking", "scores", "answers", "sample", "text_side"}
+    every = {"vectors", "ranking", "scores", "answers", "sample", "text_side", "hidden_tokens", "next_tokens"}
     assert metric.needs and set(metric.needs) <= every
     for task in tasks():
         if isinstance(task, metric.takes):

@@ -1,9 +1,10 @@
 """Transformer: any encoder or decoder of Hugging Face transformers, run without padding."""
 
+# This file is long because it is one encoder whole: settings, forward pass, files, and what it tells of itself.
+
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nearfar.abilities import LastBlocks
+from nearfar.abilities import KnownTokens, LanguageKind, LastBlocks
 from nearfar.column import Column, Ids, ranges
 from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.packed import packed_forward
@@ -24,6 +25,8 @@ from nearfar.encoders.packed.packing import Packing, chunks
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
+from nearfar.encoders.pretrained.known_tokens import known_tokens
+from nearfar.encoders.pretrained.language_head import LanguageHead, head_of, with_head
 from nearfar.encoders.pretrained.languages import declared_languages
 from nearfar.encoders.pretrained.modules import Modules, after_dim, read_modules
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
@@ -33,7 +36,7 @@ from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder,
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError
 from nearfar.text.prompts import checked_prompts
-from nearfar.text.tokenizer import check_vocabulary, library_errors
+from nearfar.text.tokenizer import Kept, check_vocabulary, library_errors
 
 
 class Transformer(nn.Module):
@@ -48,6 +51,7 @@ class Transformer(nn.Module):
             that name installs. Only safetensors are read, and no code from the folder is run.
         config: instead of `model`, a new one with random weights: {model_type: bert, hidden_size: 256, ...} as in
             transformers; `prepare` then trains a tokenizer of `vocabulary` tokens.
+        keeps: what that keeps of a text: letters (in lower case), words (also where they begin), or all of the text.
         pooling: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken, or several of them, concatenated; by
             default that of the folder, or mean.
         max_length: tokens of a text that are read; by default that of the folder, or what the model can read.
@@ -76,6 +80,7 @@ class Transformer(nn.Module):
         model: str | None = None,
         config: dict[str, Any] | None = None,
         vocabulary: int = 8_000,
+        keeps: Kept = "letters",
         pooling: str | list[str] | None = None,
         max_length: int | None = None,
         dropout: float | None = None,
@@ -95,16 +100,17 @@ class Transformer(nn.Module):
             raise InputError(f"encoders.transformer: dropout must be 0 to below 1, it is {dropout}")
         if not 0 < layer_decay <= 1:
             raise InputError(f"encoders.transformer: layer_decay must be above 0 and at most 1, it is {layer_decay}")
-        self.model, self.config, self.vocabulary, self.seed, self.route = model, config, vocabulary, seed, route
-        self.dropout, self.lora, self.frozen = dropout, lora, frozen
-        self.layer_decay, self.checkpointing = layer_decay, checkpointing
+        self.model, self.config, self.vocabulary, self.keeps = model, config, vocabulary, keeps
+        self.seed, self.route, self.dropout, self.lora = seed, route, dropout, lora
+        self.frozen, self.layer_decay, self.checkpointing = frozen, layer_decay, checkpointing
         folder = None if model is None else folder_of(model)
         modules = Modules(Path()) if folder is None else read_modules(folder, "Transformer", route)
-        self.made_for: tuple[str, ...] = () if folder is None else declared_languages(folder)
+        self.made_for = () if folder is None else declared_languages(folder)
         modes = [pooling] if isinstance(pooling, str) else pooling
         self.pooling = modules.pooling if modes is None else checked_modes("encoder.pooling", modes)
         self.after = nn.Sequential(*modules.after)  # dense layers over the pooled vectors
         self.learnt: dict[str, float] = {}  # temperature and bias of a folder of two towers
+        self.language_heads: dict[LanguageKind, LanguageHead] = {}  # those asked for: parts of an objective
         self.prompts: dict[str, str] = {**modules.prompts, **checked_prompts(prompts or {}, "encoder.prompts")}
         self.named_prompts = modules.named
         self.max_length = max_length or modules.max_length
@@ -121,9 +127,8 @@ class Transformer(nn.Module):
         self.after, self.learnt = nn.Sequential(*tower.projection, *self.after), tower.learnt
         with library_errors(f"{folder}: the model of its config.json cannot be run", "copy the model folder again"):
             self._set_backbone(tower.model)
-            lengths = np.array([min(3, self.max_length or 3), 1])
             with torch.no_grad():
-                vectors = self(Tokens.of(torch.zeros(int(lengths.sum()), dtype=torch.int64), lengths))
+                vectors = self(Tokens.trial(self.max_length))
         if vectors.shape != (2, self.dim) or not bool(vectors.isfinite().all()):
             raise InputError(f"{folder}: the model of its config.json gives no vectors of {self.dim} numbers; copy it")
 
@@ -139,13 +144,8 @@ class Transformer(nn.Module):
         self.first_position = packed_forward.find_first_position(model)
         self.packed = self.first_position is not None
         if not self.packed and not tokenizer.filled:  # those are all of one length
-            warnings.warn(
-                f"{config.model_type}: texts are padded, for attention over packed ones does not give the same "
-                "vectors; this is correct, but slower",
-                stacklevel=3,
-            )
-        if self.dropout is not None:
-            backbone.set_dropout(model, self.dropout)
+            packed_forward.warn_of_padding(config.model_type)
+        backbone.set_dropout(model, self.dropout)
         backbone.freeze(model, self.frozen)
         if self.checkpointing:
             backbone.checkpoint_activations(model)
@@ -176,9 +176,8 @@ class Transformer(nn.Module):
     def prepare(self, columns: Sequence[Column]) -> None:
         """Train the tokenizer on the columns' texts, and make the model, where there is none yet."""
         if self.tokenizer is None and self.config is not None:
-            self.tokenizer = PretrainedTokenizer.train(columns, self.vocabulary)
-            config = {**self.config, **self.tokenizer.config_settings()}
-            self._set_backbone(backbone.make_backbone(config, self.seed))
+            self.tokenizer = PretrainedTokenizer.train(columns, self.vocabulary, self.keeps)
+            self._set_backbone(backbone.make_backbone(self.config | self.tokenizer.config_settings(), self.seed))
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return token ids, one text after the other (t,), and the texts' lengths (n,), both with special tokens."""
@@ -225,6 +224,16 @@ class Transformer(nn.Module):
         tokens = torch.cat([tokens for _, tokens, _ in parts])  # (t,) the place of each state among the inputs' tokens
         return States(torch.cat([x for x, _, _ in parts])[tokens.argsort()], offsets, places)
 
+    def pooled(self, states: States) -> Tensor:
+        """Return raw vectors (n, dim) of the states of n texts, as `forward` does."""
+        offsets = states.offsets.cpu().numpy()
+        order = np.argsort(-np.diff(offsets), kind="stable")
+        lengths = np.diff(offsets)[order]
+        tokens = torch.from_numpy(ranges(offsets[order], lengths)).to(states.values.device)
+        packing = Packing.of(lengths).to(states.values.device)
+        by_length: Tensor = self.after(pool(states.values[tokens], packing, self.pooling))
+        return by_length[torch.from_numpy(np.argsort(order)).to(by_length.device)]  # (n, dim)
+
     def packed_states(
         self, inputs: Tokens, order: Ids, run: Callable[[Tensor, Packing], Tensor] | None = None
     ) -> Iterator[tuple[Tensor, Tensor, Packing]]:
@@ -253,17 +262,25 @@ class Transformer(nn.Module):
         with torch.autocast("cpu", torch.bfloat16):
             return cast("Tensor", self(Tokens.of(torch.ones(5, dtype=torch.int64), np.array([3, 2]))))
 
+    def known_tokens(self) -> KnownTokens:
+        """Return what is known of each token."""
+        return known_tokens(self._required_tokenizer().tokenizer, self.backbone)
+
+    def written(self, ids: Sequence[int]) -> str:
+        """Return token ids as the text that they stand for, without special tokens."""
+        return self._required_tokenizer().written(ids)
+
+    def language_head(self, kind: LanguageKind) -> LanguageHead:
+        """Return the layers that predict tokens: those of the folder, or new ones; always the same module."""
+        return head_of(self, kind)
+
     def last_blocks(self, count: int) -> LastBlocks:
         """Return the last layers, to be trained over the states below them (`abilities.Divides`)."""
         return last_layers(self, count)
 
     def rates(self) -> dict[str, float]:
         """Return the factor of each parameter's learning rate, by name."""
-        if self.layer_decay == 1:
-            return {}
-        depths = backbone.parameter_depths(self)
-        top = max(depths.values())
-        return {name: self.layer_decay ** (top - depth) for name, depth in depths.items()}
+        return backbone.rates_by_depth(self, self.layer_decay)
 
     def settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files."""
@@ -283,8 +300,8 @@ class Transformer(nn.Module):
 
     def save(self, folder: Path) -> list[ForeignForm]:
         """Write model and tokenizer as transformers reads them, and the rest as sentence-transformers reads it."""
-        model = merge_lora(self.backbone)
-        return write_transformer(folder, model, self._required_tokenizer(), self.pooling, self.after)
+        whole = with_head(self, merge_lora(self.backbone))
+        return write_transformer(folder, whole, self._required_tokenizer(), self.pooling, self.after)
 
     def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""

@@ -32,9 +32,10 @@ from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.row_values import row_values
 from nearfar.evaluation.samples import sample_searches
 from nearfar.evaluation.searched import Searching, searched
+from nearfar.evaluation.token_predictions import tokenised
 from nearfar.evaluation.worst import worst_queries, wrong_queries
 from nearfar.figures import WRONG_FIRST
-from nearfar.tasks import Retrieval, Task
+from nearfar.tasks import Language, Retrieval, Task
 from nearfar.text.bm25 import reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder
 from nearfar.vectors.ranking import Ranking
@@ -62,6 +63,7 @@ def evaluate(
     pairs are as similar as their cosine (no role). Labels: a classifier over the vectors of the training cells. Where
     a model's two sides read different kinds, such as pictures and texts, each column goes to the side that reads it.
     What no metric looks at is not embedded (`abilities.LooksAt`): the training cells, where classes are told by names.
+    Language: the model's own tokens, some of them hidden (`evaluation.token_predictions`).
 
     Intervals come from a paired bootstrap that resamples whole clusters of rows that are not independent, and that
     counts what was not seen, too (`evaluation.intervals`): they are never of zero width, and with fewer than 15
@@ -113,7 +115,7 @@ def evaluate(
     whole, chosen = task, metrics_of(task, metrics)
     columns = columns_looked_at(task, chosen)
     refuse_no_text_side(model, task, chosen)
-    task = _with_relevant(task) if isinstance(task, Retrieval) else task
+    task = _as_judged(model, task, seed)
     compared_with = baselines_of(task, baselines)
     if baselines is None and start is None:
         compared_with = {**untrained_floor(model, task), **compared_with}
@@ -182,7 +184,7 @@ def judged_start(
     """
     chosen = metrics_of(task, metrics)
     refuse_no_text_side(model, task, chosen)
-    task = _with_relevant(task) if isinstance(task, Retrieval) else task
+    task = _as_judged(model, task, seed)
     measured = measure(task, predictions_of(model, task, seed, columns_looked_at(task, chosen)), chosen)
     if name is None:
         about, key = {"what": "the network with the random weights that training began from"}, UNTRAINED
@@ -223,6 +225,13 @@ def _measured(
     return found, failed
 
 
+def _as_judged(model: Embedder, task: Task, seed: int) -> Task:
+    """Return a task as a model is judged on it: with queries that have an answer, with the model's tokens."""
+    if isinstance(task, Language):
+        return tokenised(model, task, seed)
+    return _with_relevant(task) if isinstance(task, Retrieval) else task
+
+
 def _with_relevant(task: Retrieval) -> Retrieval:
     """Return the task with only those queries that have a relevant document."""
     rows = np.array(sorted(q for q, grades in task.relevance.items() if max(grades.values(), default=0) > 0), np.int64)
@@ -239,6 +248,8 @@ def _with_relevant(task: Retrieval) -> Retrieval:
 
 
 def _histogram(predictions: Predictions, task: Task, seed: int) -> dict[str, list[Any]]:
+    if not predictions.vectors:
+        return {}
     left, right = sides_of(predictions.vectors)
     return space.histogram(left, right, positive_pairs(task, predictions.vectors, best=False, seed=seed), seed)
 

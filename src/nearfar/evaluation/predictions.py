@@ -14,10 +14,11 @@ from nearfar.contracts import Metric, Predictions, Role, TextSide, Values
 from nearfar.errors import InputError, NoVectorError
 from nearfar.evaluation import space
 from nearfar.evaluation.report import DEPTH, about_model
+from nearfar.evaluation.token_predictions import token_predictions
 from nearfar.model import Model
 from nearfar.registry import name_of
 from nearfar.sides import ROLES, kinds_read, role_reading, text_role
-from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, columns_of
+from nearfar.tasks import Labels, Language, PairLabels, Retrieval, Similarity, Task, columns_of
 from nearfar.vectors.embed import Embedder, Vectors, embed_column
 from nearfar.vectors.ranking import Ranking
 from nearfar.vectors.topk import topk
@@ -74,6 +75,8 @@ def predictions_of(
     Errors: `InputError`: an empty cell, but for documents, whose vectors are zero then; a cell without a vector, by its
     row among the task's; vectors of a wrong shape.
     """
+    if isinstance(task, Language):
+        return token_predictions(model, task)
     vectors: dict[str, Vectors] = {}
     chosen = {name: column for name, column in columns_of(task).items() if columns is None or name in columns}
     roles = {name: role_of(model, name, column) for name, column in chosen.items()}
@@ -130,6 +133,7 @@ def positive_pairs(task: Task, columns: Collection[str], *, best: bool, seed: in
         return np.empty(0, np.int64), np.empty(0, np.int64)
     if isinstance(task, Retrieval):
         return _relevant_pairs(task, best)
+    assert not isinstance(task, Language), "tokens are no pairs"
     rows = np.flatnonzero(task.same) if isinstance(task, PairLabels) else _best_graded(task)
     return rows, rows
 

@@ -38,6 +38,8 @@ def projection_map(task: Task, predictions: Predictions, seed: int) -> tuple[dic
     When not to use it: to measure. Two of d axes hold a part of the variance, and points that lie apart in space may
     lie on each other here.
     """
+    if not predictions.vectors:
+        return {}, {}
     columns = columns_of(task)
     left_name, right_name, *_ = columns
     generator = np.random.default_rng(seed)

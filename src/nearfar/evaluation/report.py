@@ -15,7 +15,7 @@ from nearfar.evaluation.intervals import CONFIDENCE, Interval, unsayable
 from nearfar.evaluation.row_values import RowValues
 from nearfar.evaluation.verdict import verdict
 from nearfar.figures import SEARCH, SEEN_DOCUMENTS
-from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, between_kinds, kind_of_task
+from nearfar.tasks import Labels, Language, PairLabels, Retrieval, Similarity, Task, between_kinds, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 DEPTH = 1_000  # of rankings; MAP counts relevant documents beyond it as never found
@@ -109,6 +109,9 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     elif isinstance(task, Labels):
         what = "cells"
         facts |= {"cells": len(task.cells), "training cells": len(task.train), "classes": len(task.classes)}
+    elif isinstance(task, Language):
+        what = "texts"
+        facts |= {"texts": len(task.cells), "training texts": len(task.train), **_tokens(task)}
     else:
         facts |= {"pairs": len(task.first)}
     if isinstance(task, Similarity):
@@ -121,6 +124,20 @@ def about_task(whole: Task, task: Task, resamples: int, seed: int) -> dict[str, 
     facts |= {"intervals": reason} if reason else {}
     depth = {"depth": min(DEPTH, len(task.documents))} if isinstance(task, Retrieval) else {}
     return {**facts, "clusters": clusters, **depth, "interval": _about_intervals(task.clusters, what, resamples, seed)}
+
+
+def _tokens(task: Language) -> dict[str, Any]:
+    """Return how many tokens there are, and how many of them are hidden."""
+    tokens = task.tokens
+    if tokens is None:
+        return {}
+    counts: dict[str, Any] = {"tokens": len(tokens.ids), "training tokens": len(tokens.train_ids)}
+    if len(tokens.next_places):
+        counts |= {"next tokens": len(tokens.next_places), "bytes": tokens.text_bytes}
+        return {**counts, "next": "each token but a text's first, and the end of a text that was not cut"}
+    counts["hidden tokens"] = len(tokens.hidden)
+    how = "of each text, each by the mask token: no token stays or becomes another, as some do in training"
+    return {**counts, "hidden": f"{tokens.share:.0%} {how}"}
 
 
 def _relevant(task: Retrieval) -> dict[str, Any]:

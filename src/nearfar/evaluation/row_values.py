@@ -14,7 +14,7 @@ from nearfar.errors import InputError
 from nearfar.evaluation.intervals import StatisticSample
 from nearfar.evaluation.worst import shown_rank, shown_texts
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.tasks import Labels, PairLabels, Retrieval, Similarity, Task, columns_of, kind_of_task
+from nearfar.tasks import Labels, Language, PairLabels, Retrieval, Similarity, Task, columns_of, kind_of_task
 
 ROWS_FILE = "rows.json"  # of a run, in which they lie
 _FOUND = 3  # documents of a ranking, and relevant ones, that are kept of each query
@@ -90,7 +90,7 @@ def task_parts(task: Task) -> dict[str, str]:
 
     What training has seen of the documents is no part of it: it changes no value.
     """
-    names = {"train": "training cells"}
+    names = {"train": "training texts" if isinstance(task, Language) else "training cells"}
     parts = {names.get(name, name): _of_cells(column) for name, column in columns_of(task).items()}
     if isinstance(task, Retrieval):
         judged = sorted((q, row, grade) for q, grades in task.relevance.items() for row, grade in grades.items())
@@ -106,6 +106,10 @@ def task_parts(task: Task) -> dict[str, str]:
     elif isinstance(task, PairLabels):
         parts["labels"] = fingerprint(task.same)
         parts |= {} if task.dev is None else {"labels of the dev pairs": fingerprint(task.dev.same)}
+    elif isinstance(task, Language) and task.tokens is not None:
+        parts["tokens"] = fingerprint(task.tokens.ids)
+        parts["hidden tokens"] = fingerprint(task.tokens.hidden)
+        parts["next tokens"] = fingerprint(task.tokens.next_places, task.tokens.next_ids)
     parts["clusters"] = fingerprint(np.unique(task.clusters, return_inverse=True)[1].astype(np.int64))
     return parts
 
@@ -121,7 +125,7 @@ def _of_cells(column: Column) -> str:
 def _shown(task: Task, ranking: RankedDocuments | None) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the rows of a task for a reader, and the texts of the documents that they name."""
     sides = [task.queries] if isinstance(task, Retrieval) else list(columns_of(task).values())[:2]
-    sides = [task.cells] if isinstance(task, Labels) else sides
+    sides = [task.cells] if isinstance(task, Labels | Language) else sides
     n = len(task.clusters)
     texts = [shown_texts(side, range(n), _LONGEST) if column_kind(side) == "text" else [""] * n for side in sides]
     rows: list[dict[str, Any]] = [{"text": " | ".join(filter(None, of_row))} for of_row in zip(*texts, strict=True)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nearfar.abilities import notes_of
 from nearfar.column import Column, Ids, exact_ids, take
 from nearfar.contracts import Batch, Data
 from nearfar.errors import InputError
@@ -14,7 +15,7 @@ from nearfar.pairs import Pairs
 from nearfar.positives.relations.augmented import shown
 from nearfar.positives.relations.documents import Documents
 from nearfar.storage.fingerprint import fingerprint
-from nearfar.tasks import Task
+from nearfar.tasks import Language, Task
 
 
 class Unpaired:
@@ -26,6 +27,10 @@ class Unpaired:
     Args:
         data: a table, or any data set with columns.
         column: left out, it is the only one, or the one that `views` recognises: text, document, ..., image, series.
+        chunk: words of a passage, 0 for whole documents. Of a longer text an encoder reads the beginning alone, so
+            that it learns from all of it only in passages.
+
+    A split of texts is judged by its tokens (`tasks.Language`); of other cells the loss on held-out rows is measured.
 
     Errors: `InputError` for a column that does not exist, for a cell that is empty, by row, and for data without rows.
 
@@ -38,8 +43,13 @@ class Unpaired:
     When not to use it: beside a loss, which needs pairs; the objective then reads the views of its positives.
     """
 
-    def __init__(self, data: Data, column: str | None = None) -> None:
-        self.cells: Column = Documents.of(data, column, 0).cells
+    def __init__(self, data: Data, column: str | None = None, chunk: int = 0) -> None:
+        if chunk < 0:
+            raise InputError(f"positives.chunk is a number of words, 0 for whole documents; it is {chunk}")
+        self.data, self.column, self.chunk = data, column, chunk
+        documents = Documents.of(data, column, chunk)
+        self.cells: Column = documents.cells
+        self.are_texts = documents.are_texts
         if len(self.cells) == 0:
             raise InputError("positives (unpaired): the data has no rows, so there is nothing to learn from; give some")
         self.views: dict[str, Column] = {self.cells.name: self.cells}
@@ -57,11 +67,21 @@ class Unpaired:
         return Batch({self.cells.name: examples}, pairs)
 
     def task(self, split: str) -> Task:
-        """Refuse, as without pairs there is nothing to judge by."""
-        raise InputError(
-            f"split {split!r}: there are no pairs to judge by; leave `evaluate` out (the loss on held-out "
-            "rows is measured), or judge the model with nearfar evaluate MODEL DATA"
-        )
+        """Return a split of texts as a task: to tell their tokens. The passages of a document are one cluster.
+
+        Errors: `InputError` for other cells, as without pairs there is nothing to judge those by.
+        """
+        if not self.are_texts:
+            raise InputError(
+                f"split {split!r}: there are no pairs to judge by; leave `evaluate` out (the loss on held-out "
+                "rows is measured), or judge the model with nearfar evaluate MODEL DATA"
+            )
+        documents = Documents.of(self.data.split(split), self.column, self.chunk)
+        cells = documents.cells
+        if not len(cells):
+            raise InputError(f"split {split!r}: there are no texts to judge by; hold some out, e.g. data.heldout=0.05")
+        clusters = np.unique(documents.document_ids, return_inverse=True)[1].astype(np.int64)
+        return Language(split, cells, self.cells, clusters, notes_of(self.data))
 
     def describe(self, examples: Ids) -> list[dict[str, Any]]:
         """Return some cells for people to read."""

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,41 +26,40 @@ SAMPLE = 100_000_000  # characters to train on: more does not improve a vocabula
 TEXT_BLOCK = 1_000  # texts read in one call
 TRIAL = ["near, far", "a longer text: " + "push and pull " * 9]
 FAR, LARGEST_ID = re.compile(rb":\s*\d{8,}"), 10_000_000
+Kept = Literal["letters", "words", "text"]  # what a tokenizer keeps of a text
 STDERR = 2  # its file descriptor
 
 
-def train_tokenizer(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
+def train_tokenizer(columns: Sequence[Column], size: int, special: Sequence[str] = (), keeps: Kept = "letters") -> Any:
     """Return a `tokenizers.Tokenizer` with at most `size` tokens, trained on the columns' texts or from the cache.
 
     special: tokens with the first ids, which stand for no text.
 
     It falls back to bytes, so that it can read every text; it drops white space, and underscores between words.
+
+    keeps: "words" also marks the token that begins a word, by a space in front of it. "text" drops nothing: its tokens
+    written one after the other are the text, in its own case and with its white space, as a language model writes it.
     """
-    key = fingerprint("tokenizer", FORMAT, size, list(special), *map(exact_ids, columns))
+    other = () if keeps == "letters" else (keeps,)
+    key = fingerprint("tokenizer", FORMAT, size, list(special), *other, *map(exact_ids, columns))
     path = cache_folder("tokenizers") / f"{key}.json"
     try:
         return read_tokenizer(path)
     except InputError:
-        write_text(path, _trained(columns, size, special).to_str())
+        write_text(path, _trained(columns, size, special, keeps).to_str())
     return read_tokenizer(path)  # and not the trained object: the first run has the same tokenizer as later ones
 
 
-def _trained(columns: Sequence[Column], size: int, special: Sequence[str] = ()) -> Any:
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+def _trained(columns: Sequence[Column], size: int, special: Sequence[str] = (), keeps: Kept = "letters") -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    case_change = Regex(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # camelCase, HTTPServer
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(case_change, " "), normalizers.Lowercase()]
-    )
-    underscores = r"\A[\s_]*_[\s_]*\z"  # a text of underscores alone: it keeps them, so that it has a token
-    words = Regex(underscores + r"|[\p{L}\p{M}]+|\p{N}{1,3}|[^\s\p{L}\p{M}\p{N}_]+")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(words, "removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    if keeps == "text":
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    else:
+        _read_words(tokenizer, marked=keeps == "words")
+    if keeps != "letters":
+        tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -71,6 +70,24 @@ def _trained(columns: Sequence[Column], size: int, special: Sequence[str] = ()) 
     )
     tokenizer.train_from_iterator(_sample(columns), trainer=trainer)
     return tokenizer
+
+
+def _read_words(tokenizer: Any, *, marked: bool) -> None:
+    """Let a tokenizer read words in lower case; marked: with a space in front of each."""
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    case_change = Regex(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # camelCase, HTTPServer
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(case_change, " "), normalizers.Lowercase()]
+    )
+    underscores = r"\A[\s_]*_[\s_]*\z"  # a text of underscores alone: it keeps them, so that it has a token
+    words = Regex(underscores + r"|[\p{L}\p{M}]+|\p{N}{1,3}|[^\s\p{L}\p{M}\p{N}_]+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, "removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=marked, use_regex=False),
+        ]
+    )
 
 
 def read_tokenizer(path: Path) -> Any:

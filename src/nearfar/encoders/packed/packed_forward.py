@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +39,15 @@ def run_padded(model: Any, ids: Tensor, packing: Packing) -> Tensor:
         padded = ids.new_zeros(mask.shape).masked_scatter(mask, ids[start : start + int(size.sum())])
         outs.append(model(input_ids=padded, attention_mask=mask.long()).last_hidden_state[mask])  # (tokens, d)
     return torch.cat(outs)
+
+
+def warn_of_padding(kind: str) -> None:
+    """Warn that texts are padded; kind: the model's type."""
+    warnings.warn(
+        f"{kind}: texts are padded, for attention over packed ones does not give the same vectors; this is correct, "
+        "but slower",
+        stacklevel=4,
+    )
 
 
 def _padded_ranges(lengths: list[int]) -> Iterator[tuple[int, int]]:

@@ -100,6 +100,11 @@ def vocabulary(model: Any) -> int:
     return int(model.get_input_embeddings().num_embeddings)
 
 
+def is_causal(model: nn.Module) -> bool:
+    """Return whether each token of a model sees those before it alone."""
+    return any(getattr(module, "is_causal", False) is True for module in model.modules())
+
+
 def max_positions(model: Any) -> int:
     """Return the number of tokens of the longest text that a model can read."""
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
@@ -125,8 +130,13 @@ def freeze(model: nn.Module, count: int) -> None:
         found[:count].requires_grad_(False)
 
 
-def set_dropout(model: Any, p: float) -> None:
-    """Set every dropout of a model to one probability, also where its attention holds it as a plain number."""
+def set_dropout(model: Any, p: float | None) -> None:
+    """Set every dropout of a model to one probability, also where its attention holds it as a plain number.
+
+    None leaves each as it is.
+    """
+    if p is None:
+        return
     for child in model.modules():
         if isinstance(child, nn.Dropout):
             child.p = p
@@ -148,6 +158,15 @@ def parameter_depths(encoder: nn.Module) -> dict[str, int]:
     depth = {id(p): 0 for p in embeddings(backbone).parameters()}
     depth |= {id(p): i for i, layer in enumerate(found, 1) for p in layer.parameters()}
     return {name: depth.get(id(p), len(found) + 1) for name, p in encoder.named_parameters()}
+
+
+def rates_by_depth(encoder: nn.Module, decay: float) -> dict[str, float]:
+    """Return decay to the power of each parameter's distance from the top, by name; {} for a decay of 1."""
+    if decay == 1:
+        return {}
+    depths = parameter_depths(encoder)
+    top = max(depths.values())
+    return {name: decay ** (top - depth) for name, depth in depths.items()}
 
 
 class Lora(TypedDict, total=False):

@@ -19,6 +19,7 @@ from nearfar.storage.model_files import read_settings
 from nearfar.text.language import script
 from nearfar.text.tokenizer import (
     TRIAL,
+    Kept,
     cleaned,
     library_errors,
     quiet_panics,
@@ -137,16 +138,23 @@ class PretrainedTokenizer:
         }
 
     @classmethod
-    def train(cls, columns: Sequence[Column], size: int) -> Self:
-        """Train one of `size` tokens on the texts of columns, with [CLS] in front of each text and [SEP] behind it."""
+    def train(cls, columns: Sequence[Column], size: int, keeps: Kept = "letters") -> Self:
+        """Train one of `size` tokens on the texts of columns, with [CLS] in front of each text and [SEP] behind it.
+
+        Where all of a text is kept, nothing stands behind it, so that a language model goes on from there; [SEP] is
+        then what it ends a text with.
+        """
         from tokenizers import processors
         from transformers import PreTrainedTokenizerFast
 
-        tokenizer = train_tokenizer(columns, size, list(SPECIAL_TOKENS.values()))
+        tokenizer = train_tokenizer(columns, size, list(SPECIAL_TOKENS.values()), keeps)
         ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
-        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
+        form, more = "[CLS] $A [SEP]", {}
+        if keeps == "text":
+            form, more = "[CLS] $A", {"bos_token": "[CLS]", "eos_token": "[SEP]"}
+        tokenizer.post_processor = processors.TemplateProcessing(single=form, special_tokens=ids)
         wrapper: Any = PreTrainedTokenizerFast
-        return cls(wrapper(tokenizer_object=tokenizer, **SPECIAL_TOKENS))
+        return cls(wrapper(tokenizer_object=tokenizer, **SPECIAL_TOKENS, **more))
 
     @property
     def table_size(self) -> int:
@@ -203,6 +211,11 @@ class PretrainedTokenizer:
             ids = [self.ending.cut(one) for one in ids]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths
+
+    def written(self, ids: Sequence[int]) -> str:
+        """Return token ids as a text, without special tokens."""
+        decoded: str = self._fast.decode(list(ids), skip_special_tokens=True)
+        return decoded
 
     def truncated(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Return for each text whether it has more tokens than `__call__` gives, (n,)."""

@@ -56,6 +56,12 @@ class Tokens:
         """Return token ids (t,) of texts of these lengths (n,)."""
         return cls(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), padded)
 
+    @classmethod
+    def trial(cls, longest: int | None) -> Self:
+        """Return two texts, of at most three tokens and of one, on which an encoder can be tried."""
+        lengths = np.array([min(3, longest or 3), 1])
+        return cls.of(torch.zeros(int(lengths.sum()), dtype=torch.int64), lengths)
+
 
 class TokenStore:
     """The token ids of a whole column: ids (t,) int32 on disk, offsets (n + 1,) in memory."""

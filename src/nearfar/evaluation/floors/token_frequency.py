@@ -1,0 +1,47 @@
+"""The frequencies of tokens: what can be told of a hidden token without looking at the text."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from nearfar import tasks
+from nearfar.column import Ids
+from nearfar.contracts import Predictions, TokenScores, Values
+from nearfar.errors import InputError
+
+
+class TokenFrequencyFloor:
+    """Each token by its share of the training tokens, each counted once more; the most frequent one is the answer.
+
+    Special tokens aside. A model that is not above it has learnt nothing of how tokens follow from each other.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (tasks.Language,)
+    reads: ClassVar[tuple[str, ...]] = ("text",)
+    usual: ClassVar[tuple[type, ...]] = (tasks.Language,)
+    fused: ClassVar[bool] = False
+
+    def __call__(self, task: tasks.Language, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
+        """Return the scores of hidden and of next tokens. Errors: `InputError` for a task without tokens."""
+        tokens = task.tokens
+        if tokens is None:
+            raise InputError(f"{task.name}: it has no tokens yet, which are those of a model; judge one on it")
+        counts = np.bincount(tokens.train_ids, minlength=len(tokens.special)).astype(np.float64)
+        counts[tokens.special] = 0
+        counts[~tokens.special] += 1
+        about = {"name": "token-frequency", "training tokens": len(tokens.train_ids), "smoothing": "one more of each"}
+        if len(tokens.hidden):
+            scores = _scores(counts, tokens.ids[tokens.hidden], tokens.text_of(tokens.hidden))
+            return Predictions(hidden_tokens=scores, about=about)
+        special = np.unique(tokens.next_ids[tokens.special[tokens.next_ids]])
+        counts[special] = len(task.train) + 1  # as often as a text ends
+        scores = _scores(counts, tokens.next_ids, tokens.text_of(tokens.next_places))
+        return Predictions(next_tokens=scores, about=about)
+
+
+def _scores(counts: Values, asked: Ids, rows: Ids) -> TokenScores:
+    """Return the scores of the tokens asked for (h,), by the counts (v,) of all."""
+    likelihood = np.log(counts, where=counts > 0, out=np.full(len(counts), -np.inf)) - np.log(counts.sum())
+    return TokenScores(rows, likelihood[asked], asked == counts.argmax())

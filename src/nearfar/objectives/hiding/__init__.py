@@ -1,0 +1,1 @@
+"""How objectives over texts choose what is hidden, and what the output layer costs."""

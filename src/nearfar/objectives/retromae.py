@@ -1,0 +1,112 @@
+"""RetroMAE: hide through the vector. A weak decoder must tell what was hidden from the vector of the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from nearfar.abilities import HasMaxLength, PoolsStates, PredictsTokens
+from nearfar.compute.draws import Draws
+from nearfar.contracts import Terms
+from nearfar.errors import InputError
+from nearfar.objectives.hiding.masking import LANES, Masking
+from nearfar.objectives.hiding.one_layer_decoder import OneLayerDecoder, ReconstructionTargets
+from nearfar.objectives.hiding.token_loss import summed_token_loss
+
+WITHOUT_LIMIT = 512  # tokens of a text, of an encoder that says no maximum
+
+
+class RetroMae(nn.Module):
+    """The mean of -log p(token) over hidden tokens, told by the encoder, and by a decoder from the vector of the text.
+
+    (Xiao et al. 2022, arXiv:2205.12035.) The encoder reads the text with a light share of its tokens hidden, and tells
+    them as masked_language does. A decoder of one layer gets the pooled vector of that text and its tokens with a heavy
+    share hidden, drawn anew, and tells those: what the few tokens left do not say must be in the vector. It is the
+    paper's basic decoding; the enhanced one, in which each place sees other tokens, is not here. Both use one head and
+    one table of tokens. The decoder is trained and stays in the checkpoints.
+
+    Args:
+        encoder: a `transformer` whose tokens see both sides, with one pooling (mean or cls).
+        share, random, kept, whole_words: of what is hidden from the encoder, see `masked_language`.
+        decoder_share: of each text's tokens that are hidden from the decoder, all of them by the mask.
+        decoder_heads: of the decoder's attention.
+
+    Errors: those of `masked_language`; `InputError` for a vector of another width than the states, and for heads that
+    do not divide it.
+
+    Example: `objective: {name: retromae, share: 0.3, decoder_share: 0.5}` in a recipe without positives and loss.
+
+    When not to use it: to fill in words, which masked_language learns without a second forward pass.
+    """
+
+    needs: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        encoder: Any,
+        share: float = 0.3,
+        decoder_share: float = 0.5,
+        random: float = 0.1,
+        kept: float = 0.1,
+        whole_words: bool = False,
+        decoder_heads: int = 4,
+    ) -> None:
+        super().__init__()
+        if not isinstance(encoder, PredictsTokens) or not isinstance(encoder, PoolsStates):
+            raise InputError(
+                f"objective retromae: the encoder {type(encoder).__name__} predicts no tokens; take "
+                "encoder.name=transformer"
+            )
+        if decoder_heads < 1:
+            raise InputError(f"objective.decoder_heads must be at least 1, it is {decoder_heads}")
+        self.share, self.decoder_share, self.random, self.kept = share, decoder_share, random, kept
+        self.whole_words, self.decoder_heads = whole_words, decoder_heads
+        self.light = Masking(share, random, kept, whole_words=whole_words)
+        self.heavy = Masking(decoder_share, 0.0, 0.0, whole_words=False)
+        self.head: Any = None  # the encoder's, made when it has read the data
+        self.decoder: OneLayerDecoder | None = None
+
+    def prepare(self, encoder: PredictsTokens) -> None:
+        """Take the encoder's head for its own, note what is known of the tokens, and make the decoder."""
+        if self.head is not None:
+            return
+        known, head = encoder.known_tokens(), encoder.language_head("masked")
+        self.light.learn(known)
+        self.heavy.learn(known)
+        width, dim = head.weight.shape[1], int(encoder.dim)  # type: ignore[attr-defined]
+        if dim != width:
+            raise InputError(
+                f"objective retromae: vectors have {dim} numbers and tokens {width}; take one pooling "
+                "(encoder.pooling=mean) and no dense layer after it"
+            )
+        if width % self.decoder_heads:
+            raise InputError(f"objective.decoder_heads: {self.decoder_heads} do not divide the width {width}")
+        longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
+        self.decoder = OneLayerDecoder(width, longest or WITHOUT_LIMIT, self.decoder_heads)
+        self.head = head
+
+    def hide(self, inputs: Any, draws: Draws) -> tuple[Any, ReconstructionTargets]:
+        """Return texts as tokens with some hidden, and what the encoder and the decoder are to tell."""
+        changed, light = self.light.hide(inputs, draws)
+        left, heavy = self.heavy.hide(inputs, draws, first_lane=LANES)
+        return changed, ReconstructionTargets(light, left.ids, heavy)
+
+    def forward(self, encoder: Any, inputs: Any, targets: ReconstructionTargets) -> Terms:
+        """Return the summed cross-entropy of all tokens told, by both, and their number."""
+        assert self.decoder is not None
+        states = encoder.states(inputs)
+        count = len(targets.light.places) + len(targets.heavy.places)
+        if not count:
+            return Terms(states.values.sum(), 0)
+        lengths = torch.from_numpy(inputs.costs()).to(targets.ids.device)
+        embedded = embedding(targets.ids, self.head.weight)  # (t, d)
+        decoded = self.decoder(encoder.pooled(states), embedded, lengths)  # (t, d)
+        light = self._loss(states.values[targets.light.places], targets.light.tokens)
+        heavy = self._loss(decoded[targets.heavy.places], targets.heavy.tokens)
+        return Terms(light + heavy, count)
+
+    def _loss(self, states: Tensor, tokens: Tensor) -> Tensor:
+        return summed_token_loss(self.head(states), self.head.weight, tokens, self.head.bias)

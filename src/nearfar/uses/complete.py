@@ -1,0 +1,161 @@
+"""Completing a text with a language model: a masked one fills in what is missing, a causal one goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
+from nearfar.encoders.reading.tokens import Tokens
+from nearfar.errors import InputError
+from nearfar.model import Model
+
+BLANK = "[MASK]"  # what stands for a missing token, whatever the model's own mask is called
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token for a blank, and its probability."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A completed text.
+
+    kind: "masked" or "causal". text: all of it, of a masked model with the best token in each blank. blanks: of each
+    the best tokens, best first. continuation: what a causal model wrote; ended: whether with the token that ends texts.
+    """
+
+    kind: str
+    text: str
+    blanks: list[list[Candidate]] = field(default_factory=list)
+    continuation: str = ""
+    ended: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+def complete(
+    model: Model, text: str, *, tokens: int = 40, temperature: float = 0.0, top: int = 5, seed: int = 0
+) -> Completion:
+    """Return a text completed by a language model.
+
+    A masked model (bert) fills each [MASK], all at once: each by itself, given the others as blanks. A causal one (gpt)
+    goes on for at most `tokens` tokens, or up to the token that ends texts.
+
+    Args:
+        temperature: of the draws of a causal model, which divides the logits; 0 takes the likeliest token each time.
+        top: how many tokens are named for each blank. seed: of the draws.
+
+    Errors: `InputError`: a model that predicts no tokens, or whose folder has no head that was trained to; an empty
+    text, one without [MASK] for a masked model, or as long as the model reads; numbers out of range.
+
+    When not to use it: for facts. It says what is likely in the texts that it was trained on.
+    """
+    if tokens < 1 or top < 1 or not 0 <= temperature < 1e3:
+        raise InputError(f"complete: tokens ({tokens}) and top ({top}) are at least 1, temperature ({temperature:g}) 0")
+    encoder = model.encoder
+    if not isinstance(encoder, PredictsTokens):
+        raise InputError(f"{_name(model)}: {type(encoder).__name__} predicts no tokens; {_FIX}")
+    known = encoder.known_tokens()
+    head = encoder.language_head("causal" if known.causal else "masked")
+    if model.folder is not None and not head.trained:
+        raise InputError(f"{_name(model)}: a model of vectors, whose folder has no head that predicts tokens; {_FIX}")
+    if not text.strip():
+        raise InputError("complete: the text is empty; give a few words to begin with")
+    with _evaluating(cast("nn.Module", encoder), head), torch.inference_mode():
+        if known.causal:
+            generator = torch.Generator().manual_seed(seed) if temperature else None
+            return _continued(encoder, head, known, text, tokens, temperature, generator)
+        return _filled(encoder, head, known, text, top)
+
+
+_FIX = "give a language model: of the recipe masked_language or causal_language, or of transformers"
+
+
+def _name(model: Model) -> str:
+    return "this model" if model.folder is None else str(model.folder)
+
+
+@contextmanager
+def _evaluating(*modules: nn.Module) -> Iterator[None]:
+    modes = [(layer, layer.training) for module in modules for layer in module.modules()]
+    for layer, _ in modes:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+def _logits(encoder: PredictsTokens, head: Any, ids: list[int], places: list[int]) -> Tensor:
+    """Return the logits (p, v) at some places of a text of token ids."""
+    inputs = Tokens.of(torch.tensor(ids), np.array([len(ids)])).to(head.weight.device)
+    return linear(head(encoder.states(inputs).values[places]), head.weight, head.bias).float().cpu()
+
+
+def _filled(encoder: PredictsTokens, head: Any, known: KnownTokens, text: str, top: int) -> Completion:
+    ids = cast("Any", encoder).tokenise([text.replace(BLANK, known.mask_text or BLANK)])[0].tolist()
+    places = [i for i, one in enumerate(ids) if one == known.mask]
+    if not places:
+        raise InputError(
+            f"complete: a masked model fills blanks, and there is none; write {BLANK} where a word is missing"
+        )
+    logits = _logits(encoder, head, ids, places)  # (p, v)
+    logits[:, torch.from_numpy(known.special)] = -torch.inf
+    chances = logits.softmax(1)
+    best = chances.topk(min(top, int((~known.special).sum())), dim=1)
+    blanks = [
+        [Candidate(encoder.written([token]).strip(), chance) for token, chance in zip(row, of_row, strict=True)]
+        for row, of_row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+    for place, row in zip(places, best.indices.tolist(), strict=True):
+        ids[place] = row[0]
+    return Completion("masked", encoder.written(ids).strip(), blanks)
+
+
+def _continued(
+    encoder: PredictsTokens,
+    head: Any,
+    known: KnownTokens,
+    text: str,
+    tokens: int,
+    temperature: float,
+    generator: torch.Generator | None,
+) -> Completion:
+    ids = cast("Any", encoder).tokenise([text])[0].tolist()
+    while len(ids) > 1 and ids[-1] == known.end:  # some tokenizers end each text: here it goes on
+        ids.pop()
+    longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
+    if longest is not None and len(ids) >= longest:
+        raise InputError(f"complete: the text has as many tokens as the model reads ({longest}); give a shorter one")
+    first, ended = len(ids), False
+    for _ in range(tokens if longest is None else min(tokens, longest - len(ids))):
+        logits = _logits(encoder, head, ids, [len(ids) - 1])[0]  # (v,)
+        special = torch.from_numpy(known.special).clone()
+        if known.end is not None:
+            special[known.end] = False
+        logits[special] = -torch.inf
+        if generator is None:
+            token = int(logits.argmax())
+        else:
+            token = int(torch.multinomial((logits / temperature).softmax(0), 1, generator=generator))
+        if token == known.end:
+            ended = True
+            break
+        ids.append(token)
+    begun = encoder.written(ids[:first])
+    return Completion("causal", written := encoder.written(ids), continuation=written[len(begun) :], ended=ended)

@@ -1,0 +1,25 @@
+"""nearfar complete: what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.calling import Run
+from tests.uses.test_complete import masked
+
+
+def test_the_command_says_the_same(tmp_path: Path, nearfar: Run) -> None:
+    folder = masked().save(tmp_path / "model")
+    done = nearfar("complete", str(folder), "near [MASK] far", "--top", "3", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["kind"] == "masked"
+    assert len(found["blanks"]) == 1
+    assert len(found["blanks"][0]) == 3
+    shown = nearfar("complete", str(folder), "near [MASK] far", "--top", "3").out.splitlines()
+    assert shown[0] == found["text"]
+    assert shown[1].startswith(f"1: {found['blanks'][0][0]['text']} 0.")
+    wrong = nearfar("complete", str(folder), "near far")
+    assert wrong.code == 2
+    assert "write [MASK]" in wrong.err
