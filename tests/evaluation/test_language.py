@@ -16,7 +16,7 @@ from nearfar.column import ListColumn
 from nearfar.errors import InputError
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.evaluation.floors.token_frequency import TokenFrequencyFloor
-from nearfar.evaluation.token_predictions import token_predictions, token_scores, tokenised
+from nearfar.evaluation.token_predictions import token_predictions, tokenised
 from nearfar.metrics.hidden_tokens import HiddenTokens
 from nearfar.model import Model
 from nearfar.tasks import Language
@@ -72,14 +72,6 @@ def test_the_scores_are_those_of_transformers(tmp_path: Path) -> None:
     weight[0, [2, 7]] = 3, 1  # a resample: one text three times, another once
     counted = [r for r, i in zip(right, rows, strict=True) for _ in range(int(weight[0, i]))]
     assert accuracy.resampled(weight)[0] == pytest.approx(np.mean(counted))
-
-
-def test_a_tie_is_not_right() -> None:
-    likelihood, right = token_scores(
-        torch.tensor([[2.0, 2.0, 1.0], [2.0, 3.0, 1.0], [0.0, 0.0, 0.0]]), torch.tensor([0, 1, 2])
-    )
-    assert right.tolist() == [False, True, False]
-    assert float(likelihood[2]) == pytest.approx(math.log(1 / 3))
 
 
 def test_frequencies_are_counted_in_the_training_texts_alone() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from torch import Tensor
 
 from nearfar.column import ListColumn
 from nearfar.compute.draws import Draws
@@ -19,7 +18,6 @@ from nearfar.encoders.static import Static
 from nearfar.encoders.transformer import Transformer
 from nearfar.errors import InputError
 from nearfar.model import Model
-from nearfar.objectives.hiding.token_loss import summed_token_loss
 from nearfar.objectives.masked_language import MaskedLanguage
 from tests.encoders.tiny import CONFIGS, TEXTS, tiny
 
@@ -153,20 +151,6 @@ def test_the_loss_is_that_of_transformers_under_the_same_masks(family: str, tmp_
                 count += 1
     assert terms.count == count
     assert float(terms.total.detach()) == pytest.approx(total, rel=1e-5)
-
-
-def test_the_output_layer_in_blocks_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nearfar.objectives.hiding.token_loss.LOGITS", 50 * 7)  # blocks of seven tokens
-    torch.manual_seed(0)
-    states, weight, bias = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((40, 6), (50, 6), (50,)))
-    targets = torch.randint(50, (40,))
-    total = summed_token_loss(states, weight, targets, bias)
-    found = torch.autograd.grad(total, (states, weight, bias))
-    logits = states @ weight.T + bias
-    naive: Tensor = -sum(logits[i].log_softmax(0)[targets[i]] for i in range(40))  # type: ignore[assignment]
-    torch.testing.assert_close(total, naive, rtol=1e-12, atol=0)
-    for gradient, other in zip(found, torch.autograd.grad(naive, (states, weight, bias)), strict=True):
-        torch.testing.assert_close(gradient, other, rtol=1e-10, atol=1e-12)
 
 
 def test_bad_settings_and_encoders_are_refused_by_name() -> None:

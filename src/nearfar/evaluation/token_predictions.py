@@ -11,8 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch import nn
 
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
 from nearfar.column import Ids, chunks
@@ -21,6 +20,7 @@ from nearfar.contracts import Predictions, TokenScores
 from nearfar.errors import InputError
 from nearfar.evaluation.causality import refuse_leak
 from nearfar.evaluation.report import about_model
+from nearfar.losses.tiled.token_cross_entropy import token_log_probabilities
 from nearfar.model import Model
 from nearfar.objectives.hiding.choose import chosen_tokens
 from nearfar.objectives.hiding.next_tokens import next_tokens
@@ -29,7 +29,6 @@ from nearfar.vectors.embed import Embedder
 
 SHARE = 0.15  # of each text's tokens that are hidden (BERT's)
 BATCH = 4_096  # tokens of one forward pass
-LOGITS = 1 << 22  # computed at once
 
 
 def tokenised(model: Embedder, task: Language, seed: int) -> Language:
@@ -131,23 +130,11 @@ def _scores(encoder: PredictsTokens, head: Any, store: Any, tokens: LanguageToke
         if not known.causal:
             inputs = replace(inputs, ids=inputs.ids.index_fill(0, places, int(known.mask or 0)))
         x = head(encoder.states(inputs).values[places])  # (h, d)
-        step = max(1, LOGITS // len(tokens.special))
-        for i in range(0, len(x), step):
-            found, right = token_scores(linear(x[i : i + step], head.weight, head.bias), asked[i : i + step])
-            likelihoods.append(found.cpu())
-            rights.append(right.cpu())
+        found, right = token_log_probabilities(x, head.weight, asked, head.bias)
+        likelihoods.append(found.cpu())
+        rights.append(right.cpu())
     likelihood = torch.cat(likelihoods).double().numpy()
     return TokenScores(tokens.text_of(places_of), likelihood, torch.cat(rights).numpy())
-
-
-def token_scores(logits: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the log-likelihood (h,) of the tokens asked for (h,), and whether each is above all others; (h, v).
-
-    A tie is not right, so that a layer whose logits are all equal tells nothing.
-    """
-    logits = logits.float()
-    own = logits.gather(1, asked[:, None])  # (h, 1)
-    return own[:, 0] - logits.logsumexp(1), (logits >= own).sum(1) == 1
 
 
 def _batches(offsets: Ids) -> Iterator[slice]:

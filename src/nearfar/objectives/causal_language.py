@@ -11,9 +11,9 @@ from nearfar.abilities import HasMaxLength, PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.errors import InputError
+from nearfar.losses.tiled.token_cross_entropy import token_cross_entropy
 from nearfar.objectives.hiding.masking import HiddenTargets
 from nearfar.objectives.hiding.next_tokens import next_tokens
-from nearfar.objectives.hiding.token_loss import summed_token_loss
 
 
 class CausalLanguage(nn.Module):
@@ -68,4 +68,4 @@ class CausalLanguage(nn.Module):
         if not len(states):
             return Terms(states.sum(), 0)
         x = self.head(states)  # (h, d)
-        return Terms(summed_token_loss(x, self.head.weight, targets.tokens, self.head.bias), len(states))
+        return Terms(token_cross_entropy(x, self.head.weight, targets.tokens, self.head.bias), len(states))

@@ -10,8 +10,8 @@ from nearfar.abilities import PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.errors import InputError
+from nearfar.losses.tiled.token_cross_entropy import token_cross_entropy
 from nearfar.objectives.hiding.masking import HiddenTargets, Masking
-from nearfar.objectives.hiding.token_loss import summed_token_loss
 
 
 class MaskedLanguage(nn.Module):
@@ -76,4 +76,4 @@ class MaskedLanguage(nn.Module):
         if not len(states):
             return Terms(states.sum(), 0)
         x = self.head(states)  # (h, d)
-        return Terms(summed_token_loss(x, self.head.weight, targets.tokens, self.head.bias), len(states))
+        return Terms(token_cross_entropy(x, self.head.weight, targets.tokens, self.head.bias), len(states))

@@ -12,9 +12,9 @@ from nearfar.abilities import HasMaxLength, PoolsStates, PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.errors import InputError
+from nearfar.losses.tiled.token_cross_entropy import token_cross_entropy
 from nearfar.objectives.hiding.masking import LANES, Masking
 from nearfar.objectives.hiding.one_layer_decoder import OneLayerDecoder, ReconstructionTargets
-from nearfar.objectives.hiding.token_loss import summed_token_loss
 
 WITHOUT_LIMIT = 512  # tokens of a text, of an encoder that says no maximum
 
@@ -109,4 +109,4 @@ class RetroMae(nn.Module):
         return Terms(light + heavy, count)
 
     def _loss(self, states: Tensor, tokens: Tensor) -> Tensor:
-        return summed_token_loss(self.head(states), self.head.weight, tokens, self.head.bias)
+        return token_cross_entropy(self.head(states), self.head.weight, tokens, self.head.bias)
