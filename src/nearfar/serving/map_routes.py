@@ -134,8 +134,8 @@ class ServedMap:
 
     def of(self, method: Method) -> tuple[CorpusMap, Any]:
         """Return a map and which of its rows (m,) are shown. Errors: `ApiError` where none is kept."""
-        key = method, state(self._index)
-        if self._read is None or self._read[0] != key:
+        key, read = (method, state(self._index)), self._read
+        if read is None or read[0] != key:
             found = kept_map(self._index, method)
             if found is None:
                 option = "" if method == "pca" else f" --method {method}"
@@ -145,8 +145,9 @@ class ServedMap:
                     f"nearfar map {self._index.folder.name}{option}, or POST /map",
                     code="no_map",
                 )
-            self._read = key, found, rows_shown(len(found.ids), None)
-        return self._read[1:]
+            # Other threads may read another map meanwhile: this one is returned, whatever is remembered.
+            self._read = read = key, found, rows_shown(len(found.ids), None)
+        return read[1:]
 
 
 def router(service: Service, index: Index) -> APIRouter:
