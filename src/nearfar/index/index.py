@@ -132,6 +132,14 @@ class Index(Upkeep, AbstractContextManager["Index"]):
         with self._opened.reading():
             return self._opened.folder.place(self._opened.number)
 
+    def refuse_another(self) -> None:
+        """Refuse to go on where a generation of another model was swapped in since this one was opened.
+
+        Errors: `OtherModelError`, an `InputError`.
+        """
+        with self._opened.reading() as (generation, _):
+            self._opened.refuse_another(generation)
+
     @property
     def fields(self) -> Kinds:
         """The kinds of the fields that rows may have, by name."""

@@ -14,6 +14,10 @@ from nearfar.index.rows import Kinds
 from nearfar.index.store import RowStore
 
 
+class OtherModelError(InputError):
+    """The generation that is searched now is of another model than the one that was opened."""
+
+
 class Opened:
     """A generation of a folder and its store. number: of the generation; None is always the current one."""
 
@@ -52,7 +56,7 @@ class Opened:
         """Refuse rows and queries where a generation of another model was swapped in since this one was opened."""
         if (now.fingerprint, now.dim) != self._space:
             what = f"a generation of another model has taken its place ({now.model or now.fingerprint})"
-            raise InputError(f"{self.folder.path}: {what}; open it again with that model")
+            raise OtherModelError(f"{self.folder.path}: {what}; open it again with that model")
 
     def add_fields(self, fields: Kinds) -> None:
         """Give rows further fields, while writing."""
