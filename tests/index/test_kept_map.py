@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import nearfar as nf
-from nearfar.errors import InputError, RunError
+from nearfar.errors import ChangedMeanwhileError, InputError
 from nearfar.index.index import Index
 from nearfar.index.kept_map import keep_map, kept_map, made_map, map_file
 from nearfar.vectors.corpus_map import CorpusMap, map_of
@@ -148,7 +148,7 @@ def test_who_writes_meanwhile_is_told(index: Index, monkeypatch: pytest.MonkeyPa
         return found
 
     monkeypatch.setattr("nearfar.index.kept_map.map_of", slow)
-    with pytest.raises(RunError, match="another process wrote to it"):
+    with pytest.raises(ChangedMeanwhileError, match="another process wrote to it"):
         made_map(index)
 
 

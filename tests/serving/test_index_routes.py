@@ -16,6 +16,7 @@ from nearfar.index.parse_filter import parse
 from nearfar.serving.filter_routes import KeptCounts
 from nearfar.serving.service import Service
 from nearfar.uses.map import map_of_index
+from nearfar.vectors.corpus_map import CorpusMap, map_of
 from tests.serving.conftest import LEGS, TEXTS, Make
 from tests.serving.word_model import LONGEST, ServableWords
 
@@ -91,6 +92,24 @@ def test_counts_that_were_made_while_another_wrote_are_not_kept(client: TestClie
         assert now.values("legs", And(())) == {2: 2, 4: 2}
     with kept.now() as again:
         assert again is now
+
+
+def test_a_map_of_rows_that_change_meanwhile_is_to_be_made_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = client.app_state["service"].index
+
+    def slow(*given: Any) -> CorpusMap:
+        index.delete(["hen"])
+        return map_of(*given)
+
+    monkeypatch.setattr("nearfar.index.kept_map.map_of", slow)
+    answer = client.post("/map", json={"method": "pca"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "changed_meanwhile")
+    assert client.get("/map").status_code == 404
+    monkeypatch.undo()
+    assert client.post("/map", json={"method": "pca"}).json() == {"method": "pca", "rows": 3}
+    assert client.get("/map").json()["ids"] == ["fox", "goose", "pig"]
 
 
 def test_an_index_of_another_model_is_refused_until_the_server_starts_anew(client: TestClient) -> None:

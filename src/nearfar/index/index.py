@@ -222,9 +222,12 @@ class Index(Upkeep, AbstractContextManager["Index"]):
         return found
 
     def rows(self, size: int = 4096) -> Iterator[Rows]:
-        """Yield all rows with their vectors, at most `size` at a time, in any order."""
-        with self._opened.reading() as (_, store):
-            yield from store.backend.scan(size)
+        """Yield all rows with their vectors, at most `size` at a time, in any order, and each part as it is then.
+
+        Other threads may search and write between two parts. Errors: `ChangedMeanwhileError` where another
+        generation took the place of this one, or its rows were copied into new files (`optimise`).
+        """
+        return self._opened.rows(size)
 
     def search(
         self,

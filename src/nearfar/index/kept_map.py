@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.errors import RunError
+from nearfar.errors import ChangedMeanwhileError
 from nearfar.figures import mapping
 from nearfar.index.index import Index
 from nearfar.storage.folders import write_file_atomically
@@ -39,7 +39,7 @@ def made_map(index: Index, method: str = "pca", seed: int = 0) -> tuple[CorpusMa
 
     Memory is that of ids and places; of UMAP, of all vectors, too.
 
-    Errors: those of `map_of`; `RunError` where another process writes meanwhile.
+    Errors: those of `map_of`; `ChangedMeanwhileError` where another process writes.
     """
     before, ids = state(index), [name for rows in index.rows() for name in rows.ids]
 
@@ -54,7 +54,9 @@ def made_map(index: Index, method: str = "pca", seed: int = 0) -> tuple[CorpusMa
             raise  # nobody wrote meanwhile
         found = None
     if found is None or state(index) != before:
-        raise RunError(f"{index.folder}: another process wrote to it while its map was made; make the map again")
+        raise ChangedMeanwhileError(
+            f"{index.folder}: another process wrote to it while its map was made; make the map again"
+        )
     return found, before
 
 

@@ -159,7 +159,7 @@ def router(service: Service, index: Index) -> APIRouter:
         """Give the map that is kept of the index as it is now."""
         return Response(await run_in_threadpool(_drawn, index, served, method, by), media_type=JSON)
 
-    @routes.post("/map", response_model=MapMade, responses=responses(403))
+    @routes.post("/map", response_model=MapMade, responses=responses(403, 409))
     async def make(request: MapRequest) -> MapMade:
         """Make the map of the two principal axes, and keep it beside the rows."""
         refuse_writing(service)
