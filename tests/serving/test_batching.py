@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def test_texts_pass_the_calls_that_wait_for_another_call(held: Held) -> None:
         order.append(0)
 
     try:
-        calls = [made.call(first), *(made.call(lambda i=i: order.append(i)) for i in (1, 2))]
+        calls = [made.call(first), *(made.call(partial(order.append, i)) for i in (1, 2))]
         found = [submit(made, "a"), submit(made, "b c", "d")]
         assert [job.result(30).failed for job in found] == [{}, {}]
         assert not calls[0].done() and made.waiting == 2
@@ -225,7 +226,7 @@ def test_two_threads_end_with_all_that_waited_done(held: Held) -> None:
     held.go.set()
     made = ModelThreads(held.encoded, held.dim, batch_tokens=8, count=2)
     jobs = [submit(made, f"a{i}", "poison", f"b{i} c", *["d e f g"] * 3) for i in range(20)]
-    calls = [made.call(lambda i=i: i) for i in range(5)]
+    calls = [made.call(partial(int, i)) for i in range(5)]
     made.close(30)
     assert not made.are_alive and made.waiting == 0
     assert [call.result(0) for call in calls] == [0, 1, 2, 3, 4]

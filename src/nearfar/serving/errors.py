@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from nearfar.errors import ChangedMeanwhileError, InputError
+from nearfar.errors import ChangedMeanwhileError, InputError, NearfarError
 from nearfar.index.opened import OtherModelError
 from nearfar.serving.batching import Draining, QueueFull
 
@@ -89,15 +89,7 @@ def install(app: FastAPI, hidden: Sequence[str]) -> None:
     async def answered(_: Request, error: Exception) -> Response:
         return to_api_error(error, hidden).response()
 
-    for kind in (
-        ApiError,
-        RequestValidationError,
-        HTTPException,
-        InputError,
-        ChangedMeanwhileError,
-        QueueFull,
-        Draining,
-    ):
+    for kind in (ApiError, RequestValidationError, HTTPException, NearfarError, QueueFull, Draining):
         app.add_exception_handler(kind, answered)
 
 
