@@ -112,6 +112,25 @@ def test_a_map_of_rows_that_change_meanwhile_is_to_be_made_again(
     assert client.get("/map").json()["ids"] == ["fox", "goose", "pig"]
 
 
+def test_what_is_asked_of_a_map_is_not_answered_by_another_one(client: TestClient) -> None:
+    """A page that has drawn a map would else make other rows faint, and place the query by other axes."""
+    client.post("/map", json={"method": "pca"})
+    of = {"map": client.get("/map").json()["map"]}
+    asked: dict[str, Any] = {"/map/passing": {"where": "legs = 2"}, "/map/place": {"text": "a fox"}}
+    before = {path: client.post(path, json=body | of).json() for path, body in asked.items()}
+    row = {"id": "ant", "text": "an ant", "fields": {"legs": 6}}
+    client.post("/documents", json={"documents": [row]})
+    assert [client.post(path, json=body | of).status_code for path, body in asked.items()] == [404, 404]
+    client.post("/map", json={"method": "pca"})
+    for path, body in asked.items():
+        answer = client.post(path, json=body | of)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "other_map")
+        assert client.post(path, json=body).status_code == 200  # of whichever there is
+    client.delete("/documents/ant")
+    client.post("/map", json={"method": "pca"})
+    assert {path: client.post(path, json=body | of).json() for path, body in asked.items()} == before
+
+
 def test_an_index_of_another_model_is_refused_until_the_server_starts_anew(client: TestClient) -> None:
     index = client.app_state["service"].index
     assert client.get("/ready").status_code == 200
