@@ -252,7 +252,7 @@ def test_a_map_that_another_made_meanwhile_is_drawn_before_its_rows_are_told(tmp
             other.delete(["owl 0", "owl 1"])
             map_of_index(other)
         opened.go(f"{address}/#tab=map&by=kind&q=red&f.kind=owl")  # the same page, as only what is behind # is another
-        opened.wait("document.querySelector('#count').textContent === '4 rows meet the conditions'")
+        opened.wait("document.querySelector('#count')?.textContent === '4 rows meet the conditions'")
         names = "[...document.querySelectorAll('#table tbody button')].map(one => one.textContent)"
         assert sorted(opened.evaluate(names)) == [f"owl.md:{i}" for i in range(2, 6)]
         opened.wait("document.querySelectorAll('#map-tab .asked li').length === 4")
