@@ -103,11 +103,11 @@ def test_a_map_of_rows_that_change_meanwhile_is_to_be_made_again(
         index.delete(["hen"])
         return map_of(*given)
 
-    monkeypatch.setattr("nearfar.index.kept_map.map_of", slow)
-    answer = client.post("/map", json={"method": "pca"})
+    with monkeypatch.context() as patched:
+        patched.setattr("nearfar.index.kept_map.map_of", slow)
+        answer = client.post("/map", json={"method": "pca"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "changed_meanwhile")
     assert client.get("/map").status_code == 404
-    monkeypatch.undo()
     assert client.post("/map", json={"method": "pca"}).json() == {"method": "pca", "rows": 3}
     assert client.get("/map").json()["ids"] == ["fox", "goose", "pig"]
 
