@@ -34,6 +34,10 @@ class RunError(NearfarError, RuntimeError):
     """A run could not go on although the input looked right: disk full, loss not finite (exit code 1)."""
 
 
+class ChangedMeanwhileError(RunError):
+    """What was being read was changed by another process or thread: it is to be read again (exit code 1)."""
+
+
 class Interrupted(NearfarError):
     """A run was asked to stop (Ctrl-C, SIGTERM) and wrote a checkpoint first (exit code 130)."""
 

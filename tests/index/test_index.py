@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import nearfar as nf
-from nearfar.errors import InputError
+from nearfar.errors import ChangedMeanwhileError, InputError
 from nearfar.index.filters import Compare
 from nearfar.index.folder import IndexFolder
 from nearfar.index.index import Index
@@ -289,6 +289,37 @@ def test_rows_that_are_added_again_replace_those_before(animals: Index) -> None:
     with pytest.raises(InputError, match="ids or a filter"):
         animals.delete()
     assert animals.verify()["problems"] == []
+
+
+def test_others_have_their_turn_while_all_rows_are_read(animals: Index) -> None:
+    """A thread that searches does not wait for the end of the reading, nor for one that was given up."""
+    parts = animals.rows(size=2)
+    first, given_up = next(parts), animals.rows(size=1)
+    next(given_up)
+    found: list[str] = []
+    other = threading.Thread(target=lambda: found.extend(hit.id for hit in animals.search("a fox", k=1)), daemon=True)
+    other.start()
+    other.join(30)
+    assert found == ["fox"]
+    ids = [*first.ids, *(name for rows in parts for name in rows.ids)]
+    assert sorted(ids) == sorted([*TEXTS, "photo"])
+
+
+def test_rows_are_not_read_on_where_others_took_their_place(plain: Index) -> None:
+    copied = plain.rows(size=2)
+    next(copied)
+    with Index.open(plain.folder) as other:
+        other.delete(["goose"])
+        other.optimise()
+    with pytest.raises(ChangedMeanwhileError, match="copied into new files while they were read; read them again"):
+        next(copied)
+    parts = plain.rows(size=2)
+    next(parts)
+    with Index.beside(plain.folder, WordModel()) as beside:
+        beside.add([{"id": "cat", "text": "a cat"}])
+    Index.swap(plain.folder)
+    with pytest.raises(ChangedMeanwhileError, match="another generation took its place"):
+        next(parts)
 
 
 def test_equal_texts_are_two_rows(animals: Index) -> None:

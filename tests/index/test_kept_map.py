@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import nearfar as nf
-from nearfar.errors import InputError, RunError
+from nearfar.errors import ChangedMeanwhileError, InputError
 from nearfar.index.index import Index
 from nearfar.index.kept_map import keep_map, kept_map, made_map, map_file
 from nearfar.vectors.corpus_map import CorpusMap, map_of
@@ -34,12 +34,12 @@ def index(tmp_path: Path) -> Index:
 
 def test_a_map_is_that_of_the_rows_and_is_read_again_as_it_was(index: Index) -> None:
     assert kept_map(index) is None
-    made = made_map(index)
+    made, of = made_map(index)
     places, axes = principal_axes(drawn().astype(np.float32))
     order = [int(name[1:]) for name in made.ids]
     assert made.places == pytest.approx(places[order], abs=1e-5)
     assert made.kept.share == pytest.approx(neighbours_kept(drawn(), places).share, abs=1e-3)
-    path = keep_map(index, made)
+    path = keep_map(index, (made, of))
     assert path == map_file(index, "pca") and path.is_file()
     found = kept_map(index)
     assert found is not None and made.axes is not None and found.axes is not None
@@ -72,6 +72,26 @@ def test_a_map_of_other_rows_is_none(index: Index, change: str) -> None:
     assert kept_map(index) is not None
 
 
+def test_a_map_that_is_written_after_a_change_is_none(index: Index) -> None:
+    """Of as many rows as there are now, and so told apart by their digest alone."""
+    made = made_map(index)
+    index.add([{"id": "r3", "text": "text 3"}], drawn(1, seed=5))
+    keep_map(index, made)
+    assert kept_map(index) is None
+
+
+def test_a_map_that_is_written_after_a_swap_leaves_the_other_generation_its_own(index: Index) -> None:
+    made = made_map(index)
+    with nf.Index.beside(index.folder, None, dim=7) as other:
+        other.add([{"id": f"r{i}"} for i in range(60)], drawn(60, seed=3))
+    nf.Index.swap(index.folder)
+    keep_map(index, now := made_map(index))
+    path = keep_map(index, made)
+    assert path != map_file(index, "pca")
+    found = kept_map(index)
+    assert found is not None and np.array_equal(found.places, now[0].places)
+
+
 def test_a_generation_that_is_swapped_in_has_its_own(index: Index) -> None:
     keep_map(index, made_map(index))
     other = nf.Index.beside(index.folder, None, dim=7)
@@ -81,7 +101,7 @@ def test_a_generation_that_is_swapped_in_has_its_own(index: Index) -> None:
     nf.Index.swap(index.folder)
     assert kept_map(index) is None
     made = made_map(index)
-    assert len(made.ids) == 9
+    assert len(made[0].ids) == 9
     keep_map(index, made)
     assert len(list(index.folder.rglob("map-pca.parquet"))) == 2
 
@@ -128,7 +148,7 @@ def test_who_writes_meanwhile_is_told(index: Index, monkeypatch: pytest.MonkeyPa
         return found
 
     monkeypatch.setattr("nearfar.index.kept_map.map_of", slow)
-    with pytest.raises(RunError, match="another process wrote to it"):
+    with pytest.raises(ChangedMeanwhileError, match="another process wrote to it"):
         made_map(index)
 
 
@@ -136,6 +156,6 @@ def test_who_writes_meanwhile_is_told(index: Index, monkeypatch: pytest.MonkeyPa
 def test_vectors_of_any_precision_have_a_map(tmp_path: Path, precision: str) -> None:
     with nf.Index.create(tmp_path / "q.index", None, dim=7, precision=precision) as quantised:
         quantised.add([{"id": f"r{i}"} for i in range(60)], drawn())
-        made = made_map(quantised)
+        made, _ = made_map(quantised)
         places = principal_axes(drawn())[0]
         assert made.places == pytest.approx(places[[int(name[1:]) for name in made.ids]], abs=2e-3)

@@ -189,6 +189,12 @@ DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
     "values of words": ({"values": {"mrr@10": ["a"] * N}}, "tasks.0.values.mrr@10.0 holds 'a'"),
     "no such document": ({"documents": []}, "tasks.0.rows.0: names documents that are not there"),
     "resamples without end": ({"resamples": 10**12}, "resamples or seed out of range"),
+    "clusters without end": ({"clusters": [10**30] * N}, "tasks.0.clusters: holds a number that is none of 20"),
+    "numbers without end": ({"values": {"mrr@10": [10**400] * N}}, "tasks.0"),
+    "some resamples": (
+        {"samples": {"auroc": {"whole": 0.5, "resampled": [0.5] * 7, "without": [0.5] * N}}},
+        "tasks.0.samples.auroc: of 7 resamples, not all",
+    ),
     "no clusters": ({"clusters": []}, "holds 20 rows of 0"),
 }
 
@@ -201,6 +207,37 @@ def test_damaged_rows_are_refused_by_name(kind: str, two: list[Path]) -> None:
         compared(two)
     assert str(error.value).startswith(str(two[1] / "rows.json"))
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_copy_of_a_run_differs_in_nothing(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / name, rows(values())) for name in "ab"]
+    (task,) = compared(folders)["tasks"]
+    gap = task["difference"]["b"]["mrr@10"]
+    assert gap["value"] == 0 and gap["low"] <= 0 <= gap["high"]
+    assert "cannot be told from" in task["sentences"][0]["text"]
+    found = task["rows"]["b"]
+    assert (found["better"], found["worse"], found["equal"]) == (0, 0, N) and found["wins"] == [] == found["losses"]
+
+
+def test_of_runs_of_one_row_nothing_is_said(tmp_path: Path) -> None:
+    one, two = (rows([value]) for value in (0.5, 1.0))
+    folders = [write_run(tmp_path / "a", one), write_run(tmp_path / "b", two)]
+    (task,) = compared(folders)["tasks"]
+    assert task["difference"]["b"]["mrr@10"] == {"value": 0.5, "low": None, "high": None}
+    assert task["sentences"][0]["outcome"] == "unknown"
+    assert task["rows"]["b"]["better"] == 1
+    assert "Nothing can be said of b beside a" in shown(folders)
+
+
+def test_metrics_of_another_k_are_not_compared(tmp_path: Path) -> None:
+    at_five = rows(values(), values={"mrr@5": np.array(values())})
+    folders = [write_run(tmp_path / "a", rows(values())), write_run(tmp_path / "b", at_five)]
+    (task,) = compared(folders)["tasks"]
+    assert list(task["difference"]["b"]) == ["alignment"]
+    assert task["metrics"]["a"]["mrr@5"] is None is task["metrics"]["b"]["mrr@10"]
+    assert task["sentences"][0]["text"] == "b and a share no metric."
+    assert task["rows"] == {}
+    assert "share no metric" in shown(folders) and "share no metric" in html(folders)
 
 
 def test_a_value_that_is_not_finite_is_null(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -180,3 +181,57 @@ def test_calls_run_one_at_a_time(held: Held) -> None:
         assert all(done.result(30) for done in [made.call(alone) for _ in range(8)])
     finally:
         made.close(30)
+
+
+def test_texts_pass_the_calls_that_wait_for_another_call(held: Held) -> None:
+    """With two threads one of them stays with the texts, however many calls wait; calls keep their order."""
+    go, order = threading.Event(), list[int]()
+    made = ModelThreads(held.encoded, held.dim, count=2)
+
+    def first() -> None:
+        assert go.wait(30)
+        order.append(0)
+
+    try:
+        calls = [made.call(first), *(made.call(partial(order.append, i)) for i in (1, 2))]
+        found = [submit(made, "a"), submit(made, "b c", "d")]
+        assert [job.result(30).failed for job in found] == [{}, {}]
+        assert not calls[0].done() and made.waiting == 2
+        go.set()
+        for call in calls:
+            call.result(30)
+        assert order == [0, 1, 2]
+    finally:
+        go.set()
+        made.close(30)
+    assert not made.are_alive
+
+
+def test_no_text_is_done_at_once(held: Held, threads: ModelThreads) -> None:
+    assert submit(threads).result(0).vectors.shape == (0, held.dim)
+    held.go.set()
+    assert submit(threads, "a").result(30).failed == {}
+
+
+def test_who_leaves_while_it_waits_holds_up_nobody(held: Held, threads: ModelThreads) -> None:
+    wait_at_barrier(held, threads)
+    left, stays = submit(threads, "a"), submit(threads, "b")
+    assert not left.cancel()  # a result can be set, whoever still waits for it
+    held.go.set()
+    assert np.array_equal(stays.result(30).vectors, held.of.embed(["b"]))
+
+
+def test_two_threads_end_with_all_that_waited_done(held: Held) -> None:
+    """Also where a batch of each fails as a whole, and calls wait among the texts."""
+    held.go.set()
+    made = ModelThreads(held.encoded, held.dim, batch_tokens=8, count=2)
+    jobs = [submit(made, f"a{i}", "poison", f"b{i} c", *["d e f g"] * 3) for i in range(20)]
+    calls = [made.call(partial(int, i)) for i in range(5)]
+    made.close(30)
+    assert not made.are_alive and made.waiting == 0
+    assert [call.result(0) for call in calls] == [0, 1, 2, 3, 4]
+    for i, job in enumerate(jobs):
+        done: EmbeddingJob = job.result(0)
+        texts = [f"a{i}", f"b{i} c", *["d e f g"] * 3]
+        assert done.failed == {1: "broken"}
+        assert np.array_equal(np.delete(done.vectors, 1, 0), held.of.embed(texts))

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from nearfar.index.filters import And
 from nearfar.index.index import Index
+from nearfar.index.parse_filter import parse
+from nearfar.serving.filter_routes import KeptCounts
 from nearfar.serving.service import Service
 from nearfar.uses.map import map_of_index
+from nearfar.vectors.corpus_map import CorpusMap, map_of
 from tests.serving.conftest import LEGS, TEXTS, Make
 from tests.serving.word_model import LONGEST, ServableWords
 
@@ -71,6 +75,83 @@ def test_counts_follow_what_is_written(coloured: TestClient) -> None:
     coloured.post("/documents", json={"documents": [{"id": "cat", "text": "a cat", "fields": {"colour": "blue"}}]})
     assert values(facets(coloured))["colour"] == {"red": 2, "grey": 1, "blue": 1}
     assert coloured.post("/facets", json={"conditions": ["colour = "]}).status_code == 400
+
+
+def test_counts_that_were_made_while_another_wrote_are_not_kept(client: TestClient) -> None:
+    """Without `cat` the rows have their first digest again, of which five rows would have been told from then on."""
+    index = client.app_state["service"].index
+    kept = KeptCounts(index)
+    with kept.now() as slow:
+        index.add([{"id": "cat", "text": "a cat", "legs": 4}])
+        assert slow.count(parse("legs = 4", index.fields)) == 3
+        with kept.now() as other:
+            assert other is not slow
+    index.delete(["cat"])
+    with kept.now() as now:
+        assert now.count(parse("legs = 4", index.fields)) == 2
+        assert now.values("legs", And(())) == {2: 2, 4: 2}
+    with kept.now() as again:
+        assert again is now
+
+
+def test_a_map_of_rows_that_change_meanwhile_is_to_be_made_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = client.app_state["service"].index
+
+    def slow(*given: Any) -> CorpusMap:
+        index.delete(["hen"])
+        return map_of(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nearfar.index.kept_map.map_of", slow)
+        answer = client.post("/map", json={"method": "pca"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "changed_meanwhile")
+    assert client.get("/map").status_code == 404
+    assert client.post("/map", json={"method": "pca"}).json() == {"method": "pca", "rows": 3}
+    assert client.get("/map").json()["ids"] == ["fox", "goose", "pig"]
+
+
+def test_what_is_asked_of_a_map_is_not_answered_by_another_one(client: TestClient) -> None:
+    """A page that has drawn a map would else make other rows faint, and place the query by other axes."""
+    client.post("/map", json={"method": "pca"})
+    of = {"map": client.get("/map").json()["map"]}
+    asked: dict[str, Any] = {"/map/passing": {"where": "legs = 2"}, "/map/place": {"text": "a fox"}}
+    before = {path: client.post(path, json=body | of).json() for path, body in asked.items()}
+    row = {"id": "ant", "text": "an ant", "fields": {"legs": 6}}
+    client.post("/documents", json={"documents": [row]})
+    assert [client.post(path, json=body | of).status_code for path, body in asked.items()] == [404, 404]
+    client.post("/map", json={"method": "pca"})
+    for path, body in asked.items():
+        answer = client.post(path, json=body | of)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "other_map")
+        assert client.post(path, json=body).status_code == 200  # of whichever there is
+    client.delete("/documents/ant")
+    client.post("/map", json={"method": "pca"})
+    assert {path: client.post(path, json=body | of).json() for path, body in asked.items()} == before
+
+
+def test_an_index_of_another_model_is_refused_until_the_server_starts_anew(client: TestClient) -> None:
+    index = client.app_state["service"].index
+    assert client.get("/ready").status_code == 200
+    with Index.beside(index.folder, ServableWords(8)) as other:
+        other.add([{"id": name, "text": f"{text} today"} for name, text in TEXTS.items()])
+    assert client.post("/search", json={"text": "a fox"}).status_code == 200
+    Index.swap(index.folder)
+    row = {"id": "cat", "text": "a cat"}
+    asked = [
+        client.post("/search", json={"text": "a fox"}),
+        client.post("/search", json={"text": "a fox", "mode": "words"}),
+        client.post("/search", json={"like": ["fox"]}),
+        client.post("/search", json={"vector": [1.0] * 16}),
+        client.post("/matches", json={"text": "a fox", "ids": ["fox"], "sentences": False}),
+        client.post("/documents", json={"documents": [row]}),
+        client.get("/ready"),
+    ]
+    said = [(answer.status_code, answer.json().get("error", {}).get("code")) for answer in asked]
+    assert said == [(503, "other_model")] * 4 + [(200, None)] + [(503, "other_model")] * 2
+    assert client.get("/index").json()["dim"] == 8  # what is there is told
+    assert client.post("/facets", json={}).json()["rows"] == 4
 
 
 def test_words_and_the_nearest_sentence_of_a_row(client: TestClient) -> None:

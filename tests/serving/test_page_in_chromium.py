@@ -244,6 +244,21 @@ def test_filters_make_the_other_points_of_the_map_faint(page: tuple[str, Tab]) -
     opened.wait("document.querySelectorAll('#map-tab .asked li').length === 10")
 
 
+def test_a_map_that_another_made_meanwhile_is_drawn_before_its_rows_are_told(tmp_path: Path) -> None:
+    with served(tmp_path) as address, tab(tmp_path) as opened:
+        opened.go(f"{address}/#tab=map&by=kind&q=red")
+        opened.wait("document.querySelector('#count')?.textContent === 'All 31 rows of the map'")
+        with Index.open(tmp_path / "animals.index", ServableWords(dim=24)) as other:
+            other.delete(["owl 0", "owl 1"])
+            map_of_index(other)
+        opened.go(f"{address}/#tab=map&by=kind&q=red&f.kind=owl")  # the same page, as only what is behind # is another
+        opened.wait("document.querySelector('#count')?.textContent === '4 rows meet the conditions'")
+        names = "[...document.querySelectorAll('#table tbody button')].map(one => one.textContent)"
+        assert sorted(opened.evaluate(names)) == [f"owl.md:{i}" for i in range(2, 6)]
+        opened.wait("document.querySelectorAll('#map-tab .asked li').length === 4")
+        assert opened.evaluate("document.getElementById('alert').hidden")
+
+
 def test_the_map_shows_rows_at_the_pointer_and_joins_the_query(page: tuple[str, Tab]) -> None:
     address, opened = page
     opened.go(f"{address}/#tab=map&q=grey+goose&by=kind")

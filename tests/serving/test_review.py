@@ -128,8 +128,58 @@ def test_two_tabs_lose_no_decision(place: Path) -> None:
     assert len(Decisions.read(queue.place).dropped[0]) == 20
 
 
+def test_of_two_who_decide_on_one_pair_the_second_is_told(client: Any, queue: ReviewQueue) -> None:
+    """Both saw an undecided pair; the second's verdict is not written, and no undo takes the first one's back."""
+    item = "/review/items/0"
+    first = client.put(item, json={"action": "keep", "seen": None})
+    assert (first.status_code, first.json()["action"]) == (200, "keep")
+    before = queue.place.read_bytes()
+    asked = [
+        client.put(item, json={"action": "drop", "seen": None}),
+        client.put(item, json={"action": "drop", "seen": "positive"}),
+        client.delete(item, params={"seen": "drop"}),
+    ]
+    for answer in asked:
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (409, "decided_meanwhile")
+        assert "somebody else decided: keep" in error["message"]
+    assert queue.place.read_bytes() == before
+    assert client.put(item, json={"action": "drop", "seen": "keep"}).json()["action"] == "drop"
+    assert client.delete(item, params={"seen": "drop"}).json()["action"] == "keep"
+    assert client.delete(item, params={"seen": "keep"}).json()["action"] is None  # the first decision of all
+    assert "took the decision back" in client.delete(item, params={"seen": "keep"}).json()["error"]["message"]
+    assert client.delete(item, params={"seen": "nothing"}).status_code == 400
+    assert queue.place.read_bytes() == b"" and len(Decisions.read(queue.place).dropped[0]) == 0
+
+
+def test_a_file_that_is_edited_meanwhile_is_taken_as_it_is(client: Any, queue: ReviewQueue) -> None:
+    """By an editor that ends lines as Windows does and begins with a mark, and by who deletes it."""
+    put(client, 0, "keep")
+    lines = queue.place.read_text(encoding="utf-8").replace('"keep"', '"drop"')
+    queue.place.write_text(f"\ufeff{lines}".replace("\n", "\r\n"), encoding="utf-8", newline="")
+    assert client.get("/review/items/0").json()["action"] == "drop"
+    put(client, 1, "keep")
+    assert queue.actions() == ["drop", "keep", None, None]
+    queue.place.unlink()
+    assert client.get("/review/items/1").json()["decided"] == 0
+    assert put(client, 2, "drop")["decided"] == 1
+    assert queue.actions() == [None, None, "drop", None]
+
+
+def test_decisions_about_another_data_set_stay_and_decide_nothing(place: Path, tmp_path: Path) -> None:
+    first = ReviewQueue.open(place)
+    first.decide(0, "drop")
+    other = tmp_path / "other.jsonl"
+    write_suspects([Suspect("elsewhere", "p", "n", {}, "above")], other)
+    queue = ReviewQueue.open(other, first.place)
+    assert queue.actions() == [None]
+    queue.decide(0, "positive")
+    assert first.actions()[0] == "drop"
+    assert pairs(Decisions.read(first.place).dropped) == {ids_of(suspects()[0])}
+
+
 def test_a_verdict_that_cannot_be_is_refused(client: Any, queue: ReviewQueue) -> None:
-    for body in ({"action": "delete"}, {}, {"action": None}, [1]):
+    for body in ({"action": "delete"}, {}, {"action": None}, [1], {"action": "keep", "seen": "x"}):
         assert client.put("/review/items/0", json=body).status_code == 400
     for number in ("4", "999999"):
         assert client.put(f"/review/items/{number}", json={"action": "keep"}).status_code == 404
@@ -159,7 +209,7 @@ def test_a_long_text_is_shown_in_part(place: Path, make: Make) -> None:
 def test_the_page_needs_no_key_and_its_items_do(make: Make, queue: ReviewQueue) -> None:
     app = {"routers": [review_routes.router(queue)], "open_paths": review_routes.OPEN_PATHS}
     client = make(app={**app, "keys": Keys([hashed("k")])})
-    for path in ("/review", "/review/review.js", "/review/review.css", "/review/page.css"):
+    for path in ("/review", "/page/review.js", "/page/review.css", "/page/api.js"):
         answer = client.get(path)
         assert answer.status_code == 200, path
         assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
@@ -169,8 +219,8 @@ def test_the_page_needs_no_key_and_its_items_do(make: Make, queue: ReviewQueue) 
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_reads_no_text_as_html(client: Any) -> None:
-    page, script = client.get("/review").text, client.get("/review/review.js").text
-    for text in (page, script, client.get("/review/review.css").text):
+    page, script = client.get("/review").text, client.get("/page/review.js").text
+    for text in (page, script, client.get("/page/review.css").text):
         assert "//" not in text.replace("// ", "") and "@import" not in text
     assert " style=" not in page and "<script>" not in page
     for unsafe in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):

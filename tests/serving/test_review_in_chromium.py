@@ -123,3 +123,24 @@ def test_a_listed_pair_is_dropped_or_kept(tmp_path: Path) -> None:
         assert pairs(Decisions.read(queue.place).dropped) == {ids_of(alone)}
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.problems == []
+
+
+def test_who_decides_second_sees_what_the_first_decided(site: tuple[str, ReviewQueue], tmp_path: Path) -> None:
+    address, queue = site
+    with tab(tmp_path) as page:
+        page.go(f"{address}/review")
+        at(page, 1)
+        queue.decide(0, "drop")  # in another tab
+        page.press("k")
+        page.wait("document.getElementById('alert').textContent.includes('somebody else decided: drop')")
+        at(page, 1)
+        assert page.evaluate("document.querySelector('[aria-pressed=true]').dataset.action") == "drop"
+        assert queue.actions()[0] == "drop"
+        page.press("k")  # now that it is seen
+        at(page, 2)
+        assert page.evaluate("document.getElementById('alert').hidden")
+        queue.decide(0, "positive")
+        page.press("u")
+        page.wait("!document.getElementById('alert').hidden")
+        at(page, 1)
+        assert queue.actions()[0] == "positive"

@@ -132,6 +132,14 @@ class Index(Upkeep, AbstractContextManager["Index"]):
         with self._opened.reading():
             return self._opened.folder.place(self._opened.number)
 
+    def refuse_another(self) -> None:
+        """Refuse to go on where a generation of another model was swapped in since this one was opened.
+
+        Errors: `OtherModelError`, an `InputError`.
+        """
+        with self._opened.reading() as (generation, _):
+            self._opened.refuse_another(generation)
+
     @property
     def fields(self) -> Kinds:
         """The kinds of the fields that rows may have, by name."""
@@ -214,9 +222,12 @@ class Index(Upkeep, AbstractContextManager["Index"]):
         return found
 
     def rows(self, size: int = 4096) -> Iterator[Rows]:
-        """Yield all rows with their vectors, at most `size` at a time, in any order."""
-        with self._opened.reading() as (_, store):
-            yield from store.backend.scan(size)
+        """Yield all rows with their vectors, at most `size` at a time, in any order, and each part as it is then.
+
+        Other threads may search and write between two parts. Errors: `ChangedMeanwhileError` where another
+        generation took the place of this one, or its rows were copied into new files (`optimise`).
+        """
+        return self._opened.rows(size)
 
     def search(
         self,

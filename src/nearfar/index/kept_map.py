@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.errors import RunError
+from nearfar.errors import ChangedMeanwhileError
 from nearfar.figures import mapping
 from nearfar.index.index import Index
 from nearfar.storage.folders import write_file_atomically
@@ -19,6 +19,7 @@ from nearfar.vectors.kept import NeighboursKept
 from nearfar.vectors.projection import PrincipalAxes, Values
 
 FORMAT = 1
+State = dict[str, Any]  # what a map depends on
 _NOTES = b"nearfar"  # the key of what the file says beside ids and places
 
 
@@ -27,16 +28,18 @@ def map_file(index: Index, method: str) -> Path:
     return index.place / f"map-{method}.parquet"
 
 
-def state(index: Index) -> dict[str, Any]:
+def state(index: Index) -> State:
     """Return what a map depends on: which generation, of which model's space, and the digest of its rows."""
     now = index.description
     return {"generation": index.place.name, "fingerprint": now.fingerprint, "rows": now.rows, "digest": now.digest}
 
 
-def made_map(index: Index, method: str = "pca", seed: int = 0) -> CorpusMap:
-    """Return the map of all rows of an index, made now. Memory is that of ids and places; of UMAP, of all vectors, too.
+def made_map(index: Index, method: str = "pca", seed: int = 0) -> tuple[CorpusMap, State]:
+    """Return the map of all rows of an index, made now, and the state that it is of.
 
-    Errors: those of `map_of`; `RunError` where another process writes meanwhile.
+    Memory is that of ids and places; of UMAP, of all vectors, too.
+
+    Errors: those of `map_of`; `ChangedMeanwhileError` where another process writes.
     """
     before, ids = state(index), [name for rows in index.rows() for name in rows.ids]
 
@@ -51,23 +54,28 @@ def made_map(index: Index, method: str = "pca", seed: int = 0) -> CorpusMap:
             raise  # nobody wrote meanwhile
         found = None
     if found is None or state(index) != before:
-        raise RunError(f"{index.folder}: another process wrote to it while its map was made; make the map again")
-    return found
+        raise ChangedMeanwhileError(
+            f"{index.folder}: another process wrote to it while its map was made; make the map again"
+        )
+    return found, before
 
 
-def keep_map(index: Index, made: CorpusMap) -> Path:
-    """Write a map beside the rows that it was just made of, and return the file.
+def keep_map(index: Index, made: tuple[CorpusMap, State]) -> Path:
+    """Write a map, as `made_map` gives it, beside the rows that it was made of, and return the file.
+
+    What was written to the index since then makes it a map of an earlier state, which `kept_map` does not give.
 
     Errors: `InputError` and `RunError` where it cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    axes = None if made.axes is None else {name: array.tolist() for name, array in vars(made.axes).items()}
-    notes = {"format": FORMAT, "state": state(index), "method": made.method, "axes": axes, "kept": asdict(made.kept)}
-    columns = {"id": pa.array(made.ids, pa.string()), "x": made.places[:, 0], "y": made.places[:, 1]}
+    found, of = made
+    axes = None if found.axes is None else {name: array.tolist() for name, array in vars(found.axes).items()}
+    notes = {"format": FORMAT, "state": of, "method": found.method, "axes": axes, "kept": asdict(found.kept)}
+    columns = {"id": pa.array(found.ids, pa.string()), "x": found.places[:, 0], "y": found.places[:, 1]}
     table = pa.table(columns).replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
-    path = map_file(index, made.method)
+    path = index.place.with_name(of["generation"]) / map_file(index, found.method).name
     with write_file_atomically(path) as aside:
         pq.write_table(table, aside, write_page_checksum=True)
     return path

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from nearfar.errors import InputError
+from nearfar.errors import ChangedMeanwhileError, InputError
 from nearfar.index.filters import Filter, checked
 from nearfar.index.folder import Generation, IndexFolder
-from nearfar.index.rows import Kinds
+from nearfar.index.rows import Kinds, Rows
 from nearfar.index.store import RowStore
+
+
+class OtherModelError(InputError):
+    """The generation that is searched now is of another model than the one that was opened."""
 
 
 class Opened:
@@ -31,6 +35,20 @@ class Opened:
         """Give the generation as it is now, and its store; threads take turns."""
         with self._turn:
             yield self._refreshed()
+
+    def rows(self, size: int) -> Iterator[Rows]:
+        """Yield all rows, as `Index.rows` does; between two parts other threads have their turn."""
+        with self.reading() as (_, store):
+            parts = store.backend.scan(size)
+        while True:
+            with self.reading() as (_, now):
+                if now is not store:
+                    what = "another generation took its place, or it got new fields, while its rows were read"
+                    raise ChangedMeanwhileError(f"{self.folder.path}: {what}; read them again")
+                rows = next(parts, None)
+            if rows is None:
+                return
+            yield rows
 
     @contextmanager
     def writing(self) -> Iterator[tuple[Generation, RowStore]]:
@@ -52,7 +70,7 @@ class Opened:
         """Refuse rows and queries where a generation of another model was swapped in since this one was opened."""
         if (now.fingerprint, now.dim) != self._space:
             what = f"a generation of another model has taken its place ({now.model or now.fingerprint})"
-            raise InputError(f"{self.folder.path}: {what}; open it again with that model")
+            raise OtherModelError(f"{self.folder.path}: {what}; open it again with that model")
 
     def add_fields(self, fields: Kinds) -> None:
         """Give rows further fields, while writing."""

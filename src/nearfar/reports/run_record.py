@@ -150,18 +150,8 @@ def _rows(folder: Path) -> dict[TaskKey, RowValues]:
 
 
 def _row_values(given: _Task, where: str) -> RowValues:
-    """Return the rows of a task. Errors: `InputError`: lists that are not of the task's n rows, by name."""
-    n, most = len(given["clusters"]), len(given["documents"])
-    lengths = {"rows": len(given["rows"])} | {f"values.{name}": len(of) for name, of in given["values"].items()}
-    wrong = next((name for name, length in lengths.items() if length != n), None)
-    if wrong is not None or not n:
-        raise InputError(f"{where}.{wrong or 'clusters'}: holds {lengths.get(wrong or '', n)} rows of {n}; {FIX}")
-    if not 1 <= given["resamples"] <= _MOST_RESAMPLES or given["seed"] < 0:
-        raise InputError(f"{where}: resamples or seed out of range; {FIX}")
-    for i, row in enumerate(given["rows"]):
-        places = [*row.get("expected", []), *row.get("found", [])]
-        if not all(0 <= place < most for place in places) or len(row.get("found", [])) != len(row.get("relevant", [])):
-            raise InputError(f"{where}.rows.{i}: names documents that are not there; {FIX}")
+    """Return the rows of a task. Errors: those of `_refuse_damaged`."""
+    _refuse_damaged(given, where)
     return RowValues(
         given["task"],
         given["kind"],
@@ -178,6 +168,26 @@ def _row_values(given: _Task, where: str) -> RowValues:
         [dict(row) for row in given["rows"]],
         given["documents"],
     )
+
+
+def _refuse_damaged(given: _Task, where: str) -> None:
+    """Refuse rows of a task that cannot be. Errors: `InputError`: lists that are not of the task's n rows, by name."""
+    n, most = len(given["clusters"]), len(given["documents"])
+    lengths = {"rows": len(given["rows"])} | {f"values.{name}": len(of) for name, of in given["values"].items()}
+    wrong = next((name for name, length in lengths.items() if length != n), None)
+    if wrong is not None or not n:
+        raise InputError(f"{where}.{wrong or 'clusters'}: holds {lengths.get(wrong or '', n)} rows of {n}; {FIX}")
+    if not all(0 <= cluster < n for cluster in given["clusters"]):
+        raise InputError(f"{where}.clusters: holds a number that is none of {n} rows' clusters; {FIX}")
+    if not 1 <= given["resamples"] <= _MOST_RESAMPLES or given["seed"] < 0:
+        raise InputError(f"{where}: resamples or seed out of range; {FIX}")
+    for name, one in given["samples"].items():
+        if len(one["resampled"]) not in (0, given["resamples"]):
+            raise InputError(f"{where}.samples.{name}: of {len(one['resampled'])} resamples, not all; {FIX}")
+    for i, row in enumerate(given["rows"]):
+        places = [*row.get("expected", []), *row.get("found", [])]
+        if not all(0 <= place < most for place in places) or len(row.get("found", [])) != len(row.get("relevant", [])):
+            raise InputError(f"{where}.rows.{i}: names documents that are not there; {FIX}")
 
 
 def _array(values: Sequence[float | None]) -> Values:

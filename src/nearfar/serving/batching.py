@@ -41,7 +41,7 @@ class Draining(Exception):
     """No more is taken: the server ends."""
 
 
-@dataclass
+@dataclass(eq=False)
 class EmbeddingJob:
     """The n texts of a request. vectors: (n, d), whole when `done` has a result. failed: why a row has none."""
 
@@ -61,9 +61,9 @@ class EmbeddingJob:
         return rows
 
 
-@dataclass
+@dataclass(eq=False)
 class Call:
-    """Something else that the model's thread runs, alone: a cross-encoder's scores."""
+    """Something else that a thread of the model runs: a cross-encoder's scores."""
 
     function: Callable[[], Any]
     done: Future[Any] = field(default_factory=Future)
@@ -103,8 +103,7 @@ class ModelThreads:
         self._running = 0  # batches and calls
         self._rate = 1000.0  # tokens a second, as measured lately
         self._changed = threading.Condition()
-        self._calling = threading.Lock()
-        self._draining = False
+        self._calling = self._draining = False
         names = [f"nearfar-model-{number}" for number in range(count)]
         self._threads = [threading.Thread(target=self._loop, name=name, daemon=True) for name in names]
         for thread in self._threads:
@@ -124,6 +123,9 @@ class ModelThreads:
         """Let n texts wait for their vectors. costs: their tokens (n,). Errors: `QueueFull`, `Draining`."""
         n = len(costs)
         job = EmbeddingJob(inputs, costs, np.empty((n, self.dim), np.float32), left=n)
+        if not n:
+            job.done.set_result(job)
+            return job.done
         self._add(job, n, int(costs.sum()))
         return job.done
 
@@ -161,11 +163,10 @@ class ModelThreads:
         while (taken := self._take()) is not None:
             with self._changed:
                 # What comes alone has all cores; a thread that waits for a core would hold up the others.
-                shared_by = 1 if self._running == 1 and not self._waiting else len(self._threads)
+                shared_by = 1 if self._running == 1 and self._first() is None else len(self._threads)
             self._share(shared_by)
             if isinstance(taken, Call):
-                with self._calling:
-                    _run_call(taken)
+                _run_call(taken)
                 tokens = 0
             else:
                 rows, tokens, start = *_size(taken), time.monotonic()
@@ -176,35 +177,50 @@ class ModelThreads:
                 if tokens:
                     self._rate = 0.8 * self._rate + 0.2 * self._running * tokens / spent
                 self._running -= 1
+                if isinstance(taken, Call):
+                    self._calling = False
+                    self._changed.notify()  # the next call, which had to wait for this one
 
     def _take(self) -> list[Part] | Call | None:
         """Return the next batch or call; None when there will be none."""
         with self._changed:
-            while not self._waiting and not self._draining:
+            while (first := self._first()) is None and (self._waiting or not self._draining):
                 self._changed.wait()
-            if not self._waiting:
+            if first is None:
                 return None
             self._running += 1
-            first = self._waiting[0]
             if isinstance(first, Call):
-                self._waiting.popleft()
+                self._calling = True
+                self._waiting.remove(first)
                 self._rows -= 1
-                return first
-            batch: list[Part] = []
-            room = max(1, self.batch_tokens // len(self._threads))
-            while room > 0 and self._waiting and isinstance(job := self._waiting[0], EmbeddingJob):
-                rows = job.take(room, at_least=0 if batch else 1)
-                if rows.start < rows.stop:
-                    batch.append((job, rows))
-                    room -= int(job.costs[rows].sum())
-                if job.taken < len(job.costs):
-                    break
-                self._waiting.popleft()
-            taken_rows, taken_tokens = _size(batch)
-            self._rows, self._tokens = self._rows - taken_rows, self._tokens - taken_tokens
+                taken: list[Part] | Call = first
+            else:
+                taken = self._batch(first)
             if self._waiting:
                 self._changed.notify()  # a large request is announced once, and may be work for several threads
-            return batch
+            return taken
+
+    def _first(self) -> EmbeddingJob | Call | None:
+        """Return the oldest that may run now: while a call runs, texts pass those that wait for its end."""
+        return next((one for one in self._waiting if not (self._calling and isinstance(one, Call))), None)
+
+    def _batch(self, first: EmbeddingJob) -> list[Part]:
+        """Take the rows of a job, and of those that follow it up to the next call, as far as their tokens fit."""
+        batch: list[Part] = []
+        room = max(1, self.batch_tokens // len(self._threads))
+        job: EmbeddingJob | Call | None = first
+        while room > 0 and isinstance(job, EmbeddingJob):
+            rows = job.take(room, at_least=0 if batch else 1)
+            if rows.start < rows.stop:
+                batch.append((job, rows))
+                room -= int(job.costs[rows].sum())
+            if job.taken < len(job.costs):
+                break
+            self._waiting.remove(job)
+            job = self._first()
+        taken_rows, taken_tokens = _size(batch)
+        self._rows, self._tokens = self._rows - taken_rows, self._tokens - taken_tokens
+        return batch
 
     def _run(self, batch: list[Part]) -> None:
         """Compute a batch; where that raises, its texts one by one, so that only those fail which are to blame."""

@@ -10,9 +10,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _TOKENS = (16, 64, 256, 1024, 2048, 4096, 8192, 16384)
-_KINDS = {400: "invalid", 401: "key", 404: "not_found", 408: "slow", 413: "too_large", 429: "queue_full", 499: "gone"}
-_METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS"})  # by name; a caller could make up any number more
-_KINDS |= {500: "server", 503: "draining"}
+_KINDS = {
+    400: "invalid",
+    401: "key",
+    404: "not_found",
+    408: "slow",
+    409: "conflict",
+    413: "too_large",
+    429: "queue_full",
+    499: "gone",
+    500: "server",
+    503: "unavailable",
+}
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"})  # a caller could make up any number more
 
 
 class RequestCounts:

@@ -12,11 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from nearfar.errors import InputError
+from nearfar.errors import ChangedMeanwhileError, InputError, NearfarError
+from nearfar.index.opened import OtherModelError
 from nearfar.serving.batching import Draining, QueueFull
 
 INVALID, SERVER = "invalid_request_error", "server_error"
 FAILED = "the server failed on this request; its log says why"
+CHANGED = "another wrote to the index, while it was read for this request; ask again"
+SWAPPED = "the index is now one of another model than this server has; start it again with that model"
 LATER = "the server ends, and takes no more requests"
 NO_OBJECT = "the body is no JSON object; send one, with the header Content-Type: application/json"
 LONGEST = 600  # characters of a message, which may quote what was sent
@@ -69,6 +72,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "This server only reads.",
         404: "There is no such thing.",
         401: "No key, or an unknown one.",
+        409: "Another has written, or decided, meanwhile.",
         408: "The body did not come in time.",
         413: "The body is too large.",
         429: "Too much waits already; Retry-After says when to try again.",
@@ -85,7 +89,7 @@ def install(app: FastAPI, hidden: Sequence[str]) -> None:
     async def answered(_: Request, error: Exception) -> Response:
         return to_api_error(error, hidden).response()
 
-    for kind in (ApiError, RequestValidationError, HTTPException, InputError, QueueFull, Draining):
+    for kind in (ApiError, RequestValidationError, HTTPException, NearfarError, QueueFull, Draining):
         app.add_exception_handler(kind, answered)
 
 
@@ -101,6 +105,10 @@ def to_api_error(error: Exception, hidden: Sequence[str] = ()) -> ApiError:
         return queue_full(error)
     if isinstance(error, Draining):
         return draining()
+    if isinstance(error, OtherModelError):
+        return ApiError(503, SWAPPED, code="other_model")
+    if isinstance(error, ChangedMeanwhileError):
+        return ApiError(409, CHANGED, code="changed_meanwhile")
     if isinstance(error, InputError) and not any(path in str(error) for path in hidden):
         return ApiError(400, str(error))
     log.error("a request failed", exc_info=error)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, StringConstraints
@@ -60,18 +61,15 @@ class Facets(BaseModel):
 
 
 class RowCounts:
-    """Counts of an index's rows, kept as long as nothing is written to it."""
+    """Counts of an index's rows in one state of it, each counted once. Threads may share it."""
 
     def __init__(self, index: Index) -> None:
-        self._index, self._digest = index, ""
+        self._index = index
         self._counts: dict[str, int] = {}
-        self._values: dict[tuple[str, str], list[ValueCount] | None] = {}
+        self._values: dict[tuple[str, str], dict[Any, int] | None] = {}
 
-    def refresh(self) -> None:
-        """Forget what was counted before another write."""
-        now = self._index.description.digest
-        if now != self._digest or len(self._counts) + len(self._values) > _MOST_KEPT:
-            self._digest, self._counts, self._values = now, {}, {}
+    def __len__(self) -> int:
+        return len(self._counts) + len(self._values)
 
     def count(self, where: Filter) -> int:
         """Return how many rows meet a filter."""
@@ -80,32 +78,52 @@ class RowCounts:
             self._counts[key] = self._index.count(where)
         return self._counts[key]
 
-    def values(self, field: str, where: Filter) -> list[ValueCount] | None:
-        """Return the values of a field in the rows that meet a filter; None where there are many."""
+    def values(self, field: str, where: Filter) -> dict[Any, int] | None:
+        """Return how many of the rows that meet a filter have each value of a field; None where values are many."""
         key = field, written(where)
         if key not in self._values:
-            found = self._index.value_counts(field, where, most=MOST_VALUES)
-            counts = None if found is None else [ValueCount(value=value, count=n) for value, n in found.items()]
-            self._values[key] = counts
+            self._values[key] = self._index.value_counts(field, where, most=MOST_VALUES)
         return self._values[key]
+
+
+class KeptCounts:
+    """The counts of an index as it is now, kept until something is written to it."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._kept = "", RowCounts(index)  # with the digest of the rows
+
+    @contextmanager
+    def now(self) -> Iterator[RowCounts]:
+        """Give the counts of the rows as they are now. What was counted while another wrote is not kept."""
+        digest, (of, counts) = self._index.description.digest, self._kept
+        if digest != of or len(counts) > _MOST_KEPT:
+            counts = RowCounts(self._index)
+        yield counts
+        is_same = self._index.description.digest == digest
+        self._kept = (digest, counts) if is_same else ("", RowCounts(self._index))
 
 
 def router(index: Index) -> APIRouter:
     """Return the route."""
-    routes, counts = APIRouter(tags=["index"]), RowCounts(index)
+    routes, kept = APIRouter(tags=["index"]), KeptCounts(index)
 
     @routes.post("/facets", response_model=Facets, responses=responses())
     async def facets(request: FacetRequest) -> Facets:
         """Count rows by the values of their fields, and by each of some conditions."""
-        return await run_in_threadpool(_counted, index, counts, request.conditions)
+        return await run_in_threadpool(_kept_or_counted, index, kept, request.conditions)
 
     return routes
+
+
+def _kept_or_counted(index: Index, kept: KeptCounts, conditions: Sequence[str]) -> Facets:
+    with kept.now() as counts:
+        return _counted(index, counts, conditions)
 
 
 def _counted(index: Index, counts: RowCounts, conditions: Sequence[str]) -> Facets:
     fields = index.fields
     given = [parse(each, fields) for each in conditions]
-    counts.refresh()
     rows, matching = counts.count(And(())), counts.count(And(tuple(given)))
     each = [
         ConditionCount(where=text, alone=counts.count(one), without=counts.count(And((*given[:i], *given[i + 1 :]))))
@@ -114,11 +132,11 @@ def _counted(index: Index, counts: RowCounts, conditions: Sequence[str]) -> Face
     found = []
     for name, kind in fields.items():
         among = counts.values(name, And(()))
-        if not among or (len(among) == 1 and among[0].count == rows):  # many values, none, or the same one everywhere
+        if not among or list(among.values()) == [rows]:  # many values, none, or the same one everywhere
             continue
         others = And(tuple(one for one in given if fields_of(one) != {name}))
-        left = {one.value: one.count for one in counts.values(name, others) or []}
-        values = [ValueCount(value=one.value, count=left.get(one.value, 0)) for one in among]
+        left = counts.values(name, others) or {}
+        values = [ValueCount(value=value, count=left.get(value, 0)) for value in among]
         values.sort(key=lambda one: -one.count)
         found.append(Facet(field=name, kind=kind, values=values))
     return Facets(rows=rows, matching=matching, conditions=each, facets=found)

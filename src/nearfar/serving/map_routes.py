@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import orjson
@@ -11,6 +13,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from nearfar.column import Ids
 from nearfar.index.index import Index
 from nearfar.index.kept_map import kept_map, state
 from nearfar.reports.map import beginning, drawing, place_drawn, rows_shown
@@ -47,13 +50,14 @@ class KeptShare(BaseModel):
 class DrawnMap(BaseModel):
     """Where rows lie, compactly.
 
-    rows: of the map; shown: of them, drawn by chance where there are many. shares: of the variance along both axes.
-    xy: base64 of 2 * shown little-endian 16-bit numbers. value: base64 of 32-bit numbers, which of `names` each row
-    has. colours: CSS variables by value, the last one of all further values. labels: what rows of documents are called,
-    their files and lines.
+    map: a hash by which this map is known from others of the index. rows: of the map; shown: of them, drawn by chance
+    where there are many. shares: of the variance along both axes. xy: base64 of 2 * shown little-endian 16-bit numbers.
+    value: base64 of 32-bit numbers, which of `names` each row has. colours: CSS variables by value, the last one of all
+    further values. labels: what rows of documents are called, their files and lines.
     """
 
     method: str
+    map: str
     rows: int
     shown: int
     kept: KeptShare
@@ -77,19 +81,24 @@ class MapRequest(Body):
 
 
 class PlaceRequest(Body):
-    """A query, a text or a picture's file in base64, to be placed on the map."""
+    """A query, a text or a picture's file in base64, to be placed on the map.
+
+    map: of the one that is drawn; 409, if another one is kept now. Without it none is asked for.
+    """
 
     text: Text | None = None
     image: str | None = None
     method: Method = "pca"
+    map: str | None = None
     where: Where | None = None
 
 
 class FilterRequest(Body):
-    """Which rows of the map are asked for, in the words of a search's `where`."""
+    """Which rows of the map are asked for, in the words of a search's `where`. map: as of `PlaceRequest`."""
 
     where: Where
     method: Method = "pca"
+    map: str | None = None
 
 
 class PassingRows(BaseModel):
@@ -125,17 +134,36 @@ class MapMade(BaseModel):
     rows: int
 
 
+@dataclass(frozen=True)
+class ShownMap:
+    """A map, which of its rows (m,) are shown, and a hash of where each of its rows lies."""
+
+    found: CorpusMap
+    shown: Ids
+    hash: str
+
+    @classmethod
+    def of(cls, found: CorpusMap) -> Self:
+        """Return what is shown of a map."""
+        known = blake2b("\0".join(found.ids).encode(), digest_size=16)
+        known.update(found.places.tobytes())
+        return cls(found, rows_shown(len(found.ids), None), known.hexdigest())
+
+
 class ServedMap:
     """The map that is kept of an index, read once as long as the index stays as it is."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._read: tuple[Any, CorpusMap, Any] | None = None  # with the rows that are shown
+        self._read: tuple[Any, ShownMap] | None = None  # with its method and the state of the index
 
-    def of(self, method: Method) -> tuple[CorpusMap, Any]:
-        """Return a map and which of its rows (m,) are shown. Errors: `ApiError` where none is kept."""
-        key = method, state(self._index)
-        if self._read is None or self._read[0] != key:
+    def of(self, method: Method, asked: str | None = None) -> ShownMap:
+        """Return the map. asked: the hash of the one that a caller has.
+
+        Errors: `ApiError` where none is kept, or another one than was asked for.
+        """
+        key, read = (method, state(self._index)), self._read
+        if read is None or read[0] != key:
             found = kept_map(self._index, method)
             if found is None:
                 option = "" if method == "pca" else f" --method {method}"
@@ -145,8 +173,11 @@ class ServedMap:
                     f"nearfar map {self._index.folder.name}{option}, or POST /map",
                     code="no_map",
                 )
-            self._read = key, found, rows_shown(len(found.ids), None)
-        return self._read[1:]
+            # Other threads may read another map meanwhile: this one is returned, whatever is remembered.
+            self._read = read = key, ShownMap.of(found)
+        if asked not in (None, read[1].hash):
+            raise ApiError(409, "another map is kept now than the one that was asked for; GET /map", code="other_map")
+        return read[1]
 
 
 def router(service: Service, index: Index) -> APIRouter:
@@ -158,19 +189,19 @@ def router(service: Service, index: Index) -> APIRouter:
         """Give the map that is kept of the index as it is now."""
         return Response(await run_in_threadpool(_drawn, index, served, method, by), media_type=JSON)
 
-    @routes.post("/map", response_model=MapMade, responses=responses(403))
+    @routes.post("/map", response_model=MapMade, responses=responses(403, 409))
     async def make(request: MapRequest) -> MapMade:
         """Make the map of the two principal axes, and keep it beside the rows."""
         refuse_writing(service)
         found, _ = await run_in_threadpool(map_of_index, index, request.method)
         return MapMade(method=found.method, rows=len(found.ids))
 
-    @routes.post("/map/passing", response_model=PassingRows, responses=responses(404))
+    @routes.post("/map/passing", response_model=PassingRows, responses=responses(404, 409))
     async def passing(request: FilterRequest) -> PassingRows:
         """Say which rows of the map meet a filter."""
         return await run_in_threadpool(_passing, index, served, request)
 
-    @routes.post("/map/place", response_model=Placed, responses=responses(404))
+    @routes.post("/map/place", response_model=Placed, responses=responses(404, 409))
     async def place(request: PlaceRequest) -> Placed:
         """Place a query on the map."""
         return await run_in_threadpool(_placed, index, served, request)
@@ -179,10 +210,12 @@ def router(service: Service, index: Index) -> APIRouter:
 
 
 def _drawn(index: Index, served: ServedMap, method: Method, by: str | None) -> bytes:
-    found, shown = served.of(method)
+    read = served.of(method)
+    found, shown = read.found, read.shown
     rows, legend = drawing(found, rows_of_index(index, found, shown, by))
     facts = {
         "method": found.method,
+        "map": read.hash,
         "rows": len(found.ids),
         "shown": len(shown),
         "kept": found.kept,
@@ -193,17 +226,19 @@ def _drawn(index: Index, served: ServedMap, method: Method, by: str | None) -> b
 
 
 def _passing(index: Index, served: ServedMap, request: FilterRequest) -> PassingRows:
-    found, shown = served.of(request.method)
-    meets = np.zeros(len(found.ids), bool)
-    meets[[found.rows[name] for name in index.ids(request.where) if name in found.rows]] = True
-    mask = meets[shown]  # (m,)
+    read = served.of(request.method, request.map)
+    place = read.found.rows
+    meets = np.zeros(len(place), bool)
+    meets[[place[name] for name in index.ids(request.where) if name in place]] = True
+    mask = meets[read.shown]  # (m,)
     return PassingRows(matching=int(mask.sum()), mask=base64.b64encode(np.packbits(mask).tobytes()).decode())
 
 
 def _placed(index: Index, served: ServedMap, request: PlaceRequest) -> Placed:
     if (request.text is None) == (request.image is None):
         raise ApiError(400, "give one of text, image", param="text")
-    found, shown = served.of(request.method)
+    read = served.of(request.method, request.map)
+    found, shown = read.found, read.shown
     vector = index.embed(request.text if request.image is None else picture(request.image, "image"))
     hits = index.search(vector, NEIGHBOURS, mode="vectors", where=request.where)
     rows = np.array([found.rows[hit.id] for hit in hits if hit.id in found.rows], np.int64)  # others were just written

@@ -43,7 +43,7 @@ def router(service: Service) -> APIRouter:
     """Return the routes: the page of an index at `/`, the description of the interface at `/docs`, and their files."""
     routes = APIRouter(include_in_schema=False)
     for path, name in _places(service):
-        routes.add_api_route(path, _answer(name), methods=["GET"], name=name)
+        routes.add_api_route(path, file_answer(name), methods=["GET"], name=name)
     return routes
 
 
@@ -59,7 +59,8 @@ def _file_places() -> dict[str, str]:
     return {PLACE + name: name for name in page_files() if not name.endswith(".html")}
 
 
-def _answer(name: str) -> Callable[[], Awaitable[Response]]:
+def file_answer(name: str) -> Callable[[], Awaitable[Response]]:
+    """Return what answers with a file of the page."""
     data, kind = page_files()[name]
 
     async def answer() -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,8 @@ from nearfar.mining.review_file import read_suspects
 from nearfar.mining.suspects import Suspect
 from nearfar.positives.relations.decisions import PairIds, lines_of, pair_ids
 from nearfar.storage.folders import write_text
+
+ANY = "any"  # of the action that a caller has seen: whichever holds
 
 
 class ReviewQueue:
@@ -47,20 +50,39 @@ class ReviewQueue:
         known = {pair: action for _, pair, action in self._lines()}
         return [known.get(pair) for pair in self._pairs]
 
-    def decide(self, number: int, action: str) -> None:
-        """Append a decision; the last line about a pair holds. Errors: those of `Decisions.read` and of writing."""
+    def decide(self, number: int, action: str, seen: str | None = ANY) -> bool:
+        """Append a decision; the last line about a pair holds.
+
+        seen: the action that the caller has seen, None where there was none. Where another one holds now, as of
+        another tab, nothing is written.
+
+        Returns whether it was written. Errors: those of `Decisions.read` and of writing.
+        """
         one = self.suspects[number]
         row = {"query": one.query, "negative": one.negative, "positive": one.positive, "action": action}
         with self._lock:
-            self._write([*(line for line, _, _ in self._lines()), json.dumps(row, ensure_ascii=False)])
+            lines = self._lines()
+            if is_seen := seen in (ANY, self._last(lines, number)[1]):
+                self._write([*(line for line, _, _ in lines), json.dumps(row, ensure_ascii=False)])
+        return is_seen
 
-    def undo(self, number: int) -> None:
-        """Take back the last decision about a suspect; the one before it holds again, if any."""
+    def undo(self, number: int, seen: str | None = ANY) -> bool:
+        """Take back the last decision about a suspect; the one before it holds again, if any. seen: as of `decide`."""
         with self._lock:
             lines = self._lines()
-            last = max((i for i, line in enumerate(lines) if line[1] == self._pairs[number]), default=None)
-            if last is not None:
+            last, action = self._last(lines, number)
+            is_seen = seen in (ANY, action)
+            if is_seen and last is not None:
                 self._write([line for i, (line, _, _) in enumerate(lines) if i != last])
+        return is_seen
+
+    def _last(self, lines: Sequence[tuple[str, PairIds, str]], number: int) -> tuple[int | None, str | None]:
+        """Return which line about a suspect holds, and its action."""
+        for i in reversed(range(len(lines))):
+            _, pair, action = lines[i]
+            if pair == self._pairs[number]:
+                return i, action
+        return None, None
 
     def _lines(self) -> list[tuple[str, PairIds, str]]:
         return lines_of(self.place) if self.place.is_file() else []

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from nearfar.serving.errors import ApiError, draining, responses
 from nearfar.serving.service import Service
@@ -33,11 +34,13 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/ready", response_model=Status, responses=responses())
     async def ready() -> dict[str, Any]:
-        """Embed a tiny text by way of the queue, and say whether that worked."""
+        """Embed a tiny text by way of the queue, and say whether that worked, and whether it may search its index."""
         if service.gate.draining:
             raise draining()
         if not service.threads.are_alive:
             raise ApiError(503, "a thread of the model has ended")
+        if service.index is not None:
+            await run_in_threadpool(service.index.refuse_another)
         try:
             if service.model is not None and service.model.reads_texts:
                 await asyncio.wait_for(service.model.embed([TINY], truncate=True), PATIENCE)

@@ -35,10 +35,10 @@ def map_of_index(index: Index, method: str = "pca") -> tuple[CorpusMap, Path | N
         return known, map_file(index, method)
     made = made_map(index, method)
     try:
-        return made, keep_map(index, made)
+        return made[0], keep_map(index, made)
     except NearfarError as error:  # such as a folder that only others may write
         warnings.warn(f"the map is not kept: {error}", stacklevel=2)
-        return made, None
+        return made[0], None
 
 
 def query_of_index(index: Index, found: CorpusMap, query: Any, k: int = 10) -> MapQuery:

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.errors import InputError, listed
+from nearfar.errors import ChangedMeanwhileError, InputError, listed
 from nearfar.index.backends.approximate import Effort
 from nearfar.index.backends.backend_settings import exact_settings
 from nearfar.index.backends.codes import first_coordinates
@@ -117,14 +117,21 @@ class Exact:
             return self._table.value_counts(field, where, most)
 
     def scan(self, size: int = 4096) -> Iterator[Rows]:
-        """Yield all rows with their vectors, at most `size` at a time, in the order in which they were written."""
+        """Yield all rows with their vectors, at most `size` at a time, in the order in which they were written.
+
+        Errors: `ChangedMeanwhileError` where they were copied into new files, in which their slots are others.
+        """
         after = -1
+        begun: int | None = None  # the number of the files
         while True:
-            page, rows = self._read(lambda state, after=after: self._page(state, after, size))  # type: ignore[misc]
+            files, page, rows = self._read(lambda state, after=after: self._page(state, after, size))  # type: ignore[misc]
+            if begun not in (None, files):
+                what = "its rows were copied into new files while they were read; read them again"
+                raise ChangedMeanwhileError(f"{self.place}: {what}")
             if not page:
                 return
             yield rows
-            after = page[-1]
+            after, begun = page[-1], files
 
     def nearest(
         self,
@@ -253,12 +260,12 @@ class Exact:
             self._live = state.version, living
         return self._live[1]
 
-    def _page(self, state: State, after: int, size: int) -> tuple[list[int], Rows]:
+    def _page(self, state: State, after: int, size: int) -> tuple[int, list[int], Rows]:
         page = self._table.page(after, size)
         slots, rows = [slot for slot, _ in page], [row for _, row in page]
         fields = {name: [row.fields.get(name) for row in rows] for name in self._table.fields}
         vectors = self._vectors(state, np.array(slots, np.int64))
-        return slots, Rows([row.id for row in rows], vectors, [row.text for row in rows], fields)
+        return state.files, slots, Rows([row.id for row in rows], vectors, [row.text for row in rows], fields)
 
     def _vectors(self, state: State, slots: Slots) -> Vectors:
         return self._open(state.files).vectors(state.next_slot, slots)

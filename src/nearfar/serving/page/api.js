@@ -12,13 +12,13 @@ export class ServerError extends Error {
   }
 }
 
-// body: what is sent as JSON; without one it is a GET. Errors: ServerError; an AbortError where signal says so.
-export async function ask(path, body, signal) {
+// body: what is sent as JSON. Errors: ServerError; an AbortError where signal says so.
+export async function ask(path, body, signal, method = body ? "POST" : "GET") {
   for (;;) {
     const key = sessionStorage.getItem(KEPT), headers = {};
     if (key) headers.Authorization = `Bearer ${key}`;
     if (body) headers["Content-Type"] = "application/json";
-    const answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+    const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
     if (answer.status === 401) {
       await keyFor(key);
       continue;

@@ -4,17 +4,17 @@ import { $, button, counted, make, number, percent } from "./element.js";
 import { pointMap } from "./map.js";
 import { mapTable, placeTip } from "./map_table.js";
 
-let drawn = null; // {key, where, ask(place or null), among(mask or null, how many)}
+let drawn = null; // {key, map, where, ask(place or null), among(mask or null, how many), again()}
 
 // by: the field of the colours, or "". coloured: fields that may be one. change: takes what of the state is to be other.
 export async function showMap(index, by, coloured, change) {
   if (drawn?.key === by) return;
-  drawn = { key: by, where: null, ask() {}, among() {} };
+  drawn = { key: by, where: null, ask() {}, among() {}, again: () => change({}) };
   const place = $("map-tab");
   place.setAttribute("aria-busy", "true");
   try {
     const found = await ask("map" + (by ? `?by=${encodeURIComponent(by)}` : ""));
-    if (drawn.key === by) draw(place, found, by, coloured, change);
+    if (drawn?.key === by) draw(place, found, by, coloured, change);
   } catch (error) {
     drawn = null;
     if (error.code !== "no_map") throw error;
@@ -73,6 +73,7 @@ function draw(place, found, by, coloured, change) {
     else only.delete(at);
     map.only(only.size ? only : null);
   }));
+  drawn.map = found.map;
   drawn.ask = placed => {
     const rows = (placed?.near ?? []).map(one => rowOf.get(one.id)).filter(row => row !== undefined);
     map.ask(placed && { x: placed.x, y: placed.y, rows });
@@ -132,13 +133,28 @@ function lede({ kept, rows, shown, shares }) {
 
 // query: {text} or {image}, or null for none. where: the conditions, or null; those of the nearest rows, too.
 export async function askMap(query, where, signal) {
-  if (drawn) drawn.ask(query && await ask("map/place", { ...query, where }, signal));
+  if (drawn) drawn.ask(query && await asked("map/place", { ...query, where }, signal));
+}
+
+// Asks about the map that is drawn. Where another one is kept meanwhile, that one is drawn instead.
+async function asked(path, body, signal) {
+  const before = drawn;
+  try {
+    return await ask(path, { ...body, map: before.map }, signal);
+  } catch (error) {
+    if (!["other_map", "no_map"].includes(error.code)) throw error;
+    if (drawn === before) {
+      drawn = null;
+      before.again();
+    }
+    throw new DOMException(error.message, "AbortError"); // what was asked of the old map is of no use
+  }
 }
 
 // The rows that do not meet the conditions become faint; null: there are none.
 export async function filterMap(where, signal) {
   if (!drawn || drawn.where === where) return; // what is selected stays
-  const map = drawn, answer = where === null ? null : await ask("map/passing", { where }, signal);
+  const map = drawn, answer = where === null ? null : await asked("map/passing", { where }, signal);
   map.where = where;
   if (!answer) return map.among(null, 0);
   const bytes = Uint8Array.from(atob(answer.mask), letter => letter.charCodeAt(0));

@@ -1,6 +1,8 @@
 // One pair at a time: a key a verdict. What comes from data is only ever set as text.
-const $ = id => document.getElementById(id);
-const KEPT = "nearfar-key", KEYS_OFF = "nearfar-review-keys-off";
+import { ask } from "./api.js";
+import { $ } from "./element.js";
+
+const KEYS_OFF = "nearfar-review-keys-off";
 const SAID = { positive: "Taken for an answer", drop: "Dropped", keep: "Kept" };
 // What is said of a mined negative, and of a pair that the data lists.
 const MINED = { "positive-name": "Known answer", "negative-name": "Mined negative: does it answer, too?", "drop-means": "neither: never used for this query", "keep-means": "rightly a negative" };
@@ -9,35 +11,10 @@ const REASONS = {
   above: "It scores above the known answer.",
   both: "Two independent scorers find it as close as the known answer.",
 };
-const decided = []; // numbers, in the order in which this tab decided on them
+let decided = []; // {number, action} of what this tab decided, in that order
 let shown = null, busy = false;
 
-async function ask(number, method = "GET", body) {
-  for (;;) {
-    const key = sessionStorage.getItem(KEPT), headers = {};
-    if (key) headers.Authorization = `Bearer ${key}`;
-    if (body) headers["Content-Type"] = "application/json";
-    const answer = await fetch(`review/items/${number}`, { method, headers, body: body && JSON.stringify(body) });
-    if (answer.status === 401) {
-      await askForKey();
-      continue;
-    }
-    const facts = await answer.json().catch(() => null);
-    if (answer.ok) return facts;
-    throw Object.assign(new Error(facts?.error?.message || `the server answered ${answer.status}`), { status: answer.status });
-  }
-}
-
-function askForKey() {
-  return new Promise(resolve => {
-    $("key-dialog").addEventListener("close", () => {
-      sessionStorage.setItem(KEPT, $("key").value.trim());
-      $("key").value = "";
-      resolve();
-    }, { once: true });
-    $("key-dialog").showModal();
-  });
-}
+const itemAt = (number, seen) => `review/items/${number}${seen ? `?seen=${seen}` : ""}`;
 
 // The item in the address counts from 1, as people do.
 const wanted = () => Math.max(0, (Number.parseInt(location.hash.slice(1), 10) || 1) - 1);
@@ -59,7 +36,7 @@ async function doing(what) {
 
 async function open(number, said = "") {
   if (wanted() !== number || !location.hash) history.pushState(null, "", `#${number + 1}`);
-  show(await ask(number), said);
+  show(await ask(itemAt(number)), said);
 }
 
 function show(item, said) {
@@ -103,15 +80,30 @@ function scores(side, item, place) {
   $(`${side}-scores`).replaceChildren(...rows);
 }
 
+// Where another tab or person has decided meanwhile, nothing is changed, and what holds now is shown.
+async function changed(number, change) {
+  try {
+    return await change();
+  } catch (error) {
+    if (error.status === 409) {
+      decided = decided.filter(one => one.number !== number);
+      await open(number);
+    }
+    throw error;
+  }
+}
+
 const decide = action => doing(async () => {
-  const number = shown.number, item = await ask(number, "PUT", { action });
-  decided.push(number);
+  const number = shown.number, verdict = { action, seen: shown.action };
+  const item = await changed(number, () => ask(itemAt(number), verdict, null, "PUT"));
+  decided.push({ number, action });
   if (item.next === null) show(item, SAID[action]);
   else await open(item.next, SAID[action]);
 });
 const undo = () => doing(async () => {
-  const number = decided.length ? decided.at(-1) : shown.number;
-  const item = await ask(number, "DELETE");
+  const { number, action } = decided.at(-1) ?? shown;
+  if (!action) return;
+  const item = await changed(number, () => ask(itemAt(number, action), null, null, "DELETE"));
   decided.pop();
   if (wanted() !== number) history.pushState(null, "", `#${number + 1}`);
   show(item, "Taken back");
@@ -156,7 +148,7 @@ doing(async () => {
     }
   }
   history.replaceState(null, "", "#1");
-  const first = await ask(0);
+  const first = await ask(itemAt(0));
   if (first.action && first.next !== null) await open(first.next);
   else show(first, "");
 });
