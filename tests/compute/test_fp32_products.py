@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.compute import fp32_products
-from nearfar.compute.fp32_products import add_product, product
+from nearfar.compute.fp32_products import add_product, product, suits_product
 
 ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
 SHAPES = [(0, 8, 5), (5, 8, 0), (0, 8, 0), (5, 0, 7), (1, 1, 1), (1, 48, 300), (300, 48, 1), (7, 1, 9), (129, 65, 257)]
@@ -20,6 +20,7 @@ by_shape = pytest.mark.parametrize(("n", "k", "m"), SHAPES)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let one library be the faster one, whatever the CPU is, for products of any size."""
     monkeypatch.setattr(fp32_products, "onednn_fp32", lambda: request.param == "onednn")
+    monkeypatch.setattr(fp32_products, "_LEAST_WORK", 0)
     found: str = request.param
     return found
 
@@ -99,3 +100,11 @@ def test_autocast_decides_the_type(library: str) -> None:
 def test_parameters_are_multiplied_by_the_faster_library(library: str) -> None:
     found = product(nn.Parameter(matrix(33, 16, 0)), nn.Parameter(matrix(9, 16, 1)))
     assert ("OneDnn" in type(found.grad_fn).__name__) == (library == "onednn")
+
+
+def test_small_products_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fp32_products, "onednn_fp32", lambda: True)
+    monkeypatch.setattr(fp32_products, "_LEAST_WORK", 33 * 16 * 9)
+    a = matrix(33, 16, 0).requires_grad_()
+    assert [suits_product(a, matrix(rows, 16, 1)) for rows in (8, 9)] == [False, True]
+    assert "OneDnn" not in type(product(a, matrix(8, 16, 1)).grad_fn).__name__

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+_LEAST_WORK = 1 << 20  # multiplications: in a product of fewer, what oneDNN takes to begin is more than it saves
+
 
 @cache
 def onednn_fp32() -> bool:
@@ -41,13 +43,18 @@ def suits_onednn(x: Tensor, weight: Tensor) -> bool:
     return onednn_fp32() and not torch.is_autocast_enabled("cpu")
 
 
+def suits_product(a: Tensor, b: Tensor) -> bool:
+    """Return whether oneDNN is to compute a b', of matrices a (n, k) and b (m, k): large enough, and `suits_onednn`."""
+    return a.numel() * len(b) >= _LEAST_WORK and suits_onednn(a, b)
+
+
 def product(a: Tensor, b: Tensor, memory: Tensor | None = None) -> Tensor:
     """Return a b' (n, m), of matrices a (n, k) and b (m, k): by oneDNN where that is faster, else by torch.
 
     It has a gradient, but on such CPUs no second one. memory: (n, m), where the result may be written, without a
     gradient; oneDNN takes its own, so use what is returned.
     """
-    if not suits_onednn(a, b):
+    if not suits_product(a, b):
         return torch.mm(a, b.t(), out=memory)
     if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
         differentiable: Tensor = _OneDnnLinear.apply(a, b, None)
@@ -57,7 +64,7 @@ def product(a: Tensor, b: Tensor, memory: Tensor | None = None) -> Tensor:
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
     """Add a b' to a total (n, m) of the same type, in place, without a gradient."""
-    if suits_onednn(a, b):
+    if suits_product(a, b):
         total += _matrix_product(a, b)
     else:
         total.addmm_(a, b.t())
