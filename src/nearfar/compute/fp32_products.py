@@ -31,21 +31,17 @@ def onednn_fp32() -> bool:
 
 def suits_onednn(x: Tensor, weight: Tensor) -> bool:
     """Return whether oneDNN is to compute x W': both in fp32 on such a CPU, neither empty, recorded by no exporter."""
-    if x.dtype != torch.float32 or weight.dtype != torch.float32 or not x.numel() or not weight.numel():
-        return False
-    if (
-        type(x) not in (Tensor, nn.Parameter)
-        or x.device.type != "cpu"
-        or weight.device.type != "cpu"
-        or torch.jit.is_tracing()
-    ):
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # torch has no types for it
+    if tracing or type(x) not in (Tensor, nn.Parameter):
         return False  # a subclass stands for what an exporter records
+    if any(one.dtype != torch.float32 or one.device.type != "cpu" or not one.numel() for one in (x, weight)):
+        return False
     return onednn_fp32() and not torch.is_autocast_enabled("cpu")
 
 
 def suits_product(a: Tensor, b: Tensor) -> bool:
     """Return whether oneDNN is to compute a b', of matrices a (n, k) and b (m, k): large enough, and `suits_onednn`."""
-    return a.numel() * len(b) >= _LEAST_WORK and suits_onednn(a, b)
+    return suits_onednn(a, b) and a.numel() * len(b) >= _LEAST_WORK
 
 
 def product(a: Tensor, b: Tensor, memory: Tensor | None = None) -> Tensor:
