@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nearfar import registry
+from nearfar.compute import fp32_products
 from nearfar.errors import InputError
 from nearfar.losses.tiled import relations
 from nearfar.losses.tiled.small_batch import SMALL
@@ -25,6 +26,7 @@ CASES = [(name, variant) for name in COMPARING for variant in getattr(references
 NAMES = [f"{name}-{', '.join(f'{k}={v}' for k, v in variant.items())}" for name, variant in CASES]
 every_case = pytest.mark.parametrize(("name", "variant"), CASES, ids=NAMES)
 ANY = batches() | simple()
+ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
 Outcome = tuple[Tensor, list[Tensor]]  # a value, and its gradients by queries, keys and the loss's parameters
 
 
@@ -193,6 +195,26 @@ def test_bf16_stays_close_to_float64(name: str, variant: dict[str, Any], scale: 
         half = outcome(lambda q, k: loss(q, k, pairs), loss.float(), q.float(), k.float())[1]
     for got, want in zip(half[:2], exact[:2], strict=True):
         assert float((got - want).norm()) < 0.03 * max(float(want.norm()), 1e-12)
+
+
+LIBRARIES = [False, pytest.param(True, marks=pytest.mark.skipif(not ONEDNN, reason="this torch has no oneDNN"))]
+
+
+@every_case
+@pytest.mark.parametrize("tile", [16, 1024])
+@pytest.mark.parametrize("by_onednn", LIBRARIES)
+def test_float32_is_close_to_float64_by_either_library(
+    name: str, variant: dict[str, Any], tile: int, by_onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fp32_products, "onednn_fp32", lambda: by_onednn)
+    monkeypatch.setattr(fp32_products, "_LEAST_WORK", 0)
+    settings = {key: value for key, value in {**variant, "tile": tile}.items() if key != "tile" or takes(name, "tile")}
+    loss, pairs = build(name, settings, 24), aligned(50, references.declares(name, "GRADED"))
+    q, k = unit(50, 24, 0, torch.float64), unit(50, 24, 1, torch.float64)
+    single = outcome(lambda q, k: loss(q, k, pairs), loss, q.float(), k.float())
+    exact = outcome(lambda q, k: loss(q, k, pairs), loss.double(), q, k)
+    for got, want in zip([single[0], *single[1]], [exact[0], *exact[1]], strict=True):
+        assert float((got - want).norm()) <= 1e-5 * float(want.norm())
 
 
 NUMBERS = [

@@ -6,9 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nearfar.compute import fp32_products
 from nearfar.errors import InputError
 from nearfar.vectors.ranking import Ranking
 from nearfar.vectors.topk import TopK, topk
+
+ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+LIBRARIES = [False, pytest.param(True, marks=pytest.mark.skipif(not ONEDNN, reason="this torch has no oneDNN"))]
 
 
 def grid(n: int, d: int, seed: int) -> np.ndarray:
@@ -49,7 +53,12 @@ def test_it_is_the_full_sort(n: int, m: int, d: int, k: int, block: tuple[int, i
 
 
 @pytest.mark.parametrize("block", [(512, 8192), (64, 100), (7, 33), (1, 1), (1000, 65)])
-def test_equal_keys_stay_in_order_wherever_they_lie(block: tuple[int, int]) -> None:
+@pytest.mark.parametrize("by_onednn", LIBRARIES)
+def test_equal_keys_stay_in_order_wherever_they_lie(
+    block: tuple[int, int], by_onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fp32_products, "onednn_fp32", lambda: by_onednn)
+    monkeypatch.setattr(fp32_products, "_LEAST_WORK", 0)
     generator = np.random.default_rng(0)
     keys = np.repeat(generator.standard_normal((65, 48)).astype(np.float32), 3, 0)[generator.permutation(195)]
     queries = generator.standard_normal((20, 48)).astype(np.float32)

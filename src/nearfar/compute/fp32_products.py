@@ -1,4 +1,4 @@
-"""Linear layers in fp32 by oneDNN, on CPUs where MKL, which torch asks, is slow.
+"""Products of matrices and linear layers in fp32 by oneDNN, on CPUs where MKL, which torch asks, is slow.
 
 MKL keeps its AVX-512 kernels for Intel's CPUs. On AMD's, a layer that MKL computes at 130 to 200 GFLOP/s takes oneDNN
 at 190 to 450. Both compute in fp32, and differ by its rounding.
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+_LEAST_WORK = 1 << 20  # multiplications: in a product of fewer, what oneDNN takes to begin is more than it saves
+
 
 @cache
 def onednn_fp32() -> bool:
@@ -28,12 +30,40 @@ def onednn_fp32() -> bool:
 
 
 def suits_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Return whether oneDNN is to compute a layer over x: fp32 on such a CPU, and recorded by no exporter."""
-    if x.dtype != torch.float32 or weight.dtype != torch.float32 or not x.numel():
-        return False
-    if type(x) is not Tensor or x.device.type != "cpu" or weight.device.type != "cpu" or torch.jit.is_tracing():
+    """Return whether oneDNN is to compute x W': both in fp32 on such a CPU, neither empty, recorded by no exporter."""
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # torch has no types for it
+    if tracing or type(x) not in (Tensor, nn.Parameter):
         return False  # a subclass stands for what an exporter records
+    if any(one.dtype != torch.float32 or one.device.type != "cpu" or not one.numel() for one in (x, weight)):
+        return False
     return onednn_fp32() and not torch.is_autocast_enabled("cpu")
+
+
+def suits_product(a: Tensor, b: Tensor) -> bool:
+    """Return whether oneDNN is to compute a b', of matrices a (n, k) and b (m, k): large enough, and `suits_onednn`."""
+    return suits_onednn(a, b) and a.numel() * len(b) >= _LEAST_WORK
+
+
+def product(a: Tensor, b: Tensor, memory: Tensor | None = None) -> Tensor:
+    """Return a b' (n, m), of matrices a (n, k) and b (m, k): by oneDNN where that is faster, else by torch.
+
+    It has a gradient, but on such CPUs no second one. memory: (n, m), where the result may be written, without a
+    gradient; oneDNN takes its own, so use what is returned.
+    """
+    if not suits_product(a, b):
+        return torch.mm(a, b.t(), out=memory)
+    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
+        differentiable: Tensor = _OneDnnLinear.apply(a, b, None)
+        return differentiable
+    return _matrix_product(a, b)
+
+
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a b' to a total (n, m) of the same type, in place, without a gradient."""
+    if suits_product(a, b):
+        total += _matrix_product(a, b)
+    else:
+        total.addmm_(a, b.t())
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -65,7 +95,7 @@ class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+        return _matrix_product(x, weight) if bias is None and x.ndim == 2 else _product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -74,12 +104,15 @@ class _OneDnnLinear(torch.autograd.Function):
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         dx = _product(grad, weight.t()) if needs_x else None
         rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])  # (n, out), (n, in)
-        return dx, _sum_over_rows(rows, inputs) if needs_weight else None, rows.sum(0) if needs_bias else None
+        dw = _matrix_product(rows.t(), inputs.t()).contiguous() if needs_weight else None
+        return dx, dw, rows.sum(0) if needs_bias else None
 
 
-def _sum_over_rows(a: Tensor, b: Tensor) -> Tensor:
-    """Return a' b (p, q) of a (n, p) and b (n, q): oneDNN is faster where the smaller side comes first."""
-    return _product(a.t(), b.t()) if a.shape[1] <= b.shape[1] else _product(b.t(), a.t()).t().contiguous()
+def _matrix_product(a: Tensor, b: Tensor) -> Tensor:
+    """Return a b' (n, m), maybe as a view of b a': oneDNN copies its first matrix where that is not contiguous."""
+    if a.is_contiguous() or (not b.is_contiguous() and a.shape[0] <= b.shape[0]):
+        return _product(a, b)
+    return _product(b, a).t()
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from nearfar.compute.fp32_products import replace_linear_layers
 from nearfar.errors import InputError
 
 Norm = Literal["batch", "layer", "none"]
@@ -57,6 +58,7 @@ class Mlp(nn.Module):
                 layers += [nn.BatchNorm1d(after)] * (norm == "batch") + [nn.LayerNorm(after)] * (norm == "layer")
                 layers.append(nn.ReLU())
         self.layers = nn.Sequential(*layers)
+        replace_linear_layers(self.layers)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return the head's vectors (n, dim)."""

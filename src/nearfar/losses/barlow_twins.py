@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from nearfar.compute.fp32_products import product
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
 from nearfar.losses.tiled.lists import ListedPairs
@@ -61,7 +62,7 @@ class BarlowTwins(nn.Module):
             by_query = q.new_zeros(len(q)).index_add(0, listed.i, listed.weight)  # (n,)
             by_key = k.new_zeros(len(k)).index_add(0, listed.j, listed.weight)  # (m,)
             zq, zk = _standardised(q, by_query), _standardised(k, by_key)  # (n, d), (m, d)
-            correlation = zq.T @ listed.sum_of_keys(zk)  # (d, d)
+            correlation = product(zq.T, listed.sum_of_keys(zk).T)  # (d, d)
             agreement = correlation.diagonal()  # (d,)
             off_diagonal = (correlation - agreement.diag()).square().sum()
             return (1 - agreement).square().sum() + self.redundancy * off_diagonal

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from nearfar.compute.fp32_products import product
 from nearfar.compute.scheduled import Scheduled
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
@@ -87,7 +88,7 @@ class ClusterSwap(nn.Module):
         with torch.autocast(q.device.type, enabled=False):
             listed = ListedPairs.positives(q, k, pairs)
             centres = normalize(self.prototypes.to(q.dtype), dim=1)  # (p, d)
-            scores_q, scores_k = q @ centres.T, k @ centres.T  # (n, p), (m, p)
+            scores_q, scores_k = product(q, centres), product(k, centres)  # (n, p), (m, p)
             log_q = torch.log_softmax(scores_q / self._temperature.value, 1)
             log_k = torch.log_softmax(scores_k / self._temperature.value, 1)
             code_q = self._codes(scores_q.detach(), listed.query_share)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from nearfar.compute.fp32_products import product
 from nearfar.losses.tiled.checks import check_choice, check_negatives, check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import listed_products
 from nearfar.losses.tiled.lists import ListedPairs, count_below, mean_hinge, row_blocks
@@ -68,7 +69,7 @@ class Triplet(nn.Module):
         negative = torch.full_like(listed.i, -1)  # (e,)
         with torch.no_grad():
             for rows, part in row_blocks(listed):
-                s, negatives = q[rows] @ k.T, listed.negatives(rows)  # (r, m)
+                s, negatives = product(q[rows], k), listed.negatives(rows)  # (r, m)
                 negative[part] = self._choose(s, negatives, listed.i[part] - rows[0], listed.j[part])
         kept = negative >= 0
         i, j, negative, weight = listed.i[kept], listed.j[kept], negative[kept], listed.weight[kept]

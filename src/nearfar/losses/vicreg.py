@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from nearfar.compute.fp32_products import product
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_setting, exact_vectors
 from nearfar.losses.tiled.gathered_products import squared_distances
@@ -75,7 +76,7 @@ def _variance_and_covariance(x: Tensor, share: Tensor, name: str) -> tuple[Tenso
     if distinct < 2:
         raise InputError(f"vicreg needs two distinct {name} for a variance: rows 0 to {len(x) - 1} are one item")
     centred = x - share @ x / distinct  # (n, d)
-    covariance = (centred * share[:, None]).T @ centred / (distinct - 1)  # (d, d)
+    covariance = product((centred * share[:, None]).T, centred.T) / (distinct - 1)  # (d, d)
     variance = covariance.diagonal()  # (d,)
     v = torch.relu(1 - (variance + EPSILON).sqrt()).mean()
     return v, (covariance - variance.diag()).square().sum() / x.shape[1]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nearfar.column import Ids
+from nearfar.compute.fp32_products import product
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Values
 from nearfar.training.batches import BatchReader, PreparedBatch, StackedInputs, uncached_stores
@@ -76,7 +77,7 @@ class ValidationRanks:
         views = dict(zip(sizes, torch.split(vectors.cpu(), list(sizes.values())), strict=True))
         queries = torch.cat([views[view] for view in positives.query_views if view in views])  # (n, d)
         keys = torch.cat([views[view] for view in positives.key_views if view in views])  # (m, d)
-        return reciprocal_ranks(queries @ keys.T, self.batch.pairs)[self.judged]
+        return reciprocal_ranks(product(queries, keys), self.batch.pairs)[self.judged]
 
     def _encode(self, stacked: StackedInputs) -> Tensor:
         """Return vectors (n, d); zeros for the queries of the pool, where they are a view of their own."""

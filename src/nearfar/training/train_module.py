@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from nearfar import registry
 from nearfar.abilities import TakesSize, augmented_views, takes_queue, towers_of
 from nearfar.column import Ids
+from nearfar.compute.fp32_products import product
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import InputError, nearest
@@ -214,7 +215,7 @@ class Queue(nn.Module):
         if not filled:
             return keys.detach()
         queued = self.vectors[:filled]
-        cosines = normalize(keys.to(queued.dtype), dim=1) @ normalize(queued, dim=1).T  # (m, filled)
+        cosines = product(normalize(keys.to(queued.dtype), dim=1), normalize(queued, dim=1))  # (m, filled)
         rows, columns = (torch.from_numpy(places).to(cosines.device) for places in own)
         cosines[rows, columns] = -torch.inf
         highest, nearest = cosines.max(1)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch.nn.functional import normalize
 
+from nearfar.compute.fp32_products import product
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Positives
 from nearfar.errors import InputError, nearest
@@ -185,7 +186,7 @@ class HeldoutLoss:
             queries, keys = self.step.queries_and_keys(views, self.positives)  # (n, d), (m, d)
             loss = float(self.step.loss(queries, keys, batch.pairs))
         q, k = (normalize(side.float(), dim=1).cpu() for side in (queries, keys))
-        return loss, hit_rates(q @ k.T, batch.pairs)
+        return loss, hit_rates(product(q, k), batch.pairs)
 
     def _objective(self) -> float:
         """Return the objective's weighted mean over all batches; 0 without one."""

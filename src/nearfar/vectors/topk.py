@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from nearfar.column import Ids
+from nearfar.compute.fp32_products import product
 from nearfar.errors import InputError
 from nearfar.vectors.geometry import check_vectors
 from nearfar.vectors.ranking import Ranking
@@ -133,7 +134,7 @@ def _product(queries: Tensor, keys: Tensor) -> Tensor:
     """
     padded = pad(keys, (0, 0, 0, -len(keys) % _LANES))
     with torch.autocast(queries.device.type, enabled=False):
-        return (queries @ padded.T)[:, : len(keys)]
+        return product(queries, padded)[:, : len(keys)]
 
 
 def sort_keys(scores: Tensor, rows: Tensor) -> Tensor:

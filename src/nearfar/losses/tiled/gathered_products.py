@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nearfar.compute.fp32_products import product
+
 GATHER_BLOCK = 4096  # pairs whose vectors are gathered together
 DENSE = 8  # where more than one in 8 entries of q k' is listed, it is faster to compute all, at most 8 times as many
 
@@ -16,7 +18,7 @@ DENSE = 8  # where more than one in 8 entries of q k' is listed, it is faster to
 def listed_products(q: Tensor, k: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """Return q[i] . k[j] for listed rows, (e,)."""
     if DENSE * len(i) > len(q) * len(k):
-        return (q @ k.T).flatten().gather(0, i * len(k) + j)
+        return product(q, k).flatten().gather(0, i * len(k) + j)
     products: Tensor = _Products.apply(q, k, i, j)
     return products
 

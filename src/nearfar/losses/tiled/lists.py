@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nearfar.compute.fp32_products import product
 from nearfar.errors import InputError
 from nearfar.losses.tiled.checks import check_positives
 from nearfar.losses.tiled.positive_terms import has_positive
@@ -127,7 +128,7 @@ class _MeanHinge(torch.autograd.Function):
             wanted = any(ctx.needs_input_grad)
             with torch.set_grad_enabled(wanted):
                 x, y = (t.detach().requires_grad_(wanted) for t in (q[rows], k))
-                s = x @ y.T  # (r, m)
+                s = product(x, y)  # (r, m)
                 value = weight @ _hinges(s, negatives, row, s[row, listed.j[part]] - margin)
             if wanted:
                 grad_q[rows], grad_y = torch.autograd.grad(value, (x, y))

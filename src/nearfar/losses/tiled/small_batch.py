@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nearfar.compute.fp32_products import product, suits_product
 from nearfar.losses.tiled.relations import Relations
 from nearfar.losses.tiled.tiles import BF16_LIMIT, UNSHIFTED_LIMIT
 
@@ -94,6 +95,8 @@ def _put(matrix: Tensor, diagonal: Tensor | None, i: Tensor, j: Tensor, values: 
 
 def _product(a: Tensor, b: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
     """Return factor * a b in a type."""
+    if suits_product(a, b.T):
+        return product(a, b.T).mul_(factor)
     if a.dtype != dtype:
         return torch.mm(a, b).to(dtype).mul_(factor)
     return torch.addmm(b.new_zeros(()), a, b, beta=0, alpha=factor)

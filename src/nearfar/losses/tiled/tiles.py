@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from nearfar.compute.fp32_products import add_product, product
 from nearfar.losses.tiled.relations import Entries, Relations
 
 KEPT_BYTES = 16 << 20  # of exponentials that the forward pass keeps for the backward pass, which recomputes the rest
@@ -112,7 +113,7 @@ class Sweep:
                 shape = rows.stop - rows.start, columns.stop - columns.start
                 spare -= shape[0] * shape[1]
                 s = self.q.new_empty(shape) if spare >= 0 else scratch[: shape[0] * shape[1]].view(shape)  # (r, c)
-                torch.mm(self.q[rows], self.k[columns].T, out=s)
+                s = product(self.q[rows], self.k[columns], s)
                 above = self._above_limits(s, rows, columns) if limited else (None, None)
                 if positives is not None and self.mask.positives is not None:
                     i, j, place = self.mask.positives.within(rows, columns)
@@ -204,8 +205,8 @@ def accumulate_gradients(grad_q: Tensor, grad_k: Tensor, ds: Tensor, q: Tensor, 
     Products are in the type of q and k, sums in that of the gradients.
     """
     if grad_q.dtype == q.dtype:
-        grad_q[tile.rows].addmm_(ds, k[tile.columns])
-        grad_k[tile.columns].addmm_(ds.T, q[tile.rows])
+        add_product(grad_q[tile.rows], ds, k[tile.columns].T)
+        add_product(grad_k[tile.columns], ds.T, q[tile.rows].T)
     else:
         grad_q[tile.rows] += ds @ k[tile.columns]
         grad_k[tile.columns] += ds.T @ q[tile.rows]
