@@ -22,9 +22,16 @@ def _timm(side: int) -> nn.Module:
 def _transformers(side: int) -> nn.Module:
     from transformers import ViTConfig, ViTModel
 
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
     config = ViTConfig(**sizes, image_size=side, patch_size=16, hidden_dropout_prob=0.0)
-    return ViTModel(config, add_pooling_layer=False).eval()
+    network: Any = ViTModel(config, add_pooling_layer=False)
+    made: nn.Module = network.eval()
+    return made
 
 
 def _features(network: Any, x: Tensor) -> Tensor:

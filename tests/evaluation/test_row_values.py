@@ -155,6 +155,7 @@ def changed(task: Task) -> dict[str, Task]:
             "labels": replace(task, same=~task.same),
             "labels of the dev pairs": replace(task, dev=_other_dev(task)),
         }
+    assert isinstance(task, Similarity)
     return {"grades": replace(task, scores=task.scores + 1)}
 
 

@@ -118,4 +118,5 @@ def test_first_tokens_are_counted_by_the_cross_encoder_where_it_can(make: Make) 
 def test_what_would_change_the_scores_and_is_not_known_is_refused_by_name(client: TestClient, name: str) -> None:
     for version in ("v1", "v2"):
         assert name in reranked(client, version, status=400, **{name: 10})["error"]["message"]
-    assert reranked(client, **{name: None})["results"]
+    unset: dict[str, Any] = {name: None}
+    assert reranked(client, **unset)["results"]
