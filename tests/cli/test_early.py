@@ -45,7 +45,7 @@ def in_a_process(*words: str, folder: Path) -> tuple[int, str, str, bool]:
         (["serve", "model", "--host", "0.0.0.0"], "everybody who reaches this machine could ask; give keys"),
         (["serve", "model", "--keys", "pairs.jsonl"], "pairs.jsonl: key 1 is no SHA-256"),
         (["serve", "model", "--model", "model"], "model: is no index"),
-        (["serve", "model", "--review", "nothing.jsonl"], "nothing.jsonl: cannot be read as mined negatives"),
+        (["serve", "model", "--review", "nothing.jsonl"], "nothing.jsonl: cannot be read as pairs to review"),
         (
             ["serve", "model", "--decisions", "d.jsonl"],
             "say what to decide on: --review FILE",

@@ -170,7 +170,7 @@ class WithoutQueue:
 def test_positives_that_take_no_queued_keys_are_refused(tmp_path: Path) -> None:
     positives: Any = WithoutQueue()
     with pytest.raises(InputError, match=r"training.queue: positives.*WithoutQueue does not take queued keys"):
-        fit(Perceptron(), positives, InfoNCE(), out=tmp_path / "run", queue=4)
+        fit(Static(dim=8), positives, InfoNCE(), out=tmp_path / "run", queue=4)
     assert not (tmp_path / "run").exists()
 
 

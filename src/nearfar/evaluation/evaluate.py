@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from nearfar.column import ListColumn, take
 from nearfar.contracts import Floor, Metric, Predictions
 from nearfar.errors import InputError
 from nearfar.evaluation import space
@@ -26,16 +23,15 @@ from nearfar.evaluation.choose import Spec, columns_looked_at, metrics_of
 from nearfar.evaluation.contact_sheet import contact_sheet
 from nearfar.evaluation.languages import language_facts
 from nearfar.evaluation.measure import MODEL, Measured, compare, measure
-from nearfar.evaluation.predictions import positive_pairs, predictions_of, refuse_no_text_side, sides_of
+from nearfar.evaluation.predictions import as_judged, positive_pairs, predictions_of, refuse_no_text_side, sides_of
 from nearfar.evaluation.projection_map import projection_map
 from nearfar.evaluation.report import Report, about_task
 from nearfar.evaluation.row_values import row_values
 from nearfar.evaluation.samples import sample_searches
 from nearfar.evaluation.searched import Searching, searched
-from nearfar.evaluation.token_predictions import tokenised
 from nearfar.evaluation.worst import worst_queries, wrong_queries
 from nearfar.figures import WRONG_FIRST
-from nearfar.tasks import Language, Retrieval, Task
+from nearfar.tasks import Retrieval, Task
 from nearfar.text.bm25 import reciprocal_rank_fusion
 from nearfar.vectors.embed import Embedder
 from nearfar.vectors.ranking import Ranking
@@ -115,7 +111,7 @@ def evaluate(
     whole, chosen = task, metrics_of(task, metrics)
     columns = columns_looked_at(task, chosen)
     refuse_no_text_side(model, task, chosen)
-    task = _as_judged(model, task, seed)
+    task = as_judged(model, task, seed)
     compared_with = baselines_of(task, baselines)
     if baselines is None and start is None:
         compared_with = {**untrained_floor(model, task), **compared_with}
@@ -184,7 +180,7 @@ def judged_start(
     """
     chosen = metrics_of(task, metrics)
     refuse_no_text_side(model, task, chosen)
-    task = _as_judged(model, task, seed)
+    task = as_judged(model, task, seed)
     measured = measure(task, predictions_of(model, task, seed, columns_looked_at(task, chosen)), chosen)
     if name is None:
         about, key = {"what": "the network with the random weights that training began from"}, UNTRAINED
@@ -223,28 +219,6 @@ def _measured(
         else:
             found[name] = measured
     return found, failed
-
-
-def _as_judged(model: Embedder, task: Task, seed: int) -> Task:
-    """Return a task as a model is judged on it: with queries that have an answer, with the model's tokens."""
-    if isinstance(task, Language):
-        return tokenised(model, task, seed)
-    return _with_relevant(task) if isinstance(task, Retrieval) else task
-
-
-def _with_relevant(task: Retrieval) -> Retrieval:
-    """Return the task with only those queries that have a relevant document."""
-    rows = np.array(sorted(q for q, grades in task.relevance.items() if max(grades.values(), default=0) > 0), np.int64)
-    if len(rows) == len(task.queries):
-        return task
-    return replace(
-        task,
-        queries=ListColumn(task.queries.name, take(task.queries, rows)),
-        query_ids=[task.query_ids[row] for row in rows],
-        relevance={i: task.relevance[int(row)] for i, row in enumerate(rows)},
-        clusters=task.clusters[rows],
-        excluded={i: task.excluded[int(row)] for i, row in enumerate(rows) if int(row) in task.excluded},
-    )
 
 
 def _histogram(predictions: Predictions, task: Task, seed: int) -> dict[str, list[Any]]:

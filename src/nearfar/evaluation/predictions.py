@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from nearfar.abilities import TwoSided, side
-from nearfar.column import Column, Ids, column_kind
+from nearfar.column import Column, Ids, ListColumn, column_kind, take
 from nearfar.contracts import Metric, Predictions, Role, TextSide, Values
 from nearfar.errors import InputError, NoVectorError
 from nearfar.evaluation import space
 from nearfar.evaluation.report import DEPTH, about_model
-from nearfar.evaluation.token_predictions import token_predictions
+from nearfar.evaluation.token_predictions import token_predictions, tokenised
 from nearfar.model import Model
 from nearfar.registry import name_of
 from nearfar.sides import ROLES, kinds_read, role_reading, text_role
@@ -58,6 +59,28 @@ def refuse_no_text_side(model: Embedder, task: Task, metrics: Sequence[Metric]) 
 
 def _embed_texts(model: Embedder, role: Role, texts: Sequence[str]) -> Vectors:
     return model.embed(list(texts), role=role)
+
+
+def as_judged(model: Embedder, task: Task, seed: int) -> Task:
+    """Return a task as a model is judged on it: with queries that have an answer, with the model's tokens."""
+    if isinstance(task, Language):
+        return tokenised(model, task, seed)
+    return _with_relevant(task) if isinstance(task, Retrieval) else task
+
+
+def _with_relevant(task: Retrieval) -> Retrieval:
+    """Return the task with only those queries that have a relevant document."""
+    rows = np.array(sorted(q for q, grades in task.relevance.items() if max(grades.values(), default=0) > 0), np.int64)
+    if len(rows) == len(task.queries):
+        return task
+    return replace(
+        task,
+        queries=ListColumn(task.queries.name, take(task.queries, rows)),
+        query_ids=[task.query_ids[row] for row in rows],
+        relevance={i: task.relevance[int(row)] for i, row in enumerate(rows)},
+        clusters=task.clusters[rows],
+        excluded={i: task.excluded[int(row)] for i, row in enumerate(rows) if int(row) in task.excluded},
+    )
 
 
 def predictions_of(
