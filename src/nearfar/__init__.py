@@ -29,8 +29,8 @@ _PACKAGES = ("augmentations", "data", "encoders", "heads", "losses", "metrics", 
 __all__ = [*_HOMES, *_PACKAGES]
 
 # oneDNN keeps the code and memory of the last 1,024 products, by their shapes, and packed texts have other shapes at
-# each step: 64 steps of 128 pictures and captions took 3.7 GB so, and 2.8 GB with 64, at the same speed. It reads the
-# number once, at the process's first product, and torch has no function for it.
+# each step: 64 steps of 128 pictures and captions took 3.7 GB so, and 2.9 GB with 128. It reads the number once, at the
+# process's first product, and torch has no function for it.
 if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
