@@ -33,7 +33,7 @@ def test_documents_become_an_index(docs: Path, nearfar: Run) -> None:
     done = nearfar("index", "build", "docs.index", "model", "docs", "--field", "year=integer", columns=200)
     assert done.code == 0
     first, second, *rest = done.out.splitlines()
-    assert first == "docs.index: 2 passages of 3 files (1 table, 2 text)"
+    assert first == "docs.index: 2 passages of 3 files (table: 1, text: 2)"
     assert second.startswith("  read 0 files that are new or changed, 4 are as they were; embedded 0 passages; ")
     assert rest[:3] == [
         "  characters, without white space: 19 read, 19 in passages",

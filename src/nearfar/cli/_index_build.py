@@ -146,7 +146,7 @@ def _bar(quiet: bool) -> Iterator[Callable[[BuildProgress], object]]:
 
 def _show(index: Path, report: BuildReport, waits: bool) -> None:
     """Print what was done, what there is, and what is wrong."""
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.files.items())
+    kinds = ", ".join(f"{kind}: {count:,}" for kind, count in report.files.items())
     show(f"{index}: {report.passages:,} passages of {sum(report.files.values()):,} files ({kinds or 'none'})")
     done = [
         f"read {report.read:,} files that are new or changed, {report.unchanged:,} are as they were",
