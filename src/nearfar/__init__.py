@@ -28,11 +28,12 @@ _HOMES = {  # heavy imports wait until a name is asked for
 _PACKAGES = ("augmentations", "data", "encoders", "heads", "losses", "metrics", "objectives", "positives")
 __all__ = [*_HOMES, *_PACKAGES]
 
-# oneDNN keeps the code and memory of the last 1,024 products, by their shapes, and packed texts have other shapes at
-# each step: 64 steps of 128 pictures and captions took 3.7 GB so, and 2.9 GB with 128. It reads the number once, at the
-# process's first product, and torch has no function for it.
+# oneDNN keeps the code and memory of the last 1,024 products, by their shapes, and torch the plans of as many for each
+# thread, 0.3 MB each; packed texts have other shapes at each step. 64 steps of 128 pictures and captions took 3.7 GB
+# so, and 2.9 GB with 128 of oneDNN's. Both read their number once, at the first product, and torch has no function.
 if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+os.environ.setdefault("LRU_CACHE_CAPACITY", "128")
 
 
 def __getattr__(name: str) -> Any:

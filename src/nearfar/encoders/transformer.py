@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from nearfar.abilities import KnownTokens, LanguageKind, LastBlocks
 from nearfar.column import Column, Ids, ranges
@@ -246,8 +247,9 @@ class Transformer(nn.Module):
         whole = torch.is_grad_enabled() or self.training or inputs.ids.device.type != "cpu"
         for part in [slice(0, len(order))] if whole else chunks(lengths):
             tokens = torch.from_numpy(ranges(inputs.offsets[order[part]], lengths[part])).to(inputs.ids.device)
-            packing = Packing.of(lengths[part]).to(inputs.ids.device)
-            yield (run or self.hidden_states)(inputs.ids[tokens], packing), tokens, packing
+            packing = Packing.of(lengths[part], rounded=not whole).to(inputs.ids.device)
+            ids = pad(inputs.ids[tokens], (*[0, 0] * (inputs.ids.ndim - 1), 0, packing.filler))
+            yield (run or self.hidden_states)(ids, packing)[: len(tokens)], tokens, packing
 
     def hidden_states(self, ids: Tensor, packing: Packing) -> Tensor:
         """Return hidden states (t, d) of packed token ids (t,), or of the states (t, d) of the layers below."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from nearfar.encoders.packed.bf16_layers import INTEGERS, byte_dropout, draw_seed, effective_rate
 from nearfar.encoders.packed.packing import Group, Packing
@@ -90,7 +90,13 @@ def attention_function(
 
 
 def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, options: AttentionOptions) -> Tensor:
-    """Return each text's attention over itself, (t, heads, d), of packed q, k and v of that shape."""
+    """Return each text's attention over itself, (t, heads, d), of packed q, k and v of that shape.
+
+    The packing's filler attends to nothing, and gets zeros.
+    """
+    if packing.filler:
+        whole = packed_attention(*(x[: -packing.filler] for x in (q, k, v)), replace(packing, filler=0), options)
+        return pad(whole, (0, 0, 0, 0, 0, packing.filler))
     longest = packing.groups[0].length
     if q.device.type != "cpu" or (longest > LONG_TEXT and not options.dropout):
         return _fused(q, k, v, packing, options)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from nearfar.encoders.packed import attention
 from nearfar.encoders.packed.packing import Packing
@@ -21,9 +22,10 @@ PADDED_TOKENS, PADDED_SHARE = 16_384, 0.2  # of one padded forward pass: its tok
 def run_packed(model: Any, ids: Tensor, packing: Packing, first_position: int) -> Tensor:
     """Return hidden states (t, d) of packed token ids (t,), or of states (t, d) that stand for them.
 
-    first_position: the position id of a text's first token.
+    first_position: the position id of a text's first token. t: with the packing's filler.
     """
-    given: dict[str, Any] = {"position_ids": (packing.position + first_position)[None], "packing": packing}
+    position = pad(packing.position, (0, packing.filler)) + first_position  # (t,)
+    given: dict[str, Any] = {"position_ids": position[None], "packing": packing}
     given["inputs_embeds" if ids.is_floating_point() else "input_ids"] = ids[None]
     hidden: Tensor = model(**given).last_hidden_state[0]
     return hidden

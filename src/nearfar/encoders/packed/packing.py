@@ -16,6 +16,9 @@ from nearfar.column import Ids, ranges
 PADDING_SHARE, PADDING_TOKENS = 0.1, 256
 CHUNK = 4_096  # tokens of one forward pass without gradients: its activations stay in the cache
 LONGEST_PADDED = 128  # tokens: only shorter texts are padded; longer ones share a group only with texts of equal length
+# Of a forward pass without gradients on a CPU. oneDNN compiles a product for each new shape, and it and torch keep what
+# they have compiled; so that shapes come again, numbers of tokens are rounded up, and the lengths in attention.
+ROUNDED_TOKENS, ROUNDED_SHARE, ROUNDED_LENGTH = 8, 32, 16
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Packing:
     """The layout of n texts in one row of t tokens, longest text first.
 
     lengths, starts: (n,), of each text. text_index, position: (t,), the text of each token, and its index in that text.
+    filler: rows after those of the tokens, which belong to no text, so that their number is a round one.
     """
 
     groups: list[Group]
@@ -30,24 +34,31 @@ class Packing:
     starts: Tensor
     text_index: Tensor
     position: Tensor
+    filler: int = 0
 
     @classmethod
-    def of(cls, lengths: Ids) -> Self:
-        """Lay out texts of these lengths (n,), the longest first, each at least 1."""
+    def of(cls, lengths: Ids, *, rounded: bool = False) -> Self:
+        """Lay out texts of these lengths (n,), the longest first, each at least 1.
+
+        rounded: let the number of rows, and the lengths in attention, be round ones, so that shapes come again.
+        """
         assert (np.diff(lengths) <= 0).all()
         starts = np.cumsum(lengths) - lengths
         text_index = np.repeat(np.arange(len(lengths)), lengths)
         position = ranges(np.zeros(len(lengths), np.int64), lengths)
-        groups = [Group.of(lengths[a:b], int(starts[a])) for a, b in pairwise(_group_bounds(lengths))]
+        multiple = ROUNDED_LENGTH if rounded else 1
+        bounds = _group_bounds(lengths, multiple)
+        groups = [Group.of(lengths[a:b], int(starts[a]), multiple) for a, b in pairwise(bounds)]
         arrays = [torch.from_numpy(a) for a in (lengths, starts, text_index, position)]
-        return cls(groups, *arrays)
+        tokens = len(text_index)
+        return cls(groups, *arrays, round_tokens(tokens) - tokens if rounded else 0)
 
     def to(self, device: torch.device) -> Packing:
         """Return the same on another device."""
         if device == self.lengths.device:
             return self
         tensors = (t.to(device) for t in (self.lengths, self.starts, self.text_index, self.position))
-        return Packing([group.to(device) for group in self.groups], *tensors)
+        return Packing([group.to(device) for group in self.groups], *tensors, self.filler)
 
 
 @dataclass(frozen=True)
@@ -67,9 +78,9 @@ class Group:
     padding: Tensor | None = None
 
     @classmethod
-    def of(cls, lengths: Ids, start: int) -> Self:
-        """Return the group of texts of these lengths (rows,), the first the longest."""
-        rows, length = len(lengths), int(lengths[0])
+    def of(cls, lengths: Ids, start: int, multiple: int = 1) -> Self:
+        """Return the group of texts of these lengths (rows,), the first the longest. multiple: the slots of a row."""
+        rows, length = len(lengths), _rounded(int(lengths[0]), multiple)
         if int(lengths[-1]) == length:
             return cls(start, rows, length)
         first = start + np.cumsum(lengths) - lengths  # (rows,) the first token of each text
@@ -95,11 +106,20 @@ class Group:
         return Group(self.start, self.rows, self.length, *tensors)
 
 
-def _group_bounds(lengths: Ids) -> list[int]:
+def round_tokens(tokens: int) -> int:
+    """Return a number of tokens, rounded up by less than a thirty-second of it, or by less than eight."""
+    return _rounded(tokens, max(ROUNDED_TOKENS, (1 << tokens.bit_length()) // (2 * ROUNDED_SHARE)))
+
+
+def _rounded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _group_bounds(lengths: Ids, multiple: int) -> list[int]:
     """Return the first text of each group, then n: a group ends where padding would cost more than another group."""
     bounds, tokens = [0], 0
-    for i, length in enumerate(lengths.tolist()):
-        longest = int(lengths[bounds[-1]])
+    for i, length in enumerate((-(-lengths // multiple) * multiple).tolist()):
+        longest = _rounded(int(lengths[bounds[-1]]), multiple)
         slots = (i + 1 - bounds[-1]) * longest
         tokens += length
         most = max(PADDING_SHARE * tokens, PADDING_TOKENS) if longest < LONGEST_PADDED else 0
