@@ -62,7 +62,8 @@ def test_it_is_each_texts_own_attention(
     for actual, wanted in zip(grads, expected_grads):
         torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-11)
     with torch.no_grad():
-        fused = attention._fused(*(x[: sum(lengths)] for x in inputs), packing, options)
+        q, k, v = (x[: sum(lengths)] for x in inputs)
+        fused = attention._fused(q, k, v, packing, options)
     torch.testing.assert_close(fused, expected[: sum(lengths)], rtol=0, atol=1e-10)
 
 

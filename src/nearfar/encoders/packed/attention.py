@@ -95,8 +95,8 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, options:
     The packing's filler attends to nothing, and gets zeros.
     """
     if packing.filler:
-        whole = packed_attention(*(x[: -packing.filler] for x in (q, k, v)), replace(packing, filler=0), options)
-        return pad(whole, (0, 0, 0, 0, 0, packing.filler))
+        q, k, v = (x[: -packing.filler] for x in (q, k, v))
+        return pad(packed_attention(q, k, v, replace(packing, filler=0), options), (0, 0, 0, 0, 0, packing.filler))
     longest = packing.groups[0].length
     if q.device.type != "cpu" or (longest > LONG_TEXT and not options.dropout):
         return _fused(q, k, v, packing, options)

@@ -51,14 +51,14 @@ class Packing:
         groups = [Group.of(lengths[a:b], int(starts[a]), multiple) for a, b in pairwise(bounds)]
         arrays = [torch.from_numpy(a) for a in (lengths, starts, text_index, position)]
         tokens = len(text_index)
-        return cls(groups, *arrays, round_tokens(tokens) - tokens if rounded else 0)
+        return cls(groups, *arrays, filler=round_tokens(tokens) - tokens if rounded else 0)
 
     def to(self, device: torch.device) -> Packing:
         """Return the same on another device."""
         if device == self.lengths.device:
             return self
         tensors = (t.to(device) for t in (self.lengths, self.starts, self.text_index, self.position))
-        return Packing([group.to(device) for group in self.groups], *tensors, self.filler)
+        return Packing([group.to(device) for group in self.groups], *tensors, filler=self.filler)
 
 
 @dataclass(frozen=True)
