@@ -21,7 +21,7 @@ from _machine import PeakMemory
 
 from nearfar.abilities import LanguageKind
 
-UNTIMED = 3  # steps: memory is taken, and libraries choose their products
+UNTIMED = 2  # steps: memory is taken, and libraries choose their products
 CLASSES = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM"}
 ALIKE = 24  # texts of the batch whose losses are compared
 
@@ -116,7 +116,9 @@ def _peer(
     recipe = recipe_of(kind)
     settings, share = recipe["training"], recipe["objective"].get("share", 0.15)
     network = _peers_model(kind, model, attention)
-    network.register_forward_pre_hook(lambda *given: clock.stamp(int(given[2]["attention_mask"].sum())), with_kwargs=True)
+    network.register_forward_pre_hook(
+        lambda *given: clock.stamp(int(given[2]["attention_mask"].sum())), with_kwargs=True
+    )
     tokenizer = AutoTokenizer.from_pretrained(model)
     arguments = TrainingArguments(
         output_dir=str(scratch),

@@ -33,7 +33,9 @@ def prepare(kind: LanguageKind, folder: str, data: str, reviews: int, vocabulary
     encoder.prepare([positives.cells])
     tokenizer: Any = encoder.tokenizer
     if len(tokenizer.tokenizer) != vocabulary:
-        raise SystemExit(f"{reviews} reviews make {len(tokenizer.tokenizer)} tokens, fewer than {vocabulary}; read more")
+        raise SystemExit(
+            f"{reviews} reviews make {len(tokenizer.tokenizer)} tokens, fewer than {vocabulary}; read more"
+        )
     encoder.language_head(kind)
     Model(encoder).save(place / "model")
     ids, lengths = tokenizer(positives.cells.read(0, len(positives)))
