@@ -50,7 +50,10 @@ class Clock:
 
 
 def train(contestant: str, kind: LanguageKind, form: str, folder: str, steps: int, **variant: Any) -> dict[str, Any]:
-    """Return the speed, memory and last loss of one training in this process."""
+    """Return the speed, memory and last loss of one training in this process.
+
+    share: of the tokens that are hidden; that of the recipe without it.
+    """
     place, clock = Path(folder), Clock()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch, PeakMemory() as memory:
@@ -63,12 +66,19 @@ def train(contestant: str, kind: LanguageKind, form: str, folder: str, steps: in
 
 
 def _ours(
-    kind: LanguageKind, texts: Ids, model: Path, steps: int, clock: Clock, scratch: Path, precision: str
+    kind: LanguageKind,
+    texts: Ids,
+    model: Path,
+    steps: int,
+    clock: Clock,
+    scratch: Path,
+    precision: str,
+    share: float | None = None,
 ) -> float:
     import nearfar as nf
 
     os.environ["NEARFAR_CACHE"] = str(scratch / "cache")
-    encoder, objective = _encoder_and_objective(kind, model)
+    encoder, objective = _encoder_and_objective(kind, model, share)
     objective.register_forward_pre_hook(lambda _, given: clock.stamp(len(given[1].ids)))
     positives = nf.positives.Unpaired(nf.data.Table([{"text": cell} for cell in cells_of(texts)]))
     settings = recipe_of(kind)["training"] | {"steps": steps, "precision": precision}
@@ -77,7 +87,7 @@ def _ours(
     return float([event["loss"] for event in events if event["event"] == "step"][-1])
 
 
-def _encoder_and_objective(kind: LanguageKind, model: Path) -> tuple[Any, Any]:
+def _encoder_and_objective(kind: LanguageKind, model: Path, share: float | None = None) -> tuple[Any, Any]:
     """Return the encoder of a folder, which reads cells of numbers, and the recipe's objective of it."""
     import nearfar as nf
     from nearfar import registry
@@ -85,7 +95,8 @@ def _encoder_and_objective(kind: LanguageKind, model: Path) -> tuple[Any, Any]:
     recipe = recipe_of(kind)
     encoder: Any = nf.encoders.Transformer(str(model), max_length=recipe["encoder"]["max_length"], dropout=0.0)
     encoder.tokenise = partial(ids_of_cells, encoder)
-    return encoder, registry.build("objectives", recipe["objective"], encoder=encoder)
+    hiding = {"share": share} if share else {}
+    return encoder, registry.build("objectives", recipe["objective"] | hiding, encoder=encoder)
 
 
 def _peer(
@@ -102,6 +113,7 @@ def _peer(
     workers: int = 0,
     keeps: bool = True,
     compiled: bool = False,
+    share: float | None = None,
 ) -> float:
     """Train by transformers' Trainer.
 
@@ -114,7 +126,7 @@ def _peer(
     if keeps:
         keep_freed_memory()
     recipe = recipe_of(kind)
-    settings, share = recipe["training"], recipe["objective"].get("share", 0.15)
+    settings, share = recipe["training"], share or recipe["objective"].get("share", 0.15)
     network = _peers_model(kind, model, attention)
     network.register_forward_pre_hook(
         lambda *given: clock.stamp(int(given[2]["attention_mask"].sum())), with_kwargs=True

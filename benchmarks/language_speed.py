@@ -58,7 +58,7 @@ def contest(kind: str, form: str, given: argparse.Namespace, folder: Path) -> Ru
             if round_ and name != fastest(runs, contestant, of):
                 continue  # slower settings are measured once
             task = {"part": "train", "contestant": contestant, "kind": kind, "form": form, **variant}
-            task |= {"folder": str(folder), "steps": given.steps}
+            task |= {"folder": str(folder), "steps": given.steps, **({"share": given.share} if given.share else {})}
             kept = f"{kind}-{form}-{round_}-{''.join(c if c.isalnum() else '_' for c in name)}"
             found = once(given.work, kept, task, partial(fresh, __file__, task))
             runs.setdefault(name, []).append(found)
@@ -81,7 +81,7 @@ def measure(given: argparse.Namespace) -> None:
             tell(f"{kind}, {form}: {losses[kind][form]}")
     for kind in given.kinds:
         found[kind] = {form: contest(kind, form, given, given.work / kind) for form in given.forms}
-    names = ("kinds", "forms", "rounds", "steps", "precisions", "vocabulary", "reviews", "each", "tune")
+    names = ("kinds", "forms", "rounds", "steps", "precisions", "vocabulary", "reviews", "share", "each", "tune")
     measured = {"machine": machine, "settings": {name: getattr(given, name) for name in names}, "read": read}
     measured |= {"losses": losses, "runs": found, "bounds": bounds(found, losses)}
     conclude(given.out, "language_speed", measured, table(found, given.vocabulary), width=140)
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="timed, after two that are not")
     parser.add_argument("--reviews", type=int, default=4_000, help="of which passages are cut")
     parser.add_argument("--vocabulary", type=int, default=30_000)
+    parser.add_argument("--share", type=float, help="of the tokens that masked hides; the recipe's without it")
     parser.add_argument("--each", action="store_true", help="let the fastest of each precision take all turns")
     parser.add_argument("--tune", action="store_true", help="try more of the Trainer's settings")
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")
