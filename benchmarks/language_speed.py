@@ -47,7 +47,7 @@ def child(part: str, **task: Any) -> dict[str, Any]:
 
 def contest(kind: str, form: str, given: argparse.Namespace, folder: Path) -> Runs:
     """Let all take turns, each in a fresh process; return every contestant's runs."""
-    settings = {**SETTINGS, **(MORE if given.tune else {})}
+    settings = {**SETTINGS, **{name: MORE[name] for name in given.tune}}
     contestants = {called(OURS, precision): {"precision": precision} for precision in given.precisions}
     for precision in given.precisions:
         contestants |= {called(PEER, precision, name): {"precision": precision, **s} for name, s in settings.items()}
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=30_000)
     parser.add_argument("--share", type=float, help="of the tokens that masked hides; the recipe's without it")
     parser.add_argument("--each", action="store_true", help="let the fastest of each precision take all turns")
-    parser.add_argument("--tune", action="store_true", help="try more of the Trainer's settings")
+    parser.add_argument("--tune", nargs="+", default=[], choices=list(MORE), help="more of the Trainer's settings")
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the dated JSON")

@@ -16,7 +16,6 @@ LAST_MIXING = {
     "BertLayer": "attention",
     "RobertaLayer": "attention",
     "XLMRobertaLayer": "attention",
-    "ElectraLayer": "attention",
     "TransformerBlock": "sa_layer_norm",  # DistilBERT
 }
 
