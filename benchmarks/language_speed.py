@@ -82,7 +82,11 @@ def measure(given: argparse.Namespace) -> None:
     for kind in given.kinds:
         found[kind] = {form: contest(kind, form, given, given.work / kind) for form in given.forms}
     names = ("kinds", "forms", "rounds", "steps", "precisions", "vocabulary", "reviews", "share", "each", "tune")
-    measured = {"machine": machine, "settings": {name: getattr(given, name) for name in names}, "read": read}
+    measured: dict[str, Any] = {
+        "machine": machine,
+        "settings": {name: getattr(given, name) for name in names},
+        "read": read,
+    }
     measured |= {"losses": losses, "runs": found, "bounds": bounds(found, losses)}
     conclude(given.out, "language_speed", measured, table(found, given.vocabulary), width=140)
 
