@@ -598,6 +598,10 @@ class KnownTokens:
 class PredictsTokens(GivesStates, Protocol):
     """An encoder from whose states tokens can be predicted, as language models do: those of transformers."""
 
+    def states_at(self, inputs: Any, places: Tensor) -> Tensor:
+        """Return the states (h, width) at some places (h,) among the tokens of all texts, without the others'."""
+        ...
+
     def known_tokens(self) -> KnownTokens:
         """Return what is known of each token."""
         ...

@@ -77,6 +77,21 @@ def test_gradients_are_those_of_float64(
     near(b.grad, weights.double().T @ a.detach().double())
 
 
+@by_shape
+@pytest.mark.parametrize("left", LAYOUTS)
+def test_a_bias_is_added_to_each_row(library: str, n: int, k: int, m: int, left: Callable[[Tensor], Tensor]) -> None:
+    a, b, bias = matrix(n, k, 0), matrix(m, k, 1).requires_grad_(), matrix(m, 1, 3)[:, 0].requires_grad_()
+    exact = a.double() @ b.detach().double().T + bias.detach().double()
+    weights = matrix(n, m, 2)
+    found = product(left(a), b, None, bias)
+    near(found.detach(), exact)
+    with torch.no_grad():
+        near(product(left(a), b, torch.full((n, m), torch.nan), bias), exact)
+    (found * weights).sum().backward()
+    near(b.grad, weights.double().T @ a.double())
+    near(bias.grad, weights.double().sum(0))
+
+
 def test_a_gradient_by_one_side_alone(library: str) -> None:
     for first in (True, False):
         a, b = matrix(6, 4, 0).requires_grad_(first), matrix(5, 4, 1).requires_grad_(not first)

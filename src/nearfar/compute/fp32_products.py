@@ -44,18 +44,18 @@ def suits_product(a: Tensor, b: Tensor) -> bool:
     return suits_onednn(a, b) and a.numel() * len(b) >= _LEAST_WORK
 
 
-def product(a: Tensor, b: Tensor, memory: Tensor | None = None) -> Tensor:
+def product(a: Tensor, b: Tensor, memory: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """Return a b' (n, m), of matrices a (n, k) and b (m, k): by oneDNN where that is faster, else by torch.
 
     It has a gradient, but on such CPUs no second one. memory: (n, m), where the result may be written, without a
-    gradient; oneDNN takes its own, so use what is returned.
+    gradient; oneDNN takes its own, so use what is returned. bias: (m,), added to each row.
     """
     if not suits_product(a, b):
-        return torch.mm(a, b.t(), out=memory)
-    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
-        differentiable: Tensor = _OneDnnLinear.apply(a, b, None)
+        return torch.mm(a, b.t(), out=memory) if bias is None else torch.addmm(bias, a, b.t(), out=memory)
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (a, b, bias)):
+        differentiable: Tensor = _OneDnnLinear.apply(a, b, bias)
         return differentiable
-    return _matrix_product(a, b)
+    return _matrix_product(a, b) if bias is None else _product(a, b, bias)
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

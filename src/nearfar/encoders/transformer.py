@@ -22,6 +22,7 @@ from nearfar.contracts import ForeignForm, States
 from nearfar.encoders.packed import packed_forward
 from nearfar.encoders.packed.bf16_layers import activations_in, cast_embeddings, replace_layers
 from nearfar.encoders.packed.last_layers import last_layers
+from nearfar.encoders.packed.last_rows import last_layer_at
 from nearfar.encoders.packed.packing import Packing, chunks
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
@@ -224,6 +225,18 @@ class Transformer(nn.Module):
         parts = list(self.packed_states(inputs, order))
         tokens = torch.cat([tokens for _, tokens, _ in parts])  # (t,) the place of each state among the inputs' tokens
         return States(torch.cat([x for x, _, _ in parts])[tokens.argsort()], offsets, places)
+
+    def states_at(self, inputs: Tokens, places: Tensor) -> Tensor:
+        """Return the last hidden states (h, width) of the tokens at some places (h,): `states` there, for less."""
+        if not torch.is_grad_enabled() or not len(places):
+            return self.states(inputs).values[places]
+        order = np.argsort(-inputs.costs(), kind="stable")
+        tokens = torch.from_numpy(ranges(inputs.offsets[order], inputs.costs()[order])).to(places.device)
+        rows = tokens.argsort()[places]  # (h,) where the packed tokens have them
+        whole = not self.packed or self.checkpointing  # the backward pass would compute all rows again
+        with nullcontext(False) if whole else last_layer_at(self.backbone, rows) as of_rows:
+            ((states, _, _),) = self.packed_states(inputs, order)
+        return states if of_rows else states.index_select(0, rows)
 
     def pooled(self, states: States) -> Tensor:
         """Return raw vectors (n, dim) of the states of n texts, as `forward` does."""

@@ -64,7 +64,7 @@ class CausalLanguage(nn.Module):
 
     def forward(self, encoder: PredictsTokens, inputs: Any, targets: HiddenTargets) -> Terms:
         """Return the summed cross-entropy of the next tokens, and their number."""
-        states = encoder.states(inputs).values[targets.places]  # (h, width)
+        states = encoder.states_at(inputs, targets.places)  # (h, width)
         if not len(states):
             return Terms(states.sum(), 0)
         x = self.head(states)  # (h, d)

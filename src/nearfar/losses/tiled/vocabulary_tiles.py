@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nearfar.compute.fp32_products import product
 from nearfar.losses.tiled.tiles import UNSHIFTED_LIMIT
 
 TILE_BYTES = 64 << 20  # of the exponentials of one tile of rows
@@ -57,7 +58,7 @@ class OutputLayer:
         return cls(*products, (embeddings, bias), exact, bound <= UNSHIFTED_LIMIT[dtype])
 
     def row_tiles(self, states: Tensor, targets: Tensor, *, count_hits: bool) -> Iterator[tuple[slice, RowTile]]:
-        """Yield the tiles of states (n, d), equally long, each in the memory of the one before."""
+        """Yield the tiles of states (n, d), equally long; each ends the one before it, and takes its memory."""
         n, v, dtype = len(states), len(self.embeddings), self.embeddings.dtype
         most = max(LEAST_ROWS, TILE_BYTES // (v * dtype.itemsize))
         size = -(-n // max(1, -(-n // most)))  # rows of a tile
@@ -65,7 +66,9 @@ class OutputLayer:
         wide = states.new_empty(size * min(v, BLOCK) if dtype != self.exact else 0, dtype=self.exact)
         for start in range(0, n, max(1, size)):
             rows = slice(start, min(start + size, n))
-            yield rows, self._row_tile(states[rows], targets[rows], scratch, wide, count_hits=count_hits)
+            tile = self._row_tile(states[rows], targets[rows], scratch, wide, count_hits=count_hits)
+            yield rows, tile
+            tile.blocks.clear()  # where a library took memory of its own for them, the next tile does so, too
 
     def _row_tile(self, h: Tensor, targets: Tensor, scratch: Tensor, wide: Tensor, *, count_hits: bool) -> RowTile:
         """Return the exponentials of rows h (r, d)."""
@@ -88,12 +91,9 @@ class OutputLayer:
         """
         left, logits = h.to(self.embeddings.dtype), []
         for columns, own in _blocks_of(targets, len(self.embeddings)):
-            right = self.embeddings[columns].T  # (d, c)
-            block = scratch[len(h) * columns.start : len(h) * columns.stop].view(len(h), -1)  # (r, c)
-            if self.bias is None:
-                torch.mm(left, right, out=block)
-            else:
-                torch.addmm(self.bias[columns], left, right, out=block)
+            memory = scratch[len(h) * columns.start : len(h) * columns.stop].view(len(h), -1)  # (r, c)
+            bias = None if self.bias is None else self.bias[columns]
+            block = product(left, self.embeddings[columns], memory, bias)  # (r, c)
             block[own, targets[own] - columns.start] = -torch.inf
             if self.unshifted:
                 yield columns, block.exp_()

@@ -1,0 +1,60 @@
+"""The benchmark of language models' steps runs, at toy size: both read the same tokens, and their losses are equal."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("accelerate", reason="transformers' Trainer needs it: pip install 'nearfar[bench]'")
+
+from tests.test_benchmarks import BENCHMARKS, Run, run  # noqa: F401  the fixture is used by its name
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the recipes' models and batches small."""
+    texts, steps = importlib.import_module("_language_texts"), importlib.import_module("_language_steps")
+    whole = texts.recipe_of
+
+    def recipe_of(kind: str) -> dict[str, Any]:
+        recipe: dict[str, Any] = whole(kind)
+        recipe["encoder"]["config"] |= {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32}
+        recipe["encoder"]["max_length"], recipe["training"]["batch_size"] = 48, 4
+        return recipe
+
+    for module in (texts, steps):
+        monkeypatch.setattr(module, "recipe_of", recipe_of)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+@pytest.mark.filterwarnings("ignore")  # the peer's
+@pytest.mark.parametrize("kind", ["masked", "causal"])
+def test_steps_beside_the_trainer(run: Run, shared_data: Path, kind: str) -> None:  # noqa: F811
+    options = ["--kinds", kind, "--rounds", "1", "--steps", "1", "--reviews", "60", "--vocabulary", "500"]
+    kept = run("language_speed", "language_speed:child", [*options, "--data", str(shared_data)])
+    for form in ("texts", "chunks"):
+        both = kept["losses"][kind][form]
+        assert abs(both["nearfar"] - both["Trainer's model"]) < 1e-4
+        runs = kept["runs"][kind][form]
+        assert [name.split(",")[0] for name in runs] == ["nearfar", "nearfar", "Trainer", "Trainer"]
+        for [one] in runs.values():
+            assert one["tokens_per_second"] > 0 and 5 < one["loss"] < 7
+            assert one["tokens_a_step"] == 4 * 48 or form == "texts"
+    assert len(kept["bounds"]) == 2 * (3 * 2 + 1)
+
+
+def test_cells_of_numbers_are_read_as_the_tokens_that_they_stand_for() -> None:
+    texts = importlib.import_module("_language_texts")
+    ids, lengths = texts.ids_of_cells(None, texts.cells_of([[3, 14, 1], [59]]))
+    assert ids.tolist() == [3, 14, 1, 59] and ids.dtype == np.int32
+    assert lengths.tolist() == [3, 1]
