@@ -83,7 +83,18 @@ class LanguageHead(nn.Module):
             with torch.random.fork_rng([]), backbones.quiet(), library_errors(where, "copy the model folder again"):
                 torch.manual_seed(seed)  # of what the folder lacks
                 made, info = type(made).from_pretrained(
-                    None, config=config, state_dict=tensors, dtype=torch.float32, output_loading_info=True
+                    None,
+                    config=config,
+                    state_dict=tensors,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # refused below, by name
+                )
+            if wrong := sorted(info["mismatched_keys"]):
+                name, there, wanted = (wrong[0][0], *(tuple(shape) for shape in wrong[0][1:3]))
+                raise InputError(
+                    f"{folder}: {name} is {there}, its config.json asks for {wanted}; the folder's files do not belong "
+                    "together"
                 )
             missing = set(info["missing_keys"])
         prefix = f"{made.base_model_prefix}."
