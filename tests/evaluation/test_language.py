@@ -15,6 +15,7 @@ import nearfar as nf
 from nearfar.column import ListColumn
 from nearfar.errors import InputError
 from nearfar.evaluation.evaluate import evaluate
+from nearfar.evaluation.floors import token_frequency
 from nearfar.evaluation.floors.token_frequency import TokenFrequencyFloor
 from nearfar.evaluation.token_predictions import token_predictions, tokenised
 from nearfar.metrics.hidden_tokens import HiddenTokens
@@ -74,7 +75,7 @@ def test_the_scores_are_those_of_transformers(tmp_path: Path) -> None:
     assert accuracy.resampled(weight)[0] == pytest.approx(np.mean(counted))
 
 
-def test_frequencies_are_counted_in_the_training_texts_alone() -> None:
+def test_frequencies_are_counted_in_the_training_texts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     found = model()
     whole = tokenised(found, task(), seed=0)
     tokens: Any = whole.tokens
@@ -83,6 +84,7 @@ def test_frequencies_are_counted_in_the_training_texts_alone() -> None:
     ordinary = [one for one in range(len(tokens.special)) if not tokens.special[one]]
     counts = {one: 1 + ids.count(one) for one in ordinary}
     total, best = sum(counts.values()), max(counts, key=lambda one: counts[one])
+    monkeypatch.setattr(token_frequency, "BLOCK", 7)  # ids are counted block by block
     scores = TokenFrequencyFloor()(whole, 0).hidden_tokens
     assert scores is not None
     asked = [int(tokens.ids[place]) for place in tokens.hidden]

@@ -15,8 +15,9 @@ from torch import nn
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from nearfar.encoders.pretrained.numbers import check_numbers
-from nearfar.errors import InputError, nearest
+from nearfar.errors import InputError
 
+ALIKE = 0.85  # of two names of settings, one of which is a slip; models read some that their configs do not list
 MOST_PARAMETERS = 10**10  # of a new model: 40 GB
 VECTOR_SETTINGS = (  # settings of a config that change the vectors, and do not show in the weights
     *("model_type", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "n_heads"),
@@ -28,15 +29,16 @@ VECTOR_SETTINGS = (  # settings of a config that change the vectors, and do not 
 def checked_config(settings: Mapping[str, Any]) -> Any:
     """Return the transformers config of a new model of texts, whose settings a user gave.
 
-    Errors: those of `make_config`; `InputError` for a setting that the type does not know, which transformers would
-    keep without a word; a number out of range; a type that reads no texts.
+    Errors: those of `make_config`; `InputError` for a setting that has nearly the name of one that the type knows:
+    transformers keeps what it does not know without a word; a number out of range; a type that reads no texts.
     """
     kind, where = str(settings.get("model_type")), "encoder.config"
     config, plain = make_config(settings), make_config({"model_type": kind})
     known = {*plain.to_dict(), *plain.attribute_map, "model_type"}
     for key in settings:
-        if key not in known and not hasattr(plain, key) and _changes_nothing(settings, key, config):
-            raise InputError(f"{where}: {kind} has no setting {key!r:.60}; {nearest(str(key), known)}")
+        close = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=ALIKE)
+        if close and not hasattr(plain, str(key)) and _changes_nothing(settings, key, config):
+            raise InputError(f"{where}: {kind} has no setting {key!r:.60}; did you mean {close[0]!r}?")
     check_numbers(where, settings, None)
     if not (hasattr(config, "vocab_size") and hasattr(config, "hidden_size")):
         raise InputError(f"{where}: a model of the type {kind} reads no texts; take e.g. model_type: bert, or llama")
