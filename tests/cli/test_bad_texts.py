@@ -64,7 +64,7 @@ TEXTS = [
         "no column of texts",
         train(),
         ["which column holds the documents", "positives.column=", "columns: a, b"],
-        lambda here: write_lines(here / "texts.jsonl", [{"a": "near", "b": "far"}] * 9),
+        lambda here: write_lines(here / "texts.jsonl", [{"a": f"near {i}", "b": f"far {i}"} for i in range(9)]),
     ),
     Case("blank texts", train(), ["texts.jsonl", "no row has a text", "'text'", "white space"], texts(*[" "] * 9)),
     Case("a blank text", train(objective=CAUSAL), ["row 5", "'text'", "white space"], one(" \t")),
@@ -116,13 +116,13 @@ SETTINGS = [
     Case(
         "an encoder that sees both sides",
         train(objective=CAUSAL, config=config()),
-        ["bert", "sees those behind it", "masked_language"],
+        ["next_tokens", "sees both sides", "or a decoder, e.g. llama"],
         good,
     ),
     Case(
         "a decoder to fill in",
         train(config=config(model_type="llama")),
-        ["llama", "no masked language model", "take a family that has one: bert"],
+        ["hidden_tokens", "this is a decoder", "or a model that sees both sides, e.g. bert"],
         good,
     ),
     Case(
@@ -144,7 +144,7 @@ SETTINGS = [
     Case(
         "a metric of decoders",
         train("evaluate.0.name=next_tokens"),
-        ["heldout", "next_tokens", "sees both sides", "hidden_tokens"],
+        ["heldout", "needs next_tokens", "judged by hidden_tokens; take that metric"],
         good,
     ),
     Case("both a model and a config", train("encoder.model=bert"), ["both are given", "null for none"], good),
@@ -163,7 +163,7 @@ CONFIGS = [
         ["encoder.config", "parameters", "smaller sizes"],
         good,
     ),
-    Case("an unknown type", train(config=config(model_type="brt")), ["model_type 'brt'", "did you mean 'bart'"], good),
+    Case("an unknown type", train(config=config(model_type="brt")), ["model_type 'brt'", "did you mean 'bert'"], good),
     Case("no type", train(config="{hidden_size: 16}"), ["encoder.config", "model_type", "bert"], good),
     Case("pictures", train(config="{model_type: vit}"), ["encoder.config", "vit reads no texts", "bert"], good),
     Case(

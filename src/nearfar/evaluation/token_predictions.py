@@ -89,12 +89,15 @@ def refuse_other_kind(model: Embedder, task: Task, metrics: Sequence[Metric]) ->
     """Refuse metrics of tokens that a model of this kind does not tell. Errors: `InputError`, with the one to take."""
     if not isinstance(task, Language):
         return
-    told = "next_tokens" if _language_model(model, task).known_tokens().causal else "hidden_tokens"
+    causal = _language_model(model, task).known_tokens().causal
+    told, kind, other_kind = ("next_tokens", "a decoder", "a model that sees both sides, e.g. bert")
+    if not causal:
+        told, kind, other_kind = ("hidden_tokens", "a model that sees both sides", "a decoder, e.g. llama")
     for metric in metrics:
         if other := {"next_tokens", "hidden_tokens"} & set(metric.needs) - {told}:
-            kind = "a decoder" if told == "next_tokens" else "a model that sees both sides"
             raise InputError(
-                f"{task.name}: the metric needs {' '.join(other)}, and {kind} is judged by {told}; take that"
+                f"{task.name}: the metric needs {' '.join(other)}, and this is {kind}, judged by {told}; take that metric, "
+                f"or {other_kind}"
             )
 
 
