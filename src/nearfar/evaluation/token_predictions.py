@@ -96,8 +96,8 @@ def refuse_other_kind(model: Embedder, task: Task, metrics: Sequence[Metric]) ->
     for metric in metrics:
         if other := {"next_tokens", "hidden_tokens"} & set(metric.needs) - {told}:
             raise InputError(
-                f"{task.name}: the metric needs {' '.join(other)}, and this is {kind}, judged by {told}; take that metric, "
-                f"or {other_kind}"
+                f"{task.name}: the metric needs {' '.join(other)}, and this is {kind}, judged by {told}; take that "
+                f"metric, or {other_kind}"
             )
 
 
