@@ -130,6 +130,7 @@ def test_texts_on_disk(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(script, "train", train)
     monkeypatch.setattr(script, "SENTENCES", 100)
+    monkeypatch.setattr(script, "fresh", None, raising=False)
     kept = run("texts_on_disk", "texts_on_disk:train", ["--megabytes", "1", "2"])
     assert [bound["value"] for bound in kept["bounds"]] == [150, 250]
     assert [bound["met"] for bound in kept["bounds"]] == [True, False]
