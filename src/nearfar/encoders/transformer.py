@@ -26,7 +26,7 @@ from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.known_tokens import known_tokens
-from nearfar.encoders.pretrained.language_head import LanguageHead, head_of, with_head
+from nearfar.encoders.pretrained.language_head import LanguageHead, head_of, language_forms, with_head
 from nearfar.encoders.pretrained.languages import declared_languages
 from nearfar.encoders.pretrained.modules import Modules, after_dim, read_modules
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
@@ -312,7 +312,8 @@ class Transformer(nn.Module):
     def save(self, folder: Path) -> list[ForeignForm]:
         """Write model and tokenizer as transformers reads them, and the rest as sentence-transformers reads it."""
         whole = with_head(self, merge_lora(self.backbone))
-        return write_transformer(folder, whole, self._required_tokenizer(), self.pooling, self.after)
+        forms = write_transformer(folder, whole, self._required_tokenizer(), self.pooling, self.after)
+        return [*forms, *language_forms(self)]
 
     def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""
