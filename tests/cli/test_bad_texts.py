@@ -222,6 +222,8 @@ def test_what_cannot_be_completed(kind: str, words: list[str], said: list[str], 
 def test_what_is_odd_but_can_be_completed(models: Path, nearfar: Run) -> None:
     short = nearfar("complete", models / "causal", "near", "--tokens", 10**9, "--json")
     assert short.code == 0, short.err
+    lines = nearfar("complete", models / "causal", "near\nfar", "--tokens", 1)
+    assert lines.out.startswith("near\nfar"), lines.out
     cold = nearfar("complete", models / "causal", "near", "--temperature", 1e-300, "--json")
     assert cold.code == 0, cold.err
     likeliest = nearfar("complete", models / "causal", "near", "--json")
