@@ -166,6 +166,7 @@ COMPLETE: dict[str, tuple[str, ...]] = {
 HARMLESS = {  # what is right after all, or answered without a word
     *("one letter each", "equal texts", "control characters", "a megabyte without spaces", "zeros in a text", "lists"),
     *("a megabyte of one letter", "the mask's own name", "emoji"),
+    *("10 ** 9 tokens", "10 ** 30 tokens", "an architecture that it is not"),
 }  # fmt: skip
 
 
