@@ -45,7 +45,7 @@ def build(folder: Path) -> None:
         keeps: Any = "text" if kind == "causal" else "words"
         encoder = nf.encoders.Transformer(config=read_yaml(config), vocabulary=330, keeps=keeps, max_length=32)
         encoder.prepare([ListColumn("text", [row["text"] for row in texts()])])
-        encoder.language_head(kind)  # type: ignore[arg-type]
+        encoder.language_head(kind)
         nf.Model(encoder).save(folder / kind)
 
 

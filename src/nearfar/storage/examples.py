@@ -80,8 +80,8 @@ def examples(
             text = "the film was [MASK]" if form.task == "fill-mask" else "The film was"
             complete = f'nearfar complete {shlex.quote(folder)} "{text}"'
             found.append(Example("In a shell, what it makes of a text", complete, "bash"))
-            lines = form.example.replace('"path/to/this/folder"', path)
-            found.append(Example(f"With {form.tool}, equal logits", lines))
+            code = form.example.replace('"path/to/this/folder"', path)
+            found.append(Example(f"With {form.tool}, equal logits", code))
         elif form.tool != SENTENCE_TRANSFORMERS:
             found.append(Example(f"With {form.tool}, equal vectors", form.example.strip()))
         elif reads_texts(sides):
