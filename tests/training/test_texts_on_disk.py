@@ -26,7 +26,7 @@ def _peak(folder: Path, documents: int) -> tuple[int, int]:
             file.write(json.dumps({"text": " ".join(WORDS[draw.integers(0, 300, OF_DOCUMENT)])}) + "\n")
     settings: dict[str, Any] = {
         "data.path": str(folder / f"{documents}.jsonl"),
-        "data.heldout": 4,
+        "data.heldout": 16,  # documents, of which 15 are enough for intervals
         "positives.chunk": CHUNK,
         "encoder.config": {"model_type": "bert", **SIZES},
         "encoder.vocabulary": 400,
@@ -49,7 +49,7 @@ def _peak(folder: Path, documents: int) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_passage_takes_a_few_numbers_of_memory(tmp_path: Path, cache: Path) -> None:
-    few, before = _peak(tmp_path, 500)
-    many, after = _peak(tmp_path, 2_000)
-    assert many > 190_000 > 4 * few - 10_000
+    few, before = _peak(tmp_path, 516)
+    many, after = _peak(tmp_path, 2_016)
+    assert (few, many) == (50_000, 200_000)
     assert (after - before) / (many - few) <= INDEX
