@@ -90,13 +90,13 @@ def refuse_other_kind(model: Embedder, task: Task, metrics: Sequence[Metric]) ->
     if not isinstance(task, Language):
         return
     causal = _language_model(model, task).known_tokens().causal
-    told, kind, other_kind = ("next_tokens", "a decoder", "a model that sees both sides, e.g. bert")
+    answer, kind, other_kind = ("next_tokens", "a decoder", "a model that sees both sides, e.g. bert")
     if not causal:
-        told, kind, other_kind = ("hidden_tokens", "a model that sees both sides", "a decoder, e.g. llama")
+        answer, kind, other_kind = ("hidden_tokens", "a model that sees both sides", "a decoder, e.g. llama")
     for metric in metrics:
-        if other := {"next_tokens", "hidden_tokens"} & set(metric.needs) - {told}:
+        if other := {"next_tokens", "hidden_tokens"} & set(metric.needs) - {answer}:
             raise InputError(
-                f"{task.name}: the metric needs {' '.join(other)}, and this is {kind}, judged by {told}; take that "
+                f"{task.name}: the metric needs {' '.join(other)}, and this is {kind}, judged by {answer}; take that "
                 f"metric, or {other_kind}"
             )
 

@@ -34,7 +34,7 @@ def show_estimate(facts: Mapping[str, Any]) -> None:
     for name, note in facts["notes"].items():
         show(f"{name}: {note}")
     mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
-    unit = facts["unit"]
+    unit = facts.get("unit", "pairs")
     show(
         "",
         f"{facts['pairs']:,} {unit}, {facts['steps']:,} steps of {facts['batch_size']:,}; about "
