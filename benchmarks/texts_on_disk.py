@@ -65,7 +65,7 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
         runs[f"{size} MB"] = train(given.recipe, words, folder / f"run-{size}", os.environ | OFFLINE | caches)
         tell(f"{size} MB: {', '.join(f'{what} {value:,.1f}' for what, value in runs[f'{size} MB'].items())}")
         for place in (*map(Path, caches.values()), table):
-            shutil.rmtree(place) if place.is_dir() else place.unlink()
+            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
     first, *_, last = runs.values()
     passages = last["pairs"] - first["pairs"]
     a_passage = {what: (last[what] - first[what]) * 2**20 / passages for what in ("own_peak_mb", "steady_own_mb")}

@@ -273,7 +273,7 @@ def test_a_dense_layer_over_another_width_is_refused(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({}, "give encoder.model"),
-        ({"model": "minilm", "config": {"model_type": "bert"}}, "give encoder.model"),
+        ({"model": "minilm", "config": {"model_type": "bert"}}, "both are given; take one: encoder.model"),
         (
             {"config": {"model_type": "berd"}},
             "encoder.config: transformers knows no model_type 'berd'; did you mean 'bert'",
