@@ -14,6 +14,7 @@ import _bad_captions
 import _bad_documents
 import _bad_models
 import _bad_sources
+import _bad_texts
 from _bad_sources import json_lines, pairs
 from _bad_words import RECIPES, SETTINGS, SMALL, STATIC, options
 
@@ -49,6 +50,7 @@ def good(folder: Path) -> None:
     import nearfar as nf
 
     _bad_models.build(folder / "models")
+    _bad_texts.build(folder / "models")
     (folder / "pairs.jsonl").write_bytes(json_lines(pairs()))
     settings = {"data.path": str(folder / "pairs.jsonl"), "encoder.dim": 16, "encoder.vocabulary": 300}
     settings |= {"data.heldout": 0.2, "training.batch_size": 16, "training.steps": 4}
@@ -104,6 +106,7 @@ def calls() -> Iterator[Call]:
     yield from data_calls()
     yield from model_calls()
     yield from caption_calls()
+    yield from text_calls()
     yield from document_calls()
     yield from package_calls()
     yield from recipe_calls()
@@ -136,6 +139,11 @@ def caption_calls() -> Iterator[Call]:
     for path, damage, make in _bad_captions.damages():
         words = ("train", "simcse", "data.name=image_text", f"data.path={path}", *BERT, "positives.column=caption")
         yield Call("train image_text", f"captions: {path}", damage, (*words, *SMALL), make)
+
+
+def text_calls() -> Iterator[Call]:
+    for command, kind, damage, words, make in _bad_texts.calls():
+        yield Call(command, kind, damage, words, make, harmless=damage in _bad_texts.HARMLESS)
 
 
 def document_calls() -> Iterator[Call]:

@@ -40,6 +40,13 @@ CSV = {  # of files whose errors come while Arrow's threads are reading
     "d.tsv": 'query\tkey\n"He said ""hi"" to\tme"\tworld\nsee\tlater\n\n',
     "r.csv": "query,key\nhello,world\nsee,later,x\n",
 }
+LINKS = {  # names of what is right, and where it lies
+    "models": "models",
+    "bert": "models/transformer",
+    "masked": "models/masked",
+    "causal": "models/causal",
+    "good run": "run",
+}
 Answer = dict[str, Any]
 
 
@@ -103,7 +110,7 @@ def meet(zygote: Zygote, call: Call, right: Path, place: Path) -> Answer:
     folder.mkdir()
     shutil.copy(right / "pairs.jsonl", folder)
     shutil.copytree(right / "run" / "model", folder / "model")
-    for name, target in (("models", "models"), ("bert", "models/transformer"), ("good run", "run")):
+    for name, target in LINKS.items():
         (folder / name).symlink_to(right / target)
     try:
         call.make(folder)

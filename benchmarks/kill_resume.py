@@ -1,10 +1,13 @@
 """Is a run that is killed again and again, and resumed, equal to one that never was? To the last bit of its weights.
 
-    python benchmarks/kill_resume.py [--of static | finetune] [--kills 20] [--seed 0] [--threads 1]
+    python benchmarks/kill_resume.py [--of static | finetune | masked_language | ...] [--kills 20] [--seed 0]
 
 Small real runs. static: documented functions of some of Python's own packages, a tokenizer and embeddings from nothing.
 finetune: the recipe of that name, with LoRA on a random transformer, negatives mined anew every few steps, weights
-chosen on rows that are kept back, a verdict and a report.
+chosen on rows that are kept back, a verdict and a report. masked_language, causal_language, retromae: the recipes of
+these names on the documentation of Python's own modules, a tokenizer and a small transformer from nothing, with
+dropout, and the verdict. The states that are compared are those of the last checkpoint, too: of retromae, the decoder,
+which is in no model folder.
 
 One run is left alone. Others are killed (SIGKILL) at moments drawn evenly over a whole run's time, imports left out: in
 harvest, tokenisation, mining, steps, checkpoints and while the model is saved. Then they are resumed. The verdict
@@ -15,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -24,11 +29,14 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 PACKAGES = ("asyncio", "concurrent", "email", "http", "importlib", "json", "logging", "multiprocessing", "unittest")
-STEPS, EVERY = 240, 10
+MODULES = ("argparse", "ast", "doctest", "statistics", "turtle", "typing", "urllib.parse")
+STEPS, EVERY, LANGUAGE_STEPS = 240, 10, 60
 PRELOADED = ["nearfar.config", "nearfar.experiment", "transformers.models.bert.modeling_bert", "peft"]
 
 
@@ -89,7 +97,32 @@ def finetune(folder: Path) -> None:
     train("finetune", settings, out=folder, resume=True, quiet=True)
 
 
-RUNS = {"static": static, "finetune": finetune}
+def language(recipe: str, folder: Path) -> None:
+    """Train a language model, or go on with it, in `folder`."""
+    from nearfar.experiment import train
+
+    members = (vars(importlib.import_module(name)).values() for name in MODULES)
+    found = dict.fromkeys(inspect.getdoc(one) for of in members for one in of if callable(one))
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    kind = "llama" if recipe == "causal_language" else "bert"
+    settings = {
+        "data.path": [{"text": text} for text in found if text],
+        "data.heldout": 0.1,
+        "encoder.config": {"model_type": kind, **sizes},
+        "encoder.vocabulary": 500,
+        "encoder.max_length": 48,
+        "encoder.dropout": 0.1,
+        "training.batch_size": 16,
+        "training.steps": LANGUAGE_STEPS,
+        "training.checkpoint_every": EVERY,
+        "training.device": "cpu",
+    }
+    train(recipe, settings, out=folder, resume=True, quiet=True)
+
+
+LANGUAGE = ("masked_language", "causal_language", "retromae")
+RUNS: dict[str, Callable[[Path], None]] = {"static": static, "finetune": finetune}
+RUNS |= {name: partial(language, name) for name in LANGUAGE}
 
 
 def child(folder: Path, of: str, threads: int) -> None:
@@ -111,10 +144,11 @@ def start(folder: Path, of: str, threads: int) -> ForkServerProcess:
 
 
 def outcome(folder: Path) -> tuple[str, str, str]:
-    """Return the hash of a model's weights, its fingerprint, and the run's metrics."""
+    """Return the hash of a model's weights and of the last checkpoint, its fingerprint, and the run's metrics."""
     known = json.loads((folder / "model" / "nearfar.json").read_text(encoding="utf-8"))
     digest = hashlib.sha256()
-    for path in sorted((folder / "model").rglob("*.safetensors")):
+    last = max((folder / "checkpoints").iterdir(), key=lambda path: path.name)
+    for path in (*sorted((folder / "model").rglob("*.safetensors")), last / "state.safetensors"):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16], known["fingerprint"], json.dumps(known.get("metrics"))
 

@@ -58,13 +58,12 @@ def memory(pid: int) -> dict[str, float]:
     return {names[parts[0]]: int(parts[1]) / 2**10 for parts in fields if parts and parts[0] in names}
 
 
-def train(table: Path, given: argparse.Namespace, out: Path, env: dict[str, str]) -> dict[str, Any]:
-    """Train by the recipe in a fresh process; return when it began, and what memory it held."""
-    settings = [f"data.path={table}", f"training.steps={given.steps}", f"data.heldout={given.heldout}", *given.set]
+def train(recipe: str, settings: list[str], out: Path, env: dict[str, str]) -> dict[str, Any]:
+    """Train by a recipe in a fresh process; return when it began, and what memory it held."""
     options = ["--out", str(out), "--baseline", "none", "--quiet", "--json"]
     began = time.time()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from nearfar.cli import main; main()", "train", "static", *settings, *options],
+        [sys.executable, "-c", "from nearfar.cli import main; main()", "train", recipe, *settings, *options],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -88,7 +87,7 @@ def train(table: Path, given: argparse.Namespace, out: Path, env: dict[str, str]
         "own_peak_mb": max(sample["own_mb"] for sample in seen),
         "steady_mb": statistics.median(sample["now_mb"] for sample in steady),
         "steady_own_mb": statistics.median(sample["own_mb"] for sample in steady),
-        "train_pairs_per_second": json.loads(said)["train_pairs_per_second"],
+        **{name: json.loads(said)[name] for name in ("pairs", "train_pairs_per_second")},
     }
 
 
@@ -99,17 +98,18 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
         write_table(table, given.rows, seed=0)
     caches = {"NEARFAR_CACHE": str(folder / "cache"), "HF_DATASETS_CACHE": str(folder / "datasets")}
     env = os.environ | OFFLINE | caches
+    settings = [f"data.path={table}", f"training.steps={given.steps}", f"data.heldout={given.heldout}", *given.set]
     runs = {}
     for name in ("first", "second"):
-        runs[name] = train(table, given, folder / f"run-{given.rows}-{name}", env)
+        runs[name] = train("static", settings, folder / f"run-{given.rows}-{name}", env)
         tell(f"{name} run: {', '.join(f'{what} {value:,.1f}' for what, value in runs[name].items())}")
     warm = runs["second"]
     kept = [
         bound("steady memory, MB", warm["steady_mb"], LIMIT_MB, least=False),
         bound("seconds to the first step, tokens known", warm["seconds to the first step"], LIMIT_S, least=False),
     ]
-    settings = {"rows": given.rows, "steps": given.steps, "heldout": given.heldout, "set": given.set}
-    found = {"machine": machine, "settings": settings, "runs": runs, "bounds": kept}
+    asked = {"rows": given.rows, "steps": given.steps, "heldout": given.heldout, "set": given.set}
+    found = {"machine": machine, "settings": asked, "runs": runs, "bounds": kept}
     conclude(given.out, "many_rows", found)
 
 

@@ -40,6 +40,7 @@ def test_every_command_and_kind_meets_bad_input(script: Any) -> None:
     assert {"JSONL", "CSV", "Parquet", ".json.zst", "BEIR qrels", "datasets folder", "Python packages"} <= kinds
     assert {"model: static", "model: dual", "model: Router", "recipe", "results.json", "decisions"} <= kinds
     assert {"captions: captions.jsonl", "captions: captions.json", "captions: captions.tar"} <= kinds
+    assert {"texts", "objective", "config", "folder: masked", "folder: causal", "completion"} <= kinds
     documents = {call.kind.removeprefix("document: ") for call in calls if call.kind.startswith("document: ")}
     assert {"PDF", "HTML", "picture", "file", "JSONL", "CSV", "Parquet", "BEIR corpus"} <= documents
 

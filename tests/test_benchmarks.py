@@ -117,6 +117,25 @@ def test_many_rows(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [bound["met"] for bound in kept["bounds"]] == [True, True]
 
 
+def test_texts_on_disk(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("texts_on_disk")
+    lines = list(script.documents(["One.", "Two words."], 5_000))
+    assert 5_000 <= sum(map(len, lines)) < 5_200
+    assert {len(json.loads(line)["text"].split(".")) for line in lines} == {script.OF_DOCUMENT + 1}
+    sizes = iter([100, 1_100])
+
+    def train(*_: Any) -> dict[str, float]:
+        return {"pairs": (n := next(sizes)), "own_peak_mb": n / 2**20 * 150, "steady_own_mb": n / 2**20 * 250}
+
+    monkeypatch.setattr(script, "train", train)
+    monkeypatch.setattr(script, "SENTENCES", 100)
+    monkeypatch.setattr(script, "fresh", None, raising=False)
+    kept = run("texts_on_disk", "texts_on_disk:train", ["--megabytes", "1", "2"])
+    assert [bound["value"] for bound in kept["bounds"]] == [150, 250]
+    assert [bound["met"] for bound in kept["bounds"]] == [True, False]
+
+
 def test_the_way_through_the_plane_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     way = [{"step": i, "uniformity": -i / 2, "alignment": 1 / (i + 1), "spearman": 0.1 * i} for i in range(4)]

@@ -115,6 +115,30 @@ def test_chunks_hold_everything_in_order() -> None:
     assert list(chunks(ListColumn("n", []))) == []
 
 
+class Pages:
+    """A column of texts of a million letters, which notes how many are read at once."""
+
+    name = "text"
+
+    def __init__(self, n: int) -> None:
+        self.n, self.most = n, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    def read(self, start: int, stop: int) -> list[str]:
+        self.most = max(self.most, stop - start)
+        return [f"{row} ".ljust(1_000_000, "x") for row in range(start, stop)]
+
+
+def test_of_long_texts_few_are_read_at_once() -> None:
+    pages = Pages(60)
+    assert [int(text.split()[0]) for block in chunks(pages) for text in block] == list(range(60))
+    assert pages.most <= 10
+    assert content_ids(pages).shape == (60,)
+    assert pages.most <= 10
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 199), max_size=30))
 def test_some_rows_are_read_in_the_order_asked_for(rows: list[int]) -> None:

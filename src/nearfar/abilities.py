@@ -583,7 +583,8 @@ class KnownTokens:
     special (v,): stands for no text. mask: the id that stands for a hidden token, and mask_text what it is called in a
     text; None where there is none. continues (v,): it goes on with the word of the token before it; None where the
     tokens do not say. causal: the state of a token depends on those before it alone. end: the id that ends a text,
-    where a language model writes; None where there is none.
+    where a language model writes; None where there is none. closing: what the tokenizer calls the special token that it
+    puts behind every text, other than `end`; None where it puts none.
     """
 
     special: npt.NDArray[np.bool_]
@@ -592,6 +593,7 @@ class KnownTokens:
     continues: npt.NDArray[np.bool_] | None = None
     causal: bool = False
     end: int | None = None
+    closing: str | None = None
 
 
 @runtime_checkable

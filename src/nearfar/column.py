@@ -16,7 +16,8 @@ from nearfar.errors import InputError
 
 Ids = npt.NDArray[np.int64]
 SEEK_GAP = 8  # rows between two wanted ones that are cheaper to read than to skip
-READ_BLOCK = 10_000  # cells read in one call
+READ_BLOCK = 10_000  # cells read in one call, at most
+READ_CHARACTERS = 1 << 23  # of texts read in one call, about: of long ones fewer are read, so that none need fit memory
 _NOT_DRAWN = frozenset(  # Unicode's Default_Ignorable_Code_Point, as far as it is assigned
     chr(code)
     for first, last in (
@@ -138,9 +139,14 @@ def is_empty(cell: Any) -> bool:
 
 
 def chunks(column: Column, size: int = READ_BLOCK) -> Iterator[list[Any]]:
-    """Yield the cells of a column in lists of at most `size`."""
-    for start in range(0, len(column), size):
-        yield column.read(start, min(start + size, len(column)))
+    """Yield the cells of a column in lists of at most `size`, of long texts in shorter ones (`READ_CHARACTERS`)."""
+    start, count = 0, min(size, 10)
+    while start < len(column):
+        cells = column.read(start, min(start + count, len(column)))
+        characters = sum(len(cell) for cell in cells if isinstance(cell, str))
+        start += count
+        count = max(1, min(size, 4 * count, READ_CHARACTERS * len(cells) // max(characters, 1)))
+        yield cells
 
 
 def take(column: Column, rows: Ids) -> list[Any]:
@@ -195,14 +201,14 @@ def cell_ids(column: Column) -> Ids:
     """Return the content ids of a column's cells, (n,) int64, read-only, read and hashed once for each column."""
     ids = _IDS.get(id(column))
     if ids is None:
-        ids = np.empty(len(column), np.int64)  # block by block: a bytes object for each cell would take six times that
-        for start in range(0, len(column), READ_BLOCK):
-            cells = column.read(start, min(start + READ_BLOCK, len(column)))
+        ids, start = np.empty(len(column), np.int64), 0
+        for cells in chunks(column):  # block by block: a bytes object for each cell would take six times that
             try:
                 ids[start : start + len(cells)] = _as_ids(map(digest, cells))
             except UnknownTypeError as error:
                 row = start + next(i for i, cell in enumerate(cells) if not is_known(cell)) + 1
                 raise InputError(f"column {column.name!r}, row {row}: {error} has no identity; {FIX}") from error
+            start += len(cells)
         ids.flags.writeable = False
         with suppress(TypeError):  # a class without weak references: its columns are read each time
             finalize(column, _IDS.pop, id(column), None).atexit = False

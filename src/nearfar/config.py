@@ -21,7 +21,7 @@ from nearfar.model import Model
 from nearfar.recipes import BESIDE, PACKAGES, Recipe, load
 from nearfar.recipes.yaml_text import as_yaml
 from nearfar.training.mixture import mix
-from nearfar.training.settings import Settings
+from nearfar.training.settings import Settings, refuse_lone_examples
 from nearfar.training.ship import Ship, refuse_unknown_ship
 from nearfar.training.train_module import HEADS, refuse_unknown_heads
 
@@ -172,6 +172,8 @@ def resolved(recipe: Recipe) -> Recipe:
         refuse_unknown_ship(recipe["ship"])
         result["ship"] = recipe["ship"]
     training = Settings(**registry.coerced_settings(Settings, recipe.get("training") or {}, "training"))
+    if "loss" in result:
+        refuse_lone_examples(training)
     result |= {"training": training.plain()} | _mining(recipe, training.plain())
     return {**result, "evaluate": _metrics(recipe.get("evaluate") or [])}
 

@@ -194,12 +194,14 @@ class ForeignForm:
     """A form in which a saved encoder is read by another tool, too, with equal vectors.
 
     tool: its name, such as "sentence-transformers". modules: for that tool, the encoder's rows of modules.json.
-    example: for any other tool, the Python lines that read the folder, for the model card.
+    example: for any other tool, the Python lines that read the folder, for the model card. task: where the tool makes
+    something else of it than vectors, what: a task by the hub's name, such as "fill-mask", with equal logits.
     """
 
     tool: str
     modules: list[dict[str, str]] = field(default_factory=list)
     example: str = ""
+    task: str = ""
 
 
 class Encoder(Side, Protocol):

@@ -131,6 +131,7 @@ def run(
     from nearfar.config import plain, resolved
     from nearfar.evaluation.row_values import ROWS_FILE
     from nearfar.evaluation.splits import judgements
+    from nearfar.evaluation.token_predictions import refuse_other_kind
     from nearfar.reports.sheets import remove_pictures
     from nearfar.training import by_pairs
     from nearfar.training.fit import fit
@@ -153,6 +154,8 @@ def run(
     started = [one for one in judged if one.has_start(began_from)]
 
     def before(model: Model) -> None:
+        for one in judged:
+            refuse_other_kind(model, one.task, one.metrics)  # only now is it known what the model tells
         starts.update({one.name: one.start(model, began_from) for one in started})
 
     done = fit(
@@ -160,7 +163,7 @@ def run(
         parts.positives,
         parts.loss,
         out=out,
-        before=before if started else None,
+        before=before if judged else None,
         evaluate=partial(_metrics, main) if judged else None,
         heads=parts.heads,
         objective=parts.objective,
@@ -274,6 +277,8 @@ def _write_recipe(folder: Path, whole: Recipe) -> None:
 
 
 def _facts(run: Run, reports: dict[str, Report], positives: Positives, seconds: float) -> dict[str, Any]:
+    from nearfar.training.by_pairs import unit_of
+
     result: dict[str, Any] = {"metrics": dict(run.metrics)}  # where nothing is judged, the held-out loss
     of_run = {
         "run": str(run.folder),
@@ -283,6 +288,7 @@ def _facts(run: Run, reports: dict[str, Report], positives: Positives, seconds: 
         "peak_memory_mb": round(run.peak_memory_mb, 1),
         "seconds": round(seconds, 2),
         "warnings": run.warnings,
+        "unit": unit_of(positives),
         **({"online": run.online} if run.online else {}),
         **({DECIDED: said} if (said := notes_of(positives).get(DECIDED)) else {}),
     }

@@ -273,9 +273,12 @@ def test_a_dense_layer_over_another_width_is_refused(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({}, "give encoder.model"),
-        ({"model": "minilm", "config": {"model_type": "bert"}}, "give encoder.model"),
-        ({"config": {"model_type": "berd"}}, "encoder.config: transformers refuses it"),
-        ({"config": {}}, "encoder.config: transformers refuses it"),
+        ({"model": "minilm", "config": {"model_type": "bert"}}, "both are given; take one: encoder.model"),
+        (
+            {"config": {"model_type": "berd"}},
+            "encoder.config: transformers knows no model_type 'berd'; did you mean 'bert'",
+        ),
+        ({"config": {}}, "encoder.config: transformers knows no model_type"),
         ({"config": CONFIGS["bert"] | {"model_type": "bert"}, "pooling": "men"}, "no pooling is called 'men'"),
         ({"config": CONFIGS["bert"] | {"model_type": "bert"}, "layer_decay": 0}, "layer_decay"),
         ({"config": CONFIGS["bert"] | {"model_type": "bert"}, "dropout": 1.0}, "dropout must be 0 to below 1"),

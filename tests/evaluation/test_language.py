@@ -13,12 +13,16 @@ import transformers
 
 import nearfar as nf
 from nearfar.column import ListColumn
+from nearfar.data.table import Table
 from nearfar.errors import InputError
 from nearfar.evaluation.evaluate import evaluate
+from nearfar.evaluation.floors import token_frequency
 from nearfar.evaluation.floors.token_frequency import TokenFrequencyFloor
+from nearfar.evaluation.splits import judgements
 from nearfar.evaluation.token_predictions import token_predictions, tokenised
 from nearfar.metrics.hidden_tokens import HiddenTokens
 from nearfar.model import Model
+from nearfar.positives.unpaired import Unpaired
 from nearfar.tasks import Language
 from tests.encoders.tiny import TEXTS, tiny
 
@@ -74,7 +78,7 @@ def test_the_scores_are_those_of_transformers(tmp_path: Path) -> None:
     assert accuracy.resampled(weight)[0] == pytest.approx(np.mean(counted))
 
 
-def test_frequencies_are_counted_in_the_training_texts_alone() -> None:
+def test_frequencies_are_counted_in_the_training_texts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     found = model()
     whole = tokenised(found, task(), seed=0)
     tokens: Any = whole.tokens
@@ -83,6 +87,7 @@ def test_frequencies_are_counted_in_the_training_texts_alone() -> None:
     ordinary = [one for one in range(len(tokens.special)) if not tokens.special[one]]
     counts = {one: 1 + ids.count(one) for one in ordinary}
     total, best = sum(counts.values()), max(counts, key=lambda one: counts[one])
+    monkeypatch.setattr(token_frequency, "BLOCK", 7)  # ids are counted block by block
     scores = TokenFrequencyFloor()(whole, 0).hidden_tokens
     assert scores is not None
     asked = [int(tokens.ids[place]) for place in tokens.hidden]
@@ -128,3 +133,11 @@ def test_empty_tasks_are_refused() -> None:
         Language("none", ListColumn("text", []), ListColumn("text", TEXTS), np.arange(0))
     with pytest.raises(InputError, match="there are no training texts"):
         Language("none", ListColumn("text", TEXTS), ListColumn("text", []), np.arange(len(TEXTS)))
+
+
+def test_many_passages_of_few_documents_are_told_before_training() -> None:
+    rows = [{"text": " ".join(f"near{i} far{j}" for j in range(40))} for i in range(4)]
+    positives = Unpaired(Table(rows, heldout=1), chunk=4)
+    with pytest.warns(UserWarning, match="its 20 passages are of 1 document, and intervals need 15; hold more out"):
+        judgements([{"name": "hidden_tokens", "split": "heldout"}], positives, None)
+    judgements([{"name": "hidden_tokens", "split": "heldout"}], Unpaired(Table(rows, heldout=1)), None)  # one text

@@ -101,5 +101,5 @@ def test_what_does_not_fit_is_refused() -> None:
         prepared(tiny("bert"), decoder_heads=5)
     with pytest.raises(InputError, match="vectors have 64 numbers and tokens 32; take one pooling"):
         prepared(tiny("bert", pooling=["cls", "mean"]))
-    with pytest.raises(InputError, match=r"objective\.share must be above 0"):
+    with pytest.raises(InputError, match=r"objective\.decoder_share must be above 0"):
         RetroMae(tiny("bert"), decoder_share=1.0)

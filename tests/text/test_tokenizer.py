@@ -141,6 +141,23 @@ def test_only_a_sample_of_much_text_is_read(monkeypatch: pytest.MonkeyPatch) -> 
     assert read == [10_000, 10_000]
 
 
+def test_of_much_text_it_is_said_how_much_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [ListColumn("text", ["near and far"] * 1_000), ListColumn("few", ["near"])]
+    assert byte_pairs.sample_lines(columns) == []
+    monkeypatch.setattr(byte_pairs, "SAMPLE", 4_000)
+    (line,) = byte_pairs.sample_lines(columns)
+    assert line.startswith("column 'text': the tokenizer learns from 0 of about 0 million characters")
+
+
+@pytest.mark.parametrize("long", ["x" * 5_000, "near" + " " * 5_000 + "far", "near far " + "1" * 2_500])
+def test_a_word_without_end_is_learnt_from_in_parts(long: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [text for texts in byte_pairs._sample([ListColumn("text", [long, "near"])]) for text in texts]
+    assert "".join(parts) == long + "near"
+    assert max(map(len, parts)) == byte_pairs.LONGEST_RUN
+    words = ["near and far " * 200]  # long, but not one word
+    assert [text for texts in byte_pairs._sample([ListColumn("text", words)]) for text in texts] == words
+
+
 def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         byte_pairs.read_tokenizer(tmp_path / "tokenizer.json")

@@ -112,6 +112,20 @@ def exit_code(process: ForkServerProcess) -> int | None:
     return process.exitcode
 
 
+def kill_after(process: ForkServerProcess, run: Path, steps: int) -> None:
+    """Kill a process (SIGKILL) when the events of its run tell of so many steps, before it ends by itself."""
+    events = run / "events.jsonl"
+    deadline = time.monotonic() + 120
+    while process.is_alive() and time.monotonic() < deadline:
+        if events.exists() and events.read_text().count('"event": "step"') >= steps:
+            break
+        time.sleep(0.002)
+    assert process.pid is not None and process.is_alive()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
 def in_ranks(world_size: int, target: Callable[..., None], *args: Any) -> None:
     """Run target(ranks, *args) in one process a rank, as torchrun does; raise the errors of all."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as errors_folder:

@@ -41,7 +41,8 @@ def train(folder: Path, objective: str = OBJECTIVES[0], *, beside: bool = False,
     kind = "llama" if objective == "causal_language" else "bert"
     text = RECIPE.replace("CONFIG", str({"model_type": kind, **TINY}).replace("'", ""))
     text = text.replace("OBJECTIVE", f'"{objective}"')
-    text = text.replace(", share: 0.4", "") if kind == "llama" else text
+    if kind == "llama":
+        text = text.replace(", share: 0.4", "").replace("vocabulary: 300,", "vocabulary: 300, keeps: text,")
     if beside:
         text = text.replace("objective: {", "objective: {weight: 0.5, ") + BESIDE
     recipe = folder.parent / f"{folder.name}.yaml"

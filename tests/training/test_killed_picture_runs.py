@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.training.runs import start_process
+from tests.training.runs import kill_after, start_process
 from tests.training.small_picture_recipes import differing, state, train, write_pictures
 
 pytest.importorskip("PIL", reason="the extra images is not installed")
@@ -37,22 +35,9 @@ def _train(recipe: str, pictures: Path, out: Path, cache: Path) -> None:
     train(recipe, pictures, out)
 
 
-def steps_done(run: Path) -> int:
-    """Return how many steps a run's events tell of so far."""
-    events = run / "events.jsonl"
-    return events.read_text().count('"event": "step"') if events.exists() else 0
-
-
 def killed(recipe: str, pictures: Path, out: Path, cache: Path, at: int) -> None:
     """Train in a process of its own, which is killed after so many steps."""
-    process = start_process(_train, recipe, pictures, out, cache)
-    deadline = time.monotonic() + 120
-    while steps_done(out) < at and process.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert process.pid is not None and process.is_alive()
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    kill_after(start_process(_train, recipe, pictures, out, cache), out, at)
 
 
 @pytest.mark.parametrize("recipe", HELD)

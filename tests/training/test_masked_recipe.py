@@ -108,4 +108,4 @@ def test_bad_settings_are_refused_before_anything_is_trained(tmp_path: Path, mon
     refused(r"encoder\.keeps", encoder__keeps="vowels")
     refused("does not say where words begin", encoder__keeps="letters", objective__whole_words=True)
     causal = {"model_type": "llama", **CONFIG, "num_attention_heads": 2} | {"model_type": "llama"}
-    refused("transformers has no masked language model of it", encoder__config=causal)
+    refused("needs hidden_tokens, and this is a decoder", encoder__config=causal)

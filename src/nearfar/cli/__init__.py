@@ -111,7 +111,10 @@ def run(words: Sequence[str] | None = None) -> int:
     warnings.showwarning = _warn
     for word in sys.argv[1:] if words is None else words:
         if not is_encodable(word):
-            return _say(f"{word}: has bytes that are not UTF-8, so no file could name it; rename it, e.g. mv -i", 2)
+            return _say(
+                f"{word}: has bytes that are not UTF-8; write it in UTF-8, or if it names a file, rename that",
+                2,
+            )
     with held:
         return _run(words)
 

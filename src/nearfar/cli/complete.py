@@ -31,7 +31,7 @@ def command(
     from nearfar.uses.complete import complete
 
     found = complete(Model.load(model), text, tokens=tokens, temperature=temperature, top=top, seed=seed)
-    lines = [found.text]
+    lines = found.text.split("\n")  # its own line breaks are printed as they are
     for i, blank in enumerate(found.blanks, 1):
         lines.append(f"{i}: " + ", ".join(f"{one.text} {number(one.probability)}" for one in blank))
     emit({"model": model, **found.to_json()}, as_json, lambda: show(*lines))

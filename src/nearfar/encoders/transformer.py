@@ -28,7 +28,7 @@ from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.pretrained.backbone import Lora, add_lora, merge_lora
 from nearfar.encoders.pretrained.folder import folder_of
 from nearfar.encoders.pretrained.known_tokens import known_tokens
-from nearfar.encoders.pretrained.language_head import LanguageHead, head_of, with_head
+from nearfar.encoders.pretrained.language_head import LanguageHead, head_of, language_forms, with_head
 from nearfar.encoders.pretrained.languages import declared_languages
 from nearfar.encoders.pretrained.modules import Modules, after_dim, read_modules
 from nearfar.encoders.pretrained.tokenizer import PretrainedTokenizer
@@ -38,7 +38,7 @@ from nearfar.encoders.reading.pooling import Dense, HiddenStates, PaddedEncoder,
 from nearfar.encoders.reading.tokens import Tokens, TokenStore
 from nearfar.errors import InputError
 from nearfar.text.prompts import checked_prompts
-from nearfar.text.tokenizer import Kept, check_vocabulary, library_errors
+from nearfar.text.tokenizer import Kept, check_vocabulary, library_errors, sample_lines
 
 
 class Transformer(nn.Module):
@@ -96,12 +96,16 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         if (model is None) == (config is None):
-            raise InputError("encoders.transformer: give encoder.model=... (minilm, a folder), or encoder.config={...}")
+            both = "give" if model is None else "both are given; take one:"
+            raise InputError(
+                f"encoders.transformer: {both} encoder.model=... (minilm, a folder) or encoder.config={{...}} (null "
+                "for none)"
+            )
         check_vocabulary(vocabulary, "encoder.vocabulary")
         if dropout is not None and not 0 <= dropout < 1:
-            raise InputError(f"encoders.transformer: dropout must be 0 to below 1, it is {dropout}")
+            raise InputError(f"encoder.dropout must be 0 to below 1, it is {dropout}")
         if not 0 < layer_decay <= 1:
-            raise InputError(f"encoders.transformer: layer_decay must be above 0 and at most 1, it is {layer_decay}")
+            raise InputError(f"encoder.layer_decay must be above 0 and at most 1, it is {layer_decay}")
         self.model, self.config, self.vocabulary, self.keeps = model, config, vocabulary, keeps
         self.seed, self.route, self.dropout, self.lora = seed, route, dropout, lora
         self.frozen, self.layer_decay, self.checkpointing = frozen, layer_decay, checkpointing
@@ -111,14 +115,15 @@ class Transformer(nn.Module):
         modes = [pooling] if isinstance(pooling, str) else pooling
         self.pooling = modules.pooling if modes is None else checked_modes("encoder.pooling", modes)
         self.after = nn.Sequential(*modules.after)  # dense layers over the pooled vectors
+        self.said: list[str] = []  # of a new tokenizer
         self.learnt: dict[str, float] = {}  # temperature and bias of a folder of two towers
         self.language_heads: dict[LanguageKind, LanguageHead] = {}  # those asked for: parts of an objective
         self.prompts: dict[str, str] = {**modules.prompts, **checked_prompts(prompts or {}, "encoder.prompts")}
         self.named_prompts = modules.named
-        self.max_length = max_length or modules.max_length
+        self.max_length = modules.max_length if max_length is None else max_length
         self.tokenizer: PretrainedTokenizer | None = None
         if config is not None:
-            self.dim: int = self._output_dim(backbone.make_config(config))
+            self.dim: int = self._output_dim(backbone.checked_config(config))
         if folder is not None:
             self.tokenizer = PretrainedTokenizer.read(modules.first, lower_case=modules.lower_case)
             self._read_backbone(modules.first)
@@ -179,7 +184,13 @@ class Transformer(nn.Module):
         """Train the tokenizer on the columns' texts, and make the model, where there is none yet."""
         if self.tokenizer is None and self.config is not None:
             self.tokenizer = PretrainedTokenizer.train(columns, self.vocabulary, self.keeps)
-            self._set_backbone(backbone.make_backbone(self.config | self.tokenizer.config_settings(), self.seed))
+            self.said = [*self.tokenizer.said(self.vocabulary), *sample_lines(columns)]
+            with library_errors("encoder.config: this model cannot be run on texts", "take e.g. model_type: bert"):
+                self._set_backbone(backbone.make_backbone(self.config | self.tokenizer.config_settings(), self.seed))
+
+    def says(self, size: int | None = None) -> Sequence[str]:  # noqa: ARG002  of pictures
+        """Return a line where a new tokenizer learnt from a part of a column, or found fewer tokens than asked for."""
+        return self.said
 
     def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ids]:
         """Return token ids, one text after the other (t,), and the texts' lengths (n,), both with special tokens."""
@@ -316,7 +327,8 @@ class Transformer(nn.Module):
     def save(self, folder: Path) -> list[ForeignForm]:
         """Write model and tokenizer as transformers reads them, and the rest as sentence-transformers reads it."""
         whole = with_head(self, merge_lora(self.backbone))
-        return write_transformer(folder, whole, self._required_tokenizer(), self.pooling, self.after)
+        forms = write_transformer(folder, whole, self._required_tokenizer(), self.pooling, self.after)
+        return [*forms, *language_forms(self)]
 
     def padded_encoder(self) -> tuple[PaddedEncoder, str, int]:
         """Return the encoder over padded tokens, for other runtimes, its tokenizer.json, and its maximum length."""

@@ -11,7 +11,7 @@ from nearfar.abilities import LooksAt, is_usual_for, looked_at_by
 from nearfar.contracts import Metric
 from nearfar.errors import InputError
 from nearfar.requirements import refuse_incomplete
-from nearfar.tasks import Task, columns_of, kind_of_task
+from nearfar.tasks import Language, Task, columns_of, kind_of_task
 
 Spec = str | Mapping[str, Any] | Metric
 
@@ -91,9 +91,10 @@ def _not_taken(metric: Metric, where: str, tasks: Sequence[Task]) -> str:
     able = [name for name, part in parts.items() if any(isinstance(task, part.takes) for task in tasks)]
     takes = " and ".join(map(kind_of_task, metric.takes))
     there = " and ".join(map(kind_of_task, tasks))
+    unpaired = ", or texts without pairs (positives.name=unpaired)" if Language in metric.takes else ""
     return (
         f"{where}: metric {registry.name_of(type(metric))} takes a task of {takes}, there is one of {there}; metrics "
-        f"that would do: {', '.join(able)}"
+        f"that would do: {', '.join(able)}{unpaired}"
     )
 
 

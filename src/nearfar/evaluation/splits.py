@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,10 +23,11 @@ from nearfar.evaluation.baselines import (
 )
 from nearfar.evaluation.choose import build_metric, metrics_of, task_for
 from nearfar.evaluation.evaluate import evaluate, judged_start
+from nearfar.evaluation.intervals import LEAST_CLUSTERS
 from nearfar.evaluation.report import Report
 from nearfar.evaluation.searched import Searching
 from nearfar.figures import NO_CLASSES
-from nearfar.tasks import Labels, Retrieval, Task, key_to_query, kind_of_task
+from nearfar.tasks import Labels, Language, Retrieval, Task, key_to_query, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 QUERY_TO_KEY, KEY_TO_QUERY = "query-to-key", "key-to-query"
@@ -131,8 +133,23 @@ def judgements(
     serving = _serving(chosen_baselines(baselines), [one.task for one in found.values()])
     for judgement, own in zip(found.values(), serving, strict=True):
         judgement.baselines = own
+        _warn_of_few_documents(judgement.task)
         metrics_of(judgement.task, judgement.metrics)  # two with a value of one name are an error before training
     return list(found.values())
+
+
+def _warn_of_few_documents(task: Task) -> None:
+    """Warn, before anything is trained, of many passages that are of few documents: nothing could be said of them."""
+    if not isinstance(task, Language):
+        return
+    documents = len(np.unique(task.clusters))
+    if documents < LEAST_CLUSTERS <= len(task.cells):
+        many = "documents" if documents > 1 else "document"
+        warnings.warn(
+            f"split {task.name!r}: its {len(task.cells):,} passages are of {documents} {many}, and intervals need "
+            f"{LEAST_CLUSTERS}; hold more out, e.g. data.heldout={LEAST_CLUSTERS + 5}",
+            stacklevel=2,
+        )
 
 
 def _reversed(tasks: Sequence[Task], direction: str, where: str) -> list[Task]:

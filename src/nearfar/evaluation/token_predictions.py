@@ -5,7 +5,7 @@ A model that sees both sides is asked for hidden tokens, a decoder for the next 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from torch import nn
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
 from nearfar.column import Ids, chunks
 from nearfar.compute.draws import Draws
-from nearfar.contracts import Predictions, TokenScores
+from nearfar.contracts import Metric, Predictions, TokenScores
 from nearfar.errors import InputError
 from nearfar.evaluation.causality import refuse_leak
 from nearfar.evaluation.report import about_model
@@ -24,7 +24,7 @@ from nearfar.losses.tiled.token_cross_entropy import token_log_probabilities
 from nearfar.model import Model
 from nearfar.objectives.hiding.choose import chosen_tokens
 from nearfar.objectives.hiding.next_tokens import next_tokens
-from nearfar.tasks import Language, LanguageTokens
+from nearfar.tasks import Language, LanguageTokens, Task
 from nearfar.vectors.embed import Embedder
 
 SHARE = 0.15  # of each text's tokens that are hidden (BERT's)
@@ -83,6 +83,22 @@ def _language_model(model: Embedder, task: Language) -> PredictsTokens:
             "transformers, or of the recipe masked_language"
         )
     return encoder
+
+
+def refuse_other_kind(model: Embedder, task: Task, metrics: Sequence[Metric]) -> None:
+    """Refuse metrics of tokens that a model of this kind does not tell. Errors: `InputError`, with the one to take."""
+    if not isinstance(task, Language):
+        return
+    causal = _language_model(model, task).known_tokens().causal
+    answer, kind, other_kind = ("next_tokens", "a decoder", "a model that sees both sides, e.g. bert")
+    if not causal:
+        answer, kind, other_kind = ("hidden_tokens", "a model that sees both sides", "a decoder, e.g. llama")
+    for metric in metrics:
+        if other := {"next_tokens", "hidden_tokens"} & set(metric.needs) - {answer}:
+            raise InputError(
+                f"{task.name}: the metric needs {' '.join(other)}, and this is {kind}, judged by {answer}; take that "
+                f"metric, or {other_kind}"
+            )
 
 
 def token_predictions(model: Embedder, task: Language) -> Predictions:

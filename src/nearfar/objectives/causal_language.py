@@ -28,7 +28,8 @@ class CausalLanguage(nn.Module):
         encoder: a `transformer` whose tokens see those before them alone: a folder of gpt2, llama, qwen, or a new one,
             with encoder.keeps=text, so that it can write.
 
-    Errors: `InputError` for an encoder that predicts no tokens, or whose tokens see those behind them.
+    Errors: `InputError` for an encoder that predicts no tokens, whose tokens see those behind them, or whose tokenizer
+    ends every text with a special token (encoder.keeps of letters or words), so that it could not go on with one.
 
     Example: `objective: {name: causal_language}` in a recipe without positives and loss.
 
@@ -52,8 +53,13 @@ class CausalLanguage(nn.Module):
     def prepare(self, encoder: PredictsTokens) -> None:
         """Take the encoder's head for its own, and note which token ends a text."""
         if self.head is None:
-            self.head = encoder.language_head("causal")
-            self.end = encoder.known_tokens().end
+            known, head = encoder.known_tokens(), encoder.language_head("causal")
+            if known.closing is not None:
+                raise InputError(
+                    f"objective causal_language: the tokenizer ends every text with {known.closing}, so that the model "
+                    "could not go on with one; take encoder.keeps=text for a new one, else a folder that writes"
+                )
+            self.head, self.end = head, known.end
             self.longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
 
     def hide(self, inputs: Any, draws: Draws) -> tuple[Any, HiddenTargets]:  # noqa: ARG002  nothing is drawn

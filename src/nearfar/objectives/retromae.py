@@ -65,7 +65,7 @@ class RetroMae(nn.Module):
         self.share, self.decoder_share, self.random, self.kept = share, decoder_share, random, kept
         self.whole_words, self.decoder_heads = whole_words, decoder_heads
         self.light = Masking(share, random, kept, whole_words=whole_words)
-        self.heavy = Masking(decoder_share, 0.0, 0.0, whole_words=False)
+        self.heavy = Masking(decoder_share, 0.0, 0.0, whole_words=False, name="decoder_share")
         self.head: Any = None  # the encoder's, made when it has read the data
         self.decoder: OneLayerDecoder | None = None
 

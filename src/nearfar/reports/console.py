@@ -34,10 +34,11 @@ def show_estimate(facts: Mapping[str, Any]) -> None:
     for name, note in facts["notes"].items():
         show(f"{name}: {note}")
     mined = f"; mining {facts['refreshes']:,} times comes on top" if facts["refreshes"] else ""
+    unit = facts.get("unit", "pairs")
     show(
         "",
-        f"{facts['pairs']:,} pairs, {facts['steps']:,} steps of {facts['batch_size']:,}; about "
-        f"{facts['seconds']:,.0f} s at {facts['pairs_per_second']:,.0f} pairs a second, "
+        f"{facts['pairs']:,} {unit}, {facts['steps']:,} steps of {facts['batch_size']:,}; about "
+        f"{facts['seconds']:,.0f} s at {facts['pairs_per_second']:,.0f} {unit} a second, "
         f"{facts['reading_seconds']:,.0f} s before that for reading, and {facts['memory_mb']:,.0f} MB of "
         f"memory{mined}. Nothing was trained, and nothing written but the cache.",
     )
@@ -48,7 +49,8 @@ def show_results(reports: Iterable[Report], results: Mapping[str, Any]) -> None:
     for report in reports:
         show_report(report)
     show(
-        f"{results['pairs']:,} pairs, {results['train_pairs_per_second']:,.0f} a second in training; "
+        f"{results['pairs']:,} {results.get('unit', 'pairs')}, "
+        f"{results['train_pairs_per_second']:,.0f} a second in training; "
         f"{results['seconds']:.0f} s in all, {results['peak_memory_mb']:,.0f} MB at most",
         *([results["decisions"]] if "decisions" in results else []),
         *_online(results.get("online")),

@@ -51,6 +51,7 @@ def page(
     log = course_of(events)
     log["warnings"] = log["warnings"] or [(None, message) for message in entries(results.get("warnings"))]
     run = {"name": Path(str(results.get("run") or "")).name, "recipe": text, "packages": packages}
+    run["unit"] = unit if (unit := results.get("unit")) in ("texts", "rows") else "pairs"
     run |= {key: finite(results.get(key)) for key in ("pairs", "train_pairs_per_second", "seconds")}
     shown = {"sections": sections, "search": search, "searched": searched(of_search)}
     return template("page.html.j2").render(run=run, log=log, use=use, views=views, sprites=sprites, **shown)

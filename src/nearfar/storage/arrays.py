@@ -32,8 +32,8 @@ def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise InputError(f"{path}: no such file{why}; a model folder holds its weights as model.safetensors")
     try:
         with path.open("rb") as file:
-            start = file.read(2)
-        if start in MAGIC:
+            start = file.read(9)
+        if start[:2] in MAGIC and start[8:] != b"{":  # a header of 640 bytes begins as a pickle does
             raise InputError(f"{path}: this is a pickle, which can run code and is never read; save it as safetensors")
         with safe_open(path, "np") as header:
             return {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118

@@ -29,16 +29,19 @@ def card(
     read, by role; () where the encoder does not say. towers: whether queries and keys have an encoder each.
     """
     tools = [form.tool for form in forms]
+    task = next((form.task for form in forms if form.task), "")  # of a language model
     metadata = {
-        "library_name": tools[0] if tools else "nearfar",
-        "pipeline_tag": "sentence-similarity" if reads_texts(sides) else "feature-extraction",
-        "tags": ["nearfar", *tools, "feature-extraction", "contrastive-learning"],
+        "library_name": ("transformers" if task else tools[0]) if tools else "nearfar",
+        "pipeline_tag": task or ("sentence-similarity" if reads_texts(sides) else "feature-extraction"),
+        "tags": ["nearfar", *tools, "feature-extraction", "language-modeling" if task else "contrastive-learning"],
     }
     front_matter = "\n".join(f"{key}: {json.dumps(value)}" for key, value in metadata.items())
     sections = [
         f"---\n{front_matter}\n---\n",
-        "# An embedding model trained with nearfar\n",
-        f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
+        f"# {'A language' if task else 'An embedding'} model trained with nearfar\n",
+        f"Vectors of {dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n"
+        if task
+        else f"{dim} dimensions, unit length, cosine similarity. Fingerprint `{fingerprint}`.\n",
         _SHIPPED.get(str(notes.get("shipped")), ""),
         _use(sides, forms, towers),
         *(_evaluation(name, report) for name, report in notes.get("reports", {}).items()),

@@ -76,7 +76,13 @@ def examples(
         search = f"nearfar search {shlex.quote(folder)} PICTURES picture.jpg"
         found.append(Example("In a shell; PICTURES is a folder or an archive of pictures", search, "bash"))
     for form in forms:
-        if form.tool != SENTENCE_TRANSFORMERS:
+        if form.task:
+            text = "the film was [MASK]" if form.task == "fill-mask" else "The film was"
+            complete = f'nearfar complete {shlex.quote(folder)} "{text}"'
+            found.append(Example("In a shell, what it makes of a text", complete, "bash"))
+            code = form.example.replace('"path/to/this/folder"', path)
+            found.append(Example(f"With {form.tool}, equal logits", code))
+        elif form.tool != SENTENCE_TRANSFORMERS:
             found.append(Example(f"With {form.tool}, equal vectors", form.example.strip()))
         elif reads_texts(sides):
             found.append(_of_sentence_transformers(path, towers))

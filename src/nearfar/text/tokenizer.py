@@ -15,16 +15,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.column import Column, exact_ids
+from nearfar.column import Column, exact_ids, take
 from nearfar.errors import InputError
 from nearfar.storage.fingerprint import fingerprint
 from nearfar.storage.folders import write_text
 from nearfar.storage.places import cache_folder
 
 FORMAT = 1  # of the cache: raise it when the same texts give another tokenizer
+LONGEST_RUN = 1_000  # characters without white space, or of nothing else, that are learnt from as one
 SAMPLE = 100_000_000  # characters to train on: more does not improve a vocabulary
 TEXT_BLOCK = 1_000  # texts read in one call
 TRIAL = ["near, far", "a longer text: " + "push and pull " * 9]
+RUN = re.compile(rf"\S{{{LONGEST_RUN + 1}}}|\s{{{LONGEST_RUN + 1}}}")
 FAR, LARGEST_ID = re.compile(rb":\s*\d{8,}"), 10_000_000
 Kept = Literal["letters", "words", "text"]  # what a tokenizer keeps of a text
 STDERR = 2  # its file descriptor
@@ -213,6 +215,20 @@ def table_size(tokenizer: Any) -> int:
     return 1 + int(max(tokenizer.get_vocab().values(), default=0))
 
 
+def sample_lines(columns: Sequence[Column]) -> list[str]:
+    """Return a line for each column of which `train_tokenizer` reads a part alone; its characters are estimated."""
+    lines, share = [], SAMPLE // max(len(columns), 1)
+    for column in columns:
+        texts = take(column, np.unique(np.linspace(0, len(column) - 1, min(len(column), 200)).astype(np.int64)))
+        total = sum(map(len, texts)) / max(len(texts), 1) * len(column)
+        if total > 1.05 * share:  # it is an estimate
+            lines.append(
+                f"column {column.name!r}: the tokenizer learns from {share / 1e6:,.0f} of about {total / 1e6:,.0f} "
+                "million characters, drawn from all of them"
+            )
+    return lines
+
+
 def _sample(columns: Sequence[Column]) -> Iterator[list[str]]:
     """Yield random blocks of texts, about the same number of characters from each column, up to SAMPLE in total."""
     for column in columns:
@@ -220,7 +236,14 @@ def _sample(columns: Sequence[Column]) -> Iterator[list[str]]:
         characters = 0
         for block in (blocks[i] for i in np.random.default_rng(0).permutation(len(blocks))):
             cells = column.read(block, min(block + TEXT_BLOCK, len(column)))
-            yield cells
+            yield [part for cell in cells for part in _without_long_runs(cell)]
             characters += sum(map(len, cells))
             if characters > SAMPLE // len(columns):
                 break
+
+
+def _without_long_runs(text: str) -> list[str]:
+    """Return a text, one with a word of over `LONGEST_RUN` characters in parts: a word's time grows as its square."""
+    if len(text) <= LONGEST_RUN or RUN.search(text) is None:
+        return [text]
+    return [text[start : start + LONGEST_RUN] for start in range(0, len(text), LONGEST_RUN)]

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from nearfar.column import column_kind
+from nearfar.contracts import Positives
 from nearfar.registry import coerced_settings
 from nearfar.training.settings import Settings
 
@@ -36,6 +38,13 @@ def without_auto(settings: Settings, pairs: int) -> Settings:
     return replace(settings, learning_rate=rate, epochs=epochs)
 
 
+def unit_of(positives: Positives) -> str:
+    """Return what the examples of positives are called: pairs, or where they make none, texts or rows."""
+    if positives.query_views:
+        return "pairs"
+    return "texts" if {column_kind(column) for column in positives.views.values()} == {"text"} else "rows"
+
+
 def auto_settings(before: Settings, after: Settings, pairs: int) -> str | None:
     """Return a line about what was "auto" and is a number now; None where nothing was."""
     names = [name for name in ("learning_rate", "epochs") if getattr(before, name) == "auto"]
@@ -44,7 +53,7 @@ def auto_settings(before: Settings, after: Settings, pairs: int) -> str | None:
     return f"by {pairs:,} pairs: " + ", ".join(f"training.{name}={getattr(after, name):g}" for name in names)
 
 
-def too_short(steps: int, settings: Settings, pairs: int) -> str | None:
+def too_short(steps: int, settings: Settings, pairs: int, unit: str = "pairs") -> str | None:
     """Return a warning where so many steps hardly move the weights, with what to write; None where they are enough.
 
     settings: as given, before `without_auto`: what "auto" chooses is few on purpose.
@@ -53,7 +62,7 @@ def too_short(steps: int, settings: Settings, pairs: int) -> str | None:
         return None
     batch = min(settings.batch_size, pairs)
     by_epochs = settings.steps is None
-    of = f" ({pairs:,} pairs in batches of {batch})" if by_epochs else ""
+    of = f" ({pairs:,} {unit} in batches of {batch})" if by_epochs else ""
     more = f"epochs={math.ceil(ENOUGH_STEPS * batch / pairs)}" if by_epochs else f"steps={ENOUGH_STEPS}"
     return (
         f"{steps} {'step' if steps == 1 else 'steps'} of training{of} will hardly move the weights, so the numbers say "

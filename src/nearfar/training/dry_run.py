@@ -19,7 +19,7 @@ from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.sides import prepare_sides
 from nearfar.text.alike import aliases_of
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
-from nearfar.training.by_pairs import without_auto
+from nearfar.training.by_pairs import unit_of, without_auto
 from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.order import Sampler
@@ -94,6 +94,7 @@ def dry_run(
             "batch": batch,
             "notes": notes_of(whole),
             "pairs": len(whole),
+            "unit": unit_of(whole),
             "batch_size": sampler.batch_size,
             "steps": steps,
             "refreshes": 0 if refresh is None else len(refresh_steps(training, steps)),

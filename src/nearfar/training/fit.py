@@ -29,7 +29,7 @@ from nearfar.text.alike import aliases_of
 from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
-from nearfar.training.by_pairs import auto_settings, too_short, without_auto
+from nearfar.training.by_pairs import auto_settings, too_short, unit_of, without_auto
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import may_grow, run_identity
 from nearfar.training.log import RunLogger, RunPlan
@@ -160,9 +160,11 @@ def fit(
         )
         steps_done = checkpointer.begin(resume=resume)
         learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
-        threads = torch.get_num_threads()
+        unit, threads = unit_of(positives), torch.get_num_threads()
         plan = RunPlan(steps, steps_done, sampler.n, sampler.batch_size, precision, threads, ranks.world_size)
-        logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first)
+        logger = RunLogger(
+            folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first, unit=unit
+        )
         # What happens in a step, and between steps.
         gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
         train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
@@ -180,7 +182,7 @@ def fit(
             for line in (auto_settings(given, training, len(positives)), *start_lines(encoder, positives)):
                 logger.say(line)
             logger.say(trained_rows.no_knn)
-            logger.warn(steps_done, too_short(steps, given, sampler.n))
+            logger.warn(steps_done, too_short(steps, given, sampler.n, unit))
             logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
             if selection is not None:
                 selection.begin(steps_done)

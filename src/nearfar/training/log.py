@@ -46,6 +46,7 @@ class RunLogger:
     """Writes the events of one run, shows its progress and monitors its vectors; open it around the training loop.
 
     memory: what the monitor keeps in the checkpoints. silent: of ranks other than the first, which only measure time.
+    unit: what examples are called.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class RunLogger:
         *,
         quiet: bool = False,
         silent: bool = False,
+        unit: str = "pairs",
     ) -> None:
         self.plan, self.monitor_every, self.silent = plan, settings.monitor_every, silent
         self.monitor = Monitor(memory)
-        self.progress = ProgressBar(plan.steps, quiet=quiet or silent)
+        self.progress = ProgressBar(plan.steps, quiet=quiet or silent, unit=unit)
         self.events: EventFile | NoEvents = NoEvents()
         if not silent:
             self.events = EventFile(folder, resumed=plan.first > 0, tensorboard=settings.tensorboard)
@@ -242,9 +244,10 @@ def _tensorboard_writer(folder: Path) -> Any:
 
 
 class ProgressBar:
-    """One line: step, loss, pairs a second, alignment, uniformity, time left; nothing where there is no terminal."""
+    """One line: step, loss, examples a second, alignment, uniformity, time left; nothing where there is no terminal."""
 
-    def __init__(self, steps: int, *, quiet: bool = False) -> None:
+    def __init__(self, steps: int, *, quiet: bool = False, unit: str = "pairs") -> None:
+        self.unit = unit
         console = Console(stderr=True)
         self.facts: dict[str, Any] = {}
         self._progress = Progress(
@@ -262,7 +265,7 @@ class ProgressBar:
     def show(self, step: int, **facts: Any) -> None:
         """Show a step with new values; values that are not given stay as they were."""
         self.facts |= facts
-        formats = {"loss": "loss {:.3f}", "pairs_per_second": "{:,.0f} pairs/s"}
+        formats = {"loss": "loss {:.3f}", "pairs_per_second": f"{{:,.0f}} {self.unit}/s"}
         formats |= {"online_knn": "kNN {:.3f}", "alignment": "alignment {:.2f}", "uniformity": "uniformity {:.2f}"}
         texts = [form.format(self.facts[name]) for name, form in formats.items() if name in self.facts]
         self._progress.update(self._task, completed=step, description="  ".join(texts))

@@ -116,8 +116,6 @@ class Settings:
             raise InputError(
                 f"training.view_scale is a share, above 0 to 1, or {{from: 0.5, to: 1}}; it is {words(self.view_scale)}"
             )
-        if self.batch_size < 2:
-            raise InputError("training.batch_size must be at least 2: the other examples of a batch are the negatives")
         if not 0 <= self.warmup < 1:
             raise InputError(f"training.warmup is a share of the steps, 0 to below 1; it is {self.warmup}")
         self._check_keys()
@@ -156,6 +154,12 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """Return the settings as a recipe writes them."""
         return {name: value.plain() if isinstance(value, Scheduled) else value for name, value in vars(self).items()}
+
+
+def refuse_lone_examples(settings: Settings) -> None:
+    """Refuse batches of one example for a loss, which compares them; an objective alone does not."""
+    if settings.batch_size < 2:
+        raise InputError("training.batch_size must be at least 2: the other examples of a batch are the negatives")
 
 
 def number(name: str, value: float | Auto) -> float:

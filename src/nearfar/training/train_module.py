@@ -24,7 +24,7 @@ from nearfar.training.batch_statistics import refuse_batch_statistics
 from nearfar.training.mixture import Mixture
 from nearfar.training.optimizers import refuse_missing_optimizer
 from nearfar.training.order import Sampler
-from nearfar.training.settings import Settings
+from nearfar.training.settings import Settings, refuse_lone_examples
 
 HEADS = ("projection", "prediction")
 
@@ -161,7 +161,14 @@ def refuse_incompatible(positives: Positives, trained: Trained, settings: Settin
             "training.view_scale is of augmented pictures, and the positives augment none; give an augmentation "
             "(positives.augment_query.name=image), or leave view_scale out"
         )
+    if loss is not None:
+        refuse_lone_examples(settings)
     for part in positives.parts if isinstance(positives, Mixture) else [positives]:
+        if loss is not None and not part.query_views:
+            raise InputError(
+                f"loss.{registry.name_of(type(loss))} compares pairs, and positives.{registry.name_of(type(part))} "
+                "makes none; leave the loss out, or take other positives, e.g. positives.name=views"
+            )
         if settings.queue and settings.keys != "neighbours" and not takes_queue(part):
             raise InputError(
                 f"training.queue: positives.{registry.name_of(type(part))} does not take queued keys; "

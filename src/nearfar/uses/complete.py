@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
+from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens, Truncates
+from nearfar.coerce import LARGEST, refuse_seed
 from nearfar.encoders.reading.tokens import Tokens
 from nearfar.errors import InputError
 from nearfar.model import Model
 
+HOTTEST = 1_000  # temperature; far below it all tokens are equally likely already
 BLANK = "[MASK]"  # what stands for a missing token, whatever the model's own mask is called
 
 
@@ -64,8 +66,7 @@ def complete(
 
     When not to use it: for facts. It says what is likely in the texts that it was trained on.
     """
-    if tokens < 1 or top < 1 or not 0 <= temperature < 1e3:
-        raise InputError(f"complete: tokens ({tokens}) and top ({top}) are at least 1, temperature ({temperature:g}) 0")
+    _refuse_numbers(tokens, temperature, top, seed)
     encoder = model.encoder
     if not isinstance(encoder, PredictsTokens):
         raise InputError(f"{_name(model)}: {type(encoder).__name__} predicts no tokens; {_FIX}")
@@ -80,6 +81,20 @@ def complete(
             generator = torch.Generator().manual_seed(seed) if temperature else None
             return _continued(encoder, head, known, text, tokens, temperature, generator)
         return _filled(encoder, head, known, text, top)
+
+
+def _refuse_numbers(tokens: int, temperature: float, top: int, seed: int) -> None:
+    for name, number in (("tokens", tokens), ("top", top)):
+        if number < 1:
+            raise InputError(f"complete: {name} must be at least 1, it is {number}")
+    if not 0 <= temperature < HOTTEST:
+        raise InputError(
+            f"complete: temperature must be at least 0 (the likeliest token each time) and below {HOTTEST:,}; it is "
+            f"{temperature:g}"
+        )
+    refuse_seed(seed, "complete: seed")
+    if seed >= LARGEST:
+        raise InputError(f"complete: seed must be below 2 ** 63, this one has {seed.bit_length()} bits")
 
 
 _FIX = "give a language model: of the recipe masked_language or causal_language, or of transformers"
@@ -108,8 +123,14 @@ def _logits(encoder: PredictsTokens, head: Any, ids: list[int], places: list[int
 
 
 def _filled(encoder: PredictsTokens, head: Any, known: KnownTokens, text: str, top: int) -> Completion:
-    ids = cast("Any", encoder).tokenise([text.replace(BLANK, known.mask_text or BLANK)])[0].tolist()
+    asked = text.replace(BLANK, known.mask_text or BLANK)
+    ids = cast("Any", encoder).tokenise([asked])[0].tolist()
     places = [i for i, one in enumerate(ids) if one == known.mask]
+    if isinstance(encoder, Truncates) and encoder.truncated([asked])[0]:
+        raise InputError(
+            f"complete: the text is longer than the {encoder.max_length} tokens that the model reads, so that its end "
+            "would be lost; give a shorter one"
+        )
     if not places:
         raise InputError(
             f"complete: a masked model fills blanks, and there is none; write {BLANK} where a word is missing"
@@ -137,7 +158,7 @@ def _continued(
     generator: torch.Generator | None,
 ) -> Completion:
     ids = cast("Any", encoder).tokenise([text])[0].tolist()
-    while len(ids) > 1 and ids[-1] == known.end:  # some tokenizers end each text: here it goes on
+    while len(ids) > 1 and known.special[ids[-1]]:  # some tokenizers end each text: here it goes on
         ids.pop()
     longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
     if longest is not None and len(ids) >= longest:
@@ -152,7 +173,8 @@ def _continued(
         if generator is None:
             token = int(logits.argmax())
         else:
-            token = int(torch.multinomial((logits / temperature).softmax(0), 1, generator=generator))
+            scaled = (logits.double() - logits.max()) / temperature  # the largest is 0, however cold it is
+            token = int(torch.multinomial(scaled.softmax(0), 1, generator=generator))
         if token == known.end:
             ended = True
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from nearfar.column import Ids, cell_ids, ranges, text_ids
 from nearfar.data.tables.cells import is_list
 
-_MAX_ROWS = 1 << 16  # of an array that `arrays` yields
+_MAX_ROWS, _MAX_BYTES = 1 << 16, 1 << 25  # of an array that `arrays` yields; bytes, about: it may be a copy
 _BINARY = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}  # the same bytes in memory, not decoded
 _FAST_TO_NUMPY = {*_BINARY, *_BINARY.values()}
 
@@ -75,11 +76,16 @@ class ChunkedColumn:
         return ChunkedColumn(self.name, self._arrays, rows, self._fill, self)
 
     def arrays(self, start: int = 0, stop: int | None = None) -> Iterator[Any]:
-        """Yield rows `start` to `stop` as arrays of at most 65,536 rows, in order."""
+        """Yield rows `start` to `stop` as arrays of at most 65,536 rows, of long cells of fewer, in order."""
         stop = len(self) if stop is None else min(stop, len(self))
-        for low in range(start, stop, _MAX_ROWS):
-            high = min(low + _MAX_ROWS, stop)
+        for low in range(start, stop, self._rows_at_once):
+            high = min(low + self._rows_at_once, stop)
             yield from self._slices(low, high) if self._rows is None else self._taken(self._rows[low:high])
+
+    @cached_property
+    def _rows_at_once(self) -> int:
+        size = sum(array.nbytes for array in self._arrays)
+        return max(1, min(_MAX_ROWS, _MAX_BYTES * int(self._ends[-1]) // max(size, 1))) if size else _MAX_ROWS
 
     def _slices(self, low: int, high: int) -> Iterator[Any]:
         i = int(np.searchsorted(self._ends, low, side="right"))

@@ -49,10 +49,9 @@ def column_texts(
     types = {name: selection.arrow_type(name) for name in by or selection.column_names}
     chosen = [name for name, arrow_type in types.items() if is_text(arrow_type) or is_text_list(arrow_type)]
     if not chosen or len(chosen) < len(by or ()):
-        raise InputError(
-            f"{selection.source.where}: heldout needs columns of text, these hold "
-            f"{', '.join(f'{name!r} {arrow_type}' for name, arrow_type in types.items())}; name some with heldout_by"
-        )
+        hold = ", ".join(f"{name!r} {arrow_type}" for name, arrow_type in types.items())
+        fix = "name others with heldout_by" if by else "write texts, numbers in quotation marks"
+        raise InputError(f"{selection.source.where}: heldout needs columns of text, these hold {hold}; {fix}")
     if by is None:
         chosen.sort(key=lambda name: is_text_list(types[name]))
     found = {name: _texts(selection, name, is_text_list(types[name])) for name in chosen}

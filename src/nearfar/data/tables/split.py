@@ -81,6 +81,9 @@ def split_rows(
     Errors: InputError for a size that leaves a side empty, and where all rows share one text.
     """
     size = checked_size(where, heldout, n)
+    if not any(len(texts.ids) for texts in columns):
+        names = " and ".join(repr(texts.name) for texts in columns)
+        raise InputError(f"{where}: no row has a text (column {names}), all are empty or white space; write some")
     target = size or max(1, round(heldout * n))
     limit = max(2 * target, n // 5)
     groups = row_groups([texts.ids for texts in columns], [texts.rows for texts in columns], n)

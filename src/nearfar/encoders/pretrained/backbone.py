@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,11 @@ import torch
 from torch import nn
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from nearfar.encoders.pretrained.numbers import check_numbers
 from nearfar.errors import InputError
 
+ALIKE = 0.85  # of two names of settings, one of which is a slip; models read some that their configs do not list
+MOST_PARAMETERS = 10**10  # of a new model: 40 GB
 VECTOR_SETTINGS = (  # settings of a config that change the vectors, and do not show in the weights
     *("model_type", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "n_heads"),
     *("hidden_act", "hidden_activation", "activation", "layer_norm_eps", "rms_norm_eps", "norm_eps"),
@@ -22,18 +26,58 @@ VECTOR_SETTINGS = (  # settings of a config that change the vectors, and do not 
 )
 
 
+def checked_config(settings: Mapping[str, Any]) -> Any:
+    """Return the transformers config of a new model of texts, whose settings a user gave.
+
+    Errors: those of `make_config`; `InputError` for a setting that has nearly the name of one that the type knows:
+    transformers keeps what it does not know without a word; a number out of range; a type that reads no texts.
+    """
+    kind, where = str(settings.get("model_type")), "encoder.config"
+    config, plain = make_config(settings), make_config({"model_type": kind})
+    known = {*plain.to_dict(), *plain.attribute_map, "model_type"}
+    for key in settings:
+        close = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=ALIKE)
+        if close and not hasattr(plain, str(key)) and _changes_nothing(settings, key, config):
+            raise InputError(f"{where}: {kind} has no setting {key!r:.60}; did you mean {close[0]!r}?")
+    check_numbers(where, settings, None)
+    if not (hasattr(config, "vocab_size") and hasattr(config, "hidden_size")):
+        raise InputError(f"{where}: a model of the type {kind} reads no texts; take e.g. model_type: bert, or llama")
+    return config
+
+
+def _changes_nothing(settings: Mapping[str, Any], key: str, config: Any) -> bool:
+    """Return whether a config without a setting is the same one, but for that setting itself."""
+    others = make_config({name: value for name, value in settings.items() if name != key}).to_dict()
+    return {name: value for name, value in config.to_dict().items() if name != key} == others
+
+
 def make_config(settings: Mapping[str, Any]) -> Any:
     """Return a transformers config from its settings: {model_type: bert, hidden_size: 256, ...}.
 
     Errors: `InputError` for a type or settings that transformers refuses.
     """
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     given = {key: value for key, value in settings.items() if key != "model_type"}
+    kind = str(settings.get("model_type"))
+    if kind not in CONFIG_MAPPING:
+        close = difflib.get_close_matches(kind, list(CONFIG_MAPPING.keys()), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InputError(
+            f"encoder.config: transformers knows no model_type {kind!r:.60}; {hint}give one, e.g. bert, roberta, "
+            "distilbert, modernbert, llama, gpt2"
+        )
     try:
-        return AutoConfig.for_model(str(settings.get("model_type")), **given)
+        return AutoConfig.for_model(kind, **given)
     except Exception as error:  # the library has validation errors of many classes
-        raise InputError(f"encoder.config: transformers refuses it ({str(error).splitlines()[0]})") from error
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> InputError:
+    """Return the error of a config that transformers refuses, with what it says, or which word it does not know."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    why = f"it knows no {lines[0]}" if isinstance(error, KeyError) else " ".join(lines[:2])
+    return InputError(f"encoder.config: transformers refuses it ({why:.300}); give other settings")
 
 
 def make_backbone(settings: Mapping[str, Any], seed: int) -> nn.Module:
@@ -44,10 +88,16 @@ def make_backbone(settings: Mapping[str, Any], seed: int) -> nn.Module:
     config = make_config(settings)
     try:
         with torch.random.fork_rng([]), quiet():
+            with torch.device("meta"):  # which takes no memory
+                size = sum(one.numel() for one in from_config(config).parameters())
+            if size > MOST_PARAMETERS:
+                raise InputError(f"encoder.config: a model of {size:.2g} parameters; give smaller sizes")
             torch.manual_seed(seed)
             model = from_config(config)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"encoder.config: transformers refuses it ({str(error).splitlines()[0]})") from error
+    except InputError:
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise _refused(error) from error
     return prepared(model.float(), keep_pooler=False)
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nearfar.abilities import KnownTokens
 from nearfar.encoders.pretrained.backbone import is_causal, vocabulary
 
+TRIAL = "near"  # a text, to see what the tokenizer puts behind it
 SPACES = ("\u0120", "\u2581")  # how a token says that a space stands in front of it: bytes (GPT-2), SentencePiece
 
 
@@ -27,8 +28,11 @@ def known_tokens(tokenizer: Any, model: Any) -> KnownTokens:
     for token, id_ in tokenizer.get_vocab().items():
         tokens[id_], special[id_] = token, added.get(id_, False)
     special[list(tokenizer.all_special_ids)] = True
+    last = int(([-1] + tokenizer(TRIAL)["input_ids"])[-1])
     mask, end = (None if one is None else int(one) for one in (tokenizer.mask_token_id, tokenizer.eos_token_id))
-    return KnownTokens(special, mask, tokenizer.mask_token, _continues(tokens, special), is_causal(model), end)
+    closing = tokens[last] if last >= 0 and special[last] and last != end else None
+    continues = _continues(tokens, special)
+    return KnownTokens(special, mask, tokenizer.mask_token, continues, is_causal(model), end, closing)
 
 
 def _continues(tokens: Sequence[str], special: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:

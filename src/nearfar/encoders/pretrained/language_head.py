@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from nearfar.abilities import LanguageKind
+from nearfar.contracts import ForeignForm
 from nearfar.encoders.packed.bf16_layers import replace_layers
 from nearfar.encoders.pretrained import backbone as backbones
 from nearfar.encoders.pretrained.folder import folder_of
@@ -20,6 +21,7 @@ from nearfar.errors import InputError
 from nearfar.text.tokenizer import library_errors
 
 CLASSES = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM"}  # of transformers
+TASKS = {"masked": "fill-mask", "causal": "text-generation"}  # as the hub calls them
 TOLERANCE = 1e-4  # of logits by the table of tokens against the model's own, relative to the largest
 
 
@@ -83,7 +85,18 @@ class LanguageHead(nn.Module):
             with torch.random.fork_rng([]), backbones.quiet(), library_errors(where, "copy the model folder again"):
                 torch.manual_seed(seed)  # of what the folder lacks
                 made, info = type(made).from_pretrained(
-                    None, config=config, state_dict=tensors, dtype=torch.float32, output_loading_info=True
+                    None,
+                    config=config,
+                    state_dict=tensors,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # refused below, by name
+                )
+            if wrong := sorted(info["mismatched_keys"]):
+                name, there, wanted = (wrong[0][0], *(tuple(shape) for shape in wrong[0][1:3]))
+                raise InputError(
+                    f"{folder}: {name} is {there}, its config.json asks for {wanted}; the folder's files do not belong "
+                    "together"
                 )
             missing = set(info["missing_keys"])
         prefix = f"{made.base_model_prefix}."
@@ -147,6 +160,25 @@ def head_of(encoder: Any, kind: LanguageKind) -> LanguageHead:
         encoder.language_heads[kind] = head.to(next(model.parameters()).device).train(encoder.training)
     found: LanguageHead = encoder.language_heads[kind]
     return found
+
+
+def language_forms(encoder: Any) -> list[ForeignForm]:
+    """Return the form in which transformers reads the head that is saved; [] where none was asked for."""
+    kinds = list(encoder.language_heads)
+    if not kinds:
+        return []
+    path, name = '"path/to/this/folder"', CLASSES[kinds[-1]]
+    lines = [
+        f"from transformers import {name}, AutoTokenizer",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({path})",
+    ]
+    lines.append(f"model = {name}.from_pretrained({path})")
+    if kinds[-1] == "causal":
+        lines.append('written = model.generate(**tokenizer("The", return_tensors="pt"))')
+    else:
+        lines.append('logits = model(**tokenizer(f"a {tokenizer.mask_token}", return_tensors="pt")).logits')
+    return [ForeignForm("transformers", example="\n".join(lines), task=TASKS[kinds[-1]])]
 
 
 def with_head(encoder: Any, backbone: nn.Module) -> nn.Module:

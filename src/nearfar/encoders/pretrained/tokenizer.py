@@ -161,6 +161,13 @@ class PretrainedTokenizer:
         """The number of rows that a table of token vectors needs: the largest id + 1."""
         return table_size(self._fast)
 
+    def said(self, asked: int) -> list[str]:
+        """Return a line where the texts gave fewer tokens than a new tokenizer was asked for."""
+        found = self.table_size
+        if found >= asked:
+            return []
+        return [f"the texts give a vocabulary of {found:,} tokens, fewer than encoder.vocabulary={asked} asks for"]
+
     def refuse_ids_beyond(self, rows: int, where: str) -> None:
         """Refuse a table of token vectors with fewer rows than tokens. Errors: `InputError`, which names `where`."""
         if self.table_size > rows:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from nearfar import tasks
 from nearfar.column import Ids
 from nearfar.contracts import Predictions, TokenScores, Values
 from nearfar.errors import InputError
+
+BLOCK = 1 << 20  # ids counted at once; numpy makes a copy of 8 bytes each
 
 
 class TokenFrequencyFloor:
@@ -28,7 +31,7 @@ class TokenFrequencyFloor:
         tokens = task.tokens
         if tokens is None:
             raise InputError(f"{task.name}: it has no tokens yet, which are those of a model; judge one on it")
-        counts = np.bincount(tokens.train_ids, minlength=len(tokens.special)).astype(np.float64)
+        counts = _counts(tokens.train_ids, len(tokens.special))
         counts[tokens.special] = 0
         counts[~tokens.special] += 1
         about = {"name": "token-frequency", "training tokens": len(tokens.train_ids), "smoothing": "one more of each"}
@@ -39,6 +42,14 @@ class TokenFrequencyFloor:
         counts[special] = len(task.train) + 1  # as often as a text ends
         scores = _scores(counts, tokens.next_ids, tokens.text_of(tokens.next_places))
         return Predictions(next_tokens=scores, about=about)
+
+
+def _counts(ids: npt.NDArray[np.int32], size: int) -> Values:
+    """Return how often each of the tokens (v,) stands among ids (s,), which may be on disk: read block by block."""
+    counts = np.zeros(size, np.int64)
+    for start in range(0, len(ids), BLOCK):
+        counts += np.bincount(ids[start : start + BLOCK], minlength=size)
+    return counts.astype(np.float64)
 
 
 def _scores(counts: Values, asked: Ids, rows: Ids) -> TokenScores:

@@ -27,7 +27,8 @@ class HiddenTargets:
 class Masking(nn.Module):
     """Hides a share of each text's tokens: most become the mask, some another token, some stay as they are.
 
-    share, random, kept, whole_words: see `masked_language`. The tables of tokens are buffers that are not saved.
+    share, random, kept, whole_words: see `masked_language`. name: what a recipe calls the share, for errors. The
+    tables of tokens are buffers that are not saved.
 
     Errors: `InputError`: shares out of range; no mask token; `whole_words` of tokens that do not say where words begin.
     """
@@ -36,10 +37,10 @@ class Masking(nn.Module):
     ordinary: Tensor  # the ids of all others
     continues: Tensor | None  # (v,) booleans, for whole words
 
-    def __init__(self, share: float, random: float, kept: float, *, whole_words: bool) -> None:
+    def __init__(self, share: float, random: float, kept: float, *, whole_words: bool, name: str = "share") -> None:
         super().__init__()
         if not 0 < share < 1:
-            raise InputError(f"objective.share must be above 0 and below 1, it is {share:g}; 0.15 is usual")
+            raise InputError(f"objective.{name} must be above 0 and below 1, it is {share:g}; 0.15 to 0.5 is usual")
         if not (random >= 0 and kept >= 0 and random + kept <= 1):
             raise InputError(
                 f"objective: random ({random:g}) and kept ({kept:g}) are shares of the hidden tokens: give 0 or more, "

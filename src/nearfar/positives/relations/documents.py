@@ -180,14 +180,19 @@ class Passages:
     """A column of the passages of another column's texts, which are cut when they are read.
 
     size: words of a passage; a remainder of less than half of that is joined to the passage before it. `document` (n,)
-    is the row of the text that each passage is cut from.
+    is the row of the text that each passage is cut from, `bounds` (n, 2) where it begins and stops there. Both are held
+    in memory: 24 bytes a passage.
     """
 
     def __init__(self, texts: Column, size: int) -> None:
         self.name, self.texts = texts.name, texts
-        cuts = [_cut(text, size) for cells in chunks(texts) for text in cells]
-        self.document = np.repeat(np.arange(len(cuts)), list(map(len, cuts)))
-        self.bounds: Ids = np.array([bound for passages in cuts for bound in passages], np.int64).reshape(-1, 2)
+        counts, bounds = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int64)]
+        for cells in chunks(texts):  # arrays at once: a list of all passages' bounds would take ten times as much
+            cuts = [_cut(text, size) for text in cells]
+            counts.append(np.array([len(passages) for passages in cuts], np.int64))
+            bounds.append(np.array([bound for passages in cuts for bound in passages], np.int64))
+        self.document = np.repeat(np.arange(len(texts)), np.concatenate(counts))
+        self.bounds: Ids = np.concatenate(bounds)
 
     def __len__(self) -> int:
         return len(self.document)
