@@ -20,16 +20,17 @@ def flat_documents(documents: Sequence[Ids], vocabulary: int, name: str) -> Ids:
     """
     if not 0 < vocabulary <= MOST_TOKENS:
         raise InputError(f"{name}: a vocabulary has 1 to {MOST_TOKENS} tokens, this has {vocabulary}")
-    boundary = np.array([vocabulary], np.int64)
-    pieces: list[Ids] = []
-    for row, document in enumerate(documents):
-        ids = np.asarray(document)
+    pieces = [np.asarray(document) for document in documents]
+    for row, ids in enumerate(pieces):
         if ids.ndim != 1 or (len(ids) and not np.issubdtype(ids.dtype, np.integer)):
             raise InputError(f"{name}: document {row} must be token ids (t,), it is {ids.dtype} of shape {ids.shape}")
-        wrong = np.flatnonzero((ids < 0) | (ids >= vocabulary))
-        if len(wrong):
-            raise InputError(
-                f"{name}: token {wrong[0]} of document {row} is {ids[wrong[0]]}; tokens are 0 to {vocabulary - 1}"
-            )
-        pieces += [boundary, ids.astype(np.int64)]
-    return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
+    starts = np.cumsum([0, *map(len, pieces)])
+    tokens = np.concatenate([np.empty(0, np.int64), *(ids for ids in pieces if len(ids))])
+    wrong = np.flatnonzero((tokens < 0) | (tokens >= vocabulary))
+    if len(wrong):
+        row = int(np.searchsorted(starts, wrong[0], side="right")) - 1
+        raise InputError(
+            f"{name}: token {wrong[0] - starts[row]} of document {row} is {tokens[wrong[0]]}; tokens are 0 to "
+            f"{vocabulary - 1}"
+        )
+    return np.insert(tokens, starts[:-1], vocabulary)
