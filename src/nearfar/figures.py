@@ -28,7 +28,8 @@ METRICS = {  # where "@" stands comes the depth, else behind the name
 }  # fmt: skip
 BASELINES = {
     "bm25": "BM25", "bm25-stems": "BM25 with stems", "word-overlap": "word overlap", "random-order": "chance",
-    "token-frequency": "the frequencies of tokens", "majority": "the most frequent class",
+    "token-frequency": "the frequencies of tokens", "neighbour-counts": "counts of both neighbours",
+    "kneser-ney": "Kneser-Ney n-grams", "majority": "the most frequent class",
     "pixels": "raw pixels", "untrained": "the untrained network",
     "model": "the model alone", "vectors": "the vectors alone",
 }  # fmt: skip
@@ -46,6 +47,7 @@ SIZES = {
     "dev pairs": "dev pair",
 }  # with their singular: the sizes of a task in its protocol, in the order in which they are said
 ROWS = ("queries", "cells", "pairs", "texts")  # what is judged, one of these in each kind of task
+COUNTED_IN = "floors count in"  # the name of the note that says which texts floors of language models count in
 NO_CLASSES = "no classes"  # the name in a protocol of what could not be judged by, in a line
 VECTORS = "vectors"  # the name of the model's vectors alone, beside a search
 SEARCH = "search"  # what a report is of, if not of a model; the name of what it says of the search in its protocol

@@ -94,8 +94,9 @@ def test_frequencies_are_counted_in_the_training_texts_alone() -> None:
 def test_a_report_has_the_floor_and_no_vectors() -> None:
     report = evaluate(model(), task(), resamples=50)
     assert list(report.metrics) == ["hidden_accuracy", "hidden_log_likelihood", "hidden_perplexity"]
-    assert list(report.baseline) == ["token-frequency"]
-    assert set(report.difference["token-frequency"]) == {"hidden_accuracy", "hidden_log_likelihood"}
+    assert list(report.baseline) == ["neighbour-counts", "token-frequency"]
+    for name in report.baseline:
+        assert set(report.difference[name]) == {"hidden_accuracy", "hidden_log_likelihood"}
     assert report.protocol["hidden tokens"] > 20
     assert report.to_json()["verdict"]["metric"] == "hidden_accuracy"
     assert report.rows is not None

@@ -35,8 +35,8 @@ def command(
 ) -> None:
     """Judge a model, beside baselines, with intervals.
 
-    On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, a table of pairs, or a
-    folder or archive of pictures, in classes or not.
+    On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, a table of pairs, a folder
+    or archive of pictures, in classes or not; for a language model also texts without pairs.
     """
     refuse_model(model)
     read = reading(overrides, delimiter=delimiter, query=query, key=key)

@@ -23,7 +23,7 @@ from nearfar.evaluation.report import about_model
 from nearfar.losses.tiled.token_cross_entropy import token_log_probabilities
 from nearfar.model import Model
 from nearfar.objectives.hiding.choose import chosen_tokens
-from nearfar.objectives.hiding.next_tokens import next_tokens
+from nearfar.objectives.hiding.next_tokens import ending, next_tokens
 from nearfar.tasks import Language, LanguageTokens
 from nearfar.vectors.embed import Embedder
 
@@ -49,6 +49,8 @@ def tokenised(model: Embedder, task: Language, seed: int) -> Language:
         longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
         places, following = next_tokens(torch.from_numpy(ids), lengths, known.end, longest)
         asked = {"next_places": places.numpy(), "next_ids": following.numpy(), "end": known.end}
+        of_train = (torch.from_numpy(x) for x in (train.ids[train.offsets[1:] - 1], np.diff(train.offsets)))
+        asked["train_ends"] = ending(*of_train, known.end, longest).numpy()
         asked["text_bytes"] = _bytes(encoder, task, ids, offsets)
     elif known.mask is not None:
         draws = Draws.of(np.stack([np.full(len(lengths), seed), np.arange(len(lengths))], 1))
@@ -58,7 +60,8 @@ def tokenised(model: Embedder, task: Language, seed: int) -> Language:
         raise InputError(
             f"{task.name}: no token can be asked for; give texts with words, and a mask token or a decoder"
         )
-    tokens = LanguageTokens(ids, offsets, np.asarray(train.ids), known.special, hidden, **asked)
+    counted = np.asarray(train.ids), np.asarray(train.offsets)
+    tokens = LanguageTokens(ids, offsets, *counted, known.special, hidden, **asked)
     return replace(task, tokens=tokens)
 
 

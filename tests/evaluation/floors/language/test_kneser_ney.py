@@ -47,7 +47,7 @@ class Naive:
             return FALLBACK
         y = number[1] / (number[1] + 2 * number[2])
         found = tuple(k - (k + 1) * y * number[k + 1] / number[k] for k in (1, 2, 3))
-        return found if all(0 <= d <= k for k, d in enumerate(found, 1)) else FALLBACK  # type: ignore[return-value]
+        return found if all(0 < d <= k for k, d in enumerate(found, 1)) else FALLBACK  # type: ignore[return-value]
 
     def p(self, history: Gram, token: int) -> float:
         history = history[max(0, len(history) - self.order + 1) :]

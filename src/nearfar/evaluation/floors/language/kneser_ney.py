@@ -47,9 +47,9 @@ class _Counted:
 class _Order:
     """The n-grams of one order n, and what is known of their histories, by the number among the (n-1)-grams.
 
-    keys (e,): history * (vocabulary + 1) + last token, ascending. probability (e,): p(last token | history). left: g of
-    each history; 1 where nothing follows it. best, highest: the most probable token after each history, and its
-    probability; of equal ones that were seen the one of the smaller id.
+    keys (e,): the history and, in as many bits as the vocabulary needs, the last token; ascending. probability (e,):
+    p(last token | history). left: g of each history; 1 where nothing follows it. best, highest: the most probable token
+    after each history, and its probability; of equal ones that were seen the one of the smaller id.
     """
 
     keys: Ids
@@ -66,10 +66,10 @@ class _Order:
 
     @classmethod
     def of(
-        cls, counted: _Counted, discounts: tuple[float, float, float], suffix: Ids, width: int, below: _Order
+        cls, counted: _Counted, discounts: tuple[float, float, float], suffix: Ids, bits: int, below: _Order
     ) -> _Order:
         """Return the n-grams over those of the order below. suffix: of each history, without its first token."""
-        history, token = np.divmod(counted.keys, width)
+        history, token = counted.keys >> bits, counted.keys & ((1 << bits) - 1)
         share, left = _shares(history, counted.counts, discounts, len(suffix))
         probability = share + left[history] * below.probability[counted.suffix]
         best, highest = below.best[suffix], left * below.highest[suffix]
@@ -82,9 +82,9 @@ class _Order:
         best[histories], highest[histories] = seen[better], most[better]
         return cls(counted.keys, probability, left, best, highest)
 
-    def find(self, history: Ids, token: Ids, width: int) -> Ids:
+    def find(self, history: Ids, token: Ids, bits: int) -> Ids:
         """Return the numbers of n-grams (t,); -1 where there is none, as after a history of -1."""
-        wanted = np.where(history < 0, -1, history * width + token)
+        wanted = np.where(history < 0, -1, history << bits | token)
         place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.where(self.keys[place] == wanted, place, -1)
 
@@ -122,7 +122,7 @@ class KneserNey:
         for one, each in zip(counted, discounts, strict=True):
             if not len(one.keys):  # all documents are shorter
                 break
-            below, suffix = _Order.of(one, each, suffix, vocabulary + 1, below), one.suffix
+            below, suffix = _Order.of(one, each, suffix, vocabulary.bit_length(), below), one.suffix
             orders.append(below)
         return cls(vocabulary, orders, discounts)
 
@@ -145,7 +145,7 @@ class KneserNey:
         number = flat  # of the n-gram that ends here
         for order in higher:
             history = np.where(is_token, np.append(-1, number[:-1])[: len(flat)], -1)
-            found = order.find(history, flat, self.vocabulary + 1)
+            found = order.find(history, flat, self.vocabulary.bit_length())
             lower = np.where(history < 0, 1.0, order.left[history]) * p
             p = np.where(found < 0, lower, order.probability[found])
             best = np.where(history < 0, best, order.best[history])
@@ -173,34 +173,51 @@ class KneserNey:
 
 def _count(flat: Ids, vocabulary: int, order: int) -> list[_Counted]:
     """Return the n-grams of each order; those of order 1 are the tokens and the begin."""
-    width = vocabulary + 1
+    width, bits = vocabulary + 1, vocabulary.bit_length()
     raw = np.bincount(flat, minlength=width)
     raw[vocabulary] = 0  # the begin is never predicted
     keys, suffix, at_begin, number = np.arange(width), np.zeros(width, np.int64), np.zeros(width, np.bool_), flat
     counted: list[_Counted] = []
     for n in range(2, order + 1):
         ends = np.flatnonzero((number[:-1] >= 0) & (flat[1:] < vocabulary)) + 1  # where an n-gram ends
-        longer, first, inverse, counts = np.unique(
-            number[ends - 1] * width + flat[ends], return_index=True, return_inverse=True, return_counts=True
-        )
-        firsts = ends[first]  # where each distinct n-gram ends for the first time
-        shorter = number[firsts]  # each without its first token
+        grams = number[ends - 1] << bits | flat[ends]
+        ordered, order_of = _in_order(grams)
+        is_new = np.append(True, ordered[1:] != ordered[:-1])[: len(grams)]
+        starts = np.flatnonzero(is_new)
+        longer, counts, places = ordered[starts], np.diff(starts, append=len(grams)), ends[order_of[starts]]
+        shorter = number[places]  # each without its first token
         before = np.bincount(shorter, minlength=len(keys))  # distinct tokens before the (n-1)-grams
         counted.append(_Counted(keys, np.where(at_begin, raw, before), suffix))
-        keys, suffix, raw, at_begin = longer, shorter, counts, flat[firsts - n + 1] == vocabulary
+        keys, suffix, raw, at_begin = longer, shorter, counts, flat[places - n + 1] == vocabulary
         number = np.full(len(flat), -1, np.int64)
-        number[ends] = inverse
+        number[ends[order_of]] = np.cumsum(is_new) - 1
     return [*counted, _Counted(keys, raw, suffix)]
 
 
+def _in_order(grams: Ids) -> tuple[Ids, Ids]:
+    """Return numbers (t,) in ascending order, and the place of each.
+
+    Where both fit 63 bits they are sorted as one number, which is ten times as fast as `argsort`.
+    """
+    bits = len(grams).bit_length()
+    if int(grams.max(initial=0)).bit_length() + bits > 63:
+        places = np.argsort(grams)
+        return grams[places], places
+    both = np.sort(grams << bits | np.arange(len(grams)))
+    return both >> bits, both & ((1 << bits) - 1)
+
+
 def _discounts(counts: Ids) -> tuple[float, float, float]:
-    """Return the discounts of counts 1, 2 and more, from the numbers of n-grams that have each count."""
+    """Return the discounts of counts 1, 2 and more, from the numbers of n-grams that have each count.
+
+    None is 0, which would leave nothing for what was not seen.
+    """
     _, *n = np.bincount(np.minimum(counts, 5), minlength=6)[:5].tolist()
     if not all(n[:3]):
         return FALLBACK
     y = n[0] / (n[0] + 2 * n[1])
     one, two, more = (k - (k + 1) * y * n[k] / n[k - 1] for k in (1, 2, 3))
-    return (one, two, more) if 0 <= one <= 1 and 0 <= two <= 2 and 0 <= more <= 3 else FALLBACK
+    return (one, two, more) if 0 < one <= 1 and 0 < two <= 2 and 0 < more <= 3 else FALLBACK
 
 
 def _shares(
