@@ -615,6 +615,13 @@ class PredictsTokens(GivesStates, Protocol):
         ...
 
 
+@runtime_checkable
+class HasHead(Protocol):
+    """An objective with a head of its own: of language models the encoder's language head, once it is prepared."""
+
+    head: Any
+
+
 class LastBlocks(Protocol):
     """The last blocks of an encoder, as a network over what the blocks below give of its inputs.
 

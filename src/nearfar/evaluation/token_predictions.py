@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
 from nearfar.column import Ids, chunks
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Predictions, TokenScores
+from nearfar.encoders.pretrained.completing import evaluating
 from nearfar.errors import InputError
 from nearfar.evaluation.causality import refuse_leak
 from nearfar.evaluation.report import about_model
@@ -102,16 +102,10 @@ def token_predictions(model: Embedder, task: Language) -> Predictions:
     if not np.array_equal(store.ids, tokens.ids) or len(known.special) != len(tokens.special):
         raise InputError(f"{task.name}: a model with another tokenizer has other tokens to tell; give one of the same")
     head = encoder.language_head("causal" if known.causal else "masked")
-    modes = [(layer, layer.training) for part in (cast("nn.Module", encoder), head) for layer in part.modules()]
-    for layer, _ in modes:
-        layer.training = False
-    try:
+    with evaluating(encoder, head):
         if known.causal:
             refuse_leak(encoder, head, store, known, task.name)
         scores = _scores(encoder, head, store, tokens, known)
-    finally:
-        for layer, training in modes:
-            layer.training = training
     part = {"next_tokens" if known.causal else "hidden_tokens": scores}
     return Predictions(about=about_model(model, cast("Model", model).dim), **cast("Any", part))
 

@@ -184,6 +184,7 @@ def fit(
             logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
             if selection is not None:
                 selection.begin(steps_done)
+            evaluator.begin(ranks)
             for step, batch in enumerate(batches, steps_done + 1):
                 loss_value, gradient_norm = train_step(step, batch)
                 signal_name = interrupts.on_any_rank(ranks)  # asked once a step: a later signal stops the next step
