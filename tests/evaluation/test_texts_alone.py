@@ -62,7 +62,7 @@ def test_floors_count_in_the_split_train(here: Path) -> None:
         assert judged == {row["text"] for row in ROWS[30:]}
         assert counted == {row["text"] for row in ROWS[:30]}
         assert task.name == "texts, split test"
-    with pytest.raises(InputError, match="floors count in split 'train', .* judge by test"):
+    with pytest.raises(InputError, match=r"floors count in split 'train', .* judge by test"):
         language("texts", "train")
 
 

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from nearfar.abilities import HasMaxLength, PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
-from nearfar.errors import InputError
-from nearfar.losses.tiled.token_cross_entropy import token_cross_entropy
 from nearfar.objectives.hiding.masking import HiddenTargets
 from nearfar.objectives.hiding.next_tokens import next_tokens
+from nearfar.objectives.hiding.telling import refuse_no_tokens, told
 
 
 class CausalLanguage(nn.Module):
@@ -40,11 +39,7 @@ class CausalLanguage(nn.Module):
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
-        if not isinstance(encoder, PredictsTokens):
-            raise InputError(
-                f"objective causal_language: the encoder {type(encoder).__name__} predicts no tokens; take "
-                "encoder.name=transformer"
-            )
+        refuse_no_tokens(encoder, "causal_language")
         self.head: Any = None  # the encoder's, made when it has read the data
         self.end: int | None = None
         self.longest: int | None = None
@@ -64,8 +59,4 @@ class CausalLanguage(nn.Module):
 
     def forward(self, encoder: PredictsTokens, inputs: Any, targets: HiddenTargets) -> Terms:
         """Return the summed cross-entropy of the next tokens, and their number."""
-        states = encoder.states(inputs).values[targets.places]  # (h, width)
-        if not len(states):
-            return Terms(states.sum(), 0)
-        x = self.head(states)  # (h, d)
-        return Terms(token_cross_entropy(x, self.head.weight, targets.tokens, self.head.bias), len(states))
+        return told(encoder, self.head, inputs, targets)
