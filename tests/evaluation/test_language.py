@@ -129,3 +129,11 @@ def test_empty_tasks_are_refused() -> None:
         Language("none", ListColumn("text", []), ListColumn("text", TEXTS), np.arange(0))
     with pytest.raises(InputError, match="there are no training texts"):
         Language("none", ListColumn("text", TEXTS), ListColumn("text", []), np.arange(len(TEXTS)))
+
+
+def test_a_floor_that_cannot_serve_is_refused_before_training(tmp_path: Path) -> None:
+    rows = [{"text": f"{text} {i}"} for i in range(12) for text in TEXTS if len(text) > 20]
+    given = {"data.path": rows, "data.heldout": 20, "encoder.vocabulary": 330, "training.steps": 1}
+    with pytest.raises(InputError, match="kneser-ney cannot judge heldout"):
+        nf.train("masked_language", given, out=tmp_path / "run", baselines="kneser-ney", quiet=True)
+    assert not (tmp_path / "run" / "events.jsonl").exists()

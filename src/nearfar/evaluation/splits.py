@@ -15,6 +15,7 @@ from nearfar.errors import InputError, nearest
 from nearfar.evaluation.baselines import (
     Baseline,
     Start,
+    baselines_of,
     cannot_serve,
     chosen_baselines,
     floors_serving,
@@ -22,10 +23,11 @@ from nearfar.evaluation.baselines import (
 )
 from nearfar.evaluation.choose import build_metric, metrics_of, task_for
 from nearfar.evaluation.evaluate import evaluate, judged_start
+from nearfar.evaluation.predictions import as_judged
 from nearfar.evaluation.report import Report
 from nearfar.evaluation.searched import Searching
 from nearfar.figures import NO_CLASSES
-from nearfar.tasks import Labels, Retrieval, Task, key_to_query, kind_of_task
+from nearfar.tasks import Labels, Language, Retrieval, Task, key_to_query, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 QUERY_TO_KEY, KEY_TO_QUERY = "query-to-key", "key-to-query"
@@ -52,6 +54,16 @@ class Judgement:
     def has_start(self, name: str | None) -> bool:
         """Return whether a model is judged before training; name: of what it began from, None for random weights."""
         return name is not None or has_untrained_floor(self.task)
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether only the model's tokens tell if the baselines that are named serve the task."""
+        return isinstance(self.task, Language) and bool(self.baselines)
+
+    def refuse_baselines(self, model: Embedder) -> None:
+        """Refuse baselines that do not serve the task as a model is judged on it: before training, not after."""
+        if self.needs_tokens:
+            baselines_of(as_judged(model, self.task, 0), self.baselines)
 
     def start(self, model: Embedder, name: str | None) -> Start:
         """Return what a model makes of the task before it is trained; name: as above."""
