@@ -18,7 +18,7 @@ BASELINE = "bm25, majority, ... (those of the task by default), a model's folder
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     data: Annotated[
-        str, typer.Argument(help="A BEIR folder, a table of pairs, graded or labelled or neither, or pictures.")
+        str, typer.Argument(help="A BEIR folder, a table of pairs, graded or labelled or neither, pictures, or texts.")
     ],
     overrides: Overrides = None,
     metric: Annotated[

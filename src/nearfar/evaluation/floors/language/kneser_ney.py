@@ -27,6 +27,7 @@ from nearfar.column import Ids
 from nearfar.contracts import Values
 from nearfar.errors import InputError
 from nearfar.evaluation.floors.language.documents import flat_documents
+from nearfar.evaluation.floors.language.segments import largest
 
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where the counts of counts give none, in tiny data; KenLM's
 
@@ -74,12 +75,9 @@ class _Order:
         probability = share + left[history] * below.probability[counted.suffix]
         best, highest = below.best[suffix], left * below.highest[suffix]
         first = np.flatnonzero(np.diff(history, prepend=-1))  # where the n-grams of a history begin
-        most = np.maximum.reduceat(probability, first)
-        equal = np.flatnonzero(probability == np.repeat(most, np.diff(first, append=len(history))))
-        seen = token[equal[np.diff(history[equal], prepend=-1) > 0]]  # one of each history
-        better = most >= highest[history[first]]
-        histories = history[first[better]]
-        best[histories], highest[histories] = seen[better], most[better]
+        most = largest(probability, first)
+        most = most[probability[most] >= highest[history[most]]]
+        best[history[most]], highest[history[most]] = token[most], probability[most]
         return cls(counted.keys, probability, left, best, highest)
 
     def find(self, history: Ids, token: Ids, bits: int) -> Ids:

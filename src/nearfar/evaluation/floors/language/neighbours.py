@@ -21,6 +21,7 @@ from nearfar.column import Ids
 from nearfar.contracts import Values
 from nearfar.errors import InputError
 from nearfar.evaluation.floors.language.documents import flat_documents
+from nearfar.evaluation.floors.language.segments import largest
 
 Places = npt.NDArray[np.bool_]
 
@@ -46,11 +47,10 @@ class _Contexts:
         width = len(frequency)
         pairs, counts = np.unique(contexts * width + tokens, return_counts=True)
         context, token = np.divmod(pairs, width)
-        order = np.lexsort((-token, frequency[token], counts, context))  # the last of a context is its most frequent
-        last = np.flatnonzero(np.diff(context, append=-1))
-        first = np.append(0, last[:-1] + 1)
+        first = np.flatnonzero(np.diff(context, prepend=-1))  # where the tokens of a context begin
+        most = largest(counts * (int(frequency.max()) + 1) + frequency[token], first)
         totals, distinct = np.add.reduceat(counts, first), np.diff(first, append=len(pairs))
-        return cls(width, context[last], totals, distinct, token[order][last], pairs, counts)
+        return cls(width, context[first], totals, distinct, token[most], pairs, counts)
 
     def find(self, contexts: Ids, known: Places) -> tuple[Ids, Places]:
         """Return the places of contexts (t,) among those that were seen, and which are known and were seen."""
