@@ -824,7 +824,7 @@ class EmbedsColumns(Protocol):
 
 @runtime_checkable
 class ServesSome(Protocol):
-    """A floor that serves some tasks of the types that it takes, and not others."""
+    """A baseline that serves some tasks of the types that it takes, and not others."""
 
     def serves(self, task: Any) -> bool:
         """Return whether it serves a task."""

@@ -151,7 +151,7 @@ def run(
     starts: dict[str, Start] = {}
     began_from = start_of(parts.encoder)
     started = [one for one in judged if one.has_start(began_from)]
-    looks = bool(started) or any(one.needs_tokens for one in judged)
+    looked_at = bool(started) or any(one.needs_tokens for one in judged)
 
     def before(model: Model) -> None:
         for one in judged:
@@ -163,7 +163,7 @@ def run(
         parts.positives,
         parts.loss,
         out=out,
-        before=before if looks else None,
+        before=before if looked_at else None,
         evaluate=partial(_metrics, main) if judged else None,
         heads=parts.heads,
         objective=parts.objective,

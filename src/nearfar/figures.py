@@ -47,7 +47,6 @@ SIZES = {
     "dev pairs": "dev pair",
 }  # with their singular: the sizes of a task in its protocol, in the order in which they are said
 ROWS = ("queries", "cells", "pairs", "texts")  # what is judged, one of these in each kind of task
-COUNTED_IN = "floors count in"  # the name of the note that says which texts floors of language models count in
 NO_CLASSES = "no classes"  # the name in a protocol of what could not be judged by, in a line
 VECTORS = "vectors"  # the name of the model's vectors alone, beside a search
 SEARCH = "search"  # what a report is of, if not of a model; the name of what it says of the search in its protocol

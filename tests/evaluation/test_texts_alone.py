@@ -10,8 +10,7 @@ import nearfar as nf
 from nearfar.column import take
 from nearfar.errors import InputError
 from nearfar.evaluation import sources
-from nearfar.evaluation.texts_alone import MOST_JUDGED
-from nearfar.figures import COUNTED_IN
+from nearfar.evaluation.texts_alone import COUNTED_IN, MOST_JUDGED
 from nearfar.model import Model
 from nearfar.tasks import Language, Retrieval
 from tests.contracts.samples import write_lines

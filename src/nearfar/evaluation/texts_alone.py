@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from nearfar.abilities import HasMaxLength, PredictsTokens
 from nearfar.column_names import COLUMN_PAIRS, DOCUMENT_COLUMNS
 from nearfar.errors import InputError, listed
-from nearfar.figures import COUNTED_IN
 from nearfar.tasks import Task
 
 if TYPE_CHECKING:
     from nearfar.data.table import Table
     from nearfar.model import Model
 
+COUNTED_IN = "floors count in"  # the name of the note that says which texts these are
 SETTINGS = {"column", "chunk"}  # of `positives.Unpaired`
 MOST_JUDGED, SHARE = 1_000, 0.5  # documents that are held out where no split is there to judge by
 WORDS = 0.6  # of a passage for each token that a model reads: English words of some 8,000 tokens have 1.3 to 1.6

@@ -12,7 +12,7 @@ from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.objectives.hiding.masking import HiddenTargets
 from nearfar.objectives.hiding.next_tokens import next_tokens
-from nearfar.objectives.hiding.telling import refuse_no_tokens, told
+from nearfar.objectives.hiding.telling import cross_entropy_of, refuse_no_tokens
 
 
 class CausalLanguage(nn.Module):
@@ -59,4 +59,4 @@ class CausalLanguage(nn.Module):
 
     def forward(self, encoder: PredictsTokens, inputs: Any, targets: HiddenTargets) -> Terms:
         """Return the summed cross-entropy of the next tokens, and their number."""
-        return told(encoder, self.head, inputs, targets)
+        return cross_entropy_of(encoder, self.head, inputs, targets)

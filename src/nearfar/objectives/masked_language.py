@@ -10,7 +10,7 @@ from nearfar.abilities import PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.objectives.hiding.masking import HiddenTargets, Masking
-from nearfar.objectives.hiding.telling import refuse_no_tokens, told
+from nearfar.objectives.hiding.telling import cross_entropy_of, refuse_no_tokens
 
 
 class MaskedLanguage(nn.Module):
@@ -67,4 +67,4 @@ class MaskedLanguage(nn.Module):
 
     def forward(self, encoder: PredictsTokens, inputs: Any, targets: HiddenTargets) -> Terms:
         """Return the summed cross-entropy of the hidden tokens, and their number."""
-        return told(encoder, self.head, inputs, targets)
+        return cross_entropy_of(encoder, self.head, inputs, targets)

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nearfar.abilities import EXPECT
+from nearfar.evaluation.texts_alone import COUNTED_IN
 from nearfar.evaluation.verdict import GEOMETRY, in_order
 from nearfar.figures import (
-    COUNTED_IN,
     NO_CLASSES,
     SYSTEM,
     bounds,

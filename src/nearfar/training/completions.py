@@ -80,8 +80,8 @@ class Completions:
         masked = [known.mask if place in places else token for place, token in enumerate(ids)]
         best: Tensor = filled(self.encoder, self.head, known, masked, places).argmax(1)
         answers = dict(zip(places, best.tolist(), strict=True))
-        told = [answers.get(place, token) for place, token in enumerate(ids)]
-        return list(self._pieces(ids, places)), list(self._pieces(told, places))
+        answered = [answers.get(place, token) for place, token in enumerate(ids)]
+        return list(self._pieces(ids, places)), list(self._pieces(answered, places))
 
     def _pieces(self, ids: list[int], places: list[int]) -> Iterator[tuple[str, bool]]:
         """Yield a text of token ids in parts, with each token at one of the places as a part of its own."""

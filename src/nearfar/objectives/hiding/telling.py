@@ -20,7 +20,7 @@ def refuse_no_tokens(encoder: Any, objective: str) -> None:
         )
 
 
-def told(encoder: PredictsTokens, head: Any, inputs: Any, targets: HiddenTargets) -> Terms:
+def cross_entropy_of(encoder: PredictsTokens, head: Any, inputs: Any, targets: HiddenTargets) -> Terms:
     """Return the summed cross-entropy of the tokens that are to be told of some texts, and their number."""
     states = encoder.states(inputs).values[targets.places]  # (h, width)
     if not len(states):

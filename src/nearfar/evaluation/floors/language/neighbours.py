@@ -96,13 +96,13 @@ class NeighbourCounts:
         Errors: `InputError`: no token at all that may be told; ids that are no tokens, by document.
         """
         flat = np.append(flat_documents(documents, vocabulary, "neighbours"), vocabulary)
-        told = np.append(np.ones(vocabulary, np.bool_) if special is None else ~special, False)
-        places = np.flatnonzero(told[flat])
+        ordinary = np.append(np.ones(vocabulary, np.bool_) if special is None else ~special, False)
+        places = np.flatnonzero(ordinary[flat])
         if not len(places):
             raise InputError("neighbours: there is no token to count; give documents that are not empty")
         left, token, right = flat[places - 1], flat[places], flat[places + 1]
         frequency = np.bincount(token, minlength=vocabulary + 1)
-        smoothed = np.where(told, frequency + 1.0, 0.0)[:vocabulary]
+        smoothed = np.where(ordinary, frequency + 1.0, 0.0)[:vocabulary]
         contexts = (left * (vocabulary + 1) + right, left, right)
         seen = (_Contexts.of(context, token, frequency) for context in contexts)
         return cls(vocabulary, smoothed / smoothed.sum(), int(frequency.argmax()), *seen)
