@@ -170,13 +170,11 @@ class PairLabels:
 class LanguageTokens:
     """The texts of a language task as the judged model's tokenizer cuts them, and which tokens are hidden.
 
-    ids (t,), offsets (n + 1,): the tokens of the n texts, one text after the other. train_ids (s,), train_offsets: of
-    all training texts likewise. special (v,): which of the v tokens stand for no text; they are never asked for.
-    hidden (h,): the places among the t tokens that are hidden for a model that sees both sides; share: of each text's
-    tokens. next_places, next_ids (m,): for a model that sees those before alone, the places behind which a token is
-    asked for, and that token, which behind a text is the one that ends it, `end`. train_ends: which of the training
-    texts are followed by it likewise, (their number,). text_bytes: of all that the tokens stand for, in UTF-8; None
-    where they do not say all of the text, as in lower case.
+    ids (t,), offsets (n + 1,): the tokens of the n texts, one after the other; train_ids (s,), train_offsets: of all
+    training texts. special (v,): which of the v tokens stand for no text; they are never asked for. hidden (h,): the
+    places among the t tokens that are hidden for a model that sees both sides, a share of each text's. next_places,
+    next_ids (m,): for a decoder, the places behind which a token is asked for, and it, which behind a text is `end`;
+    train_ends: which training texts end so. text_bytes: of all that the tokens say, in UTF-8; None if not all is said.
     """
 
     ids: npt.NDArray[np.int64]
