@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.abilities import HasHead, PredictsTokens
+from nearfar.abilities import HasHead, KnownTokens, PredictsTokens
 from nearfar.column import column_kind, take
 from nearfar.contracts import Encoder, Objective, Positives
 from nearfar.encoders.pretrained.completing import continued, evaluating, filled, to_go_on_from
@@ -58,26 +58,24 @@ class Completions:
         """Return facts for an event: of each text the "original" and what was "written", in parts (`Pieces`)."""
         known = self.encoder.known_tokens()
         with evaluating(self.encoder, self.head):
-            texts = [self._continued(text) if known.causal else self._filled(text) for text in self.texts]
+            texts = [self._continued(text, known) if known.causal else self._filled(text, known) for text in self.texts]
         found = [{"original": original, "written": written} for original, written in texts]
         return {"kind": "causal" if known.causal else "masked", "texts": found}
 
-    def _continued(self, text: str) -> tuple[Pieces, Pieces]:
+    def _continued(self, text: str, known: KnownTokens) -> tuple[Pieces, Pieces]:
         beginning = _cut(text, BEGINNING)
-        known = self.encoder.known_tokens()
         ids = to_go_on_from(self.encoder, known, beginning)
         whole, _ = continued(self.encoder, self.head, known, ids, TOKENS)
         written = self.encoder.written(whole)[len(self.encoder.written(ids)) :]
         return [(beginning, False), (text[len(beginning) :], True)], [(beginning, False), (written, True)]
 
-    def _filled(self, text: str) -> tuple[Pieces, Pieces]:
-        known = self.encoder.known_tokens()
+    def _filled(self, text: str, known: KnownTokens) -> tuple[Pieces, Pieces]:
         ids: list[int] = cast("Any", self.encoder).tokenise([text])[0].tolist()
         ordinary = [place for place, token in enumerate(ids) if not known.special[token]]
-        places = ordinary[EVERY // 2 :: EVERY]
-        if not places or known.mask is None:
+        places, mask = ordinary[EVERY // 2 :: EVERY], known.mask
+        if not places or mask is None:
             return [(text, False)], [(text, False)]
-        masked = [known.mask if place in places else token for place, token in enumerate(ids)]
+        masked = [mask if place in places else token for place, token in enumerate(ids)]
         best: Tensor = filled(self.encoder, self.head, known, masked, places).argmax(1)
         answers = dict(zip(places, best.tolist(), strict=True))
         answered = [answers.get(place, token) for place, token in enumerate(ids)]
