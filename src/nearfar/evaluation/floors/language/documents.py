@@ -16,7 +16,7 @@ from nearfar.errors import InputError
 from nearfar.tasks import Language, LanguageTokens
 
 MOST_TOKENS = 2_000_000  # of a vocabulary: three ids fit one 64-bit number
-MOST_COUNTED = 20_000_000  # training tokens
+MOST_COUNTED = 10_000_000  # training tokens
 
 
 def flat_documents(documents: Sequence[Ids], vocabulary: int, name: str) -> Ids:
