@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nearfar as nf
@@ -28,7 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def texts_of(task: Language) -> tuple[set[str], set[str]]:
-    judged, counted = (set(take(column, range(len(column)))) for column in (task.cells, task.train))
+    judged, counted = (set(take(column, np.arange(len(column)))) for column in (task.cells, task.train))
     return judged, counted
 
 
