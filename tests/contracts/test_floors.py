@@ -48,7 +48,7 @@ def tasks(*kinds: str) -> Iterator[Task]:
         texts = words, 5 * np.arange(N + 1), np.tile(words, 3).astype(np.int32), 5 * np.arange(3 * N + 1), special
         yield Language("sample", one, other, rows, tokens=LanguageTokens(*texts, hidden, 0.3))
         places = np.flatnonzero(np.arange(5 * N) % 5 < 4)  # each text ends before its end is asked for
-        asked = {"next_places": places, "next_ids": words[places + 1]}
+        asked: dict[str, Any] = {"next_places": places, "next_ids": words[places + 1]}
         yield Language("sample", one, other, rows, tokens=LanguageTokens(*texts, none, **asked))
 
 

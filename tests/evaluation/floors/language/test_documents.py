@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ END = 9
 def tokens() -> LanguageTokens:
     """Two texts, 1 2 and 3 4 5, of which the first ends; three training texts, of which the last two end."""
     ids, train = np.array([1, 2, 3, 4, 5]), np.array([1, 1, 2, 3], np.int32)
-    asked = {"next_places": np.array([0, 1, 2, 3]), "next_ids": np.array([2, END, 4, 5]), "end": END}
+    asked: dict[str, Any] = {"next_places": np.array([0, 1, 2, 3]), "next_ids": np.array([2, END, 4, 5]), "end": END}
     ends, special, none = np.array([False, True, True]), np.arange(10) == END, np.zeros(0, np.int64)
     texts = (ids, np.array([0, 2, 5]), train, np.array([0, 2, 3, 4]), special, none)
     return LanguageTokens(*texts, **asked, train_ends=ends)

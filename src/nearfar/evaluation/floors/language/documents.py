@@ -57,7 +57,7 @@ def counted_texts(tokens: LanguageTokens) -> tuple[list[Ids], dict[str, Any]]:
     """
     n, offsets = len(tokens.train_offsets) - 1, tokens.train_offsets
     ends = tokens.train_ends if len(tokens.train_ends) else np.zeros(n, np.bool_)
-    texts = np.split(*_with_ends(tokens.train_ids, offsets, ends, tokens.end))
+    texts = np.split(*_with_ends(tokens.train_ids.astype(np.int64), offsets, ends, tokens.end))
     share = MOST_COUNTED / max(int(offsets[-1]), 1)
     if share < 1:
         texts = [texts[row] for row in np.linspace(0, n - 1, max(1, int(share * n))).astype(np.int64)]
