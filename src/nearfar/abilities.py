@@ -621,6 +621,13 @@ class PredictsTokens(GivesStates, Protocol):
         ...
 
 
+@runtime_checkable
+class HasHead(Protocol):
+    """An objective with a head of its own: of language models the encoder's language head, once it is prepared."""
+
+    head: Any
+
+
 class LastBlocks(Protocol):
     """The last blocks of an encoder, as a network over what the blocks below give of its inputs.
 
@@ -818,6 +825,15 @@ class EmbedsColumns(Protocol):
 
     def of_columns(self, task: Any, seed: int, columns: Sequence[str]) -> Predictions:
         """Return what it makes of a task, with the vectors of these columns alone."""
+        ...
+
+
+@runtime_checkable
+class ServesSome(Protocol):
+    """A baseline that serves some tasks of the types that it takes, and not others."""
+
+    def serves(self, task: Any) -> bool:
+        """Return whether it serves a task."""
         ...
 
 

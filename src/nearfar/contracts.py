@@ -341,7 +341,7 @@ class TokenScores:
     """What a system made of the tokens that a language task asks for, h of them.
 
     rows (h,): the text of each. log_likelihood (h,): the natural logarithm of the probability that it gave the token.
-    right (h,): whether it was above that of every other token.
+    right (h,): whether the token was its answer, which is the likeliest one where it has probabilities of all.
     """
 
     rows: Ids

@@ -28,7 +28,8 @@ METRICS = {  # where "@" stands comes the depth, else behind the name
 }  # fmt: skip
 BASELINES = {
     "bm25": "BM25", "bm25-stems": "BM25 with stems", "word-overlap": "word overlap", "random-order": "chance",
-    "token-frequency": "the frequencies of tokens", "majority": "the most frequent class",
+    "token-frequency": "the frequencies of tokens", "neighbour-counts": "counts of both neighbours",
+    "kneser-ney": "Kneser-Ney n-grams", "majority": "the most frequent class",
     "pixels": "raw pixels", "untrained": "the untrained network",
     "model": "the model alone", "vectors": "the vectors alone",
 }  # fmt: skip

@@ -170,23 +170,24 @@ class PairLabels:
 class LanguageTokens:
     """The texts of a language task as the judged model's tokenizer cuts them, and which tokens are hidden.
 
-    ids (t,), offsets (n + 1,): the tokens of the n texts, one text after the other. train_ids (s,): those of all
+    ids (t,), offsets (n + 1,): the tokens of the n texts, one after the other; train_ids (s,), train_offsets: of all
     training texts. special (v,): which of the v tokens stand for no text; they are never asked for. hidden (h,): the
-    places among the t tokens that are hidden for a model that sees both sides; share: of each text's tokens.
-    next_places, next_ids (m,): for a model that sees those before alone, the places behind which a token is asked for,
-    and that token, which behind a text is the one that ends it, `end`. text_bytes: of all that the tokens stand for, in
-    UTF-8; None where they do not say all of the text, as in lower case.
+    places among the t tokens that are hidden for a model that sees both sides, a share of each text's. next_places,
+    next_ids (m,): for a decoder, the places behind which a token is asked for, and it, which behind a text is `end`;
+    train_ends: which training texts end so. text_bytes: of all that the tokens say, in UTF-8; None if not all is said.
     """
 
     ids: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     train_ids: npt.NDArray[np.int32]
+    train_offsets: npt.NDArray[np.int64]
     special: npt.NDArray[np.bool_]
     hidden: npt.NDArray[np.int64]
     share: float = 0.0
     next_places: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     next_ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     end: int | None = None
+    train_ends: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     text_bytes: int | None = None
 
     def text_of(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -44,9 +44,12 @@ def tasks(*kinds: str) -> Iterator[Task]:
     yield PairLabels("sample", one, other, rows % 2 == 0, rows, dev)
     if kinds == ("text",):  # only texts have tokens
         words, hidden = np.arange(5 * N) % 11 + 2, np.arange(1, 5 * N, 3)
-        special = np.arange(13) < 2
-        tokens = LanguageTokens(words, 5 * np.arange(N + 1), np.tile(words, 3).astype(np.int32), special, hidden, 0.3)
-        yield Language("sample", one, other, rows, tokens=tokens)
+        special, none = np.arange(13) < 2, np.zeros(0, np.int64)
+        texts = words, 5 * np.arange(N + 1), np.tile(words, 3).astype(np.int32), 5 * np.arange(3 * N + 1), special
+        yield Language("sample", one, other, rows, tokens=LanguageTokens(*texts, hidden, 0.3))
+        places = np.flatnonzero(np.arange(5 * N) % 5 < 4)  # each text ends before its end is asked for
+        asked: dict[str, Any] = {"next_places": places, "next_ids": words[places + 1]}
+        yield Language("sample", one, other, rows, tokens=LanguageTokens(*texts, none, **asked))
 
 
 def every_task() -> Iterator[Task]:
@@ -81,7 +84,8 @@ def test_every_task_has_a_floor() -> None:
     for task in every_task():
         assert usual_floors(task), f"{type(task)} over {task}"
     usual = [list(usual_floors(task)) for task in tasks("text")]
-    assert usual == [["bm25", "bm25-stems"], ["word-overlap"], ["majority"], ["word-overlap"], ["token-frequency"]]
+    of_tokens = [["neighbour-counts", "token-frequency"], ["kneser-ney", "token-frequency"]]
+    assert usual == [["bm25", "bm25-stems"], ["word-overlap"], ["majority"], ["word-overlap"], *of_tokens]
     assert [list(usual_floors(task)) for task in tasks("picture")] == [
         *(["pixels"], ["pixels"], ["majority", "pixels"], ["pixels"]),
     ]

@@ -65,7 +65,8 @@ def tasks() -> Iterator[Task]:
     yield PairLabels("sample", TEXTS, TEXTS, clusters % 2 == 0, clusters, dev)
     words = np.arange(5 * N) % 11 + 2
     special, every = np.arange(13) < 2, np.arange(0)
-    tokens = LanguageTokens(words, 5 * np.arange(N + 1), words.astype(np.int32), special, every, text_bytes=300)
+    offsets = 5 * np.arange(N + 1)
+    tokens = LanguageTokens(words, offsets, words.astype(np.int32), offsets, special, every, text_bytes=300)
     yield Language("sample", TEXTS, TEXTS, clusters, tokens=tokens)
 
 

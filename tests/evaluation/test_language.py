@@ -99,8 +99,9 @@ def test_frequencies_are_counted_in_the_training_texts_alone(monkeypatch: pytest
 def test_a_report_has_the_floor_and_no_vectors() -> None:
     report = evaluate(model(), task(), resamples=50)
     assert list(report.metrics) == ["hidden_accuracy", "hidden_log_likelihood", "hidden_perplexity"]
-    assert list(report.baseline) == ["token-frequency"]
-    assert set(report.difference["token-frequency"]) == {"hidden_accuracy", "hidden_log_likelihood"}
+    assert list(report.baseline) == ["neighbour-counts", "token-frequency"]
+    for name in report.baseline:
+        assert set(report.difference[name]) == {"hidden_accuracy", "hidden_log_likelihood"}
     assert report.protocol["hidden tokens"] > 20
     assert report.to_json()["verdict"]["metric"] == "hidden_accuracy"
     assert report.rows is not None
@@ -141,3 +142,11 @@ def test_many_passages_of_few_documents_are_told_before_training() -> None:
     with pytest.warns(UserWarning, match="its 20 passages are of 1 document, and intervals need 15; hold more out"):
         judgements([{"name": "hidden_tokens", "split": "heldout"}], positives, None)
     judgements([{"name": "hidden_tokens", "split": "heldout"}], Unpaired(Table(rows, heldout=1)), None)  # one text
+
+
+def test_a_floor_that_cannot_serve_is_refused_before_training(tmp_path: Path) -> None:
+    rows = [{"text": f"{text} {i}"} for i in range(12) for text in TEXTS if len(text) > 20]
+    given = {"data.path": rows, "data.heldout": 20, "encoder.vocabulary": 330, "training.steps": 1}
+    with pytest.raises(InputError, match="kneser-ney cannot judge heldout"):
+        nf.train("masked_language", given, out=tmp_path / "run", baselines="kneser-ney", quiet=True)
+    assert not (tmp_path / "run" / "events.jsonl").exists()

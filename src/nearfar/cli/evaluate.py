@@ -18,7 +18,7 @@ BASELINE = "bm25, majority, ... (those of the task by default), a model's folder
 def command(
     model: Annotated[str, typer.Argument(help="A model's folder.")],
     data: Annotated[
-        str, typer.Argument(help="A BEIR folder, a table of pairs, graded or labelled or neither, or pictures.")
+        str, typer.Argument(help="A BEIR folder, a table of pairs, graded or labelled or neither, pictures, or texts.")
     ],
     overrides: Overrides = None,
     metric: Annotated[
@@ -35,8 +35,8 @@ def command(
 ) -> None:
     """Judge a model, beside baselines, with intervals.
 
-    On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, a table of pairs, or a
-    folder or archive of pictures, in classes or not.
+    On data that it was not trained on: a BEIR folder, sentence pairs with grades or labels, a table of pairs, a folder
+    or archive of pictures, in classes or not; for a language model also texts without pairs.
     """
     refuse_model(model)
     read = reading(overrides, delimiter=delimiter, query=query, key=key)

@@ -76,6 +76,11 @@ def _beside_floor(own: ModelValue, baseline: BaselineValue, report: Mapping[str,
     began = START in mapping(report.get("baseline"))
     other = "another model to start from" if began else "a pretrained model to start from (the recipe finetune)"
     tries = f"More training pairs, mined negatives or {other}"
-    if baseline.name in ("pixels", "token-frequency"):  # where there are no pairs of texts
+    if baseline.name in (
+        "pixels",
+        "token-frequency",
+        "neighbour-counts",
+        "kneser-ney",
+    ):  # where there are no pairs of texts
         tries = "Longer training, more data or a pretrained model to start from"
     return f"As it stands, {baseline.label} is the better choice here. {tries} may change that."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfar import registry
-from nearfar.abilities import EmbedsColumns, folder_of, untrained_of
+from nearfar.abilities import EmbedsColumns, ServesSome, folder_of, untrained_of
 from nearfar.column import column_kind
 from nearfar.contracts import Floor, Predictions
 from nearfar.errors import InputError, nearest
@@ -78,13 +78,15 @@ def floor(name: str) -> Floor:
 
 
 def floors_serving(task: Task) -> dict[str, Floor]:
-    """Return the floors that serve a task, by name: those that take its type and read its cells."""
+    """Return the floors that serve a task, by name: those that take its type, read its cells and do not decline it."""
     kinds = _kinds(task)  # read once for all floors
     floors = {name: floor(name) for name in floor_names()}
     return {
         name: one
         for name, one in floors.items()
-        if isinstance(task, one.takes) and (not one.reads or kinds <= set(one.reads))
+        if isinstance(task, one.takes)
+        and (not one.reads or kinds <= set(one.reads))
+        and (not isinstance(one, ServesSome) or one.serves(task))
     }
 
 

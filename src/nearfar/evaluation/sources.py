@@ -12,6 +12,8 @@ from nearfar.column_names import TEXT_COLUMNS
 from nearfar.data.beir import is_beir
 from nearfar.data.picture_sets.members import is_picture_set
 from nearfar.errors import InputError, listed, nearest
+from nearfar.evaluation.texts_alone import are_texts_alone, language_task
+from nearfar.evaluation.trained_on import SEEN_FILE, names_file
 from nearfar.evaluation.verdict import TRAINED_ON
 from nearfar.storage.places import expanded
 from nearfar.tasks import Retrieval, Task
@@ -37,12 +39,12 @@ class Reading:
     positives: Mapping[str, Any] = field(default_factory=dict)
     no_training: bool = False  # no metric looks at training cells, so pictures with classes are judged whole
 
-    def table(self, path: str) -> Table:
-        """Return a path as a table. Errors: those of the data; a setting that tables do not have."""
+    def table(self, path: str, **usual: Any) -> Table:
+        """Return a path as a table. usual: as of `images`. Errors: those of the data; an unknown setting."""
         from nearfar import data, registry
 
         settings = registry.coerced_settings(data.Table, self.data, "data", but=("path",))
-        read: Table = data.Table(path, **settings)
+        read: Table = data.Table(path, **{**usual, **settings})
         return read
 
     def images(self, path: str, **usual: Any) -> Images:
@@ -71,30 +73,27 @@ class Reading:
 
 
 AS_IT_IS = Reading()
-SEEN_FILE = (
-    "The model was trained on this data, but for the rows that its run held out: this says little of new data, and the "
-    "run's own report says more."
-)
 
 
 def task(path: str, split: str | None, reading: Reading = AS_IT_IS, model: Model | None = None) -> Task:
     """Return DATA as a task: a BEIR folder, sentence pairs with grades or labels, a table of pairs, or pictures.
 
-    Where columns are given, a table is one of pairs. The task is named by the file and, of several, the split:
+    Texts without pairs are one for a language model (`texts_alone`). Where columns are given, a table is one of pairs.
+     The task is named by the file and, of several, the split:
     "faq.jsonl, split test". model: the one that will be judged; where its recipe names this file and the split is that
     of training, or the only one, the task's notes say so. A copy of the file is not recognised.
 
     Errors: those of the data; a split that it does not have; settings for a BEIR folder.
     """
-    found, of_several = _task_and_split(path, split, reading)
+    found, of_several = _task_and_split(path, split, reading, model)
     name = path if not expanded(path).exists() else expanded(path).resolve().name or path
     notes = dict(found.notes)
-    if model is not None and of_several in (None, "train") and _names_file(model, path):
+    if model is not None and of_several in (None, "train") and names_file(model, path):
         notes[TRAINED_ON] = SEEN_FILE
     return replace(found, name=name if of_several is None else f"{name}, split {of_several}", notes=notes)
 
 
-def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Task, str | None]:
+def _task_and_split(path: str, split: str | None, reading: Reading, model: Model | None) -> tuple[Task, str | None]:
     """Return the task, and its split where the data have several, or may have: in a BEIR folder."""
     from nearfar import data
 
@@ -104,6 +103,8 @@ def _task_and_split(path: str, split: str | None, reading: Reading) -> tuple[Tas
     if is_picture_set(path):
         return _picture_task(path, split, reading)
     table = reading.table(path)
+    if model is not None and are_texts_alone(table, reading.positives, model):
+        return language_task(table, lambda share: reading.table(path, heldout=share), split, reading.positives, model)
     if not reading.positives and data.LabelledPairs.recognised(table.columns):
         labelled = data.LabelledPairs(table, split=split)
         return labelled.task(), labelled.split if len(table.splits) > 1 else None
@@ -140,15 +141,6 @@ def _picture_task(path: str, split: str | None, reading: Reading) -> tuple[Task,
         settings = {"views": [{"name": "image", "times": 2}], **settings}
     found = positives.Views(images, **settings).tasks(split)[-1]
     return (replace(found, seen=None) if isinstance(found, Retrieval) else found), None if whole else split
-
-
-def _names_file(model: Model, path: str) -> bool:
-    """Return whether the recipe that trained a model, where it is recorded, names a file as its data."""
-    recipe = model.notes.get("recipe")
-    sections = recipe.get("data") if isinstance(recipe, Mapping) else None
-    parts = sections if isinstance(sections, list) else [sections]
-    paths = [part["path"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("path"), str)]
-    return any(expanded(one).resolve() == expanded(path).resolve() for one in paths)
 
 
 def pairs(

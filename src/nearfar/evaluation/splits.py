@@ -16,6 +16,7 @@ from nearfar.errors import InputError, nearest
 from nearfar.evaluation.baselines import (
     Baseline,
     Start,
+    baselines_of,
     cannot_serve,
     chosen_baselines,
     floors_serving,
@@ -24,6 +25,7 @@ from nearfar.evaluation.baselines import (
 from nearfar.evaluation.choose import build_metric, metrics_of, task_for
 from nearfar.evaluation.evaluate import evaluate, judged_start
 from nearfar.evaluation.intervals import LEAST_CLUSTERS
+from nearfar.evaluation.predictions import as_judged
 from nearfar.evaluation.report import Report
 from nearfar.evaluation.searched import Searching
 from nearfar.figures import NO_CLASSES
@@ -54,6 +56,11 @@ class Judgement:
     def has_start(self, name: str | None) -> bool:
         """Return whether a model is judged before training; name: of what it began from, None for random weights."""
         return name is not None or has_untrained_floor(self.task)
+
+    def refuse_baselines(self, model: Embedder) -> None:
+        """Refuse baselines that do not serve the task as a model is judged on it: before training, not after."""
+        if isinstance(self.task, Language) and self.baselines:  # only the model's tokens tell
+            baselines_of(as_judged(model, self.task, 0), self.baselines)
 
     def start(self, model: Embedder, name: str | None) -> Start:
         """Return what a model makes of the task before it is trained; name: as above."""

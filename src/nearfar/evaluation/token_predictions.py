@@ -11,19 +11,19 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
 from nearfar.column import Ids, chunks
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Metric, Predictions, TokenScores
+from nearfar.encoders.pretrained.completing import evaluating
 from nearfar.errors import InputError
 from nearfar.evaluation.causality import refuse_leak
 from nearfar.evaluation.report import about_model
 from nearfar.losses.tiled.token_cross_entropy import token_log_probabilities
 from nearfar.model import Model
 from nearfar.objectives.hiding.choose import chosen_tokens
-from nearfar.objectives.hiding.next_tokens import next_tokens
+from nearfar.objectives.hiding.next_tokens import ending, next_tokens
 from nearfar.tasks import Language, LanguageTokens, Task
 from nearfar.vectors.embed import Embedder
 
@@ -49,6 +49,8 @@ def tokenised(model: Embedder, task: Language, seed: int) -> Language:
         longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
         places, following = next_tokens(torch.from_numpy(ids), lengths, known.end, longest)
         asked = {"next_places": places.numpy(), "next_ids": following.numpy(), "end": known.end}
+        of_train = (torch.from_numpy(x) for x in (train.ids[train.offsets[1:] - 1], np.diff(train.offsets)))
+        asked["train_ends"] = ending(*of_train, known.end, longest).numpy()
         asked["text_bytes"] = _bytes(encoder, task, ids, offsets)
     elif known.mask is not None:
         draws = Draws.of(np.stack([np.full(len(lengths), seed), np.arange(len(lengths))], 1))
@@ -58,7 +60,8 @@ def tokenised(model: Embedder, task: Language, seed: int) -> Language:
         raise InputError(
             f"{task.name}: no token can be asked for; give texts with words, and a mask token or a decoder"
         )
-    tokens = LanguageTokens(ids, offsets, np.asarray(train.ids), known.special, hidden, **asked)
+    counted = np.asarray(train.ids), np.asarray(train.offsets)
+    tokens = LanguageTokens(ids, offsets, *counted, known.special, hidden, **asked)
     return replace(task, tokens=tokens)
 
 
@@ -115,16 +118,10 @@ def token_predictions(model: Embedder, task: Language) -> Predictions:
     if not np.array_equal(store.ids, tokens.ids) or len(known.special) != len(tokens.special):
         raise InputError(f"{task.name}: a model with another tokenizer has other tokens to tell; give one of the same")
     head = encoder.language_head("causal" if known.causal else "masked")
-    modes = [(layer, layer.training) for part in (cast("nn.Module", encoder), head) for layer in part.modules()]
-    for layer, _ in modes:
-        layer.training = False
-    try:
+    with evaluating(encoder, head):
         if known.causal:
             refuse_leak(encoder, head, store, known, task.name)
         scores = _scores(encoder, head, store, tokens, known)
-    finally:
-        for layer, training in modes:
-            layer.training = training
     part = {"next_tokens" if known.causal else "hidden_tokens": scores}
     return Predictions(about=about_model(model, cast("Model", model).dim), **cast("Any", part))
 

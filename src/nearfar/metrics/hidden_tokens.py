@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from nearfar import tasks
-from nearfar.contracts import Measurement, Predictions, Statistic
-from nearfar.errors import InputError
-from nearfar.metrics.answers.over_tokens import by_text, ratio
+from nearfar.contracts import Measurement, Predictions
+from nearfar.metrics.answers.over_tokens import TokenMeans
 
 
 class HiddenTokens:
@@ -36,14 +34,9 @@ class HiddenTokens:
 
     def __call__(self, task: tasks.Language, predictions: Predictions) -> dict[str, Measurement]:
         """Return the values by name."""
-        scores = predictions.hidden_tokens
-        if scores is None or not len(scores.rows):
-            raise InputError("hidden_tokens: it needs the scores of at least one hidden token")
-        n = len(task.clusters)
-        count, right, likelihood = by_text(scores, n)
-        mean = float(likelihood.sum() / count.sum())
+        means = TokenMeans.of(predictions.hidden_tokens, len(task.clusters), "hidden")
         return {
-            "hidden_accuracy": Statistic(float(right.sum() / count.sum()), lambda w: ratio(w, right, count)),
-            "hidden_log_likelihood": Statistic(mean, lambda w: ratio(w, likelihood, count)),
-            "hidden_perplexity": math.exp(min(-mean, 700.0)),
+            "hidden_accuracy": means.accuracy,
+            "hidden_log_likelihood": means.log_likelihood,
+            "hidden_perplexity": means.perplexity,
         }

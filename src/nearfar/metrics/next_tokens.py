@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from nearfar import tasks
-from nearfar.contracts import Measurement, Predictions, Statistic
-from nearfar.errors import InputError
-from nearfar.metrics.answers.over_tokens import by_text, ratio
+from nearfar.contracts import Measurement, Predictions
+from nearfar.metrics.answers.over_tokens import TokenMeans
 
 
 class NextTokens:
@@ -37,17 +35,12 @@ class NextTokens:
 
     def __call__(self, task: tasks.Language, predictions: Predictions) -> dict[str, Measurement]:
         """Return the values by name."""
-        scores = predictions.next_tokens
-        if scores is None or not len(scores.rows):
-            raise InputError("next_tokens: it needs the scores of at least one next token")
-        n = len(task.clusters)
-        count, right, likelihood = by_text(scores, n)
-        mean = float(likelihood.sum() / count.sum())
+        means = TokenMeans.of(predictions.next_tokens, len(task.clusters), "next")
         found: dict[str, Measurement] = {
-            "next_log_likelihood": Statistic(mean, lambda w: ratio(w, likelihood, count)),
-            "next_accuracy": Statistic(float(right.sum() / count.sum()), lambda w: ratio(w, right, count)),
-            "perplexity": math.exp(min(-mean, 700.0)),
+            "next_log_likelihood": means.log_likelihood,
+            "next_accuracy": means.accuracy,
+            "perplexity": means.perplexity,
         }
         if task.tokens is not None and task.tokens.text_bytes:
-            found["bits_per_byte"] = float(-likelihood.sum() / math.log(2) / task.tokens.text_bytes)
+            found["bits_per_byte"] = means.bits / task.tokens.text_bytes
         return found

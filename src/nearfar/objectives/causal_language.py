@@ -11,9 +11,9 @@ from nearfar.abilities import HasMaxLength, PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.errors import InputError
-from nearfar.losses.tiled.token_cross_entropy import token_cross_entropy
 from nearfar.objectives.hiding.masking import HiddenTargets
 from nearfar.objectives.hiding.next_tokens import next_tokens
+from nearfar.objectives.hiding.telling import cross_entropy_of, refuse_no_tokens
 
 
 class CausalLanguage(nn.Module):
@@ -41,11 +41,7 @@ class CausalLanguage(nn.Module):
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
-        if not isinstance(encoder, PredictsTokens):
-            raise InputError(
-                f"objective causal_language: the encoder {type(encoder).__name__} predicts no tokens; take "
-                "encoder.name=transformer"
-            )
+        refuse_no_tokens(encoder, "causal_language")
         self.head: Any = None  # the encoder's, made when it has read the data
         self.end: int | None = None
         self.longest: int | None = None
@@ -70,8 +66,4 @@ class CausalLanguage(nn.Module):
 
     def forward(self, encoder: PredictsTokens, inputs: Any, targets: HiddenTargets) -> Terms:
         """Return the summed cross-entropy of the next tokens, and their number."""
-        states = encoder.states_at(inputs, targets.places)  # (h, width)
-        if not len(states):
-            return Terms(states.sum(), 0)
-        x = self.head(states)  # (h, d)
-        return Terms(token_cross_entropy(x, self.head.weight, targets.tokens, self.head.bias), len(states))
+        return cross_entropy_of(encoder, self.head, inputs, targets)

@@ -9,9 +9,8 @@ from torch import nn
 from nearfar.abilities import PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
-from nearfar.errors import InputError
-from nearfar.losses.tiled.token_cross_entropy import token_cross_entropy
 from nearfar.objectives.hiding.masking import HiddenTargets, Masking
+from nearfar.objectives.hiding.telling import cross_entropy_of, refuse_no_tokens
 
 
 class MaskedLanguage(nn.Module):
@@ -51,11 +50,7 @@ class MaskedLanguage(nn.Module):
         whole_words: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(encoder, PredictsTokens):
-            raise InputError(
-                f"objective masked_language: the encoder {type(encoder).__name__} predicts no tokens; take "
-                "encoder.name=transformer"
-            )
+        refuse_no_tokens(encoder, "masked_language")
         self.share, self.random, self.kept, self.whole_words = share, random, kept, whole_words
         self.masking = Masking(share, random, kept, whole_words=whole_words)
         self.head: Any = None  # the encoder's, made when it has read the data
@@ -72,8 +67,4 @@ class MaskedLanguage(nn.Module):
 
     def forward(self, encoder: PredictsTokens, inputs: Any, targets: HiddenTargets) -> Terms:
         """Return the summed cross-entropy of the hidden tokens, and their number."""
-        states = encoder.states_at(inputs, targets.places)  # (h, width)
-        if not len(states):
-            return Terms(states.sum(), 0)
-        x = self.head(states)  # (h, d)
-        return Terms(token_cross_entropy(x, self.head.weight, targets.tokens, self.head.bias), len(states))
+        return cross_entropy_of(encoder, self.head, inputs, targets)

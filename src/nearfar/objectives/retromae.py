@@ -15,6 +15,7 @@ from nearfar.errors import InputError
 from nearfar.losses.tiled.token_cross_entropy import token_cross_entropy
 from nearfar.objectives.hiding.masking import LANES, Masking
 from nearfar.objectives.hiding.one_layer_decoder import OneLayerDecoder, ReconstructionTargets
+from nearfar.objectives.hiding.telling import refuse_no_tokens
 
 WITHOUT_LIMIT = 512  # tokens of a text, of an encoder that says no maximum
 
@@ -55,9 +56,10 @@ class RetroMae(nn.Module):
         decoder_heads: int = 4,
     ) -> None:
         super().__init__()
-        if not isinstance(encoder, PredictsTokens) or not isinstance(encoder, PoolsStates):
+        refuse_no_tokens(encoder, "retromae")
+        if not isinstance(encoder, PoolsStates):
             raise InputError(
-                f"objective retromae: the encoder {type(encoder).__name__} predicts no tokens; take "
+                f"objective retromae: the encoder {type(encoder).__name__} does not pool states; take "
                 "encoder.name=transformer"
             )
         if decoder_heads < 1:

@@ -8,6 +8,7 @@ from typing import Any
 from nearfar.evaluation.verdict import GEOMETRY, HELDOUT_LOSS, in_order
 from nearfar.figures import finite, mapping
 from nearfar.reports.charts import Point
+from nearfar.reports.completions import written_texts
 from nearfar.reports.numbers import short
 
 RATES = ("hit_rate@1", "hit_rate@5", "hit_rate@10")
@@ -24,7 +25,7 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
     start: dict[str, Any] = {}
     end: dict[str, Any] = {}
     kinds: dict[Any, dict[Any, dict[str, Any]]] = {
-        kind: {} for kind in ("step", "monitor", "evaluate", "heldout", "online", "warning")
+        kind: {} for kind in ("step", "monitor", "evaluate", "heldout", "online", "completions", "warning")
     }
     for event in events:
         kind, step = str(event.get("event")), finite(event.get("step"))
@@ -58,6 +59,7 @@ def course_of(events: list[dict[str, Any]]) -> dict[str, Any]:
         "held_out_of": next((numbers(event.get("of")) for event in kinds["heldout"].values()), {}),
         "geometry": {key: (_points(monitors, key), _points(metrics, key)) for key in GEOMETRY},
         "space": [(u, alignment[step], step) for step, u in _points(monitors, "uniformity") if step in alignment],
+        "written": written_texts(kinds["completions"]),
         "online": {
             name: _points(online, name) for name in in_order(name for found in online.values() for name in found)
         },

@@ -41,16 +41,17 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
     others.sort(key=lambda name: name != judged["against"])  # what the verdict compares with comes first
     fused = next(iter(fusion), None)
     gain = {name: gain[name] for name in (str(fused), "model") if name in gain}  # of the one fusion that is shown
-    rows = []
+    protocol, rows = mapping(results.get("protocol")), []
+    enough = bool(intervals) and not isinstance(protocol.get("intervals"), str)  # the protocol says why there are none
     for metric in (*in_order(metrics), *(name for name in metrics if name == HELDOUT_LOSS)):
         value = finite(metrics[metric])
         row: dict[str, Any] = {"metric": metric, "value": value, "interval": intervals.get(metric)}
-        row["plain"] = bool(intervals) and metric not in intervals  # a number that has no interval by its nature
+        row["plain"] = enough and pair_of(intervals.get(metric)) is None  # a number that has none by its nature
         row["against"] = [_difference(difference.get(name), metric, value, baseline.get(name)) for name in others]
+        row["against"] = [{**gap, "plain": enough and pair_of(gap["interval"]) is None} for gap in row["against"]]
         row["fused"] = numbers(fusion.get(str(fused))).get(metric)
         row["gains"] = [_difference(gain[name], metric) for name in gain]
         rows.append(row)
-    protocol = mapping(results.get("protocol"))
     wrong = finite(protocol.get(WRONG_FIRST))
     sheet = contact_sheet(mapping(results.get("sheet")), sprites)  # it shows the worst as they look
     return {

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nearfar.abilities import EXPECT
+from nearfar.evaluation.texts_alone import COUNTED_IN
 from nearfar.evaluation.verdict import GEOMETRY, in_order
 from nearfar.figures import (
     NO_CLASSES,
@@ -198,6 +199,8 @@ def _notes(intervals: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterato
     if isinstance(split, Mapping):
         lines = {"splits": f"split {split.get('splits')}", "held out": split.get("held out")}
         yield from (str(line) for name, line in lines.items() if name in split)
+    if COUNTED_IN in notes:
+        yield f"{COUNTED_IN} {notes[COUNTED_IN]}"
     if EXPECT in notes:
         yield f"{EXPECT}: {notes[EXPECT]}"
     for name, why in protocol.get("cannot read", {}).items():

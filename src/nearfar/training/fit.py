@@ -160,11 +160,9 @@ def fit(
         )
         steps_done = checkpointer.begin(resume=resume)
         learning_rate = build_schedule(train_state.optimiser, training, steps, steps_done)
-        unit, threads = unit_of(positives), torch.get_num_threads()
-        plan = RunPlan(steps, steps_done, sampler.n, sampler.batch_size, precision, threads, ranks.world_size)
-        logger = RunLogger(
-            folder, training, plan, checkpointer.memory, quiet=quiet, silent=not ranks.is_first, unit=unit
-        )
+        unit, sizes, threads = unit_of(positives), (sampler.n, sampler.batch_size), torch.get_num_threads()
+        plan, silent = RunPlan(steps, steps_done, *sizes, precision, threads, ranks.world_size), not ranks.is_first
+        logger = RunLogger(folder, training, plan, checkpointer.memory, quiet=quiet, silent=silent, unit=unit)
         # What happens in a step, and between steps.
         gradient_step = GradientStep(train_state, trained, positives, training, device, precision, ranks)
         train_step = TrainStep(gradient_step, learning_rate, schedules, positives, training.clip, checkpointer, logger)
@@ -179,13 +177,14 @@ def fit(
         of_rows = gradient_step.of_rows  # heads and loss take the whole batch on every rank
         reading = closing(negatives.batches(read_batch, steps_done, last_step))
         with logger, synchronised(of_rows, ranks), Interrupts() as interrupts, reading as batches:
-            for line in (auto_settings(given, training, len(positives)), *start_lines(encoder, positives)):
+            automatic = auto_settings(given, training, len(positives))
+            for line in (automatic, *start_lines(encoder, positives), trained_rows.no_knn):
                 logger.say(line)
-            logger.say(trained_rows.no_knn)
             logger.warn(steps_done, too_short(steps, given, sampler.n, unit))
             logger.warn(steps_done, NO_VALIDATION if training.validation and selection is None else None)
             if selection is not None:
                 selection.begin(steps_done)
+            evaluator.begin(ranks)
             for step, batch in enumerate(batches, steps_done + 1):
                 loss_value, gradient_norm = train_step(step, batch)
                 signal_name = interrupts.on_any_rank(ranks)  # asked once a step: a later signal stops the next step

@@ -19,6 +19,7 @@ from nearfar.model import Model
 from nearfar.text.alike import as_read
 from nearfar.training.batches import BatchReader, PreparedBatch, uncached_stores
 from nearfar.training.checkpoint import Checkpointer
+from nearfar.training.completions import Completions
 from nearfar.training.encode import micro_batches
 from nearfar.training.log import RunLogger
 from nearfar.training.mixture import mix
@@ -65,6 +66,11 @@ class Evaluator:
                 "training.patience counts evaluations, and nothing is evaluated; name what to judge by (evaluate, of a "
                 "held-out split), give training.validation, or leave patience out"
             )
+
+    def begin(self, ranks: Ranks) -> None:
+        """Log what a new run's language model makes of texts before the first step."""
+        if self.curve is not None and self.logger.plan.first == 0:
+            ranks.on_first_rank(partial(self.curve.complete, 0))
 
     def __call__(self, step: int, ranks: Ranks) -> bool:
         """Evaluate, if it is due after this step; return whether this is the best evaluation so far."""
@@ -205,11 +211,14 @@ class HeldoutCurve:
     how many examples it is of, in batches of which size: only a loss of equally large batches can be compared with that
     of training. The hit rates at 1, 5 and 10 are those among the keys of such a batch, query-to-key, ties counting
     against the model: a loss may fall while they fall, too, as the sigmoid loss does where all logits sink. No decision
-    hangs on them.
+    hangs on them. A language model also completes a few held-out texts (`Completions`), in the event "completions":
+    before the first step, at every fourth of these points, at each evaluation and at the end.
     """
 
     def __init__(self, loss: HeldoutLoss, settings: Settings, logger: RunLogger) -> None:
-        self.loss, self.logger, self.plan = loss, logger, logger.plan
+        self.loss, self.logger, self.plan, self.evaluate_every = loss, logger, logger.plan, settings.evaluate_every
+        objective = None if loss.step.objective is None else loss.step.objective.objective
+        self.completions = Completions.of(loss.step.encode.encoder, objective, loss.hidden, loss.positives)
         rows = min(settings.heldout_examples, len(loss.positives))
         self.every = max(
             math.ceil(self.plan.steps / CURVE_POINTS), math.ceil(ROWS_BETWEEN * rows / self.plan.batch_size)
@@ -221,6 +230,9 @@ class HeldoutCurve:
 
     def log(self, step: int) -> float | None:
         """Log what is measured and return the loss; None, with a warning once, where the loss refuses the split."""
+        is_fourth = not self.due(step) or due(step, 4 * self.every)
+        if is_fourth or due(step, self.evaluate_every) or step == self.plan.steps:
+            self.complete(step)
         try:
             loss, rates = self.loss.measured()
         except InputError as error:
@@ -230,3 +242,8 @@ class HeldoutCurve:
         of = {"examples": sum(sizes), "batch": max(sizes)}
         self.logger.log("heldout", step=step, **{HELDOUT_LOSS: loss}, **rates, of=of)
         return loss
+
+    def complete(self, step: int) -> None:
+        """Log how a language model completes texts; of any other model nothing."""
+        if self.completions is not None:
+            self.logger.log("completions", step=step, **self.completions())

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens, Truncates
 from nearfar.coerce import LARGEST, refuse_seed
-from nearfar.encoders.reading.tokens import Tokens
+from nearfar.encoders.pretrained.completing import continued, evaluating, filled, to_go_on_from
 from nearfar.errors import InputError
 from nearfar.model import Model
 
@@ -76,7 +71,7 @@ def complete(
         raise InputError(f"{_name(model)}: a model of vectors, whose folder has no head that predicts tokens; {_FIX}")
     if not text.strip():
         raise InputError("complete: the text is empty; give a few words to begin with")
-    with _evaluating(cast("nn.Module", encoder), head), torch.inference_mode():
+    with evaluating(encoder, head), torch.inference_mode():
         if known.causal:
             generator = torch.Generator().manual_seed(seed) if temperature else None
             return _continued(encoder, head, known, text, tokens, temperature, generator)
@@ -104,24 +99,6 @@ def _name(model: Model) -> str:
     return "this model" if model.folder is None else str(model.folder)
 
 
-@contextmanager
-def _evaluating(*modules: nn.Module) -> Iterator[None]:
-    modes = [(layer, layer.training) for module in modules for layer in module.modules()]
-    for layer, _ in modes:
-        layer.training = False
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
-
-
-def _logits(encoder: PredictsTokens, head: Any, ids: list[int], places: list[int]) -> Tensor:
-    """Return the logits (p, v) at some places of a text of token ids."""
-    inputs = Tokens.of(torch.tensor(ids), np.array([len(ids)])).to(head.weight.device)
-    return linear(head(encoder.states(inputs).values[places]), head.weight, head.bias).float().cpu()
-
-
 def _filled(encoder: PredictsTokens, head: Any, known: KnownTokens, text: str, top: int) -> Completion:
     asked = text.replace(BLANK, known.mask_text or BLANK)
     ids = cast("Any", encoder).tokenise([asked])[0].tolist()
@@ -135,10 +112,7 @@ def _filled(encoder: PredictsTokens, head: Any, known: KnownTokens, text: str, t
         raise InputError(
             f"complete: a masked model fills blanks, and there is none; write {BLANK} where a word is missing"
         )
-    logits = _logits(encoder, head, ids, places)  # (p, v)
-    logits[:, torch.from_numpy(known.special)] = -torch.inf
-    chances = logits.softmax(1)
-    best = chances.topk(min(top, int((~known.special).sum())), dim=1)
+    best = filled(encoder, head, known, ids, places).topk(min(top, int((~known.special).sum())), dim=1)
     blanks = [
         [Candidate(encoder.written([token]).strip(), chance) for token, chance in zip(row, of_row, strict=True)]
         for row, of_row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -157,27 +131,11 @@ def _continued(
     temperature: float,
     generator: torch.Generator | None,
 ) -> Completion:
-    ids = cast("Any", encoder).tokenise([text])[0].tolist()
-    while len(ids) > 1 and known.special[ids[-1]]:  # some tokenizers end each text: here it goes on
-        ids.pop()
+    ids = to_go_on_from(encoder, known, text)
     longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
     if longest is not None and len(ids) >= longest:
         raise InputError(f"complete: the text has as many tokens as the model reads ({longest}); give a shorter one")
-    first, ended = len(ids), False
-    for _ in range(tokens if longest is None else min(tokens, longest - len(ids))):
-        logits = _logits(encoder, head, ids, [len(ids) - 1])[0]  # (v,)
-        special = torch.from_numpy(known.special).clone()
-        if known.end is not None:
-            special[known.end] = False
-        logits[special] = -torch.inf
-        if generator is None:
-            token = int(logits.argmax())
-        else:
-            scaled = (logits.double() - logits.max()) / temperature  # the largest is 0, however cold it is
-            token = int(torch.multinomial(scaled.softmax(0), 1, generator=generator))
-        if token == known.end:
-            ended = True
-            break
-        ids.append(token)
+    first = len(ids)
+    ids, ended = continued(encoder, head, known, ids, tokens, temperature, generator)
     begun = encoder.written(ids[:first])
     return Completion("causal", written := encoder.written(ids), continuation=written[len(begun) :], ended=ended)

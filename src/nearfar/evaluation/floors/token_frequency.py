@@ -1,4 +1,4 @@
-"""The frequencies of tokens: what can be told of a hidden token without looking at the text."""
+"""The frequencies of tokens: what can be counted of a hidden token without looking at the text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from nearfar import tasks
 from nearfar.column import Ids
 from nearfar.contracts import Predictions, TokenScores, Values
-from nearfar.errors import InputError
+from nearfar.evaluation.floors.language.documents import tokens_of
 
 BLOCK = 1 << 20  # ids counted at once; numpy makes a copy of 8 bytes each
 
@@ -18,7 +18,8 @@ BLOCK = 1 << 20  # ids counted at once; numpy makes a copy of 8 bytes each
 class TokenFrequencyFloor:
     """Each token by its share of the training tokens, each counted once more; the most frequent one is the answer.
 
-    Special tokens aside. A model that is not above it has learnt nothing of how tokens follow from each other.
+    Special tokens aside, but for those that a decoder is asked for, as the end of a text. A model that is not above it
+    has learnt nothing of how tokens follow from each other.
     """
 
     takes: ClassVar[tuple[type, ...]] = (tasks.Language,)
@@ -28,18 +29,17 @@ class TokenFrequencyFloor:
 
     def __call__(self, task: tasks.Language, seed: int) -> Predictions:  # noqa: ARG002  nothing is drawn
         """Return the scores of hidden and of next tokens. Errors: `InputError` for a task without tokens."""
-        tokens = task.tokens
-        if tokens is None:
-            raise InputError(f"{task.name}: it has no tokens yet, which are those of a model; judge one on it")
-        counts = _counts(tokens.train_ids, len(tokens.special))
-        counts[tokens.special] = 0
-        counts[~tokens.special] += 1
+        tokens = tokens_of(task)
+        counts = _counts(tokens.train_ids, len(tokens.special)) + 1
+        if tokens.end is not None:
+            counts[tokens.end] += tokens.train_ends.sum()
+        asked = np.unique(tokens.next_ids)  # the end of a text, which is special, and of some tokenizers others
+        counted = ~tokens.special | np.isin(np.arange(len(counts)), asked)
+        counts = np.where(counted, counts, 0.0)
         about = {"name": "token-frequency", "training tokens": len(tokens.train_ids), "smoothing": "one more of each"}
         if len(tokens.hidden):
             scores = _scores(counts, tokens.ids[tokens.hidden], tokens.text_of(tokens.hidden))
             return Predictions(hidden_tokens=scores, about=about)
-        special = np.unique(tokens.next_ids[tokens.special[tokens.next_ids]])
-        counts[special] = len(task.train) + 1  # as often as a text ends
         scores = _scores(counts, tokens.next_ids, tokens.text_of(tokens.next_places))
         return Predictions(next_tokens=scores, about=about)
 

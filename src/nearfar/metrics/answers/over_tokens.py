@@ -1,10 +1,38 @@
-"""Means over the tokens of texts, in resamples of the texts."""
+"""Means over the tokens of texts, in resamples of the texts: how often they are told right, and how likely they are."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
-from nearfar.contracts import TokenScores, Values
+from nearfar.contracts import Statistic, TokenScores, Values
+from nearfar.errors import InputError
+
+
+@dataclass(frozen=True)
+class TokenMeans:
+    """Over all tokens of all texts the share that is told right, the mean log-likelihood and the perplexity of it.
+
+    bits: the negative log2-likelihood of all tokens.
+    """
+
+    accuracy: Statistic
+    log_likelihood: Statistic
+    perplexity: float
+    bits: float
+
+    @classmethod
+    def of(cls, scores: TokenScores | None, n: int, which: str) -> TokenMeans:
+        """Return the means of n texts. which: "hidden" or "next" tokens. Errors: `InputError` where there is none."""
+        if scores is None or not len(scores.rows):
+            raise InputError(f"{which}_tokens: it needs the scores of at least one {which} token")
+        count, right, likelihood = by_text(scores, n)
+        mean = float(likelihood.sum() / count.sum())
+        accuracy = Statistic(float(right.sum() / count.sum()), lambda w: ratio(w, right, count))
+        log_likelihood = Statistic(mean, lambda w: ratio(w, likelihood, count))
+        return cls(accuracy, log_likelihood, math.exp(min(-mean, 700.0)), float(-likelihood.sum() / math.log(2)))
 
 
 def by_text(scores: TokenScores, n: int) -> tuple[Values, Values, Values]:

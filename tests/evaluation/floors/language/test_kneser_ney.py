@@ -47,7 +47,7 @@ class Naive:
             return FALLBACK
         y = number[1] / (number[1] + 2 * number[2])
         found = tuple(k - (k + 1) * y * number[k + 1] / number[k] for k in (1, 2, 3))
-        return found if all(0 <= d <= k for k, d in enumerate(found, 1)) else FALLBACK  # type: ignore[return-value]
+        return found if all(0 < d <= k for k, d in enumerate(found, 1)) else FALLBACK  # type: ignore[return-value]
 
     def p(self, history: Gram, token: int) -> float:
         history = history[max(0, len(history) - self.order + 1) :]
@@ -88,6 +88,22 @@ def test_it_is_the_plain_one(seed: int, vocabulary: int, documents: int, length:
     np.testing.assert_allclose(found.discounts, expected.discounts, rtol=1e-12)
     for document, values in zip(held_out, found.log_probabilities(held_out), strict=True):
         np.testing.assert_allclose(values, expected.log_probabilities(document), rtol=0, atol=1e-10)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 999), st.integers(1, 7), st.integers(1, 30), st.sampled_from([1, 2, 3, 5]))
+def test_no_token_is_more_probable_than_the_one_that_is_predicted(
+    seed: int, vocabulary: int, documents: int, order: int
+) -> None:
+    training, held_out = [*drawn(seed, vocabulary, documents, 20), np.array([0])], drawn(seed + 1, vocabulary, 4, 12)
+    found, plain = KneserNey.fit(training, vocabulary, order), Naive(training, vocabulary, order)
+    predicted = iter(found.predict(held_out)[1].tolist())
+    for document in held_out:
+        for i in range(len(document)):
+            history = (BEGIN, *document[:i].tolist())
+            chances = [plain.p(history, token) for token in range(vocabulary)]
+            assert chances[next(predicted)] == pytest.approx(max(chances), abs=1e-12)
+    assert next(predicted, None) is None
 
 
 def test_real_discounts_are_among_those_that_are_compared() -> None:

@@ -1,0 +1,79 @@
+"""What a language model of transformers writes: behind some tokens, or in the place of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
+from nearfar.encoders.reading.tokens import Tokens
+
+
+@contextmanager
+def evaluating(*modules: Any) -> Iterator[None]:
+    """Take modules out of training mode for a while; then each layer is in the mode in which it was."""
+    modes = [
+        (layer, layer.training) for module in modules if isinstance(module, nn.Module) for layer in module.modules()
+    ]
+    for layer, _ in modes:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+def to_go_on_from(encoder: PredictsTokens, known: KnownTokens, text: str) -> list[int]:
+    """Return the tokens of a text that is to go on: without its end, which some tokenizers add to each."""
+    ids: list[int] = cast("Any", encoder).tokenise([text])[0].tolist()
+    while len(ids) > 1 and known.special[ids[-1]]:
+        ids.pop()
+    return ids
+
+
+def filled(encoder: PredictsTokens, head: Any, known: KnownTokens, ids: Sequence[int], places: Sequence[int]) -> Tensor:
+    """Return the probabilities (p, v) of the tokens at some places of a text, which hold the mask."""
+    logits = _logits(encoder, head, ids, places)  # (p, v)
+    logits[:, torch.from_numpy(known.special)] = -torch.inf
+    return logits.softmax(1)
+
+
+def continued(
+    encoder: PredictsTokens,
+    head: Any,
+    known: KnownTokens,
+    ids: Sequence[int],
+    tokens: int,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> tuple[list[int], bool]:
+    """Return a text with at most so many tokens more, and whether it came to its end; see `uses.complete`."""
+    written, longest = list(ids), encoder.max_length if isinstance(encoder, HasMaxLength) else None
+    special = torch.from_numpy(known.special).clone()
+    if known.end is not None:
+        special[known.end] = False
+    for _ in range(tokens if longest is None else min(tokens, longest - len(written))):
+        logits = _logits(encoder, head, written, [len(written) - 1])[0]  # (v,)
+        logits[special] = -torch.inf
+        if generator is None:
+            token = int(logits.argmax())
+        else:
+            scaled = (logits.double() - logits.max()) / temperature  # the largest is 0, however cold it is
+            token = int(torch.multinomial(scaled.softmax(0), 1, generator=generator))
+        if token == known.end:
+            return written, True
+        written.append(token)
+    return written, False
+
+
+def _logits(encoder: PredictsTokens, head: Any, ids: Sequence[int], places: Sequence[int]) -> Tensor:
+    """Return the logits (p, v) at some places of a text of token ids."""
+    inputs = Tokens.of(torch.tensor(list(ids)), np.array([len(ids)])).to(head.weight.device)
+    return linear(head(encoder.states(inputs).values[list(places)]), head.weight, head.bias).float().cpu()
