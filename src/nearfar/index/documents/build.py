@@ -62,6 +62,15 @@ class DocumentStore(Protocol):
         """Return the vectors (n, d) of rows that are there."""
         ...
 
+    @property
+    def keeps_thumbnails(self) -> bool:
+        """Whether rows that are pictures get a thumbnail."""
+        ...
+
+    def with_thumbnail(self, ids: Sequence[str]) -> set[str]:
+        """Return those ids whose rows have a thumbnail."""
+        ...
+
 
 @dataclass(frozen=True)
 class BuildSettings:
