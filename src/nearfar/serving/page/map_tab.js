@@ -3,6 +3,7 @@ import { ask } from "./api.js";
 import { $, button, counted, make, number, percent } from "./element.js";
 import { pointMap } from "./map.js";
 import { mapTable, placeTip } from "./map_table.js";
+import { thumbnail } from "./thumbnails.js";
 
 let drawn = null; // {key, map, where, ask(place or null), among(mask or null, how many), again()}
 
@@ -14,7 +15,7 @@ export async function showMap(index, by, coloured, change) {
   place.setAttribute("aria-busy", "true");
   try {
     const found = await ask("map" + (by ? `?by=${encodeURIComponent(by)}` : ""));
-    if (drawn?.key === by) draw(place, found, by, coloured, change);
+    if (drawn?.key === by) draw(place, found, by, coloured, change, index);
   } catch (error) {
     drawn = null;
     if (error.code !== "no_map") throw error;
@@ -43,17 +44,18 @@ function missing(index, again) {
     make("pre", {}, `nearfar map ${index.name}`), index.read_only ? null : make("p", {}, start), said);
 }
 
-function draw(place, found, by, coloured, change) {
+function draw(place, found, by, coloured, change, index) {
   const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
   const xy = new Uint16Array(bytes(found.xy).buffer), value = new Uint32Array(bytes(found.value).buffer);
   const group = Uint8Array.from(value, one => Math.min(one, found.colours.length - 1)); // the commonest values come first
   const name = row => found.names[value[row]] ?? "", labels = found.labels ?? found.ids;
+  const small = (id, row) => index.thumbnails && !found.texts[row] ? [thumbnail(id, labels[row] ?? id, parts.tip)] : [];
   const parts = layout(place, found, by, coloured, change), { canvas, tip, detail } = parts;
   const map = pointMap(canvas, { xy, group, colours: found.colours, rest: found.rest, links: [], query: null }, {
     point(row, x, y, how) {
       tip.hidden = row < 0 || how === "none";
       if (row < 0) return;
-      tip.replaceChildren(...(by ? [make("b", {}, name(row))] : []), found.texts[row] || labels[row]);
+      tip.replaceChildren(...small(found.ids[row], row), ...(by ? [make("b", {}, name(row))] : []), found.texts[row] || labels[row]);
       placeTip(tip, canvas, x, y);
       if (how !== "pointer") detail.textContent = [labels[row], by && name(row), found.texts[row]].filter(Boolean).join(" · ");
     },
@@ -77,7 +79,7 @@ function draw(place, found, by, coloured, change) {
   drawn.ask = placed => {
     const rows = (placed?.near ?? []).map(one => rowOf.get(one.id)).filter(row => row !== undefined);
     map.ask(placed && { x: placed.x, y: placed.y, rows });
-    parts.near.replaceChildren(...(placed?.near ?? []).map(one => make("li", {}, make("data", { value: one.score }, number(one.score, 3)),
+    parts.near.replaceChildren(...(placed?.near ?? []).map(one => make("li", {}, make("data", { value: one.score }, number(one.score, 3)), small(one.id, rowOf.get(one.id)),
       button(make("bdi", {}, rowOf.has(one.id) ? labels[rowOf.get(one.id)] : one.id), () => rowOf.has(one.id) && map.go(rowOf.get(one.id)), { class: "plain" }), " ", make("bdi", {}, one.text))));
     parts.asked.hidden = !placed;
   };
