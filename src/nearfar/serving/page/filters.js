@@ -13,7 +13,7 @@ export function showChips(given, counts, state, change, index) {
   const chips = given.map(one => chip(one.label, () => change(one.without), alone(one.where)));
   if (state.like) {
     const name = state.like.replace(OF_CONTENT, ""), like = chip(`like ${name}`, () => change({ like: "" }));
-    if (index.thumbnails) like.firstChild.prepend(thumbnail(state.like, "", $("chips")));
+    if (index.thumbnails === index.rows) like.firstChild.prepend(thumbnail(state.like, "", $("chips")));
     chips.unshift(like);
   }
   $("chips").replaceChildren(...chips);

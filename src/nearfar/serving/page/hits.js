@@ -33,7 +33,7 @@ function item(hit, rank, mode, actions, isSheet) {
   const why = button("Why here", () => toggle(panel, why, hit, rank), { class: "plain why", "aria-expanded": "false", "aria-controls": panel.id });
   const head = make("div", { class: "head" },
     make("span", { class: "rank", "aria-hidden": "true" }, rank),
-    make("h3", {}, make("bdi", {}, source(hit))),
+    make("h3", { title: source(hit) }, make("bdi", {}, source(hit))),
     make("data", { value: hit.score, title: { vectors: "cosine", words: "BM25", hybrid: "of both, fused" }[mode] }, number(hit.score, mode === "words" ? 2 : 3)));
   const like = button("More like this", () => actions.like(hit.id), { class: "plain" });
   const frame = make("div", { class: "frame-of-picture", on: { click: () => why.click() } }, hit.picture ? thumbnail(hit.id, source(hit), $("hits")) : make("span", {}, "No picture is kept"));

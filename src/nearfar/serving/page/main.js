@@ -169,11 +169,10 @@ async function begin() {
   }
   $("name").textContent = index.name;
   $("rows").textContent = counted(index.rows, noun());
-  for (const mode of document.querySelectorAll("[data-mode]")) {
-    mode.disabled = !readsTexts() && mode.dataset.mode !== "words";
-    mode.hidden = !index.texts && index.rows > 0 && mode.dataset.mode !== "vectors";
-  }
-  $("no-words").hidden = index.texts > 0 || index.rows === 0;
+  for (const mode of document.querySelectorAll("[data-mode]")) mode.disabled = !readsTexts() && mode.dataset.mode !== "words";
+  const isWordless = !index.texts && index.rows > 0;
+  document.querySelector(".how-to-rank").hidden = isWordless;
+  $("no-words").hidden = !isWordless;
   if (isSheet() && Object.keys(index.fields).every(name => PLACES.includes(name))) { // no values to choose from
     $("search").classList.add("wide");
     $("filters").open = false;
