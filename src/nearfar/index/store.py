@@ -43,9 +43,9 @@ def backend_class(name: str) -> type[Backend]:
 class RowStore:
     """A generation's rows. Whoever writes holds the index's lock.
 
-    Before rows are written their ids are noted in `words.db`; then the backend writes; then words and hashes follow
-    what the backend says, and the note goes, in one transaction; thumbnails are written before that. A note that a process which was killed has left is
-    followed up by the next writer (`recover`).
+    Before rows are written their ids are noted in `words.db`; then the backend writes, and thumbnails are written; then
+    words and hashes follow what the backend says, and the note goes, in one transaction. A note that a process which
+    was killed has left is followed up by the next writer (`recover`).
     """
 
     def __init__(self, place: Path, generation: Generation, *, create: bool = False) -> None:

@@ -58,8 +58,9 @@ class BuildReport:
     """What a build did, and what the index holds afterwards.
 
     read, unchanged, removed: files. embedded, updated, deleted: passages that got a new vector, other fields or the
-    thumbnail that they lacked, or were removed. files: documents in the index by kind. passed_over: what holds no documents, by reason. characters_in,
-    characters_out: not white space, in all files, and in all passages with a row. problems: lines, by file.
+    thumbnail that they lacked, or were removed. files: documents in the index by kind. passed_over: what holds no
+    documents, by reason. characters_in, characters_out: not white space, in all files, and in all passages with a row.
+    problems: lines, by file.
     """
 
     path: Path
