@@ -207,6 +207,9 @@ def test_those_of_rows_that_went_while_the_process_ended_go_too(
         with sqlite3.connect(index.place / FILE) as other:
             other.execute("INSERT INTO thumbnails (id, picture) VALUES ('stray', x'00')")
         assert index.verify()["problems"] == ["1 thumbnails are of rows that are gone: stray"]
+        index.optimise()
+        assert index.verify()["problems"] == []
+        assert index.with_thumbnail(list(COLOURS)) == {"green", "blue"}
 
 
 def test_a_damaged_file_is_named_and_one_without_a_table_is_none(tmp_path: Path) -> None:
