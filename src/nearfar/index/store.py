@@ -110,11 +110,9 @@ class RowStore:
     def optimise(self) -> None:
         """Do what keeps both fast after many writes."""
         self.backend.optimise()
-        if pictured := self.thumbnails.ids():
+        if pictured := self.thumbnails.ids():  # an older nearfar that removes rows knows nothing of these
             there = set(self.backend.ids(None))
-            self.thumbnails.remove(
-                [name for name in pictured if name not in there]
-            )  # as of an older nearfar's deleting
+            self.thumbnails.remove([name for name in pictured if name not in there])
         totals = self.totals()
         if totals.next_slot > 2 * totals.rows:  # most slots are dead
             self._cut_anew(totals.language, settled=totals.settled)
