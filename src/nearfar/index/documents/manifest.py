@@ -119,9 +119,10 @@ class Manifest:
         while True:
             with self._file.reading():
                 rows = self._file.do(
-                    f"SELECT file, id FROM passages JOIN files ON name = file WHERE kind IN ({marks}) "
-                    "AND (file, id) > (?, ?) ORDER BY file, id LIMIT ?",
-                    [*kinds, *last, size],
+                    # The order of the join is that of writing, so that passages of other kinds are not looked at.
+                    f"SELECT name, id FROM files CROSS JOIN passages ON file = name WHERE kind IN ({marks}) "
+                    "AND name >= ? AND (name, id) > (?, ?) ORDER BY name, id LIMIT ?",
+                    [*kinds, last[0], *last, size],
                 ).fetchall()
             if not rows:
                 return
