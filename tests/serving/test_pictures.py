@@ -30,7 +30,6 @@ HOSTILE = [
     "photo/picture",
     "'); DROP TABLE thumbnails; --",
     "<img src=x onerror=alert(1)>\u202e.png",
-    "%2e%2e%2f",
 ]
 PLAIN = noise(5, 40, 60)
 
