@@ -126,4 +126,4 @@ def test_small_pictures_are_kept_unless_they_are_not_wanted(here: Path, nearfar:
         assert ("  pictures 3 thumbnails, 0.0 MB" in info.out.splitlines()) == bool(kept)
         assert json.loads(nearfar("index", "info", "photos.index", "--json").out)["thumbnails"] == kept
     done = nearfar("search", "photos.index", "photos/1.png", "-k", "1", "--json")
-    assert list(json.loads(done.out)[0]) == ["id", "score", "text", "fields"]  # pictures are for pages alone
+    assert list(json.loads(done.out)[0]) == ["id", "score", "fields"]  # pictures are for pages alone
