@@ -246,12 +246,12 @@ class _Writer:
 
     def files_lacking_thumbnails(self) -> list[str]:
         """Return the files with pictures that the index has without the thumbnails that it should have."""
-        found: dict[str, None] = {}
+        found = set[str]()
         if self._keeps_thumbnails:
             for rows in self._manifest.rows_of_kinds(PICTURE_KINDS, _REMOVED):
-                lacking = self._lacking([identity for _, identity in rows])
-                found |= dict.fromkeys(name for name, identity in rows if identity in lacking)
-        return list(found)
+                lacking = set(self._lacking([identity for _, identity in rows]))
+                found |= {name for name, identity in rows if identity in lacking}
+        return sorted(found)
 
     def _there(self, ids: Sequence[str]) -> list[str]:
         return [row.id for row in self._index.get(ids) if row is not None] if ids else []
