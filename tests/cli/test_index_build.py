@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import nearfar as nf
 from nearfar.index.documents import build_index
 from tests.cli.calling import Run
+from tests.pictures.samples import encoded, noise
 
 
 @pytest.fixture
@@ -105,3 +107,23 @@ def test_what_git_ignores_is_left_out_unless_all_is_asked_for(docs: Path, nearfa
     assert (facts["files"], facts["passed_over"]) == ({"table": 1, "text": 3}, {"binary": 1})
     facts = json.loads(nearfar("index", "build", "docs.index", "model", "docs", "--json").out)
     assert (facts["removed"], facts["files"]) == (2, {"text": 2})
+
+
+def test_small_pictures_are_kept_unless_they_are_not_wanted(here: Path, nearfar: Run) -> None:
+    pytest.importorskip("PIL", reason="the extra images is not installed")
+    pictures = {f"{i}.png": noise(i, 40, 40) for i in range(3)}
+    (here / "photos").mkdir()
+    for name, picture in pictures.items():
+        (here / "photos" / name).write_bytes(encoded(picture))
+    encoder = nf.encoders.Image(size=32)
+    encoder.prepare([nf.column.ListColumn("image", list(pictures.values()))])
+    nf.Model(encoder).save(here / "eyes")
+    build = ("index", "build", "photos.index", "eyes", "photos")
+    for option, kept in (((), 3), (("--no-thumbnails",), 0), ((), 0), (("--thumbnails",), 3), ((), 3)):
+        done = nearfar(*build, *option, "--json")
+        assert done.code == 0, done.err
+        info = nearfar("index", "info", "photos.index")
+        assert ("  pictures 3 thumbnails, 0.0 MB" in info.out.splitlines()) == bool(kept)
+        assert json.loads(nearfar("index", "info", "photos.index", "--json").out)["thumbnails"] == kept
+    done = nearfar("search", "photos.index", "photos/1.png", "-k", "1", "--json")
+    assert list(json.loads(done.out)[0]) == ["id", "score", "fields"]  # pictures are for pages alone

@@ -56,6 +56,8 @@ def served(folder: Path, keys: Keys | None = None, *, of_pictures: bool = False)
     service = Service.of(model, name="words")
     with Index.create(folder / "animals.index", model) as index:
         index.add(pictures() if of_pictures else rows())
+        if of_pictures:  # and a row of an older nearfar, which kept no picture
+            index.add([{"id": "old"}], vectors=index.vectors(["grey 7"]))
         map_of_index(index)
     assert service.model is not None
     service.index = Index.open(folder / "animals.index", QueuedModel(service.model))
@@ -89,7 +91,9 @@ def page(request: pytest.FixtureRequest, site: tuple[str, Tab]) -> Iterator[tupl
     opened.requests.clear()
     opened.problems.clear()
     yield site
-    assert opened.requests and not [one for one in opened.requests if not one.startswith((f"{address}/", "data:"))]
+    assert opened.requests and not [
+        one for one in opened.requests if not one.startswith((f"{address}/", "data:", f"blob:{address}/"))
+    ]
     assert opened.problems == []
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
     opened.go("about:blank")
@@ -175,7 +179,7 @@ def test_a_picture_that_is_dropped_finds_its_like(site: tuple[str, Tab], tmp_pat
     opened.problems.clear()
     with served(tmp_path, of_pictures=True) as address:
         opened.go(f"{address}/")
-        opened.wait("document.querySelector('#status')?.textContent.includes('4 rows')")
+        opened.wait("document.querySelector('#status')?.textContent.includes('5 rows')")
         assert not opened.evaluate("document.querySelector('#pick').hidden")
         opened.evaluate(DROP)
         opened.wait(f"{SHOWN}[0] === 'grey 180'")
@@ -192,6 +196,88 @@ def test_a_picture_that_is_dropped_finds_its_like(site: tuple[str, Tab], tmp_pat
         assert not opened.evaluate(shown)
         assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert opened.problems == []
+        opened.go("about:blank")
+
+
+SEEN = "[...document.querySelectorAll('#hits img')].map(one => [one.alt, one.naturalWidth])"
+TILES = "[...document.querySelectorAll('#hits > li')]"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pictures_are_seen_and_gone_through_by_keys(site: tuple[str, Tab], tmp_path: Path, width: int) -> None:
+    pytest.importorskip("PIL.Image")
+    _, opened = site
+    opened.size(width, 900)
+    with served(tmp_path, of_pictures=True) as address:
+        opened.requests.clear()
+        opened.problems.clear()
+        opened.go(f"{address}/#like=grey+90")
+        seen = opened.wait(f"{SEEN}.length === 3 && {SEEN}.every(one => one[1] > 0) && {SEEN}")
+        assert sorted(seen) == [["grey 180", 4], ["grey 250", 4], ["grey 7", 4]]
+        old = f"{TILES}.find(one => one.ariaLabel.endsWith(': old'))"
+        assert opened.evaluate(f"{old}.querySelector('.frame-of-picture').textContent") == "No picture is kept"
+        assert opened.evaluate("getComputedStyle(document.querySelector('#hits')).display") == "grid"
+        # There is nothing to choose where no row has a text or a value.
+        assert opened.evaluate(
+            "document.querySelector('.how-to-rank').hidden && !document.querySelector('#filters').open"
+        )
+        assert "no row has a text" in opened.evaluate("document.querySelector('#no-words').textContent")
+        opened.evaluate("document.querySelector('#q').focus()")
+        opened.press("ArrowDown")
+        opened.press("ArrowRight")
+        at = f"{TILES}.indexOf(document.activeElement)"
+        assert opened.evaluate(at) == 1
+        opened.press("ArrowLeft")
+        opened.press("ArrowDown")
+        columns = opened.evaluate(f"{TILES}.filter(one => one.offsetTop === {TILES}[0].offsetTop).length")
+        assert opened.evaluate(at) == (columns if columns < 4 else 0)
+        opened.press("Enter")
+        assert "cosine" in opened.wait("document.activeElement.querySelector('.explained')?.textContent")
+        assert "Words" not in opened.evaluate("document.activeElement.querySelector('.explained').textContent")
+        name = opened.evaluate("document.activeElement.querySelector('h3').textContent")
+        opened.evaluate("document.activeElement.querySelectorAll('.actions button')[1].focus()")
+        assert opened.evaluate("document.activeElement.textContent") == "More like this"
+        opened.press("Enter")
+        opened.wait(f"decodeURIComponent(location.hash) === '#like={name.replace(' ', '+')}'")
+        opened.wait(f"{SEEN}.length >= 3 && {SEEN}.every(one => one[1] > 0)")
+        assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert opened.problems == []
+        own = (f"{address}/", "data:", f"blob:{address}/", "about:")
+        assert not [one for one in opened.requests if not one.startswith(own)]
+        opened.go("about:blank")
+
+
+def test_the_map_shows_the_picture_of_a_row(site: tuple[str, Tab], tmp_path: Path) -> None:
+    pytest.importorskip("PIL.Image")
+    _, opened = site
+    opened.size(1280, 900)
+    with served(tmp_path, of_pictures=True) as address:
+        opened.problems.clear()
+        opened.go(f"{address}/#tab=map")
+        opened.wait("document.querySelectorAll('#table tbody tr').length === 5")
+        goes = "[...document.querySelectorAll('#table tbody button')].find(one => one.textContent === {!r}).click()"
+        opened.evaluate(goes.format("grey 180"))
+        opened.wait("document.querySelector('#tip:not([hidden]) img')?.naturalWidth > 0")
+        assert opened.evaluate("document.querySelector('#tip img').alt") == "grey 180"
+        opened.evaluate(goes.format("old"))
+        opened.wait("document.querySelector('#tip').textContent === 'old'")
+        assert not opened.evaluate("document.querySelectorAll('#tip img').length")
+        assert opened.problems == []
+        opened.go("about:blank")
+
+
+def test_pictures_are_asked_for_with_the_key(site: tuple[str, Tab], tmp_path: Path) -> None:
+    pytest.importorskip("PIL.Image")
+    _, opened = site
+    opened.size(1280, 900)
+    with served(tmp_path, Keys([hashed(KEYS[0])]), of_pictures=True) as address:
+        opened.go(f"{address}/#like=grey+90")
+        opened.wait("document.querySelector('dialog')?.open && document.activeElement.id === 'key'")
+        opened.type(KEYS[0])
+        opened.press("Enter")
+        opened.wait(f"{SEEN}.length === 3 && {SEEN}.every(one => one[1] > 0)")
+        asked = [one for one in opened.requests if "/picture" in one]
+        assert asked and not [one for one in asked if KEYS[0] in one]
         opened.go("about:blank")
 
 

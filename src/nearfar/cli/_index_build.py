@@ -50,6 +50,13 @@ def build(
         str | None,
         typer.Option(help="Of a model of both: pictures or texts.  [default: pictures, where there are any]"),
     ] = None,
+    thumbnails: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep a small copy of each picture, which nearfar serve shows; without, those that are there go. "
+            "[default: as it is, of a new index kept]"
+        ),
+    ] = None,
     moved: Annotated[bool, typer.Option("--moved", help="PATH is where the same documents are now.")] = False,
     backend: Annotated[
         str | None, typer.Option(help="Of a new index: what keeps its rows, exact, lance or pgvector.")
@@ -69,7 +76,8 @@ def build(
     go into a second generation, which nearfar index swap puts in the place of the first.
 
     Of a model with a side for pictures and one for texts, a folder's pictures become rows, and its texts do not, unless
-    --only texts is given.
+    --only texts is given. A small copy of each picture without its metadata is kept in the index, unless
+    --no-thumbnails is given.
 
     What cannot be read, and what holds no text, is a line of the report, and no failure: the exit code is 0 as long as
     the index holds a passage of some file. Left out and counted are hidden files, what .gitignore files name, and
@@ -93,6 +101,7 @@ def build(
         again=again,
         moved=moved,
         only=cast("Only | None", only),
+        thumbnails=thumbnails,
     )
     new = NewIndex(kept, None if language == "none" else language)
     try:
@@ -151,7 +160,7 @@ def _show(index: Path, report: BuildReport, waits: bool) -> None:
     done = [
         f"read {report.read:,} files that are new or changed, {report.unchanged:,} are as they were",
         f"embedded {report.embedded:,} passages",
-        *([f"gave {report.updated:,} other fields"] if report.updated else []),
+        *([f"gave {report.updated:,} other fields or a thumbnail"] if report.updated else []),
         *([f"removed {report.deleted:,}"] if report.deleted else []),
         f"{report.seconds:.1f} s",
     ]

@@ -191,6 +191,8 @@ def _show(index: Path, facts: dict[str, Any]) -> None:
         f"  words    {facts['language'] or 'no stems'}",
         f"  digest   {facts['digest']}, generation {facts['generation']}",
     )
+    if facts["thumbnails"]:
+        show(f"  pictures {facts['thumbnails']:,} thumbnails, {facts['thumbnail_bytes'] / 1e6:,.1f} MB")
     show(f"  search   {'exact' if facts['approximate'] is None else described(facts['approximate'])}")
     if facts["others"]:
         show(f"  beside   generation {', '.join(map(str, facts['others']))}")

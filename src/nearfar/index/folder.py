@@ -27,6 +27,7 @@ _KINDS: dict[str, Any] = {
     "rows": int,
     "digest": str,
     "built_from": (dict, type(None)),
+    "keeps_thumbnails": bool,
 }
 FORMAT = 2  # 2: words.db has the lengths of texts in blocks
 INDEX_FILE, GENERATIONS = "index.json", "generations"  # by which the folder of an index is known
@@ -42,7 +43,7 @@ class Generation:
     backend: its name and settings. model: the path as it was given. fingerprint: of the model's space; None where rows
     came as vectors of a model that is not known. rows, digest, language: as of when a writer closed it last.
     approximate: of an approximate index its "settings" and what was measured of it (`recall.build_to_recall`).
-    built_from: of documents, what they came from.
+    built_from: of documents, what they came from. keeps_thumbnails: whether rows that are pictures get one.
     """
 
     backend: Mapping[str, Any]
@@ -55,6 +56,7 @@ class Generation:
     language: str | None = None
     approximate: Mapping[str, Any] | None = None
     built_from: Mapping[str, Any] | None = None
+    keeps_thumbnails: bool = True
 
     @classmethod
     def read(cls, where: str, values: Mapping[str, Any]) -> Self:

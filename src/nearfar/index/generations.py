@@ -40,7 +40,8 @@ def begin(folder: IndexFolder, embedding: Embedding, *, language: str | None, di
         now = contents.searched
         size = embedding.dim(dim)
         backend = _fitting(now.backend, embedding.first_dims(), size)
-        generation = embedding.described(Generation(backend, size, fields=now.fields))
+        empty = Generation(backend, size, fields=now.fields, keeps_thumbnails=now.keeps_thumbnails)
+        generation = embedding.described(empty)
         kept = {number: each for number, each in contents.generations.items() if number <= contents.current}
         _leave(folder, contents, Contents(contents.current, kept))
         number = contents.current + 1

@@ -16,17 +16,19 @@ from nearfar.index.generations import begin, create, swap, waiting
 from nearfar.index.hybrid import WEIGHTED, Fusion, Hit, Mode
 from nearfar.index.incoming import checked_fields
 from nearfar.index.opened import Opened, counted
+from nearfar.index.pictured import Pictured
 from nearfar.index.reranking import DEPTH, PairScorer, Rerankers
 from nearfar.index.rows import Kinds, Row, Rows, Vectors
 from nearfar.index.searching import asked, similar, vectors_of
 from nearfar.index.upkeep import Upkeep
 
 
-class Index(Upkeep, AbstractContextManager["Index"]):
+class Index(Upkeep, Pictured, AbstractContextManager["Index"]):
     """Rows in a folder: each an id, a unit vector, perhaps a text, and typed fields.
 
-    `create` makes one, `open` opens it. Several processes may read and write it: writers wait for each other, a write
-    that has returned is there whatever happens, and a reader sees it at its next call.
+    `create` makes one, `open` opens it. Rows that are pictures get a thumbnail (`Pictured`). Several processes may read
+    and write it: writers wait for each other, a write that has returned is there whatever happens, and a reader sees it
+    at its next call.
 
     Example:
         >>> import tempfile

@@ -20,7 +20,9 @@ def info(folder: IndexFolder, number: int, generation: Generation, store: RowSto
     others = sorted(set(folder.contents().generations) - {number})
     size = sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
     totals = store.totals()
-    return {**asdict(generation), "generation": number, "others": others, "texts": totals.texts, "bytes": size}
+    small = store.thumbnails.totals()
+    of_rows = {"texts": totals.texts, "thumbnails": small.count, "thumbnail_bytes": small.bytes}
+    return {**asdict(generation), "generation": number, "others": others, **of_rows, "bytes": size}
 
 
 def check(store: RowStore) -> dict[str, Any]:
@@ -56,6 +58,8 @@ def verify(store: RowStore) -> dict[str, Any]:
     digest, stored = total("0", hashes, []), store.totals()
     if digest != stored.digest:
         problems.append(f"the rows' digest is {digest}, that of what was written {stored.digest}")
+    if strays := set(store.thumbnails.ids()) - known.keys():
+        problems.append(f"{len(strays):,} thumbnails are of rows that are gone: {listed(sorted(strays)[:10])}")
     if (wrong := store.words.postings.disagreement()) is not None:
         problems.append(wrong)
     return {"rows": len(hashes), "digest": digest, "problems": problems + check(store)["problems"]}

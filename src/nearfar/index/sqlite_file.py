@@ -61,6 +61,11 @@ class SqliteFile:
             part = values[start : start + _AT_ONCE]
             yield from self.do(f"{statement} ({', '.join('?' * len(part))})", part).fetchall()
 
+    def shrink(self) -> None:
+        """Give back what was deleted, outside of a transaction."""
+        with self._turn, self._explained():
+            self.do("VACUUM")
+
     def close(self) -> None:
         """Let go of the file."""
         with self._turn:

@@ -1,9 +1,9 @@
-"""The rows of a generation in its backend, and their words beside it: two stores that are kept alike."""
+"""The rows of a generation in its backend, their words and thumbnails beside it: stores that are kept alike."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +13,8 @@ from nearfar.index.digest import row_hash
 from nearfar.index.folder import Generation
 from nearfar.index.postings import IndexedRow, Totals
 from nearfar.index.rows import Kinds, Row, Rows, Vectors
+from nearfar.index.thumbnails import FILE as THUMBNAILS
+from nearfar.index.thumbnails import Thumbnails
 from nearfar.index.words import Words
 from nearfar.text.language import detect
 
@@ -41,9 +43,9 @@ def backend_class(name: str) -> type[Backend]:
 class RowStore:
     """A generation's rows. Whoever writes holds the index's lock.
 
-    Before rows are written their ids are noted in `words.db`; then the backend writes; then words and hashes follow
-    what the backend says, and the note goes, in one transaction. A note that a process which was killed has left is
-    followed up by the next writer (`recover`).
+    Before rows are written their ids are noted in `words.db`; then the backend writes, and thumbnails are written; then
+    words and hashes follow what the backend says, and the note goes, in one transaction. A note that a process which
+    was killed has left is followed up by the next writer (`recover`).
     """
 
     def __init__(self, place: Path, generation: Generation, *, create: bool = False) -> None:
@@ -56,6 +58,7 @@ class RowStore:
         self.backend = make(place / "rows", generation.dim, self.fields, settings)
         try:
             self.words = Words(place / "words.db", create=create)
+            self.thumbnails = Thumbnails(place / THUMBNAILS)
         except BaseException:
             self.backend.close()
             raise
@@ -73,16 +76,19 @@ class RowStore:
         with self.words.postings.reading() as totals:
             return totals
 
-    def upsert(self, rows: Rows) -> None:
-        """Add rows, or replace those of their ids."""
+    def upsert(self, rows: Rows, thumbnails: Mapping[str, bytes] | None = None) -> None:
+        """Add rows, or replace those of their ids. thumbnails: of those rows that have one, by id."""
         self.words.postings.begin(rows.ids)
+        self.thumbnails.remove(rows.ids)  # first, so that no row has that of a picture which it had before
         self.backend.upsert(rows)
+        self.thumbnails.add(thumbnails or {})
         self._follow(rows.ids, indexed_rows(rows))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove rows; return how many were there."""
         self.words.postings.begin(ids)
         removed = self.backend.delete(ids)
+        self.thumbnails.remove(ids)
         self._follow(ids, [])
         return removed
 
@@ -92,6 +98,7 @@ class RowStore:
         if pending:
             self.backend.add_fields(self.fields)
             rows = [row for row in self.backend.get(pending) if row is not None]
+            self.thumbnails.remove(list(set(pending) - {row.id for row in rows}))
             vectors = self.backend.vectors([row.id for row in rows])
             self._follow(pending, [indexed_row(row, vector) for row, vector in zip(rows, vectors)])
 
@@ -103,6 +110,9 @@ class RowStore:
     def optimise(self) -> None:
         """Do what keeps both fast after many writes."""
         self.backend.optimise()
+        if pictured := self.thumbnails.ids():  # an older nearfar that removes rows knows nothing of these
+            there = set(self.backend.ids(None))
+            self.thumbnails.remove([name for name in pictured if name not in there])
         totals = self.totals()
         if totals.next_slot > 2 * totals.rows:  # most slots are dead
             self._cut_anew(totals.language, settled=totals.settled)
@@ -131,6 +141,7 @@ class RowStore:
         """Let go of files and connections."""
         self.backend.close()
         self.words.close()
+        self.thumbnails.close()
 
     def _cut_anew(self, language: str | None, *, settled: bool) -> None:
         with self.words.postings.writing() as totals:

@@ -10,7 +10,7 @@ import numpy as np
 from nearfar.errors import InputError
 from nearfar.index.embedding import Embedding
 from nearfar.index.filters import Filter
-from nearfar.index.incoming import checked_id, checked_rows, checked_vectors
+from nearfar.index.incoming import Incoming, checked_id, checked_rows, checked_vectors
 from nearfar.index.opened import Opened
 
 
@@ -26,13 +26,14 @@ def add(opened: Opened, embedding: Embedding, rows: Iterable[Any], vectors: Any)
     unit = checked_vectors(vectors, len(incoming), generation.dim, incoming.ids, "add")
     if generation.backend.get("precision") == "float16":  # as it is kept, so that hashes agree
         unit = unit.astype(np.float16).astype(np.float32)
+    small = thumbnails_of(incoming) if generation.keeps_thumbnails else {}
     with opened.writing() as (now, store):
         opened.refuse_another(now)
         if store.fields != known:  # another process added some meanwhile
             incoming = checked_rows(given, store.fields, embedded=embedded)
         opened.add_fields({name: kind for name, kind in incoming.kinds.items() if name not in store.fields})
         if len(incoming):
-            store.upsert(incoming.rows(unit))
+            store.upsert(incoming.rows(unit), small if now.keeps_thumbnails else {})
             store.settle_language()
     return len(incoming)
 
@@ -47,3 +48,13 @@ def delete(opened: Opened, ids: Sequence[str] | None, where: str | Filter | None
         given = [ids] if isinstance(ids, str | int) else ids
         names = list(dict.fromkeys(checked_id(name, f"delete: id {i + 1}") for i, name in enumerate(given)))
         return store.delete(names) if names else 0
+
+
+def thumbnails_of(incoming: Incoming) -> dict[str, bytes]:
+    """Return thumbnails of the rows that are pictures, by id."""
+    if all(cell is None or isinstance(cell, str) for cell in incoming.cells):
+        return {}
+    from nearfar.pictures.thumbnail import thumbnail  # it needs numpy alone, and what it then imports torch
+
+    made = ((name, thumbnail(cell)) for name, cell in zip(incoming.ids, incoming.cells))
+    return {name: picture for name, picture in made if picture is not None}

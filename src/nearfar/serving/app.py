@@ -19,6 +19,7 @@ from nearfar.serving import (
     match_routes,
     openai_routes,
     page_routes,
+    picture_routes,
     search_routes,
     status_routes,
     tei_routes,
@@ -64,7 +65,8 @@ def create_app(
     if (index := service.index) is not None:
         for of_index in (search_routes, index_routes, match_routes, map_routes):
             app.include_router(of_index.router(service, index))
-        app.include_router(filter_routes.router(index))
+        for alone in (filter_routes, picture_routes):
+            app.include_router(alone.router(index))
     errors.install(app, service.hidden)
     app.add_middleware(BodyLimit, most=service.limits.body)  # the last one added is the first that a request meets
     if keys:

@@ -52,11 +52,16 @@ class MeasuredRecall(BaseModel):
 
 
 class IndexFacts(BaseModel):
-    """An index. fingerprint: of its vectors' space. digest: of its rows. language: of its texts, by their words."""
+    """An index. fingerprint: of its vectors' space. digest: of its rows. language: of its texts, by their words.
+
+    texts, thumbnails: how many rows have a text, and how many a small picture. thumbnail_bytes: of all of these.
+    """
 
     name: str
     rows: int
     texts: int
+    thumbnails: int
+    thumbnail_bytes: int
     bytes: int
     dim: int
     fields: dict[str, str]
@@ -130,7 +135,8 @@ def router(service: Service, index: Index) -> APIRouter:
 
 def _facts(service: Service, index: Index) -> IndexFacts:
     found = index.info()
-    names = ("rows", "texts", "bytes", "dim", "fields", "language", "generation", "fingerprint", "digest")
+    names = ["rows", "texts", "bytes", "dim", "fields", "language", "generation", "fingerprint", "digest"]
+    names += ["thumbnails", "thumbnail_bytes"]
     return IndexFacts(
         **{name: found[name] for name in names},
         name=index.folder.name,

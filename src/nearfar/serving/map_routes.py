@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
@@ -21,6 +23,7 @@ from nearfar.serving.errors import ApiError, responses
 from nearfar.serving.fields import Body, Text
 from nearfar.serving.filter_routes import Where
 from nearfar.serving.openai_routes import JSON
+from nearfar.serving.picture_routes import pictured_among
 from nearfar.serving.search_routes import picture, refuse_writing
 from nearfar.serving.service import Service
 from nearfar.uses.map import map_of_index, rows_of_index
@@ -53,7 +56,8 @@ class DrawnMap(BaseModel):
     map: a hash by which this map is known from others of the index. rows: of the map; shown: of them, drawn by chance
     where there are many. shares: of the variance along both axes. xy: base64 of 2 * shown little-endian 16-bit numbers.
     value: base64 of 32-bit numbers, which of `names` each row has. colours: CSS variables by value, the last one of all
-    further values. labels: what rows of documents are called, their files and lines.
+    further values. labels: what rows of documents are called, their files and lines. pictured: base64 of a bit for each
+    row shown, as of `PassingRows`: which have a small picture; None where none has.
     """
 
     method: str
@@ -72,6 +76,7 @@ class DrawnMap(BaseModel):
     ids: list[str]
     labels: list[str] | None
     texts: list[str]
+    pictured: str | None
 
 
 class MapRequest(Body):
@@ -220,9 +225,21 @@ def _drawn(index: Index, served: ServedMap, method: Method, by: str | None) -> b
         "shown": len(shown),
         "kept": found.kept,
         "shares": None if found.axes is None else found.axes.shares.tolist(),
+        "pictured": _pictured(index, [found.ids[row] for row in shown]),
         "legend": [{"name": one.name, "size": one.size, "style": one.style} for one in legend],
     }
     return orjson.dumps(facts | rows)
+
+
+def _pictured(index: Index, ids: Sequence[str]) -> str | None:
+    """Return which rows have a small picture, a bit for each; None where none has."""
+    found = pictured_among(index, ids)
+    return _packed(np.array([name in found for name in ids], bool)) if found else None
+
+
+def _packed(mask: npt.NDArray[np.bool_]) -> str:
+    """Return a mask (m,) as base64 of bits, the highest of a byte first."""
+    return base64.b64encode(np.packbits(mask).tobytes()).decode()
 
 
 def _passing(index: Index, served: ServedMap, request: FilterRequest) -> PassingRows:
@@ -231,7 +248,7 @@ def _passing(index: Index, served: ServedMap, request: FilterRequest) -> Passing
     meets = np.zeros(len(place), bool)
     meets[[place[name] for name in index.ids(request.where) if name in place]] = True
     mask = meets[read.shown]  # (m,)
-    return PassingRows(matching=int(mask.sum()), mask=base64.b64encode(np.packbits(mask).tobytes()).decode())
+    return PassingRows(matching=int(mask.sum()), mask=_packed(mask))
 
 
 def _placed(index: Index, served: ServedMap, request: PlaceRequest) -> Placed:

@@ -11,8 +11,10 @@ from fastapi import APIRouter, Response
 from nearfar.serving.service import Service
 
 # Nothing but this server's own files runs, is loaded or asked, and no other site may show a page inside its own.
+# Pictures of rows are blobs: the page fetches them with its key, and shows what it got.
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",

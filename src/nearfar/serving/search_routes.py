@@ -10,40 +10,24 @@ import orjson
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.concurrency import run_in_threadpool
-from starlette.convertors import Convertor, register_url_convertor
 
 from nearfar.index.index import Index
 from nearfar.index.reranking import DEPTH
 from nearfar.serving.errors import ApiError, responses
 from nearfar.serving.fields import WHOLE, Body, Name, Text
 from nearfar.serving.openai_routes import JSON, required
+from nearfar.serving.picture_routes import pictured_among
+from nearfar.serving.row_id import MOST_ID, ROW_ID
 from nearfar.serving.service import MOST_TEXTS, Service
 
 MOST_HITS = 1000
 WAYS = {"text": "string", "vector": "array", "image": "string", "like": "array"}  # to ask, and their types in JSON
-Id = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MOST_ID)]
 Hits = Annotated[int, Field(ge=1, le=MOST_HITS), WHOLE]
 Value = str | int | float | bool | None
 _ONE_WAY: dict[str, Any] = {
     "oneOf": [{"required": [way], "properties": {way: {"type": kind}}} for way, kind in WAYS.items()]
 }
-
-
-class RowId(Convertor[str]):
-    """Any text in an address. The one of starlette passes over a line's end at the end, and so means another row."""
-
-    regex = "(?s:.*)"
-
-    def convert(self, value: str) -> str:
-        """Return it as it is."""
-        return value
-
-    def to_string(self, value: str) -> str:
-        """Return it as it is."""
-        return value
-
-
-register_url_convertor("row_id", RowId())
 
 
 class SearchRequest(Body):
@@ -71,13 +55,17 @@ class SearchRequest(Body):
 
 
 class FoundRow(BaseModel):
-    """A row that was found. score: the cosine, BM25's, the fusion's or the reranker's, by the mode."""
+    """A row that was found. score: the cosine, BM25's, the fusion's or the reranker's, by the mode.
+
+    picture: true where the row has a small picture, which GET /documents/ID/picture gives.
+    """
 
     id: str
     score: float
     text: str | None = None
     fields: dict[str, Value] = Field(default_factory=dict)
     explain: dict[str, Any] | None = None
+    picture: bool | None = None
 
 
 class SearchResponse(BaseModel):
@@ -123,8 +111,7 @@ def router(service: Service, index: Index) -> APIRouter:
     @routes.post("/search", response_model=SearchResponse, responses=responses(404))
     async def search(request: SearchRequest) -> Response:
         """Find rows by a text, a vector, a picture, or other rows."""
-        hits = await run_in_threadpool(_searched, service, index, request)
-        found = [{name: value for name, value in asdict(hit).items() if value is not None} for hit in hits]
+        found = await run_in_threadpool(_found, service, index, request)
         return Response(orjson.dumps({"hits": found}), media_type=JSON)
 
     @routes.post("/documents", response_model=Added, responses=responses(403))
@@ -133,8 +120,8 @@ def router(service: Service, index: Index) -> APIRouter:
         refuse_writing(service)
         return await run_in_threadpool(_added, service, index, request)
 
-    @routes.delete("/documents/{name:row_id}", response_model=Deleted, responses=responses(403, 404))
-    async def delete(name: Annotated[str, Path(max_length=2000)]) -> dict[str, int]:
+    @routes.delete(f"/documents/{ROW_ID}", response_model=Deleted, responses=responses(403, 404))
+    async def delete(name: Annotated[str, Path(max_length=MOST_ID)]) -> dict[str, int]:
         """Remove a row."""
         refuse_writing(service)
         removed = await run_in_threadpool(index.delete, [name])
@@ -143,6 +130,14 @@ def router(service: Service, index: Index) -> APIRouter:
         return {"deleted": removed, "rows": await run_in_threadpool(index.count)}
 
     return routes
+
+
+def _found(service: Service, index: Index, request: SearchRequest) -> list[dict[str, Any]]:
+    """Return hits as they are sent: without what they have not, and with whether a picture can be asked for."""
+    hits = _searched(service, index, request)
+    found = [{name: value for name, value in asdict(hit).items() if value is not None} for hit in hits]
+    pictured = pictured_among(index, [hit.id for hit in hits])
+    return [row | {"picture": True} if row["id"] in pictured else row for row in found]
 
 
 def _searched(service: Service, index: Index, request: SearchRequest) -> list[Any]:

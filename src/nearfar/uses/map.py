@@ -72,10 +72,14 @@ def rows_of_index(index: Index, found: CorpusMap, rows: Any, by: str | None) -> 
 
 
 def _label(name: str, fields: Mapping[str, Any]) -> str:
-    """Return what a row is called: its file with the line or the page, as the page of a server has it, else its id."""
-    file, line, page = (fields.get(field) for field in ("file", "line", "page"))
+    """Return what a row is called, as the page of a server has it: its file with the line or the page; of an archive
+    the member; else its id.
+    """
+    file, line, page, member = (fields.get(field) for field in ("file", "line", "page", "member"))
     if not isinstance(file, str):
         return name
+    if isinstance(member, str):
+        return member
     return f"{file}:{line}" if line is not None else f"{file}, page {page}" if page is not None else file
 
 

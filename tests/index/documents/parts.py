@@ -27,6 +27,7 @@ class MemoryStore:
         self.rows: dict[str, dict[str, Any]] = {}
         self.of_id: dict[str, Any] = {}
         self._fields: Kinds = {}
+        self.keeps_thumbnails = True
 
     @property
     def place(self) -> Path:
@@ -43,7 +44,7 @@ class MemoryStore:
         assert np.isfinite(vectors).all()
         for row, vector in zip(rows, vectors):
             for name, value in row.items():
-                if name not in ("id", "text") and value is not None:
+                if name not in ("id", "text", "image") and value is not None:
                     kind = next(kind for kind, of in KINDS.items() if of is type(value))
                     assert self._fields.setdefault(name, kind) == kind, (name, value)
             self.rows[row["id"]] = dict(row)
@@ -63,6 +64,9 @@ class MemoryStore:
         if not self.rows.keys() >= set(ids):
             raise InputError("vectors: an id is not there")
         return np.stack([self.of_id[one] for one in ids])
+
+    def with_thumbnail(self, ids: Sequence[str]) -> set[str]:
+        return {one for one in ids if "image" in self.rows.get(one, {})}
 
     def texts_of(self, name: str) -> list[str]:
         return [row["text"] for row in self.rows.values() if row["file"] == name]

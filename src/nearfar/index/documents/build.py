@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from nearfar.errors import InputError
+from nearfar.index.documents.document_store import DocumentStore
 from nearfar.index.documents.embed_files import EmbeddedRows, FileOutcome, digest_of, embed_files, fields_digest
 from nearfar.index.documents.field_values import checked_kinds
 from nearfar.index.documents.find_files import FoundFile, FoundFiles, find_files, reasons
 from nearfar.index.documents.manifest import Manifest
 from nearfar.index.documents.passages import TOKENS, Passage, PassageCutter
 from nearfar.index.documents.pictures_or_texts import Only, cells_of_rows, reading_settings, refuse_only
-from nearfar.index.documents.read_file import DOCUMENT_KINDS
-from nearfar.index.rows import Kinds, Row, Vectors
+from nearfar.index.documents.read_file import DOCUMENT_KINDS, PICTURE_KINDS
+from nearfar.index.rows import Kinds, Vectors
 from nearfar.model import Model
 from nearfar.storage.locks import alone
 from nearfar.storage.places import expanded
@@ -26,41 +27,7 @@ from nearfar.vectors.embed import embed_by_kind
 
 MANIFEST = "documents.db"
 _REMOVED = 1000  # rows that are removed in one call
-
-
-class DocumentStore(Protocol):
-    """What a build needs of an index: `nf.Index` has it."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the index lies."""
-        ...
-
-    @property
-    def place(self) -> Path:
-        """The folder of the generation, in which the manifest lies."""
-        ...
-
-    @property
-    def fields(self) -> Kinds:
-        """The kinds of the fields that rows have, by name."""
-        ...
-
-    def add(self, rows: Iterable[Any], vectors: Any = None) -> int:
-        """Write rows with "id", "text" and fields; one whose id is there is replaced."""
-        ...
-
-    def delete(self, ids: Sequence[str] | None = None) -> int:
-        """Remove rows; ids that are not there are passed over."""
-        ...
-
-    def get(self, ids: Sequence[str]) -> list[Row | None]:
-        """Return rows; None for an id that is not there."""
-        ...
-
-    def vectors(self, ids: Sequence[str]) -> Vectors:
-        """Return the vectors (n, d) of rows that are there."""
-        ...
+_LACKS = "lacks its thumbnail"  # in place of a digest of fields, so that the row is written again with its vector
 
 
 @dataclass(frozen=True)
@@ -72,6 +39,7 @@ class BuildSettings:
     names that are not read. everything: read hidden files, too, and what .gitignore and tools leave out. again: read
     every file again, and write rows that someone has deleted. moved: the documents lie in another place than they did.
     only: of a model with a side for pictures and one for texts, which of the two become rows (`pictures_or_texts`).
+    thumbnails: whether the index keeps small pictures; None leaves that as it is. Read by `build_index`.
     """
 
     column: str | None = None
@@ -82,15 +50,17 @@ class BuildSettings:
     again: bool = False
     moved: bool = False
     only: Only | None = None
+    thumbnails: bool | None = None
 
 
 @dataclass
 class BuildReport:
     """What a build did, and what the index holds afterwards.
 
-    read, unchanged, removed: files. embedded, updated, deleted: passages that got a new vector, other fields, or were
-    removed. files: documents in the index by kind. passed_over: what holds no documents, by reason. characters_in,
-    characters_out: not white space, in all files, and in all passages with a row. problems: lines, by file.
+    read, unchanged, removed: files. embedded, updated, deleted: passages that got a new vector, other fields or the
+    thumbnail that they lacked, or were removed. files: documents in the index by kind. passed_over: what holds no
+    documents, by reason. characters_in, characters_out: not white space, in all files, and in all passages with a row.
+    problems: lines, by file.
     """
 
     path: Path
@@ -153,18 +123,16 @@ def build(
         reading = reading_settings(model.encoder, settings.column, declared, cells)
         made_with = {"tokens": cutter.size, "column": settings.column, "kinds": dict(settings.kinds)}
         manifest.keep_settings({**made_with, "fingerprint": model.fingerprint, "reads": list(reading.reads)})
-        if settings.again:
-            manifest.forget_files()
         report = BuildReport(source)
-        writer = _Writer(index, model, manifest, report)
+        writer = _Writer(index, model, manifest, report, again=settings.again)
+        manifest.forget_files(None if settings.again else writer.files_lacking_thumbnails())
         writer.remove_files(
             sorted(name for name in manifest.names() - {f.name for f in found.files} if not found.is_unread(name))
         )
         changed = _changed(found, manifest)
         report.unchanged = len(found.files) - len(changed)
         total = sum(file.size for file in changed)
-        known = writer.stored if settings.again else manifest.rows_of
-        with closing(embed_files(found, changed, model, cutter, reading, known=known)) as parts:
+        with closing(embed_files(found, changed, model, cutter, reading, known=writer.known)) as parts:
             for part in parts:
                 writer.write(part)
                 progress(BuildProgress(part.read, total, report.embedded))
@@ -235,8 +203,11 @@ def _conclude(report: BuildReport, found: FoundFiles, manifest: Manifest, proble
 class _Writer:
     """Writes parts into the index and the manifest, in the order that keeps both true."""
 
-    def __init__(self, index: DocumentStore, model: Model, manifest: Manifest, report: BuildReport) -> None:
+    def __init__(
+        self, index: DocumentStore, model: Model, manifest: Manifest, report: BuildReport, *, again: bool
+    ) -> None:
         self._index, self._model, self._manifest, self._report = index, model, manifest, report
+        self._again, self._keeps_thumbnails = again, index.keeps_thumbnails
         self.problems: list[str] = []  # of files that are read again next time
 
     def write(self, part: EmbeddedRows) -> None:
@@ -244,9 +215,9 @@ class _Writer:
         owners = part.owners()
         self._manifest.intend(owners)
         if part.rows:
-            self._index.add([_row(passage) for passage in part.rows], vectors=part.vectors)
+            self._index.add(list(map(self._row, part.rows)), vectors=part.vectors)
         if part.updated:
-            self._index.add([_row(passage) for passage in part.updated], vectors=self._stored_vectors(part.updated))
+            self._index.add(list(map(self._row, part.updated)), vectors=self._stored_vectors(part.updated))
         self._manifest.written((owners[p.id], p.id, fields_digest(p)) for p in [*part.rows, *part.updated])
         self._report.embedded += len(part.rows)
         self._report.updated += len(part.updated)
@@ -261,11 +232,39 @@ class _Writer:
             ended.append(outcome)
         self._manifest.done(ended)
 
-    def stored(self, name: str) -> dict[str, str]:
-        """Return the rows of a file that the index has; someone may have deleted others."""
+    def known(self, name: str) -> dict[str, str]:
+        """Return the rows of a file that need no vector, with the digests of their fields.
+
+        Where every file is read again, these are the rows that the index has: someone may have deleted others.
+        """
         known = self._manifest.rows_of(name)
-        there = self._index.get(list(known)) if known else []
-        return {row.id: known[row.id] for row in there if row is not None}
+        if self._again:
+            known = {identity: known[identity] for identity in self._there(list(known))}
+        if self._keeps_thumbnails and self._manifest.kind_of(name) in PICTURE_KINDS:
+            known |= dict.fromkeys(self._lacking(list(known)), _LACKS)
+        return known
+
+    def files_lacking_thumbnails(self) -> list[str]:
+        """Return the files with pictures that the index has without the thumbnails that it should have."""
+        found = set[str]()
+        if self._keeps_thumbnails:
+            for rows in self._manifest.rows_of_kinds(PICTURE_KINDS, _REMOVED):
+                lacking = set(self._lacking([identity for _, identity in rows]))
+                found |= {name for name, identity in rows if identity in lacking}
+        return sorted(found)
+
+    def _there(self, ids: Sequence[str]) -> list[str]:
+        return [row.id for row in self._index.get(ids) if row is not None] if ids else []
+
+    def _lacking(self, ids: Sequence[str]) -> list[str]:
+        pictured = self._index.with_thumbnail(ids) if ids else set()
+        return self._there([identity for identity in ids if identity not in pictured])
+
+    def _row(self, passage: Passage) -> dict[str, Any]:
+        if passage.text is not None:
+            return {"id": passage.id, "text": passage.text, **passage.fields}
+        picture = {"image": passage.cell} if self._keeps_thumbnails else {}
+        return {"id": passage.id, **picture, **passage.fields}
 
     def _stored_vectors(self, passages: Sequence[Passage]) -> Vectors:
         try:
@@ -286,8 +285,3 @@ class _Writer:
             self._index.delete(some)
             self._manifest.removed(name, some)
         self._report.deleted += len(ids)
-
-
-def _row(passage: Passage) -> dict[str, Any]:
-    text = {} if passage.text is None else {"text": passage.text}
-    return {"id": passage.id, **text, **passage.fields}

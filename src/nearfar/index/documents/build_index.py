@@ -57,9 +57,11 @@ def build_index(
         fields = {**OF_DOCUMENTS, **checked_kinds(settings.kinds)}
         index, waits = Index.create(folder, model, fields=fields, language=new.language, **new.backend), False
     with index:
+        if settings.thumbnails is not None:
+            index.keep_thumbnails(settings.thumbnails)
         report = build(index, model, path, settings, progress=progress)
         _keep_source(place, index, path, settings)
-        if report.embedded >= WORTH_OPTIMISING:
+        if report.embedded + report.updated >= WORTH_OPTIMISING:
             index.optimise()
         return report, waits
 

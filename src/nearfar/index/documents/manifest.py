@@ -98,10 +98,36 @@ class Manifest:
         with self._file.writing():
             self._file.do("INSERT OR REPLACE INTO settings VALUES ('source', ?)", [json.dumps(source)])
 
-    def forget_files(self) -> None:
-        """Let every file be read again; the rows of passages that are as they were need no vector all the same."""
-        with self._file.writing():
-            self._file.do(_FORGET_FILES)
+    def forget_files(self, names: Sequence[str] | None = None) -> None:
+        """Let files be read again, or every one; the rows of passages that are as they were need no vector then."""
+        if names is None:
+            with self._file.writing():
+                self._file.do(_FORGET_FILES)
+        elif names:
+            with self._file.writing():
+                self._file.do_many(f"{_FORGET_FILES} WHERE name = ?", [(name,) for name in names])
+
+    def kind_of(self, name: str) -> str | None:
+        """Return the kind of a file as it was read last; None of one that is new."""
+        with self._file.reading():
+            found = self._file.do("SELECT kind FROM files WHERE name = ?", [name]).fetchone()
+            return None if found is None else str(found[0])
+
+    def rows_of_kinds(self, kinds: Sequence[str], size: int) -> Iterator[list[tuple[str, str]]]:
+        """Yield the files and ids of the rows of all files of some kinds, at most `size` at a time."""
+        marks, last = ", ".join("?" * len(kinds)), ("", "")
+        while True:
+            with self._file.reading():
+                rows = self._file.do(
+                    # The order of the join is that of writing, so that passages of other kinds are not looked at.
+                    f"SELECT name, id FROM files CROSS JOIN passages ON file = name WHERE kind IN ({marks}) "
+                    "AND name >= ? AND (name, id) > (?, ?) ORDER BY name, id LIMIT ?",
+                    [*kinds, last[0], *last, size],
+                ).fetchall()
+            if not rows:
+                return
+            yield rows
+            last = rows[-1]
 
     def files(self) -> dict[str, StoredFile]:
         """Return the files that are done."""

@@ -23,7 +23,8 @@ from nearfar.index.documents.table_rows import NoTextColumnError, table_document
 from nearfar.index.rows import Kind
 from nearfar.pictures.decode import MOST_BYTES, BadPictureError, decoded, is_picture_name, too_many_bytes
 
-DOCUMENT_KINDS = ("text", "html", "pdf", "table", "picture", "archive of pictures")
+PICTURE_KINDS = ("picture", "archive of pictures")
+DOCUMENT_KINDS = ("text", "html", "pdf", "table", *PICTURE_KINDS)
 _HEAD = 8192  # bytes by which a binary file is known
 _LARGEST_PDF = 512 << 20  # bytes
 _SIDE = 256  # pixels of the shorter side of a decoded picture

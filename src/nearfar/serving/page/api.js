@@ -14,18 +14,26 @@ export class ServerError extends Error {
 
 // body: what is sent as JSON. Errors: ServerError; an AbortError where signal says so.
 export async function ask(path, body, signal, method = body ? "POST" : "GET") {
+  const answer = await answered(path, body, signal, method), facts = await answer.json().catch(() => null);
+  if (!answer.ok) throw new ServerError(answer.status, facts?.error);
+  return facts;
+}
+
+// The bytes of a picture. Errors: ServerError.
+export async function askPicture(path) {
+  const answer = await answered(path, undefined, undefined, "GET");
+  if (!answer.ok) throw new ServerError(answer.status);
+  return answer.blob();
+}
+
+async function answered(path, body, signal, method) {
   for (;;) {
     const key = sessionStorage.getItem(KEPT), headers = {};
     if (key) headers.Authorization = `Bearer ${key}`;
     if (body) headers["Content-Type"] = "application/json";
     const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
-    if (answer.status === 401) {
-      await keyFor(key);
-      continue;
-    }
-    const facts = await answer.json().catch(() => null);
-    if (!answer.ok) throw new ServerError(answer.status, facts?.error);
-    return facts;
+    if (answer.status !== 401) return answer;
+    await keyFor(key);
   }
 }
 

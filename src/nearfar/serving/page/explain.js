@@ -7,10 +7,9 @@ export const place = rank => number(rank) + ORDINALS[rules.select(rank)];
 // explain: of a hit. rank: where it stands in the list. names: of terms, as the query writes them.
 export function explained(explain, rank, names) {
   const { vectors, words, fused, reranked } = explain;
-  const rows = [
-    row("Vectors", "cosine with the query", vectors && number(vectors.score, 3), vectors, fused?.parts?.vectors),
-    row("Words", words ? "BM25" : "no word of the query is in it", words && number(words.score, 2), words, fused?.parts?.words),
-  ];
+  const rows = [];
+  if (vectors || fused) rows.push(row("Vectors", "cosine with the query", vectors && number(vectors.score, 3), vectors, fused?.parts?.vectors));
+  if (words || fused) rows.push(row("Words", words ? "BM25" : "no word of the query is in it", words && number(words.score, 2), words, fused?.parts?.words));
   if (fused) rows.push(row("Together", weights(fused.by), number(fused.score, 3), fused, null));
   if (reranked) rows.push(row("Reranker", `${place(reranked.before)} before`, number(reranked.score, 3), reranked, null));
   return make("div", { class: "explained" },

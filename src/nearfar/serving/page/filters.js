@@ -1,15 +1,21 @@
 // Filters: chips of what holds, values of fields with their counts, and why nothing is left.
 import { $, button, counted, make, number } from "./element.js";
 import { toggled } from "./state.js";
+import { thumbnail } from "./thumbnails.js";
 
 const FEW = 6; // values of a field that are shown at first
+const OF_CONTENT = /#[0-9a-f]{24}(-\d+)?$/; // how the ids of rows of documents end
 const open = new Set(); // the fields whose values are all shown
 
-// given: conditions of the state. counts: the server's of these or other conditions, or null. change: takes what of the state is to be other.
-export function showChips(given, counts, state, change) {
+// given: conditions of the state. counts: the server's of these or other conditions, or null. change: takes what of the state is to be other. index: its facts.
+export function showChips(given, counts, state, change, index) {
   const alone = where => counts?.conditions.find(one => one.where === where)?.alone;
   const chips = given.map(one => chip(one.label, () => change(one.without), alone(one.where)));
-  if (state.like) chips.unshift(chip(`like ${state.like}`, () => change({ like: "" })));
+  if (state.like) {
+    const name = state.like.replace(OF_CONTENT, ""), like = chip(`like ${name}`, () => change({ like: "" }));
+    if (index.thumbnails === index.rows) like.firstChild.prepend(thumbnail(state.like, "", $("chips")));
+    chips.unshift(like);
+  }
   $("chips").replaceChildren(...chips);
 }
 

@@ -28,6 +28,7 @@ export async function showHealth(facts) {
     make("h2", {}, "The index"),
     make("dl", { class: "facts-list" },
       fact("Rows", `${number(facts.rows)}, ${number(facts.texts)} with a text`),
+      facts.thumbnails ? fact("Pictures", `${number(facts.thumbnails)} rows have a small one; ${number(facts.thumbnail_bytes / 1e6, 1)} MB`) : null,
       fact("Search", recall, true),
       fact("State", make("dd", {}, checked, facts.read_only ? null : check), true),
       fact("Fields", Object.entries(facts.fields).map(([name, kind]) => `${name} (${kind})`).join(", ") || "none"),

@@ -4,10 +4,10 @@ import { $, counted, number } from "./element.js";
 import { showChips, showFacets, showWhyNot } from "./filters.js";
 import { followRows, showFusion } from "./fusion.js";
 import { showHealth } from "./health.js";
-import { keys, light, showHits } from "./hits.js";
+import { keys, light, PLACES, showHits } from "./hits.js";
 import { askMap, filterMap, showMap } from "./map_tab.js";
 import { acceptPictures, drop, picture } from "./picture.js";
-import { conditions, grown, isWhole, joined, parse, remember } from "./state.js";
+import { asked as askedRows, conditions, grown, isWhole, joined, parse, remember } from "./state.js";
 
 const TYPING = 140, SETTLED = 350; // milliseconds after the last letter: a search, and a look at sentences
 let state = parse(location.hash), index = null, counts = null, asked = null, timer = 0; // counts: of the conditions' rows
@@ -44,9 +44,9 @@ async function show() {
   }
   for (const mode of document.querySelectorAll("[data-mode]")) mode.setAttribute("aria-pressed", String(mode.dataset.mode === rankedBy()));
   const given = conditions(state, index.fields), { tab } = state;
-  document.querySelector(".how-to-rank").hidden = tab !== "search";
+  $("ranking").hidden = tab !== "search";
   $("ask").hidden = $("chips").hidden = tab === "health";
-  showChips(given, counts, state, change);
+  showChips(given, counts, state, change, index);
   try {
     if (tab === "search") await search(given, count(given, signal), signal);
     if (tab === "map") {
@@ -60,6 +60,8 @@ async function show() {
   }
 }
 
+const isSheet = () => !index.texts && index.thumbnails > 0; // all that is found has a picture, or nothing to show
+const noun = () => isSheet() && index.thumbnails === index.rows ? "picture" : "row";
 const rankedBy = () => picture() || state.like || !index.texts ? "vectors" : readsTexts() ? state.mode : "words";
 const readsTexts = () => index.model !== null && (!index.model.reads.length || index.model.reads.includes("text"));
 function query() {
@@ -71,7 +73,7 @@ function query() {
 async function count(given, signal) {
   const conditions = given.map(one => one.where), key = JSON.stringify(conditions);
   if (counts?.key !== key) counts = { key, ...await ask("facets", { conditions }, signal) };
-  showChips(given, counts, state, change);
+  showChips(given, counts, state, change, index);
   const focused = document.activeElement?.dataset?.focus;
   showFacets(counts.facets, state, change);
   if (focused) document.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
@@ -84,7 +86,7 @@ async function search(given, counting, signal) {
   const looked = query(), mode = rankedBy();
   const among = async () => {
     const { rows, matching } = await counting;
-    return given.length ? `${counted(matching, "row")} that meet${matching === 1 ? "s" : ""} the conditions` : counted(rows, "row");
+    return given.length ? `${counted(matching, noun())} that meet${matching === 1 ? "s" : ""} the conditions` : counted(rows, noun());
   };
   if (!looked) {
     showHits([], mode, {});
@@ -94,15 +96,15 @@ async function search(given, counting, signal) {
     return;
   }
   $("search").setAttribute("aria-busy", "true");
-  const began = performance.now(), how = looked.like ? {} : { mode };
-  const answer = ask("search", { ...looked, ...how, k: state.k, where: joined(given), explain: true, truncate: true }, signal);
+  const began = performance.now(), how = looked.like ? {} : { mode }, k = askedRows(state.k, isSheet());
+  const answer = ask("search", { ...looked, ...how, k, where: joined(given), explain: true, truncate: true }, signal);
   const [{ hits }] = await Promise.all([answer, counting]);
   const spent = Math.round(performance.now() - began);
   $("search").removeAttribute("aria-busy");
   showHits(hits, mode, { like: id => change({ like: id, q: "" }) });
   showFusion(hits, mode);
   $("status").textContent = hits.length ? `The best ${number(hits.length)} of ${await among()}, in ${number(spent)} ms.` : nothing(mode, given, (await counting).matching);
-  $("more").hidden = hits.length < state.k || isWhole(state.k);
+  $("more").hidden = hits.length < k || isWhole(k);
   if (looked.text && hits.length) await explainTexts(hits, mode, signal);
 }
 
@@ -166,8 +168,16 @@ async function begin() {
     return failed(error);
   }
   $("name").textContent = index.name;
-  $("rows").textContent = counted(index.rows, "row");
+  $("rows").textContent = counted(index.rows, noun());
   for (const mode of document.querySelectorAll("[data-mode]")) mode.disabled = !readsTexts() && mode.dataset.mode !== "words";
+  const isWordless = !index.texts && index.rows > 0;
+  document.querySelector(".how-to-rank").hidden = isWordless;
+  $("no-words").hidden = !isWordless;
+  if (isSheet() && Object.keys(index.fields).every(name => PLACES.includes(name))) { // no values to choose from
+    $("search").classList.add("wide");
+    $("filters").open = false;
+    $("condition").placeholder = "file starts with 'IMG_'";
+  }
   if (index.model?.reads.includes("image")) acceptPictures(() => change(picture() ? { q: "", like: "" } : {}));
   listen();
   if (!query() && state.tab === "search") $("q").focus();

@@ -3,6 +3,7 @@ import { ask } from "./api.js";
 import { $, button, counted, make, number, percent } from "./element.js";
 import { pointMap } from "./map.js";
 import { mapTable, placeTip } from "./map_table.js";
+import { thumbnail } from "./thumbnails.js";
 
 let drawn = null; // {key, map, where, ask(place or null), among(mask or null, how many), again()}
 
@@ -48,12 +49,14 @@ function draw(place, found, by, coloured, change) {
   const xy = new Uint16Array(bytes(found.xy).buffer), value = new Uint32Array(bytes(found.value).buffer);
   const group = Uint8Array.from(value, one => Math.min(one, found.colours.length - 1)); // the commonest values come first
   const name = row => found.names[value[row]] ?? "", labels = found.labels ?? found.ids;
+  const pictured = found.pictured && bits(found.pictured);
+  const small = row => pictured?.[row] ? [thumbnail(found.ids[row], labels[row], parts.tip)] : [];
   const parts = layout(place, found, by, coloured, change), { canvas, tip, detail } = parts;
   const map = pointMap(canvas, { xy, group, colours: found.colours, rest: found.rest, links: [], query: null }, {
     point(row, x, y, how) {
       tip.hidden = row < 0 || how === "none";
       if (row < 0) return;
-      tip.replaceChildren(...(by ? [make("b", {}, name(row))] : []), found.texts[row] || labels[row]);
+      tip.replaceChildren(...small(row), ...(by ? [make("b", {}, name(row))] : []), found.texts[row] || labels[row]);
       placeTip(tip, canvas, x, y);
       if (how !== "pointer") detail.textContent = [labels[row], by && name(row), found.texts[row]].filter(Boolean).join(" · ");
     },
@@ -77,7 +80,7 @@ function draw(place, found, by, coloured, change) {
   drawn.ask = placed => {
     const rows = (placed?.near ?? []).map(one => rowOf.get(one.id)).filter(row => row !== undefined);
     map.ask(placed && { x: placed.x, y: placed.y, rows });
-    parts.near.replaceChildren(...(placed?.near ?? []).map(one => make("li", {}, make("data", { value: one.score }, number(one.score, 3)),
+    parts.near.replaceChildren(...(placed?.near ?? []).map(one => make("li", {}, make("data", { value: one.score }, number(one.score, 3)), pictured?.[rowOf.get(one.id)] ? thumbnail(one.id, "") : null,
       button(make("bdi", {}, rowOf.has(one.id) ? labels[rowOf.get(one.id)] : one.id), () => rowOf.has(one.id) && map.go(rowOf.get(one.id)), { class: "plain" }), " ", make("bdi", {}, one.text))));
     parts.asked.hidden = !placed;
   };
@@ -90,6 +93,12 @@ function draw(place, found, by, coloured, change) {
     list(null);
   };
 }
+
+// A bit for each row, the highest of a byte first.
+const bits = text => {
+  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+  return Uint8Array.from({ length: 8 * bytes.length }, (_, row) => bytes[row >> 3] >> (7 - (row & 7)) & 1);
+};
 
 function pressed(one) {
   const on = one.getAttribute("aria-pressed") !== "true";
@@ -157,6 +166,5 @@ export async function filterMap(where, signal) {
   const map = drawn, answer = where === null ? null : await asked("map/passing", { where }, signal);
   map.where = where;
   if (!answer) return map.among(null, 0);
-  const bytes = Uint8Array.from(atob(answer.mask), letter => letter.charCodeAt(0));
-  map.among(Uint8Array.from({ length: 8 * bytes.length }, (_, row) => bytes[row >> 3] >> (7 - (row & 7)) & 1), answer.matching);
+  map.among(bits(answer.mask), answer.matching);
 }

@@ -1,6 +1,7 @@
 // What the page shows is in its address: behind #, so that it is never sent anywhere.
 const MODES = ["hybrid", "vectors", "words"], TABS = ["search", "map", "health"];
 const STEP = 10, MOST = 100; // rows that are shown, at first and at most
+const SHEET = 2.4; // pictures in the place of a row: 24 are whole lines of 2, 3, 4 and 6
 
 // fields: the values that are chosen, by field, as texts. where: further conditions, as they were written.
 export function parse(hash) {
@@ -50,6 +51,7 @@ export function conditions(state, kinds) {
 }
 export const joined = given => given.length ? given.map(one => `(${one.where})`).join(" and ") : null;
 export const grown = k => Math.min(MOST, k + STEP);
+export const asked = (k, isSheet) => isSheet ? Math.min(MOST, Math.round(SHEET * k)) : k; // rows of a search
 export const isWhole = k => k >= MOST;
 
 // The state's fields with a value chosen, or no longer.
