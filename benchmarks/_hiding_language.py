@@ -16,6 +16,7 @@ from nearfar.evaluation.floors.language.interpolation import chosen_weight, inte
 from nearfar.evaluation.floors.language.kneser_ney import KneserNey
 from nearfar.evaluation.floors.language.neighbours import NeighbourCounts
 from nearfar.evaluation.token_predictions import token_predictions, tokenised
+from nearfar.tasks import Language
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings
 
@@ -79,7 +80,9 @@ class Judged:
 
     def split(self, name: str) -> Any:
         """Return a split of the recipe's data as a task with this model's tokens."""
-        return tokenised(self.model, self.parts.positives.task(name), seed=0)
+        task = self.parts.positives.task(name)
+        assert isinstance(task, Language)
+        return tokenised(self.model, task, seed=0)
 
     def facts(self) -> Numbers:
         """Return how many tokens were seen, and of how many."""
@@ -115,13 +118,13 @@ def causal(recipe: str, settings: list[str], model: str) -> Numbers:
         }
         about[name] = counts.about
     for name in list(likelihoods)[1:]:
-        both = [likelihoods["decoder"], likelihoods[name]]
-        weight = chosen_weight(*(each["dev"] for each in both))
-        likelihoods[f"decoder with {name}"] = {p: interpolated(*(e[p] for e in both), weight) for p in tasks}
+        one, other = likelihoods["decoder"], likelihoods[name]
+        weight = chosen_weight(one["dev"], other["dev"])
+        likelihoods[f"decoder with {name}"] = {part: interpolated(one[part], other[part], weight) for part in tasks}
         about[f"decoder with {name}"] = {"weight of the decoder": weight}
     size = tasks["test"].tokens.text_bytes
-    rows = {name: _compression(each["test"], size) for name, each in likelihoods.items()}
-    return {"rows": rows, "about": about, "bytes": size, "facts": judged.facts()}
+    told = {name: _compression(each["test"], size) for name, each in likelihoods.items()}
+    return {"rows": told, "about": about, "bytes": size, "facts": judged.facts()}
 
 
 def _asked(found: list[Values]) -> Values:

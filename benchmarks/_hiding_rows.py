@@ -33,7 +33,7 @@ class Rows:
             files = code(work / "code")
             self.pile, self.pairs = files["texts"], files["pairs"]
 
-    def values(self, row: str, seed: int) -> list[float] | list[list[float]]:
+    def values(self, row: str, seed: int) -> Any:
         """Return what each row of the test gets from a row of the table."""
         if row == "floor":
             return self._judged({"floor": True})
@@ -108,8 +108,8 @@ def study(script: str, name: str, given: Any, work: Path) -> tuple[Numbers, list
     for row in given.rows:
         found[row] = [np.asarray(rows.values(row, seed)) for seed in seeds]
     figure = spearman if name == "sts" else np.mean
-    told = {row: {"value": float(np.mean([figure(v) for v in each]))} for row, each in found.items()}
-    told = {row: {**told[row], "seeds": [float(figure(v)) for v in each]} for row, each in found.items()}
+    of_seeds = {row: [float(figure(v)) for v in each] for row, each in found.items()}
+    told = {row: {"value": float(np.mean(each)), "seeds": each} for row, each in of_seeds.items()}
     differences = {
         f"{first} minus {other}": difference(found[first], found[other], figure)
         for first, other in ((MASKED, ALONE), (MASKED, LONGER), (RETROMAE, ALONE), (RETROMAE, MASKED), (ALONE, "floor"))

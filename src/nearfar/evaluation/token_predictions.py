@@ -49,8 +49,8 @@ def tokenised(model: Embedder, task: Language, seed: int) -> Language:
         longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
         places, following = next_tokens(torch.from_numpy(ids), lengths, known.end, longest)
         asked = {"next_places": places.numpy(), "next_ids": following.numpy(), "end": known.end}
-        of_train = (torch.from_numpy(x) for x in (train.ids[train.offsets[1:] - 1], np.diff(train.offsets)))
-        asked["train_ends"] = ending(*of_train, known.end, longest).numpy()
+        last, sizes = (torch.from_numpy(x) for x in (train.ids[train.offsets[1:] - 1], np.diff(train.offsets)))
+        asked["train_ends"] = ending(last, sizes, known.end, longest).numpy()
         asked["text_bytes"] = _bytes(encoder, task, ids, offsets)
     elif known.mask is not None:
         draws = Draws.of(np.stack([np.full(len(lengths), seed), np.arange(len(lengths))], 1))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nearfar.abilities import HasHead, KnownTokens, PredictsTokens
 from nearfar.column import column_kind, take
-from nearfar.contracts import Encoder, Objective, Positives
+from nearfar.contracts import Positives
 from nearfar.encoders.pretrained.completing import continued, evaluating, filled, to_go_on_from
 from nearfar.encoders.pretrained.language_head import LanguageHead
 
@@ -36,7 +36,7 @@ class Completions:
     texts: list[str]
 
     @classmethod
-    def of(cls, encoder: Encoder, objective: Objective | None, views: Sequence[str], heldout: Positives) -> Self | None:
+    def of(cls, encoder: Any, objective: Any, views: Sequence[str], heldout: Positives) -> Self | None:
         """Return them for an objective that trains the encoder's language head over texts; None for any other.
 
         views: those that the objective reads, the first of which is looked at. White space counts as one space.

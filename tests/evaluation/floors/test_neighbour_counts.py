@@ -28,7 +28,7 @@ def test_its_scores_are_those_of_plain_counting() -> None:
     judged = tokenised(Model(encoder), task, seed=4)
     tokens: Any = judged.tokens
     special = np.flatnonzero(tokens.special).tolist()
-    plain = Naive([encoder.tokenise([text])[0] for text in TEXTS[9:]], len(tokens.special), special)
+    plain = Naive([encoder.tokenise([text])[0].astype(np.int64) for text in TEXTS[9:]], len(tokens.special), special)
     hidden = set(tokens.hidden.tolist())
     values, right = [], []
     for row in range(9):

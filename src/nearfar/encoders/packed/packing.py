@@ -49,16 +49,16 @@ class Packing:
         multiple = ROUNDED_LENGTH if rounded else 1
         bounds = _group_bounds(lengths, multiple)
         groups = [Group.of(lengths[a:b], int(starts[a]), multiple) for a, b in pairwise(bounds)]
-        arrays = [torch.from_numpy(a) for a in (lengths, starts, text_index, position)]
+        a, b, c, d = (torch.from_numpy(x) for x in (lengths, starts, text_index, position))
         tokens = len(text_index)
-        return cls(groups, *arrays, filler=round_tokens(tokens) - tokens if rounded else 0)
+        return cls(groups, a, b, c, d, filler=round_tokens(tokens) - tokens if rounded else 0)
 
     def to(self, device: torch.device) -> Packing:
         """Return the same on another device."""
         if device == self.lengths.device:
             return self
-        tensors = (t.to(device) for t in (self.lengths, self.starts, self.text_index, self.position))
-        return Packing([group.to(device) for group in self.groups], *tensors, filler=self.filler)
+        a, b, c, d = (t.to(device) for t in (self.lengths, self.starts, self.text_index, self.position))
+        return Packing([group.to(device) for group in self.groups], a, b, c, d, filler=self.filler)
 
 
 @dataclass(frozen=True)

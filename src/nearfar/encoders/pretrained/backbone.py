@@ -48,7 +48,7 @@ def checked_config(settings: Mapping[str, Any]) -> Any:
 def _changes_nothing(settings: Mapping[str, Any], key: str, config: Any) -> bool:
     """Return whether a config without a setting is the same one, but for that setting itself."""
     others = make_config({name: value for name, value in settings.items() if name != key}).to_dict()
-    return {name: value for name, value in config.to_dict().items() if name != key} == others
+    return bool({name: value for name, value in config.to_dict().items() if name != key} == others)
 
 
 def make_config(settings: Mapping[str, Any]) -> Any:

@@ -73,7 +73,7 @@ def judged_texts(tokens: LanguageTokens) -> tuple[list[Ids], Ids]:
     With them the places (m,) of the tokens that are asked for, among all of these.
     """
     ends = np.isin(tokens.offsets[1:] - 1, tokens.next_places)
-    before = np.cumsum(ends) - ends  # ends in front of each text
+    before: Ids = np.cumsum(ends) - ends  # ends in front of each text
     places = tokens.next_places + 1 + before[tokens.text_of(tokens.next_places)]
     return np.split(*_with_ends(tokens.ids, tokens.offsets, ends, tokens.end)), places
 
