@@ -30,7 +30,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def understood(name: str) -> Found:
     """Return an objective with the first encoder, and its inputs of the first cells, that it takes."""
     part = registry.find("objectives", name)
-    for encoder_name, more in product(registry.names("encoders"), ({}, {"config": samples.DECODER})):
+    for encoder_name, more in product(registry.names("encoders"), ({}, {"config": samples.DECODER, "keeps": "text"})):
         for column in samples.columns():
             torch.manual_seed(0)
             encoder_part = registry.find("encoders", encoder_name)

@@ -362,7 +362,7 @@ def test_a_held_out_size_that_cannot_be(heldout: float) -> None:
 def test_holding_out_needs_text() -> None:
     with pytest.raises(InputError) as error:
         Table([{"n": i} for i in range(9)], heldout=2)
-    says(error, "heldout needs columns of text, these hold 'n' int64", "heldout_by")
+    says(error, "heldout needs columns of text, these hold 'n' int64", "numbers in quotation marks")
     with pytest.raises(InputError) as error:
         Table([{"q": "same"} for _ in range(9)], heldout=2)
     says(error, "the list of rows: heldout=2 of 9 rows: none can be held out", "column 'q'", "heldout=0")

@@ -13,7 +13,7 @@ from nearfar.compute.ranks import Ranks
 from nearfar.errors import InputError
 from nearfar.storage.weights import write_weights
 from nearfar.training.optimizers import build_optimizer
-from nearfar.training.settings import Settings
+from nearfar.training.settings import Settings, refuse_lone_examples
 from nearfar.training.state import TrainState, build_schedule
 
 
@@ -151,7 +151,6 @@ def test_other_shapes_do_not_fit() -> None:
         ("epochs", 0),
         ("epochs", math.inf),
         ("learning_rate", math.nan),
-        ("batch_size", 1),
         ("warmup", 1.0),
         ("warmup", -0.1),
         ("steps", 0),
@@ -171,3 +170,9 @@ def test_other_shapes_do_not_fit() -> None:
 def test_wrong_settings_are_named(setting: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"training.{setting}"):
         Settings(**{setting: value})
+
+
+def test_a_loss_has_examples_to_compare() -> None:
+    with pytest.raises(InputError, match=r"training.batch_size must be at least 2"):
+        refuse_lone_examples(Settings(batch_size=1))
+    refuse_lone_examples(Settings(batch_size=2))

@@ -38,7 +38,7 @@ def _peak(folder: Path, documents: int) -> tuple[int, int]:
     }
     tracemalloc.start()
     try:
-        done = nf.train("masked_language", settings, out=folder / f"run {documents}", quiet=True)
+        done = nf.train("masked_language", settings, out=folder / f"run {documents}", baselines=[], quiet=True)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

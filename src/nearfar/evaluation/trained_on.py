@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from nearfar.model import Model
 from nearfar.storage.places import expanded
+
+if TYPE_CHECKING:
+    from nearfar.model import Model  # it brings torch
 
 SEEN_FILE = (
     "The model was trained on this data, but for the rows that its run held out: this says little of new data, and the "

@@ -46,9 +46,10 @@ def section_of(results: dict[str, Any], task: str, sprites: Sprites | None = Non
     for metric in (*in_order(metrics), *(name for name in metrics if name == HELDOUT_LOSS)):
         value = finite(metrics[metric])
         row: dict[str, Any] = {"metric": metric, "value": value, "interval": intervals.get(metric)}
-        row["plain"] = enough and pair_of(intervals.get(metric)) is None  # a number that has none by its nature
+        of_metric = pair_of(intervals.get(metric))
+        row["plain"] = bool(intervals) and of_metric is None and (enough or metric not in intervals)  # by its nature
         row["against"] = [_difference(difference.get(name), metric, value, baseline.get(name)) for name in others]
-        row["against"] = [{**gap, "plain": enough and pair_of(gap["interval"]) is None} for gap in row["against"]]
+        row["against"] = [{**gap, "plain": row["plain"]} for gap in row["against"]]
         row["fused"] = numbers(fusion.get(str(fused))).get(metric)
         row["gains"] = [_difference(gain[name], metric) for name in gain]
         rows.append(row)
