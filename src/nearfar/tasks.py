@@ -171,9 +171,9 @@ class LanguageTokens:
     """The texts of a language task as the judged model's tokenizer cuts them, and which tokens are hidden.
 
     ids (t,), offsets (n + 1,): the tokens of the n texts, one after the other; train_ids (s,), train_offsets: of all
-    training texts. special (v,): which of the v tokens stand for no text; they are never asked for. hidden (h,): the
+    training texts. special (v,): which of the v tokens stand for no text; they are never hidden. hidden (h,): the
     places among the t tokens that are hidden for a model that sees both sides, a share of each text's. next_places,
-    next_ids (m,): for a decoder, the places behind which a token is asked for, and it, which behind a text is `end`;
+    next_ids (m,): for a decoder, the places behind which a token is asked for, and that token: `end` behind a text.
     train_ends: which training texts end so. text_bytes: of all that the tokens say, in UTF-8; None if not all is said.
     """
 

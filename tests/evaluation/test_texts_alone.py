@@ -66,6 +66,14 @@ def test_floors_count_in_the_split_train(here: Path) -> None:
         language("texts", "train")
 
 
+def test_a_split_that_is_not_there_or_is_counted_in_is_refused(here: Path) -> None:
+    write_lines(here / "texts.jsonl", ROWS)
+    with pytest.raises(InputError, match=r"floors count in split 'train', .* leave --split out, or hold texts out"):
+        language("texts.jsonl", "train")
+    with pytest.raises(InputError, match="typo"):
+        language("texts.jsonl", "typo")
+
+
 def test_a_folder_of_texts_and_passages(here: Path) -> None:
     (here / "books").mkdir()
     for i in range(4):

@@ -33,6 +33,14 @@ def test_what_is_right_is_marked_for_a_masked_model_alone() -> None:
         assert rows[9.0] == [("the ", ""), ("cat", style)]
 
 
+def test_hidden_parts_are_compared_by_their_number_among_the_hidden_ones() -> None:
+    original = [["the ", False], ["cat", True], ["s ", False], ["", True], [" and ", False], ["dog", True]]
+    written = [["the ", False], ["cow", True], ["", True], ["and ", False], ["dog", True]]
+    found = written_texts({4.0: event("masked", {"original": original, "written": written})})
+    ((_, parts),) = found["texts"][0]["rows"]
+    assert [style for _, style in parts] == ["", "told", "told", "", "told right"]
+
+
 @pytest.mark.parametrize(
     "damaged",
     [{}, {"texts": 3}, {"texts": [3]}, {"texts": [{"written": "x", "original": [["a", True]]}]}, {"texts": [{}]}],

@@ -150,12 +150,18 @@ def predictions_of_baseline(baseline: Floor | Embedder, task: Task, seed: int, c
 def cannot_serve(name: str, task: Task, able: Iterable[str]) -> str:
     """Return what is wrong with a floor for a task that only those in `able` serve."""
     one = floor(name)
+    if isinstance(one, ServesSome) and isinstance(task, one.takes) and not one.serves(task):
+        return f"evaluate: {name} cannot judge {task.name}: this model is asked for other tokens; {_listed(able)} can"
     reads = " or ".join(one.reads) or "any cells"
     return (
         f"evaluate: {name} cannot judge {task.name}, a task of {kind_of_task(task)} over "
         f"{' and '.join(sorted(_kinds(task)))}: it serves {' and '.join(map(kind_of_task, one.takes))} over {reads}; "
-        f"{', '.join(able) or 'no floor'} can"
+        f"{_listed(able)} can"
     )
+
+
+def _listed(able: Iterable[str]) -> str:
+    return ", ".join(able) or "no floor"
 
 
 def _kinds(task: Task) -> set[str]:

@@ -91,7 +91,7 @@ def _not_taken(metric: Metric, where: str, tasks: Sequence[Task]) -> str:
     able = [name for name, part in parts.items() if any(isinstance(task, part.takes) for task in tasks)]
     takes = " and ".join(map(kind_of_task, metric.takes))
     there = " and ".join(map(kind_of_task, tasks))
-    unpaired = ", or texts without pairs (positives.name=unpaired)" if Language in metric.takes else ""
+    unpaired = ", or texts without pairs (in a recipe positives.name=unpaired)" if Language in metric.takes else ""
     return (
         f"{where}: metric {registry.name_of(type(metric))} takes a task of {takes}, there is one of {there}; metrics "
         f"that would do: {', '.join(able)}{unpaired}"

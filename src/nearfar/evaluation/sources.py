@@ -78,17 +78,18 @@ AS_IT_IS = Reading()
 def task(path: str, split: str | None, reading: Reading = AS_IT_IS, model: Model | None = None) -> Task:
     """Return DATA as a task: a BEIR folder, sentence pairs with grades or labels, a table of pairs, or pictures.
 
-    Texts without pairs are one for a language model (`texts_alone`). Where columns are given, a table is one of pairs.
-     The task is named by the file and, of several, the split:
-    "faq.jsonl, split test". model: the one that will be judged; where its recipe names this file and the split is that
-    of training, or the only one, the task's notes say so. A copy of the file is not recognised.
+    For a language model texts without pairs are a task, too (`texts_alone`). Where columns are given, a table is one of
+    pairs. The task is named by the file and, of several, the split: "faq.jsonl, split test". model: the one that will
+    be judged; where its recipe names this file and the split is that of training, the only one, or held out here, the
+    task's notes say so. A copy of the file is not recognised.
 
     Errors: those of the data; a split that it does not have; settings for a BEIR folder.
     """
     found, of_several = _task_and_split(path, split, reading, model)
     name = path if not expanded(path).exists() else expanded(path).resolve().name or path
     notes = dict(found.notes)
-    if model is not None and of_several in (None, "train") and names_file(model, path):
+    whole = of_several in (None, "train") or "heldout" in reading.data  # rows held out here were trained on there
+    if model is not None and whole and names_file(model, path):
         notes[TRAINED_ON] = SEEN_FILE
     return replace(found, name=name if of_several is None else f"{name}, split {of_several}", notes=notes)
 

@@ -54,8 +54,8 @@ def language_task(
 ) -> tuple[Task, str | None]:
     """Return texts as a task of tokens, and its split where the data have several.
 
-    Floors count in the training rows. Where the data name no split to judge by, at most 1,000 documents, and at most
-    half of them, are judged, drawn by their content, and floors count in the others: never in a text that is judged.
+    Floors count in the training rows. Where the data name no split to judge by, about 1,000 documents are judged, of
+    fewer than 2,000 about half, drawn by their content, and floors count in the others: never in a text that is judged.
     Long texts are cut into passages, of as many words as in the model's own recipe, or as it can read.
 
     hold_out: returns the table with a share of its rows as the split "heldout".
@@ -66,10 +66,9 @@ def language_task(
     from nearfar.registry import coerced_settings
 
     others = [name for name in table.splits if not _same(table, name)]
-    if split is not None and others and _same(table, split):
-        raise InputError(
-            f"floors count in split {split!r}, so that no model can be judged on it, too; judge by {listed(others)}"
-        )
+    if split is not None and _same(table, split):  # a split that is not there is an error of the table's
+        by = f"judge by {listed(others)}" if others else "leave --split out, or hold texts out: data.heldout=0.2"
+        raise InputError(f"floors count in split {split!r}, so that no model can be judged on it, too; {by}")
     if others:
         judged = split or next((name for name in ("test", "heldout", "validation") if name in others), others[0])
         where = f"the training rows of these data, {len(table):,}"

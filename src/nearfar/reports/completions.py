@@ -32,10 +32,13 @@ def written_texts(events: Mapping[float, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _marked(parts: list[Part], original: list[Part]) -> list[Part]:
-    """Return the parts of a text with those that were told and are those of the original marked as right."""
-    theirs = [*original, *[("", "")] * len(parts)]
-    pairs = zip(parts, theirs, strict=False)
-    return [(text, "told right" if style and (text, style) == other else style) for (text, style), other in pairs]
+    """Return the parts of a text; a hidden one is right where it is the original's hidden one of the same number."""
+    theirs = iter([text for text, style in original if style])
+    marked = []
+    for text, style in parts:
+        right = bool(style) and text == next(theirs, None) and bool(text)
+        marked.append((text, "told right" if right else style))
+    return marked
 
 
 def _texts(event: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -82,13 +82,14 @@ class Completions:
         return list(self._pieces(ids, places)), list(self._pieces(answered, places))
 
     def _pieces(self, ids: list[int], places: list[int]) -> Iterator[tuple[str, bool]]:
-        """Yield a text of token ids in parts, with each token at one of the places as a part of its own."""
-        done = ""
+        """Yield a text of token ids in parts; each token at one of the places is a part of its own, empty or not."""
+        done = 0  # characters; a token may end within one, which then is of the part that ends it
         for end, hidden in [*((at + more, bool(more)) for at in places for more in (0, 1)), (len(ids), False)]:
             text = self.encoder.written(ids[:end])
-            if len(text) > len(done):
-                yield text[len(done) :], hidden
-                done = text
+            text = text if end == len(ids) else text.rstrip("\ufffd")
+            if len(text) > done or hidden:
+                yield text[done:], hidden
+            done = max(done, len(text))
 
 
 def _cut(text: str, most: int) -> str:

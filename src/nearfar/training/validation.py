@@ -78,7 +78,7 @@ class Evaluator:
         if self.judges and (due(step, self.settings.evaluate_every) or is_end):
             return self.now(step, ranks)
         if self.curve is not None and self.curve.due(step):
-            ranks.on_first_rank(partial(self.curve.log, step))
+            ranks.on_first_rank(partial(self.curve.point, step))
         return False
 
     def now(self, step: int, ranks: Ranks) -> bool:
@@ -92,7 +92,10 @@ class Evaluator:
     def _evaluate(self, step: int) -> tuple[bool, dict[str, Any]]:
         """Return whether this is the best evaluation so far, and the checkpointer's memory after it."""
         found = {} if self.evaluate is None else self.evaluate(Model(self.encoder))
-        loss = None if self.curve is None else self.curve.log(step)
+        loss = None
+        if self.curve is not None:
+            self.curve.complete(step)
+            loss = self.curve.log(step)
         metrics = {name: float(value) for name, value in found.items()} | ({} if loss is None else {HELDOUT_LOSS: loss})
         self.logger.log("evaluate", step=step, metrics=metrics)
         self.logger.warn(step, unknown_best(self.settings, metrics))
@@ -216,7 +219,7 @@ class HeldoutCurve:
     """
 
     def __init__(self, loss: HeldoutLoss, settings: Settings, logger: RunLogger) -> None:
-        self.loss, self.logger, self.plan, self.evaluate_every = loss, logger, logger.plan, settings.evaluate_every
+        self.loss, self.logger, self.plan = loss, logger, logger.plan
         objective = None if loss.step.objective is None else loss.step.objective.objective
         self.completions = Completions.of(loss.step.encode.encoder, objective, loss.hidden, loss.positives)
         rows = min(settings.heldout_examples, len(loss.positives))
@@ -228,11 +231,14 @@ class HeldoutCurve:
         """Return whether the curve has a point after this step."""
         return step == 1 or due(step, self.every)
 
+    def point(self, step: int) -> None:
+        """Log a point of the curve, and at every fourth how a language model completes texts."""
+        if due(step, 4 * self.every):
+            self.complete(step)
+        self.log(step)
+
     def log(self, step: int) -> float | None:
         """Log what is measured and return the loss; None, with a warning once, where the loss refuses the split."""
-        is_fourth = not self.due(step) or due(step, 4 * self.every)
-        if is_fourth or due(step, self.evaluate_every) or step == self.plan.steps:
-            self.complete(step)
         try:
             loss, rates = self.loss.measured()
         except InputError as error:

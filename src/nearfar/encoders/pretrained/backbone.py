@@ -91,7 +91,10 @@ def make_backbone(settings: Mapping[str, Any], seed: int) -> nn.Module:
             with torch.device("meta"):  # which takes no memory
                 size = sum(one.numel() for one in from_config(config).parameters())
             if size > MOST_PARAMETERS:
-                raise InputError(f"encoder.config: a model of {size:.2g} parameters; give smaller sizes")
+                most = f"{MOST_PARAMETERS:.0e}"
+                raise InputError(
+                    f"encoder.config: a model of {size:.2g} parameters, at most {most}; give smaller sizes"
+                )
             torch.manual_seed(seed)
             model = from_config(config)
     except InputError:

@@ -1,4 +1,4 @@
-"""The frequencies of tokens: what can be counted of a hidden token without looking at the text."""
+"""The frequencies of tokens: what can be counted of a token without looking at the text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ class TokenFrequencyFloor:
         asked = np.unique(tokens.next_ids)  # the end of a text, which is special, and of some tokenizers others
         counted = ~tokens.special | np.isin(np.arange(len(counts)), asked)
         counts = np.where(counted, counts, 0.0)
-        about = {"name": "token-frequency", "training tokens": len(tokens.train_ids), "smoothing": "one more of each"}
+        about = {
+            "name": "token-frequency",
+            "training tokens": int(len(tokens.train_ids) + tokens.train_ends.sum()),
+            "smoothing": "one more of each",
+        }
         if len(tokens.hidden):
             scores = _scores(counts, tokens.ids[tokens.hidden], tokens.text_of(tokens.hidden))
             return Predictions(hidden_tokens=scores, about=about)
