@@ -66,6 +66,8 @@ def test_a_model_is_told_from_the_file_it_was_trained_on(here: Path) -> None:
     assert all(map(warned, ("data.jsonl", str(here / "data.jsonl"), "./data.jsonl")))
     held = sources.Reading({"heldout": 4})
     assert warned("data.jsonl", "train", held) and not warned("data.jsonl", None, held)
+    assert warned("data.jsonl", None, sources.Reading({"heldout": 5}))  # others than the run held out
+    assert warned("data.jsonl", None, sources.Reading({"heldout": 4, "seed": 9}))
     write_lines(here / "a, split test.jsonl", PAIRS)  # a name that looks like a split's
     assert not warned("other.jsonl") and not warned("a, split test.jsonl")
     untrained = nf.Model(nf.encoders.Static(dim=8))

@@ -13,7 +13,7 @@ from nearfar.data.beir import is_beir
 from nearfar.data.picture_sets.members import is_picture_set
 from nearfar.errors import InputError, listed, nearest
 from nearfar.evaluation.texts_alone import are_texts_alone, language_task
-from nearfar.evaluation.trained_on import SEEN_FILE, names_file
+from nearfar.evaluation.trained_on import SEEN_FILE, trained_on
 from nearfar.evaluation.verdict import TRAINED_ON
 from nearfar.storage.places import expanded
 from nearfar.tasks import Retrieval, Task
@@ -80,16 +80,15 @@ def task(path: str, split: str | None, reading: Reading = AS_IT_IS, model: Model
 
     For a language model texts without pairs are a task, too (`texts_alone`). Where columns are given, a table is one of
     pairs. The task is named by the file and, of several, the split: "faq.jsonl, split test". model: the one that will
-    be judged; where its recipe names this file and the split is that of training, the only one, or held out here, the
-    task's notes say so. A copy of the file is not recognised.
+    be judged; where its recipe names this file, and it was trained on rows of the split, the task's notes say so. A
+    copy of the file is not recognised.
 
     Errors: those of the data; a split that it does not have; settings for a BEIR folder.
     """
     found, of_several = _task_and_split(path, split, reading, model)
     name = path if not expanded(path).exists() else expanded(path).resolve().name or path
     notes = dict(found.notes)
-    whole = of_several in (None, "train") or "heldout" in reading.data  # rows held out here were trained on there
-    if model is not None and whole and names_file(model, path):
+    if model is not None and trained_on(model, path, of_several, reading.data):
         notes[TRAINED_ON] = SEEN_FILE
     return replace(found, name=name if of_several is None else f"{name}, split {of_several}", notes=notes)
 
