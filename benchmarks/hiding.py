@@ -75,7 +75,7 @@ def _language(part: str, given: argparse.Namespace, work: Path) -> tuple[dict[st
     tell(f"{part}: {steps} steps, {run['seconds of fit']:.0f} s")
     task = {"part": part, "recipe": recipe, "settings": settings, "model": run["model"]}
     found = once(work, f"judged-{part}", task, partial(fresh, __file__, task))
-    found["run"] = {**run, "steps": steps}
+    found["run"] = {name: value for name, value in run.items() if name != "model"} | {"steps": steps}
     rows, figure = found["rows"], "bits per byte" if part == "causal" else "accuracy"
     first, *others = rows
     asked = [name for name in others if part == "masked" or name == "5-gram, same tokens"]
