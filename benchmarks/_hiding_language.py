@@ -160,8 +160,9 @@ def masked(recipe: str, settings: list[str], model: str) -> Numbers:
     for name, chosen in (("same tokens", judged.seen), ("all tokens", None)):
         counted = judged.documents(judged.ids, judged.offsets, chosen)
         counts = NeighbourCounts.fit(counted, len(judged.known.special))
-        told = np.concatenate(counts.predict(documents, np.split(hidden, ends)))
-        rows[f"both neighbours, {name}"] = {"accuracy": float(np.mean(told == asked))}
+        likelihood, told = counts.predict(documents, np.split(hidden, ends))  # (h,), (h,)
+        found = {"accuracy": float(np.mean(told == asked)), "perplexity": float(np.exp(-likelihood.mean()))}
+        rows[f"both neighbours, {name}"] = found
     frequency = np.bincount(judged.ids, minlength=len(tokens.special))
     frequency[tokens.special] = 0
     rows["the most frequent token"] = {"accuracy": float(np.mean(asked == frequency.argmax()))}
