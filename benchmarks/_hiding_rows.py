@@ -76,11 +76,7 @@ class Rows:
         begin = [*settings, f"encoder.model={self._untaught(0)}"]
         steps = self._steps(f"contrast-{self.study}", recipe, begin, minutes)
         start = model.removeprefix(str(self.work)).strip("/").replace("/", "-")
-        out = str(
-            self.work / f"{start}-contrast-{seed}-{steps}-longer"
-            if longer
-            else self.work / f"{start}-contrast-{seed}-{steps}"
-        )
+        out = str(self.work / f"{start}-contrast-{seed}-{steps}{'-longer' if longer else ''}")
         task = {
             **{"part": "contrast", "study": self.study, "recipe": recipe, "out": out, "data": str(self.given.data)},
             "settings": [*settings, f"encoder.model={model}", f"training.seed={seed}", f"training.steps={steps}"],
