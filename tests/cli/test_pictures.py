@@ -90,6 +90,8 @@ def test_without_a_test_folder_a_fifth_is_held_out(tmp_path: Path, model: nf.Mod
     assert len(sources.task("set.zip", None, asked).cells) == 15  # type: ignore[union-attr]
     model.notes["recipe"] = {"data": {"name": "images", "path": str(tmp_path / "set.zip")}}
     assert TRAINED_ON in sources.task("set.zip", None, model=model).notes
+    assert TRAINED_ON in sources.task("set.zip", None, asked, model).notes  # its run held out other rows
+    model.notes["recipe"]["data"]["heldout"] = 0.5
     assert TRAINED_ON not in sources.task("set.zip", None, asked, model).notes
 
 
