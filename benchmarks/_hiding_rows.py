@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -97,25 +98,39 @@ def steps_of(script: str, name: str, recipe: str, settings: list[str], minutes: 
 
 
 def study(script: str, name: str, given: Any, work: Path) -> tuple[Numbers, list[Bound], Table]:
-    """Return what every row of a study gave, what was promised, and a table."""
+    """Return what every row of a study gave, what was promised, and a table. Seeds of earlier results are read."""
     rows = Rows(script, name, given, work)
-    seeds = list(range(given.seeds))
-    found: dict[str, list[Values]] = {"floor": [np.asarray(rows.values("floor", 0))]}
-    for row in given.rows:
-        found[row] = [np.asarray(rows.values(row, seed)) for seed in seeds]
+    by_seed = {seed: each for path in given.before for seed, each in _kept(path, name).items()}
+    for seed in given.seeds:
+        by_seed[seed] = {row: np.asarray(rows.values(row, seed)) for row in given.rows}
+    floor = np.asarray(rows.values("floor", 0))
+    found = {row: [by_seed[seed][row] for seed in sorted(by_seed)] for row in given.rows} | {"floor": [floor]}
     figure = spearman if name == "sts" else np.mean
-    of_seeds = {row: [float(figure(v)) for v in each] for row, each in found.items()}
+    of_seeds = {row: [float(figure(v)) for v in found[row]] for row in ("floor", *given.rows)}
     told = {row: {"value": float(np.mean(each)), "seeds": each} for row, each in of_seeds.items()}
     differences = {
         f"{first} minus {other}": difference(found[first], found[other], figure)
-        for first, other in ((MASKED, ALONE), (MASKED, LONGER), (RETROMAE, ALONE), (RETROMAE, MASKED), (ALONE, "floor"))
+        for first, other in (
+            *((MASKED, other) for other in (ALONE, LONGER, "masked")),
+            *((RETROMAE, other) for other in (ALONE, LONGER, MASKED, "retromae")),
+            *((ALONE, other) for other in ("untaught", "floor")),
+        )
         if {first, other} <= found.keys()
     }
     bounds = []
-    if (gap := differences.get(f"{MASKED} minus {ALONE}")) is not None:
-        bounds.append(bound(f"{TITLES[name]}: {MASKED} minus {ALONE}", gap["value"], ASKED[name], least=True))
-        bounds.append(bound("  lower end of the interval", gap["low"], 0.0, least=True))
-    return {"rows": told, "differences": differences}, bounds, shown(name, told, differences)
+    for other in (ALONE, LONGER):
+        if (gap := differences.get(f"{MASKED} minus {other}")) is not None:
+            bounds.append(bound(f"{TITLES[name]}: {MASKED} minus {other}", gap["value"], ASKED[name], least=True))
+            bounds.append(bound("  lower end of the interval", gap["low"], 0.0, least=True))
+    values = {str(seed): {row: v.round(4).tolist() for row, v in each.items()} for seed, each in by_seed.items()}
+    about = {"rows": told, "differences": differences, "seeds": sorted(by_seed), "values": values}
+    return about, bounds, shown(name, told, differences)
+
+
+def _kept(path: Path, name: str) -> dict[int, dict[str, Values]]:
+    """Return what each row of the test got, by seed and row, as an earlier result has it."""
+    values = json.loads(path.read_text(encoding="utf-8"))[name]["values"]
+    return {int(seed): {row: np.asarray(v) for row, v in each.items()} for seed, each in values.items()}
 
 
 def spearman(values: Values) -> float:

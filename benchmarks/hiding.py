@@ -1,12 +1,13 @@
 """Language by hiding: models of twelve minutes beside counts of tokens, and contrastive runs with and without it.
 
-python benchmarks/hiding.py [--only causal masked sts code] [--minutes 12] [--seeds 3] [--work FOLDER]
+python benchmarks/hiding.py [--only causal masked sts code] [--minutes 12] [--seeds 0 1 2] [--work FOLDER]
 
 causal, masked: a language model on H-imdb's reviews, judged on 2,500 others; counts of n-grams and of neighbours see
 the passages that the model has seen, or all. sts, code: SimCSE on sentences of the reviews, and docstrings to code;
 from the same network with the same tokenizer, untaught, or taught by masked language or retromae first. The weights
 of a contrastive run are those of its best look at dev, settings were chosen on dev, too. Minutes become steps by a
-short run, which wants an idle machine; with --work what was measured is kept, so that a run goes on where it ended.
+short run, which wants an idle machine; with --work what was measured is kept, so that a run goes on where it ended,
+and a study's seeds may be measured on several days: --before names the results with the others.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=12.0, help="of hiding, a row")
     parser.add_argument("--contrast-minutes", type=float, default=3.0)
     parser.add_argument("--looks", type=int, default=8, help="at dev, in a contrastive run")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--before", nargs="*", type=Path, default=[], help="results with other seeds of the same study")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--set", action="append", default=[], help="causal|masked|retromae|sts|code:path=value")
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")

@@ -595,6 +595,11 @@ class KnownTokens:
     end: int | None = None
     closing: str | None = None
 
+    @property
+    def kind(self) -> LanguageKind:
+        """What such an encoder learns to tell: tokens that are hidden, or the next one."""
+        return "causal" if self.causal else "masked"
+
 
 @runtime_checkable
 class PredictsTokens(GivesStates, Protocol):

@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from nearfar import registry
 from nearfar.abilities import NamedPrompts, TwoSided, named_prompts_of, prompts_of, reads, side
+from nearfar.compute.evaluating import evaluating
 from nearfar.contracts import Encoder, ForeignForm, Role
 from nearfar.encoders.pretrained.folder import is_pretrained, refuse_code
 from nearfar.encoders.pretrained.module_rows import encoder_spec
@@ -130,17 +131,10 @@ class Model:
         ranges = self._ranges(calibration, role, dim) if precision in BYTES else None
         empty = quantize(np.empty((0, dim), np.float32), precision, ranges)  # raises before any cell is encoded
         vectors = np.empty((len(cells), empty.shape[1]), empty.dtype)
-        module = cast("torch.nn.Module", self.encoder)
-        modes = [(layer, layer.training) for layer in module.modules()] if module.training else []
-        if modes:  # else the mode is not touched, so that several threads may embed in parallel
-            module.eval()
-        try:
+        with evaluating(self.encoder):
             for start in range(0, len(cells), batch_size):
                 part = shorten(self._unit(cells[start : start + batch_size], role, first + start), dim, first + start)
                 vectors[start : start + batch_size] = quantize(part, precision, ranges)
-        finally:
-            for layer, training in modes:  # each as it was: some may be frozen
-                layer.training = training
         return vectors
 
     def _ranges(self, calibration: Calibration, role: Role | None, dim: int) -> Ranges | None:

@@ -39,7 +39,7 @@ def _is_language_model(model: Model) -> bool:
     if not isinstance(encoder, PredictsTokens):
         return False
     try:
-        head = encoder.language_head("causal" if encoder.known_tokens().causal else "masked")
+        head = encoder.language_head(encoder.known_tokens().kind)
     except InputError:
         return False
     return model.folder is None or bool(head.trained)

@@ -15,8 +15,8 @@ import torch
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
 from nearfar.column import Ids, chunks
 from nearfar.compute.draws import Draws
+from nearfar.compute.evaluating import evaluating
 from nearfar.contracts import Metric, Predictions, TokenScores
-from nearfar.encoders.pretrained.completing import evaluating
 from nearfar.errors import InputError
 from nearfar.evaluation.causality import refuse_leak
 from nearfar.evaluation.report import about_model
@@ -117,7 +117,7 @@ def token_predictions(model: Embedder, task: Language) -> Predictions:
     store: Any = cast("Any", encoder).store(task.cells)
     if not np.array_equal(store.ids, tokens.ids) or len(known.special) != len(tokens.special):
         raise InputError(f"{task.name}: a model with another tokenizer has other tokens to tell; give one of the same")
-    head = encoder.language_head("causal" if known.causal else "masked")
+    head = encoder.language_head(known.kind)
     with evaluating(encoder, head):
         if known.causal:
             refuse_leak(encoder, head, store, known, task.name)

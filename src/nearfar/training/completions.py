@@ -12,8 +12,9 @@ from torch import Tensor
 
 from nearfar.abilities import HasHead, KnownTokens, PredictsTokens
 from nearfar.column import column_kind, take
+from nearfar.compute.evaluating import evaluating
 from nearfar.contracts import Positives
-from nearfar.encoders.pretrained.completing import continued, evaluating, filled, to_go_on_from
+from nearfar.encoders.pretrained.completing import continued, filled, to_go_on_from
 from nearfar.encoders.pretrained.language_head import LanguageHead
 
 TEXTS, LOOKED_AT = 3, 60  # shown, and how many are looked at for so many that are long enough
@@ -60,7 +61,7 @@ class Completions:
         with evaluating(self.encoder, self.head):
             texts = [self._continued(text, known) if known.causal else self._filled(text, known) for text in self.texts]
         found = [{"original": original, "written": written} for original, written in texts]
-        return {"kind": "causal" if known.causal else "masked", "texts": found}
+        return {"kind": known.kind, "texts": found}
 
     def _continued(self, text: str, known: KnownTokens) -> tuple[Pieces, Pieces]:
         beginning = _cut(text, BEGINNING)

@@ -12,6 +12,7 @@ import torch
 
 from nearfar.abilities import labels_of, picture_size, side
 from nearfar.column import Column, Ids, ListColumn, column_kind, content_ids, take
+from nearfar.compute.evaluating import evaluating
 from nearfar.contracts import Encoder, Positives, Predictions, Values
 from nearfar.data.picture_sets.split import drawn
 from nearfar.metrics.knn import Knn
@@ -106,11 +107,8 @@ class OnlineKnn:
     def __call__(self) -> dict[str, float]:
         """Return the share of hits by its name."""
         module = self.step.train_state.module
-        module.eval()
-        try:
+        with evaluating(module):
             vectors = {name: self._vectors(inputs) for name, inputs in self._inputs.items()}
-        finally:
-            module.train()
         name = next(iter(METRIC.meaning))
         hits = METRIC(self._task, Predictions(vectors))[name]
         return {name: float(np.mean(cast("Values", hits)))}

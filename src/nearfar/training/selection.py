@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nearfar.column import Ids
+from nearfar.compute.evaluating import evaluating
 from nearfar.compute.fp32_products import product
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Values
@@ -68,11 +69,8 @@ class ValidationRanks:
         """Return the reciprocal rank (q,) of each validation query; a tie with a negative counts against it."""
         module, trained = self.step.train_state.module, self.batch.trained
         assert trained is not None, "a loss has queries and keys"
-        module.eval()
-        try:
+        with evaluating(module):
             vectors = self._encode(trained)
-        finally:
-            module.train()
         sizes, positives = trained.sizes, self.step.positives
         views = dict(zip(sizes, torch.split(vectors.cpu(), list(sizes.values())), strict=True))
         queries = torch.cat([views[view] for view in positives.query_views if view in views])  # (n, d)

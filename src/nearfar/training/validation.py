@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch.nn.functional import normalize
 
+from nearfar.compute.evaluating import evaluating
 from nearfar.compute.fp32_products import product
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Positives
@@ -175,12 +176,9 @@ class HeldoutLoss:
         (no negatives, no grades).
         """
         module = self.step.train_state.module
-        module.eval()
-        try:
+        with evaluating(module):
             found = [self._measured(batch) for batch in self.batches]
             loss = sum(one for one, _ in found) / len(found) + self._objective()
-        finally:
-            module.train()
         rates = [of_batch for _, of_batch in found if of_batch]
         return loss, {name: sum(one[name] for one in rates) / len(rates) for name in (rates[0] if rates else ())}
 

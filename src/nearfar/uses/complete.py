@@ -9,7 +9,8 @@ import torch
 
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens, Truncates
 from nearfar.coerce import LARGEST, refuse_seed
-from nearfar.encoders.pretrained.completing import continued, evaluating, filled, to_go_on_from
+from nearfar.compute.evaluating import evaluating
+from nearfar.encoders.pretrained.completing import continued, filled, to_go_on_from
 from nearfar.errors import InputError
 from nearfar.model import Model
 
@@ -66,7 +67,7 @@ def complete(
     if not isinstance(encoder, PredictsTokens):
         raise InputError(f"{_name(model)}: {type(encoder).__name__} predicts no tokens; {_FIX}")
     known = encoder.known_tokens()
-    head = encoder.language_head("causal" if known.causal else "masked")
+    head = encoder.language_head(known.kind)
     if model.folder is not None and not head.trained:
         raise InputError(f"{_name(model)}: a model of vectors, whose folder has no head that predicts tokens; {_FIX}")
     if not text.strip():

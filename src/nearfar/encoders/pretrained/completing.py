@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
 from nearfar.encoders.reading.tokens import Tokens
-
-
-@contextmanager
-def evaluating(*modules: Any) -> Iterator[None]:
-    """Take modules out of training mode for a while; then each layer is in the mode in which it was."""
-    modes = [
-        (layer, layer.training) for module in modules if isinstance(module, nn.Module) for layer in module.modules()
-    ]
-    for layer, _ in modes:
-        layer.training = False
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 def to_go_on_from(encoder: PredictsTokens, known: KnownTokens, text: str) -> list[int]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from nearfar.column import Column, Ids, distinct_rows, exact_ids
+from nearfar.compute.evaluating import evaluating
 from nearfar.errors import NoVectorError
 from nearfar.storage.column_cache import cached_folder, memory_mapped
 
@@ -88,14 +89,11 @@ def _whole(vectors: Floats) -> npt.NDArray[np.float64]:
 def embedding(encoder: Any) -> Iterator[torch.device]:
     """Put an encoder in evaluation mode, and on a GPU if there is one, and both back afterwards; give the device."""
     module = cast("nn.Module", encoder)
-    modes = [(layer, layer.training) for layer in module.modules()]
     before = next((p.device for p in module.parameters()), torch.device("cpu"))
     device = torch.device("cuda") if torch.cuda.is_available() else before
     try:
-        with torch.no_grad():
-            module.eval().to(device)
+        with torch.no_grad(), evaluating(module):
+            module.to(device)
             yield device
     finally:
         module.to(before)
-        for layer, training in modes:  # each as it was: some may be frozen
-            layer.training = training
