@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nearfar.encoders.packed.last_rows import LAST_MIXING
+from nearfar.encoders.packed.last_rows import LAST_MIXING, PRE_NORM
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.transformer import Transformer
 from tests.encoders.tiny import CONFIGS, TEXTS, tiny
 
-OF_ROWS = ("bert", "roberta", "xlm-roberta", "distilbert")
+OF_ROWS = ("bert", "roberta", "xlm-roberta", "distilbert", "modernbert")
 
 
 def gradients(encoder: Transformer, states: Tensor) -> dict[str, Tensor]:
@@ -44,17 +44,19 @@ def test_states_at_places_are_those_of_all_with_their_gradients(kind: str, check
 def test_the_last_feed_forward_network_computes_the_places_alone(kind: str) -> None:
     encoder = tiny(kind).train()
     layers = backbone.layers(encoder.backbone)
-    assert type(layers[-1]).__name__ in LAST_MIXING
+    assert type(layers[-1]).__name__ in LAST_MIXING | PRE_NORM
     rows: list[int] = []
     for layer in layers:
         for name, module in layer.named_modules():
-            if isinstance(module, nn.Linear) and module.in_features == 32 and module.out_features == 48:
+            wide = isinstance(module, nn.Linear) and module.in_features == 32 and module.out_features in (48, 96)
+            if wide and "attn" not in name:
                 module.register_forward_hook(lambda _, given, __, n=name: rows.append(given[0].shape[1]))
     inputs = encoder.inputs(TEXTS)
     encoder.states_at(inputs, torch.tensor([5, 0, 9]))
-    assert rows == [len(inputs.ids), 3]
+    before = [len(inputs.ids)] * (len(layers) - 1)
+    assert rows == [*before, 3]
     encoder.states(inputs)
-    assert rows[2:] == [len(inputs.ids)] * 2, "nothing of it stays behind"
+    assert rows[len(layers) :] == [*before, len(inputs.ids)], "nothing of it stays behind"
 
 
 def test_no_place_and_no_text_give_no_state() -> None:
