@@ -36,7 +36,13 @@ HIDE: dict[str, list[str]] = {
 }
 CONTRAST = {
     "sts": ["simcse_scratch", "encoder.config=null", "encoder.max_length=64", "encoder.dropout=0.1"],
-    "code": ["finetune", "encoder.max_length=128", "training.validation=0", "training.batch_size=128"],
+    "code": [
+        "finetune",
+        "encoder.max_length=128",
+        "training.validation=0",
+        "training.batch_size=128",
+        "training.learning_rate=1e-3",
+    ],
 }
 
 
