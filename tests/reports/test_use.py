@@ -143,6 +143,15 @@ def test_only_what_works_is_named(folder: Path, tmp_path: Path) -> None:
     assert use_lines(tmp_path) == []
 
 
+def test_a_language_model_is_first_used_as_one() -> None:
+    form = ForeignForm("transformers", example='model = load("path/to/this/folder")', task="fill-mask")
+    found = examples("it's m", {"query": ["text"], "key": ["text"]}, [form], towers=False)
+    complete, code, train, python, _ = (example.code for example in found)
+    assert shlex.split(complete) == ["nearfar", "complete", "it's m", "the film was [MASK]"]
+    assert code == 'model = load("it\'s m")'
+    assert "encoder.model=it's m" in shlex.split(train) and python.startswith("import nearfar")
+
+
 def test_what_the_model_reads_is_in_its_description(folder: Path) -> None:
     described = json.loads((folder / "model" / "nearfar.json").read_text("utf-8"))
     assert described["sides"] == {"query": ["text"], "key": ["text"]} and described["towers"] is False

@@ -76,17 +76,24 @@ def examples(
         search = f"nearfar search {shlex.quote(folder)} PICTURES picture.jpg"
         found.append(Example("In a shell; PICTURES is a folder or an archive of pictures", search, "bash"))
     for form in forms:
-        if form.task:
-            text = "the film was [MASK]" if form.task == "fill-mask" else "The film was"
-            complete = f'nearfar complete {shlex.quote(folder)} "{text}"'
-            found.append(Example("In a shell, what it makes of a text", complete, "bash"))
-            code = form.example.replace('"path/to/this/folder"', path)
-            found.append(Example(f"With {form.tool}, equal logits", code))
-        elif form.tool != SENTENCE_TRANSFORMERS:
+        if not form.task and form.tool != SENTENCE_TRANSFORMERS:
             found.append(Example(f"With {form.tool}, equal vectors", form.example.strip()))
-        elif reads_texts(sides):
+        elif not form.task and reads_texts(sides):
             found.append(_of_sentence_transformers(path, towers))
-    return found
+    return [example for form in forms if form.task for example in _of_language(folder, form)] + found
+
+
+def _of_language(folder: str, form: ForeignForm) -> list[Example]:
+    """Return how a language model is used, and how vectors are made of it, which it was not trained for."""
+    model = shlex.quote(folder)
+    text = "the film was [MASK]" if form.task == "fill-mask" else "The film was"
+    code = form.example.replace('"path/to/this/folder"', json.dumps(folder, ensure_ascii=False))
+    train = f"nearfar train finetune data.path=pairs.jsonl {shlex.quote(f'encoder.model={folder}')} --out runs/f"
+    return [
+        Example("In a shell, what it makes of a text", f'nearfar complete {model} "{text}"', "bash"),
+        Example(f"With {form.tool}, equal logits", code),
+        Example("In a shell; pairs.jsonl holds pairs, which teach vectors of texts", train, "bash"),
+    ]
 
 
 def _of_sentence_transformers(path: str, towers: bool) -> Example:
