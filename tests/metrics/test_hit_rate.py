@@ -15,10 +15,11 @@ from nearfar.column import ListColumn
 from nearfar.contracts import Predictions, Sample
 from nearfar.encoders.dual import Dual
 from nearfar.errors import InputError
+from nearfar.evaluation.direction import key_to_query
 from nearfar.evaluation.evaluate import evaluate
 from nearfar.metrics.hit_rate import HitRate
 from nearfar.metrics.modality_gap import ModalityGap
-from nearfar.tasks import Retrieval, between_kinds, key_to_query
+from nearfar.tasks import Retrieval, between_kinds
 from nearfar.vectors.topk import topk
 from tests.encoders.known_vectors import BLUE, GREEN, RED, KnownTexts, MeanColours
 from tests.evaluation.models import retrieval

@@ -23,13 +23,14 @@ from nearfar.evaluation.baselines import (
     has_untrained_floor,
 )
 from nearfar.evaluation.choose import build_metric, metrics_of, task_for
+from nearfar.evaluation.direction import key_to_query
 from nearfar.evaluation.evaluate import evaluate, judged_start
 from nearfar.evaluation.intervals import LEAST_CLUSTERS
 from nearfar.evaluation.predictions import as_judged
 from nearfar.evaluation.report import Report
 from nearfar.evaluation.searched import Searching
 from nearfar.figures import NO_CLASSES
-from nearfar.tasks import Labels, Language, Retrieval, Task, key_to_query, kind_of_task
+from nearfar.tasks import Labels, Language, Retrieval, Task, kind_of_task
 from nearfar.vectors.embed import Embedder
 
 QUERY_TO_KEY, KEY_TO_QUERY = "query-to-key", "key-to-query"
