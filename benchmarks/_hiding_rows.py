@@ -56,8 +56,8 @@ class Rows:
 
     def _hidden(self, recipe: str, seed: int) -> Numbers:
         """Return a run of hiding of the minutes asked for."""
-        name = {"masked": "masked_language", "retromae": "retromae"}[recipe]
-        settings = [f"data.path={self.pile}", "data.heldout=0", *self.given.shared, *self.given.hide[recipe]]
+        name, own = {"masked": ("masked_language", "start"), "retromae": ("retromae", "retromae")}[recipe]
+        settings = [f"data.path={self.pile}", "data.heldout=0", *self.given.shared, *self.given.hide[own]]
         steps = self._steps(f"{recipe}-{self.study}", name, settings, self.given.minutes)
         seeds = [f"training.seed={seed}", f"encoder.seed={seed}"]
         out = str(self.work / f"{self.study}-{recipe}-{seed}")
@@ -65,7 +65,7 @@ class Rows:
         return self._once(f"{recipe}-{self.study}-{seed}", task)
 
     def _untaught(self, seed: int) -> str:
-        settings = [f"data.path={self.pile}", "data.heldout=0", *self.given.shared, *self.given.hide["masked"]]
+        settings = [f"data.path={self.pile}", "data.heldout=0", *self.given.shared, *self.given.hide["start"]]
         out = str(self.work / f"{self.study}-untaught-{seed}")
         task = {"part": "untaught", "recipe": "masked_language", "settings": [*settings, f"encoder.seed={seed}"]}
         return str(self._once(f"untaught-{self.study}-{seed}", {**task, "out": out})["model"])
@@ -98,39 +98,44 @@ def steps_of(script: str, name: str, recipe: str, settings: list[str], minutes: 
 
 
 def study(script: str, name: str, given: Any, work: Path) -> tuple[Numbers, list[Bound], Table]:
-    """Return what every row of a study gave, what was promised, and a table. Seeds of earlier results are read."""
+    """Return what every row of a study gave, what was promised, and a table.
+
+    What earlier results have of a row and seed is not measured again. A difference is that of the seeds of both rows.
+    """
     rows = Rows(script, name, given, work)
-    by_seed = {seed: each for path in given.before for seed, each in _kept(path, name).items()}
+    by_row: dict[str, dict[int, Values]] = {row: {} for row in ("floor", *given.rows)}
+    for path in given.before:
+        for row, seeds in json.loads(path.read_text(encoding="utf-8"))[name]["values"].items():
+            by_row.setdefault(row, {}).update({int(seed): np.asarray(values) for seed, values in seeds.items()})
+    by_row["floor"][0] = np.asarray(rows.values("floor", 0))
     for seed in given.seeds:
-        by_seed[seed] = {row: np.asarray(rows.values(row, seed)) for row in given.rows}
-    floor = np.asarray(rows.values("floor", 0))
-    found = {row: [by_seed[seed][row] for seed in sorted(by_seed)] for row in given.rows} | {"floor": [floor]}
+        for row in given.rows:
+            if seed not in by_row[row]:
+                by_row[row][seed] = np.asarray(rows.values(row, seed))
     figure = spearman if name == "sts" else np.mean
-    of_seeds = {row: [float(figure(v)) for v in found[row]] for row in ("floor", *given.rows)}
-    told = {row: {"value": float(np.mean(each)), "seeds": each} for row, each in of_seeds.items()}
-    differences = {
-        f"{first} minus {other}": difference(found[first], found[other], figure)
-        for first, other in (
-            *((MASKED, other) for other in (ALONE, LONGER, "masked")),
-            *((RETROMAE, other) for other in (ALONE, LONGER, MASKED, "retromae")),
-            *((ALONE, other) for other in ("untaught", "floor")),
-        )
-        if {first, other} <= found.keys()
+    of_seeds = {row: [float(figure(v)) for v in each.values()] for row, each in by_row.items() if each}
+    told = {
+        row: {"value": float(np.mean(each)), "by seed": dict(zip(by_row[row], each, strict=True))}
+        for row, each in of_seeds.items()
     }
+    differences = {}
+    for first, other in (
+        *((MASKED, other) for other in (ALONE, LONGER, "masked")),
+        *((RETROMAE, other) for other in (ALONE, LONGER, MASKED, "retromae")),
+        (ALONE, "untaught"),
+    ):
+        one, two = by_row.get(first, {}), by_row.get(other, {})
+        if both := sorted(one.keys() & two.keys()):
+            gap = difference([one[seed] for seed in both], [two[seed] for seed in both], figure)
+            differences[f"{first} minus {other}"] = {**gap, "seeds": both}
     bounds = []
     for other in (ALONE, LONGER):
         if (gap := differences.get(f"{MASKED} minus {other}")) is not None:
             bounds.append(bound(f"{TITLES[name]}: {MASKED} minus {other}", gap["value"], ASKED[name], least=True))
             bounds.append(bound("  lower end of the interval", gap["low"], 0.0, least=True))
-    values = {str(seed): {row: v.round(4).tolist() for row, v in each.items()} for seed, each in by_seed.items()}
-    about = {"rows": told, "differences": differences, "seeds": sorted(by_seed), "values": values}
+    values = {row: {seed: v.round(4).tolist() for seed, v in each.items()} for row, each in by_row.items()}
+    about = {"rows": told, "differences": differences, "values": values}
     return about, bounds, shown(name, told, differences)
-
-
-def _kept(path: Path, name: str) -> dict[int, dict[str, Values]]:
-    """Return what each row of the test got, by seed and row, as an earlier result has it."""
-    values = json.loads(path.read_text(encoding="utf-8"))[name]["values"]
-    return {int(seed): {row: np.asarray(v) for row, v in each.items()} for seed, each in values.items()}
 
 
 def spearman(values: Values) -> float:
@@ -157,7 +162,7 @@ def shown(name: str, told: Numbers, differences: Numbers) -> Table:
     for column in ("", "mean", "seeds"):
         table.add_column(column, justify="right" if column else "left")
     for row, each in told.items():
-        table.add_row(row, f"{each['value']:.3f}", " ".join(f"{v:.3f}" for v in each["seeds"]))
+        table.add_row(row, f"{each['value']:.3f}", " ".join(f"{v:.3f}" for v in each["by seed"].values()))
     for row, gap in differences.items():
         table.add_row(row, f"{gap['value']:+.3f}", f"[{gap['low']:+.3f}, {gap['high']:+.3f}]")
     return table

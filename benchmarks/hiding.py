@@ -7,7 +7,7 @@ the passages that the model has seen, or all. sts, code: SimCSE on sentences of 
 from the same network with the same tokenizer, untaught, or taught by masked language or retromae first. The weights
 of a contrastive run are those of its best look at dev, settings were chosen on dev, too. Minutes become steps by a
 short run, which wants an idle machine; with --work what was measured is kept, so that a run goes on where it ended,
-and a study's seeds may be measured on several days: --before names the results with the others.
+and --before names earlier results, of which a study takes what they have of its rows and seeds.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ MUON = ["training.optimizer=muon", "training.learning_rate=6e-3"]  # chosen on d
 HIDE: dict[str, list[str]] = {
     "causal": MUON,
     "masked": [*MUON, "objective.random=0", "objective.kept=0"],
+    "start": MUON,  # masked language before contrast: some hidden tokens are kept, so that shown ones are told, too
     "retromae": MUON,
 }
 CONTRAST = {
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--before", nargs="*", type=Path, default=[], help="results with other seeds of the same study")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
-    parser.add_argument("--set", action="append", default=[], help="causal|masked|retromae|sts|code:path=value")
+    parser.add_argument("--set", action="append", default=[], help="causal|masked|start|retromae|sts|code:path=value")
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the dated JSON")
