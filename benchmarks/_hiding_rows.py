@@ -130,9 +130,9 @@ def study(script: str, name: str, given: Any, work: Path) -> tuple[Numbers, list
             differences[f"{first} minus {other}"] = {**gap, "seeds": both}
     bounds = []
     for other in (ALONE, LONGER):
-        if (gap := differences.get(f"{MASKED} minus {other}")) is not None:
-            bounds.append(bound(f"{TITLES[name]}: {MASKED} minus {other}", gap["value"], ASKED[name], least=True))
-            bounds.append(bound("  lower end of the interval", gap["low"], 0.0, least=True))
+        if (found := differences.get(f"{MASKED} minus {other}")) is not None:
+            bounds.append(bound(f"{TITLES[name]}: {MASKED} minus {other}", found["value"], ASKED[name], least=True))
+            bounds.append(bound("  lower end of the interval", found["low"], 0.0, least=True))
     values = {row: {seed: v.round(4).tolist() for seed, v in each.items()} for row, each in by_row.items()}
     about = {"rows": told, "differences": differences, "values": values}
     return about, bounds, shown(name, told, differences)

@@ -12,11 +12,12 @@ import numpy as np
 from nearfar.column import Ids, ListColumn, take
 from nearfar.contracts import Predictions
 from nearfar.data.image_text import ImageText
+from nearfar.evaluation.direction import key_to_query
 from nearfar.evaluation.intervals import mean_intervals
 from nearfar.evaluation.predictions import predictions_of, ranked, role_of, text_side_of
 from nearfar.metrics.hit_rate import DEPTHS, HitRate
 from nearfar.metrics.zero_shot import ZeroShot
-from nearfar.tasks import Labels, Retrieval, key_to_query
+from nearfar.tasks import Labels, Retrieval
 from nearfar.vectors.embed import Embedder, embed_column
 
 CIFAR = "A-cifar10/cifar10-jpeg.tar.xz"
