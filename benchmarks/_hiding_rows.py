@@ -106,7 +106,7 @@ def study(script: str, name: str, given: Any, work: Path) -> tuple[Numbers, list
     by_row: dict[str, dict[int, Values]] = {row: {} for row in ("floor", *given.rows)}
     for path in given.before:
         for row, seeds in json.loads(path.read_text(encoding="utf-8"))[name]["values"].items():
-            by_row.setdefault(row, {}).update({int(seed): np.asarray(values) for seed, values in seeds.items()})
+            by_row.setdefault(row, {}).update({int(seed): _values(text) for seed, text in seeds.items()})
     by_row["floor"][0] = np.asarray(rows.values("floor", 0))
     for seed in given.seeds:
         for row in given.rows:
@@ -133,9 +133,19 @@ def study(script: str, name: str, given: Any, work: Path) -> tuple[Numbers, list
         if (found := differences.get(f"{MASKED} minus {other}")) is not None:
             bounds.append(bound(f"{TITLES[name]}: {MASKED} minus {other}", found["value"], ASKED[name], least=True))
             bounds.append(bound("  lower end of the interval", found["low"], 0.0, least=True))
-    values = {row: {seed: v.round(4).tolist() for seed, v in each.items()} for row, each in by_row.items()}
+    values = {row: {seed: _line(v) for seed, v in each.items()} for row, each in by_row.items() if each}
     about = {"rows": told, "differences": differences, "values": values}
     return about, bounds, shown(name, told, differences)
+
+
+def _line(values: Values) -> str:
+    """Return what each row of the test gets as a line of a result, which `_values` reads."""
+    return "; ".join(" ".join(f"{value:.4g}" for value in part) for part in np.atleast_2d(values))
+
+
+def _values(line: str) -> Values:
+    parts = np.array([part.split() for part in line.split(";")], np.float64)
+    return parts[0] if len(parts) == 1 else parts
 
 
 def spearman(values: Values) -> float:

@@ -26,7 +26,8 @@ class MaskedLanguage(nn.Module):
         share: of each text's tokens that are hidden: exactly round(share x tokens), at least one. 0.15 in BERT; 0.3
             or more teaches larger models more (Wettig et al. 2022, arXiv:2202.08005).
         random: of the hidden tokens, the share that becomes another token, drawn from all that are not special.
-        kept: of the hidden tokens, the share that stays as it is. With 0 of both every hidden token is [MASK].
+        kept: of the hidden tokens, the share that stays as it is. With 0 of both every hidden token is [MASK], and what
+            the encoder makes of a token that it sees is never asked for: a bad start for a contrastive run.
         whole_words: hide all tokens of a word or none; it needs a tokenizer that says where words begin (one of
             WordPiece or GPT-2, or encoder.keeps=words).
 
