@@ -80,10 +80,10 @@ def _language(part: str, given: argparse.Namespace, work: Path) -> tuple[dict[st
 
     recipe = RECIPES[part]
     settings = [f"data.path={reviews(given.data, work / 'imdb')}", "data.heldout=0", *given.shared, *given.hide[part]]
-    steps = steps_of(__file__, f"{part}-sts", recipe, settings, given.minutes, work)
+    steps = steps_of(__file__, f"language-{part}", recipe, settings, given.minutes, work)
     settings = [*settings, "training.seed=0", "encoder.seed=0", f"training.steps={steps}"]
-    task = {"part": "train", "recipe": recipe, "settings": settings, "out": str(work / f"sts-{part}-0")}
-    run = once(work, f"{part}-sts-0", task, partial(fresh, __file__, task))
+    task = {"part": "train", "recipe": recipe, "settings": settings, "out": str(work / f"language-{part}")}
+    run = once(work, f"language-{part}", task, partial(fresh, __file__, task))
     tell(f"{part}: {steps} steps, {run['seconds of fit']:.0f} s")
     task = {"part": part, "recipe": recipe, "settings": settings, "model": run["model"]}
     found = once(work, f"judged-{part}", task, partial(fresh, __file__, task))
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--contrast-minutes", type=float, default=3.0)
     parser.add_argument("--looks", type=int, default=8, help="at dev, in a contrastive run")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--before", nargs="*", type=Path, default=[], help="results with other seeds of the same study")
+    parser.add_argument("--before", nargs="*", type=Path, default=[], help="earlier results: their rows and seeds are not measured again")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--set", action="append", default=[], help="causal|masked|start|retromae|sts|code:path=value")
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")
