@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--contrast-minutes", type=float, default=3.0)
     parser.add_argument("--looks", type=int, default=8, help="at dev, in a contrastive run")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--before", nargs="*", type=Path, default=[], help="earlier results: their rows and seeds are not measured again")
+    parser.add_argument("--before", nargs="*", type=Path, default=[], help="earlier results to take up")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--set", action="append", default=[], help="causal|masked|start|retromae|sts|code:path=value")
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")
