@@ -33,6 +33,7 @@ training index
 mining evaluation
 audit
 recipes config reports
+results
 experiment
 uses lab bulk adapters
 serving

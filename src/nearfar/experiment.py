@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.abilities import DECIDED, notes_of
 from nearfar.errors import InputError
-from nearfar.storage.folders import json_safe, write_json, write_text
+from nearfar.results import run_facts, write_recipe, write_results
 from nearfar.storage.locks import run_folder
 
 if TYPE_CHECKING:
@@ -27,12 +24,6 @@ if TYPE_CHECKING:
     from nearfar.model import Model
     from nearfar.training.fit import Run
     from nearfar.vectors.embed import Embedder
-
-
-VERSIONS = ("nearfar", "torch", "numpy", "tokenizers", "datasets")
-BRIEF = (
-    *("task", "verdict", "metrics", "intervals", "baseline", "difference", "fusion", "fusion_difference", "protocol"),
-)
 
 
 @dataclass(frozen=True)
@@ -145,7 +136,7 @@ def run(
     numbers = by_pairs.plain(parts.training, len(parts.positives))
     whole: Recipe = plain({**resolved(recipe), "training": numbers})
     if first and (not resume or not (out / "recipe.yaml").exists()):
-        _write_recipe(out, whole)
+        write_recipe(out, whole)
         for stale in ("results.json", ROWS_FILE, "report.html"):  # of the run that is replaced
             (out / stale).unlink(missing_ok=True)
         remove_pictures(out)
@@ -180,13 +171,13 @@ def run(
     )
     if not first:
         return None
-    _write_recipe(out, whole)  # a resumed run may differ in settings that change no number
+    write_recipe(out, whole)  # a resumed run may differ in settings that change no number
     training = _about_training(parts, numbers) | ({} if done.selected is None else {"selected step": done.selected})
     searching = None if search is None else search(done.model)
     reports = {one.name: one.report(done.model, starts.get(one.name), training, searching) for one in judged}
     seconds = time.perf_counter() - began + done.seconds_before  # of all parts of a resumed run
     views, pictures = _views(parts)
-    facts = _facts(done, reports, parts.positives, seconds) | ({"views": views} if views else {})
+    facts = run_facts(done, reports, parts.positives, seconds) | ({"views": views} if views else {})
     write_results(done, reports, facts, pictures)
     return Experiment(done, reports, facts)
 
@@ -246,55 +237,3 @@ def _heldout(parts: RecipeParts, splits: Iterable[str]) -> Positives | None:
     except InputError as error:  # its rows are too few for such positives: training can do without
         warnings.warn(f"no held-out loss: {error}", stacklevel=2)
         return None
-
-
-def write_results(
-    run: Run, reports: dict[str, Report], facts: dict[str, Any], pictures: Mapping[str, bytes] | None = None
-) -> None:
-    """Write results.json, rows.json, the model card, the pictures and report.html into the run's folder.
-
-    pictures: by file, besides those of the reports.
-    """
-    from nearfar.evaluation.row_values import ROWS_FILE
-    from nearfar.reports.run import write_page
-    from nearfar.reports.sheets import write_pictures
-
-    brief = {split: {k: v for k, v in report.to_json().items() if k in BRIEF} for split, report in reports.items()}
-    run.model.notes |= {"metrics": facts.get("metrics", {}), "reports": json_safe(brief)}
-    run.model.describe(run.folder / "model")
-    write_json(run.folder / "results.json", facts)
-    kept = [one.rows.to_json() for of in reports.values() for one in (of, of.search) if one and one.rows]
-    write_text(run.folder / ROWS_FILE, json.dumps(json_safe({"tasks": kept}), ensure_ascii=False) + "\n")
-    write_pictures(
-        run.folder, {**(pictures or {}), **{k: v for one in reports.values() for k, v in one.pictures.items()}}
-    )
-    write_page(run.folder)
-
-
-def _write_recipe(folder: Path, whole: Recipe) -> None:
-    from nearfar.config import dumped
-
-    write_text(folder / "recipe.yaml", dumped(whole, {name: version(name) for name in VERSIONS}))
-
-
-def _facts(run: Run, reports: dict[str, Report], positives: Positives, seconds: float) -> dict[str, Any]:
-    from nearfar.training.by_pairs import unit_of
-
-    result: dict[str, Any] = {"metrics": dict(run.metrics)}  # where nothing is judged, the held-out loss
-    of_run = {
-        "run": str(run.folder),
-        "model": str(run.folder / "model"),
-        "pairs": len(positives),
-        "train_pairs_per_second": round(run.train_pairs_per_second, 1),
-        "peak_memory_mb": round(run.peak_memory_mb, 1),
-        "seconds": round(seconds, 2),
-        "warnings": run.warnings,
-        "unit": unit_of(positives),
-        **({"online": run.online} if run.online else {}),
-        **({DECIDED: said} if (said := notes_of(positives).get(DECIDED)) else {}),
-    }
-    for i, (name, report) in enumerate(reports.items()):
-        content = report.to_json()
-        taken = name in content or name in of_run  # a split may be called "metrics"
-        result |= content if i == 0 else {f"split {name}" if taken else name: content}
-    return result | of_run

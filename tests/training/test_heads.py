@@ -18,7 +18,8 @@ from nearfar.errors import InputError, Interrupted
 from nearfar.heads.mlp import Mlp
 from nearfar.losses.infonce import InfoNCE
 from nearfar.pairs import Pairs
-from nearfar.training.fit import Interrupts, fit
+from nearfar.training.fit import fit
+from nearfar.training.interrupts import Interrupts
 from nearfar.training.settings import Settings
 from nearfar.training.state import TrainState
 from nearfar.training.step import GradientStep

@@ -15,7 +15,7 @@ from torch import Tensor
 import nearfar as nf
 from nearfar.compute.ranks import Ranks
 from nearfar.errors import Interrupted
-from nearfar.training.fit import Interrupts
+from nearfar.training.interrupts import Interrupts
 from tests.training.runs import in_ranks
 from tests.training.test_heads import _stop_at
 from tests.training.test_log import lines

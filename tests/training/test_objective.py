@@ -20,7 +20,8 @@ from nearfar.pairs import Pairs
 from nearfar.positives.unpaired import Unpaired
 from nearfar.training.batches import HIDING, PreparedBatch, StackedInputs
 from nearfar.training.encode import RowEncoder
-from nearfar.training.fit import Interrupts, fit
+from nearfar.training.fit import fit
+from nearfar.training.interrupts import Interrupts
 from nearfar.training.objective_terms import ObjectiveTerms
 from nearfar.training.order import Sampler
 from nearfar.training.settings import Settings

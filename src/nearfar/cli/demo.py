@@ -41,7 +41,7 @@ def command(
     reserve_run(out, allowed=True)
     import time
 
-    from nearfar import config, experiment
+    from nearfar import config, experiment, results
     from nearfar.evaluation.index_search import IndexSearch
 
     began = time.perf_counter()
@@ -67,7 +67,7 @@ def command(
             return
         searches = _searches(out / "index", done.model)
     done.facts.update(index=str(out / "index"), searches=searches, seconds=round(time.perf_counter() - began, 2))
-    experiment.write_results(done.run, done.reports, done.facts)
+    results.write_results(done.run, done.reports, done.facts)
     emit(done.facts, as_json, lambda: _show(done, searches))
 
 

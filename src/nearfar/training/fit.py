@@ -1,39 +1,36 @@
-"""The training loop, `fit`: data, state and what happens in and between steps, and the signals that stop it."""
+"""The training loop, `fit`: data, state, and what happens in and between steps."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 from nearfar import registry
-from nearfar.abilities import augmented_views, keep_learnt, prepare, prepare_batches, store_at, with_aliases
+from nearfar.abilities import keep_learnt, prepare, store_at, with_aliases
 from nearfar.compute import hardware
 from nearfar.compute.ranks import Ranks
-from nearfar.contracts import Encoder, Head, Loss, Objective, Positives, Store
+from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
 from nearfar.errors import Interrupted
 from nearfar.model import Model
-from nearfar.sides import prepare_sides, side_of
 from nearfar.storage.locks import run_folder
 from nearfar.text.alike import aliases_of
-from nearfar.text.prompts import prompted
 from nearfar.training.batch_statistics import synchronised
 from nearfar.training.batches import BatchReader
 from nearfar.training.by_pairs import auto_settings, too_short, unit_of, without_auto
 from nearfar.training.checkpoint import Checkpointer
 from nearfar.training.identity import may_grow, run_identity
+from nearfar.training.inputs import prepare_data
+from nearfar.training.interrupts import Interrupts
 from nearfar.training.log import RunLogger, RunPlan
-from nearfar.training.mixture import mix, parts_of
+from nearfar.training.mixture import mix
 from nearfar.training.objective_terms import hidden_views
 from nearfar.training.online_knn import OnlineKnn
 from nearfar.training.refresh import Miner, NegativeRefresh, refuse_unminable
@@ -141,7 +138,7 @@ def fit(
     with ExitStack() as stack:
         ranks.on_first_rank(lambda: stack.enter_context(run_folder(folder, allowed=resume or overwrite)))
         # Data: the inputs of every view, and the examples of every step.
-        stores = _prepare_data(encoder, positives, heldout, before, device, ranks)
+        stores = prepare_data(encoder, positives, heldout, before, device, ranks)
         aliases = aliases_of(encoder, positives)
         positives = with_aliases(positives, aliases)
         trained_rows = TrainedRows.of(positives, encoder, training, aliases)
@@ -222,62 +219,6 @@ def fit(
         memory, earlier = hardware.peak_memory_mb(), checkpointer.seconds_before
         of_knn = {**online.last, **online.of} if online is not None and online.last else {}
         return Run(model, metrics, folder, speed, memory, seconds, logger.warnings, earlier, selected, of_knn)
-
-
-class Interrupts:
-    """While open, it notes the first SIGINT or SIGTERM in `caught`; a second one raises `KeyboardInterrupt`."""
-
-    def __init__(self) -> None:
-        self.caught: str | None = None
-        self._handlers: dict[int, Any] = {}  # those of before, by signal
-
-    def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():  # Python lets no other thread handle signals
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.caught is not None:
-            raise KeyboardInterrupt
-        self.caught = signal.Signals(number).name
-
-    def on_any_rank(self, ranks: Ranks) -> str | None:
-        """Return the name of a signal that any rank has caught, so that all stop after the same step."""
-        number = ranks.all_reduce_max(0 if self.caught is None else signal.Signals[self.caught].value)
-        return signal.Signals(number).name if number else None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by no Python code
-
-
-def _prepare_data(
-    encoder: Encoder,
-    positives: Positives,
-    heldout: Positives | Sequence[Positives] | None,
-    before: Callable[[Model], None] | None,
-    device: torch.device,
-    ranks: Ranks,
-) -> dict[str, Store]:
-    """Return the inputs of every view, of positives that are prepared with the encoder; let `before` see it."""
-    late = [part for one in (positives, heldout) if one is not None for part in parts_of(one)]
-    ranks.first_rank_first(lambda: prepare_batches(*late))  # by the encoder before training
-    stores = ranks.first_rank_first(lambda: _prepare_stores(encoder, positives))
-    if before is not None:
-        cast("torch.nn.Module", encoder).to(device)  # where it is trained, too
-        ranks.on_first_rank(lambda: before(Model(encoder)))
-    return stores
-
-
-def _prepare_stores(encoder: Encoder, positives: Positives) -> dict[str, Store]:
-    """Let the encoder learn its tokenizer, and return the inputs of every view that is read unchanged."""
-    prepare_sides(encoder, positives)
-    augmented = augmented_views(positives)  # made into inputs by each step, which changes them
-    unchanged = [view for view in positives.views if view not in augmented]
-    return {view: side_of(encoder, positives, view).store(prompted(encoder, positives, view)) for view in unchanged}
 
 
 def _initial_state(trained: Trained, settings: Settings, device: torch.device, ranks: Ranks) -> TrainState:
