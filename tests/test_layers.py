@@ -43,7 +43,7 @@ nearfar
 LAYER = {package: layer for layer, packages in enumerate(LAYERS.strip().splitlines()) for package in packages.split()}
 SAME_LAYER = {  # who may import whom on one layer, and why
     ("config", "recipes"): "a recipe is read before its parts are built",
-    ("objectives", "losses"): "telling a token among all is the losses' engine over a vocabulary",
+    ("objectives", "losses"): "predicting a token among all is the losses' engine over a vocabulary",
 }
 PARTS = (
     "data",

@@ -46,23 +46,23 @@ def test_the_loss_is_that_of_each_text_by_itself(pooling: str) -> None:
     terms = objective(encoder, changed, targets)
     masked = MaskedLanguage(encoder, share=0.3)
     masked.prepare(encoder)
-    light = masked(encoder, *masked.hide(inputs, draws()))
+    of_encoder = masked(encoder, *masked.hide(inputs, draws()))
     vectors = encoder(changed)
     total, count, head = 0.0, 0, objective.head
     decoder: Any = objective.decoder
     table = encoder.backbone.get_input_embeddings().weight  # type: ignore[operator]
     for i in range(N):
         first, last = int(inputs.offsets[i]), int(inputs.offsets[i + 1])
-        embedded = table[targets.ids[first:last]]
+        embedded = table[targets.decoder_ids[first:last]]
         x = torch.cat([vectors[i : i + 1], embedded]) + decoder.places.weight[: last - first + 1]
         out = decoder.layer(decoder.norm(x)[None])[0, 1:]
-        for place, token in zip(targets.heavy.places.tolist(), targets.heavy.tokens, strict=True):
+        for place, token in zip(targets.decoder.places.tolist(), targets.decoder.tokens, strict=True):
             if first <= place < last:
                 logits = linear(head(out[place - first][None]), head.weight, head.bias).double()
                 total += float(cross_entropy(logits, token[None]).detach())
                 count += 1
-    assert terms.count == light.count + count
-    assert float(terms.total.detach()) == pytest.approx(float(light.total.detach()) + total, rel=1e-5)
+    assert terms.count == of_encoder.count + count
+    assert float(terms.total.detach()) == pytest.approx(float(of_encoder.total.detach()) + total, rel=1e-5)
 
 
 def test_shares_are_exact_and_drawn_apart() -> None:
@@ -70,13 +70,14 @@ def test_shares_are_exact_and_drawn_apart() -> None:
     objective, inputs = prepared(encoder, share=0.2, decoder_share=0.7), encoder.inputs(TEXTS[:N])
     changed, targets = objective.hide(inputs, draws())
     lengths = inputs.costs()
-    for found, share in ((targets.light, 0.2), (targets.heavy, 0.7)):
+    for found, share in ((targets.encoder, 0.2), (targets.decoder, 0.7)):
         counts = np.bincount(np.searchsorted(inputs.offsets, found.places.numpy(), side="right") - 1, minlength=N)
         assert counts.tolist() == [max(1, round(share * (length - 2))) for length in lengths.tolist()]
-    assert set(targets.ids[targets.heavy.places].tolist()) == {encoder.known_tokens().mask}
-    light, heavy = set(targets.light.places.tolist()), set(targets.heavy.places.tolist())
-    assert 0.5 < len(light & heavy) / len(light) < 0.95, "independent: about 0.7 of the light are heavy, too"
-    assert not torch.equal(changed.ids, targets.ids)
+    assert set(targets.decoder_ids[targets.decoder.places].tolist()) == {encoder.known_tokens().mask}
+    of_encoder, of_decoder = set(targets.encoder.places.tolist()), set(targets.decoder.places.tolist())
+    both = len(of_encoder & of_decoder)
+    assert 0.5 < both / len(of_encoder) < 0.95, "independent: about 0.7 of the encoder's are the decoder's, too"
+    assert not torch.equal(changed.ids, targets.decoder_ids)
 
 
 def test_a_gradient_reaches_the_encoder_through_the_vector_alone() -> None:
@@ -85,7 +86,7 @@ def test_a_gradient_reaches_the_encoder_through_the_vector_alone() -> None:
     _, targets = objective.hide(inputs, draws())
     decoder: Any = objective.decoder
     lengths = torch.from_numpy(inputs.costs())
-    embedded = objective.head.weight[targets.ids].detach()
+    embedded = objective.head.weight[targets.decoder_ids].detach()
     vectors = torch.randn(N, encoder.dim, requires_grad=True)
     out = decoder(vectors, embedded, lengths)
     out[: int(inputs.offsets[1])].sum().backward()  # the first text

@@ -11,9 +11,8 @@ from nearfar.abilities import HasMaxLength, PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.errors import InputError
-from nearfar.objectives.hiding.masking import HiddenTargets
 from nearfar.objectives.hiding.next_tokens import next_tokens
-from nearfar.objectives.hiding.telling import cross_entropy_of, refuse_no_tokens
+from nearfar.objectives.hiding.token_targets import TokenTargets, refuse_no_tokens, token_terms
 
 
 class CausalLanguage(nn.Module):
@@ -58,12 +57,12 @@ class CausalLanguage(nn.Module):
             self.head, self.end = head, known.end
             self.longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
 
-    def hide(self, inputs: Any, draws: Draws) -> tuple[Any, HiddenTargets]:  # noqa: ARG002  nothing is drawn
+    def hide(self, inputs: Any, draws: Draws) -> tuple[Any, TokenTargets]:  # noqa: ARG002  nothing is drawn
         """Return the texts as they are: what comes next is hidden by the encoder, which looks back alone."""
         ids: Tensor = inputs.ids
         lengths = torch.from_numpy(inputs.costs()).to(ids.device)
-        return inputs, HiddenTargets(*next_tokens(ids, lengths, self.end, self.longest))
+        return inputs, TokenTargets(*next_tokens(ids, lengths, self.end, self.longest))
 
-    def forward(self, encoder: PredictsTokens, inputs: Any, targets: HiddenTargets) -> Terms:
+    def forward(self, encoder: PredictsTokens, inputs: Any, targets: TokenTargets) -> Terms:
         """Return the summed cross-entropy of the next tokens, and their number."""
-        return cross_entropy_of(encoder, self.head, inputs, targets)
+        return token_terms(encoder, self.head, inputs, targets)

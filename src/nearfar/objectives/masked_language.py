@@ -9,8 +9,8 @@ from torch import nn
 from nearfar.abilities import PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
-from nearfar.objectives.hiding.masking import HiddenTargets, Masking
-from nearfar.objectives.hiding.telling import cross_entropy_of, refuse_no_tokens
+from nearfar.objectives.hiding.masking import Masking
+from nearfar.objectives.hiding.token_targets import TokenTargets, refuse_no_tokens, token_terms
 
 
 class MaskedLanguage(nn.Module):
@@ -62,10 +62,10 @@ class MaskedLanguage(nn.Module):
             self.masking.learn(encoder.known_tokens())
             self.head = encoder.language_head("masked")
 
-    def hide(self, inputs: Any, draws: Draws) -> tuple[Any, HiddenTargets]:
+    def hide(self, inputs: Any, draws: Draws) -> tuple[Any, TokenTargets]:
         """Return texts as tokens with some of them hidden, and what was hidden."""
         return self.masking.hide(inputs, draws)
 
-    def forward(self, encoder: PredictsTokens, inputs: Any, targets: HiddenTargets) -> Terms:
+    def forward(self, encoder: PredictsTokens, inputs: Any, targets: TokenTargets) -> Terms:
         """Return the summed cross-entropy of the hidden tokens, and their number."""
-        return cross_entropy_of(encoder, self.head, inputs, targets)
+        return token_terms(encoder, self.head, inputs, targets)

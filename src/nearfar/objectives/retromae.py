@@ -1,33 +1,32 @@
-"""RetroMAE: hide through the vector. A weak decoder must tell what was hidden from the vector of the text."""
+"""RetroMAE: a weak decoder must predict hidden tokens from the vector of the text."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import embedding
 
 from nearfar.abilities import HasMaxLength, PoolsStates, PredictsTokens
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.errors import InputError
-from nearfar.losses.tiled.token_cross_entropy import token_cross_entropy
 from nearfar.objectives.hiding.masking import LANES, Masking
-from nearfar.objectives.hiding.one_layer_decoder import OneLayerDecoder, ReconstructionTargets
-from nearfar.objectives.hiding.telling import refuse_no_tokens
+from nearfar.objectives.hiding.one_layer_decoder import OneLayerDecoder
+from nearfar.objectives.hiding.token_targets import ReconstructionTargets, refuse_no_tokens, summed_cross_entropy
 
 WITHOUT_LIMIT = 512  # tokens of a text, of an encoder that says no maximum
 
 
 class RetroMae(nn.Module):
-    """The mean of -log p(token) over hidden tokens, told by the encoder, and by a decoder from the vector of the text.
+    """The mean of -log p(token) over hidden tokens, those of the encoder and those of a decoder that gets the vector.
 
-    (Xiao et al. 2022, arXiv:2205.12035.) The encoder reads the text with a light share of its tokens hidden, and tells
-    them as masked_language does. A decoder of one layer gets the pooled vector of that text and its tokens with a heavy
-    share hidden, drawn anew, and tells those: what the few tokens left do not say must be in the vector. It is the
-    paper's basic decoding; the enhanced one, in which each place sees other tokens, is not here. Both use one head and
-    one table of tokens. The decoder is trained and stays in the checkpoints.
+    (Xiao et al. 2022, arXiv:2205.12035.) The encoder reads the text with a small share of its tokens hidden, and
+    predicts them as masked_language does. A decoder of one layer gets the pooled vector of that text and its tokens
+    with a large share hidden, drawn anew, and predicts those: what the few tokens left do not say must be in the
+    vector. It is the paper's basic decoding; the enhanced one, in which each place sees other tokens, is not here. Both
+    use one head and one table of tokens. The decoder is trained and stays in the checkpoints.
 
     Args:
         encoder: a `transformer` whose tokens see both sides, with one pooling (mean or cls).
@@ -66,8 +65,8 @@ class RetroMae(nn.Module):
             raise InputError(f"objective.decoder_heads must be at least 1, it is {decoder_heads}")
         self.share, self.decoder_share, self.random, self.kept = share, decoder_share, random, kept
         self.whole_words, self.decoder_heads = whole_words, decoder_heads
-        self.light = Masking(share, random, kept, whole_words=whole_words)
-        self.heavy = Masking(decoder_share, 0.0, 0.0, whole_words=False, name="decoder_share")
+        self.encoder_masking = Masking(share, random, kept, whole_words=whole_words)
+        self.decoder_masking = Masking(decoder_share, 0.0, 0.0, whole_words=False, name="decoder_share")
         self.head: Any = None  # the encoder's, made when it has read the data
         self.decoder: OneLayerDecoder | None = None
 
@@ -76,8 +75,8 @@ class RetroMae(nn.Module):
         if self.head is not None:
             return
         known, head = encoder.known_tokens(), encoder.language_head("masked")
-        self.light.learn(known)
-        self.heavy.learn(known)
+        self.encoder_masking.learn(known)
+        self.decoder_masking.learn(known)
         width, dim = head.weight.shape[1], int(encoder.dim)  # type: ignore[attr-defined]
         if dim != width:
             raise InputError(
@@ -91,24 +90,21 @@ class RetroMae(nn.Module):
         self.head = head
 
     def hide(self, inputs: Any, draws: Draws) -> tuple[Any, ReconstructionTargets]:
-        """Return texts as tokens with some hidden, and what the encoder and the decoder are to tell."""
-        changed, light = self.light.hide(inputs, draws)
-        left, heavy = self.heavy.hide(inputs, draws, first_lane=LANES)
-        return changed, ReconstructionTargets(light, left.ids, heavy)
+        """Return texts as tokens with some hidden, and what the encoder and the decoder are to predict."""
+        of_encoder, encoder_targets = self.encoder_masking.hide(inputs, draws)
+        of_decoder, decoder_targets = self.decoder_masking.hide(inputs, draws, first_lane=LANES)
+        return of_encoder, ReconstructionTargets(encoder_targets, of_decoder.ids, decoder_targets)
 
     def forward(self, encoder: Any, inputs: Any, targets: ReconstructionTargets) -> Terms:
-        """Return the summed cross-entropy of all tokens told, by both, and their number."""
+        """Return the summed cross-entropy of all target tokens, of the encoder and the decoder, and their number."""
         assert self.decoder is not None
         states = encoder.states(inputs)
-        count = len(targets.light.places) + len(targets.heavy.places)
+        count = len(targets.encoder.places) + len(targets.decoder.places)
         if not count:
             return Terms(states.values.sum(), 0)
-        lengths = torch.from_numpy(inputs.costs()).to(targets.ids.device)
-        embedded = embedding(targets.ids, self.head.weight)  # (t, d)
+        lengths = torch.from_numpy(inputs.costs()).to(targets.decoder_ids.device)
+        embedded = embedding(targets.decoder_ids, self.head.weight)  # (t, d)
         decoded = self.decoder(encoder.pooled(states), embedded, lengths)  # (t, d)
-        light = self._loss(states.values[targets.light.places], targets.light.tokens)
-        heavy = self._loss(decoded[targets.heavy.places], targets.heavy.tokens)
-        return Terms(light + heavy, count)
-
-    def _loss(self, states: Tensor, tokens: Tensor) -> Tensor:
-        return token_cross_entropy(self.head(states), self.head.weight, tokens, self.head.bias)
+        of_encoder = summed_cross_entropy(self.head, states.values[targets.encoder.places], targets.encoder.tokens)
+        of_decoder = summed_cross_entropy(self.head, decoded[targets.decoder.places], targets.decoder.tokens)
+        return Terms(of_encoder + of_decoder, count)

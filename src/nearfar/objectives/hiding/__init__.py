@@ -1,1 +1,1 @@
-"""How objectives over texts choose what is hidden, and what the output layer costs."""
+"""How objectives over texts hide tokens, and the loss of predicting them."""

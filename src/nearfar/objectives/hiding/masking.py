@@ -1,8 +1,8 @@
-"""Hidden tokens: which tokens of a text may be hidden, what stands in their place, and what stood there."""
+"""Masking: which tokens of a text may be hidden, what stands in their place, and what stood there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,16 +12,9 @@ from nearfar.abilities import KnownTokens
 from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
 from nearfar.objectives.hiding.choose import chosen_tokens
+from nearfar.objectives.hiding.token_targets import TokenTargets
 
 CHOICE, KIND, REPLACEMENT, LANES = 0, 1, 2, 3  # lanes of the draws: which tokens, what becomes of each, another token
-
-
-@dataclass(frozen=True)
-class HiddenTargets:
-    """What was hidden in some texts: the places (h,) among all their tokens, and the tokens (h,) that stood there."""
-
-    places: Tensor
-    tokens: Tensor
 
 
 class Masking(nn.Module):
@@ -69,7 +62,7 @@ class Masking(nn.Module):
             raise InputError("objective: every token of the tokenizer is special, so there is none to hide")
         self.continues = torch.from_numpy(known.continues) if self.whole_words and known.continues is not None else None
 
-    def hide(self, inputs: Any, draws: Draws, first_lane: int = 0) -> tuple[Any, HiddenTargets]:
+    def hide(self, inputs: Any, draws: Draws, first_lane: int = 0) -> tuple[Any, TokenTargets]:
         """Return texts as tokens with some of them hidden, and what was hidden. first_lane: of three of the draws."""
         ids: Tensor = inputs.ids  # (t,)
         lengths = torch.from_numpy(inputs.costs()).to(ids.device)  # (n,)
@@ -84,4 +77,4 @@ class Masking(nn.Module):
         other = self.ordinary[draws.integers(longest, len(self.ordinary), lane=first_lane + REPLACEMENT)[at]]
         masked = torch.where(kind < 1 - self.random - self.kept, torch.full_like(other, self.mask), other)
         new = torch.where(kind < 1 - self.kept, masked, ids[places])
-        return replace(inputs, ids=ids.index_put((places,), new)), HiddenTargets(places, ids[places])
+        return replace(inputs, ids=ids.index_put((places,), new)), TokenTargets(places, ids[places])

@@ -1,29 +1,17 @@
-"""A decoder of one layer, which tells hidden tokens from the vector of a text and the few tokens that are left."""
+"""A decoder of one layer, which predicts hidden tokens from the vector of a text and the few tokens that are left."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nearfar.objectives.hiding.masking import HiddenTargets
-
-
-@dataclass(frozen=True)
-class ReconstructionTargets:
-    """What is told of some texts twice: by the encoder (light), and by the decoder from `ids` (t,) (heavy)."""
-
-    light: HiddenTargets
-    ids: Tensor
-    heavy: HiddenTargets
-
 
 class OneLayerDecoder(nn.Module):
     """One layer of a transformer over (the vector of a text, the embeddings of its tokens), each text by itself.
 
-    It is so weak that what it tells of hidden tokens must come from the vector. width: of vectors and embeddings.
+    It is so weak that what it knows of hidden tokens must come from the vector. width: of vectors and embeddings.
     longest: tokens of a text. heads: of attention.
     """
 
