@@ -51,8 +51,8 @@ class LanguageHead(nn.Module):
         states = torch.randn(3, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
         model.eval()
         with torch.no_grad():
-            logits = self._run(states)
-        _set(model, self.place, _Through())
+            logits = self(states)
+        model.set_submodule(self.place, nn.Identity())  # from here on `forward` ends below the output layer
         # Where the family holds the bias beside the output layer, too (BERT), it is registered there already.
         held = [name for name, parameter in model.named_parameters() if parameter is output.bias]
         self.held_bias = held[0] if held else None
@@ -105,9 +105,6 @@ class LanguageHead(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return what the output layer takes, (n, d), of hidden states (n, width)."""
-        return self._run(states)
-
-    def _run(self, states: Tensor) -> Tensor:
         out: Tensor = self.model(inputs_embeds=states[None]).logits[0]
         return out
 
@@ -129,7 +126,7 @@ class LanguageHead(nn.Module):
         table = backbone.get_input_embeddings().weight if self.own_weight is None else self.own_weight
         output = nn.Linear(table.shape[1], table.shape[0], bias=self.bias is not None, device="meta")
         output.weight, output.bias = cast("nn.Parameter", table), cast("nn.Parameter", self.bias)
-        _set(model, self.place, output)
+        model.set_submodule(self.place, output)
         setattr(model, model.base_model_prefix, backbone)
         model.config = backbone.config
         return model
@@ -172,8 +169,8 @@ def language_forms(encoder: Any) -> list[ForeignForm]:
         f"from transformers import {name}, AutoTokenizer",
         "",
         f"tokenizer = AutoTokenizer.from_pretrained({path})",
+        f"model = {name}.from_pretrained({path})",
     ]
-    lines.append(f"model = {name}.from_pretrained({path})")
     if kinds[-1] == "causal":
         lines.append('written = model.generate(**tokenizer("The", return_tensors="pt"))')
     else:
@@ -196,17 +193,3 @@ class _Given(nn.Module):
         from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
-
-
-class _Through(nn.Module):
-    """In the place of an output layer: returns what that is given."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x."""
-        return x
-
-
-def _set(model: nn.Module, place: str, module: nn.Module) -> None:
-    """Replace a module by its name."""
-    parent, _, name = place.rpartition(".")
-    setattr(model.get_submodule(parent), name, module)
