@@ -597,7 +597,7 @@ class KnownTokens:
 
     @property
     def kind(self) -> LanguageKind:
-        """What such an encoder learns to tell: tokens that are hidden, or the next one."""
+        """What such an encoder learns to predict: tokens that are hidden, or the next one."""
         return "causal" if self.causal else "masked"
 
 
@@ -613,7 +613,7 @@ class PredictsTokens(GivesStates, Protocol):
         """Return what is known of each token."""
         ...
 
-    def written(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """Return token ids as the text that they stand for, without special tokens."""
         ...
 

@@ -153,7 +153,7 @@ def test_what_a_new_tokenizer_keeps(keeps: Any) -> None:
     assert known.end == (None if behind else tokenizer.tokenizer.eos_token_id)
     assert known.mask == tokenizer.tokenizer.mask_token_id
     assert known.special.sum() == 4
-    written = encoder.written(ids)
+    written = encoder.decode(ids)
     if keeps == "letters":
         assert known.continues is None
         return

@@ -170,7 +170,7 @@ def test_a_report_has_bits_per_byte_of_all_of_the_text() -> None:
     assert set(report.baseline["token-frequency"]) == set(report.metrics)
     cut = Language("cut", ListColumn("text", [" ".join(TEXTS)]), ListColumn("text", TEXTS), np.arange(1))
     read: Any = tokenised(model, cut, 0).tokens
-    assert read.text_bytes == len(encoder.written(read.ids.tolist()).encode()) < len(" ".join(TEXTS))
+    assert read.text_bytes == len(encoder.decode(read.ids.tolist()).encode()) < len(" ".join(TEXTS))
     whole = tokenised(model, task, 0)
     scores = TokenFrequencyFloor()(whole, 0).next_tokens
     assert scores is not None

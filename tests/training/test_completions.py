@@ -73,11 +73,11 @@ def test_hidden_tokens_are_filled_in_with_the_likeliest_ones() -> None:
         logits[:, torch.from_numpy(special)] = -torch.inf
         answers = [int(logits[place].argmax()) if place in places else token for place, token in enumerate(ids)]
         assert len(places) > 2
-        assert "".join(part for part, _ in text["written"]) == encoder.written(answers)
-        assert "".join(part for part, _ in text["original"]) == encoder.written(ids)
+        assert "".join(part for part, _ in text["written"]) == encoder.decode(answers)
+        assert "".join(part for part, _ in text["original"]) == encoder.decode(ids)
         assert [hidden for _, hidden in text["original"]] == [hidden for _, hidden in text["written"]]
         shown = [part.strip() for part, hidden in text["original"] if hidden]
-        assert shown == [encoder.written([ids[place]]).strip() for place in places]
+        assert shown == [encoder.decode([ids[place]]).strip() for place in places]
 
 
 def test_there_are_none_without_texts_or_a_language_head() -> None:

@@ -292,9 +292,9 @@ class Transformer(nn.Module):
         """Return what is known of each token."""
         return known_tokens(self._required_tokenizer().tokenizer, self.backbone)
 
-    def written(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """Return token ids as the text that they stand for, without special tokens."""
-        return self._required_tokenizer().written(ids)
+        return self._required_tokenizer().decode(ids)
 
     def language_head(self, kind: LanguageKind) -> LanguageHead:
         """Return the layers that predict tokens: those of the folder, or new ones; always the same module."""

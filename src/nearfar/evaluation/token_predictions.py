@@ -70,7 +70,7 @@ def _bytes(encoder: PredictsTokens, task: Language, ids: Ids, offsets: Ids) -> i
     total, row = 0, 0
     for cells in chunks(task.cells):
         for text in cells:
-            written = encoder.written(ids[offsets[row] : offsets[row + 1]].tolist())
+            written = encoder.decode(ids[offsets[row] : offsets[row + 1]].tolist())
             if not text.strip().startswith(written.strip("\ufffd")):  # it may be cut within a character
                 return None
             total, row = total + len(written.encode()), row + 1

@@ -14,7 +14,7 @@ from nearfar.abilities import HasHead, KnownTokens, PredictsTokens
 from nearfar.column import column_kind, take
 from nearfar.compute.evaluating import evaluating
 from nearfar.contracts import Positives
-from nearfar.encoders.pretrained.completing import continued, filled, to_go_on_from
+from nearfar.encoders.pretrained.completing import beginning_ids, generated, mask_probabilities
 from nearfar.encoders.pretrained.language_head import LanguageHead
 
 TEXTS, LOOKED_AT = 3, 60  # shown, and how many are looked at for so many that are long enough
@@ -65,9 +65,9 @@ class Completions:
 
     def _continued(self, text: str, known: KnownTokens) -> tuple[Pieces, Pieces]:
         beginning = _cut(text, BEGINNING)
-        ids = to_go_on_from(self.encoder, known, beginning)
-        whole, _ = continued(self.encoder, self.head, known, ids, TOKENS)
-        written = self.encoder.written(whole)[len(self.encoder.written(ids)) :]
+        ids = beginning_ids(self.encoder, known, beginning)
+        whole, _ = generated(self.encoder, self.head, known, ids, TOKENS)
+        written = self.encoder.decode(whole)[len(self.encoder.decode(ids)) :]
         return [(beginning, False), (text[len(beginning) :], True)], [(beginning, False), (written, True)]
 
     def _filled(self, text: str, known: KnownTokens) -> tuple[Pieces, Pieces]:
@@ -77,7 +77,7 @@ class Completions:
         if not places or mask is None:
             return [(text, False)], [(text, False)]
         masked = [mask if place in places else token for place, token in enumerate(ids)]
-        best: Tensor = filled(self.encoder, self.head, known, masked, places).argmax(1)
+        best: Tensor = mask_probabilities(self.encoder, self.head, known, masked, places).argmax(1)
         answers = dict(zip(places, best.tolist(), strict=True))
         answered = [answers.get(place, token) for place, token in enumerate(ids)]
         return list(self._pieces(ids, places)), list(self._pieces(answered, places))
@@ -86,7 +86,7 @@ class Completions:
         """Yield a text of token ids in parts; each token at one of the places is a part of its own, empty or not."""
         done = 0  # characters; a token may end within one, which then is of the part that ends it
         for end, hidden in [*((at + more, bool(more)) for at in places for more in (0, 1)), (len(ids), False)]:
-            text = self.encoder.written(ids[:end])
+            text = self.encoder.decode(ids[:end])
             text = text if end == len(ids) else text.rstrip("\ufffd")
             if len(text) > done or hidden:
                 yield text[done:], hidden

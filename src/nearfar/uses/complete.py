@@ -10,7 +10,7 @@ import torch
 from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens, Truncates
 from nearfar.coerce import LARGEST, refuse_seed
 from nearfar.compute.evaluating import evaluating
-from nearfar.encoders.pretrained.completing import continued, filled, to_go_on_from
+from nearfar.encoders.pretrained.completing import beginning_ids, generated, mask_probabilities
 from nearfar.errors import InputError
 from nearfar.model import Model
 
@@ -113,14 +113,14 @@ def _filled(encoder: PredictsTokens, head: Any, known: KnownTokens, text: str, t
         raise InputError(
             f"complete: a masked model fills blanks, and there is none; write {BLANK} where a word is missing"
         )
-    best = filled(encoder, head, known, ids, places).topk(min(top, int((~known.special).sum())), dim=1)
+    best = mask_probabilities(encoder, head, known, ids, places).topk(min(top, int((~known.special).sum())), dim=1)
     blanks = [
-        [Candidate(encoder.written([token]).strip(), chance) for token, chance in zip(row, of_row, strict=True)]
+        [Candidate(encoder.decode([token]).strip(), chance) for token, chance in zip(row, of_row, strict=True)]
         for row, of_row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
     for place, row in zip(places, best.indices.tolist(), strict=True):
         ids[place] = row[0]
-    return Completion("masked", encoder.written(ids).strip(), blanks)
+    return Completion("masked", encoder.decode(ids).strip(), blanks)
 
 
 def _continued(
@@ -132,11 +132,11 @@ def _continued(
     temperature: float,
     generator: torch.Generator | None,
 ) -> Completion:
-    ids = to_go_on_from(encoder, known, text)
+    ids = beginning_ids(encoder, known, text)
     longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
     if longest is not None and len(ids) >= longest:
         raise InputError(f"complete: the text has as many tokens as the model reads ({longest}); give a shorter one")
     first = len(ids)
-    ids, ended = continued(encoder, head, known, ids, tokens, temperature, generator)
-    begun = encoder.written(ids[:first])
-    return Completion("causal", written := encoder.written(ids), continuation=written[len(begun) :], ended=ended)
+    ids, ended = generated(encoder, head, known, ids, tokens, temperature, generator)
+    begun = encoder.decode(ids[:first])
+    return Completion("causal", written := encoder.decode(ids), continuation=written[len(begun) :], ended=ended)

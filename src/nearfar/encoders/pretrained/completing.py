@@ -1,4 +1,4 @@
-"""What a language model of transformers writes: behind some tokens, or in the place of masks."""
+"""What a language model of transformers predicts of a text: the tokens behind it, or in the place of its masks."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
 from nearfar.encoders.reading.tokens import Tokens
 
 
-def to_go_on_from(encoder: PredictsTokens, known: KnownTokens, text: str) -> list[int]:
-    """Return the tokens of a text that is to go on: without its end, which some tokenizers add to each."""
+def beginning_ids(encoder: PredictsTokens, known: KnownTokens, text: str) -> list[int]:
+    """Return the tokens of a text that a model continues: without the end that some tokenizers put behind each text."""
     ids: list[int] = cast("Any", encoder).tokenise([text])[0].tolist()
     while len(ids) > 1 and known.special[ids[-1]]:
         ids.pop()
     return ids
 
 
-def filled(encoder: PredictsTokens, head: Any, known: KnownTokens, ids: Sequence[int], places: Sequence[int]) -> Tensor:
+def mask_probabilities(
+    encoder: PredictsTokens, head: Any, known: KnownTokens, ids: Sequence[int], places: Sequence[int]
+) -> Tensor:
     """Return the probabilities (p, v) of the tokens at some places of a text, which hold the mask."""
     logits = _logits(encoder, head, ids, places)  # (p, v)
     logits[:, torch.from_numpy(known.special)] = -torch.inf
     return logits.softmax(1)
 
 
-def continued(
+def generated(
     encoder: PredictsTokens,
     head: Any,
     known: KnownTokens,
@@ -38,7 +40,10 @@ def continued(
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> tuple[list[int], bool]:
-    """Return a text with at most so many tokens more, and whether it came to its end; see `uses.complete`."""
+    """Return the token ids of a text and at most so many tokens behind it, and whether the text came to its end.
+
+    temperature, generator: of draws, see `uses.complete`; without a generator each token is the likeliest one.
+    """
     written, longest = list(ids), encoder.max_length if isinstance(encoder, HasMaxLength) else None
     special = torch.from_numpy(known.special).clone()
     if known.end is not None:

@@ -219,7 +219,7 @@ class PretrainedTokenizer:
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.concatenate([np.empty(0, np.int32), *ids]), lengths
 
-    def written(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """Return token ids as a text, without special tokens."""
         decoded: str = self._fast.decode(list(ids), skip_special_tokens=True)
         return decoded
