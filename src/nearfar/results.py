@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nearfar.training.fit import Run
 
 VERSIONS = ("nearfar", "torch", "numpy", "tokenizers", "datasets")
-BRIEF = (
+BRIEF = (  # of a report, in the model card
     *("task", "verdict", "metrics", "intervals", "baseline", "difference", "fusion", "fusion_difference", "protocol"),
 )
 

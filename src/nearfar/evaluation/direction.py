@@ -19,10 +19,8 @@ def key_to_query(task: Retrieval) -> Retrieval:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    relevance, excluded = (
-        _inverted(task.relevance),
-        _inverted({q: dict.fromkeys(of, 1) for q, of in task.excluded.items()}),
-    )
+    relevance = _inverted(task.relevance)
+    excluded = _inverted({query: dict.fromkeys(of, 1) for query, of in task.excluded.items()})
     m, of_query = len(task.documents), np.unique(task.clusters, return_inverse=True)[1]
     pairs = [
         (row, m + of_query[query]) for row, judged in relevance.items() for query, grade in judged.items() if grade > 0

@@ -8,6 +8,16 @@ from torch import Tensor
 from nearfar.compute.draws import Draws
 
 
+def positions(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the text of each of the t tokens of n texts, and its position within that text, (t,) each.
+
+    lengths (n,): tokens of each text.
+    """
+    text = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)  # (t,)
+    begins = lengths.cumsum(0) - lengths  # (n,)
+    return text, torch.arange(len(text), device=lengths.device) - begins[text]
+
+
 def chosen_tokens(
     lengths: Tensor, eligible: Tensor, share: float, draws: Draws, continues: Tensor | None = None, lane: int = 0
 ) -> Tensor:
@@ -21,16 +31,15 @@ def chosen_tokens(
     hidden of a text depends on that text and its row of the draws alone.
     """
     n, device = len(lengths), eligible.device
-    text = torch.repeat_interleave(torch.arange(n, device=device), lengths)  # (t,)
-    place = torch.arange(len(text), device=device) - (lengths.cumsum(0) - lengths)[text]  # (t,) within its text
+    text, position = positions(lengths)  # (t,), (t,)
     longest = int(lengths.max()) if n else 0
-    numbers = draws.bits(longest, lane)[text, place]  # (t,) a random number for each token
+    numbers = draws.bits(longest, lane)[text, position]  # (t,) a random number for each token
     tokens = torch.nonzero(eligible)[:, 0]  # (e,)
     if not len(tokens):
         return torch.zeros_like(eligible)
     begins = torch.ones_like(tokens, dtype=torch.bool)
     if continues is not None:  # not the first token of a text, nor one behind a special token
-        begins[1:] = ~(continues[tokens[1:]] & (tokens[1:] == tokens[:-1] + 1) & (place[tokens[1:]] > 0))
+        begins[1:] = ~(continues[tokens[1:]] & (tokens[1:] == tokens[:-1] + 1) & (position[tokens[1:]] > 0))
     unit = begins.cumsum(0) - 1  # (e,) the unit of each eligible token
     first = tokens[begins]  # (u,) the first token of each unit
     size = torch.bincount(unit, minlength=len(first))  # (u,)

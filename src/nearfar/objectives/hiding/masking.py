@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nearfar.abilities import KnownTokens
 from nearfar.compute.draws import Draws
 from nearfar.errors import InputError
-from nearfar.objectives.hiding.choose import chosen_tokens
+from nearfar.objectives.hiding.choose import chosen_tokens, positions
 from nearfar.objectives.hiding.token_targets import TokenTargets
 
 CHOICE, KIND, REPLACEMENT, LANES = 0, 1, 2, 3  # lanes of the draws: which tokens, what becomes of each, another token
@@ -68,11 +68,10 @@ class Masking(nn.Module):
         lengths = torch.from_numpy(inputs.costs()).to(ids.device)  # (n,)
         continues = None if self.continues is None else self.continues[ids]
         chosen = chosen_tokens(lengths, ~self.special[ids], self.share, draws, continues, first_lane + CHOICE)
-        text = torch.repeat_interleave(torch.arange(len(lengths), device=ids.device), lengths)
-        place = torch.arange(len(ids), device=ids.device) - (lengths.cumsum(0) - lengths)[text]
+        text, position = positions(lengths)
         longest = int(lengths.max()) if len(lengths) else 0
         places = torch.nonzero(chosen)[:, 0]  # (h,)
-        at = text[places], place[places]
+        at = text[places], position[places]
         kind = draws.uniform(longest, lane=first_lane + KIND)[at]  # (h,)
         other = self.ordinary[draws.integers(longest, len(self.ordinary), lane=first_lane + REPLACEMENT)[at]]
         masked = torch.where(kind < 1 - self.random - self.kept, torch.full_like(other, self.mask), other)
