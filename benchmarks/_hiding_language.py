@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _interpolation import chosen_weight, interpolated
 from _machine import untimed
 
 import nearfar as nf
 from nearfar import config
 from nearfar.column import Ids
 from nearfar.contracts import Values
-from nearfar.evaluation.floors.language.interpolation import chosen_weight, interpolated
 from nearfar.evaluation.floors.language.kneser_ney import KneserNey
 from nearfar.evaluation.floors.language.neighbours import NeighbourCounts
 from nearfar.evaluation.token_predictions import token_predictions, tokenised

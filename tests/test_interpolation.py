@@ -1,8 +1,11 @@
-"""The interpolation of two models: the weight is the best one, and the mixture the mean of probabilities."""
+"""`benchmarks/_interpolation.py`: the weight is the best one, and the mixture the mean of probabilities."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,20 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from nearfar.errors import InputError
-from nearfar.evaluation.floors.language.interpolation import chosen_weight, interpolated
+
+PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "_interpolation.py"
+
+
+def loaded() -> Any:
+    spec = importlib.util.spec_from_file_location("_interpolation", PATH)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MODULE = loaded()
+chosen_weight, interpolated = MODULE.chosen_weight, MODULE.interpolated
 
 
 @settings(deadline=None)
