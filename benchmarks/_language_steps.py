@@ -11,6 +11,7 @@ import math
 import os
 import tempfile
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,40 +50,53 @@ class Clock:
         }
 
 
-def train(contestant: str, kind: LanguageKind, form: str, folder: str, steps: int, **variant: Any) -> dict[str, Any]:
-    """Return the speed, memory and last loss of one training in this process.
+@dataclass(frozen=True)
+class Training:
+    """What both contestants are given: texts, the model to begin from, and a folder to write in.
 
-    share: of the tokens that are hidden; that of the recipe without it.
+    share: of the tokens that are hidden; None for that of the recipe.
     """
+
+    kind: LanguageKind
+    texts: Ids
+    model: Path
+    steps: int
+    scratch: Path
+    precision: str
+    share: float | None
+
+
+def train(
+    contestant: str,
+    kind: LanguageKind,
+    form: str,
+    folder: str,
+    steps: int,
+    precision: str,
+    share: float | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Return the speed, memory and last loss of one training in this process. settings: of the Trainer alone."""
     place, clock = Path(folder), Clock()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch, PeakMemory() as memory:
         texts = read(place, form)
-        train_one = _ours if contestant == "nearfar" else _peer
-        loss = train_one(kind, texts, place / "model", steps + UNTIMED + 1, clock, Path(scratch), **variant)
+        given = Training(kind, texts, place / "model", steps + UNTIMED + 1, Path(scratch), precision, share)
+        loss = _ours(given, clock) if contestant == "nearfar" else _peer(given, clock, **settings)
     if not math.isfinite(loss):
         raise SystemExit(f"{contestant}, {kind}, {form}: the loss is {loss}")
     return {**clock.speed(), "loss": loss, "peak_mb": memory.peak_mb, "extra_mb": memory.extra_mb}
 
 
-def _ours(
-    kind: LanguageKind,
-    texts: Ids,
-    model: Path,
-    steps: int,
-    clock: Clock,
-    scratch: Path,
-    precision: str,
-    share: float | None = None,
-) -> float:
+def _ours(given: Training, clock: Clock) -> float:
     import nearfar as nf
 
-    os.environ["NEARFAR_CACHE"] = str(scratch / "cache")
-    encoder, objective = _encoder_and_objective(kind, model, share)
-    objective.register_forward_pre_hook(lambda _, given: clock.stamp(len(given[1].ids)))
-    positives = nf.positives.Unpaired(nf.data.Table([{"text": cell} for cell in cells_of(texts)]))
-    settings = recipe_of(kind)["training"] | {"steps": steps, "precision": precision}
-    run = nf.fit(encoder, positives, objective=objective, out=scratch / "run", quiet=True, **settings)
+    os.environ["NEARFAR_CACHE"] = str(given.scratch / "cache")
+    encoder, objective = _encoder_and_objective(given.kind, given.model, given.share)
+    objective.register_forward_pre_hook(lambda _, inputs: clock.stamp(len(inputs[1].ids)))
+    positives = nf.positives.Unpaired(nf.data.Table([{"text": cell} for cell in cells_of(given.texts)]))
+    settings = recipe_of(given.kind)["training"] | {"steps": given.steps, "precision": given.precision}
+    run = nf.fit(encoder, positives, objective=objective, out=given.scratch / "run", quiet=True, **settings)
     events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text("utf-8").splitlines()]
     return float([event["loss"] for event in events if event["event"] == "step"][-1])
 
@@ -100,20 +114,14 @@ def _encoder_and_objective(kind: LanguageKind, model: Path, share: float | None 
 
 
 def _peer(
-    kind: LanguageKind,
-    texts: Ids,
-    model: Path,
-    steps: int,
+    given: Training,
     clock: Clock,
-    scratch: Path,
-    precision: str,
     attention: str = "sdpa",
     sampling: str = "group_by_length",
     multiple: int | None = None,
     workers: int = 0,
     keeps: bool = True,
     compiled: bool = False,
-    share: float | None = None,
 ) -> float:
     """Train by transformers' Trainer.
 
@@ -125,20 +133,20 @@ def _peer(
 
     if keeps:
         keep_freed_memory()
-    recipe = recipe_of(kind)
-    settings, share = recipe["training"], share or recipe["objective"].get("share", 0.15)
-    network = _peers_model(kind, model, attention)
+    recipe = recipe_of(given.kind)
+    settings, share = recipe["training"], given.share or recipe["objective"].get("share", 0.15)
+    network = _peers_model(given.kind, given.model, attention)
     network.register_forward_pre_hook(
-        lambda *given: clock.stamp(int(given[2]["attention_mask"].sum())), with_kwargs=True
+        lambda *inputs: clock.stamp(int(inputs[2]["attention_mask"].sum())), with_kwargs=True
     )
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(given.model)
     arguments = TrainingArguments(
-        output_dir=str(scratch),
-        max_steps=steps,
+        output_dir=str(given.scratch),
+        max_steps=given.steps,
         per_device_train_batch_size=settings["batch_size"],
         learning_rate=settings["learning_rate"],
         weight_decay=settings["weight_decay"],
-        warmup_steps=math.ceil(settings["warmup"] * steps),
+        warmup_steps=math.ceil(settings["warmup"] * given.steps),
         lr_scheduler_type="linear",
         max_grad_norm=1.0,
         optim="adamw_torch_fused",
@@ -146,7 +154,7 @@ def _peer(
         dataloader_num_workers=workers,
         dataloader_drop_last=True,
         dataloader_pin_memory=False,
-        bf16=precision == "bf16",
+        bf16=given.precision == "bf16",
         torch_compile=compiled,
         use_cpu=True,
         logging_strategy="no",
@@ -158,8 +166,8 @@ def _peer(
     trainer = Trainer(
         model=network,
         args=arguments,
-        train_dataset=_dataset(texts, tokenizer, kind),
-        data_collator=_collator(kind, tokenizer, share, multiple),
+        train_dataset=_dataset(given.texts, tokenizer, given.kind),
+        data_collator=_collator(given.kind, tokenizer, share, multiple),
     )
     return float(trainer.train().training_loss)
 
