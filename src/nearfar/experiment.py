@@ -146,7 +146,7 @@ def run(
 
     def before(model: Model) -> None:
         for one in judged:
-            refuse_other_kind(model, one.task, one.metrics)  # only now is it known what the model tells
+            refuse_other_kind(model, one.task, one.metrics)  # only now is it known what the model predicts
             one.refuse_baselines(model)
         starts.update({one.name: one.start(model, began_from) for one in started})
 

@@ -196,7 +196,7 @@ class LanguageTokens:
 
 @dataclass(frozen=True)
 class Language:
-    """A language task: tell the tokens of n texts from the tokens around them, or before them.
+    """A language task: predict the tokens of n texts from the tokens around them, or before them.
 
     train: the texts that baselines count tokens in. clusters (n,): see `Retrieval`. tokens: set by whoever judges, as
     each model has tokens of its own; numbers of models with other tokens cannot be compared.

@@ -1,4 +1,4 @@
-"""A language task: hidden tokens told by a model, held against transformers' own in float64, and beside frequencies."""
+"""A language task: a model's hidden tokens against transformers' own in float64, and beside frequencies."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_model_of_other_tokens_is_no_baseline(tmp_path: Path) -> None:
 def test_a_model_that_predicts_no_tokens_is_refused() -> None:
     static = nf.encoders.Static(dim=8, vocabulary=300)
     static.prepare([ListColumn("text", TEXTS)])
-    with pytest.raises(InputError, match="its tokens are to be told, and Static predicts none"):
+    with pytest.raises(InputError, match="its tokens are to be predicted, and Static predicts none"):
         evaluate(Model(static), task())
     with pytest.raises(InputError, match="metric retrieval takes a task of retrieval"):
         evaluate(model(), task(), "retrieval")

@@ -1,4 +1,4 @@
-"""Texts without pairs are judged by their tokens, where the model tells tokens; floors count in other texts."""
+"""Texts without pairs are judged by their tokens, where the model predicts tokens; floors count in other texts."""
 
 from __future__ import annotations
 

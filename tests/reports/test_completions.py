@@ -26,10 +26,10 @@ def test_of_many_steps_the_first_the_last_and_some_between() -> None:
 
 def test_what_is_right_is_marked_for_a_masked_model_alone() -> None:
     right = {**TEXT, "written": TEXT["original"]}
-    for kind, style in (("masked", "told right"), ("causal", "told")):
+    for kind, style in (("masked", "predicted right"), ("causal", "predicted")):
         found = written_texts({0.0: event(kind), 9.0: event(kind, right)})
         rows = dict(found["texts"][0]["rows"])
-        assert rows[0.0] == [("the ", ""), ("dog", "told")]
+        assert rows[0.0] == [("the ", ""), ("dog", "predicted")]
         assert rows[9.0] == [("the ", ""), ("cat", style)]
 
 
@@ -38,7 +38,7 @@ def test_hidden_parts_are_compared_by_their_number_among_the_hidden_ones() -> No
     written = [["the ", False], ["cow", True], ["", True], ["and ", False], ["dog", True]]
     found = written_texts({4.0: event("masked", {"original": original, "written": written})})
     ((_, parts),) = found["texts"][0]["rows"]
-    assert [style for _, style in parts] == ["", "told", "told", "", "told right"]
+    assert [style for _, style in parts] == ["", "predicted", "predicted", "", "predicted right"]
 
 
 @pytest.mark.parametrize(

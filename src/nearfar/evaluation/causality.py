@@ -1,4 +1,4 @@
-"""Whether a decoder sees the tokens that it is to tell: those behind, and other texts in the same row."""
+"""Whether a decoder sees the tokens that it is to predict: those behind, and other texts in the same row."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refuse_leak(encoder: PredictsTokens, head: Any, store: Any, known: KnownToke
     if not torch.equal(before, _logits(encoder, head, replace(inputs, ids=other).to(device), kept)):
         raise InputError(
             f"{where}: the logits of a text's beginning depend on the tokens behind it, so that the model sees what it "
-            "is to tell, and its perplexity would mean nothing; judge it as a masked language model"
+            "is to predict, and its perplexity would mean nothing; judge it as a masked language model"
         )
     own = torch.from_numpy(np.arange(len(inputs.ids)) < inputs.offsets[1])
     other = torch.where(own, inputs.ids, ordinary[(inputs.ids * 5 + 1) % len(ordinary)])

@@ -22,7 +22,7 @@ WORDS = 0.6  # of a passage for each token that a model reads: English words of 
 
 
 def are_texts_alone(table: Table, positives: Mapping[str, Any], model: Model) -> bool:
-    """Return whether a table has a column of texts and no pairs, and a model tells tokens, so that these are asked for.
+    """Return whether a table has a column of texts and no pairs, and a model predicts tokens: these are asked for then.
 
     positives: settings that are given; those of pairs ask for pairs.
     """

@@ -82,14 +82,14 @@ def _language_model(model: Embedder, task: Language) -> PredictsTokens:
     if not isinstance(encoder, PredictsTokens):
         what = type(model if encoder is None else encoder).__name__
         raise InputError(
-            f"{task.name}: its tokens are to be told, and {what} predicts none; give a language model: one of "
+            f"{task.name}: its tokens are to be predicted, and {what} predicts none; give a language model: one of "
             "transformers, or of the recipe masked_language"
         )
     return encoder
 
 
 def refuse_other_kind(model: Embedder, task: Task, metrics: Sequence[Metric]) -> None:
-    """Refuse metrics of tokens that a model of this kind does not tell. Errors: `InputError`, with the one to take."""
+    """Refuse metrics of tokens that this kind of model does not predict. Errors: `InputError`, with the one to take."""
     if not isinstance(task, Language):
         return
     causal = _language_model(model, task).known_tokens().causal
@@ -109,14 +109,16 @@ def token_predictions(model: Embedder, task: Language) -> Predictions:
 
     A decoder is tried first: where the logits of a text's beginning depend on what follows, it is refused.
 
-    Errors: `InputError` for a model that predicts no tokens, has others than the task, or sees what it is to tell.
+    Errors: `InputError` for a model that predicts no tokens, has others than the task, or sees what it is to predict.
     """
     encoder, tokens = _language_model(model, task), task.tokens
     assert tokens is not None, "a language task is tokenised before it is judged"
     known = encoder.known_tokens()
     store: Any = cast("Any", encoder).store(task.cells)
     if not np.array_equal(store.ids, tokens.ids) or len(known.special) != len(tokens.special):
-        raise InputError(f"{task.name}: a model with another tokenizer has other tokens to tell; give one of the same")
+        raise InputError(
+            f"{task.name}: a model with another tokenizer has other tokens to predict; give one of the same"
+        )
     head = encoder.language_head(known.kind)
     with evaluating(encoder, head):
         if known.causal:

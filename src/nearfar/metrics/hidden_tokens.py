@@ -1,4 +1,4 @@
-"""Hidden tokens: how often a masked language model tells them, and how sure it is of them."""
+"""Hidden tokens: how often a masked language model predicts them, and how sure it is of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from nearfar.metrics.answers.over_tokens import TokenMeans
 
 
 class HiddenTokens:
-    """The share of hidden tokens that are told right, and the mean log-likelihood of one, over all tokens of all texts.
+    """The share of hidden tokens predicted right, and the mean log-likelihood of one, over all tokens of all texts.
 
     A text counts by the number of its hidden tokens, as in the loss. The log-likelihood is in nats: its negative is the
     cross-entropy, and the exponential of that the perplexity (Jelinek et al. 1977), the number of equally likely tokens
-    that would be as hard to tell. Numbers depend on the tokenizer: compare models with the same one.
+    that would be as hard to predict. Numbers depend on the tokenizer: compare models with the same one.
 
     Call: a task of n texts and the scores of h hidden tokens -> two statistics and a number.
 

@@ -10,7 +10,7 @@ from nearfar.metrics.answers.over_tokens import TokenMeans
 
 
 class NextTokens:
-    """The mean log-likelihood of the next token, its perplexity and bits per byte, and the share that is told right.
+    """The mean log-likelihood of the next token, its perplexity and bits per byte, and the share predicted right.
 
     Over all tokens of all texts, each but the first of its text, and the end of each that was not cut. Bits per byte,
     -sum log2 p / bytes, can be compared between models of different tokens; it is left out where the tokens do not say

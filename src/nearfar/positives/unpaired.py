@@ -67,7 +67,7 @@ class Unpaired:
         return Batch({self.cells.name: examples}, pairs)
 
     def task(self, split: str) -> Task:
-        """Return a split of texts as a task: to tell their tokens. The passages of a document are one cluster.
+        """Return a split of texts as a task: to predict their tokens. The passages of a document are one cluster.
 
         Errors: `InputError` for other cells, as without pairs there is nothing to judge those by.
         """

@@ -8,7 +8,7 @@ from typing import Any
 from nearfar.figures import mapping
 
 ROWS, TEXTS, PIECES = 7, 6, 200  # shown at most: steps, texts, and parts of a text
-Part = tuple[str, str]  # a part of a text, and its style: "" for what stands there, "told", or "told right"
+Part = tuple[str, str]  # a part of a text, and its style: "" for what was given, "predicted", or "predicted right"
 
 
 def written_texts(events: Mapping[float, Mapping[str, Any]]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def _marked(parts: list[Part], original: list[Part]) -> list[Part]:
     marked = []
     for text, style in parts:
         right = bool(style) and text == next(theirs, None) and bool(text)
-        marked.append((text, "told right" if right else style))
+        marked.append((text, "predicted right" if right else style))
     return marked
 
 
@@ -49,4 +49,4 @@ def _texts(event: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _parts(given: Any) -> list[Part]:
     """Return the parts of a text; none where one of them is no text with a mark."""
     parts = [part for part in given if isinstance(part, list) and len(part) == 2] if isinstance(given, list) else []
-    return [(text, "told" if written else "") for text, written in parts[:PIECES] if isinstance(text, str)]
+    return [(text, "predicted" if written else "") for text, written in parts[:PIECES] if isinstance(text, str)]

@@ -1,4 +1,4 @@
-"""Kneser-Ney: what counts of up to five tokens in a row tell of the next token."""
+"""Kneser-Ney: the next token predicted by counts of up to five tokens in a row."""
 
 from __future__ import annotations
 

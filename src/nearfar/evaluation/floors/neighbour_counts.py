@@ -1,4 +1,4 @@
-"""Neighbour counts: what both neighbours of a hidden token tell of it, by counts."""
+"""Neighbour counts: a hidden token predicted from its two neighbours, by counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means over the tokens of texts, in resamples of the texts: how often they are told right, and how likely they are."""
+"""Means over the tokens of texts, in resamples of the texts: how often the model is right, and how likely they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nearfar.errors import InputError
 
 @dataclass(frozen=True)
 class TokenMeans:
-    """Over all tokens of all texts the share that is told right, the mean log-likelihood and the perplexity of it.
+    """Over all tokens of all texts the share predicted right, the mean log-likelihood and the perplexity of it.
 
     bits: the negative log2-likelihood of all tokens.
     """

@@ -1,4 +1,4 @@
-"""What the two neighbours of a hidden token say of it, by counts: the floor of masked language modelling.
+"""A hidden token predicted from its two neighbours, by counts: the floor of masked language modelling.
 
 The answer is the most frequent token of the narrowest context that was seen. Its probability is interpolated, as Witten
 and Bell (1991) do it for n-grams, from wide contexts x' to narrow ones x:
@@ -91,9 +91,9 @@ class NeighbourCounts:
 
     @classmethod
     def fit(cls, documents: Sequence[Ids], vocabulary: int, special: Places | None = None) -> NeighbourCounts:
-        """Return the counts of some documents: token ids (t,) each. special (vocabulary,): tokens never to be told.
+        """Return the counts of some documents: token ids (t,) each. special (vocabulary,): tokens never predicted.
 
-        Errors: `InputError`: no token at all that may be told; ids that are no tokens, by document.
+        Errors: `InputError`: no token at all that may be predicted; ids that are no tokens, by document.
         """
         flat = np.append(flat_documents(documents, vocabulary, "neighbours"), vocabulary)
         ordinary = np.append(np.ones(vocabulary, np.bool_) if special is None else ~special, False)
