@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nearfar.encoders.packed.last_rows import LAST_MIXING, PRE_NORM
+from nearfar.encoders.packed.last_rows import POST_NORM, PRE_NORM
 from nearfar.encoders.pretrained import backbone
 from nearfar.encoders.transformer import Transformer
 from tests.encoders.tiny import CONFIGS, TEXTS, tiny
@@ -44,7 +44,7 @@ def test_states_at_places_are_those_of_all_with_their_gradients(kind: str, check
 def test_the_last_feed_forward_network_computes_the_places_alone(kind: str) -> None:
     encoder = tiny(kind).train()
     layers = backbone.layers(encoder.backbone)
-    assert type(layers[-1]).__name__ in LAST_MIXING | PRE_NORM
+    assert type(layers[-1]).__name__ in POST_NORM | PRE_NORM
     rows: list[int] = []
     for layer in layers:
         for name, module in layer.named_modules():

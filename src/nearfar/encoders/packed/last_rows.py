@@ -1,4 +1,4 @@
-"""The last layer of a packed transformer at some tokens alone: above its attention, the others are not needed."""
+"""The last layer of a packed transformer at some tokens alone: after its attention, the others are not needed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.utils.hooks import RemovableHandle
 
 from nearfar.encoders.pretrained import backbone
 
-# By the class of a layer, the part after which a token's state depends on no other token.
-LAST_MIXING = {
+# Layers that normalise after each part, by class: the part after which a token's state depends on no other token.
+POST_NORM = {
     "BertLayer": "attention",
     "RobertaLayer": "attention",
     "XLMRobertaLayer": "attention",
     "TransformerBlock": "sa_layer_norm",  # DistilBERT
 }
-# Layers that add the attention to what they were given themselves: its norm, and the attention.
+# Layers that normalise before each part, and add what they were given to its output: the first norm, and the attention.
 PRE_NORM = {"ModernBertEncoderLayer": ("attn_norm", "attn")}
 
 
@@ -32,10 +32,13 @@ def last_layer_at(model: nn.Module, rows: Tensor) -> Iterator[bool]:
     layers = backbone.layers(model)
     last = layers[-1] if len(layers) else None
     kind = type(last).__name__
-    if last is None or kind not in LAST_MIXING | PRE_NORM:
+    if last is None or kind not in POST_NORM | PRE_NORM:
         yield False
         return
-    hooks = _of_pre_norm(last, *PRE_NORM[kind], rows) if kind in PRE_NORM else _of_mixing(last, LAST_MIXING[kind], rows)
+    if kind in PRE_NORM:
+        hooks = _select_around_attention(last, *PRE_NORM[kind], rows)
+    else:
+        hooks = [_select_after(last, POST_NORM[kind], rows)]
     try:
         yield True
     finally:
@@ -43,13 +46,13 @@ def last_layer_at(model: nn.Module, rows: Tensor) -> Iterator[bool]:
             hook.remove()
 
 
-def _of_mixing(layer: nn.Module, part: str, rows: Tensor) -> list[RemovableHandle]:
-    """Let what a part gives be that of the rows alone."""
-    return [layer.get_submodule(part).register_forward_hook(lambda _, __, out: _selected(out, rows))]
+def _select_after(layer: nn.Module, part: str, rows: Tensor) -> RemovableHandle:
+    """Let a part return the rows alone."""
+    return layer.get_submodule(part).register_forward_hook(lambda _, __, out: _selected(out, rows))
 
 
-def _of_pre_norm(layer: nn.Module, norm: str, attention: str, rows: Tensor) -> list[RemovableHandle]:
-    """Give a layer the states of the rows alone to add to, its attention those of all, and let it give the rows'."""
+def _select_around_attention(layer: nn.Module, norm: str, attention: str, rows: Tensor) -> list[RemovableHandle]:
+    """Let the norm and the attention read all tokens; what the attention is added to is that of the rows alone."""
     whole: list[Tensor] = []
 
     def narrow(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -62,7 +65,7 @@ def _of_pre_norm(layer: nn.Module, norm: str, attention: str, rows: Tensor) -> l
     return [
         layer.register_forward_pre_hook(narrow),
         layer.get_submodule(norm).register_forward_pre_hook(widen),
-        *_of_mixing(layer, attention, rows),
+        _select_after(layer, attention, rows),
     ]
 
 
