@@ -489,6 +489,11 @@ class HasMaxLength(Protocol):
     max_length: int | None
 
 
+def max_length_of(encoder: Any) -> int | None:
+    """Return how many tokens of a text an encoder reads; None where it reads all."""
+    return encoder.max_length if isinstance(encoder, HasMaxLength) else None
+
+
 @runtime_checkable
 class Truncates(HasMaxLength, Protocol):
     """An encoder that says which texts are longer than it reads; one that ends at the maximum is not."""

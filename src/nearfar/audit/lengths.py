@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.abilities import HasMaxLength, Tokenises, reads, tower_of
+from nearfar.abilities import Tokenises, max_length_of, reads, tower_of
 from nearfar.audit.findings import MOST_EXAMPLES, CheckResult, Drop, Finding, Level, counted, fine, share
 from nearfar.audit.material import NOUNS, Material, Occurrence, TextPart, distinct
 from nearfar.column import Ids
@@ -172,7 +172,7 @@ def tokens(material: Material, model: Model, seed: int = 0) -> CheckResult:
     result, profile = CheckResult(), {}
     for role, parts in material.roles.items():
         encoder = tower_of(model.encoder, "query" if role == "query" else "key")
-        most = encoder.max_length if isinstance(encoder, HasMaxLength) else None
+        most = max_length_of(encoder)
         occurrences = distinct(parts)
         rows = np.sort(np.random.default_rng(seed).permutation(len(occurrences))[:TOKEN_SAMPLE]).tolist()
         if not rows or (reads(encoder) and "text" not in reads(encoder)):

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar.abilities import (
-    HasMaxLength,
     HasPaddedForm,
     KnowsLanguages,
     ReadsPictures,
     Tokenises,
     Truncates,
     TwoSided,
+    max_length_of,
     named_prompts_of,
     prompts_of,
     reads,
@@ -149,7 +149,7 @@ class FrozenProjection(nn.Module):
     @property
     def max_length(self) -> int | None:
         """The tokens of a text that the inner encoder reads; None where it has no maximum."""
-        return self.of.max_length if isinstance(self.of, HasMaxLength) else None
+        return max_length_of(self.of)
 
     @property
     def starts_from(self) -> str | None:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from nearfar import registry
 from nearfar.abilities import (
-    HasMaxLength,
     HasTowers,
     ReadsPictures,
     Tokenises,
     Truncates,
     TwoSided,
     inputs_at,
+    max_length_of,
     named_prompts_of,
     prompts_of,
     rates_of,
@@ -99,7 +99,7 @@ class Projected(nn.Module):
     @property
     def max_length(self) -> int | None:
         """The tokens of a text that the encoder reads; None where it has no maximum."""
-        return self.of.max_length if isinstance(self.of, HasMaxLength) else None
+        return max_length_of(self.of)
 
     @property
     def starts_from(self) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nearfar.abilities import HasMaxLength, PredictsTokens
+from nearfar.abilities import PredictsTokens, max_length_of
 from nearfar.column_names import COLUMN_PAIRS, DOCUMENT_COLUMNS
 from nearfar.errors import InputError, listed
 from nearfar.tasks import Task
@@ -98,5 +98,5 @@ def _passage(model: Model) -> int:
     chunk = given.get("chunk") if isinstance(given, Mapping) else None
     if isinstance(chunk, int) and chunk >= 0:
         return chunk
-    longest = model.encoder.max_length if isinstance(model.encoder, HasMaxLength) else None
+    longest = max_length_of(model.encoder)
     return max(1, round(WORDS * longest)) if longest else 0

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
+from nearfar.abilities import KnownTokens, PredictsTokens, max_length_of
 from nearfar.column import Ids, chunks
 from nearfar.compute.draws import Draws
 from nearfar.compute.evaluating import evaluating
@@ -46,7 +46,7 @@ def tokenised(model: Embedder, task: Language, seed: int) -> Language:
     hidden = np.zeros(0, np.int64)
     asked: dict[str, Any] = {}
     if known.causal:
-        longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
+        longest = max_length_of(encoder)
         places, following = next_tokens(torch.from_numpy(ids), lengths, known.end, longest)
         asked = {"next_places": places.numpy(), "next_ids": following.numpy(), "end": known.end}
         last, sizes = (torch.from_numpy(x) for x in (train.ids[train.offsets[1:] - 1], np.diff(train.offsets)))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nearfar.abilities import HasMaxLength, PredictsTokens
+from nearfar.abilities import PredictsTokens, max_length_of
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.errors import InputError
@@ -55,7 +55,7 @@ class CausalLanguage(nn.Module):
                     "could not go on with one; take encoder.keeps=text for a new one, else a folder that writes"
                 )
             self.head, self.end = head, known.end
-            self.longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
+            self.longest = max_length_of(encoder)
 
     def hide(self, inputs: Any, draws: Draws) -> tuple[Any, TokenTargets]:  # noqa: ARG002  nothing is drawn
         """Return the texts as they are: what comes next is hidden by the encoder, which looks back alone."""

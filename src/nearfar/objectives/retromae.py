@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import embedding
 
-from nearfar.abilities import HasMaxLength, PoolsStates, PredictsTokens
+from nearfar.abilities import PoolsStates, PredictsTokens, max_length_of
 from nearfar.compute.draws import Draws
 from nearfar.contracts import Terms
 from nearfar.errors import InputError
@@ -85,7 +85,7 @@ class RetroMae(nn.Module):
             )
         if width % self.decoder_heads:
             raise InputError(f"objective.decoder_heads: {self.decoder_heads} do not divide the width {width}")
-        longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
+        longest = max_length_of(encoder)
         self.decoder = OneLayerDecoder(width, longest or WITHOUT_LIMIT, self.decoder_heads)
         self.head = head
 

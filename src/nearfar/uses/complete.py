@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 
-from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens, Truncates
+from nearfar.abilities import KnownTokens, PredictsTokens, Truncates, max_length_of
 from nearfar.coerce import LARGEST, refuse_seed
 from nearfar.compute.evaluating import evaluating
 from nearfar.encoders.pretrained.completing import beginning_ids, generated, mask_probabilities
@@ -133,7 +133,7 @@ def _continued(
     generator: torch.Generator | None,
 ) -> Completion:
     ids = beginning_ids(encoder, known, text)
-    longest = encoder.max_length if isinstance(encoder, HasMaxLength) else None
+    longest = max_length_of(encoder)
     if longest is not None and len(ids) >= longest:
         raise InputError(f"complete: the text has as many tokens as the model reads ({longest}); give a shorter one")
     first = len(ids)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from nearfar.abilities import HasMaxLength, KnownTokens, PredictsTokens
+from nearfar.abilities import KnownTokens, PredictsTokens, max_length_of
 from nearfar.encoders.reading.tokens import Tokens
 
 
@@ -44,7 +44,7 @@ def generated(
 
     temperature, generator: of draws, see `uses.complete`; without a generator each token is the likeliest one.
     """
-    written, longest = list(ids), encoder.max_length if isinstance(encoder, HasMaxLength) else None
+    written, longest = list(ids), max_length_of(encoder)
     special = torch.from_numpy(known.special).clone()
     if known.end is not None:
         special[known.end] = False
