@@ -23,3 +23,13 @@ def test_the_command_says_the_same(tmp_path: Path, nearfar: Run) -> None:
     wrong = nearfar("complete", str(folder), "near far")
     assert wrong.code == 2
     assert "write [MASK]" in wrong.err
+
+
+def test_no_token_is_invisible(tmp_path: Path, nearfar: Run) -> None:
+    folder = masked("words").save(tmp_path / "model")
+    every = ("complete", str(folder), "near [MASK] far", "--top", "1000")
+    texts = [one["text"] for one in json.loads(nearfar(*every, "--json").out)["blanks"][0]]
+    assert " " in texts and "\x1b" in texts
+    shown = nearfar(*every).out
+    assert "' ' 0.0" in shown and r"'\x1b' 0.0" in shown
+    assert ":  " not in shown and ",  " not in shown

@@ -59,6 +59,18 @@ def test_the_last_feed_forward_network_computes_the_places_alone(kind: str) -> N
     assert rows[len(layers) :] == [*before, len(inputs.ids)], "nothing of it stays behind"
 
 
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "llama"])
+def test_a_place_may_be_asked_for_again_and_again(kind: str) -> None:
+    encoder = tiny(kind).train()
+    inputs = encoder.inputs(TEXTS[:1])
+    places = torch.arange(len(inputs.ids)).repeat(3)
+    right, found = encoder.states(inputs).values[places], encoder.states_at(inputs, places)
+    torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-5)
+    expected, given = gradients(encoder, right), gradients(encoder, found)
+    for name, grad in expected.items():
+        torch.testing.assert_close(given[name], grad, rtol=1e-3, atol=1e-4, msg=name)
+
+
 def test_no_place_and_no_text_give_no_state() -> None:
     encoder = tiny("bert").train()
     none = torch.empty(0, dtype=torch.int64)

@@ -20,7 +20,7 @@ from nearfar.encoders.pretrained.write import _older_names
 from nearfar.encoders.reading.pooling import MODES, Dense
 from nearfar.encoders.transformer import Transformer
 from nearfar.errors import InputError
-from tests.encoders.tiny import CONFIGS, PADDED, TEXTS, tiny
+from tests.encoders.tiny import CONFIGS, PADDED, TEXTS, column, tiny
 
 DECODERS = {"qwen2", "qwen3", "llama"}
 
@@ -72,6 +72,18 @@ def test_checkpointing_recomputes_the_same(kind: str) -> None:
     torch.testing.assert_close(found[0][0], found[1][0])
     for name, grad in found[0][1].items():
         torch.testing.assert_close(grad, found[1][1][name], msg=name)
+
+
+def test_dropout_reaches_every_part_that_the_config_could_give_one() -> None:
+    """ModernBERT has an Identity behind its attention where the config's dropout is 0, which it is by default."""
+    parts = dict.fromkeys(("embedding_dropout", "mlp_dropout", "attention_dropout"), 0.5)
+    by_config = Transformer(config={"model_type": "modernbert", **CONFIGS["modernbert"], **parts}, vocabulary=300)
+    by_config.prepare([column()])
+    vectors = []
+    for encoder in (by_config, small("modernbert", dropout=0.5)):
+        torch.manual_seed(5)
+        vectors.append(gradients(encoder.train(), TEXTS)[0])
+    torch.testing.assert_close(*vectors, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "qwen3", "llama"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,26 @@ def test_the_recipe_is_judged_beside_bm25_and_says_what_to_expect(
     assert "bm25" in report.baseline and report.to_json()["protocol"]["queries"] > 5
     console.show_results(done.reports.values(), done.facts)
     assert f"{EXPECT}: {WHAT_TO_EXPECT}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_layers_of_the_encoder_are_afterwards_in_the_modes_in_which_they_were(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    positives: Any = teacher_scores()
+    encoder = positives.encoder
+    encoder.add_module("frozen", torch.nn.Dropout())
+    encoder.train().frozen.eval()
+    real, modes = type(encoder).forward, []
+
+    def forward(self: Any, inputs: Any) -> Any:
+        modes.append(self.training)
+        if fails:
+            raise ZeroDivisionError
+        return real(self, inputs)
+
+    monkeypatch.setattr(type(encoder), "forward", forward)
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+        positives.batch(np.arange(3))
+    assert modes and not any(modes)
+    assert encoder.training and not encoder.frozen.training

@@ -18,8 +18,8 @@ from tests.encoders.tiny import TEXTS, tiny
 from tests.objectives.test_causal_language import decoder, prepared
 
 
-def masked() -> Model:
-    encoder = tiny("bert").eval()
+def masked(keeps: str = "letters") -> Model:
+    encoder = tiny("bert", keeps=keeps).eval()
     torch.manual_seed(2)
     for parameter in encoder.language_head("masked").parameters():
         parameter.data += 0.5 * torch.randn_like(parameter)

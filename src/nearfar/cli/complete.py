@@ -33,5 +33,10 @@ def command(
     found = complete(Model.load(model), text, tokens=tokens, temperature=temperature, top=top, seed=seed)
     lines = found.text.split("\n")  # its own line breaks are printed as they are
     for i, blank in enumerate(found.blanks, 1):
-        lines.append(f"{i}: " + ", ".join(f"{one.text} {number(one.probability)}" for one in blank))
+        lines.append(f"{i}: " + ", ".join(f"{_visible(one.text)} {number(one.probability)}" for one in blank))
     emit({"model": model, **found.to_json()}, as_json, lambda: show(*lines))
+
+
+def _visible(token: str) -> str:
+    """Return a token as it is shown: in quotes, escaped, where nothing of it would be seen otherwise."""
+    return token if token.strip() and token.isprintable() else repr(token)

@@ -273,7 +273,8 @@ class Transformer(nn.Module):
             tokens = torch.from_numpy(ranges(inputs.offsets[order[part]], lengths[part])).to(inputs.ids.device)
             packing = Packing.of(lengths[part], rounded=not whole).to(inputs.ids.device)
             ids = pad(inputs.ids[tokens], (*[0, 0] * (inputs.ids.ndim - 1), 0, packing.filler))
-            yield (run or self.hidden_states)(ids, packing)[: len(tokens)], tokens, packing
+            states = (run or self.hidden_states)(ids, packing)  # inside `last_layer_at` there is no filler
+            yield states[: len(tokens)] if packing.filler else states, tokens, packing
 
     def hidden_states(self, ids: Tensor, packing: Packing) -> Tensor:
         """Return hidden states (t, d) of packed token ids (t,), or of the states (t, d) of the layers below."""

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from nearfar import registry
 from nearfar.abilities import TakesSize, augmented_views, takes_queue, towers_of
 from nearfar.column import Ids
+from nearfar.compute.evaluating import evaluating
 from nearfar.compute.fp32_products import product
 from nearfar.compute.ranks import Ranks
 from nearfar.contracts import Encoder, Head, Loss, Objective, Positives
@@ -76,16 +77,14 @@ class Trained:
         for name, head in ((name, self.heads[name]) for name in HEADS if name in self.heads):
             module = cast("nn.Module", head)
             dtype = next((p.dtype for p in module.parameters()), torch.float32)
-            training = module.training
             try:
-                dim = module.eval()(torch.zeros(2, dim, dtype=dtype)).shape[1]
+                with evaluating(module):
+                    dim = module(torch.zeros(2, dim, dtype=dtype)).shape[1]
             except (RuntimeError, ValueError, IndexError) as error:
                 line = str(error).splitlines()[0]
                 raise InputError(
                     f"heads.{name} does not take vectors of {dim} dimensions ({line}); give it dim={dim}"
                 ) from error
-            finally:
-                module.train(training)
 
     def refuse_batch_statistics(self, settings: Settings, world_size: int) -> None:
         """Refuse an encoder or objective with batch statistics that would not be the batch's. Errors: `InputError`."""

@@ -20,7 +20,7 @@ BLANK = "[MASK]"  # what stands for a missing token, whatever the model's own ma
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token for a blank, and its probability."""
+    """A token for a blank, without white space around it unless it is nothing else, and its probability."""
 
     text: str
     probability: float
@@ -115,12 +115,17 @@ def _filled(encoder: PredictsTokens, head: Any, known: KnownTokens, text: str, t
         )
     best = mask_probabilities(encoder, head, known, ids, places).topk(min(top, int((~known.special).sum())), dim=1)
     blanks = [
-        [Candidate(encoder.decode([token]).strip(), chance) for token, chance in zip(row, of_row, strict=True)]
+        [Candidate(_word(encoder.decode([token])), chance) for token, chance in zip(row, of_row, strict=True)]
         for row, of_row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
     for place, row in zip(places, best.indices.tolist(), strict=True):
         ids[place] = row[0]
     return Completion("masked", encoder.decode(ids).strip(), blanks)
+
+
+def _word(written: str) -> str:
+    """Return a token as it is named: without white space around it, unless it is nothing else."""
+    return written.strip() or written
 
 
 def _continued(

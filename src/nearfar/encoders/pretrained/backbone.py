@@ -186,15 +186,19 @@ def freeze(model: nn.Module, count: int) -> None:
 def set_dropout(model: Any, p: float | None) -> None:
     """Set every dropout of a model to one probability, also where its attention holds it as a plain number.
 
-    None leaves each as it is.
+    Where a config's probability is 0, some models have an Identity instead (ModernBERT behind its attention): a module
+    of that kind that is called dropout becomes one. Paths that are left out (stochastic depth) stay. None leaves each
+    as it is.
     """
     if p is None:
         return
-    for child in model.modules():
+    for path, child in list(model.named_modules()):
         if isinstance(child, nn.Dropout):
             child.p = p
+        elif isinstance(child, nn.Identity) and "drop" in (name := path.rpartition(".")[2]) and "path" not in name:
+            model.set_submodule(path, nn.Dropout(p).train(child.training))
         for name in ("attention_dropout", "dropout_prob", "dropout"):
-            if isinstance(getattr(child, name, None), float):
+            if isinstance(getattr(child, name, None), int | float):
                 setattr(child, name, p)
 
 

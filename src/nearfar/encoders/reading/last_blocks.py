@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.abilities import Divides, LastBlocks
+from nearfar.compute.evaluating import evaluating
 from nearfar.errors import InputError
 
 T = TypeVar("T", bound=nn.Module)
@@ -154,20 +155,17 @@ def tried(last: LastBlocks | None, encoder: nn.Module, inputs: Any, name: str) -
     """
     if last is None:
         raise _cannot_be_divided(name)
-    training = encoder.training
-    encoder.eval().requires_grad_(False)
+    encoder.requires_grad_(False)
     for parameter in last.parameters:
         parameter.requires_grad_()
     try:
-        with torch.enable_grad():
+        with evaluating(encoder), torch.enable_grad():
             found = last(last.below(inputs))
             expected = encoder(inputs).detach()
             gradients = torch.autograd.grad(found.square().sum(), list(last.parameters), allow_unused=True)
         equal = bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, StopIteration) as error:
         raise _cannot_be_divided(name) from error
-    finally:
-        encoder.train(training)
     if not equal:
         raise _cannot_be_divided(name)
     used = [p for p, gradient in zip(last.parameters, gradients, strict=True) if gradient is not None]

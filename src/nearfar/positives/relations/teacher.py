@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from nearfar.column import Ids, take
+from nearfar.compute.evaluating import evaluating
 from nearfar.contracts import Encoder, Store
 from nearfar.sides import side_of
 from nearfar.text.bm25 import Bm25
@@ -95,12 +96,8 @@ def _store(encoder: Encoder, positives: Any, view: str) -> Store:
 
 @torch.no_grad()
 def _vectors(encoder: Encoder, store: Store, rows: Ids) -> Floats:
-    """Return unit vectors (r, d) of some rows of a store, without dropout; the encoder's mode is restored."""
-    module = cast("nn.Module", encoder)
-    training = module.training
-    module.eval()
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    """Return unit vectors (r, d) of some rows of a store, without dropout."""
+    device = next((p.device for p in cast("nn.Module", encoder).parameters()), torch.device("cpu"))
     parts = (store[rows[start : start + BLOCK]].to(device) for start in range(0, len(rows), BLOCK))
-    vectors = torch.cat([normalize(encoder(part).float(), dim=1).cpu() for part in parts])
-    module.train(training)
-    return vectors.numpy()
+    with evaluating(encoder):
+        return torch.cat([normalize(encoder(part).float(), dim=1).cpu() for part in parts]).numpy()
