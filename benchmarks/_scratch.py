@@ -90,9 +90,11 @@ def _reviews(data: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
     return kept, {"sentences": len(chosen), "left out, in STS-B": len(chosen) - len(kept)}
 
 
-STUDIES: dict[str, Callable[[Path], tuple[list[dict[str, Any]], dict[str, int]]]] = {
-    "simcse-scratch": _reviews,
-    "paraphrases": _pictures,
+Rows = Callable[[Path], tuple[list[dict[str, Any]], dict[str, int]]]
+STUDIES: dict[str, tuple[str, Rows, list[str]]] = {  # by name: a recipe, its data and settings
+    "simcse_scratch, dropout alone": ("simcse_scratch", _reviews, ["positives.views=[{side: query}, {side: key}]"]),
+    "simcse_scratch": ("simcse_scratch", _reviews, []),
+    "paraphrases": ("paraphrases", _pictures, []),
 }
 
 
@@ -141,12 +143,13 @@ def train(study: str, data: str, out: str, steps: int, looks: int, overrides: It
     """Train by a recipe that ships; return what was seen along the way, and the run's figures."""
     place, folder = Path(data), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    rows, counts = STUDIES[study](place)
+    recipe, rows_of, own = STUDIES[study]
+    rows, counts = rows_of(place)
     table = folder / "rows.jsonl"
     table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     every = max(1, steps // looks)
     settings = [f"data.path={table}", f"training.steps={steps}", f"training.evaluate_every={every}"]
-    made = config.build(config.load(study, [*settings, "training.best=spearman", *overrides]))
+    made = config.build(config.load(recipe, [*settings, *own, "training.best=spearman", *overrides]))
     made.encoder.prepare(list(made.positives.views.values()))  # so that it can be judged before the first step
     seen = Looks(place, every)
     seen(nf.Model(made.encoder))

@@ -1,7 +1,7 @@
-"""Two small transformers learnt from nothing, without labels and with them, and the way they take through the plane of
+"""Small transformers learnt from nothing, without labels and with them, and the way they take through the plane of
 uniformity and alignment.
 
-python benchmarks/from_scratch.py [--steps 200] [--studies simcse-scratch paraphrases] [--picture FILE.svg]
+python benchmarks/from_scratch.py [--steps 200] [--studies simcse_scratch paraphrases] [--picture FILE.svg]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from _path import drawn
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-STUDIES = ("simcse-scratch", "paraphrases")
+STUDIES = ("simcse_scratch, dropout alone", "simcse_scratch", "paraphrases")
 
 
 def table(found: dict[str, Any]) -> Table:
@@ -46,9 +46,9 @@ def measure(given: argparse.Namespace) -> None:
     machine = facts()
     found: dict[str, Any] = {"studies": {}}
     with tempfile.TemporaryDirectory() as folder:
-        for study in given.studies:
+        for number, study in enumerate(given.studies):
             tell(f"{study}: {given.steps} steps")
-            task = {"study": study, "data": str(given.data), "out": f"{folder}/{study}", "steps": given.steps}
+            task = {"study": study, "data": str(given.data), "out": f"{folder}/{number}", "steps": given.steps}
             found["studies"][study] = fresh(__file__, {**task, "looks": given.looks, "overrides": given.set})
     found["baselines"] = fresh(__file__, {"study": "", "data": str(given.data)})
     settings = {"steps": given.steps, "looks": given.looks, "set": given.set}

@@ -414,9 +414,9 @@ def test_a_recipe_names_augmentations_and_is_resolved_with_all_settings() -> Non
 def test_a_recipe_without_views_is_resolved_with_the_two_of_simcse() -> None:
     resolved = config.resolved({**RECIPE, "positives": {"name": "views"}})["positives"]
     assert resolved["views"] == [{"times": 1, "side": "query"}, {"times": 1, "side": "key"}]
-    for name in ("simcse", "simcse_scratch"):
+    for name, own in (("simcse", {}), ("simcse_scratch", {"name": "text_noise", "delete": 0.5, "swap": 0})):
         recipe = config.load(name, ["positives.views.0.times=3", "data.path=x.jsonl"])
-        assert config.resolved(recipe)["positives"]["views"][0] == {"times": 3, "side": "query"}
+        assert config.resolved(recipe)["positives"]["views"][0] == {**own, "times": 3, "side": "query"}
         with pytest.raises(
             InputError, match=r"leads nowhere.*it has entries 0 to 1, e\.g\. positives\.views\.0\.name=\.\.\."
         ):
