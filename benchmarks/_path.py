@@ -24,7 +24,7 @@ def drawn(ways: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     highest = max(ways, key=lambda name: float(ways[name][-1]["alignment"]))
     for colour, (name, way) in zip(COLOURS, ways.items()):
         inside += _way(name, way, colour, x, y)
-        # Above the highest end and below the others: there no way comes from or goes to.
+        # Above the highest end and left of the others: there no way comes from or goes to.
         inside += _name(
             name, way[0], way[-1], colour, _at(x, y, way[-1]["uniformity"], way[-1]["alignment"]), name == highest
         )
@@ -90,10 +90,10 @@ def _way(name: str, way: Sequence[Mapping[str, Any]], colour: str, x: Axis, y: A
 def _name(
     name: str, first: Mapping[str, Any], last: Mapping[str, Any], colour: str, place: tuple[float, float], above: bool
 ) -> list[str]:
-    """Return a way's name, and what it was worth at both of its ends, beside the last."""
-    top = place[1] + (-32 if above else 28)
-    worth = f"STS-B {first['spearman']:.2f} to {last['spearman']:.2f} in {last['step']} steps"
+    """Return a way's name, and what it was worth at both of its ends, beside the last: there is no way on its left."""
+    x, y, anchor = (place[0] + 4, place[1] - 32, "start") if above else (place[0] - 10, place[1] + 8, "end")
+    worth = f"STS-B {first['spearman']:.2f} to {last['spearman']:.2f}"
     return [
-        _text(name, place[0] + 4, top, more=f' style="fill:{colour}" font-weight="600"'),
-        _text(worth, place[0] + 4, top + 17, more=f' style="fill:{colour}"'),
+        _text(name, x, y, anchor, f' style="fill:{colour}" font-weight="600"'),
+        _text(worth, x, y + 17, anchor, f' style="fill:{colour}"'),
     ]

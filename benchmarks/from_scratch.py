@@ -52,7 +52,7 @@ def measure(given: argparse.Namespace) -> None:
             found["studies"][study] = fresh(__file__, {**task, "looks": given.looks, "overrides": given.set})
     found["baselines"] = fresh(__file__, {"study": "", "data": str(given.data)})
     settings = {"steps": given.steps, "looks": given.looks, "set": given.set}
-    conclude(given.out, "from_scratch", {"machine": machine, "settings": settings, **found}, table(found))
+    conclude(given.out, "from_scratch", {"machine": machine, "settings": settings, **found}, table(found), width=140)
     if given.picture:
         given.picture.write_text(drawn({name: told["path"] for name, told in found["studies"].items()}), "utf-8")
 
