@@ -16,6 +16,7 @@ from nearfar import config
 
 TEST, DEV = 2_500, 1_250  # reviews
 CODE_TEST, CODE_DEV = 2_000, 1_000  # docstrings of modules that training does not see; docstrings of others
+FEW = 5_000  # pairs
 
 
 def lines(path: Path, rows: Iterable[dict[str, str]]) -> Path:
@@ -86,3 +87,13 @@ def code(folder: Path) -> dict[str, Path]:
         asked = random.permutation(len(queries))[:CODE_TEST].tolist()
         lines(files["test"], ({"query": queries[q], "key": documents[k]} for q in asked for k in held.relevance[q]))
     return files
+
+
+def few_pairs(pairs: Path) -> Path:
+    """Return a file of some of the pairs of a file, drawn at random."""
+    path = pairs.with_name("few.jsonl")
+    if not path.exists():
+        rows = pairs.read_text(encoding="utf-8").splitlines()
+        chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:FEW])
+        lines(path, (json.loads(rows[i]) for i in chosen))
+    return path

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _hiding_data import code, review_sentences, reviews
+from _hiding_data import FEW, code, few_pairs, review_sentences, reviews
 from _machine import Bound, bound, fresh, once, tell
 from rich.table import Table
 from scipy.stats import spearmanr
@@ -19,8 +19,12 @@ Numbers = dict[str, Any]
 Values = npt.NDArray[np.float64]
 ALONE, LONGER = "contrast alone", "contrast alone, minutes of both"
 MASKED, RETROMAE = "masked, then contrast", "retromae, then contrast"
-ASKED = {"sts": 0.03, "code": 0.02}  # with hiding beyond without: Spearman, MRR@10
-TITLES = {"sts": "STS-B test, Spearman", "code": "docstring to code, MRR@10"}
+ASKED = {"sts": 0.03, "code": 0.02, "few": 0.02}  # with hiding beyond without: Spearman, MRR@10
+TITLES = {
+    "sts": "STS-B test, Spearman",
+    "code": "docstring to code, MRR@10",
+    "few": f"docstring to code, {FEW:,} pairs, MRR@10",
+}
 
 
 class Rows:
@@ -28,11 +32,12 @@ class Rows:
 
     def __init__(self, script: str, study: str, given: Any, work: Path) -> None:
         self.script, self.study, self.given, self.work = script, study, given, work
+        self.texts = "sts" if study == "sts" else "code"  # whose networks are trained by hiding: those of code, of few
         if study == "sts":
             self.pile, self.pairs = reviews(given.data, work / "imdb"), review_sentences(given.data, work)
         else:
             files = code(work / "code")
-            self.pile, self.pairs = files["texts"], files["pairs"]
+            self.pile, self.pairs = files["texts"], few_pairs(files["pairs"]) if study == "few" else files["pairs"]
 
     def values(self, row: str, seed: int) -> Any:
         """Return what each row of the test gets from a row of the table."""
@@ -58,17 +63,17 @@ class Rows:
         """Return a run of hiding of the minutes asked for."""
         name, own = {"masked": ("masked_language", "start"), "retromae": ("retromae", "retromae")}[recipe]
         settings = [f"data.path={self.pile}", "data.heldout=0", *self.given.shared, *self.given.hide[own]]
-        steps = self._steps(f"{recipe}-{self.study}", name, settings, self.given.minutes)
+        steps = self._steps(f"{recipe}-{self.texts}", name, settings, self.given.minutes)
         seeds = [f"training.seed={seed}", f"encoder.seed={seed}"]
-        out = str(self.work / f"{self.study}-{recipe}-{seed}")
+        out = str(self.work / f"{self.texts}-{recipe}-{seed}")
         task = {"part": "train", "recipe": name, "settings": [*settings, *seeds, f"training.steps={steps}"], "out": out}
-        return self._once(f"{recipe}-{self.study}-{seed}", task)
+        return self._once(f"{recipe}-{self.texts}-{seed}", task)
 
     def _untaught(self, seed: int) -> str:
         settings = [f"data.path={self.pile}", "data.heldout=0", *self.given.shared, *self.given.hide["start"]]
-        out = str(self.work / f"{self.study}-untaught-{seed}")
+        out = str(self.work / f"{self.texts}-untaught-{seed}")
         task = {"part": "untaught", "recipe": "masked_language", "settings": [*settings, f"encoder.seed={seed}"]}
-        return str(self._once(f"untaught-{self.study}-{seed}", {**task, "out": out})["model"])
+        return str(self._once(f"untaught-{self.texts}-{seed}", {**task, "out": out})["model"])
 
     def _contrasted(self, model: str, seed: int, *, longer: bool) -> Numbers:
         recipe, *own = self.given.contrast[self.study]
@@ -77,7 +82,8 @@ class Rows:
         begin = [*settings, f"encoder.model={self._untaught(0)}"]
         steps = self._steps(f"contrast-{self.study}", recipe, begin, minutes)
         start = model.removeprefix(str(self.work)).strip("/").replace("/", "-")
-        out = str(self.work / f"{start}-contrast-{seed}-{steps}{'-longer' if longer else ''}")
+        name = "contrast" if self.study == self.texts else f"{self.study}-contrast"
+        out = str(self.work / f"{start}-{name}-{seed}-{steps}{'-longer' if longer else ''}")
         task = {
             **{"part": "contrast", "study": self.study, "recipe": recipe, "out": out, "data": str(self.given.data)},
             "settings": [*settings, f"encoder.model={model}", f"training.seed={seed}", f"training.steps={steps}"],

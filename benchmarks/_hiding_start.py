@@ -17,7 +17,7 @@ from nearfar.metrics.retrieval import Retrieval
 from nearfar.sides import prepare_sides
 
 Numbers = dict[str, Any]
-FIGURE = {"sts": "spearman", "code": "mrr@10"}
+FIGURE = {"sts": "spearman", "code": "mrr@10", "few": "mrr@10"}
 
 
 def untaught(recipe: str, settings: list[str], out: str) -> Numbers:

@@ -1,13 +1,13 @@
 """Language by hiding: models of twelve minutes beside counts of tokens, and contrastive runs with and without it.
 
-python benchmarks/hiding.py [--only causal masked sts code] [--minutes 12] [--seeds 0 1 2] [--work FOLDER]
+python benchmarks/hiding.py [--only causal masked sts code few] [--minutes 12] [--seeds 0 1 2] [--work FOLDER]
 
 causal, masked: a language model on H-imdb's reviews, judged on 2,500 others; counts of n-grams and of neighbours see
-the passages that the model has seen, or all. sts, code: SimCSE on sentences of the reviews, and docstrings to code;
-from the same network with the same tokenizer, untaught, or taught by masked language or retromae first. The weights
-of a contrastive run are those of its best look at dev, settings were chosen on dev, too. Minutes become steps by a
-short run, which wants an idle machine; with --work what was measured is kept, so that a run goes on where it ended,
-and --before names earlier results, of which a study takes what they have of its rows and seeds.
+the passages that the model has seen, or all. sts, code, few: SimCSE on sentences of the reviews, docstrings to code,
+and that with few of the pairs; from the same network with the same tokenizer, untaught, or taught by hiding first. The
+weights of a contrastive run are those of its best look at dev, settings were chosen on dev, too. Minutes become steps
+by a short run, which wants an idle machine; with --work what was measured is kept, so that a run goes on where it
+ended, and --before names earlier results, of which a study takes what they have of its rows and seeds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from _machine import RESULTS, bound, conclude, facts, fresh, once, tell
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-PARTS = ("causal", "masked", "sts", "code")
+PARTS = ("causal", "masked", "sts", "code", "few")
 ROWS = ("untaught", "masked", "retromae", ALONE, LONGER, MASKED, RETROMAE)
 RECIPES = {"causal": "causal_language", "masked": "masked_language", "retromae": "retromae"}
 SHARED = ["training.precision=auto"]
@@ -35,15 +35,14 @@ HIDE: dict[str, list[str]] = {
     "start": MUON,  # masked language before contrast: some hidden tokens are kept, so that shown ones are told, too
     "retromae": MUON,
 }
+CODE = [
+    *("finetune", "encoder.max_length=128", "training.validation=0"),
+    *("training.batch_size=128", "training.learning_rate=1e-3"),
+]
 CONTRAST = {
     "sts": ["simcse_scratch", "encoder.config=null", "encoder.max_length=64", "encoder.dropout=0.1"],
-    "code": [
-        "finetune",
-        "encoder.max_length=128",
-        "training.validation=0",
-        "training.batch_size=128",
-        "training.learning_rate=1e-3",
-    ],
+    "code": CODE,
+    "few": CODE,
 }
 
 
@@ -128,7 +127,9 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--before", nargs="*", type=Path, default=[], help="earlier results to take up")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
-    parser.add_argument("--set", action="append", default=[], help="causal|masked|start|retromae|sts|code:path=value")
+    parser.add_argument(
+        "--set", action="append", default=[], help="causal|masked|start|retromae|sts|code|few:path=value"
+    )
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the dated JSON")
