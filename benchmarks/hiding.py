@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--before", nargs="*", type=Path, default=[], help="earlier results to take up")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument(
-        "--set", action="append", default=[], help="causal|masked|start|retromae|sts|code|few:path=value"
+        "--set", action="append", default=[], help="PART:path=value; parts: those of --only, start, retromae"
     )
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
