@@ -41,9 +41,10 @@ def in_folder(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def in_zip(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    """Return an archive whose bytes are the same whenever it is written."""
+    with zipfile.ZipFile(path, "w") as file:
         for name, data in files.items():
-            file.writestr(name, data)
+            file.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # by a name alone it bears the time
     return path
 
 
