@@ -2,7 +2,7 @@
 
 python benchmarks/language_speed.py [--kinds masked causal] [--forms texts chunks] [--rounds 3] [--steps 4]
 
-masked: BERT with 4 layers of 256, as the recipe has it, and a vocabulary of 30,000. causal: llama of the recipe's size.
+masked: the recipe's ModernBERT, 4 layers of 256, with a vocabulary of 30,000. causal: llama of the recipe's size.
 texts: passages as the recipe cuts them, at the Trainer grouped by length. chunks: all passages one after the other, cut
 to the maximum length, so that nothing is padded; both read the same chunks. Tokens a second are those of texts, padding
 aside, through whole steps: reading, hiding, forward and backward pass, optimiser. Neither has dropout.

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 import nearfar as nf
 from nearfar.encoders.frozen_projection import FrozenProjection
 from nearfar.encoders.packed import packed_forward
+from nearfar.encoders.pretrained.backbone import set_dropout
 from nearfar.encoders.pretrained.write import _older_names
 from nearfar.encoders.reading.pooling import MODES, Dense
 from nearfar.encoders.transformer import Transformer
@@ -84,6 +85,19 @@ def test_dropout_reaches_every_part_that_the_config_could_give_one() -> None:
         torch.manual_seed(5)
         vectors.append(gradients(encoder.train(), TEXTS)[0])
     torch.testing.assert_close(*vectors, rtol=0, atol=0)
+
+
+def test_dropout_is_set_in_every_form_and_paths_that_are_left_out_stay() -> None:
+    attention, kept = torch.nn.Module(), {"drop_path": torch.nn.Identity(), "norm": torch.nn.Identity()}
+    attention.attention_dropout = 0  # type: ignore[assignment]  # a config's whole number
+    model = torch.nn.ModuleDict(
+        {"out_drop": torch.nn.Identity(), "drop": torch.nn.Dropout(0.1), "a": attention, **kept}
+    )
+    set_dropout(model, None)
+    assert isinstance(model["out_drop"], torch.nn.Identity) and model["drop"].p == 0.1
+    set_dropout(model, 0.3)
+    assert [model[name].p for name in ("out_drop", "drop")] == [0.3, 0.3] and attention.attention_dropout == 0.3
+    assert all(model[name] is module for name, module in kept.items())
 
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "qwen3", "llama"])
