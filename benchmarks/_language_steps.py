@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _language_texts import Ids, cells_of, ids_of_cells, read, recipe_of
+from _language_texts import Ids, cells_of, ids_of_cells, kept_recipe, read
 from _machine import PeakMemory
 
 from nearfar.abilities import LanguageKind
@@ -52,36 +52,27 @@ class Clock:
 
 @dataclass(frozen=True)
 class Training:
-    """What both contestants are given: texts, the model to begin from, and a folder to write in.
-
-    share: of the tokens that are hidden; None for that of the recipe.
-    """
+    """What both contestants are given: texts, the recipe, the model to begin from, and a folder to write in."""
 
     kind: LanguageKind
     texts: Ids
+    recipe: dict[str, Any]
     model: Path
     steps: int
     scratch: Path
     precision: str
-    share: float | None
 
 
 def train(
-    contestant: str,
-    kind: LanguageKind,
-    form: str,
-    folder: str,
-    steps: int,
-    precision: str,
-    share: float | None = None,
-    **settings: Any,
+    contestant: str, kind: LanguageKind, form: str, folder: str, steps: int, precision: str, **settings: Any
 ) -> dict[str, Any]:
     """Return the speed, memory and last loss of one training in this process. settings: of the Trainer alone."""
     place, clock = Path(folder), Clock()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch, PeakMemory() as memory:
         texts = read(place, form)
-        given = Training(kind, texts, place / "model", steps + UNTIMED + 1, Path(scratch), precision, share)
+        recipe, longer = kept_recipe(place), steps + UNTIMED + 1
+        given = Training(kind, texts, recipe, place / "model", longer, Path(scratch), precision)
         loss = _ours(given, clock) if contestant == "nearfar" else _peer(given, clock, **settings)
     if not math.isfinite(loss):
         raise SystemExit(f"{contestant}, {kind}, {form}: the loss is {loss}")
@@ -92,25 +83,23 @@ def _ours(given: Training, clock: Clock) -> float:
     import nearfar as nf
 
     os.environ["NEARFAR_CACHE"] = str(given.scratch / "cache")
-    encoder, objective = _encoder_and_objective(given.kind, given.model, given.share)
+    encoder, objective = _encoder_and_objective(given.model, given.recipe)
     objective.register_forward_pre_hook(lambda _, inputs: clock.stamp(len(inputs[1].ids)))
     positives = nf.positives.Unpaired(nf.data.Table([{"text": cell} for cell in cells_of(given.texts)]))
-    settings = recipe_of(given.kind)["training"] | {"steps": given.steps, "precision": given.precision}
+    settings = given.recipe["training"] | {"steps": given.steps, "precision": given.precision}
     run = nf.fit(encoder, positives, objective=objective, out=given.scratch / "run", quiet=True, **settings)
     events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text("utf-8").splitlines()]
     return float([event["loss"] for event in events if event["event"] == "step"][-1])
 
 
-def _encoder_and_objective(kind: LanguageKind, model: Path, share: float | None = None) -> tuple[Any, Any]:
+def _encoder_and_objective(model: Path, recipe: dict[str, Any]) -> tuple[Any, Any]:
     """Return the encoder of a folder, which reads cells of numbers, and the recipe's objective of it."""
     import nearfar as nf
     from nearfar import registry
 
-    recipe = recipe_of(kind)
     encoder: Any = nf.encoders.Transformer(str(model), max_length=recipe["encoder"]["max_length"], dropout=0.0)
     encoder.tokenise = partial(ids_of_cells, encoder)
-    hiding = {"share": share} if share else {}
-    return encoder, registry.build("objectives", recipe["objective"] | hiding, encoder=encoder)
+    return encoder, registry.build("objectives", recipe["objective"], encoder=encoder)
 
 
 def _peer(
@@ -133,8 +122,7 @@ def _peer(
 
     if keeps:
         keep_freed_memory()
-    recipe = recipe_of(given.kind)
-    settings, share = recipe["training"], given.share or recipe["objective"].get("share", 0.15)
+    settings, share = given.recipe["training"], given.recipe["objective"].get("share", 0.15)
     network = _peers_model(given.kind, given.model, attention)
     network.register_forward_pre_hook(
         lambda *inputs: clock.stamp(int(inputs[2]["attention_mask"].sum())), with_kwargs=True
@@ -206,7 +194,7 @@ def losses(kind: LanguageKind, form: str, folder: str) -> dict[str, float]:
     from nearfar.compute.draws import Draws
 
     place = Path(folder)
-    encoder, objective = _encoder_and_objective(kind, place / "model")
+    encoder, objective = _encoder_and_objective(place / "model", kept_recipe(place))
     objective.prepare(encoder)
     inputs = encoder.inputs(cells_of(read(place, form)[:ALIKE]))
     hidden, targets = objective.hide(inputs, Draws.of(torch.arange(len(inputs))[:, None].numpy(), 0))

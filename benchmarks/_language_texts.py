@@ -1,7 +1,8 @@
 """What the contest of language models reads: passages of film reviews as token ids, and new models to begin from.
 
-A folder for each kind of model has the model as transformers reads it, with its tokenizer, and two files of token ids:
-the passages that the recipe cuts ("texts"), and all of them one after the other, cut to the maximum length ("chunks").
+A folder for each kind of model has the model as transformers reads it, with its tokenizer, the recipe that both
+contestants follow, and two files of token ids: the passages that the recipe cuts ("texts"), and all of them one after
+the other, cut to the maximum length ("chunks").
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ RECIPES: dict[LanguageKind, str] = {"masked": "masked_language", "causal": "caus
 Ids = list[list[int]]  # token ids of some texts
 
 
-def prepare(kind: LanguageKind, folder: str, data: str, reviews: int, vocabulary: int) -> dict[str, Any]:
-    """Write the folder of a kind of model; return how many texts and tokens it has."""
+def prepare(
+    kind: LanguageKind, folder: str, data: str, reviews: int, vocabulary: int, changes: list[str]
+) -> dict[str, Any]:
+    """Write the folder of a kind of model; return how many texts and tokens it has. changes: of the recipe."""
     from nearfar import registry
     from nearfar.encoders.transformer import Transformer
     from nearfar.model import Model
 
-    recipe, place = recipe_of(kind), Path(folder)
+    recipe, place = recipe_of(kind, changes), Path(folder)
     positives = registry.build("positives", recipe["positives"], data=_table(Path(data), reviews))
     encoder = Transformer(**{n: v for n, v in recipe["encoder"].items() if n != "name"} | {"vocabulary": vocabulary})
     encoder.prepare([positives.cells])
@@ -38,6 +41,7 @@ def prepare(kind: LanguageKind, folder: str, data: str, reviews: int, vocabulary
         )
     encoder.language_head(kind)
     Model(encoder).save(place / "model")
+    (place / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
     ids, lengths = tokenizer(positives.cells.read(0, len(positives)))
     texts = [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])]
     longest = recipe["encoder"]["max_length"]
@@ -47,11 +51,17 @@ def prepare(kind: LanguageKind, folder: str, data: str, reviews: int, vocabulary
     return {"texts": len(texts), "tokens": len(ids), "longest": int(lengths.max()), "chunks": len(chunks)}
 
 
-def recipe_of(kind: LanguageKind) -> dict[str, Any]:
-    """Return the recipe of a kind of model, whose settings both contestants have."""
+def recipe_of(kind: LanguageKind, changes: list[str]) -> dict[str, Any]:
+    """Return the recipe of a kind of model, changed."""
     from nearfar import config
 
-    return config.load(RECIPES[kind], ["data.path=reviews.jsonl"])
+    return config.load(RECIPES[kind], ["data.path=reviews.jsonl", *changes])
+
+
+def kept_recipe(folder: Path) -> dict[str, Any]:
+    """Return the recipe that a folder was prepared with."""
+    found: dict[str, Any] = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    return found
 
 
 def read(folder: Path, form: str) -> Ids:

@@ -6,6 +6,7 @@ masked: the recipe's ModernBERT, 4 layers of 256, with a vocabulary of 30,000. c
 texts: passages as the recipe cuts them, at the Trainer grouped by length. chunks: all passages one after the other, cut
 to the maximum length, so that nothing is padded; both read the same chunks. Tokens a second are those of texts, padding
 aside, through whole steps: reading, hiding, forward and backward pass, optimiser. Neither has dropout.
+--set changes the recipe for both, e.g. objective.share=0.15.
 All take part in the first round; then the fastest of each take turns, with --each the fastest of each precision.
 """
 
@@ -58,7 +59,7 @@ def contest(kind: str, form: str, given: argparse.Namespace, folder: Path) -> Ru
             if round_ and name != fastest(runs, contestant, of):
                 continue  # slower settings are measured once
             task = {"part": "train", "contestant": contestant, "kind": kind, "form": form, **variant}
-            task |= {"folder": str(folder), "steps": given.steps, **({"share": given.share} if given.share else {})}
+            task |= {"folder": str(folder), "steps": given.steps}
             kept = f"{kind}-{form}-{round_}-{''.join(c if c.isalnum() else '_' for c in name)}"
             found = once(given.work, kept, task, partial(fresh, __file__, task))
             runs.setdefault(name, []).append(found)
@@ -72,7 +73,7 @@ def measure(given: argparse.Namespace) -> None:
     for kind in given.kinds:
         folder = given.work / kind
         task = {"part": "prepare", "kind": kind, "folder": str(folder), "data": str(given.data)}
-        task |= {"reviews": given.reviews, "vocabulary": given.vocabulary}
+        task |= {"reviews": given.reviews, "vocabulary": given.vocabulary, "changes": given.set}
         read[kind] = once(given.work, f"{kind}-read", task, partial(fresh, __file__, task))
         losses[kind] = {}
         for form in given.forms:
@@ -81,7 +82,7 @@ def measure(given: argparse.Namespace) -> None:
             tell(f"{kind}, {form}: {losses[kind][form]}")
     for kind in given.kinds:
         found[kind] = {form: contest(kind, form, given, given.work / kind) for form in given.forms}
-    names = ("kinds", "forms", "rounds", "steps", "precisions", "vocabulary", "reviews", "share", "each", "tune")
+    names = ("kinds", "forms", "rounds", "steps", "precisions", "vocabulary", "reviews", "set", "each", "tune")
     measured: dict[str, Any] = {
         "machine": machine,
         "settings": {name: getattr(given, name) for name in names},
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="timed, after two that are not")
     parser.add_argument("--reviews", type=int, default=4_000, help="of which passages are cut")
     parser.add_argument("--vocabulary", type=int, default=30_000)
-    parser.add_argument("--share", type=float, help="of the tokens that masked hides; the recipe's without it")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="changes of the recipe, for both")
     parser.add_argument("--each", action="store_true", help="let the fastest of each precision take all turns")
     parser.add_argument("--tune", nargs="+", default=[], choices=list(MORE), help="more of the Trainer's settings")
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")

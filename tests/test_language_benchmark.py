@@ -22,17 +22,16 @@ def place(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the recipes' models and batches small."""
-    texts, steps = importlib.import_module("_language_texts"), importlib.import_module("_language_steps")
+    texts = importlib.import_module("_language_texts")
     whole = texts.recipe_of
 
-    def recipe_of(kind: str) -> dict[str, Any]:
-        recipe: dict[str, Any] = whole(kind)
+    def recipe_of(kind: str, changes: list[str]) -> dict[str, Any]:
+        recipe: dict[str, Any] = whole(kind, changes)
         recipe["encoder"]["config"] |= {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32}
         recipe["encoder"]["max_length"], recipe["training"]["batch_size"] = 48, 4
         return recipe
 
-    for module in (texts, steps):
-        monkeypatch.setattr(module, "recipe_of", recipe_of)
+    monkeypatch.setattr(texts, "recipe_of", recipe_of)
 
 
 @pytest.mark.slow
@@ -41,6 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", ["masked", "causal"])
 def test_steps_beside_the_trainer(run: Run, shared_data: Path, kind: str) -> None:  # noqa: F811
     options = ["--kinds", kind, "--rounds", "1", "--steps", "1", "--reviews", "60", "--vocabulary", "500"]
+    options += ["--set", "training.learning_rate=2e-3"]
     kept = run("language_speed", "language_speed:child", [*options, "--data", str(shared_data)])
     for form in ("texts", "chunks"):
         both = kept["losses"][kind][form]
