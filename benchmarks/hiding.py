@@ -29,9 +29,11 @@ ROWS = ("untaught", "masked", "retromae", ALONE, LONGER, MASKED, RETROMAE)
 RECIPES = {"causal": "causal_language", "masked": "masked_language", "retromae": "retromae"}
 SHARED = ["training.precision=auto"]
 MUON = ["training.optimizer=muon", "training.learning_rate=6e-3"]  # chosen on dev in runs of a minute or a few
+# Of so many minutes a smaller network makes more, chosen on dev: it takes twice the steps of the recipe's.
+SMALLER = [f"encoder.config.{size}" for size in ("hidden_size=128", "num_attention_heads=2", "intermediate_size=344")]
 HIDE: dict[str, list[str]] = {
     "causal": MUON,
-    "masked": [*MUON, "objective.random=0", "objective.kept=0"],
+    "masked": [*MUON, *SMALLER, "objective.random=0", "objective.kept=0"],
     "start": MUON,  # masked language before contrast: some hidden tokens are kept, so that shown ones are told, too
     "retromae": MUON,
 }
