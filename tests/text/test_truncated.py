@@ -86,6 +86,13 @@ def test_a_run_tells_it_of_the_side_that_reads_the_texts(made: dict[str, Any]) -
     assert start_lines(short, positives) == []
 
 
+@pytest.mark.parametrize(("chunk", "fitting"), [(0, 3), (4, 2), (2, 1), (50, 3)])
+def test_a_run_over_passages_names_shorter_ones(made: dict[str, Any], chunk: int, fitting: int) -> None:
+    rows = [{"text": "xqzjk wvxqz " * 9}, {"text": "near"}]
+    [line] = start_lines(made["static"], nf.positives.Unpaired(nf.data.Table(rows), chunk=chunk))
+    assert line.endswith(f", and are cut there; shorter passages lose less, e.g. positives.chunk={fitting}")
+
+
 def test_clips_texts_keep_their_end_token(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     from tests.encoders.tiny_towers import LENGTH, save_clip

@@ -30,5 +30,14 @@ def _truncated(encoder: Encoder, positives: Positives) -> list[str]:
         role, column = role_of_view(positives, view), positives.views[view]
         if (key := (id(column), role)) not in lines:
             found = truncated_texts(tower_of(encoder, role), prompted(encoder, positives, view))
-            lines[key] = None if found is None else found.line(f"column {column.name!r}")
+            line = None if found is None else found.line(f"column {column.name!r}")
+            lines[key] = None if found is None or line is None else line + _advice(positives, found.longest)
     return sorted(line for line in lines.values() if line)
+
+
+def _advice(positives: Positives, longest: int) -> str:
+    """Return what cuts less, for positives that cut documents into passages of `chunk` words, 0 for none."""
+    chunk = getattr(positives, "chunk", None)
+    if chunk is None:
+        return ""
+    return f"; shorter passages lose less, e.g. positives.chunk={max(1, min(chunk or longest, longest) // 2)}"
