@@ -6,13 +6,14 @@ masked: the recipe's ModernBERT, 4 layers of 256, with a vocabulary of 30,000. c
 texts: passages as the recipe cuts them, at the Trainer grouped by length. chunks: all passages one after the other, cut
 to the maximum length, so that nothing is padded; both read the same chunks. Tokens a second are those of texts, padding
 aside, through whole steps: reading, hiding, forward and backward pass, optimiser. Neither has dropout.
---set changes the recipe for both, e.g. objective.share=0.15.
+--set changes the recipe for both, e.g. --kinds masked --set objective.share=0.15: what SHARED names.
 All take part in the first round; then the fastest of each take turns, with --each the fastest of each precision.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 from functools import partial
@@ -25,6 +26,11 @@ from _machine import RESULTS, conclude, facts, fresh, once, tell
 DATA = Path(__file__).parents[2] / "shared" / "data"
 KEPT, AS_IT_COMES = "memory kept", "memory as it comes"  # by glibc: see `keep_freed_memory`
 SETTINGS: dict[str, dict[str, Any]] = {KEPT: {}}
+# Changes of the recipe that both contestants follow.
+SHARED = (
+    *("encoder.config", "encoder.max_length", "positives.chunk", "objective.share", "training.batch_size"),
+    *("training.learning_rate", "training.weight_decay", "training.warmup"),
+)
 MORE: dict[str, dict[str, Any]] = {  # with --tune
     AS_IT_COMES: {"keeps": False},
     "eager attention": {"attention": "eager"},
@@ -68,10 +74,16 @@ def contest(kind: str, form: str, given: argparse.Namespace, folder: Path) -> Ru
     return runs
 
 
+def _folder(given: argparse.Namespace, kind: str) -> Path:
+    """Return where a kind of model is prepared, another folder for other changes."""
+    changes = hashlib.sha256(json.dumps(given.set).encode()).hexdigest()[:8] if given.set else ""
+    return Path(given.work / f"{kind}{changes}")
+
+
 def measure(given: argparse.Namespace) -> None:
     machine, read, losses, found = facts(), dict[str, Any](), dict[str, Any](), dict[str, Any]()
     for kind in given.kinds:
-        folder = given.work / kind
+        folder = _folder(given, kind)
         task = {"part": "prepare", "kind": kind, "folder": str(folder), "data": str(given.data)}
         task |= {"reviews": given.reviews, "vocabulary": given.vocabulary, "changes": given.set}
         read[kind] = once(given.work, f"{kind}-read", task, partial(fresh, __file__, task))
@@ -81,7 +93,7 @@ def measure(given: argparse.Namespace) -> None:
             losses[kind][form] = once(given.work, f"{kind}-{form}-losses", task, partial(fresh, __file__, task))
             tell(f"{kind}, {form}: {losses[kind][form]}")
     for kind in given.kinds:
-        found[kind] = {form: contest(kind, form, given, given.work / kind) for form in given.forms}
+        found[kind] = {form: contest(kind, form, given, _folder(given, kind)) for form in given.forms}
     names = ("kinds", "forms", "rounds", "steps", "precisions", "vocabulary", "reviews", "set", "each", "tune")
     measured: dict[str, Any] = {
         "machine": machine,
@@ -101,7 +113,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="timed, after two that are not")
     parser.add_argument("--reviews", type=int, default=4_000, help="of which passages are cut")
     parser.add_argument("--vocabulary", type=int, default=30_000)
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="changes of the recipe, for both")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="changes of the recipe"
+    )
     parser.add_argument("--each", action="store_true", help="let the fastest of each precision take all turns")
     parser.add_argument("--tune", nargs="+", default=[], choices=list(MORE), help="more of the Trainer's settings")
     parser.add_argument("--work", type=Path, help="folder that keeps what each process found, to go on from")
@@ -112,6 +126,8 @@ def main() -> None:
     if given.child:
         print(json.dumps(child(**json.loads(given.child))))
         return
+    if strange := [change for change in given.set if not change.startswith(SHARED)]:
+        parser.error(f"--set {strange[0]}: the Trainer would not follow it; known are {', '.join(SHARED)}")
     with tempfile.TemporaryDirectory() as scratch:
         given.work = given.work or Path(scratch)
         measure(given)

@@ -67,6 +67,20 @@ def test_it_is_each_texts_own_attention(
     torch.testing.assert_close(fused, expected[: sum(lengths)], rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("d", [32, 80, 96])
+def test_a_text_gets_the_same_beside_a_shorter_one(d: int, kind: torch.dtype) -> None:
+    differ, length = [], 50
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        q, k, v = (torch.randn(2 * length - 1, 2, d, generator=generator).to(kind) for _ in range(3))
+        beside = packed_attention(q, k, v, Packing.of(np.array([length, length - 1])), AttentionOptions(d**-0.5))
+        q, k, v = (x[:length] for x in (q, k, v))
+        differ.append(packed_attention(q, k, v, Packing.of(np.array([length])), AttentionOptions(d**-0.5)))
+        differ[-1] = (differ[-1] != beside[:length]).float()
+    assert torch.stack(differ).mean() < 0.05, "half of the entries, where the scale was applied in another place"
+
+
 @pytest.mark.parametrize("lengths", [[4, 4, 4], [5, 3, 2, 2]])
 def test_with_dropout_its_gradient_is_that_of_what_it_computes(lengths: list[int]) -> None:
     packing, inputs = drawn(lengths)

@@ -184,12 +184,15 @@ class _BlockedAttention(torch.autograd.Function):
 
 
 def _scores(q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Tensor:
-    """Return scale q k' + bias of matrices q and k (n, length, d), (n, length, length)."""
+    """Return scale q k' + bias of matrices q and k (n, length, d), (n, length, length).
+
+    The scale goes to q, with a bias and without, so that a text's scores do not depend on the texts beside it.
+    """
+    q, k = q.mul(scale), k.transpose(1, 2)
     if bias is None:
-        return torch.bmm(q.mul(scale), k.transpose(1, 2))
+        return torch.bmm(q, k)
     rows, _, queries, keys = bias.shape
-    bias = bias.expand(rows, len(q) // rows, queries, keys).reshape(len(q), queries, keys)
-    return torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
+    return torch.baddbmm(bias.expand(rows, len(q) // rows, queries, keys).reshape(len(q), queries, keys), q, k)
 
 
 @dataclass(frozen=True)
