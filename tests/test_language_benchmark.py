@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,22 @@ def test_cells_of_numbers_are_read_as_the_tokens_that_they_stand_for() -> None:
     ids, lengths = texts.ids_of_cells(None, texts.cells_of([[3, 14, 1], [59]]))
     assert ids.tolist() == [3, 14, 1, 59] and ids.dtype == np.int32
     assert lengths.tolist() == [3, 1]
+
+
+def test_a_change_that_the_trainer_would_not_follow_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = importlib.import_module("language_speed")
+    changes = ["--set", "objective.share=0.2", "--set", "training.optimizer=muon"]
+    monkeypatch.setattr("sys.argv", ["language_speed.py", *changes])
+    with pytest.raises(SystemExit):
+        script.main()
+    said = capsys.readouterr().err
+    assert "--set training.optimizer=muon: the Trainer would not follow it" in said and "objective.share" in said
+
+
+def test_other_changes_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    script = importlib.import_module("language_speed")
+    changes: list[list[str]] = [[], ["objective.share=0.15"], ["objective.share=0.4"]]
+    folders = {script._folder(Namespace(work=tmp_path, set=each), "masked") for each in changes}
+    assert len(folders) == 3 and tmp_path / "masked" in folders

@@ -38,6 +38,6 @@ def _truncated(encoder: Encoder, positives: Positives) -> list[str]:
 def _advice(positives: Positives, longest: int) -> str:
     """Return what cuts less, for positives that cut documents into passages of `chunk` words, 0 for none."""
     chunk = getattr(positives, "chunk", None)
-    if chunk is None:
+    if chunk is None or chunk == 1:
         return ""
     return f"; shorter passages lose less, e.g. positives.chunk={max(1, min(chunk or longest, longest) // 2)}"

@@ -141,8 +141,11 @@ class _BlockedAttention(torch.autograd.Function):
         out = torch.empty(q.shape, dtype=q.dtype)
         saved: list[Tensor] = []  # P of each block, negative where dropped
         for block in _blocks(packing, q.shape[1]):
+            scores = torch.bmm(block.read(q).mul(options.scale), block.read(k).transpose(1, 2))
             bias = options.bias(block.group, block.first, block.last, q)
-            p = _scores(block.read(q), block.read(k), options.scale, bias).softmax(-1)  # (rows * heads, length, length)
+            if bias is not None:
+                _by_row(scores, block.last - block.first).add_(bias)
+            p = scores.softmax(-1)  # (rows * heads, length, length)
             dropped = p
             if generator is not None:
                 bits = p.view(INTEGERS[p.dtype])
@@ -181,18 +184,6 @@ class _BlockedAttention(torch.autograd.Function):
             block.write(dq, torch.bmm(ds, block.read(k)).mul_(options.scale))
             block.write(dk, torch.bmm(ds.transpose(1, 2), block.read(q)).mul_(options.scale))
         return dq, dk, dv, None, None
-
-
-def _scores(q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Tensor:
-    """Return scale q k' + bias of matrices q and k (n, length, d), (n, length, length).
-
-    The scale goes to q, with a bias and without, so that a text's scores do not depend on the texts beside it.
-    """
-    q, k = q.mul(scale), k.transpose(1, 2)
-    if bias is None:
-        return torch.bmm(q, k)
-    rows, _, queries, keys = bias.shape
-    return torch.baddbmm(bias.expand(rows, len(q) // rows, queries, keys).reshape(len(q), queries, keys), q, k)
 
 
 @dataclass(frozen=True)
